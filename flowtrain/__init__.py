@@ -1,0 +1,43 @@
+"""flowtrain: dataflow, named tensors and callbacks for TensorFlow 2.
+
+Every public name is listed here, with the subpackage that holds it, and is loaded when first used: importing
+flowtrain costs little, and a data script never imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS: dict[str, tuple[str, ...]] = {
+    "flowtrain.utils": ("FlowtrainError",),
+    "flowtrain.dataflow": ("imgaug",),
+    "flowtrain.metrics": (),
+    "flowtrain.feed": (),
+    "flowtrain.model": (),
+    "flowtrain.layers": (),
+    "flowtrain.monitors": (),
+    "flowtrain.callbacks": (),
+    "flowtrain.predict": (),
+    "flowtrain.training": (),
+}
+
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        from flowtrain.utils.errors import closest
+
+        raise AttributeError(f"flowtrain has no name {name!r}. {closest(name, list(_HOME))}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,154 @@
+"""The errors that flowtrain raises on purpose, and the note of place that it puts on a user's own errors.
+
+Every error says what was given, what was expected and what to write instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataFlowError",
+    "ExportError",
+    "FlowtrainError",
+    "FormatError",
+    "ModelError",
+    "StateError",
+    "TensorNameError",
+    "TrainingError",
+    "WorkerDied",
+    "WorkerTimeout",
+    "annotate_error",
+    "closest",
+]
+
+
+class FlowtrainError(Exception):
+    """The root of all errors that flowtrain raises on purpose."""
+
+
+class ConfigError(FlowtrainError, ValueError):
+    """An argument or a combination of arguments makes no sense."""
+
+
+class DataFlowError(FlowtrainError, ValueError):
+    """A dataflow was built or used in a way that cannot work, or its data does not fit."""
+
+
+class StateError(DataFlowError):
+    """A saved position does not belong to the flow that should load it."""
+
+
+class FormatError(DataFlowError):
+    """A file is cut short, damaged or not of the expected format; names file, record and offset."""
+
+
+class WorkerDied(FlowtrainError, RuntimeError):
+    """A worker process ended without being asked to; names the worker and the signal or exit code."""
+
+
+class WorkerTimeout(FlowtrainError, TimeoutError):
+    """A worker did not finish a datapoint within the bound; names the worker and the datapoint."""
+
+
+class ModelError(FlowtrainError, ValueError):
+    """A model description is wrong: names, shapes, variables or its cost."""
+
+
+class TensorNameError(ModelError, KeyError):
+    """No tensor of that name; the message lists the nearest names."""
+
+    __str__ = Exception.__str__  # KeyError would show the message's repr
+
+
+class CheckpointError(FlowtrainError, ValueError):
+    """A checkpoint is damaged, or belongs to another model."""
+
+
+class ExportError(FlowtrainError, ValueError):
+    """A model cannot be exported as asked, or the export differs from the live model."""
+
+
+class TrainingError(FlowtrainError, RuntimeError):
+    """Training cannot go on."""
+
+
+def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> str:
+    """Say which of the known names are nearest to a wrong one, for use at the end of an error message.
+
+    Args:
+        name: What was given.
+        known: The names that exist.
+        limit: How many to list at most.
+
+    Returns:
+        "Did you mean 'a' or 'b'?" where something is near, else "There are: ..." (or "There are none.").
+
+    Example:
+        >>> closest("kernel_shape", ["kernel_size", "strides"])
+        "Did you mean 'kernel_size'?"
+    """
+    import difflib
+
+    if not known:
+        return "There are none."
+    near = difflib.get_close_matches(name, known, n=limit, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    shown = ", ".join(sorted(known)[:20])
+    return f"There are: {shown}{', ...' if len(known) > 20 else ''}."
+
+
+def annotate_error(error: BaseException, where: str) -> BaseException:
+    """Put the place of a failure into an error's message, keeping its type.
+
+    A user's ``ValueError("bad")`` raised in a stage stays a ValueError and reads
+    ``bad [in MapData, epoch 0, datapoint 7]``. Only the innermost place is noted: calling this again on
+    the way up changes nothing.
+
+    Args:
+        error: The error that was caught.
+        where: The place, e.g. ``"MapData(augment), epoch 0, datapoint 7"``.
+
+    Returns:
+        The error to raise: the same object where its message could be changed in place, else an
+        instance of a subclass of its type that has the same attributes.
+    """
+    if getattr(error, "flowtrain_where", None) is not None:
+        return error
+    message = str(error)
+    text = f"{message} [in {where}]" if message else f"[in {where}]"
+    if type(error).__str__ is BaseException.__str__:
+        error.args = (text, *error.args[1:]) if len(error.args) <= 1 else (text,)
+        with contextlib.suppress(Exception):
+            error.flowtrain_where = where  # type: ignore[attr-defined]
+        if str(error) == text:
+            return error
+    return _retyped(error, text, where)
+
+
+def _retyped(error: BaseException, text: str, where: str) -> BaseException:
+    """An error of a subclass made for the purpose, for types whose message is not their first argument."""
+    kind = type(error)
+
+    def shown(self: BaseException) -> str:
+        return text
+
+    namespace = {"__str__": shown, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    try:
+        made = type(kind.__name__, (kind,), namespace)
+        new = made.__new__(made, *error.args)
+        new.args = error.args
+        new.__dict__.update(error.__dict__)
+        for slot in ("errno", "strerror", "filename", "filename2"):
+            if hasattr(error, slot):
+                setattr(new, slot, getattr(error, slot))
+    except Exception:  # a type that cannot be subclassed or made: a note is the most that can be added
+        error.add_note(f"in {where}")
+        return error
+    new.flowtrain_where = where  # type: ignore[attr-defined]
+    new.__cause__, new.__context__ = error.__cause__, error.__context__
+    new.__suppress_context__ = error.__suppress_context__
+    return new.with_traceback(error.__traceback__)
