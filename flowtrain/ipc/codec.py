@@ -1,0 +1,361 @@
+"""Python values and NumPy arrays as bytes, without pickle: for frames between processes and records in files.
+
+msgpack carries what it has (None, bool, int, float, str, bytes, list, dict); what it lacks travels in a few
+extension types, so that everything comes back with the type, dtype, byte order and shape it went in with:
+
+* arrays of every dtype with a fixed size (bool, complex, datetime, structured, bfloat16, ...) as raw bytes;
+* arrays of objects (strings, bytes, ragged rows) and of NumPy's StringDType, element by element;
+* NumPy scalars, ints of any size, complex numbers, and tuples (a tuple stays a tuple, a list a list).
+
+Subclasses arrive as what they extend: a namedtuple as a tuple, an OrderedDict as a dict; a bytearray and a
+memoryview arrive as bytes. Anything else (a set, an instance of a user's class) is an error when packed.
+Nothing that is unpacked can run code.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from flowtrain.utils.errors import FlowtrainError
+
+__all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_frames"]
+
+Buffer = bytes | bytearray | memoryview
+
+# The numbers of the extension types are part of the format of files: never change one, only add.
+_ARRAY, _OBJECTS, _SCALAR, _BIG_INT, _COMPLEX, _TUPLE, _FRAME, _STRINGS = range(1, 9)
+
+_DEFAULT_LIMIT = 1 << 32  # bytes; a larger message from another process is refused before it is parsed
+_FRAME_MIN = 4096  # a smaller array is copied into the message: cheaper than a frame of its own
+_EXT_MAX = (1 << 32) - 1  # what msgpack's length field holds
+_DTYPE_TEXT_MAX = 1 << 16
+_HEAD = struct.Struct("<HB")  # length of the dtype's text, number of dimensions
+
+
+class CodecError(FlowtrainError, ValueError):
+    """A value that cannot be packed, or bytes that are not what :func:`pack` makes."""
+
+
+def pack(obj: Any) -> bytes:
+    """Turn a value into bytes that :func:`unpack` turns back.
+
+    Args:
+        obj: Any nesting of None, bool, int, float, complex, str, bytes, list, tuple, dict (keys of any of
+            these that can be hashed), NumPy arrays and NumPy scalars.
+
+    Returns:
+        The bytes. Equal values give equal bytes.
+
+    Raises:
+        CodecError: The value holds something else (the message says where), refers to itself, or has one
+            array of 4 GiB or more (use :func:`pack_frames`).
+
+    Example:
+        >>> unpack(pack([np.zeros((0, 2), "f2"), {1: (b"a", "b")}]))
+        [array([], shape=(0, 2), dtype=float16), {1: (b'a', 'b')}]
+    """
+    return _packb(obj, _default)
+
+
+def unpack(buf: Buffer, *, copy: bool = True, max_bytes: int = _DEFAULT_LIMIT) -> Any:
+    """Turn bytes made by :func:`pack` back into the value.
+
+    Args:
+        buf: The bytes, exactly one message.
+        copy: True: arrays own their memory and may be written to. False: arrays are read-only and cost one
+            copy less.
+        max_bytes: A longer ``buf`` is refused.
+
+    Returns:
+        The value.
+
+    Raises:
+        CodecError: ``buf`` is cut short, has something after its end, is too long or was not made by
+            :func:`pack`.
+    """
+    return _unpackb(buf, _hook_copying if copy else _hook_viewing, max_bytes)
+
+
+def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
+    """Like :func:`pack`, but large arrays stay where they are and go along as buffers of their own.
+
+    This is what a multipart message wants: no byte of a large C-contiguous array is copied.
+
+    Args:
+        obj: As for :func:`pack`; arrays may be of any size.
+        min_bytes: Arrays of at least this many bytes become frames.
+
+    Returns:
+        ``[message, array, array, ...]``. The frames refer to the memory of the arrays: send them before the
+        arrays change.
+
+    Raises:
+        CodecError: The value holds something that cannot be packed.
+    """
+    frames: list[Buffer] = [b""]
+
+    def default(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
+            data = np.ascontiguousarray(value)
+            # dtypes such as datetime64 have no buffer of their own: all go as bytes
+            frames.append(data.reshape(-1).view(np.uint8).data)
+            payload = struct.pack("<I", len(frames) - 1) + _array_head(value.dtype, value.shape)
+            return msgpack.ExtType(_FRAME, payload)
+        if isinstance(value, tuple):
+            return msgpack.ExtType(_TUPLE, _packb(list(value), default))
+        if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+            return _pack_objects(value, default)
+        return _default(value)
+
+    frames[0] = _packb(obj, default)
+    return frames
+
+
+def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) -> Any:
+    """Turn the frames of :func:`pack_frames` back into the value, without copying the large arrays.
+
+    Args:
+        frames: All frames in order; anything with the buffer protocol.
+        max_bytes: More bytes than this, over all frames, are refused.
+
+    Returns:
+        The value. Arrays that travelled as frames are views of them: they keep the frames alive and are
+        read-only where the frame is; small arrays own their memory.
+
+    Raises:
+        CodecError: A frame is missing, left over, of the wrong size, or was not made by :func:`pack_frames`.
+    """
+    views = [memoryview(frame).cast("B") for frame in frames]
+    if not views:
+        raise CodecError("A message of no frames at all: expected what pack_frames() returns.")
+    total = sum(view.nbytes for view in views)
+    if total > max_bytes:
+        raise CodecError(f"Refused a message of {total:,} bytes: the limit is max_bytes={max_bytes:,}.")
+    used: set[int] = set()
+
+    def hook(code: int, data: bytes) -> Any:
+        if code == _FRAME:
+            (number,) = struct.unpack_from("<I", data)
+            if not 1 <= number < len(views):
+                raise CodecError(f"The message refers to frame {number}, but {len(views) - 1} came with it.")
+            dtype, shape, _ = _read_head(data, 4)
+            used.add(number)
+            return _as_array(views[number], dtype, shape, 0)
+        return _from_ext(code, data, True, hook)
+
+    value = _unpackb(views[0], hook, max_bytes)
+    if len(used) != len(views) - 1:
+        raise CodecError(f"{len(views) - 1} frames came with a message that refers to {len(used)}.")
+    return value
+
+
+# ---- packing
+
+
+def _packb(obj: Any, default: Callable[[Any], Any]) -> bytes:
+    try:
+        # strict_types: subclasses (np.float64 is one of float) must come to default(), or lose their type.
+        return msgpack.packb(obj, default=default, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[return-value]
+    except CodecError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise CodecError(f"Cannot pack this value: {_blame(obj) or error}") from error
+
+
+def _default(value: Any) -> Any:
+    """What msgpack does not know, as an extension type or as the plain type that it extends."""
+    kind = type(value)
+    if isinstance(value, tuple):
+        return msgpack.ExtType(_TUPLE, _packb(list(value), _default))
+    if isinstance(value, np.ndarray):
+        return _pack_array(value)
+    if isinstance(value, np.generic):
+        if value.dtype.hasobject:
+            raise TypeError("a NumPy scalar that holds Python objects cannot be packed")
+        boxed = np.asarray(value)  # its dtype, not value.dtype: that of np.str_("") has no bytes
+        return msgpack.ExtType(_SCALAR, _array_head(boxed.dtype, ()) + boxed.tobytes())
+    if kind is int:  # msgpack asks only about those outside 64 bits
+        return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+    if kind is complex:
+        return msgpack.ExtType(_COMPLEX, struct.pack("<dd", value.real, value.imag))
+    plain = next((base for base in (list, dict, str, bytes, int, float) if isinstance(value, base)), None)
+    if plain is not None:
+        return plain(value)  # type: ignore[call-overload]
+    raise TypeError(_no_way(value))
+
+
+def _no_way(value: Any) -> str:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    return (
+        f"a {kind} cannot be packed. Arrays, numbers, strings, bytes, None, lists, tuples and dicts can: "
+        "convert it in a MapData before it is written or sent"
+    )
+
+
+def _is_boxed(dtype: np.dtype) -> bool:
+    return dtype.hasobject or dtype.kind == "T"
+
+
+def _pack_array(array: np.ndarray) -> Any:
+    if array.dtype.kind == "O":
+        return _pack_objects(array, _default)
+    if array.dtype.kind == "T":
+        payload = _packb([list(array.shape), array.ravel().tolist()], _default)
+        return msgpack.ExtType(_STRINGS, payload)
+    if array.dtype.hasobject:
+        raise TypeError(f"an array of {array.dtype}, which has fields of Python objects, cannot be packed")
+    if array.nbytes > _EXT_MAX - _DTYPE_TEXT_MAX:
+        raise ValueError(f"an array of {array.nbytes:,} bytes does not fit into one message: use pack_frames")
+    data = np.ascontiguousarray(array)
+    return msgpack.ExtType(_ARRAY, _array_head(array.dtype, array.shape) + data.tobytes())
+
+
+def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
+    payload = _packb([list(array.shape), array.ravel().tolist()], default)
+    return msgpack.ExtType(_OBJECTS, payload)
+
+
+def _array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    text = _dtype_text(dtype)
+    return _HEAD.pack(len(text), len(shape)) + text + struct.pack(f"<{len(shape)}Q", *shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_text(dtype: np.dtype) -> bytes:
+    if dtype.isbuiltin == 2:  # registered by ml_dtypes: bfloat16, float8_e4m3fn, int4, ...
+        return f"ml_dtypes.{dtype.name}".encode()
+    if dtype.names is None and dtype.subdtype is None:
+        return dtype.str.encode()
+    text = repr(np.lib.format.dtype_to_descr(dtype)).encode()
+    if len(text) >= _DTYPE_TEXT_MAX:
+        raise ValueError(f"a structured dtype with {len(dtype.names or ())} fields is too long to be packed")
+    return text
+
+
+def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str:
+    """The first part of a value that cannot be packed, and why: only looked for after a failure."""
+    if id(obj) in seen:
+        return f"{path} contains itself"
+    if len(seen) > 200:
+        return f"{path[:60]}... is nested more than 200 deep"
+    seen = (*seen, id(obj))
+    if isinstance(obj, dict):
+        parts = [
+            part
+            for key, value in obj.items()
+            for part in ((f"{path}'s key {key!r}", key), (f"{path}[{key!r}]", value))
+        ]
+    elif isinstance(obj, (list, tuple)):
+        parts = [(f"{path}[{i}]", value) for i, value in enumerate(obj)]
+    elif isinstance(obj, np.ndarray) and obj.dtype.kind == "O":
+        parts = [(f"{path}.flat[{i}]", value) for i, value in enumerate(obj.ravel().tolist())]
+    else:
+        try:
+            msgpack.packb(obj, default=_default, strict_types=True, unicode_errors="surrogatepass")
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            return f"{path}: {error}"
+        return ""
+    return next(filter(None, (_blame(value, where, seen) for where, value in parts)), "")
+
+
+# ---- unpacking
+
+
+def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> Any:
+    size = memoryview(buf).nbytes
+    if size > max_bytes:
+        raise CodecError(f"Refused a message of {size:,} bytes: the limit is max_bytes={max_bytes:,}.")
+    try:
+        return msgpack.unpackb(buf, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
+    except CodecError:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        struct.error,
+        msgpack.UnpackException,
+    ) as error:
+        detail = str(error) or type(error).__name__
+        raise CodecError(
+            f"{size:,} bytes are not a message of this codec, or are damaged: {detail}"
+        ) from error
+
+
+def _hook_copying(code: int, data: bytes) -> Any:
+    return _from_ext(code, data, True, _hook_copying)
+
+
+def _hook_viewing(code: int, data: bytes) -> Any:
+    return _from_ext(code, data, False, _hook_viewing)
+
+
+def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any]) -> Any:
+    if code == _ARRAY:
+        dtype, shape, start = _read_head(data, 0)
+        array = _as_array(data, dtype, shape, start)
+        return array.copy() if copy else array
+    if code == _SCALAR:
+        dtype, shape, start = _read_head(data, 0)
+        return _as_array(data, dtype, shape, start)[()]
+    if code == _TUPLE:
+        return tuple(_unpackb(data, hook, len(data)))
+    if code in (_OBJECTS, _STRINGS):
+        shape, items = _unpackb(data, hook, len(data))
+        if math.prod(shape) != len(items):
+            raise CodecError(f"An array of shape {tuple(shape)} came with {len(items)} elements.")
+        array = np.empty(len(items), object if code == _OBJECTS else np.dtypes.StringDType())
+        for i, item in enumerate(items):  # one by one: NumPy would make an axis of elements of equal length
+            array[i] = item
+        return array.reshape(shape)
+    if code == _BIG_INT:
+        return int.from_bytes(data, "little", signed=True)
+    if code == _COMPLEX:
+        return complex(*struct.unpack("<dd", data))
+    raise CodecError(f"Unknown extension type {code}: made by something else, or by a newer flowtrain.")
+
+
+def _read_head(data: bytes, at: int) -> tuple[np.dtype, tuple[int, ...], int]:
+    length, ndim = _HEAD.unpack_from(data, at)
+    at += _HEAD.size
+    dtype = _dtype_from(data[at : at + length])
+    shape = struct.unpack_from(f"<{ndim}Q", data, at + length)
+    return dtype, shape, at + length + 8 * ndim
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_from(text: bytes) -> np.dtype:
+    name = text.decode("ascii")
+    if name.startswith("ml_dtypes."):
+        import ml_dtypes  # comes with TensorFlow and JAX; wanted only by who has such arrays
+
+        return np.dtype(getattr(ml_dtypes, name.removeprefix("ml_dtypes.")))
+    try:
+        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(name)) if name[:1] in "[(" else np.dtype(name)
+    except (SyntaxError, MemoryError) as error:
+        raise CodecError(f"{name[:80]!r} is not a dtype.") from error
+    if dtype.hasobject:
+        raise CodecError(f"Refused raw bytes for dtype {dtype}: they would be taken for addresses.")
+    return dtype
+
+
+def _as_array(data: Buffer, dtype: np.dtype, shape: tuple[int, ...], start: int) -> np.ndarray:
+    wanted = math.prod(shape) * dtype.itemsize
+    have = memoryview(data).nbytes - start
+    if wanted != have:
+        raise CodecError(
+            f"An array of shape {shape} and dtype {dtype} needs {wanted:,} bytes, {have:,} came."
+        )
+    if wanted == 0:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, buffer=data, offset=start)
