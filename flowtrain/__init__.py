@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _EXPORTS: dict[str, tuple[str, ...]] = {
     "flowtrain.utils": ("FlowtrainError",),
     "flowtrain.dataflow": ("imgaug",),
-    "flowtrain.metrics": (),
+    "flowtrain.metrics": ("mse", "psnr", "ssim"),
     "flowtrain.feed": (),
     "flowtrain.model": (),
     "flowtrain.layers": (),

@@ -1,0 +1,128 @@
+"""Metrics that compare pictures pixel by pixel: mean square error and peak signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from ._arrays import check_range, is_tensor, log10, mean, picture_pair
+
+__all__ = ["mse", "psnr", "psnr_uint8", "to_uint8"]
+
+
+def mse(reference: Any, image: Any, *, per_image: bool = False) -> Any:
+    """The mean square error of two pictures, or of two batches of pictures.
+
+    Integers are compared as floats, so uint8 pictures do not wrap around.
+
+    Args:
+        reference: The true picture(s), any shape, NumPy or tensor.
+        image: The picture(s) to judge, of the same shape.
+        per_image: Give one value per entry of the first axis instead of one for all.
+
+    Returns:
+        A float (a vector of shape (N,) with `per_image`), computed in float64; for tensors a tensor,
+        computed in float32 unless an argument is float64.
+
+    Raises:
+        ConfigError: The shapes differ, or a picture is empty.
+
+    Example:
+        >>> mse(np.zeros((4, 4), np.uint8), np.full((4, 4), 2, np.uint8))
+        4.0
+    """
+    reference, image = picture_pair(reference, image, "mse")
+    return mean((reference - image) ** 2, per_image, "mse")
+
+
+def psnr(reference: Any, image: Any, *, data_range: float, per_image: bool = False) -> Any:
+    """The peak signal-to-noise ratio in dB: ``10 log10(data_range**2 / mse)``.
+
+    Equal to scikit-image's ``peak_signal_noise_ratio``. `data_range` has no default on purpose: guessed
+    from the dtype it is wrong by 48 dB for float pictures in [0, 255].
+
+    Args:
+        reference: The true picture(s), any shape, NumPy or tensor.
+        image: The picture(s) to judge, of the same shape.
+        data_range: The distance from black to white: 255 for uint8, 1.0 for [0, 1], 2.0 for [-1, 1].
+        per_image: One value per entry of the first axis. The mean of the pictures' dB is not the dB of
+            the whole batch, and papers mostly mean the former: ``psnr(..., per_image=True).mean()``.
+
+    Returns:
+        dB as a float (a vector (N,) with `per_image`), infinite for equal pictures; for tensors a
+        tensor, within 1e-4 dB of the float64 value.
+
+    Raises:
+        ConfigError: The shapes differ, a picture is empty, or the range is not a positive number.
+
+    Example:
+        >>> round(psnr(np.zeros((4, 4)), np.full((4, 4), 0.1), data_range=1.0), 6)
+        20.0
+    """
+    peak = check_range(data_range, "psnr")
+    reference, image = picture_pair(reference, image, "psnr")
+    error = mean((reference - image) ** 2, per_image, "psnr")
+    return 20.0 * float(np.log10(peak)) - 10.0 * log10(error)
+
+
+def to_uint8(image: Any, *, low: float = 0.0, high: float = 1.0) -> Any:
+    """A float picture as it would be stored in a file: scaled, rounded to the nearest level, clipped.
+
+    Args:
+        image: Picture(s) of any shape whose black is `low` and white is `high`, NumPy or tensor.
+        low: The value of black.
+        high: The value of white.
+
+    Returns:
+        uint8, of the same shape and kind.
+
+    Raises:
+        ConfigError: `high` is not above `low`.
+
+    Example:
+        >>> to_uint8(np.array([-0.5, 0.0, 0.7]), low=-0.5, high=0.5)
+        array([  0, 128, 255], dtype=uint8)
+    """
+    if not low < high:
+        raise ConfigError(f"to_uint8: low={low!r} must be below high={high!r}.")
+    if is_tensor(image):
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(image)
+        tensor = tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+        scaled = (tensor - low) * (255.0 / (high - low)) + 0.5
+        return tf.cast(tf.clip_by_value(scaled, 0.0, 255.0), tf.uint8)
+    scaled = (np.asarray(image, np.float64) - low) * (255.0 / (high - low)) + 0.5
+    return np.clip(scaled, 0.0, 255.0).astype(np.uint8)
+
+
+def psnr_uint8(reference: Any, image: Any, *, low: float = 0.0, high: float = 1.0) -> Any:
+    """The PSNR of two float pictures after both were rounded to 8 bits, as pictures in files would be compared.
+
+    This is what denoising papers print: clipping and rounding change the figure by some tenths of a dB.
+
+    Args:
+        reference: The true picture, any shape, float, black `low` and white `high`; uint8 is taken as it is.
+        image: The picture to judge, of the same shape.
+        low: The value of black.
+        high: The value of white.
+
+    Returns:
+        dB over all pixels, as `psnr` with ``data_range=255``. For a batch take the mean over its pictures.
+
+    Raises:
+        ConfigError: The shapes differ, or `high` is not above `low`.
+
+    Example:
+        >>> clean = np.linspace(-0.5, 0.5, 100).reshape(10, 10)
+        >>> round(psnr_uint8(clean, clean + 0.1, low=-0.5, high=0.5), 1)
+        20.3
+    """
+    levels = [
+        value if getattr(value, "dtype", None) == np.uint8 else to_uint8(value, low=low, high=high)
+        for value in (reference, image)
+    ]
+    return psnr(levels[0], levels[1], data_range=255)
