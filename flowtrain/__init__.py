@@ -12,8 +12,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS: dict[str, tuple[str, ...]] = {
-    "flowtrain.utils": ("FlowtrainError",),
-    "flowtrain.dataflow": ("imgaug",),
+    "flowtrain.utils": ("FlowtrainError", "set_seed"),
+    "flowtrain.dataflow": ("DataFlow", "ProxyDataFlow", "RNGDataFlow", "imgaug"),
     "flowtrain.metrics": ("mse", "psnr", "ssim"),
     "flowtrain.feed": (),
     "flowtrain.model": (),

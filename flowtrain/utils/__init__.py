@@ -2,5 +2,6 @@
 
 from .errors import FlowtrainError, closest
 from .optional import require
+from .seeding import set_seed
 
-__all__ = ["FlowtrainError", "closest", "require"]
+__all__ = ["FlowtrainError", "closest", "require", "set_seed"]
