@@ -1,0 +1,356 @@
+"""What every augmentor is made of: an Augmentor draws, a Transform does.
+
+An :class:`Augmentor` looks at a picture, draws its random numbers from the generator that it is given, and
+returns a :class:`Transform`. The transform is deterministic: it can be applied to the picture, to the label map
+that belongs to it and to points in it, and all of them move together.
+
+Coordinates follow one convention everywhere: a point is (x, y), and the *centre* of the top left pixel is
+(0, 0), so the centre of the bottom right pixel of an H x W picture is (W - 1, H - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError, DataFlowError
+
+from .checks import check_coords, check_image, check_same_size, keep_channel_axis
+
+__all__ = [
+    "Augmentor",
+    "FunctionTransform",
+    "GeometricTransform",
+    "IdentityTransform",
+    "PixelTransform",
+    "Transform",
+    "TransformList",
+]
+
+DEFAULT_SEED = 0
+
+
+def _described(thing: object) -> str:
+    """``Name(field=value, ...)`` of the public attributes; arrays are named by shape, not printed."""
+    parts = []
+    for name, value in vars(thing).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, np.ndarray) and value.size > 6:
+            value = f"<{value.dtype} array {value.shape}>"
+        elif isinstance(value, np.ndarray):
+            value = value.tolist()
+        elif isinstance(value, np.generic):
+            value = value.item()
+        elif callable(value) and hasattr(value, "__qualname__"):
+            value = value.__qualname__
+        parts.append(f"{name}={value}" if isinstance(value, str) and value[:1] == "<" else f"{name}={value!r}")
+    return f"{type(thing).__name__}({', '.join(parts)})"
+
+
+class Transform:
+    """One fixed change of a picture, to be applied as often as wanted.
+
+    A transform never draws random numbers and never writes to what it is given. What it returns may share
+    memory with its argument (a crop is a view).
+    """
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change a picture.
+
+        Args:
+            img: (H, W) or (H, W, C). A transform that moves pixels wants the size of the picture it was made for.
+
+        Returns:
+            The new picture; a channel axis that was there is still there.
+        """
+        raise DataFlowError(f"{type(self).__name__} does not define apply_image(img)")
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Move points as the picture moves.
+
+        Args:
+            coords: (N, 2) real numbers, x before y, (0, 0) being the centre of the top left pixel.
+
+        Returns:
+            The new points, (N, 2): float32 for float32, else float64. Points may lie outside the new picture.
+        """
+        raise DataFlowError(f"{type(self).__name__} does not define apply_coords(coords): it cannot move points")
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Change a map of labels: moved as the picture is, without mixing labels and without touching values.
+
+        Use this rather than :meth:`apply_image` for segmentation maps: it never interpolates, it fills with 0
+        what comes from outside, and changes of colour leave it alone.
+
+        Args:
+            mask: (H, W) or (H, W, C): bool, or integers or floats of up to 64 bits.
+
+        Returns:
+            The new mask, of the same dtype.
+        """
+        raise DataFlowError(f"{type(self).__name__} does not define apply_mask(mask): it cannot change label maps")
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+
+class PixelTransform(Transform):
+    """The base of transforms that change values and move nothing: points and masks stay as they are.
+
+    A subclass writes :meth:`change`; a fourth channel is alpha, and is kept as it is unless ``touches_alpha``.
+    """
+
+    dtypes: tuple[str, ...] = ("uint8", "float32")
+    channels: tuple[int, ...] | None = (1, 3, 4)
+    touches_alpha = False
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Make the new picture from one that was checked; a lost channel axis is put back by the caller."""
+        raise NotImplementedError
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change a picture's values; see :meth:`Transform.apply_image`."""
+        check_image(img, self, self.dtypes, self.channels)
+        if img.ndim == 3 and img.shape[2] == 4 and not self.touches_alpha:
+            colour = keep_channel_axis(self.change(np.ascontiguousarray(img[:, :, :3])), img)
+            out = np.empty((*colour.shape[:2], colour.shape[2] + 1), colour.dtype)
+            out[:, :, :-1] = colour
+            out[:, :, -1] = img[:, :, 3]
+            return out
+        return keep_channel_axis(self.change(img), img)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Return the points as they are (checked, as floats)."""
+        return check_coords(coords, self)
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Return the mask as it is."""
+        check_image(mask, self, None, None)
+        return mask
+
+
+class GeometricTransform(Transform):
+    """The base of transforms that move pixels; they know the size of the picture they were made for.
+
+    A subclass writes :meth:`move` and :meth:`move_points`.
+    """
+
+    source: tuple[int, int]
+    dtypes: tuple[str, ...] | None = None
+
+    def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
+        """Make the new picture; with ``exact`` no value may be mixed and 0 fills what comes from outside."""
+        raise NotImplementedError
+
+    def move_points(self, xy: np.ndarray) -> np.ndarray:
+        """Move (N, 2) floats, which may be written to."""
+        raise NotImplementedError
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Move a picture's pixels; see :meth:`Transform.apply_image`."""
+        check_image(img, self, self.dtypes, None)
+        check_same_size(img, self.source, self)
+        return keep_channel_axis(self.move(img, exact=False), img)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Move points; see :meth:`Transform.apply_coords`."""
+        return self.move_points(check_coords(coords, self))
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Move a label map; see :meth:`Transform.apply_mask`."""
+        check_image(mask, self, None, None)
+        check_same_size(mask, self.source, self)
+        return keep_channel_axis(self.move(mask, exact=True), mask)
+
+
+class IdentityTransform(Transform):
+    """The transform that changes nothing; returns the very objects it is given."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Return the picture itself."""
+        check_image(img, self, None, None)
+        return img
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Return the points as they are (checked, as floats)."""
+        return check_coords(coords, self)
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Return the mask itself."""
+        check_image(mask, self, None, None)
+        return mask
+
+
+class FunctionTransform(Transform):
+    """A transform made of plain functions: the short way to write an own augmentor.
+
+    Args:
+        image: Makes the new picture from the picture.
+        coords: Moves (N, 2) points. None: points stay where they are.
+        mask: Makes the new label map from a label map. None: masks stay as they are.
+        moves: Say True for a function that moves pixels. Then points and masks are refused, rather than
+            silently kept, where ``coords`` or ``mask`` is None.
+
+    Example:
+        >>> class Darken(Augmentor):
+        ...     def get_transform(self, img, rng):
+        ...         factor = rng.uniform(0.5, 1.0)
+        ...         return FunctionTransform(lambda img: np.rint(img * factor).astype(img.dtype))
+        >>> Darken().augment(np.full((2, 2), 100, np.uint8)).dtype
+        dtype('uint8')
+    """
+
+    def __init__(
+        self,
+        image: Callable[[np.ndarray], np.ndarray],
+        coords: Callable[[np.ndarray], np.ndarray] | None = None,
+        mask: Callable[[np.ndarray], np.ndarray] | None = None,
+        moves: bool = False,
+    ) -> None:
+        for name, given in (("image", image), ("coords", coords), ("mask", mask)):
+            if not callable(given) and (name == "image" or given is not None):
+                raise ConfigError(f"FunctionTransform: {name} must be a function, not {given!r}")
+        self.image = image
+        self._coords, self._mask, self._moves = coords, mask, moves
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Call the function for pictures; what it returns must be an array."""
+        out = self.image(img)
+        if not isinstance(out, np.ndarray):
+            raise DataFlowError(
+                f"{self!r}: the function returned {type(out).__name__}, expected the new picture as a NumPy array"
+            )
+        return out
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Call the function for points, where there is one."""
+        checked = check_coords(coords, self)
+        if self._coords is not None:
+            return check_coords(self._coords(checked), self)
+        if self._moves:
+            return super().apply_coords(coords)
+        return checked
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Call the function for masks, where there is one."""
+        if self._mask is not None:
+            return self._mask(mask)
+        if self._moves:
+            return super().apply_mask(mask)
+        return mask
+
+
+class TransformList(Transform):
+    """Several transforms, one after the other.
+
+    Args:
+        transforms: In the order in which they are applied.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = list(transforms)
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Apply all to a picture."""
+        for transform in self.transforms:
+            img = transform.apply_image(img)
+        return img
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Apply all to points."""
+        coords = check_coords(coords, self)
+        for transform in self.transforms:
+            coords = transform.apply_coords(coords)
+        return coords
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Apply all to a label map."""
+        for transform in self.transforms:
+            mask = transform.apply_mask(mask)
+        return mask
+
+    def __repr__(self) -> str:
+        return f"TransformList([{', '.join(map(repr, self.transforms))}])"
+
+
+class Augmentor:
+    """The base of all augmentors: holds settings, never randomness.
+
+    An own augmentor overrides :meth:`get_transform`, draws from ``rng`` alone (so that the data are the same in
+    every run and for any number of workers) and returns a transform:
+
+    Example:
+        >>> class Shade(Augmentor):
+        ...     def get_transform(self, img, rng):
+        ...         amount = int(rng.integers(0, 50))
+        ...         return FunctionTransform(lambda img: img // 2 + amount)
+    """
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw what is to be done with this picture.
+
+        Args:
+            img: The picture: (H, W) or (H, W, C).
+            rng: The generator of this datapoint. It is valid during the call only: draw here, not in the transform.
+
+        Returns:
+            The transform, not yet applied.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define get_transform(img, rng)")
+
+    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Draw a transform and apply it.
+
+        Args:
+            img: The picture.
+            rng: None takes a fresh generator of seed 0, so that every such call gives the same result.
+
+        Returns:
+            The new picture.
+        """
+        return self.augment_return_transform(img, rng)[0]
+
+    def augment_return_transform(
+        self, img: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Transform]:
+        """Draw a transform, apply it, and return it too, for the masks and points of the same picture.
+
+        Args:
+            img: The picture.
+            rng: As for :meth:`augment`.
+
+        Returns:
+            The new picture and the transform that made it.
+        """
+        transform = self.get_transform(img, check_rng(rng))
+        return transform.apply_image(img), transform
+
+    def __repr__(self) -> str:
+        return _described(self)
+
+    def __getattr__(self, name: str) -> Any:
+        today = _OLD_METHODS.get(name)
+        if today is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise AttributeError(f"{type(self).__name__}.{name} does not exist here: {today}")
+
+
+_OLD_METHODS = {
+    "augment_return_params": "call augment_return_transform(img, rng), which returns (img, transform).",
+    "augment_with_params": "call transform.apply_image(img) of the transform that get_transform returned.",
+    "augment_coords": "call transform.apply_coords(coords) of the transform that get_transform returned.",
+    "reset_state": "augmentors hold no randomness; a generator is handed to get_transform(img, rng).",
+    "_get_augment_params": "override get_transform(img, rng).",
+}
+
+
+def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
+    """The generator to draw from: the one given, or for None a fresh one of the default seed."""
+    if rng is None:
+        return np.random.default_rng(DEFAULT_SEED)
+    if not isinstance(rng, np.random.Generator):
+        raise ConfigError(f"rng must be a numpy.random.Generator, not {rng!r}. Write numpy.random.default_rng(seed)")
+    return rng

@@ -1,0 +1,221 @@
+"""The checks that all augmentors share: of constructor arguments, pictures and points."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError, DataFlowError, closest
+
+__all__ = [
+    "as_choice",
+    "as_number",
+    "as_positive_int",
+    "as_prob",
+    "as_range",
+    "as_size",
+    "check_coords",
+    "check_image",
+    "check_same_size",
+    "keep_channel_axis",
+    "name_of",
+    "renamed",
+]
+
+C = TypeVar("C", bound=type)
+
+
+def name_of(owner: object) -> str:
+    """The name that a message starts with: an augmentor's own, also for the transform that it made."""
+    return owner if isinstance(owner, str) else type(owner).__name__.removesuffix("Transform")
+
+
+# -- pictures and points ------------------------------------------------------------------------------------
+
+
+def check_image(
+    img: np.ndarray, owner: object, dtypes: tuple[str, ...] | None, channels: tuple[int, ...] | None
+) -> None:
+    """Raise a DataFlowError unless ``img`` is a picture that the owner can take.
+
+    Args:
+        img: What was given.
+        owner: The augmentor or transform, to be named in the message.
+        dtypes: The dtypes that it takes; None takes all.
+        channels: The numbers of channels that it takes, where (H, W) counts as 1; None takes all.
+    """
+    if not isinstance(img, np.ndarray):
+        raise DataFlowError(f"{name_of(owner)}: expected a picture as a NumPy array, got {type(img).__name__}")
+    shape = img.shape
+    if len(shape) not in (2, 3):
+        hint = " A batch must be augmented picture by picture, before BatchData." if len(shape) == 4 else ""
+        raise DataFlowError(
+            f"{name_of(owner)}: expected a picture of shape (H, W) or (H, W, C), got an array of shape {shape}.{hint}"
+        )
+    if 0 in shape:
+        raise DataFlowError(f"{name_of(owner)}: the picture is empty: its shape is {shape}")
+    if channels is not None:
+        count = shape[2] if len(shape) == 3 else 1
+        if count not in channels:
+            raise DataFlowError(
+                f"{name_of(owner)}: expected a picture with {_listed(channels)} channel(s), got shape {shape}."
+                f"{_channel_hint(shape, channels)}"
+            )
+    if dtypes is not None and img.dtype.name not in dtypes:
+        raise DataFlowError(
+            f"{name_of(owner)}: expected a picture of {_listed(dtypes)}, got {img.dtype.name}.{_dtype_hint(dtypes)}"
+        )
+
+
+def _listed(items: tuple[Any, ...]) -> str:
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _channel_hint(shape: tuple[int, ...], channels: tuple[int, ...]) -> str:
+    if len(shape) == 3 and shape[0] in channels and shape[2] not in (1, 3, 4):
+        return " It looks like (C, H, W): channels come last here; use np.moveaxis(img, 0, -1)."
+    if 1 not in channels and (len(shape) == 2 or shape[2] == 1):
+        return " A gray picture becomes a colour one with ColorSpace('GRAY2RGB')."
+    return ""
+
+
+def _dtype_hint(dtypes: tuple[str, ...]) -> str:
+    return (
+        " Convert it before, e.g. with ToFloat32() or ToUint8()." if "float32" in dtypes else " Use ToUint8() before."
+    )
+
+
+def check_same_size(img: np.ndarray, source: tuple[int, int], owner: object) -> None:
+    """Raise unless a picture has the size that a transform was made for."""
+    if img.shape[0] != source[0] or img.shape[1] != source[1]:
+        raise DataFlowError(
+            f"{name_of(owner)}: this transform was made for a picture of {source[0]} x {source[1]} (height x width) "
+            f"and was given one of {img.shape[0]} x {img.shape[1]}. Pictures and masks that share a transform must "
+            "be of one size"
+        )
+
+
+def check_coords(coords: np.ndarray, owner: object) -> np.ndarray:
+    """The points as a new float array of shape (N, 2)."""
+    array = np.asarray(coords)
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "fiu":
+        raise DataFlowError(
+            f"{name_of(owner)}: expected points as an array of numbers of shape (N, 2), x before y, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array.astype(np.float32 if array.dtype == np.float32 else np.float64)
+
+
+def keep_channel_axis(out: np.ndarray, img: np.ndarray) -> np.ndarray:
+    """Put back the channel axis of (H, W, 1), which OpenCV drops."""
+    return out[:, :, None] if out.ndim == 2 and img.ndim == 3 else out
+
+
+# -- constructor arguments ----------------------------------------------------------------------------------
+
+
+def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
+    """A (height, width) from an int for both or a pair."""
+    pair = (value, value) if isinstance(value, Integral) else value
+    try:
+        height, width = pair
+    except (TypeError, ValueError):
+        height = width = None
+    if not (_is_positive_int(height) and _is_positive_int(width)):
+        raise ConfigError(
+            f"{name_of(owner)}: {name} must be a positive int or (height, width) in pixels, not {value!r}"
+        )
+    return int(height), int(width)  # type: ignore[arg-type]
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+
+
+def as_positive_int(value: Any, owner: object, name: str) -> int:
+    """A whole number of at least 1."""
+    if not _is_positive_int(value):
+        raise ConfigError(f"{name_of(owner)}: {name} must be a whole number of at least 1, not {value!r}")
+    return int(value)
+
+
+def as_number(value: Any, owner: object, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number in [low, high]."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ConfigError(f"{name_of(owner)}: {name} must be {_bounds(low, high)}, not {value!r}")
+    return number
+
+
+def as_range(
+    value: Any, owner: object, name: str, low: float = -math.inf, high: float = math.inf
+) -> tuple[float, float]:
+    """A pair (lowest, highest) of finite numbers in [low, high]."""
+    try:
+        first, last = value
+    except (TypeError, ValueError):
+        first = last = None
+    try:
+        first, last = as_number(first, owner, name, low, high), as_number(last, owner, name, low, high)
+    except ConfigError:
+        first = last = None
+    if first is None or last is None or first > last:
+        raise ConfigError(
+            f"{name_of(owner)}: {name} must be a pair (lowest, highest), each {_bounds(low, high)}, not {value!r}"
+        )
+    return first, last
+
+
+def _bounds(low: float, high: float) -> str:
+    if low == -math.inf and high == math.inf:
+        return "a finite number"
+    if high == math.inf:
+        return f"a finite number of at least {low:g}"
+    if low == -math.inf:
+        return f"a finite number of at most {high:g}"
+    return f"a number from {low:g} to {high:g}"
+
+
+def as_prob(value: Any, owner: object, name: str = "prob") -> float:
+    """A probability."""
+    return as_number(value, owner, name, 0.0, 1.0)
+
+
+def as_choice(value: Any, choices: dict[str, int], owner: object, name: str) -> int:
+    """An OpenCV constant, given by its short name or as the constant itself."""
+    if isinstance(value, str) and value in choices:
+        return choices[value]
+    if isinstance(value, int) and not isinstance(value, bool) and value in choices.values():
+        return value
+    hint = closest(value, list(choices)) if isinstance(value, str) else closest("", list(choices))
+    raise ConfigError(f"{name_of(owner)}: {name}={value!r} is not known. {hint}")
+
+
+def renamed(**old: str) -> Callable[[C], C]:
+    """Make a class refuse old spellings of its arguments with an error that names today's.
+
+    Args:
+        **old: Old keyword to today's keyword, or to a whole sentence (that has a space in it).
+    """
+
+    def decorate(cls: C) -> C:
+        init = cls.__init__
+
+        @functools.wraps(init)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+            for name in old.keys() & kwargs.keys():
+                today = old[name]
+                advice = today if " " in today else f"Write {today}= instead"
+                raise ConfigError(f"{cls.__name__} has no argument {name!r}. {advice}")
+            init(self, *args, **kwargs)
+
+        cls.__init__ = checked  # type: ignore[misc]
+        return cls
+
+    return decorate

@@ -1,0 +1,110 @@
+"""Mirroring and transposing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Augmentor, GeometricTransform, IdentityTransform, Transform
+from .checks import as_prob, check_image
+
+__all__ = ["Flip", "FlipTransform", "Transpose", "TransposeTransform"]
+
+_CV_DTYPES = ("uint8", "int8", "uint16", "int16", "float32", "float64")
+
+
+@dataclass(eq=False)
+class FlipTransform(GeometricTransform):
+    """Mirror a picture.
+
+    Args:
+        horiz: True swaps left and right, False swaps top and bottom.
+        source: (height, width) of the picture.
+    """
+
+    horiz: bool
+    source: tuple[int, int]
+
+    def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
+        """Mirror into a new, contiguous array."""
+        if img.dtype.name in _CV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+            return cv2.flip(img, 1 if self.horiz else 0)
+        return np.ascontiguousarray(img[:, ::-1] if self.horiz else img[::-1])
+
+    def move_points(self, xy: np.ndarray) -> np.ndarray:
+        """Count from the other side."""
+        column = 0 if self.horiz else 1
+        last = self.source[1] - 1 if self.horiz else self.source[0] - 1
+        xy[:, column] = last - xy[:, column]
+        return xy
+
+
+class Flip(Augmentor):
+    """Mirror the picture, with some probability.
+
+    Args:
+        horiz: Swap left and right.
+        vert: Swap top and bottom. Exactly one of the two must be chosen; for both write two Flips.
+        prob: How often.
+
+    Example:
+        >>> Flip(horiz=True, prob=1.0).augment(np.array([[1, 2, 3]], np.uint8))
+        array([[3, 2, 1]], dtype=uint8)
+    """
+
+    def __init__(self, horiz: bool = False, vert: bool = False, prob: float = 0.5) -> None:
+        if bool(horiz) == bool(vert):
+            raise ConfigError(
+                f"Flip: exactly one of horiz and vert must be True, not horiz={horiz}, vert={vert}. "
+                "For both write two augmentors: Flip(horiz=True), Flip(vert=True)"
+            )
+        self.horiz, self.vert = bool(horiz), bool(vert)
+        self.prob = as_prob(prob, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw whether to mirror."""
+        check_image(img, self, None, None)
+        if rng.random() >= self.prob:
+            return IdentityTransform()
+        return FlipTransform(self.horiz, img.shape[:2])
+
+
+@dataclass(eq=False)
+class TransposeTransform(GeometricTransform):
+    """Swap rows and columns.
+
+    Args:
+        source: (height, width) of the picture.
+    """
+
+    source: tuple[int, int]
+
+    def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
+        """Transpose into a new, contiguous array."""
+        if img.dtype.name in _CV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+            return cv2.transpose(img)
+        return np.ascontiguousarray(img.swapaxes(0, 1))
+
+    def move_points(self, xy: np.ndarray) -> np.ndarray:
+        """Swap x and y."""
+        return xy[:, ::-1].copy()
+
+
+class Transpose(Augmentor):
+    """Swap rows and columns, with some probability: the picture mirrored along its diagonal.
+
+    Args:
+        prob: How often.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = as_prob(prob, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw whether to transpose."""
+        check_image(img, self, None, None)
+        return TransposeTransform(img.shape[:2]) if rng.random() < self.prob else IdentityTransform()

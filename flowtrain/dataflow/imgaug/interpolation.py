@@ -1,0 +1,44 @@
+"""How pixels are read between pixels, and what lies outside a picture: names for OpenCV's constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+
+from .checks import as_choice
+
+__all__ = ["Border", "Interpolation", "as_border", "as_interpolation"]
+
+Interpolation = str | int
+Border = str | int
+
+_INTERPOLATION = {
+    "linear": cv2.INTER_LINEAR,
+    "nearest": cv2.INTER_NEAREST,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+    "bilinear": cv2.INTER_LINEAR,  # what Keras calls them
+    "bicubic": cv2.INTER_CUBIC,
+    "linear_exact": cv2.INTER_LINEAR_EXACT,
+    "nearest_exact": cv2.INTER_NEAREST_EXACT,
+}
+
+_BORDER = {
+    "constant": cv2.BORDER_CONSTANT,
+    "replicate": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT,
+    "reflect_101": cv2.BORDER_REFLECT_101,
+    "wrap": cv2.BORDER_WRAP,
+}
+
+
+def as_interpolation(value: Any, owner: object) -> int:
+    """OpenCV's constant for a name such as "linear", or for itself."""
+    return as_choice(value, _INTERPOLATION, owner, "interpolation")
+
+
+def as_border(value: Any, owner: object) -> int:
+    """OpenCV's constant for a name such as "replicate", or for itself."""
+    return as_choice(value, _BORDER, owner, "border")

@@ -1,0 +1,206 @@
+"""Augmentors made of other augmentors, and of plain functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Augmentor, FunctionTransform, IdentityTransform, Transform, TransformList, check_rng
+from .checks import as_prob, check_image, name_of, renamed
+
+__all__ = ["AugmentorList", "Identity", "MapImage", "RandomApplyAug", "RandomChooseAug", "RandomOrderAug"]
+
+
+def _checked_list(augmentors: Sequence[Augmentor], owner: object) -> list[Augmentor]:
+    if isinstance(augmentors, Augmentor) or not isinstance(augmentors, Sequence):
+        raise ConfigError(f"{name_of(owner)}: expected a list of augmentors, got {augmentors!r}")
+    return [checked_augmentor(augmentor, owner) for augmentor in augmentors]
+
+
+def checked_augmentor(augmentor: Augmentor, owner: object) -> Augmentor:
+    """Raise unless this is an augmentor, saying how to make one of what was given instead."""
+    if isinstance(augmentor, Augmentor):
+        return augmentor
+    if isinstance(augmentor, type) and issubclass(augmentor, Augmentor):
+        advice = f"Make one of the class: {augmentor.__name__}(...)"
+    elif type(augmentor).__module__.startswith("albumentations"):
+        advice = "Wrap it: imgaug.Albumentations(transform)"
+    elif callable(augmentor):
+        advice = "Wrap a function: imgaug.MapImage(function)"
+    elif isinstance(augmentor, Sequence) and not isinstance(augmentor, str):
+        advice = "Wrap a list: imgaug.AugmentorList([...])"
+    else:
+        advice = "See flowtrain.dataflow.imgaug for those that there are"
+    raise ConfigError(f"{name_of(owner)}: {augmentor!r} is not an augmentor. {advice}")
+
+
+class AugmentorList(Augmentor):
+    """Several augmentors, one after the other; each draws for the picture that those before it made.
+
+    Args:
+        augmentors: In the order in which they are applied. An empty list changes nothing.
+
+    Example:
+        >>> both = AugmentorList([RandomCrop(256), Flip(horiz=True)])
+        >>> img, transform = both.augment_return_transform(np.zeros((300, 400, 3), np.uint8))
+        >>> img.shape
+        (256, 256, 3)
+    """
+
+    def __init__(self, augmentors: Sequence[Augmentor]) -> None:
+        self.augmentors = _checked_list(augmentors, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> TransformList:
+        """Draw all; the picture is made on the way, so :meth:`augment_return_transform` saves work."""
+        transforms: list[Transform] = []
+        for augmentor in self.augmentors[:-1]:
+            img, transform = augmentor.augment_return_transform(img, rng)
+            transforms.append(transform)
+        if self.augmentors:  # what the last one would make is not looked at
+            transforms.append(self.augmentors[-1].get_transform(img, rng))
+        return TransformList(transforms)
+
+    def augment_return_transform(
+        self, img: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Transform]:
+        """Draw and apply each once; see :meth:`Augmentor.augment_return_transform`."""
+        rng = check_rng(rng)
+        transforms = []
+        for augmentor in self.augmentors:
+            img, transform = augmentor.augment_return_transform(img, rng)
+            transforms.append(transform)
+        return img, TransformList(transforms)
+
+
+class Identity(Augmentor):
+    """Change nothing: the other choice in a :class:`RandomChooseAug`, or an end of an ``if``."""
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> IdentityTransform:
+        """Draw nothing."""
+        check_image(img, self, None, None)
+        return IdentityTransform()
+
+
+@renamed(func="function", coord_func="coords")
+class MapImage(Augmentor):
+    """Turn any function of a picture into an augmentor.
+
+    The function must not draw random numbers of its own; an augmentor that draws is five lines, see
+    :class:`Augmentor`.
+
+    Args:
+        function: Takes the picture, returns the new one.
+        coords: Moves (N, 2) points; needed for :meth:`Transform.apply_coords` when pixels move.
+        mask: Makes the new label map; needed for :meth:`Transform.apply_mask` when pixels move.
+        moves: Say True when the function moves pixels: points and masks are then refused where ``coords`` or
+            ``mask`` is missing, rather than left in place.
+
+    Example:
+        >>> MapImage(lambda img: 255 - img).augment(np.array([[0, 5]], np.uint8))
+        array([[255, 250]], dtype=uint8)
+    """
+
+    def __init__(
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        coords: Callable[[np.ndarray], np.ndarray] | None = None,
+        mask: Callable[[np.ndarray], np.ndarray] | None = None,
+        moves: bool = False,
+    ) -> None:
+        if not callable(function):
+            raise ConfigError(f"MapImage: expected a function that takes and returns a picture, got {function!r}")
+        self.function = function
+        self._transform = FunctionTransform(function, coords, mask, moves)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> FunctionTransform:
+        """Draw nothing."""
+        return self._transform
+
+
+@renamed(aug="augmentor")
+class RandomApplyAug(Augmentor):
+    """Apply an augmentor, or leave the picture as it is.
+
+    Args:
+        augmentor: What to apply.
+        prob: How often.
+    """
+
+    def __init__(self, augmentor: Augmentor, prob: float = 0.5) -> None:
+        self.augmentor = checked_augmentor(augmentor, self)
+        self.prob = as_prob(prob, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw whether, then let the augmentor draw."""
+        check_image(img, self, None, None)
+        return self.augmentor.get_transform(img, rng) if rng.random() < self.prob else IdentityTransform()
+
+
+@renamed(aug_lists="augmentors", prob="weights", p="weights")
+class RandomChooseAug(Augmentor):
+    """Apply one of several augmentors.
+
+    Args:
+        augmentors: The choices.
+        weights: How often each is chosen, relative to the others. None: equally often.
+
+    Example:
+        >>> RandomChooseAug([Identity(), Flip(vert=True, prob=1.0)], weights=[3, 1])
+        RandomChooseAug(augmentors=[Identity(), Flip(horiz=False, vert=True, prob=1.0)], weights=[3, 1])
+    """
+
+    def __init__(self, augmentors: Sequence[Augmentor], weights: Sequence[float] | None = None) -> None:
+        self.augmentors = _checked_list(augmentors, self)
+        self.weights = None if weights is None else list(weights)
+        if not self.augmentors:
+            raise ConfigError("RandomChooseAug: there is nothing to choose from; give at least one augmentor")
+        shares = np.ones(len(self.augmentors)) if self.weights is None else _as_weights(self.weights)
+        if len(shares) != len(self.augmentors):
+            raise ConfigError(
+                f"RandomChooseAug: {len(shares)} weights were given for {len(self.augmentors)} augmentors"
+            )
+        self._upto = np.cumsum(shares / shares.sum())
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw which, then let it draw."""
+        chosen = int(np.searchsorted(self._upto, rng.random(), side="right"))
+        return self.augmentors[min(chosen, len(self.augmentors) - 1)].get_transform(img, rng)
+
+
+def _as_weights(weights: Sequence[float]) -> np.ndarray:
+    try:
+        shares = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        shares = np.full(1, np.nan)
+    if shares.ndim != 1 or not np.isfinite(shares).all() or (shares < 0).any() or not shares.sum() > 0:
+        raise ConfigError(f"RandomChooseAug: weights must be numbers of at least 0, not all of them 0; got {weights!r}")
+    return shares
+
+
+@renamed(aug_lists="augmentors")
+class RandomOrderAug(Augmentor):
+    """Apply all of several augmentors, in an order that is drawn.
+
+    Args:
+        augmentors: What to apply.
+    """
+
+    def __init__(self, augmentors: Sequence[Augmentor]) -> None:
+        self.augmentors = _checked_list(augmentors, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Draw the order, then let each draw in it."""
+        return self._ordered(rng).get_transform(img, rng)
+
+    def augment_return_transform(
+        self, img: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Transform]:
+        """Draw and apply each once; see :meth:`Augmentor.augment_return_transform`."""
+        rng = check_rng(rng)
+        return self._ordered(rng).augment_return_transform(img, rng)
+
+    def _ordered(self, rng: np.random.Generator) -> AugmentorList:
+        return AugmentorList([self.augmentors[i] for i in rng.permutation(len(self.augmentors))])
