@@ -1,0 +1,185 @@
+"""Where numbers go: the base of all monitors, and the dispatcher that the trainer and its callbacks talk to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError, TensorNameError, closest
+
+__all__ = ["Monitor", "Monitors"]
+
+logger = logging.getLogger("flowtrain.monitors")
+
+
+class Monitor:
+    """A place that numbers are written to. Override what it can show; each method may be called often.
+
+    Exact resume: `state_dict` is asked after `flush` when a checkpoint is made, and `load_state_dict` is called
+    after `open` when a run is resumed from it. A monitor that writes files must then drop everything that it
+    logged after that state (a killed run has logged steps that are now done again).
+    """
+
+    @property
+    def name(self) -> str:
+        """How the monitor is called in messages."""
+        return type(self).__name__
+
+    def open(self, log_dir: Path) -> None:
+        """Called once before anything is put; `log_dir` exists."""
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """Take one number."""
+
+    def put_image(self, name: str, image: np.ndarray, step: int) -> None:
+        """Take pictures: uint8 RGB or gray (N, H, W, C)."""
+
+    def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
+        """Take numbers whose distribution is to be shown; any shape, float."""
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each)."""
+
+    def flush(self) -> None:
+        """Bring everything to where it survives the process."""
+
+    def close(self) -> None:
+        """Flush and release files."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in what is written, as JSON values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Drop what was written after the position."""
+
+
+class Monitors:
+    """All monitors of a run, and the history of every scalar.
+
+    A monitor that fails warns once, is told nothing more, and does not stop training.
+
+    Args:
+        monitors: The monitors, in order.
+        log_dir: The folder of the run; None when nothing is to be written.
+
+    Example:
+        >>> monitors = Monitors([])
+        >>> monitors.put_scalar("cost", 0.5, step=10)
+        >>> monitors.latest("cost")
+        0.5
+    """
+
+    def __init__(self, monitors: Iterable[Monitor], log_dir: Path | None = None) -> None:
+        self._monitors = list(monitors)
+        for monitor in self._monitors:
+            if not isinstance(monitor, Monitor):
+                raise ConfigError(f"monitors must be Monitor objects; got {monitor!r} ({type(monitor).__name__})")
+        self._failed: set[int] = set()
+        self._listeners: list[Callable[[str, float, int], None]] = []
+        self.history: dict[str, list[tuple[int, float]]] = {}
+        if log_dir is not None:
+            self._tell("open", log_dir)
+
+    def __iter__(self) -> Any:
+        return iter(self._monitors)
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """Log one number: to the history, the listeners and all monitors."""
+        value, step = float(value), int(step)
+        self.history.setdefault(name, []).append((step, value))
+        self._tell("put_scalar", name, value, step)
+        for listener in self._listeners:
+            listener(name, value, step)
+
+    def put_image(self, name: str, image: np.ndarray, step: int) -> None:
+        """Log pictures (N, H, W, C) or one (H, W, C); float in [0, 1] or [0, 255] by dtype uint8."""
+        image = np.asarray(image)
+        if image.ndim == 3:
+            image = image[None]
+        if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+            raise ConfigError(f"image {name!r} must be of shape (N, H, W, 1, 3 or 4); got {image.shape}")
+        if image.dtype != np.uint8:
+            image = np.rint(np.clip(np.nan_to_num(image), 0.0, 1.0) * 255.0).astype(np.uint8)
+        self._tell("put_image", name, image, int(step))
+
+    def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
+        """Log a distribution."""
+        self._tell("put_histogram", name, np.asarray(values, dtype=np.float64), int(step))
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """Log what is neither number nor picture."""
+        self._tell("put_event", kind, content, int(step))
+
+    def latest(self, name: str) -> float:
+        """The last value of a scalar.
+
+        Raises:
+            TensorNameError: Nothing of that name was logged yet; names the nearest.
+        """
+        values = self.history.get(name)
+        if not values:
+            raise TensorNameError(f"no scalar {name!r} was logged yet. {closest(name, list(self.history))}")
+        return values[-1][1]
+
+    def listen(self, listener: Callable[[str, float, int], None]) -> None:
+        """Call `listener(name, value, step)` at the very moment a scalar is put."""
+        self._listeners.append(listener)
+
+    def flush(self) -> None:
+        """Flush all."""
+        self._tell("flush")
+
+    def close(self) -> None:
+        """Close all."""
+        self._tell("close")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history and each monitor's position, for a checkpoint."""
+        self.flush()
+        states = [
+            self._ask(index, monitor) if index not in self._failed else {}
+            for index, monitor in enumerate(self._monitors)
+        ]
+        names = [monitor.name for monitor in self._monitors]
+        history = {name: [list(pair) for pair in values] for name, values in self.history.items()}
+        return {"history": history, "monitors": list(zip(names, states, strict=True))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the history and drop everything logged after it."""
+        self.history.clear()
+        for name, values in state["history"].items():
+            self.history[name] = [(int(step), float(value)) for step, value in values]
+        saved = [tuple(pair) for pair in state["monitors"]]
+        for index, monitor in enumerate(self._monitors):
+            for name, monitor_state in saved:
+                if name == monitor.name:
+                    self._guarded(index, monitor, "load_state_dict", monitor_state)
+                    saved.remove((name, monitor_state))
+                    break
+
+    def _tell(self, method: str, *args: Any) -> None:
+        for index, monitor in enumerate(self._monitors):
+            if index not in self._failed:
+                self._guarded(index, monitor, method, *args)
+
+    def _ask(self, index: int, monitor: Monitor) -> dict[str, Any]:
+        return self._guarded(index, monitor, "state_dict") or {}
+
+    def _guarded(self, index: int, monitor: Monitor, method: str, *args: Any) -> Any:
+        try:
+            return getattr(monitor, method)(*args)
+        except Exception as error:
+            self._failed.add(index)
+            logger.warning(
+                "monitor %s failed in %s and is left out from now on: %s: %s",
+                monitor.name,
+                method,
+                type(error).__name__,
+                error,
+            )
+            return None
