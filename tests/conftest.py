@@ -1,0 +1,94 @@
+"""What every test runs under: quiet TensorFlow, hypothesis without deadlines, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("flowtrain", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+settings.load_profile("flowtrain")
+
+
+def _memfds() -> set[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+        if target.startswith("/memfd:"):
+            found.add(f"{fd} -> {target}")
+    return found
+
+
+def _shared_memory() -> set[str]:
+    folder = Path("/dev/shm")
+    mine = set()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        try:
+            if path.stat().st_uid == os.getuid():
+                mine.add(path.name)
+        except OSError:  # gone meanwhile
+            continue
+    return mine
+
+
+def _processes() -> dict[int, str]:
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found[process.pid] = " ".join(process.cmdline())[:200]
+        except psutil.Error:
+            continue
+    return found
+
+
+def _threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.is_alive()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind():
+    """Fail the run when its tests leave a process, a thread, a memfd or a /dev/shm entry behind."""
+    before = _processes(), _memfds(), _shared_memory(), _threads()
+    yield
+    from flowtrain.ipc import shutdown
+
+    gc.collect()
+    shutdown()
+    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in _processes() if pid not in before[0]], timeout=3)
+    left = {
+        "processes": {p.pid: " ".join(p.cmdline())[:200] for p in alive if p.status() != psutil.STATUS_ZOMBIE},
+        "memfds": _memfds() - before[1],
+        "entries of /dev/shm": {name for name in _shared_memory() - before[2] if "flowtrain" in name},
+        "threads": {name for name in _threads() - before[3] if "flowtrain" in name.lower()},
+    }
+    left = {kind: things for kind, things in left.items() if things}
+    if left:
+        pytest.fail(f"tests left behind: {left}")
+
+
+@pytest.fixture(autouse=True)
+def default_seed():
+    """Each test starts from the default seed, and leaves it as it was."""
+    from flowtrain.utils.seeding import set_seed
+
+    set_seed(0)
+    yield
+    set_seed(0)
+
+
+@pytest.fixture
+def photos() -> Path:
+    """The folder of CC0 photographs that the repository carries."""
+    return Path(__file__).parents[1] / "examples" / "colorize" / "photos"
