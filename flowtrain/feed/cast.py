@@ -1,0 +1,112 @@
+"""Which dtypes may become which: a component keeps every value on its way to the dtype of its TensorSpec.
+
+=================================  ==================================================================
+component -> spec                  what happens
+=================================  ==================================================================
+equal                              nothing
+every value survives (uint8 ->     it travels as it is and is cast on the device
+float32, bool -> int32, ...)
+int -> narrower int                checked, each batch: an error where a value does not fit; else cast here
+int -> float with fewer bits       the same (int32 -> float32 up to 2**24)
+float64 -> float32                 cast here, with one line in the log
+anything else                      an error
+=================================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import DataFlowError
+
+__all__ = ["host_cast"]
+
+logger = logging.getLogger("flowtrain.feed")
+
+Cast = Callable[[np.ndarray], np.ndarray]
+
+# bits of the significand: the integers up to 2**n are exact
+_EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
+
+
+def host_cast(name: str, dtype: np.dtype, wanted: tf.DType) -> Cast | None:
+    """What to do on the host with arrays of one input, before they travel.
+
+    Args:
+        name: The input, for messages.
+        dtype: What the dataflow gives.
+        wanted: The dtype of the TensorSpec.
+
+    Returns:
+        A function from array to array; None where the array travels as it is (and is cast on the device when
+        the dtypes differ).
+
+    Raises:
+        DataFlowError: The cast could lose values; names the input, both dtypes and the mend.
+    """
+    if wanted == tf.string:
+        if dtype.kind in "OSU":
+            return None
+        raise _refused(name, dtype, wanted)
+    target = np.dtype(wanted.as_numpy_dtype)
+    if dtype == target or _survives(dtype, target):
+        return None
+    if dtype.kind in "iu" and target.kind in "iu":
+        limits = np.iinfo(target)
+        return _checked(name, target, int(limits.min), int(limits.max))
+    if dtype.kind in "iu" and target.name in _EXACT_BITS:
+        bound = 2 ** _EXACT_BITS[target.name]
+        return _checked(name, target, -bound, bound)
+    if dtype == np.float64 and target == np.float32:
+        _say_narrowed(name)
+        return lambda array: array.astype(np.float32)
+    raise _refused(name, dtype, wanted)
+
+
+def _survives(dtype: np.dtype, target: np.dtype) -> bool:
+    """Whether every value of `dtype` is one of `target`."""
+    if dtype.kind == "b":
+        return target.kind in "iuf" or target.name in _EXACT_BITS
+    if dtype.kind in "iu" and target.name in _EXACT_BITS:
+        bits = dtype.itemsize * 8 - (dtype.kind == "i")
+        return bits <= _EXACT_BITS[target.name]
+    if target.name == "bfloat16" or dtype.name == "bfloat16":
+        return (dtype.name, target.name) in {("bfloat16", "float32"), ("bfloat16", "float64")}
+    if dtype.kind not in "biufc" or target.kind not in "biufc":
+        return False
+    return np.can_cast(dtype, target, "safe")
+
+
+def _checked(name: str, target: np.dtype, low: int, high: int) -> Cast:
+    def cast(array: np.ndarray) -> np.ndarray:
+        if array.size and (array.min() < low or array.max() > high):
+            raise DataFlowError(
+                f"input {name!r}: values from {array.min()} to {array.max()} ({array.dtype}) do not fit its dtype "
+                f"{target}, which holds {low} to {high} exactly. Declare the input as {array.dtype} in inputs(), "
+                f"or bring the values into that range in the dataflow."
+            )
+        return array.astype(target)
+
+    return cast
+
+
+@lru_cache(maxsize=None)
+def _say_narrowed(name: str) -> None:
+    logger.info(
+        "input %r: the dataflow gives float64, the model takes float32; cast in each batch. "
+        "Make float32 in the dataflow to save the time and the memory.",
+        name,
+    )
+
+
+def _refused(name: str, dtype: np.dtype, wanted: tf.DType) -> DataFlowError:
+    return DataFlowError(
+        f"input {name!r}: the dataflow gives {dtype}, the model takes {wanted.name}, and a cast would lose values. "
+        f"Cast it in the dataflow if that is what you mean (MapDataComponent(ds, lambda x: x.astype("
+        f"{wanted.name!r}), index=...)), or declare the input as {dtype} in inputs()."
+    )

@@ -1,0 +1,316 @@
+"""Checkpoint folders on disk: how one is written so that it is either whole or not there, and how it is read.
+
+A checkpoint is a folder::
+
+    variables.index, variables.data-00000-of-00001    TensorFlow's own format, under readable names: conv1/kernel
+    state.msgpack                                     everything that is not a variable: epoch, data position, ...
+    manifest.json                                     format, versions, shapes; size and SHA-256 of the other files
+
+``tf.train.load_checkpoint(f"{folder}/variables")`` reads the variables without flowtrain. The data file holds a CRC32C
+of each tensor, which reading checks; the index that holds those is itself under the manifest's SHA-256.
+
+A folder is written under a temporary name, synced, and renamed: a process killed at any moment leaves the
+checkpoints that were there before, and at most a temporary folder that the next run clears away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.ipc.codec import CodecError, pack, unpack
+from flowtrain.utils.errors import CheckpointError, closest
+
+__all__ = [
+    "CheckpointWriter",
+    "check_checkpoint",
+    "clear_unfinished",
+    "find_checkpoint",
+    "list_checkpoints",
+    "read_checkpoint",
+    "read_manifest",
+    "read_state",
+]
+
+FORMAT = 1
+_PREFIX = "variables"
+_STATE = "state.msgpack"
+_MANIFEST = "manifest.json"
+_TEMPORARY = ".unfinished-"
+_STEP = re.compile(r"step-(\d+)")
+
+
+class CheckpointWriter:
+    """Write one checkpoint in two parts: `write` while the variables stand still, `commit` at leisure.
+
+    Args:
+        path: The folder to make. One that exists is replaced, in one atomic exchange where the system has it.
+
+    Example:
+        >>> writer = CheckpointWriter("run/checkpoints/step-00000100")       # doctest: +SKIP
+        >>> writer.write({"conv1/kernel": kernel}, {"epoch": 1}, {"global_step": 100})
+        >>> writer.commit()
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._folder = self.path.with_name(f"{_TEMPORARY}{self.path.name}-{os.getpid()}")
+
+    def write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Bring everything into the temporary folder.
+
+        Args:
+            variables: Readable name -> tensor or ndarray.
+            state: What is no variable; anything that ``flowtrain.ipc.codec.pack`` takes.
+            about: JSON values for the manifest, for people and tools: epoch, global_step, versions.
+
+        Raises:
+            CheckpointError: The state holds something that cannot be packed.
+            OSError: The disk refuses (full, read-only); nothing is left behind.
+        """
+        try:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
+            self._write(variables, state, about)
+        except BaseException as error:
+            self.abandon()
+            if isinstance(error, tf.errors.OpError):
+                raise OSError(f"TensorFlow could not write {self._folder}: {error.message}") from error
+            if isinstance(error, CodecError):
+                raise CheckpointError(f"the run's state cannot be saved: {error}") from error
+            raise
+
+    def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        names = sorted(variables)
+        tensors = [tf.convert_to_tensor(variables[name]) for name in names]
+        _require_space(self._folder, sum(tensor.dtype.size * int(np.prod(tensor.shape)) for tensor in tensors))
+        with tf.device("CPU:0"):
+            tf.raw_ops.SaveV2(
+                prefix=str(self._folder / _PREFIX),
+                tensor_names=names,
+                shape_and_slices=[""] * len(names),
+                tensors=tensors,
+            )
+        (self._folder / _STATE).write_bytes(pack(dict(state)))
+        files = {}
+        for file in sorted(self._folder.iterdir()):
+            files[file.name] = {"bytes": file.stat().st_size}
+            if ".data-" not in file.name:
+                files[file.name]["sha256"] = _sha256(file)
+        manifest = {
+            "format": FORMAT,
+            **about,
+            "files": files,
+            "variables": {
+                name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name}
+                for name, tensor in zip(names, tensors, strict=True)
+            },
+        }
+        (self._folder / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+    def commit(self) -> None:
+        """Sync the temporary folder to disk and give it its name; afterwards the checkpoint survives a power cut."""
+        try:
+            for file in self._folder.iterdir():
+                _sync(file)
+            _sync(self._folder)
+            if self.path.exists():
+                _replace(self._folder, self.path)
+            else:
+                self._folder.rename(self.path)
+            _sync(self.path.parent)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Remove the temporary folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all variables of a checkpoint, with every checksum verified.
+
+    Args:
+        path: A checkpoint folder, a run's log folder (its newest whole checkpoint), or the prefix of any
+            TensorFlow checkpoint.
+
+    Returns:
+        Readable name -> array.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged; says which file and how.
+
+    Example:
+        >>> read_checkpoint("train_log/colorize")["conv1/kernel"].shape      # doctest: +SKIP
+        (4, 4, 1, 64)
+    """
+    path = Path(path)
+    if path.with_name(path.name + ".index").exists():
+        return _read_bundle(path)
+    path = find_checkpoint(path)
+    problem = check_checkpoint(path)
+    if problem:
+        raise CheckpointError(f"checkpoint {path} is damaged: {problem}")
+    return _read_bundle(path / _PREFIX)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Read what a checkpoint holds besides variables: epoch, step, data position, states of callbacks.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    file = Path(path) / _STATE
+    try:
+        return unpack(file.read_bytes())
+    except (OSError, CodecError) as error:
+        raise CheckpointError(f"cannot read {file}: {error}") from error
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's manifest.
+
+    Raises:
+        CheckpointError: It is missing, damaged or of a later format.
+    """
+    file = Path(path) / _MANIFEST
+    try:
+        manifest = json.loads(file.read_text())
+        version = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: cannot read its {_MANIFEST} ({error})") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}; this version of flowtrain reads format {FORMAT}")
+    return manifest
+
+
+def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
+    """Look whether a checkpoint is whole.
+
+    Args:
+        path: The folder.
+        deep: Also read every tensor against its checksum.
+
+    Returns:
+        What is wrong, or None.
+    """
+    path = Path(path)
+    try:
+        manifest = read_manifest(path)
+        for name, expected in manifest["files"].items():
+            file = path / name
+            if not file.exists():
+                return f"{name} is missing"
+            size = file.stat().st_size
+            if size != expected["bytes"]:
+                return f"{name} has {size} bytes instead of {expected['bytes']}"
+            if "sha256" in expected and _sha256(file) != expected["sha256"]:
+                return f"{name} does not match its checksum"
+        if deep:
+            _read_bundle(path / _PREFIX)
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return None
+
+
+def list_checkpoints(folder: str | Path) -> list[Path]:
+    """The checkpoints ``step-...`` in a folder, newest first; neither named ones (best) nor unfinished ones."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a user means by a path.
+
+    Args:
+        path: A checkpoint folder, a ``checkpoints`` folder or a run's log folder; of the latter two the
+            newest whole one is taken.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    path = Path(path)
+    if (path / _MANIFEST).exists():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    damaged = []
+    for candidate in list_checkpoints(folder):
+        problem = check_checkpoint(candidate)
+        if problem is None:
+            return candidate
+        damaged.append(f"{candidate.name}: {problem}")
+    if damaged:
+        raise CheckpointError(f"no whole checkpoint in {folder}. Damaged: {'; '.join(damaged)}")
+    if not path.exists():
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
+    raise CheckpointError(f"{path} is not a checkpoint (it has no {_MANIFEST}) and holds none")
+
+
+def clear_unfinished(folder: str | Path) -> None:
+    """Remove what killed processes left. Call it only while holding the run's lock."""
+    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"cannot read {prefix}: {error}") from error
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"the checkpoint needs {needed / 1e6:.1f} MB, the disk of {folder.parent} has {free / 1e6:.1f} MB left"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put folder `new` in the place of `old`, which disappears."""
+    if not _exchange(new, old):
+        aside = new.with_name(new.name + "-old")
+        old.rename(aside)
+        new.rename(old)
+        new = aside
+    shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names atomically (Linux renameat2); False where that does not exist."""
+    with contextlib.suppress(AttributeError, OSError):
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        at_cwd, swap = -100, 2
+        return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), swap) == 0
+    return False
