@@ -1,0 +1,174 @@
+"""tf.train.Example without TensorFlow: named lists of bytes, floats or integers, as protocol buffers.
+
+The messages are those of tensorflow/core/example/{example,feature}.proto: Example { Features features = 1 },
+Features { map<string, Feature> feature = 1 }, Feature { oneof: BytesList = 1, FloatList = 2, Int64List = 3 }, and each
+list has one repeated field ``value = 1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import FormatError
+from .protobuf import BYTES, FIXED32, VARINT, WireError, bytes_field, fields, varint
+
+__all__ = ["encode_example", "parse_example"]
+
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
+
+
+def parse_example(record: bytes) -> dict[str, Any]:
+    """Parse a serialized tf.train.Example.
+
+    Args:
+        record: The bytes of one record.
+
+    Returns:
+        Name -> feature, in the order of the record: a list of bytes, an int64 array (N,) or a float32 array (N,). A
+        feature that is present but holds no list is an empty list.
+
+    Raises:
+        FormatError: The bytes are not an Example, or are cut short.
+
+    Example:
+        >>> parse_example(encode_example({"label": [3], "name": [b"three"]}))
+        {'label': array([3]), 'name': [b'three']}
+    """
+    features: dict[str, Any] = {}
+    try:
+        for number, kind, value in fields(record):
+            if number == 1 and kind == BYTES:
+                for entry_number, entry_kind, entry in fields(value):  # type: ignore[arg-type]
+                    if entry_number == 1 and entry_kind == BYTES:
+                        name, feature = _entry(entry)  # type: ignore[arg-type]
+                        features[name] = feature
+    except (WireError, UnicodeDecodeError) as error:
+        raise FormatError(f"{len(record):,} bytes are not a tf.train.Example: {error}") from error
+    return features
+
+
+def encode_example(features: Mapping[str, Any]) -> bytes:
+    """Serialize a tf.train.Example, byte for byte as TensorFlow does deterministically.
+
+    Args:
+        features: Name -> feature: bytes, str, int, float, or a list or array of one of these. Integers and bools
+            become an int64 list, floats a float32 list (as Example has no other), bytes and str a bytes list.
+
+    Returns:
+        The record.
+
+    Raises:
+        FormatError: A feature is of another type, mixes types, or does not fit into 64 bits.
+    """
+    entries = []
+    for name in sorted(features, key=lambda name: name.encode()):  # protobuf's deterministic order of a map
+        try:
+            feature = _encode_feature(features[name])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"Cannot write feature {name!r}: {error}") from error
+        entries.append(bytes_field(1, bytes_field(1, name.encode()) + bytes_field(2, feature)))
+    return bytes_field(1, b"".join(entries))
+
+
+def _entry(entry: bytes) -> tuple[str, Any]:
+    """One entry of the map: its key and its feature."""
+    name, feature = "", []
+    for number, kind, value in fields(entry):
+        if kind != BYTES:
+            continue
+        if number == 1:
+            name = value.decode()  # type: ignore[union-attr]
+        elif number == 2:
+            feature = _parse_feature(value)  # type: ignore[arg-type]
+    return name, feature
+
+
+def _parse_feature(data: bytes) -> Any:
+    feature: Any = []
+    for number, kind, value in fields(data):
+        if kind != BYTES:
+            continue
+        if number == _BYTES_LIST:
+            feature = [item for n, k, item in fields(value) if n == 1 and k == BYTES]  # type: ignore[arg-type]
+        elif number == _FLOAT_LIST:
+            # one packed field, or (also valid) one field a number
+            parts = [item for n, k, item in fields(value) if n == 1 and k in (BYTES, FIXED32)]  # type: ignore
+            feature = _floats(b"".join(parts))  # type: ignore[arg-type]
+        elif number == _INT64_LIST:
+            feature = _integers(value)  # type: ignore[arg-type]
+    return feature
+
+
+def _floats(packed: bytes) -> np.ndarray:
+    if len(packed) % 4:
+        raise WireError(f"a list of floats that has {len(packed)} bytes", 0)
+    return np.frombuffer(packed, "<f4").astype(np.float32)
+
+
+def _integers(data: bytes) -> np.ndarray:
+    values: list[np.ndarray] = []
+    for number, kind, value in fields(data):
+        if number == 1 and kind == BYTES:
+            values.append(_packed_varints(value))  # type: ignore[arg-type]
+        elif number == 1 and kind == VARINT:
+            values.append(np.array([value], np.uint64).view(np.int64))
+    if len(values) == 1:
+        return values[0]
+    return np.concatenate(values) if values else np.empty(0, np.int64)
+
+
+def _packed_varints(packed: bytes) -> np.ndarray:
+    """Decode varints that follow each other, all at once."""
+    data = np.frombuffer(packed, np.uint8)
+    last = data < 128  # the last byte of each number
+    if data.size and not last[-1]:
+        raise WireError("the list ends within a number", len(packed))
+    if last.all():
+        return data.astype(np.int64)
+    ends = np.flatnonzero(last)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > 10:
+        raise WireError("a number of more than 10 bytes", int(starts[lengths.argmax()]))
+    values = np.zeros(len(ends), np.uint64)
+    for place in range(int(lengths.max())):
+        long = lengths > place
+        part = (data[starts[long] + place] & np.uint8(127)).astype(np.uint64)
+        values[long] |= part << np.uint64(7 * place)
+    return values.view(np.int64)
+
+
+def _encode_feature(value: Any) -> bytes:
+    if isinstance(value, (bytes, bytearray, memoryview, str)):
+        value = [value]
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (bytes, bytearray, memoryview, str)):
+        return bytes_field(_BYTES_LIST, _encode_strings(value))
+    array = np.asarray(value)
+    kind = array.dtype.kind
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        return b""  # an empty list says nothing about its type: a feature without a list
+    if kind in "OSU":
+        return bytes_field(_BYTES_LIST, _encode_strings(array.ravel().tolist()))
+    if kind in "biu":
+        if kind == "u" and array.size and int(array.max()) >= 1 << 63:
+            raise ValueError(f"{array.max()} does not fit into int64")
+        packed = b"".join(map(varint, array.ravel().tolist()))
+        return bytes_field(_INT64_LIST, bytes_field(1, packed) if packed else b"")
+    if kind == "f":
+        packed = array.ravel().astype("<f4").tobytes()
+        return bytes_field(_FLOAT_LIST, bytes_field(1, packed) if packed else b"")
+    raise TypeError(f"an Example holds integers, floats and bytes, not {array.dtype}")
+
+
+def _encode_strings(items: Iterable[Any]) -> bytes:
+    parts = []
+    for item in items:
+        if isinstance(item, str):
+            item = item.encode()
+        if not isinstance(item, (bytes, bytearray, memoryview)):
+            raise TypeError(f"bytes or str expected in the list, got {type(item).__name__}")
+        parts.append(bytes_field(1, bytes(item)))
+    return b"".join(parts)

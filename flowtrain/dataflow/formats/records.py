@@ -1,0 +1,143 @@
+"""Datapoints as tf.train.Examples, and back, exactly.
+
+Each component is a feature that TensorFlow can read: an array a serialized tensor (tf.io.parse_tensor), an int an
+int64, bytes and str themselves. What an Example has no form for (a Python float is 64 bits, its floats 32; nested
+lists; dates; objects) travels as our codec's bytes. One further feature says how the features make the datapoint.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from ...ipc.codec import CodecError, pack, unpack
+from ...utils.errors import FormatError
+from .example import encode_example, parse_example
+from .tensorproto import encode_tensor, parse_tensor
+
+__all__ = ["LAYOUT", "decode_datapoint", "encode_datapoint"]
+
+LAYOUT = "__flowtrain__"
+"""The feature that says how the others make the datapoint."""
+
+_VERSION = 1
+_TENSOR_KINDS = "biufc"
+
+
+def encode_datapoint(datapoint: Any) -> bytes:
+    """Turn a datapoint into a serialized tf.train.Example.
+
+    The components of a list are the features ``"0"``, ``"1"``, ...; those of a dict have its keys, those of a dict
+    within it ``"outer/inner"``.
+
+    Args:
+        datapoint: A list or dict; whatever the codec can pack.
+
+    Returns:
+        The record.
+
+    Raises:
+        FormatError: A component cannot be written.
+    """
+    features: dict[str, Any] = {}
+    try:
+        layout = _flatten(datapoint, "", features)
+    except CodecError as error:
+        raise FormatError(str(error)) from error
+    features[LAYOUT] = msgpack.packb([_VERSION, layout])
+    return encode_example(features)
+
+
+def decode_datapoint(record: bytes) -> Any:
+    """Turn a record of :func:`encode_datapoint` back into the datapoint.
+
+    Args:
+        record: The serialized Example.
+
+    Returns:
+        The datapoint, with the types, dtypes and shapes that it had.
+
+    Raises:
+        FormatError: The record is damaged, or not one of ours.
+    """
+    features = parse_example(record)
+    marks = features.pop(LAYOUT, None)
+    if not isinstance(marks, list) or len(marks) != 1:
+        raise FormatError(f"an Example without the feature {LAYOUT!r}, by which its datapoint is put together")
+    layout = _parse_layout(marks[0])
+    try:
+        return _assemble(layout, "", features)
+    except (KeyError, IndexError, TypeError, CodecError) as error:
+        raise FormatError(f"an Example that lacks what its layout names: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_layout(mark: bytes) -> Any:
+    try:
+        version, layout = msgpack.unpackb(mark)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise FormatError(f"the feature {LAYOUT!r} is damaged: {error}") from error
+    if version != _VERSION:
+        raise FormatError(f"written in version {version} of this form; this flowtrain reads version {_VERSION}")
+    return layout
+
+
+def _flatten(value: Any, name: str, features: dict[str, Any]) -> Any:
+    """Put a value's features into ``features``; returns its layout: a letter, a list or a dict of layouts."""
+    if type(value) is list and not name:
+        return [_flatten(item, str(i), features) for i, item in enumerate(value)]
+    if type(value) is dict and all(type(key) is str and key and "/" not in key and key != LAYOUT for key in value):
+        prefix = f"{name}/" if name else ""
+        return {key: _flatten(item, prefix + key, features) for key, item in value.items()}
+    letter, feature = _feature(value)
+    features[name] = feature
+    return letter
+
+
+def _feature(value: Any) -> tuple[str, Any]:
+    kind = type(value)
+    if kind is np.ndarray and _is_tensor(value):
+        return "t", encode_tensor(value)
+    if kind is int and -(1 << 63) <= value < 1 << 63:
+        return "i", value
+    if kind is bytes:
+        return "b", value
+    if kind is str:
+        try:
+            return "s", value.encode()
+        except UnicodeEncodeError:  # a file name that is not UTF-8
+            pass
+    return "m", pack(value)
+
+
+def _is_tensor(array: np.ndarray) -> bool:
+    # long doubles have no tensor; foreign byte order and strings would come back as another dtype
+    return (
+        array.dtype.kind in _TENSOR_KINDS
+        and array.dtype.isnative
+        and array.dtype.itemsize <= 16
+        and (array.dtype.name not in ("float128", "longdouble"))
+    )
+
+
+def _assemble(layout: Any, name: str, features: dict[str, Any]) -> Any:
+    if isinstance(layout, list):
+        return [_assemble(item, str(i), features) for i, item in enumerate(layout)]
+    if isinstance(layout, dict):
+        prefix = f"{name}/" if name else ""
+        return {key: _assemble(item, prefix + key, features) for key, item in layout.items()}
+    (value,) = features[name]
+    if layout == "t":
+        return parse_tensor(value)
+    if layout == "i":
+        return int(value)
+    if layout == "b":
+        return value
+    if layout == "s":
+        return value.decode()
+    if layout == "m":
+        return unpack(value)
+    raise FormatError(f"the layout of the Example has the unknown kind {layout!r}")

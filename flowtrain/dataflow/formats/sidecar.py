@@ -1,0 +1,84 @@
+"""An index beside a data file: made on first use, believed only while the file is the one it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+
+from .source import PathLike, damaged
+
+__all__ = ["SUFFIX", "load_or_build"]
+
+SUFFIX = ".ftindex"
+
+_log = logging.getLogger("flowtrain.dataflow")
+_HEAD = struct.Struct("<8sIQqQI")  # magic, version of the kind, size and mtime of the file, length and crc of the body
+_MAGIC = b"ftindex\x01"
+
+
+def load_or_build(path: str, kind: int, build: Callable[[str], bytes]) -> bytes:
+    """The index of a file: from beside it where that is current, else made now and put there.
+
+    Where the folder may not be written to, the index is made and not kept. Any number of processes may call this
+    at once: the index is renamed into place, so none sees half of one.
+
+    Args:
+        path: The data file.
+        kind: Number of the index's form: another number's index is made anew.
+        build: Makes the index from the file.
+
+    Returns:
+        The index's bytes.
+
+    Raises:
+        FormatError: The file changed while the index was made (or ``build`` says that it is damaged).
+    """
+    stamp = _stamp(path)
+    body = _load(path + SUFFIX, kind, stamp)
+    if body is not None:
+        return body
+    body = build(path)
+    if _stamp(path) != stamp:
+        raise damaged(path, "the file changed while its index was made: is it still being written?")
+    _save(path + SUFFIX, _HEAD.pack(_MAGIC, kind, *stamp, len(body), zlib.crc32(body)) + body)
+    return body
+
+
+def _stamp(path: PathLike) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _load(path: str, kind: int, stamp: tuple[int, int]) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            head, body = file.read(_HEAD.size), file.read()
+    except OSError:
+        return None
+    if len(head) < _HEAD.size:
+        return None
+    magic, its_kind, size, mtime, length, crc = _HEAD.unpack(head)
+    current = (magic, its_kind, size, mtime, length) == (_MAGIC, kind, *stamp, len(body))
+    return body if current and crc == zlib.crc32(body) else None
+
+
+def _save(path: str, content: bytes) -> None:
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=SUFFIX, dir=os.path.dirname(path))
+    except OSError as error:
+        _log.info("The index %s is not kept (%s): it will be made again by each process.", path, error.strerror)
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        _log.info("The index %s is not kept: %s", path, error.strerror)

@@ -1,0 +1,193 @@
+"""What all sources over files share: their order, their handles, and how they say that a file is damaged."""
+
+from __future__ import annotations
+
+import glob
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError, FormatError
+from ..base import Datapoint, RNGDataFlow
+from ..rng import Permutation
+
+__all__ = ["FileSource", "MissingFile", "PathLike", "damaged", "resolve_file", "resolve_files"]
+
+PathLike = str | os.PathLike[str]
+
+
+class MissingFile(DataFlowError, FileNotFoundError):
+    """A file or folder that a source should read is not there."""
+
+
+def damaged(path: PathLike, what: str, *, record: int | None = None, offset: int | None = None) -> FormatError:
+    """The error for a file that is cut short, corrupt or of another format.
+
+    Args:
+        path: The file.
+        what: What is wrong, as a clause.
+        record: Which record, from 0.
+        offset: The byte in the file.
+    """
+    place = [f"record {record}"] if record is not None else []
+    place += [f"byte {offset}"] if offset is not None else []
+    return FormatError(f"{os.fspath(path)}{', ' if place else ''}{', '.join(place)}: {what}")
+
+
+def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
+    """Check that a path is a readable file (or folder) now, rather than at the first datapoint.
+
+    Args:
+        path: The path; ``~`` is the home folder.
+        what: What should be there, named in errors.
+        folder: Whether a folder is expected.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        MissingFile: Nothing is there.
+        DataFlowError: It is of the wrong kind, or may not be read.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DataFlowError(f"a path expected for the {what}, got {type(path).__name__}: {path!r:.80}")
+    full = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    if not os.path.exists(full):
+        near = (
+            f" (the folder {os.path.dirname(full)} is not there either)"
+            if not os.path.isdir(os.path.dirname(full))
+            else ""
+        )
+        raise MissingFile(f"no {what} at {full}{near}")
+    if os.path.isdir(full) != folder:
+        kinds = ("a file", "a folder") if folder else ("a folder", "a file")
+        raise DataFlowError(f"{full} is {kinds[0]}; the {what} is {kinds[1]}")
+    if not os.access(full, os.R_OK):
+        raise DataFlowError(f"{full} may not be read: check its permissions")
+    return full
+
+
+def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str]:
+    """Like :func:`resolve_file` for one path, a list of them, or a pattern such as ``"train-*.tfrecord"``.
+
+    Returns:
+        The absolute paths: those of a pattern sorted, those of a list in its order.
+
+    Raises:
+        MissingFile: A file is not there, or the pattern matches nothing.
+        DataFlowError: The list is empty, or a path is not a readable file.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        text = os.path.expanduser(os.fspath(path))
+        if glob.has_magic(text) and not os.path.exists(text):
+            found = sorted(glob.glob(text, recursive=True))
+            if not found:
+                raise MissingFile(f"no {what} matches {text!r}")
+            path = found
+        else:
+            path = [path]
+    paths = [resolve_file(one, what=what) for one in path]
+    if not paths:
+        raise DataFlowError(f"an empty list of paths: at least one {what} is needed")
+    return paths
+
+
+class FileSource(RNGDataFlow):
+    """A finite, indexable flow over something that is opened in each process when it is first needed.
+
+    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is never pickled, and never used
+    in another process than the one that opened it.
+
+    Args:
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
+    """
+
+    def __init__(self, shuffle: bool = False, seed: int | Literal["random"] | None = None) -> None:
+        super().__init__(seed)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise DataFlowError(f"shuffle is True or False, got {shuffle!r}")
+        self.shuffle = bool(shuffle)
+
+    # -- for subclasses
+
+    def _open_files(self) -> Any:
+        """Open the files: called once in each process that reads, and by one thread at a time."""
+        raise NotImplementedError
+
+    def _count(self) -> int:
+        """The number of records."""
+        raise NotImplementedError
+
+    def _read(self, index: int) -> Datapoint:
+        """Make the datapoint of a record; threads may call this at once."""
+        raise NotImplementedError
+
+    @property
+    def _handle(self) -> Any:
+        held = self.__dict__.get("_held")
+        if held is None or held[0] != os.getpid():
+            with _locks.opening:
+                held = self.__dict__.get("_held")
+                if held is None or held[0] != os.getpid():
+                    held = self._held = (os.getpid(), self._open_files())
+        return held[1]
+
+    # -- the contract
+
+    def __len__(self) -> int:
+        return self._count()
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        size = self._count()
+        if not 0 <= index < size:
+            raise DataFlowError(f"{self} has {size} datapoints: there is no datapoint {index}")
+        if self.shuffle:
+            index = self._order(epoch)[index]
+        return self._read(index)
+
+    def _order(self, epoch: int) -> Permutation:
+        held = self.__dict__.get("_held_order")
+        if held is None or held[0] != epoch:
+            held = self._held_order = (epoch, self.stream.permutation(self._count(), epoch))
+        return held[1]
+
+    def _set_seed(self, seed: int) -> None:
+        super()._set_seed(seed)
+        self.__dict__.pop("_held_order", None)
+
+    def _random_stages(self) -> list[RNGDataFlow]:
+        return super()._random_stages() if self.shuffle else []
+
+    def _random_depth(self) -> int:
+        return super()._random_depth() if self.shuffle else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_held", None)
+        state.pop("_held_order", None)
+        return state
+
+
+class _Locks:
+    """Locks of this process: a fork while another thread held one would leave it locked for ever in the child."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.opening = threading.RLock()
+
+
+_locks = _Locks()
+os.register_at_fork(after_in_child=_locks.renew)
+
+
+def describe_paths(paths: Sequence[str]) -> str:
+    """One short text for a list of files, as ``describe`` shows it."""
+    first = Path(paths[0]).name
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"

@@ -1,0 +1,183 @@
+"""Tensors as tf.io.serialize_tensor writes them, without TensorFlow.
+
+The message is tensorflow/core/framework/tensor.proto: dtype = 1, tensor_shape = 2, tensor_content = 4 (raw bytes), or
+one of the typed lists, which TensorFlow uses for strings and which other writers use for small tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import FormatError
+from .protobuf import BYTES, VARINT, WireError, bytes_field, fields, read_varint, varint
+
+__all__ = ["encode_tensor", "parse_tensor", "tensor_dtype"]
+
+# types.proto: the number of a DataType -> its NumPy dtype; those of ml_dtypes by name, loaded when met
+_DTYPES: dict[int, str] = {
+    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "object", 8: "complex64",
+    9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128", 19: "float16", 22: "uint32",
+    23: "uint64", 24: "float8_e5m2", 25: "float8_e4m3fn", 29: "int4", 30: "uint4",
+}  # fmt: skip
+_NUMBERS = {name: number for number, name in _DTYPES.items()}
+_STRING = _NUMBERS["object"]
+
+# the typed lists: field -> (NumPy dtype of an element on the wire; None for varints)
+_LISTS: dict[int, str | None] = {
+    5: "<f4", 6: "<f8", 7: None, 9: "<f4", 10: None, 11: None, 12: "<f8", 13: None, 16: None, 17: None,
+}  # fmt: skip
+_STRING_LIST = 8
+_SPARSE_LIMIT = 1 << 28  # elements: a tensor may be all one value, but a damaged shape shall not fill the memory
+
+
+def tensor_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of a TensorFlow dtype's name.
+
+    Args:
+        name: ``"float32"``, ``"string"`` (an object array of bytes), ``"bfloat16"``, ...
+
+    Raises:
+        FormatError: There is no such dtype.
+    """
+    name = "object" if name == "string" else name
+    if name not in _NUMBERS:
+        raise FormatError(f"{name!r} is not a dtype that a serialized tensor can have here: {', '.join(_NUMBERS)}.")
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # registers bfloat16 and its like with NumPy; comes with TensorFlow
+
+        return np.dtype(getattr(ml_dtypes, name))
+
+
+def encode_tensor(array: Any) -> bytes:
+    """Serialize a tensor, byte for byte as tf.io.serialize_tensor does.
+
+    Args:
+        array: An array of any shape: numbers, bools, or strings (object, ``S`` or ``U`` dtype).
+
+    Returns:
+        A TensorProto, which tf.io.parse_tensor reads.
+
+    Raises:
+        FormatError: TensorFlow has no such dtype.
+    """
+    array = np.asarray(array)
+    text = array.dtype.kind in "OSUT"
+    number = _STRING if text else _NUMBERS.get(array.dtype.name)
+    if number is None:
+        raise FormatError(f"a tensor cannot have dtype {array.dtype}: {', '.join(_NUMBERS)} are possible")
+    dims = b"".join(bytes_field(2, b"\x08" + varint(size) if size else b"") for size in array.shape)
+    head = b"\x08" + varint(number) + bytes_field(2, dims)
+    if text:
+        items = [item.encode() if isinstance(item, str) else item for item in array.ravel().tolist()]
+        wrong = next((item for item in items if not isinstance(item, bytes)), None)
+        if wrong is not None:
+            raise FormatError(f"a tensor of strings holds str and bytes, not {type(wrong).__name__}")
+        return head + b"".join(bytes_field(_STRING_LIST, item) for item in items)
+    if array.size == 0:
+        return head
+    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return head + bytes_field(4, little.tobytes())
+
+
+def parse_tensor(record: bytes) -> np.ndarray:
+    """Read a tensor that tf.io.serialize_tensor (or :func:`encode_tensor`) wrote.
+
+    Args:
+        record: A TensorProto.
+
+    Returns:
+        The array, which owns its memory; strings are an object array of bytes.
+
+    Raises:
+        FormatError: The bytes are not a TensorProto, are cut short, or hold a dtype that NumPy does not have.
+
+    Example:
+        >>> parse_tensor(encode_tensor(np.float32([[1, 2]])))
+        array([[1., 2.]], dtype=float32)
+    """
+    number, shape, content = 0, (), None
+    items: list[bytes] = []
+    listed: list[np.ndarray] = []
+    try:
+        for field, kind, value in fields(record):
+            if field == 1 and kind == VARINT:
+                number = value
+            elif field == 2 and kind == BYTES:
+                shape = _shape(value)  # type: ignore[arg-type]
+            elif field == 4 and kind == BYTES:
+                content = value
+            elif field == _STRING_LIST and kind == BYTES:
+                items.append(value)  # type: ignore[arg-type]
+            elif field in _LISTS:
+                listed.append(_numbers(_LISTS[field], kind, value))
+        if number not in _DTYPES:
+            raise WireError(f"DataType {number}, which has no NumPy counterpart here,", 0)
+        return _array(_DTYPES[number], shape, content, items, listed)  # type: ignore[arg-type, index]
+    except (WireError, ValueError, OverflowError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{len(record):,} bytes are not a serialized tensor: {error}") from error
+
+
+def _shape(data: bytes) -> tuple[int, ...]:
+    sizes = []
+    for number, kind, dim in fields(data):
+        if number == 3 and kind == VARINT and dim:
+            raise WireError("a shape of unknown rank", 0)
+        if number == 2 and kind == BYTES:
+            size = next((value for n, _, value in fields(dim) if n == 1), 0)  # type: ignore[arg-type]
+            if int(size) >= 1 << 63:  # -1, an unknown size
+                raise WireError("a shape with an unknown size", 0)
+            sizes.append(int(size))
+    return tuple(sizes)
+
+
+def _numbers(wire: str | None, kind: int, value: int | bytes) -> np.ndarray:
+    """The numbers of a field of a typed list: one, or several packed."""
+    if wire is not None:
+        return np.frombuffer(value, wire)  # type: ignore[arg-type]
+    if kind == VARINT:
+        return np.array([value], np.uint64).view(np.int64)
+    found, at = [], 0
+    while at < len(value):  # type: ignore[arg-type]
+        number, at = read_varint(value, at)  # type: ignore[arg-type]
+        found.append(number)
+    return np.array(found, np.uint64).view(np.int64)
+
+
+def _array(
+    name: str, shape: tuple[int, ...], content: bytes | None, items: list[bytes], listed: list[np.ndarray]
+) -> np.ndarray:
+    size = math.prod(shape)
+    dtype = tensor_dtype(name)
+    if name == "object":
+        if len(items) != size:
+            raise WireError(f"shape {shape} with {len(items)} strings", 0)
+        array = np.empty(size, object)
+        array[:] = items
+        return array.reshape(shape)
+    if content is not None:
+        if len(content) != size * dtype.itemsize:
+            raise WireError(f"shape {shape} and dtype {name} with {len(content):,} bytes of content", 0)
+        return np.frombuffer(content, dtype).reshape(shape).copy()
+    if size > _SPARSE_LIMIT:
+        raise WireError(f"shape {shape}, for which only {sum(part.size for part in listed)} values are given,", 0)
+    values = np.concatenate(listed) if listed else np.empty(0, dtype)
+    if dtype.kind == "c":
+        values = np.ascontiguousarray(values).view("<c8" if values.dtype.itemsize == 4 else "<c16")
+    elif name in ("float16", "bfloat16"):  # half_val holds their bits
+        values = values.astype(np.uint16).view(dtype)
+    elif dtype.itemsize == 1 and name.startswith("float8"):
+        values = values.astype(np.uint8).view(dtype)
+    values = values.astype(dtype)
+    if values.size < size:  # TensorFlow's rule: the last value is repeated, zero where there is none
+        fill = values[-1] if values.size else np.zeros((), dtype)[()]
+        values = np.concatenate([values, np.full(size - values.size, fill, dtype)])
+    if values.size != size:
+        raise WireError(f"shape {shape} with {values.size} values", 0)
+    return values.reshape(shape)
