@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,15 @@ class Monitor:
     Exact resume: `state_dict` is asked after `flush` when a checkpoint is made, and `load_state_dict` is called
     after `open` when a run is resumed from it. A monitor that writes files must then drop everything that it
     logged after that state (a killed run has logged steps that are now done again).
+
+    Example:
+        >>> class Shout(Monitor):
+        ...     def put_scalar(self, name, value, step):
+        ...         print(f"{name} is {value} at step {step}")
     """
+
+    history: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({})
+    """Every scalar of the run so far, name -> (step, value) pairs; `Monitors` keeps it."""
 
     @property
     def name(self) -> str:
@@ -42,7 +51,11 @@ class Monitor:
         """Take numbers whose distribution is to be shown; any shape, float."""
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each)."""
+        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each).
+
+        ``"config"`` holds the run's settings (names to numbers and strings), ``"graph"`` a serialised
+        GraphDef under ``"graph_def"``, ``"epoch"`` at least ``"epoch"``, the number of the one that ended.
+        """
 
     def flush(self) -> None:
         """Bring everything to where it survives the process."""
@@ -82,10 +95,12 @@ class Monitors:
         self._failed: set[int] = set()
         self._listeners: list[Callable[[str, float, int], None]] = []
         self.history: dict[str, list[tuple[int, float]]] = {}
+        for monitor in self._monitors:
+            monitor.history = self.history
         if log_dir is not None:
             self._tell("open", log_dir)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Monitor]:
         return iter(self._monitors)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
@@ -97,7 +112,11 @@ class Monitors:
             listener(name, value, step)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Log pictures (N, H, W, C) or one (H, W, C); float in [0, 1] or [0, 255] by dtype uint8."""
+        """Log pictures: (N, H, W, C) or one (H, W, C), gray, RGB or RGBA; uint8, or floats in [0, 1] (clipped).
+
+        Raises:
+            ConfigError: The shape is another.
+        """
         image = np.asarray(image)
         if image.ndim == 3:
             image = image[None]

@@ -1,0 +1,84 @@
+"""The table of an epoch's numbers in the terminal and in the log."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from .base import Monitor
+
+__all__ = ["ConsoleMonitor"]
+
+logger = logging.getLogger("flowtrain.monitors")
+
+
+class ConsoleMonitor(Monitor):
+    """Writes a table of the scalars of each epoch: the value now, the value before, and the change.
+
+    It goes to the logger ``flowtrain``, and so into the log of the run as well.
+
+    Args:
+        include: Patterns (``"val*"``) of the names to show.
+        exclude: Patterns of names not to show.
+
+    Example:
+        >>> ConsoleMonitor(exclude=["*/throughput"])
+        <ConsoleMonitor>
+    """
+
+    def __init__(self, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> None:
+        self.include, self.exclude = tuple(include), tuple(exclude)
+        self._now: dict[str, float] = {}
+        self._before: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return "<ConsoleMonitor>"
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """See Monitor."""
+        if _matches(name, self.include) and not _matches(name, self.exclude):
+            self._now[name] = value
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """See Monitor."""
+        if kind == "epoch":
+            self._print(f"epoch {content.get('epoch', '?')}, step {step}")
+
+    def close(self) -> None:
+        """See Monitor."""
+        self._print("after the last epoch")
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Monitor."""
+        return {"before": {**self._before, **self._now}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Monitor."""
+        self._now, self._before = {}, {name: float(value) for name, value in state["before"].items()}
+
+    def _print(self, title: str) -> None:
+        from tabulate import tabulate
+
+        if not self._now:
+            return
+        rows = [(name, f"{value:.5g}", *self._compared(name, value)) for name, value in sorted(self._now.items())]
+        table = tabulate(
+            rows, headers=[title, "now", "before", "change"], colalign=("left", "right", "right", "right"),
+            disable_numparse=True,
+        )  # fmt: skip
+        logger.info("\n%s", table)
+        self._before.update(self._now)
+        self._now = {}
+
+    def _compared(self, name: str, value: float) -> tuple[str, str]:
+        before = self._before.get(name)
+        if before is None:
+            return "", ""
+        change = f"{100 * (value - before) / abs(before):+.1f} %" if before else ""
+        return f"{before:.5g}", change
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

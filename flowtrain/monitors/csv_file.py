@@ -1,0 +1,103 @@
+"""Scalars as a CSV table: the log for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from .base import Monitor
+from .line_file import set_aside
+
+__all__ = ["CSVMonitor"]
+
+
+class CSVMonitor(Monitor):
+    """Keeps a table with a column per scalar and a row per step in the run's folder.
+
+    A scalar that appears for the first time makes a new column: the file is then written anew, under another
+    name and renamed, so that it is whole at every moment. A resumed run goes back to the rows and columns of
+    its checkpoint. Cells of scalars that were not logged at a step are empty.
+
+    Args:
+        filename: The file, inside the run's folder.
+
+    Example:
+        >>> import pandas as pd
+        >>> pd.read_csv("train_log/run/metrics.csv")  # doctest: +SKIP
+    """
+
+    def __init__(self, filename: str = "metrics.csv") -> None:
+        self.filename = filename
+        self._columns: list[str] = []
+        self._rows = 0
+        self._step: int | None = None
+        self._values: dict[str, float] = {}
+        self._pending: list[dict[str, Any]] = []
+        self._ours = False
+
+    def open(self, log_dir: Path) -> None:
+        """See Monitor."""
+        self._path = log_dir / self.filename
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """See Monitor."""
+        if step != self._step or name in self._values:
+            self._end_row()
+        self._step = step
+        self._values[name] = value
+
+    def flush(self) -> None:
+        """See Monitor."""
+        self._end_row()
+        if not self._pending:
+            return
+        if not self._ours:
+            set_aside(self._path)
+            self._ours = True
+        new = {name: None for row in self._pending for name in row if name not in self._columns}
+        if new:
+            rows = self._read()
+            self._columns = self._columns or ["step"]
+            self._columns += [name for name in new if name != "step"]
+            self._rewrite(rows)
+        with open(self._path, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerows(self._pending)
+        self._rows += len(self._pending)
+        self._pending = []
+
+    def close(self) -> None:
+        """See Monitor."""
+        self.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Monitor."""
+        return {"rows": self._rows, "columns": list(self._columns)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Monitor."""
+        self._values, self._pending, self._ours = {}, [], True
+        self._rows, self._columns = int(state["rows"]), list(state["columns"])
+        self._rewrite(self._read()[: self._rows])
+
+    def _end_row(self) -> None:
+        if self._values:
+            renamed = {"scalar/step" if name == "step" else name: v for name, v in self._values.items()}
+            self._pending.append({"step": self._step, **renamed})
+            self._values = {}
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.exists():
+            return []
+        with open(self._path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
+            if self._columns:
+                writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self._path)

@@ -1,0 +1,109 @@
+"""The curves of a run as a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .base import Monitor
+
+__all__ = ["CurvesMonitor", "plot_history"]
+
+History = Mapping[str, Sequence[tuple[int, float]]]
+
+_VALIDATION = ("validation_", "val_")
+
+
+class CurvesMonitor(Monitor):
+    """Draws ``curves.png`` in the run's folder, at the end and now and then in between.
+
+    Drawing takes some tenths of a second, so it is done again only once fifty times the last drawing's time
+    has gone by: it never costs more than two per cent of a run.
+
+    Args:
+        filename: The picture, inside the run's folder.
+
+    Example:
+        >>> CurvesMonitor("loss.png").filename
+        'loss.png'
+    """
+
+    _SHARE = 50.0
+
+    def __init__(self, filename: str = "curves.png") -> None:
+        self.filename = filename
+        self._due = 0.0
+
+    def open(self, log_dir: Path) -> None:
+        """See Monitor."""
+        self._path = log_dir / self.filename
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """See Monitor."""
+        if kind == "epoch" and time.monotonic() >= self._due:
+            self._draw()
+
+    def close(self) -> None:
+        """See Monitor."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.history:
+            start = time.monotonic()
+            plot_history(self.history, self._path)
+            end = time.monotonic()
+            self._due = end + self._SHARE * (end - start)
+
+
+def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
+    """Draw one small plot per scalar; ``validation_x`` (or ``val_x``) goes into the plot of ``x``.
+
+    Args:
+        history: Name -> (step, value) pairs, such as `trainer.history` or what `read_jsonl` gives.
+        path: Where to write the picture; its ending chooses the format.
+        columns: How many plots stand beside each other.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> plot_history({"cost": [(1, 2.0), (2, 1.0)]}, "/tmp/curves.png")  # doctest: +SKIP
+    """
+    # Without pyplot: no window system, no global state, and any thread may draw.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels: dict[str, list[str]] = {}
+    for name in sorted(history):
+        panels.setdefault(_base_name(name), []).append(name)
+    width = max(1, min(columns, len(panels)))
+    rows = max(1, math.ceil(len(panels) / width))
+    figure = Figure(figsize=(4.5 * width, 2.8 * rows), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, (title, names) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, width, index + 1)
+        for name in sorted(names, key=len):
+            steps, values = zip(*history[name], strict=True) if history[name] else ((), ())
+            axes.plot(steps, values, marker="." if len(steps) < 30 else None, label=name)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend(fontsize=8)
+    path = Path(path)
+    temporary = path.with_name("." + path.name)  # keeps the ending, which names the format
+    figure.savefig(temporary)
+    os.replace(temporary, path)
+    return path
+
+
+def _base_name(name: str) -> str:
+    for prefix in _VALIDATION:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name

@@ -1,0 +1,151 @@
+"""TensorBoard's event files, written without the `tensorboard` package.
+
+An event file is a TFRecord file of `Event` protocol buffers. TensorFlow carries the record writer and the
+messages; what only the package has is the message of the hparams plugin, whose few fields are encoded here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["EventFile", "hparams_value", "histogram_value", "image_value"]
+
+
+class EventFile:
+    """One event file, new.
+
+    Args:
+        folder: The folder; made when missing.
+        start_step: When given, TensorBoard forgets what earlier files hold from this step on.
+    """
+
+    _made = 0
+
+    def __init__(self, folder: Path, start_step: int | None = None) -> None:
+        import tensorflow as tf
+
+        folder.mkdir(parents=True, exist_ok=True)
+        EventFile._made += 1
+        host = socket.gethostname()
+        # TensorBoard reads the files of a folder in the order of their names.
+        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{host}.{os.getpid()}.{EventFile._made}"
+        self._event = tf.compat.v1.Event
+        self._writer = tf.io.TFRecordWriter(str(self.path))
+        self.add(0, file_version="brain.Event:2")
+        if start_step is not None:
+            start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+            self.add(start_step, session_log=start)
+        self.flush()
+
+    def add(self, step: int, **fields: Any) -> None:
+        """Append one event; the fields are those of the Event message."""
+        event = self._event(wall_time=time.time(), step=step, **fields)
+        self._writer.write(event.SerializeToString())
+
+    def add_value(self, step: int, **fields: Any) -> None:
+        """Append one summary value; the fields are those of Summary.Value."""
+        import tensorflow as tf
+
+        summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(**fields)])
+        self.add(step, summary=summary)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and release the file."""
+        self._writer.close()
+
+
+def image_value(image: np.ndarray) -> Any:
+    """One uint8 picture (H, W, 1, 3 or 4) as the image message, a PNG."""
+    import cv2
+    import tensorflow as tf
+
+    height, width, channels = image.shape
+    if channels == 3:
+        image = image[..., ::-1]  # cv2 writes BGR
+    elif channels == 4:
+        image = image[..., [2, 1, 0, 3]]
+    png = cv2.imencode(".png", np.ascontiguousarray(image))[1].tobytes()
+    return tf.compat.v1.Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+
+
+def histogram_value(values: np.ndarray, bins: int = 40) -> Any:
+    """Numbers as the histogram message; what is not finite is left out."""
+    import tensorflow as tf
+
+    values = np.asarray(values, np.float64).ravel()
+    values = values[np.isfinite(values)]
+    if not values.size:
+        values = np.zeros(1)
+    low, high = float(values.min()), float(values.max())
+    if not low < high:  # one bucket around a constant
+        low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+        bins = 1
+    counts, edges = np.histogram(values, bins=bins, range=(low, high))
+    # The first limit closes an empty bucket from minus infinity to the least value.
+    return tf.compat.v1.HistogramProto(
+        min=float(values.min()),
+        max=float(values.max()),
+        num=values.size,
+        sum=float(values.sum()),
+        sum_squares=float(np.square(values).sum()),
+        bucket_limit=edges.tolist(),
+        bucket=[0.0, *counts.tolist()],
+    )
+
+
+def hparams_value(hparams: Mapping[str, bool | float | str], start: float) -> dict[str, Any]:
+    """The fields of a summary value that opens a session of TensorBoard's hparams tab.
+
+    Args:
+        hparams: Names to booleans, numbers and strings.
+        start: When the run began, in seconds of the epoch.
+
+    Returns:
+        Fields for `EventFile.add_value`.
+    """
+    import tensorflow as tf
+    from google.protobuf.struct_pb2 import Value
+
+    def typed(value: bool | float | str) -> Value:
+        if isinstance(value, bool):
+            return Value(bool_value=value)
+        return Value(string_value=value) if isinstance(value, str) else Value(number_value=float(value))
+
+    # HParamsPluginData: version = 1 (0, left out), session_start_info = 3.
+    # SessionStartInfo: hparams = 1 (a map), start_time_secs = 5 (a double).
+    session = b"".join(
+        _field(1, _field(1, name.encode()) + _field(2, typed(value).SerializeToString()))
+        for name, value in sorted(hparams.items())
+    )
+    session += bytes([5 << 3 | 1]) + np.float64(start).astype("<f8").tobytes()
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="hparams", content=_field(3, session))
+    return {
+        "tag": "_hparams_/session_start_info",
+        "metadata": tf.compat.v1.SummaryMetadata(plugin_data=plugin),
+        "tensor": tf.make_tensor_proto(0.0, dtype=tf.float32, shape=(1,)),
+    }
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field of a protocol buffer."""
+    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

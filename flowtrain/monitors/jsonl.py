@@ -1,0 +1,99 @@
+"""Scalars as lines of JSON: the log for scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from .base import Monitor
+from .line_file import LineFile
+
+__all__ = ["JSONLMonitor", "read_jsonl"]
+
+
+class JSONLMonitor(Monitor):
+    """Appends ``{"step": 100, "cost": 0.25, ...}`` to a file in the run's folder.
+
+    One line holds what was logged at one step up to a flush. Numbers are written so that reading gives back
+    the same float64; what JSON does not know is written as the strings "nan", "inf" and "-inf". Wall-clock
+    times are left out: the file of a run that was killed and resumed is byte for byte that of an undisturbed
+    one, because a resumed run first cuts off what was logged after its checkpoint.
+
+    Args:
+        filename: The file, inside the run's folder.
+
+    Example:
+        >>> import pandas as pd
+        >>> pd.read_json("train_log/run/metrics.jsonl", lines=True)  # doctest: +SKIP
+    """
+
+    def __init__(self, filename: str = "metrics.jsonl") -> None:
+        self.filename = filename
+        self._step: int | None = None
+        self._values: dict[str, float | str] = {}
+
+    def open(self, log_dir: Path) -> None:
+        """See Monitor."""
+        self._file = LineFile(log_dir / self.filename)
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """See Monitor."""
+        if step != self._step or name in self._values:
+            self._write()
+        self._step = step
+        self._values[name] = value if math.isfinite(value) else str(value)
+
+    def flush(self) -> None:
+        """See Monitor."""
+        self._write()
+        self._file.flush()
+
+    def close(self) -> None:
+        """See Monitor."""
+        self._write()
+        self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Monitor."""
+        return {"bytes": self._file.position()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Monitor."""
+        self._values.clear()
+        self._file.cut(int(state["bytes"]))
+
+    def _write(self) -> None:
+        if self._values:
+            self._file.write(json.dumps({"step": self._step, **_renamed(self._values)}, allow_nan=False))
+            self._values.clear()
+
+
+def _renamed(values: dict[str, float | str]) -> dict[str, float | str]:
+    """A scalar that is itself called "step" must not hide the step."""
+    return {"scalar/step" if name == "step" else name: value for name, value in values.items()}
+
+
+def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the log of a run, also of one that is under way or was killed.
+
+    Args:
+        path: The file, or the run's folder.
+
+    Returns:
+        Name -> (step, value) pairs, as `trainer.history`. A last line that is cut short is left out.
+
+    Example:
+        >>> read_jsonl("train_log/run")["cost"]  # doctest: +SKIP
+        [(100, 0.25), (200, 0.125)]
+    """
+    path = Path(path)
+    path = path / "metrics.jsonl" if path.is_dir() else path
+    history: dict[str, list[tuple[int, float]]] = {}
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        values = json.loads(line)
+        step = int(values.pop("step"))
+        for name, value in values.items():
+            history.setdefault(name, []).append((step, float(value)))
+    return history

@@ -1,0 +1,83 @@
+"""MLflow behind the methods of a monitor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from flowtrain.utils.optional import require
+
+from .base import Monitor
+
+__all__ = ["MLflowMonitor"]
+
+
+class MLflowMonitor(Monitor):
+    """Sends scalars and the config to MLflow; pictures stay with the other monitors.
+
+    Needs ``pip install 'flowtrain[trackers]'``. A resumed run goes on in the same MLflow run, where steps that
+    are done again are logged a second time with the same values.
+
+    Args:
+        experiment: The experiment's name; made when missing.
+        tracking_uri: The server or folder; default: a SQLite file ``mlflow.db`` in the run's folder.
+        run_name: How the run is called there; default: the name of the run's folder.
+
+    Example:
+        >>> MLflowMonitor("colorize", tracking_uri="http://localhost:5000").experiment
+        'colorize'
+    """
+
+    def __init__(self, experiment: str, tracking_uri: str | None = None, run_name: str | None = None) -> None:
+        self.experiment, self.tracking_uri, self.run_name = experiment, tracking_uri, run_name
+        self._run_id: str | None = None
+        self._begun = False
+
+    def open(self, log_dir: Path) -> None:
+        """See Monitor."""
+        mlflow = require("mlflow", extra="trackers", needed_for="MLflowMonitor")
+        uri = self.tracking_uri or f"sqlite:///{log_dir.resolve() / 'mlflow.db'}"
+        self._client = mlflow.MlflowClient(tracking_uri=uri)
+        self.run_name = self.run_name or log_dir.name
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """See Monitor."""
+        self._client.log_metric(self._run(), _allowed(name), value, step=step)
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """See Monitor."""
+        if kind == "config" and self._run_id is None:  # MLflow refuses to change a parameter
+            for name, value in content.items():
+                self._client.log_param(self._run(), _allowed(name), value)
+
+    def close(self) -> None:
+        """See Monitor."""
+        if self._begun:
+            self._client.set_terminated(self._run_id)
+            self._begun = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Monitor."""
+        return {"run_id": self._run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Monitor."""
+        self.close()
+        self._run_id = state["run_id"]
+
+    def _run(self) -> str:
+        """The MLflow run's id, begun with the first value: only then is it known whether an old one goes on."""
+        run_id = self._run_id
+        if run_id is None:
+            found = self._client.get_experiment_by_name(self.experiment)
+            experiment = found.experiment_id if found else self._client.create_experiment(self.experiment)
+            run_id = self._client.create_run(experiment, run_name=self.run_name).info.run_id
+        elif not self._begun:
+            self._client.update_run(run_id, status="RUNNING")
+        self._run_id, self._begun = run_id, True
+        return run_id
+
+
+def _allowed(name: str) -> str:
+    return re.sub(r"[^\w\-./ ]", "_", name)

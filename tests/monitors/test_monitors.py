@@ -1,0 +1,187 @@
+"""What the monitors write, read back; and that a resumed run's logs are those of an undisturbed one."""
+
+import csv
+import json
+import logging
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowtrain.monitors import (
+    ConsoleMonitor,
+    CSVMonitor,
+    CurvesMonitor,
+    JSONLMonitor,
+    Monitor,
+    Monitors,
+    plot_history,
+    read_jsonl,
+)
+from flowtrain.utils import FlowtrainError
+
+
+def log(monitors, steps, names=("cost", "accuracy")):
+    for step in steps:
+        for number, name in enumerate(names):
+            monitors.put_scalar(name, math.sin(step) / (number + 3), step)
+        if step % 4 == 0:
+            monitors.put_scalar(f"late_{step // 8}", float(step), step)
+        monitors.put_event("epoch", {"epoch": step}, step)
+        monitors.flush()
+
+
+def test_history_and_latest():
+    monitors = Monitors([])
+    heard = []
+    monitors.listen(lambda *args: heard.append(args))
+    monitors.put_scalar("cost", np.float32(0.5), step=1)
+    monitors.put_scalar("cost", 0.25, step=2)
+    assert monitors.history == {"cost": [(1, 0.5), (2, 0.25)]}
+    assert monitors.latest("cost") == 0.25
+    assert heard == [("cost", 0.5, 1), ("cost", 0.25, 2)]
+    with pytest.raises(FlowtrainError, match="'cost'"):
+        monitors.latest("costs")
+
+
+def test_a_failing_monitor_warns_once_and_stops_nothing(tmp_path, caplog):
+    class Broken(Monitor):
+        calls = 0
+
+        def put_scalar(self, name, value, step):
+            Broken.calls += 1
+            raise OSError("disk is full")
+
+    monitors = Monitors([Broken(), JSONLMonitor()], tmp_path)
+    log(monitors, range(1, 4))
+    monitors.close()
+    assert Broken.calls == 1
+    assert len([r for r in caplog.records if "disk is full" in r.getMessage()]) == 1
+    assert [step for step, _ in read_jsonl(tmp_path)["cost"]] == [1, 2, 3]
+
+
+def test_what_is_no_monitor_is_refused():
+    with pytest.raises(FlowtrainError, match="Monitor objects"):
+        Monitors([JSONLMonitor])
+
+
+@pytest.mark.parametrize("kind,filename", [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")])
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)), max_size=4))
+def test_a_log_with_resumes_equals_an_undisturbed_one(tmp_path_factory, kind, filename, cuts):
+    whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
+    undisturbed = Monitors([kind()], whole)
+    log(undisturbed, range(1, 21))
+    undisturbed.close()
+
+    step, state, runs = 0, None, []
+    for saved, lost in [*sorted(cuts), (20, 0)]:
+        run = Monitors([kind()], broken)
+        runs.append(run)
+        if state is not None:
+            run.load_state_dict(json.loads(json.dumps(state)))
+        saved = max(saved, step)
+        log(run, range(step + 1, saved + 1))
+        state, step = run.state_dict(), saved
+        log(run, range(saved + 1, min(saved + lost, 20) + 1))  # logged, then killed: no close
+    assert run.history == undisturbed.history
+    assert (broken / filename).read_bytes() == (whole / filename).read_bytes()
+    for run in runs:
+        run.close()
+
+
+@pytest.mark.parametrize("kind,filename", [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")])
+def test_the_log_of_a_run_without_checkpoint_is_set_aside(tmp_path, kind, filename):
+    for _ in range(3):
+        monitors = Monitors([kind()], tmp_path)
+        log(monitors, [1])
+        monitors.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [filename, filename + ".old", filename + ".old1"]
+
+
+def test_jsonl_is_read_back_exactly(tmp_path):
+    monitors = Monitors([JSONLMonitor()], tmp_path)
+    values = [0.1 + 0.2, 1e-300, math.inf, -math.inf, math.nan]
+    for step, value in enumerate(values):
+        monitors.put_scalar("x", value, step)
+        monitors.put_scalar("step", 1.0, step)
+    monitors.flush()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9, "x": 0.')  # a line that is cut short
+    history = read_jsonl(tmp_path / "metrics.jsonl")
+    np.testing.assert_array_equal([value for _, value in history["x"]], values)
+    assert history["scalar/step"][0] == (0, 1.0)
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines()[:-1]:
+        json.loads(line, parse_constant=pytest.fail)
+    monitors.close()
+
+
+def test_jsonl_goes_on_after_close(tmp_path):
+    monitors = Monitors([JSONLMonitor()], tmp_path)
+    log(monitors, [1])
+    monitors.close()
+    log(monitors, [2])
+    monitors.close()
+    assert [step for step, _ in read_jsonl(tmp_path)["cost"]] == [1, 2]
+
+
+def test_csv_has_a_column_per_scalar(tmp_path):
+    monitors = Monitors([CSVMonitor()], tmp_path)
+    log(monitors, range(1, 5))
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[0]["late_0"] == ""
+    assert float(rows[3]["late_0"]) == 4.0
+    assert float(rows[1]["cost"]) == math.sin(2) / 3
+
+
+def test_the_console_shows_now_before_and_change(caplog):
+    monitors = Monitors([ConsoleMonitor(exclude=["secret*"])])
+    with caplog.at_level(logging.INFO, "flowtrain"):
+        for step, value in ((10, 2.0), (20, 1.0)):
+            monitors.put_scalar("cost", value, step)
+            monitors.put_scalar("secret/x", value, step)
+            monitors.put_event("epoch", {"epoch": step // 10}, step)
+    shown = caplog.records[-1].getMessage()
+    for words in ("epoch 2, step 20", "cost", "1", "2", "-50.0 %"):
+        assert words in shown
+    assert "secret" not in shown
+
+
+def test_curves_are_drawn_at_the_end(tmp_path):
+    monitors = Monitors([CurvesMonitor()], tmp_path)
+    log(monitors, range(1, 6), names=("cost", "validation_cost", "accuracy"))
+    monitors.close()
+    picture = cv2.imread(str(tmp_path / "curves.png"))
+    assert picture.std() > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_history_is_plotted_from_its_file_too(tmp_path):
+    monitors = Monitors([JSONLMonitor()], tmp_path)
+    log(monitors, range(1, 6))
+    monitors.close()
+    assert plot_history(read_jsonl(tmp_path), tmp_path / "again.svg").stat().st_size > 1000
+
+
+def test_pictures_are_checked_and_made_uint8():
+    seen = []
+
+    class Keep(Monitor):
+        def put_image(self, name, image, step):
+            seen.append(image)
+
+    monitors = Monitors([Keep()])
+    monitors.put_image("a", np.full((4, 5, 3), 0.5), 1)
+    monitors.put_image("b", np.full((2, 4, 5, 1), 7, np.uint8), 1)
+    monitors.put_image("c", np.array([[[np.nan], [2.0], [-1.0]]]), 1)
+    assert [image.shape for image in seen] == [(1, 4, 5, 3), (2, 4, 5, 1), (1, 1, 3, 1)]
+    assert [image.dtype for image in seen] == [np.uint8] * 3
+    assert seen[0].max() == 128 and seen[2].ravel().tolist() == [0, 255, 0]
+    with pytest.raises(FlowtrainError, match=r"\(4, 5\)"):
+        monitors.put_image("d", np.zeros((4, 5)), 1)
