@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
@@ -95,7 +95,7 @@ def _checked(name: str, target: np.dtype, low: int, high: int) -> Cast:
     return cast
 
 
-@lru_cache(maxsize=None)
+@cache
 def _say_narrowed(name: str) -> None:
     logger.info(
         "input %r: the dataflow gives float64, the model takes float32; cast in each batch. "

@@ -1,0 +1,287 @@
+"""A thread that keeps the next batches ready as tensors, and knows which of them were consumed.
+
+Small batches travel in *blocks*: several of them stacked in one aligned buffer, which TensorFlow uses without a copy,
+so that several training steps can run in one call. A block is handed over early when the consumer waits.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.dataflow.base import DataFlow
+from flowtrain.utils.errors import DataFlowError, StateError, annotate_error
+
+from .inputs import Inputs
+from .tensors import aligned_empty, can_alias, is_exclusive, to_tensor
+
+__all__ = ["Block", "Feeder"]
+
+logger = logging.getLogger("flowtrain.feed")
+
+
+class Block(NamedTuple):
+    """Some batches in a row: with `stacked` tensors of shape (>= rows, batch, ...), else one batch as it is."""
+
+    tensors: list[tf.Tensor]
+    rows: int
+    stacked: bool
+    position: dict[str, Any]  # of the dataflow before the first row
+
+
+class Feeder:
+    """Iterate a dataflow for ever, ahead of the training loop.
+
+    The position that `state_dict` gives is that of the consumer: what was made ahead and not consumed is made again.
+
+    Args:
+        flow: What is iterated, again and again.
+        inputs: The model's inputs.
+        capacity: How many batches to stack in a block; or a function that says so when it sees the first
+            batch. 0: hand over single batches, unstacked and without a copy where that is safe.
+        depth: How many blocks to keep ready.
+
+    Example:
+        >>> with Feeder(flow, inputs, capacity=0) as feeder:                 # doctest: +SKIP
+        ...     block = feeder.get(timeout=10)
+        ...     feeder.consumed(block.rows)
+    """
+
+    def __init__(
+        self,
+        flow: DataFlow,
+        inputs: Inputs,
+        capacity: int | Callable[[Sequence[np.ndarray]], int] = 0,
+        depth: int = 3,
+    ) -> None:
+        self._flow, self._inputs, self._capacity, self._depth = flow, inputs, capacity, depth
+        self._ready: collections.deque[Block | BaseException] = collections.deque()
+        self._change = threading.Condition()
+        self._waiting = self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._skip = 0  # batches to pass over at the start, which were consumed before a resume
+        self._passed = 0  # datapoints that the present epoch of the flow has given
+        self._position: dict[str, Any] | None = None  # before the block that is being consumed
+        self._consumed = 0  # batches of it
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The dataflow's position after the last consumed batch."""
+        if self._position is None:
+            return {"flow": self._flow.state_dict(), "passed": self._passed, "skip": self._skip}
+        return {**self._position, "skip": self._position["skip"] + self._consumed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at a position. Only before the first `get`.
+
+        Raises:
+            StateError: The feeder runs already, or the state belongs to another dataflow.
+        """
+        if self._thread is not None:
+            raise StateError("a feeder's position can be set only before it runs")
+        self._flow.load_state_dict(state["flow"])
+        self._passed, self._skip = state["passed"], state["skip"]
+
+    def get(self, timeout: float) -> Block | None:
+        """The next block.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The block, or None when there was none in time.
+
+        Raises:
+            Exception: What the dataflow raised, once all batches before it are handed out.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="flowtrain-feeder", daemon=True)
+            self._thread.start()
+        with self._change:
+            if not self._ready:
+                self._waiting = True
+                self._change.wait_for(lambda: self._ready, timeout)
+                self._waiting = False
+            if not self._ready:
+                return None
+            item = self._ready[0]
+            if isinstance(item, BaseException):
+                raise item
+            self._ready.popleft()
+            self._change.notify_all()
+        self._position, self._consumed = item.position, 0
+        return item
+
+    def consumed(self, rows: int) -> None:
+        """Say that training has used so many more batches of the block that `get` gave last."""
+        self._consumed += rows
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Stop the thread and close the dataflow's iterator. What was not consumed is dropped.
+
+        Args:
+            timeout: Seconds to wait for a datapoint that is being made.
+        """
+        with self._change:
+            self._stopping = True
+            self._change.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                logger.warning("the dataflow is still busy with a datapoint after %g s; it is left behind", timeout)
+        self._ready.clear()
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _run(self) -> None:
+        batches = self._batches()
+        try:
+            for block in self._blocks(batches):
+                if not self._put(block):
+                    return
+        except BaseException as error:
+            self._put(error)
+        finally:
+            batches.close()
+
+    def _put(self, item: Block | BaseException) -> bool:
+        with self._change:
+            self._change.wait_for(lambda: self._stopping or len(self._ready) < self._depth)
+            if self._stopping:
+                return False
+            self._ready.append(item)
+            self._change.notify_all()
+            return True
+
+    def _batches(self) -> Iterator[list[np.ndarray]]:
+        """All batches, for ever."""
+        while not self._stopping:
+            iterator = iter(self._flow)
+            try:
+                for datapoint in iterator:
+                    if self._stopping:
+                        return
+                    self._passed += 1
+                    if self._skip:
+                        self._skip -= 1
+                        continue
+                    try:
+                        arrays = self._inputs.arrays(datapoint)
+                    except DataFlowError as error:
+                        raise annotate_error(error, f"datapoint {self._passed - 1} of the training dataflow") from None
+                    del datapoint
+                    yield arrays
+                    del arrays
+            finally:
+                closing = getattr(iterator, "close", None)
+                if closing is not None:
+                    closing()
+            self._check_epoch()
+            self._passed = 0
+
+    def _check_epoch(self) -> None:
+        if self._stopping:
+            return
+        expected = self._flow.size_or_none()
+        if self._passed == 0:
+            raise DataFlowError(
+                f"the training dataflow {self._flow} is empty: an iteration of it gave no datapoint. "
+                "If it wraps a generator object, which can be walked only once, wrap the function that makes it."
+            )
+        if expected is not None and self._passed != expected:
+            raise DataFlowError(
+                f"the training dataflow {self._flow} ended early: its length is {expected}, "
+                f"it gave {self._passed} datapoints"
+                if self._passed < expected
+                else f"the training dataflow {self._flow} gave {self._passed} datapoints, its length is {expected}"
+            )
+
+    def _blocks(self, batches: Iterator[list[np.ndarray]]) -> Iterator[Block]:
+        position = self._where()
+        builder: _Stack | None = None
+        while True:
+            arrays, failure = None, None
+            try:
+                arrays = next(batches, None)
+            except Exception as error:  # after what was made before it
+                failure = error
+            if arrays is None:
+                if builder is not None:
+                    yield builder.block(position)
+                if failure is not None:
+                    raise failure
+                return
+            if callable(self._capacity):
+                self._capacity = self._capacity(arrays)
+            if self._capacity == 0:
+                yield Block(_owned_tensors(arrays), 1, False, position)
+                del arrays
+                position = self._where()
+                continue
+            if builder is not None and not builder.fits(arrays):
+                yield builder.block(position)
+                position = {**position, "skip": position["skip"] + builder.rows}
+                builder = None
+            if builder is None:
+                builder = _Stack(arrays, self._capacity)
+            builder.add(arrays)
+            del arrays
+            if builder.rows == self._capacity or (self._waiting and not self._ready):
+                yield builder.block(position)
+                position, builder = self._where(), None
+
+    def _where(self) -> dict[str, Any]:
+        """The position after what the flow has given so far."""
+        return {"flow": self._flow.state_dict(), "passed": self._passed, "skip": self._skip}
+
+
+class _Stack:
+    """A block in the making. The buffers have room for all rows at once, so that shapes stay the same."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], capacity: int) -> None:
+        self.rows = 0
+        self._kinds = [(array.shape, array.dtype) for array in arrays]
+        self._buffers = [
+            np.full((capacity, *shape), "", object) if dtype.kind in "OSU" else aligned_empty((capacity, *shape), dtype)
+            for shape, dtype in self._kinds
+        ]
+
+    def fits(self, arrays: Sequence[np.ndarray]) -> bool:
+        return self._kinds == [(array.shape, array.dtype) for array in arrays]
+
+    def add(self, arrays: Sequence[np.ndarray]) -> None:
+        for buffer, array in zip(self._buffers, arrays, strict=True):
+            buffer[self.rows] = array
+        self.rows += 1
+
+    def block(self, position: dict[str, Any]) -> Block:
+        return Block([to_tensor(buffer) for buffer in self._buffers], self.rows, True, position)
+
+
+def _owned_tensors(arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
+    """Tensors whose memory nobody writes into any more."""
+    tensors = []
+    for array in arrays:
+        if not can_alias(array) or not is_exclusive(array, held=2):
+            array = _aligned_copy(array)
+        tensors.append(to_tensor(array))
+    return tensors
+
+
+def _aligned_copy(array: np.ndarray) -> np.ndarray:
+    if array.dtype.hasobject or array.dtype.kind in "SU":
+        return array
+    copy = aligned_empty(array.shape, array.dtype.newbyteorder("="))
+    copy[...] = array
+    return copy

@@ -1,0 +1,155 @@
+"""From a datapoint to the arrays of a model's inputs, with every misfit named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import ConfigError, DataFlowError, closest
+
+from .cast import Cast, host_cast
+from .tensors import to_tensor
+
+__all__ = ["Inputs"]
+
+logger = logging.getLogger("flowtrain.feed")
+
+
+class Inputs:
+    """The inputs of a model, as a dataflow has to fill them.
+
+    Args:
+        specs: One TensorSpec per input; their names are the inputs' names.
+        part: (index, count): of the rows of each batch take the index-th of count equal parts. So each
+            worker of several feeds its share of the global batch.
+        divide: The rows of each part must be a multiple of this (the replicas of one worker).
+
+    Example:
+        >>> inputs = Inputs([tf.TensorSpec((None, 2), tf.float32, "x")])
+        >>> [array.dtype for array in inputs.arrays([np.zeros((8, 2), np.uint8)])]
+        [dtype('uint8')]
+        >>> inputs.tensors([np.zeros((8, 2), np.uint8)])[0].dtype
+        tf.float32
+    """
+
+    def __init__(self, specs: Sequence[tf.TensorSpec], part: tuple[int, int] = (0, 1), divide: int = 1) -> None:
+        self.specs = list(specs)
+        self.names = [spec.name for spec in self.specs]
+        self._part = part
+        self._divide = divide
+        self._casts: dict[tuple[int, np.dtype], Cast | None] = {}
+        self._said_extra = False
+
+    def arrays(self, datapoint: Any) -> list[np.ndarray]:
+        """The components in the order of the inputs, checked against the specs.
+
+        Args:
+            datapoint: A list or tuple in the order of the inputs, or a dict by their names.
+
+        Returns:
+            Arrays in the dtype they travel in (see `flowtrain.feed.cast`).
+
+        Raises:
+            DataFlowError: Number or names of components, a shape or a dtype does not fit.
+        """
+        components = self._ordered(datapoint)
+        arrays = []
+        for place, (spec, component) in enumerate(zip(self.specs, components, strict=True)):
+            array = _as_array(component)
+            key = place, array.dtype
+            if key not in self._casts:
+                self._casts[key] = host_cast(spec.name, array.dtype, spec.dtype)
+            cast = self._casts[key]
+            if not spec.shape.is_compatible_with(array.shape):
+                raise DataFlowError(
+                    f"input {spec.name!r} is declared as {_shown(spec.shape)}, the dataflow gives {array.shape}."
+                    f"{_hint(spec, array)}"
+                )
+            arrays.append(array if cast is None else cast(array))
+        if self._part[1] > 1 or self._divide > 1:
+            return [self._take_part(name, array) for name, array in zip(self.names, arrays, strict=True)]
+        return arrays
+
+    def tensors(self, datapoint: Any) -> list[tf.Tensor]:
+        """The components as tensors of the declared dtypes, for single calls (a predictor, a validation)."""
+        return [
+            tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor
+            for spec, tensor in zip(self.specs, map(to_tensor, self.arrays(datapoint)), strict=True)
+        ]
+
+    def _ordered(self, datapoint: Any) -> Sequence[Any]:
+        if isinstance(datapoint, Mapping):
+            missing = [name for name in self.names if name not in datapoint]
+            if missing:
+                known = [str(key) for key in datapoint]
+                raise DataFlowError(
+                    f"the model's input {missing[0]!r} is not among the datapoint's components. "
+                    f"{closest(missing[0], known)}"
+                )
+            extra = [key for key in datapoint if key not in self.names]
+            if extra and not self._said_extra:
+                self._said_extra = True
+                logger.info("the model takes no input for the components %s: they are not fed", extra)
+            return [datapoint[name] for name in self.names]
+        if not isinstance(datapoint, list | tuple):
+            raise DataFlowError(
+                f"a datapoint must be a list, a tuple or a dict of components, got {type(datapoint).__name__}"
+            )
+        if len(datapoint) != len(self.specs):
+            raise DataFlowError(
+                f"the dataflow gives {len(datapoint)} components, the model takes {len(self.specs)} inputs "
+                f"({', '.join(self.names)}). Use SelectComponent(ds, [...]) to choose, or change inputs()."
+            )
+        return datapoint
+
+    def _take_part(self, name: str, array: np.ndarray) -> np.ndarray:
+        index, count = self._part
+        rows = array.shape[0] if array.ndim else 0
+        replicas = count * self._divide
+        if rows == 0 or rows % replicas:
+            raise DataFlowError(
+                f"input {name!r}: a batch of {rows} rows cannot be shared equally among {replicas} replicas. "
+                f"The batch size is what one step consumes over all replicas: make it a multiple of {replicas}, "
+                f"and drop a short last batch (BatchData(..., remainder=False))."
+            )
+        size = rows // count
+        return array[index * size : (index + 1) * size]
+
+
+def check_specs(specs: Any) -> list[tf.TensorSpec]:
+    """Make sure that these are TensorSpecs with names.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    if not isinstance(specs, list | tuple) or not all(isinstance(spec, tf.TensorSpec) for spec in specs):
+        raise ConfigError(f"specs must be a list of tf.TensorSpec, got {specs!r:.200}")
+    return list(specs)
+
+
+def _as_array(component: Any) -> np.ndarray:
+    if isinstance(component, np.ndarray):
+        return component
+    if isinstance(component, tf.Tensor):
+        return component.numpy()
+    array = np.asarray(component)
+    if array.dtype == object and not all(isinstance(value, str | bytes) for value in array.ravel()):
+        raise DataFlowError(f"a component is a {type(component).__name__} that is no array of numbers or strings")
+    return array
+
+
+def _shown(shape: tf.TensorShape) -> str:
+    return str(tuple(shape.as_list())) if shape.rank is not None else "any shape"
+
+
+def _hint(spec: tf.TensorSpec, array: np.ndarray) -> str:
+    rank = spec.shape.rank
+    if rank is not None and array.ndim == rank - 1 and spec.shape[1:].is_compatible_with(array.shape):
+        return " Is a BatchData missing at the end of the dataflow?"
+    if rank is not None and array.ndim == rank - 1 and spec.shape[:-1].is_compatible_with(array.shape):
+        return " Is the channel axis missing (array[..., None])?"
+    return ""

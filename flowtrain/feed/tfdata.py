@@ -1,0 +1,90 @@
+"""The way to and from ``tf.data``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.dataflow.base import DataFlow
+from flowtrain.utils.errors import ConfigError, DataFlowError
+
+from .inputs import Inputs, check_specs
+
+__all__ = ["TFDatasetFlow", "from_tf_dataset", "to_tf_dataset"]
+
+
+class TFDatasetFlow(DataFlow):
+    """The elements of a ``tf.data.Dataset`` as datapoints; see `from_tf_dataset`."""
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        if not isinstance(dataset, tf.data.Dataset):
+            raise ConfigError(f"from_tf_dataset takes a tf.data.Dataset, got {type(dataset).__name__}")
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        size = int(self._dataset.cardinality())
+        if size < 0:
+            raise TypeError("the length of this tf.data.Dataset is unknown or infinite")
+        return size
+
+    def __iter__(self) -> Iterator[Any]:
+        for element in self._dataset.as_numpy_iterator():
+            if isinstance(element, dict):
+                yield element
+            else:
+                yield list(element) if isinstance(element, tuple | list) else [element]
+
+
+def from_tf_dataset(dataset: tf.data.Dataset) -> DataFlow:
+    """Use a ``tf.data.Dataset`` where a dataflow is expected. TrainConfig does this by itself.
+
+    Args:
+        dataset: Its elements become datapoints: tuples become lists, dicts stay, one tensor a list of one.
+
+    Returns:
+        A flow that can be iterated, not indexed.
+
+    Note:
+        Order: the dataset's own; give its shuffles a seed and ``reshuffle_each_iteration=False``, or epochs
+        cannot be repeated. State: a count; going on in mid-epoch walks over what was consumed.
+
+    Example:
+        >>> ds = from_tf_dataset(tf.data.Dataset.range(3))
+        >>> [int(component) for (component,) in ds]
+        [0, 1, 2]
+    """
+    return TFDatasetFlow(dataset)
+
+
+def to_tf_dataset(ds: DataFlow, specs: Sequence[tf.TensorSpec]) -> tf.data.Dataset:
+    """Make a ``tf.data.Dataset`` of a dataflow, for Keras ``fit`` or other code that wants one.
+
+    flowtrain's own trainers do not need it, and are faster without.
+
+    Args:
+        ds: The flow; each iteration of the dataset is its next epoch.
+        specs: One TensorSpec per component. Dtypes are cast by the rules of training.
+
+    Returns:
+        A dataset whose elements are tuples in the order of the specs; its cardinality is ``len(ds)`` where known.
+
+    Raises:
+        DataFlowError: `ds` is no DataFlow; while iterating: a datapoint does not fit the specs.
+
+    Example:
+        >>> dataset = to_tf_dataset(ds, [tf.TensorSpec((None, 28, 28), tf.float32, "image")])  # doctest: +SKIP
+        >>> keras_model.fit(dataset)
+    """
+    if not isinstance(ds, DataFlow):
+        raise DataFlowError(f"to_tf_dataset takes a DataFlow, got {type(ds).__name__}")
+    inputs = Inputs(check_specs(specs))
+
+    def generate() -> Iterator[tuple[tf.Tensor, ...]]:
+        for datapoint in ds:
+            yield tuple(inputs.tensors(datapoint))
+
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=tuple(inputs.specs))
+    size = ds.size_or_none()
+    return dataset if size is None else dataset.apply(tf.data.experimental.assert_cardinality(size))

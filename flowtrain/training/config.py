@@ -1,0 +1,137 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.callbacks.base import Callback
+from flowtrain.dataflow.base import DataFlow
+from flowtrain.feed import from_tf_dataset
+from flowtrain.monitors.base import Monitor
+from flowtrain.utils.errors import ConfigError
+
+__all__ = ["TrainConfig"]
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass
+class TrainConfig:
+    """Everything that `train` needs to know.
+
+    Args:
+        model: The ModelDesc.
+        dataflow: Batches for the model's inputs: a DataFlow, or a ``tf.data.Dataset``. What it yields is what one
+            step consumes over all replicas.
+        callbacks: Run in this order, before the default ones.
+        default_callbacks: Callbacks that are added at the end; None: progress bar and moving averages.
+        monitors: Where numbers go; None: TensorBoard, JSONL and a table on the console.
+        steps_per_epoch: None: ``len(dataflow)``. The data goes on where it was from epoch to epoch.
+        starting_epoch: Number of the first epoch; a resumed run takes its own.
+        max_epoch: Number of the last epoch.
+        log_dir: Folder of the run; None: a new one, ``train_log/<script>``, see `auto_set_dir`.
+        weights: Initial values: a checkpoint, or name -> array. Names that fit neither way are logged, values of
+            another shape are an error.
+        strategy: A ``tf.distribute.Strategy``; None: one device.
+        precision: ``"mixed_bfloat16"`` or ``"mixed_float16"`` (with loss scaling) compute in 16 bits.
+        jit: Compile the step with XLA.
+        accumulate: Update the weights every so many steps, with the mean of their gradients.
+        deterministic: Refuse operations whose result depends on timing.
+        global_batch: The number of rows of each batch, if it should be checked.
+        steps_per_call: How many steps to run in one call of TensorFlow at most, when no callback would notice;
+            None: 32 for small models and batches.
+        prefetch: How many batches (or blocks of small ones) to keep ready for the device.
+        data_timeout: Seconds without a batch after which training gives up.
+
+    Raises:
+        ConfigError: Arguments that make no sense, alone or together.
+
+    Example:
+        >>> config = TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10)        # doctest: +SKIP
+        >>> trainer = train(config, resume="auto")
+    """
+
+    model: Any = None
+    dataflow: DataFlow | tf.data.Dataset | None = None
+    callbacks: Sequence[Callback] = field(default_factory=list)
+    default_callbacks: Sequence[Callback] | None = None
+    monitors: Sequence[Monitor] | None = None
+    steps_per_epoch: int | None = None
+    starting_epoch: int = 1
+    max_epoch: int = 100
+    log_dir: str | Path | None = None
+    weights: str | Path | Mapping[str, np.ndarray] | None = None
+    strategy: tf.distribute.Strategy | None = None
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit: bool = False
+    accumulate: int = 1
+    deterministic: bool = False
+    global_batch: int | None = None
+    steps_per_call: int | None = None
+    prefetch: int = 3
+    data_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.model is None:
+            raise ConfigError("TrainConfig needs model=, an object of a class that extends ModelDesc")
+        if isinstance(self.model, type):
+            raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
+        if isinstance(self.dataflow, tf.data.Dataset):
+            self.dataflow = from_tf_dataset(self.dataflow)
+        if self.dataflow is not None and not isinstance(self.dataflow, DataFlow):
+            raise ConfigError(
+                f"dataflow= must be a DataFlow or a tf.data.Dataset, got {type(self.dataflow).__name__}. "
+                "Wrap a list with DataFromList, a generator function with DataFromGenerator."
+            )
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision= must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        for name in ("max_epoch", "starting_epoch", "accumulate", "prefetch"):
+            self._whole(name, getattr(self, name))
+        for name in ("steps_per_epoch", "steps_per_call", "global_batch"):
+            if getattr(self, name) is not None:
+                self._whole(name, getattr(self, name))
+        for name in ("callbacks", "default_callbacks", "monitors"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, list | tuple):
+                raise ConfigError(f"{name}= must be a list, got {type(value).__name__}")
+
+    @staticmethod
+    def _whole(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ConfigError(f"{name}= must be a whole number from 1, got {value!r}")
+
+    def steps(self) -> int:
+        """The steps of one epoch.
+
+        Raises:
+            ConfigError: They are not given, and the dataflow does not know its length.
+        """
+        if self.steps_per_epoch is not None:
+            return int(self.steps_per_epoch)
+        size = None if self.dataflow is None else self.dataflow.size_or_none()
+        if size is None:
+            raise ConfigError(
+                f"the length of the dataflow {self.dataflow} is not known: say in TrainConfig(steps_per_epoch=...) how many "
+                "steps an epoch has. It is only how often the epoch's callbacks run: the data goes on where it was."
+            )
+        if size == 0:
+            raise ConfigError(f"the dataflow {self.dataflow} is empty: its length is 0")
+        return size
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration as JSON values, for the log folder."""
+        shown = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            plain = isinstance(value, str | int | float | bool | None)
+            shown[name] = value if plain else [str(v) for v in value] if isinstance(value, list | tuple) else str(value)
+        shown["model"] = f"{type(self.model).__module__}.{type(self.model).__qualname__}"
+        if isinstance(self.weights, Mapping):
+            shown["weights"] = f"{len(self.weights)} arrays"
+        return shown

@@ -1,0 +1,241 @@
+"""The callbacks of a run as one: checked when taken, told at each hook, blamed when they fail."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
+from flowtrain.utils.errors import ConfigError, annotate_error, closest
+
+__all__ = ["CallbackList", "check_callback"]
+
+logger = logging.getLogger("flowtrain.training")
+
+_KERAS_HOOKS = {
+    "on_train_begin": "before_train",
+    "on_train_end": "after_train",
+    "on_epoch_begin": "before_epoch",
+    "on_epoch_end": "trigger_epoch",
+    "on_batch_begin": "before_run",
+    "on_train_batch_begin": "before_run",
+    "on_batch_end": "trigger_step",
+    "on_train_batch_end": "trigger_step",
+}
+_OTHER_METHODS = ("next_step", "state_dict", "load_state_dict")
+
+
+def check_callback(callback: Any) -> None:
+    """Refuse what is no callback, and hooks that would never be called or could not be.
+
+    Raises:
+        ConfigError: Names the class, the wrong hook and the nearest right one.
+    """
+    if isinstance(callback, type):
+        raise ConfigError(f"callbacks must be objects; write {callback.__name__}() instead of the class")
+    if not isinstance(callback, Callback):
+        raise ConfigError(
+            f"callbacks must extend flowtrain.Callback; got {callback!r:.100} ({type(callback).__name__})"
+        )
+    kind = type(callback)
+    known = set(dir(Callback))
+    for name in dir(kind):
+        member = inspect.getattr_static(kind, name)
+        if name.startswith("__") or not inspect.isfunction(member):
+            continue
+        if name in HOOKS or name in _OTHER_METHODS:
+            _check_signature(kind, name, member)
+        elif name not in known and (meant := _misspelt(name)):
+            raise ConfigError(
+                f"{kind.__name__}.{name} is not a hook and would never be called. Did you mean {meant!r}? "
+                f"The hooks are: {', '.join(HOOKS)}. (If it is a method of your own, give it a name less like a hook's.)"
+            )
+
+
+def _misspelt(name: str) -> str | None:
+    if name in _KERAS_HOOKS:
+        return _KERAS_HOOKS[name]
+    bare = name.lstrip("_")
+    if bare in HOOKS:
+        return bare  # Tensorpack's spelling
+    near = difflib.get_close_matches(name.lower(), HOOKS, n=1, cutoff=0.86)
+    return near[0] if near else None
+
+
+def _check_signature(kind: type, name: str, function: Any) -> None:
+    arguments = [None] * (2 if name in ("after_run", "load_state_dict") else 1)
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        expected = inspect.signature(getattr(Callback, name))
+        raise ConfigError(
+            f"{kind.__name__}.{name}{inspect.signature(function)} has the wrong signature ({error}): "
+            f"it is called as {name}{expected}."
+        ) from None
+
+
+class CallbackList(Sequence[Callback]):
+    """All callbacks of a run, in order.
+
+    Args:
+        callbacks: Checked here.
+        is_chief: Elsewhere than on the chief, callbacks with ``chief_only`` are left out.
+
+    Raises:
+        ConfigError: One is no callback, is there twice, or has a wrong hook.
+    """
+
+    def __init__(self, callbacks: Iterable[Any], is_chief: bool = True) -> None:
+        self._all: list[Callback] = []
+        for callback in callbacks:
+            check_callback(callback)
+            if any(callback is other for other in self._all):
+                raise ConfigError(f"the callback {callback.name} is in the list twice: make two objects, or drop one")
+            if is_chief or not callback.chief_only:
+                self._all.append(callback)
+        self._by_hook = {hook: [c for c in self._all if _overrides(c, hook)] for hook in HOOKS}
+        self._stepwise = [c for c in self._all if any(_overrides(c, hook) for hook in STEP_HOOKS)]
+        self._active = self._stepwise
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self._all)
+
+    def names(self) -> list[str]:
+        """A name for each callback that no other has."""
+        seen: dict[str, int] = {}
+        names = []
+        for callback in self._all:
+            seen[callback.name] = count = seen.get(callback.name, 0) + 1
+            names.append(callback.name if count == 1 else f"{callback.name}-{count}")
+        return names
+
+    def set_trainer(self, trainer: TrainerView) -> None:
+        """Give each the trainer."""
+        for callback in self._all:
+            callback.trainer = trainer
+
+    def tell(self, hook: str) -> None:
+        """Call one hook of all. An error of one goes up at once, with its name in the message."""
+        for callback in self._by_hook[hook]:
+            with _Blame(callback, hook):
+                getattr(callback, hook)()
+
+    def tell_after_train(self, failing: bool) -> None:
+        """Call after_train of all, whatever some of them raise.
+
+        Args:
+            failing: Whether training ended by an error, which then is the one that goes up.
+        """
+        first: BaseException | None = None
+        for callback in self._by_hook["after_train"]:
+            try:
+                with _Blame(callback, "after_train"):
+                    callback.after_train()
+            except Exception as error:
+                if failing or first is not None:
+                    logger.exception("callback %s failed in after_train", callback.name)
+                else:
+                    first = error
+        if first is not None:
+            raise first
+
+    # ------------------------------------------------------------------ steps
+
+    def next_step(self, done: int) -> float:
+        """The next step whose hooks somebody needs; infinite when nobody does."""
+        nearest = math.inf
+        for callback in self._stepwise:
+            with _Blame(callback, "next_step"):
+                step = callback.next_step()
+            if step is not None and step < nearest:
+                nearest = step
+        return max(nearest, done + 1)
+
+    def before_run(self, step: int) -> dict[Callback, list[str]]:
+        """Call before_run of those that are due at a step; gives the tensors that each wants."""
+        self._active = []
+        wanted: dict[Callback, list[str]] = {}
+        for callback in self._stepwise:
+            with _Blame(callback, "before_run"):
+                if (callback.next_step() or math.inf) > step:
+                    continue
+                self._active.append(callback)
+                names = callback.before_run()
+                if names is None:
+                    continue
+                if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                    raise ConfigError(f"before_run must return a list of tensor names or None, got {names!r:.100}")
+                if names:
+                    wanted[callback] = list(names)
+        return wanted
+
+    def after_run(self, wanted: dict[Callback, list[str]], values: dict[str, np.ndarray]) -> None:
+        """Call after_run and then trigger_step of those that were due."""
+        for callback in self._active:
+            with _Blame(callback, "after_run"):
+                callback.after_run({name: values[name] for name in wanted.get(callback, ())})
+        for callback in self._active:
+            with _Blame(callback, "trigger_step"):
+                callback.trigger_step()
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of those that have one."""
+        states = {}
+        for name, callback in zip(self.names(), self._all, strict=True):
+            with _Blame(callback, "state_dict"):
+                state = callback.state_dict()
+            if state:
+                states[name] = state
+        return states
+
+    def load_state_dict(self, states: dict[str, Any]) -> None:
+        """Give each its state; states without a callback, and callbacks without a state, are logged."""
+        names = self.names()
+        for name, callback in zip(names, self._all, strict=True):
+            if name in states:
+                with _Blame(callback, "load_state_dict"):
+                    callback.load_state_dict(states[name])
+        for name in set(states) - set(names):
+            logger.warning(
+                "the checkpoint has a state of callback %r, which this run lacks. %s", name, closest(name, names)
+            )
+
+
+def _overrides(callback: Callback, hook: str) -> bool:
+    if hook == "trigger_epoch" and type(callback).trigger is not Callback.trigger:
+        return True
+    return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+
+
+class _Blame:
+    """Puts the callback's name, the hook, epoch and step into the message of an error that goes through."""
+
+    def __init__(self, callback: Callback, hook: str) -> None:
+        self._callback, self._hook = callback, hook
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, Exception):
+            return
+        callback = self._callback
+        trainer = getattr(callback, "trainer", None)
+        when = f", epoch {trainer.epoch_num}, step {trainer.global_step}" if trainer is not None else ""
+        noted = annotate_error(error, f"callback {callback.name}, hook {self._hook}{when}")
+        if noted is not error:
+            raise noted from error

@@ -1,0 +1,212 @@
+"""The folder of a run: chosen without asking, locked while the run lives, described for whoever finds it later."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flowtrain.model.checkpoint_io import list_checkpoints
+from flowtrain.utils.errors import ConfigError, TrainingError
+
+__all__ = ["LogFolder", "auto_set_dir", "default_dir", "versions"]
+
+ROOT = "train_log"
+_LOG = "log.txt"
+_LOCK = ".lock"
+_chosen: Path | None = None
+
+
+def auto_set_dir(name: str | None = None) -> Path:
+    """Choose a new folder for the runs that follow in this process and are given no ``log_dir``.
+
+    The first free one of ``train_log/<name>``, ``train_log/<name>-2``, ... It never asks and never reuses.
+
+    Args:
+        name: None: the name of the script.
+
+    Returns:
+        The folder; it exists.
+
+    Example:
+        >>> auto_set_dir("colorize")                                         # doctest: +SKIP
+        PosixPath('train_log/colorize')
+    """
+    global _chosen
+    _chosen = _make_free(name or _script())
+    return _chosen
+
+
+def default_dir(resume: bool) -> Path:
+    """The folder of a run that is given none: the newest of the script's that can be resumed, else a new one."""
+    if _chosen is not None and (resume or not holds_run(_chosen)):
+        return _chosen
+    if resume:
+        name = _script()
+        for path in reversed(_numbered(name)):
+            if holds_run(path) and not is_locked(path):
+                return path
+    return _make_free(_script())
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was started in the folder."""
+    return (path / _LOG).exists() or bool(list_checkpoints(path / "checkpoints"))
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process uses the folder."""
+    try:
+        with (path / _LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+class LogFolder:
+    """A run's folder while it is open: holds the lock and writes the log file.
+
+    Args:
+        path: The folder; made where it does not exist.
+        resume: Whether a run that the folder holds is to be continued.
+
+    Raises:
+        TrainingError: A living run uses the folder.
+        ConfigError: It holds a run and `resume` is False, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / _LOCK).open("a+")
+        except OSError as error:
+            raise ConfigError(
+                f"the log folder {path} cannot be written ({error.strerror or error}). Give another one: log_dir=..."
+            ) from error
+        try:
+            self._take_lock()
+            if holds_run(path) and not resume:
+                raise ConfigError(
+                    f'the log folder {path} holds a run already. Continue it: train(config, resume="auto"); '
+                    "or start anew with another log_dir (none: a new folder each time)."
+                )
+            self._handler = logging.FileHandler(path / _LOG)
+        except BaseException as error:
+            self._lock.close()
+            if isinstance(error, PermissionError):
+                raise ConfigError(f"the log folder {path} cannot be written ({error})") from error
+            raise
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+        log = logging.getLogger("flowtrain")
+        log.addHandler(self._handler)
+        if log.getEffectiveLevel() > logging.INFO:
+            log.setLevel(logging.INFO)
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            raise TrainingError(
+                f"the log folder {self.path} is in use by a run that lives: {holder}. "
+                "Wait for it, end it, or give another log_dir."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n")
+        self._lock.flush()
+
+    def describe(self, config: dict[str, Any]) -> None:
+        """Write ``config.json`` and ``versions.json``; those of earlier starts of the run are kept, numbered."""
+        for name, content in (("config", config), ("versions", versions())):
+            text = json.dumps(content, indent=1, default=str)
+            path = self.path / f"{name}.json"
+            number = 1
+            while path.exists() and path.read_text() != text:
+                number += 1
+                path = self.path / f"{name}-{number}.json"
+            path.write_text(text)
+
+    def close(self) -> None:
+        """Release the lock and the log file."""
+        logging.getLogger("flowtrain").removeHandler(self._handler)
+        self._handler.close()
+        self._lock.close()
+
+
+def versions() -> dict[str, Any]:
+    """What the run's result depends on: command, code version, packages, machine."""
+    packages = ("flowtrain", "tensorflow", "keras", "numpy", "opencv-python-headless", "opencv-python")
+    found = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return {
+        "command": sys.argv,
+        "code": _code_version(),
+        "python": platform.python_version(),
+        "packages": found,
+        "machine": {"platform": platform.platform(), "processors": os.cpu_count()},
+    }
+
+
+def _code_version() -> str | None:
+    """The commit of the script's repository, with a mark when files are changed; None where there is none."""
+    folder = Path(sys.argv[0] or ".").resolve().parent
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=folder if folder.is_dir() else None,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+        return done.stdout.strip() or None
+    return None
+
+
+def _script() -> str:
+    main = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
+    return "notebook" if main in ("", "-c", "ipykernel_launcher", "colab_kernel_launcher") else main
+
+
+def _make_free(name: str) -> Path:
+    number = 1
+    while True:
+        path = Path(ROOT) / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ConfigError(
+                f"no log folder can be made in {Path(ROOT).resolve()} ({error}). Give one: log_dir=..."
+            ) from error
+        else:
+            return path
+
+
+def _numbered(name: str) -> list[Path]:
+    """The folders that `_make_free` made for a name, oldest first."""
+    found = {}
+    for path in Path(ROOT).glob(f"{name}*"):
+        tail = path.name[len(name) :]
+        if tail == "":
+            found[1] = path
+        elif tail[0] == "-" and tail[1:].isdigit():
+            found[int(tail[1:])] = path
+    return [found[number] for number in sorted(found)]
