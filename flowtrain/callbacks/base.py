@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from flowtrain.monitors.base import Monitors
 
-__all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView"]
+__all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "uses_steps"]
 
 
 class TrainerView(Protocol):
@@ -204,3 +204,8 @@ HOOKS = (
     "trigger",
     "after_train",
 )
+
+
+def uses_steps(callback: Callback) -> bool:
+    """Whether a callback overrides a hook that is called around steps; only then is next_step asked."""
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
