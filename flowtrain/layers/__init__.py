@@ -1,0 +1,34 @@
+"""Named layers over Keras's: ``Conv2D("conv1", x, 64)``; argscope."""
+
+from .activations import BNLeakyReLU, BNReLU, LeakyReLU, PReLU, leaky_relu
+from .argscope import argscope
+from .conv import Conv2D, Conv2DTranspose, Deconv2D, DepthwiseConv2D
+from .dense import Dense, Dropout, Embedding, FullyConnected
+from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from .register import NamedLayer, apply_keras_layer, layer_register
+from .shape import ConcatWith
+
+__all__ = [
+    "BNLeakyReLU",
+    "BNReLU",
+    "BatchNorm",
+    "ConcatWith",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Deconv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Embedding",
+    "FullyConnected",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LeakyReLU",
+    "NamedLayer",
+    "PReLU",
+    "apply_keras_layer",
+    "argscope",
+    "layer_register",
+    "leaky_relu",
+]

@@ -1,0 +1,40 @@
+"""How a layer applies what it was given as ``activation``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+__all__ = ["activate"]
+
+
+def activate(activation: Any, x: tf.Tensor) -> tf.Tensor:
+    """Apply an activation inside the scope of the layer it belongs to.
+
+    Args:
+        activation: None, a name known to Keras, or a function of a tensor (a layer such as ``BNReLU`` too).
+        x: The tensor.
+
+    Returns:
+        The activated tensor.
+
+    Raises:
+        ModelError: It is none of these.
+    """
+    if activation is None:
+        return x
+    if isinstance(activation, str):
+        try:
+            activation = keras.activations.get(activation)
+        except ValueError:
+            raise ModelError(
+                f"No activation is named {activation!r}; give a function, or a name that Keras knows: "
+                "relu, tanh, gelu, ..."
+            ) from None
+    if not callable(activation):
+        raise ModelError(f"An activation is a function of a tensor or a name, got {activation!r:.80}.")
+    return activation(x)

@@ -1,0 +1,106 @@
+"""Activations: plain functions, and named layers that are usable as the ``activation`` of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .norm import BatchNorm
+from .register import apply_keras_layer, layer_register
+
+__all__ = ["BNLeakyReLU", "BNReLU", "LeakyReLU", "PReLU", "leaky_relu"]
+
+
+def leaky_relu(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
+    """X where it is positive, ``negative_slope * x`` elsewhere.
+
+    Args:
+        x: Any shape.
+        negative_slope: The slope below zero.
+
+    Returns:
+        Same shape and dtype.
+    """
+    return tf.nn.leaky_relu(x, alpha=negative_slope)
+
+
+@layer_register(nameless="automatic")
+def LeakyReLU(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
+    """:func:`leaky_relu` as a named layer.
+
+    Args:
+        x: Any shape.
+        negative_slope: The slope below zero.
+
+    Returns:
+        Same shape and dtype.
+
+    Example:
+        >>> y = LeakyReLU("act1", x)  # doctest: +SKIP
+    """
+    return leaky_relu(x, negative_slope)
+
+
+@layer_register(options_of=keras.layers.PReLU, nameless="inline")
+def PReLU(x: tf.Tensor, shared_axes: Any = "space", **options: Any) -> tf.Tensor:
+    """ReLU with a learned slope below zero (He et al., 2015, arXiv:1502.01852).
+
+    Args:
+        x: (N, ..., C).
+        shared_axes: Axes over which one slope serves: ``"space"`` for all but the last, None for a slope for each
+            place (sizes must then be known), or a list of axes.
+        **options: Of ``keras.layers.PReLU``.
+
+    Returns:
+        Same shape and dtype. The slope is ``name/alpha``.
+    """
+    if shared_axes == "space":
+        shared_axes = list(range(1, _rank(x, "PReLU") - 1)) or None
+    return apply_keras_layer(keras.layers.PReLU, x, {"shared_axes": shared_axes, **options})
+
+
+@layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
+def BNReLU(x: tf.Tensor, **options: Any) -> tf.Tensor:
+    """BatchNorm, then ReLU; with a name a layer, without one an activation.
+
+    Args:
+        x: (N, ..., C).
+        **options: Of :func:`BatchNorm`.
+
+    Returns:
+        Same shape and dtype. The variables are ``name/bn/gamma`` and so on.
+
+    Example:
+        >>> y = Conv2D("conv1", x, 64, activation=BNReLU)  # variables conv1/bn/...  # doctest: +SKIP
+    """
+    return tf.nn.relu(BatchNorm("bn", x, **options))
+
+
+@layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
+def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: Any) -> tf.Tensor:
+    """BatchNorm, then :func:`leaky_relu`; with a name a layer, without one an activation.
+
+    Args:
+        x: (N, ..., C).
+        negative_slope: The slope below zero.
+        **options: Of :func:`BatchNorm`.
+
+    Returns:
+        Same shape and dtype. The variables are ``name/bn/gamma`` and so on.
+
+    Example:
+        >>> with argscope(Conv2D, activation=BNLeakyReLU):  # doctest: +SKIP
+        ...     y = Conv2D("conv1", x, 64)
+    """
+    return leaky_relu(BatchNorm("bn", x, **options), negative_slope)
+
+
+def _rank(x: tf.Tensor, layer: str) -> int:
+    rank = x.shape.rank
+    if rank is None:
+        raise ModelError(f"{layer} needs an input whose number of dimensions is known.")
+    return rank

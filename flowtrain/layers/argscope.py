@@ -1,0 +1,76 @@
+"""argscope: default arguments for the layers called inside a with block."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from flowtrain.utils.errors import ModelError, closest
+
+from .spellings import refuse_old_spelling
+
+__all__ = ["argscope", "scoped_arguments"]
+
+_scopes: contextvars.ContextVar[dict[int, dict[str, Any]] | None] = contextvars.ContextVar("argscope", default=None)
+
+
+def scoped_arguments(layer: Any) -> dict[str, Any]:
+    """The arguments that the open scopes give to a layer."""
+    return (_scopes.get() or {}).get(id(layer), {})
+
+
+@contextlib.contextmanager
+def argscope(layers: Any, **arguments: Any) -> Iterator[None]:
+    """Give layers called inside default arguments.
+
+    What a call says itself, by name or by position, comes before the scope; an inner scope before an outer one.
+
+    Args:
+        layers: A layer, several in a list, or a module: all layers in it that take these arguments.
+        **arguments: The defaults.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ModelError: A layer does not take one of the arguments, or something is not a layer.
+
+    Example:
+        >>> with argscope([Conv2D, Deconv2D], kernel_size=4, strides=2, activation=BNReLU):  # doctest: +SKIP
+        ...     x = Conv2D("conv1", x, 64)
+    """
+    chosen = _chosen(layers, arguments)
+    scopes = dict(_scopes.get() or {})
+    for layer in chosen:
+        for argument in arguments:
+            if argument not in layer.arguments:
+                refuse_old_spelling(layer.__name__, argument, layer.arguments, ModelError)
+                raise ModelError(
+                    f"argscope: {layer.__name__} has no argument {argument!r}. "
+                    f"{closest(argument, list(layer.arguments))}"
+                )
+        scopes[id(layer)] = {**scopes.get(id(layer), {}), **arguments}
+    token = _scopes.set(scopes)
+    try:
+        yield
+    finally:
+        _scopes.reset(token)
+
+
+def _chosen(layers: Any, arguments: dict[str, Any]) -> list[Any]:
+    if isinstance(layers, ModuleType):
+        inside = {id(value): value for value in vars(layers).values() if hasattr(value, "arguments")}
+        taking = [layer for layer in inside.values() if all(name in layer.arguments for name in arguments)]
+        if not taking:
+            raise ModelError(f"argscope: no layer in {layers.__name__} takes {', '.join(arguments)}.")
+        return taking
+    several = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
+    for layer in several:
+        if not hasattr(layer, "arguments"):
+            raise ModelError(
+                f"argscope takes layers of flowtrain, or functions made layers by layer_register; got {layer!r:.80}."
+            )
+    return several

@@ -1,0 +1,46 @@
+"""From Lab back to RGB inside a graph: for pictures of what a model predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["lab_to_rgb"]
+
+# CIE 1931 XYZ (D65 white) -> linear sRGB, IEC 61966-2-1
+_XYZ_TO_RGB = [
+    [3.2404542, -1.5371385, -0.4985314],
+    [-0.9692660, 1.8760108, 0.0415560],
+    [0.0556434, -0.2040259, 1.0572252],
+]
+_WHITE = [0.95047, 1.0, 1.08883]
+
+
+def lab_to_rgb(luminance: Any, ab: Any) -> tf.Tensor:
+    """Turn scaled Lab components into RGB pictures.
+
+    The inverse of ``rgb_to_luminance`` and ``rgb_to_ab``: L = 50 (luminance + 1), (a, b) = 128 ab. Colours outside
+    of sRGB are clipped. The formulas are those of CIE 15:2004 (Lab) and IEC 61966-2-1 (sRGB).
+
+    Args:
+        luminance: float (..., H, W, 1) in [-1, 1].
+        ab: float (..., H, W, 2) in [-1, 1].
+
+    Returns:
+        float32 (..., H, W, 3) in [0, 1].
+
+    Example:
+        >>> lab_to_rgb(tf.ones((1, 1, 1)), tf.zeros((1, 1, 2))).numpy().round(2).tolist()
+        [[[1.0, 1.0, 1.0]]]
+    """
+    luminance, ab = tf.cast(luminance, tf.float32), tf.cast(ab, tf.float32)
+    y = ((luminance[..., 0] + 1.0) * 50.0 + 16.0) / 116.0
+    x = y + ab[..., 0] * (128.0 / 500.0)
+    z = y - ab[..., 1] * (128.0 / 200.0)
+    f = tf.stack([x, y, z], axis=-1)
+    delta = 6.0 / 29.0
+    xyz = tf.where(f > delta, f**3, 3.0 * delta**2 * (f - 4.0 / 29.0)) * _WHITE
+    linear = tf.clip_by_value(tf.linalg.matvec(_XYZ_TO_RGB, xyz), 0.0, 1.0)
+    curved = 1.055 * tf.pow(tf.maximum(linear, 1e-6), 1.0 / 2.4) - 0.055
+    return tf.where(linear <= 0.0031308, 12.92 * linear, curved)

@@ -1,0 +1,85 @@
+"""Fully connected layers, embeddings and dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .activate import activate
+from .register import apply_keras_layer, layer_register
+
+__all__ = ["Dense", "Dropout", "Embedding", "FullyConnected"]
+
+
+@layer_register(options_of=keras.layers.Dense)
+def FullyConnected(x: tf.Tensor, units: int, activation: Any = None, **options: Any) -> tf.Tensor:
+    """A fully connected layer on everything but the batch axis, which it flattens first.
+
+    Args:
+        x: (N, ...), the sizes after the batch known.
+        units: Channels of the result.
+        activation: A function, a name known to Keras, or a layer usable as one.
+        **options: Of ``keras.layers.Dense``.
+
+    Returns:
+        (N, units). Variables ``kernel`` and ``bias``.
+
+    Example:
+        >>> logits = FullyConnected("fc", x, 10)  # doctest: +SKIP
+    """
+    if x.shape.rank is not None and x.shape.rank > 2:
+        x = keras.ops.reshape(x, (-1, x.shape[1:].num_elements()))
+    return activate(activation, apply_keras_layer(keras.layers.Dense, x, {"units": units, **options}))
+
+
+@layer_register(options_of=keras.layers.Dense)
+def Dense(x: tf.Tensor, units: int, activation: Any = None, **options: Any) -> tf.Tensor:
+    """A fully connected layer on the last axis, as Keras's.
+
+    Args:
+        x: (..., C).
+        units: Channels of the result.
+        activation: A function, a name known to Keras, or a layer usable as one.
+        **options: Of ``keras.layers.Dense``.
+
+    Returns:
+        (..., units). Variables ``kernel`` and ``bias``.
+    """
+    return activate(activation, apply_keras_layer(keras.layers.Dense, x, {"units": units, **options}))
+
+
+@layer_register(options_of=keras.layers.Embedding)
+def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: Any) -> tf.Tensor:
+    """Vectors for whole numbers.
+
+    Args:
+        x: Integers from 0 to input_dim - 1, any shape.
+        input_dim: How many there are.
+        output_dim: The size of a vector.
+        **options: Of ``keras.layers.Embedding``.
+
+    Returns:
+        The shape of x with output_dim added. Variable ``embeddings``.
+    """
+    settings = {"input_dim": input_dim, "output_dim": output_dim, **options}
+    return apply_keras_layer(keras.layers.Embedding, x, settings)
+
+
+@layer_register(options_of=keras.layers.Dropout, nameless="automatic")
+def Dropout(x: tf.Tensor, rate: float = 0.5, **options: Any) -> tf.Tensor:
+    """Set a share of the values to zero in training, and scale the others up; nothing in inference.
+
+    Args:
+        x: Any shape.
+        rate: The share that is dropped, 0 to 1.
+        **options: Of ``keras.layers.Dropout``: ``noise_shape``, ``seed``.
+
+    Returns:
+        Same shape and dtype. The state of its random numbers is a variable and is saved with the others.
+
+    Example:
+        >>> y = Dropout("drop1", x, rate=0.3)  # doctest: +SKIP
+    """
+    return apply_keras_layer(keras.layers.Dropout, x, {"rate": rate, **options})

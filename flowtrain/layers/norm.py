@@ -1,0 +1,73 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .register import apply_keras_layer, layer_register
+
+__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
+
+
+@layer_register(options_of=keras.layers.BatchNormalization)
+def BatchNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+    """Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167).
+
+    In training it uses the batch's statistics and moves its averages of them in the same step; in inference
+    it uses the averages.
+
+    Args:
+        x: (N, ..., C).
+        **options: Of ``keras.layers.BatchNormalization``: ``momentum=0.99``, ``epsilon=1e-3``, ``center``, ``scale``,
+            ``synchronized=True`` for statistics over all replicas, ...
+
+    Returns:
+        Same shape and dtype. Variables ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
+    """
+    return apply_keras_layer(keras.layers.BatchNormalization, x, options)
+
+
+@layer_register(options_of=keras.layers.LayerNormalization)
+def LayerNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+    """Layer normalisation (Ba et al., 2016, arXiv:1607.06450), over the last axis.
+
+    Args:
+        x: (N, ..., C).
+        **options: Of ``keras.layers.LayerNormalization``.
+
+    Returns:
+        Same shape and dtype. Variables ``gamma``, ``beta``.
+    """
+    return apply_keras_layer(keras.layers.LayerNormalization, x, options)
+
+
+@layer_register(options_of=keras.layers.GroupNormalization)
+def GroupNorm(x: tf.Tensor, groups: int = 32, **options: Any) -> tf.Tensor:
+    """Group normalisation (Wu and He, 2018, arXiv:1803.08494).
+
+    Args:
+        x: (N, ..., C), C a multiple of groups.
+        groups: Into how many groups the channels are split.
+        **options: Of ``keras.layers.GroupNormalization``.
+
+    Returns:
+        Same shape and dtype. Variables ``gamma``, ``beta``.
+    """
+    return apply_keras_layer(keras.layers.GroupNormalization, x, {"groups": groups, **options})
+
+
+@layer_register(options_of=keras.layers.GroupNormalization)
+def InstanceNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+    """Instance normalisation (Ulyanov et al., 2016, arXiv:1607.08022): each channel of each picture by itself.
+
+    Args:
+        x: (N, ..., C).
+        **options: Of ``keras.layers.GroupNormalization``, whose case of one channel a group this is.
+
+    Returns:
+        Same shape and dtype. Variables ``gamma``, ``beta``.
+    """
+    return apply_keras_layer(keras.layers.GroupNormalization, x, {**options, "groups": -1})

@@ -1,0 +1,223 @@
+"""Named layers: functions of tensors that are called with a name and find their variables by it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+import keras
+import tensorflow as tf
+
+from flowtrain.model.internals import fresh_names, isolated_keras_state
+from flowtrain.model.tower import LayerRecord, get_current_tower_context
+from flowtrain.model.variables import check_name
+from flowtrain.utils.errors import ModelError, closest
+
+from .argscope import scoped_arguments
+from .spellings import refuse_old_spelling
+
+__all__ = ["LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LayerArgumentError(ModelError, TypeError):
+    """A layer was called with arguments that it does not take."""
+
+
+class NamedLayer(Generic[P, R]):
+    """A function of tensors that is called as ``Layer("name", x, ...)``; made by :func:`layer_register`.
+
+    Its variables live under the name, its operations too, and its result is the tensor ``name/output``.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], options_of: Any, nameless: Literal["automatic", "inline"] | None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.nameless = nameless
+        own = inspect.signature(function)
+        self._has_options = any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
+        self._signature = own
+        known = [p.name for p in own.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        self.arguments: tuple[str, ...] = tuple(known[1:] + [x for x in _options(options_of) if x not in known])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Call the layer: its name, its input, then its own arguments."""
+        layer = self.__name__
+        tower = get_current_tower_context()
+        if "name" in kwargs:
+            args = (kwargs.pop("name"), *args)
+        if args and isinstance(args[0], str):
+            name, args = args[0], args[1:]
+            check_name(name, "layer")
+        elif self.nameless is None:
+            raise LayerArgumentError(
+                f'{layer} takes its name first: {layer}("name", x, ...), got {args[0] if args else "nothing"!r:.80}.'
+            )
+        else:
+            name = ""
+        for argument in kwargs:
+            if argument not in self.arguments and argument != self._first:
+                refuse_old_spelling(layer, argument, self.arguments, LayerArgumentError)
+                raise LayerArgumentError(
+                    f"{layer} has no argument {argument!r}. {closest(argument, list(self.arguments))}"
+                )
+        bound = self._bind(args, {**self._from_scope(args), **kwargs})
+        if not name and self.nameless == "inline":
+            return self.function(*bound.args, **bound.kwargs)
+        name = name or tower.automatic_name(layer.lower())
+        with tower.layer_scope(name) as operations:
+            result = self.function(*bound.args, **bound.kwargs)
+            result = _named_output(result)
+        for suffix, tensor in _outputs(result):
+            tower.add_tensor(f"{operations}/{suffix}", tensor)
+        tower.records.append(LayerRecord(operations, layer, result))
+        return result
+
+    @property
+    def _first(self) -> str:
+        return next(iter(self._signature.parameters))
+
+    def _from_scope(self, args: tuple[Any, ...]) -> dict[str, Any]:
+        """Arguments that an argscope gives and that are not given by position."""
+        by_position = list(self._signature.parameters)[: len(args)]
+        return {key: value for key, value in scoped_arguments(self).items() if key not in by_position}
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise LayerArgumentError(
+                f"{self.__name__}({', '.join(['name', *map(str, self._signature.parameters.values())])}): {error}."
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<layer {self.__name__}>"
+
+
+def _options(source: Any) -> list[str]:
+    """The arguments that are handed on to a Keras class."""
+    if source is None:
+        return []
+    skipped = {"self", "name", "kwargs", "args"}
+    return [p for p in inspect.signature(source.__init__).parameters if p not in skipped] + ["dtype", "trainable"]
+
+
+@overload
+def layer_register(function: Callable[P, R], /) -> NamedLayer[P, R]: ...
+@overload
+def layer_register(
+    *, options_of: Any = None, nameless: Literal["automatic", "inline"] | None = None
+) -> Callable[[Callable[P, R]], NamedLayer[P, R]]: ...
+def layer_register(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    options_of: Any = None,
+    nameless: Literal["automatic", "inline"] | None = None,
+) -> Any:
+    """Make a named layer of your own from a function of a tensor.
+
+    The function may use other layers, ``get_variable`` and any operation. Called with a name, it runs in the scope of
+    that name; ``argscope`` and ``LinearWrap`` know it.
+
+    Args:
+        function: Its first parameter is the input, the others are the layer's arguments.
+        options_of: A Keras class to which the function hands its ``**options`` on; its arguments are then known.
+        nameless: Whether it may be called without a name: ``"automatic"`` numbers it, ``"inline"`` opens no scope.
+
+    Returns:
+        The layer, called as ``Layer("name", x, ...)``.
+
+    Example:
+        >>> @layer_register
+        ... def Scale(x, initial=1.0):
+        ...     return x * get_variable("scale", (x.shape[-1],), keras.initializers.Constant(initial))
+        >>> y = Scale("scale1", x)  # doctest: +SKIP
+    """
+
+    def register(function: Callable[P, R]) -> NamedLayer[P, R]:
+        return NamedLayer(function, options_of, nameless)
+
+    return register if function is None else register(function)
+
+
+def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mapping[str, Any], **call: Any) -> Any:
+    """Run a Keras layer as the body of the named layer whose scope is open.
+
+    It is made once, when the model is built, and found by name afterwards.
+
+    Args:
+        make: The Keras class.
+        x: Its input or inputs.
+        settings: Its arguments.
+        **call: Arguments of the call itself.
+
+    Returns:
+        What the layer returns.
+
+    Raises:
+        ModelError: A layer of this name exists with other settings, or the model has been built without it.
+    """
+    tower = get_current_tower_context()
+    store, path = tower.store, tower.path
+    layer = store.layers.get(path)
+    tower.touch(path)
+    if layer is None:
+        if store.frozen:
+            raise ModelError(
+                f"The layer {path!r} does not exist in the model: it was not made when the model was built. Layers "
+                f"must be the same in every trace of build_graph, for training and for inference, so they cannot "
+                f"depend on is_training or on state that changes between calls."
+            )
+        with isolated_keras_state(object_name_uids=fresh_names()):
+            layer = make(**settings, name=path.replace("/", "."))
+        if tower.frozen_depth:
+            layer.trainable = False
+        store.layers[path] = layer
+        store.settings[path] = dict(settings)
+        tower.own_layers[id(layer)] = layer
+    elif reason := _difference(store.settings[path], settings):
+        raise ModelError(f"The layer {path!r} is shared with other settings than it was made with: {reason}.")
+    result = layer(x, **call)
+    for variable in layer.variables:
+        tower.touch(variable.path)
+    return result
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first plain setting that differs; objects such as initializers are made anew each time and skipped."""
+    plain = (int, float, str, bool, tuple, list, type(None))
+    for key in [*before, *now]:
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, plain) and isinstance(b, plain) and a != b:
+            return f"{key}={a!r} when made, {key}={b!r} here"
+    return ""
+
+
+def _named_output(result: Any) -> Any:
+    """Give a layer's result, or each part of it, its name."""
+    if tf.is_tensor(result):
+        mask = getattr(result, "_keras_mask", None)
+        result = tf.identity(result, name="output")
+        if mask is not None:
+            result._keras_mask = mask
+        return result
+    if isinstance(result, (list, tuple)) and all(tf.is_tensor(part) for part in result):
+        return type(result)(
+            tf.identity(part, name="output" if i == 0 else f"state_{i - 1}") for i, part in enumerate(result)
+        )
+    return result
+
+
+def _outputs(result: Any) -> list[tuple[str, Any]]:
+    if tf.is_tensor(result):
+        return [("output", result)]
+    if isinstance(result, (list, tuple)):
+        return [("output" if i == 0 else f"state_{i - 1}", part) for i, part in enumerate(result)]
+    return []

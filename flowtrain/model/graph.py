@@ -1,0 +1,303 @@
+"""ModelGraph: a model description turned into variables and graphs. Needs no trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError, closest
+from flowtrain.utils.seeding import resolve_seed
+
+from .desc import ModelDesc, checked_inputs
+from .gradient import GradientProcessor
+from .inference import InferenceGraph
+from .internals import external_captures, scratch_graph, sublayers
+from .predictor import Predictor
+from .store import VariableStore
+from .tower import TowerContext
+from .tracing import layer_losses, penalties, run_tower
+
+__all__ = ["ModelGraph", "Objective"]
+
+
+class Objective:
+    """One cost, the optimizer that minimises it, and the variables it may change for that.
+
+    Attributes:
+        name: The cost's name: ``"cost"``, or the key in the dict that ``build_graph`` returned.
+        optimizer: A Keras optimizer, built.
+        variables: The trainable variables by name.
+        processors: The model's gradient processors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Mapping[str, keras.Variable],
+        processors: Sequence[GradientProcessor],
+    ) -> None:
+        self.name, self.optimizer, self.variables, self.processors = name, optimizer, dict(variables), list(processors)
+
+
+class ModelGraph:
+    """A model's variables, and its graphs for training and inference.
+
+    Building it traces ``build_graph`` twice, for training and for inference: every variable is made, and
+    every mistake that can be seen without data is reported.
+
+    Args:
+        model: The model.
+        strategy: A ``tf.distribute.Strategy`` under whose scope variables are made.
+        precision: A Keras dtype policy for the layers, e.g. ``"mixed_bfloat16"``; None for Keras's current one.
+        seed: Initial weights follow from it and the variables' names; None for the seed of ``set_seed``.
+
+    Attributes:
+        model: As given.
+        input_specs: The model's inputs.
+        store: Its variables.
+        inference: Its inference graph.
+        objectives: What is minimised, by the name of the cost; empty when the model declares no optimizer.
+
+    Raises:
+        ModelError: The model is wrong; says where and what to write instead.
+
+    Example:
+        >>> graph = ModelGraph(Colorize())  # doctest: +SKIP
+        >>> graph.predictor(["luminance"], ["prediction/output"])(batch)
+    """
+
+    def __init__(
+        self,
+        model: ModelDesc,
+        strategy: tf.distribute.Strategy | None = None,
+        precision: str | keras.DTypePolicy | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.model = model
+        self.input_specs = checked_inputs(model)
+        self.precision = precision
+        self.strategy = strategy
+        self.store = VariableStore(resolve_seed(seed))
+        with strategy.scope() if strategy is not None else contextlib.nullcontext():
+            self.build_tower = self._build()
+            self.inference = InferenceGraph(lambda inputs: self._run(inputs, False), self.input_specs)
+            self._check_inference()
+            self.objectives = self._make_objectives()
+        self.store.frozen = True
+        self._check_dependence()
+
+    # -- what others use ----------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The optimizer of a model with one cost; None where there is none."""
+        if len(self.objectives) > 1:
+            raise ModelError(f"This model has {len(self.objectives)} optimizers; use objectives[name].optimizer.")
+        return next((objective.optimizer for objective in self.objectives.values()), None)
+
+    def training_tower(self, inputs: Sequence[tf.Tensor]) -> TowerContext:
+        """Trace the graph of one training step; to be called in a ``tf.function``, on a replica.
+
+        Args:
+            inputs: One tensor for each input, in order.
+
+        Returns:
+            The tower: its cost or costs, named tensors and summaries.
+
+        Raises:
+            ModelError: The tensors do not fit the inputs.
+        """
+        if len(inputs) != len(self.input_specs):
+            raise ModelError(
+                f"The model has {len(self.input_specs)} inputs {[spec.name for spec in self.input_specs]}, "
+                f"got {len(inputs)}."
+            )
+        for spec, tensor in zip(self.input_specs, inputs, strict=True):
+            if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
+                raise ModelError(
+                    f"The input {spec.name!r} expects {spec.dtype.name} of shape {spec.shape}, "
+                    f"got {tensor.dtype.name} of shape {tensor.shape}."
+                )
+        return self._run(inputs, True)
+
+    def predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
+        """A predictor on the live weights; see :class:`Predictor`.
+
+        Args:
+            inputs: Names of the inputs to give (or of tensors to give in their place).
+            outputs: Names of the tensors to compute.
+
+        Raises:
+            TensorNameError: An unknown name; lists the nearest.
+            ModelError: An output needs an input that is not given.
+        """
+        return self.inference.predictor(inputs, outputs)
+
+    def tensor_names(self) -> list[str]:
+        """The named tensors a predictor can take or compute: inputs, outputs of layers, costs, summaries.
+
+        The output of any other operation can be asked for too, by the name that ``print(tensor)`` shows.
+        """
+        return list(self.inference.tower.tensors)
+
+    # -- building -----------------------------------------------------------------------------------
+
+    def _run(self, inputs: Sequence[tf.Tensor], is_training: bool) -> TowerContext:
+        tower = run_tower(self.model, self.store, self.input_specs, inputs, is_training, self.precision)
+        self._total_costs(tower)
+        return tower
+
+    def _build(self) -> TowerContext:
+        graph = scratch_graph("build")
+        with graph.as_default():
+            inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name) for spec in self.input_specs]
+            tower = self._run(inputs, True)
+            self._adopt_outside_layers(tower)
+        self.store.frozen = True
+        return tower
+
+    def _adopt_outside_layers(self, tower: TowerContext) -> None:
+        """Give names to the variables of layers that were made and built outside ``build_graph``."""
+        known = {id(variable._value) for variable in self.store.variables.values()}
+
+        def adopt(layer: keras.Layer, path: str) -> None:
+            inner = {id(v) for sub in sublayers(layer) for v in sub.variables}
+            for variable in layer.variables:
+                if id(variable) not in inner and id(variable._value) not in known:
+                    known.add(id(variable._value))
+                    self.store.add(self._free_name(f"{path}/{variable.name}"), variable)
+            for sub in sublayers(layer):
+                adopt(sub, f"{path}/{tower.name_below(path, sub)}")
+
+        for layer, outermost in tower.layers_seen:
+            if outermost:
+                adopt(layer, tower.known_name(layer))
+        handles = _handles(self.store.variables)
+        for variable in tower.graph.variables:
+            if id(variable.handle) not in handles:
+                self.store.add(self._free_name(re.sub(r":\d+$", "", variable.name)), variable)
+
+    def _free_name(self, name: str) -> str:
+        free, count = name, 0
+        while self.store.find(free) is not None:
+            count += 1
+            free = f"{name}_{count}"
+        return free
+
+    def _check_inference(self) -> None:
+        only = sorted(self.build_tower.touched - self.inference.tower.touched)
+        if only:
+            raise ModelError(
+                f"The variable or layer {only[0]!r} is made only when is_training is True. Make it in both "
+                f"cases (a predictor runs only what it needs), so that checkpoints of training and inference agree."
+            )
+
+    # -- costs and optimizers -----------------------------------------------------------------------
+
+    def _total_costs(self, tower: TowerContext) -> None:
+        """Add regularisers and the layers' own losses to the costs."""
+        if not tower.costs:
+            return
+        losses = layer_losses(tower)
+        if losses and len(tower.costs) > 1:
+            raise ModelError(
+                "A layer adds a loss of its own (add_loss or an activity regularizer), and the model has several costs "
+                f"{list(tower.costs)}: add it to the right one yourself, with sum(layer.losses)."
+            )
+        with tower.entered(), tower.graph.name_scope(tower.prefix or None):
+            for name, cost in tower.costs.items():
+                extra = penalties(tower, list(self._variables_of(name))) + losses
+                if extra:
+                    tower.costs[name] = tf.add_n([cost, *extra], name="total_cost")
+        if len(tower.costs) == 1:
+            tower.cost = next(iter(tower.costs.values()))
+        else:
+            tower.cost = tf.add_n(list(tower.costs.values()))
+
+    def _variables_of(self, cost: str) -> Mapping[str, keras.Variable]:
+        objectives = getattr(self, "objectives", None)
+        return objectives[cost].variables if objectives and cost in objectives else self.store.trainable
+
+    def _make_objectives(self) -> dict[str, Objective]:
+        tower = TowerContext(self.store, is_training=True)
+        tower.graph = self.build_tower.graph
+        self.store.frozen = False  # optimizer() may make scalar variables, e.g. the learning rate
+        with tower.entered():
+            given = self.model.optimizer()
+            processors = list(self.model.gradient_processors())
+        self.store.frozen = True
+        if given is None:
+            return {}
+        for processor in processors:
+            if not isinstance(processor, GradientProcessor):
+                raise ModelError(f"gradient_processors() must return GradientProcessors, got {processor!r:.80}.")
+        costs = list(self.build_tower.costs)
+        kind = type(self.model).__name__
+        if not isinstance(given, Mapping):
+            if costs != ["cost"]:
+                raise ModelError(
+                    f"{kind}.build_graph returns the costs {costs}, so optimizer() must return a dict of "
+                    f"the same names: {{{costs[0]!r}: (optimizer, 'pattern of variable names'), ...}}."
+                )
+            given = {"cost": (given, ".*")}
+        elif sorted(given) != sorted(costs):
+            raise ModelError(
+                f"{kind}.optimizer() names the costs {sorted(given)}, build_graph returns {sorted(costs)}."
+            )
+        return {name: self._make_objective(name, given[name], processors) for name in costs}
+
+    def _make_objective(self, name: str, pair: Any, processors: list[GradientProcessor]) -> Objective:
+        kind = type(self.model).__name__
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ModelError(f"{kind}.optimizer()[{name!r}] must be a pair (optimizer, pattern), got {pair!r:.80}.")
+        optimizer, pattern = pair
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise ModelError(
+                f"{kind}.optimizer() must return a Keras optimizer, e.g. tf.keras.optimizers.Adam(2e-4); "
+                f"got {type(optimizer).__name__}."
+            )
+        trainable = self.store.trainable
+        chosen = {key: variable for key, variable in trainable.items() if re.fullmatch(pattern, key)}
+        if not chosen:
+            raise ModelError(
+                f"{kind}.optimizer(): no trainable variable matches {pattern!r}. {closest(pattern, list(trainable))}"
+            )
+        optimizer.build(list(chosen.values()))
+        return Objective(name, optimizer, chosen, processors)
+
+    def _check_dependence(self) -> None:
+        """Refuse a cost that no variable can change."""
+        graph = self.build_tower.graph
+        outside = {id(inside.op): id(handle) for handle, inside in external_captures(graph)}
+        for objective in self.objectives.values():
+            handles = _handles(objective.variables)
+            seen, todo = set(), [self.build_tower.costs[objective.name].op]
+            while todo:
+                op = todo.pop()
+                if id(op) in seen:
+                    continue
+                seen.add(id(op))
+                if outside.get(id(op)) in handles:
+                    break
+                todo += [tensor.op for tensor in op.inputs]
+            else:
+                raise ModelError(
+                    f"The {objective.name!r} of {type(self.model).__name__} does not depend on any trainable variable, "
+                    f"so there is nothing to train."
+                )
+
+
+def _handles(variables: Mapping[str, keras.Variable]) -> set[int]:
+    """Identities of the resources behind variables, of all replicas."""
+    found = set()
+    for variable in variables.values():
+        raw = variable._value
+        for part in getattr(raw, "values", None) or (raw,):
+            found.add(id(part.handle))
+    return found

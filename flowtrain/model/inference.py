@@ -1,0 +1,110 @@
+"""The inference graph, traced once, of which each predictor runs only the part it needs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError, TensorNameError, closest
+
+from .internals import trace
+from .predictor import Predictor
+from .tower import TowerContext
+
+__all__ = ["InferenceGraph"]
+
+
+class InferenceGraph:
+    """The graph of ``build_graph`` with ``is_training`` False, on the model's live variables.
+
+    Args:
+        build: Runs the tower on the placeholders; called once.
+        specs: The model's inputs.
+    """
+
+    def __init__(self, build: Callable[[Sequence[tf.Tensor]], TowerContext], specs: Sequence[tf.TensorSpec]) -> None:
+        self.specs = list(specs)
+        self._lock = threading.Lock()
+        towers: list[TowerContext] = []
+        self._traced = trace(lambda *inputs: towers.append(build(inputs)), self.specs)
+        self.tower = towers[0]
+
+    @property
+    def graph(self) -> Any:
+        """The TensorFlow graph."""
+        return self._traced.graph
+
+    def tensor(self, name: str) -> tf.Tensor:
+        """The tensor of that name; see :meth:`TowerContext.tensor`."""
+        return self.tower.tensor(name)
+
+    def prune(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """The part of the graph between inputs and outputs, as a function of tensors that returns a list.
+
+        Args:
+            inputs: Names of the model's inputs, or of any tensors whose values will be given instead.
+            outputs: Names of the tensors to compute.
+
+        Returns:
+            A concrete function; its captured variables are the live ones.
+
+        Raises:
+            TensorNameError: A name that does not exist.
+            ModelError: An output needs an input that is not given.
+        """
+        feeds = [self._feed(name) for name in inputs]
+        fetches = [self.tensor(name) for name in outputs]
+        missing = self._missing(feeds, fetches)
+        if missing:
+            raise ModelError(
+                f"The outputs {list(outputs)} depend on the input(s) {missing}, which are not among the "
+                f"predictor's inputs {list(inputs)}. Add them, or ask for outputs that do not need them."
+            )
+        with self._lock:
+            return self._traced.prune(feeds, fetches)
+
+    def predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
+        """A predictor from named inputs to named outputs."""
+        for what, names in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ModelError(f"A predictor's {what} are a list of names, got {names!r:.120}.")
+        if not outputs:
+            raise ModelError("A predictor needs at least one output.")
+        inputs, outputs = list(inputs), list(outputs)
+        twice = sorted({name for name in inputs if inputs.count(name) > 1})
+        if twice:
+            raise ModelError(f"The predictor's inputs name {twice[0]!r} twice.")
+        function = self.prune(inputs, outputs)
+        specs = [self._spec(name) for name in inputs]
+        return Predictor(function, specs, inputs, outputs)
+
+    def _spec(self, name: str) -> tf.TensorSpec:
+        for spec in self.specs:
+            if spec.name == name.removesuffix(":0"):
+                return spec
+        tensor = self.tensor(name)
+        return tf.TensorSpec(tensor.shape, tensor.dtype, name)
+
+    def _feed(self, name: str) -> tf.Tensor:
+        try:
+            return self.tensor(name)
+        except TensorNameError:
+            known = [str(spec.name) for spec in self.specs]
+            raise TensorNameError(f"The model has no input or tensor named {name!r}. {closest(name, known)}") from None
+
+    def _missing(self, feeds: Sequence[tf.Tensor], fetches: Sequence[tf.Tensor]) -> list[str]:
+        inputs = {self.tower.tensors[str(spec.name)].op: str(spec.name) for spec in self.specs}
+        given = {tensor.op for tensor in feeds}
+        missing, seen, todo = set(), set(), [tensor.op for tensor in fetches]
+        while todo:
+            op = todo.pop()
+            if op in seen or op in given:
+                continue
+            seen.add(op)
+            if op in inputs:
+                missing.add(inputs[op])
+            todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        return [str(spec.name) for spec in self.specs if spec.name in missing]

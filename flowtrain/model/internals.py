@@ -1,0 +1,224 @@
+"""Everything flowtrain uses of TensorFlow and Keras that they do not promise to keep.
+
+The rest of the package speaks to their public interfaces only. When a new TensorFlow or Keras breaks
+something, it is here, and tests/model/test_internals.py says which of these it was.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copy
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.backend.common.name_scope import name_scope
+from keras.src.initializers.random_initializers import RandomInitializer
+from tensorflow.python.eager import context as eager_context
+
+__all__ = [
+    "KerasScopes",
+    "RandomInitializer",
+    "adopt_variable",
+    "auto_named",
+    "clear_losses",
+    "eager_seed",
+    "external_captures",
+    "fresh_names",
+    "isolated_keras_state",
+    "keras_owner",
+    "own_losses",
+    "rename",
+    "scratch_graph",
+    "seeded_initial_value",
+    "sublayers",
+    "swapped_values",
+    "trace",
+]
+
+
+def scratch_graph(name: str) -> Any:
+    """A graph to trace into and throw away; variables are captured as in a tf.function."""
+    return tf.__internal__.FuncGraph(name)
+
+
+def trace(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
+    """Trace a function once, without AutoGraph, into something whose ``prune`` gives subgraphs."""
+    return tf.compat.v1.wrap_function(function, specs)
+
+
+def external_captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Pairs (tensor outside, its placeholder inside) of what a traced graph reads from outside."""
+    return list(graph.captures)
+
+
+class KerasScopes(list):
+    """A stack of Keras name scopes that notes each layer which enters one.
+
+    Keras pushes a scope for every layer that is built or called, so this sees all layers a trace uses,
+    whoever made them, without a patch to Keras.
+
+    Args:
+        entered: Called with each Keras layer the first time it enters a scope.
+    """
+
+    def __init__(self, entered: Callable[[keras.Layer, bool], None]) -> None:
+        super().__init__()
+        self._entered = entered
+        self._seen: dict[int, keras.Layer] = {}
+
+    def append(self, scope: Any) -> None:
+        layer = scope.caller
+        if isinstance(layer, keras.Layer) and id(layer) not in self._seen:
+            self._seen[id(layer)] = layer
+            outermost = not any(isinstance(above.caller, keras.Layer) for above in self)
+            self._entered(layer, outermost)
+        super().append(scope)
+
+    @contextlib.contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        """Add one part to the path that belongs to no layer."""
+        super().append(name_scope(name))
+        depth = len(self)
+        try:
+            yield
+        finally:
+            del self[depth - 1 :]
+
+
+@contextlib.contextmanager
+def isolated_keras_state(**state: Any) -> Iterator[None]:
+    """Run with other values of Keras's global state: ``name_scope_stack``, ``object_name_uids``, ..."""
+    before = {name: global_state.get_global_attribute(name) for name in state}
+    for name, value in state.items():
+        global_state.set_global_attribute(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            global_state.set_global_attribute(name, value)
+
+
+def fresh_names() -> collections.defaultdict[str, int]:
+    """An empty count of the names Keras has given automatically."""
+    return collections.defaultdict(int)
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    try:
+        return dict(inspect.getclosurevars(function).nonlocals)
+    except (TypeError, ValueError):
+        return {}
+
+
+def keras_owner(initial_value: Any) -> keras.Variable | None:
+    """The Keras variable that is making a ``tf.Variable`` with this initial value, if one is."""
+    owner = _closure(initial_value).get("self") if callable(initial_value) else None
+    return owner if isinstance(owner, keras.Variable) else None
+
+
+def seeded_initial_value(initial_value: Any, seed: int) -> Any:
+    """The same initial value, drawn from ``seed`` wherever it was random and had no seed of its own."""
+    if not callable(initial_value):
+        return initial_value
+    owner = keras_owner(initial_value)
+    initializer = _closure(initial_value).get("initializer") if owner is not None else None
+    if isinstance(initializer, RandomInitializer):
+        if initializer._init_seed is not None:
+            return initial_value
+        seeded = copy.copy(initializer)
+        seeded.seed = seed
+        return lambda: seeded(owner._shape, dtype=owner._dtype)  # type: ignore[union-attr]
+    generator = _closure(initializer).get("self") if callable(initializer) else None
+    if isinstance(generator, keras.random.SeedGenerator):
+        if generator._initial_seed is not None:
+            return initial_value
+        return lambda: tf.constant([seed, 0], dtype=owner._dtype)  # type: ignore[union-attr]
+
+    def draw() -> Any:
+        with eager_seed(seed):
+            return initial_value()
+
+    return draw
+
+
+@contextlib.contextmanager
+def eager_seed(seed: int) -> Iterator[None]:
+    """Give eager ``tf.random`` operations a seed for a while, leaving the user's own stream untouched."""
+    context = eager_context.context()
+    before = context._seed, getattr(context, "_rng", None)
+    context._seed, context._rng = seed, random.Random(seed)
+    try:
+        yield
+    finally:
+        context._seed, context._rng = before
+
+
+class _Adopted(keras.Variable):
+    """A Keras variable around a ``tf.Variable`` that exists already."""
+
+    def __init__(self, variable: tf.Variable, name: str) -> None:
+        self._adopted = variable
+        super().__init__(
+            lambda shape, dtype: None,
+            shape=tuple(variable.shape),
+            dtype=variable.dtype.name,
+            trainable=variable.trainable,
+            name=name.rsplit("/", 1)[-1],
+        )
+        rename(self, name)
+
+    def _initialize_with_initializer(self, initializer: Any) -> None:
+        self._initialize(self._adopted)
+
+
+def adopt_variable(variable: tf.Variable, name: str) -> keras.Variable:
+    """A Keras variable over an existing ``tf.Variable``: one kind of object in the store and optimizers."""
+    return _Adopted(variable, name)
+
+
+def rename(variable: keras.Variable, path: str) -> None:
+    """Give a Keras variable the path it has in the store: optimizers name their slots by it."""
+    variable._path = path
+
+
+@contextlib.contextmanager
+def swapped_values(pairs: list[tuple[keras.Variable, tf.Variable]]) -> Iterator[None]:
+    """While inside, reading each Keras variable reads the other ``tf.Variable``."""
+    before = [(variable, variable._value) for variable, _ in pairs]
+    for variable, value in pairs:
+        variable._value = value
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable._value = value
+
+
+def own_losses(layer: keras.Layer) -> list[tf.Tensor]:
+    """What a layer gave to ``add_loss`` in its latest calls (activity regularizers too)."""
+    return list(layer._losses)
+
+
+def clear_losses(layer: keras.Layer) -> None:
+    """Forget the losses of earlier traces."""
+    layer._losses.clear()
+    layer._loss_ids.clear()
+
+
+def sublayers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers directly inside a layer."""
+    return list(layer._layers)
+
+
+def auto_named(layer: Any) -> bool:
+    """Whether Keras made up the layer's name: such names depend on what else the process has made."""
+    from keras.src.utils.naming import to_snake_case
+
+    base = to_snake_case(type(layer).__name__)
+    return layer.name == base or (layer.name.startswith(base + "_") and layer.name[len(base) + 1 :].isdigit())

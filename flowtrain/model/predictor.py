@@ -1,0 +1,136 @@
+"""Predictors: a compiled function from named inputs to named outputs, on live weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError, closest
+
+__all__ = ["Predictor", "to_input"]
+
+
+class Predictor:
+    """Compute named tensors of a model from named inputs; only the part of the graph they need runs.
+
+    It reads the variables when it is called, so one made before training serves during and after it. Calls from
+    several threads at once are fine.
+
+    Args:
+        function: Takes one tensor for each input and returns a list of tensors.
+        specs: What each input must be.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+
+    Example:
+        >>> predictor = graph.predictor(["luminance"], ["prediction/output"])  # doctest: +SKIP
+        >>> (ab,) = predictor(batch)  # or predictor(luminance=batch)
+    """
+
+    def __init__(
+        self, function: Any, specs: Sequence[tf.TensorSpec], inputs: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        self.function = function
+        self.specs = list(specs)
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+
+    def __call__(self, *values: Any, **named: Any) -> list[Any]:
+        """Compute the outputs for one batch.
+
+        Args:
+            *values: The inputs in order; or one dict from names to values.
+            **named: The inputs by name.
+
+        Returns:
+            The outputs in order: arrays, or tensors where a tensor was given. bfloat16 and float16
+            outputs become float32 arrays.
+
+        Raises:
+            ModelError: Inputs are missing or too many, or one does not fit its shape or dtype.
+        """
+        given = self._in_order(values, named)
+        as_tensors = any(tf.is_tensor(value) for value in given)
+        tensors = [
+            to_input(spec, name, value) for spec, name, value in zip(self.specs, self.inputs, given, strict=True)
+        ]
+        results = self.function(*tensors)
+        return list(results) if as_tensors else [_to_array(result) for result in results]
+
+    def _in_order(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
+        if len(values) == 1 and isinstance(values[0], Mapping):
+            values, named = (), {**values[0], **named}
+        rest = self.inputs[len(values) :]
+        for name in named:
+            if name not in rest:
+                problem = "is given twice" if name in self.inputs else f"is not one. {closest(name, self.inputs)}"
+                raise ModelError(f"The predictor takes the inputs {self.inputs}; {name!r} {problem}")
+        missing = [name for name in rest if name not in named]
+        if missing or len(values) > len(self.inputs):
+            raise ModelError(
+                f"The predictor takes {len(self.inputs)} input(s) {self.inputs}, "
+                + (f"{missing} not given." if missing else f"got {len(values)}.")
+            )
+        return [*values, *(named[name] for name in rest)]
+
+    def __repr__(self) -> str:
+        return f"Predictor({', '.join(self.inputs)} -> {', '.join(self.outputs)})"
+
+
+def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
+    """A value as the tensor that an input expects, where no value is lost by it.
+
+    Args:
+        spec: What is expected.
+        name: The input's name, for errors.
+        value: An array, a number, nested lists, or a tensor.
+
+    Returns:
+        The tensor. Integers become floats, and float64 float32; other casts are refused.
+
+    Raises:
+        ModelError: Shape or dtype does not fit.
+    """
+    if tf.is_tensor(value):
+        tensor = tf.convert_to_tensor(value)
+        given, dtype = tensor.dtype.as_numpy_dtype, spec.dtype
+        _check_cast(np.dtype(given), dtype, name)
+        tensor = tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
+    else:
+        array = np.asarray(value)
+        if array.dtype != spec.dtype.as_numpy_dtype:
+            _check_cast(array.dtype, spec.dtype, name, array)
+            array = array.astype(spec.dtype.as_numpy_dtype)
+        tensor = tf.constant(array)
+    if not spec.shape.is_compatible_with(tensor.shape):
+        raise ModelError(f"The input {name!r} expects shape {spec.shape}, got {tensor.shape}.")
+    return tensor
+
+
+def _check_cast(given: np.dtype, wanted: tf.DType, name: str, array: np.ndarray | None = None) -> None:
+    target = np.dtype(wanted.as_numpy_dtype)
+    if given == target or wanted == tf.string:
+        return
+    if wanted.is_floating and (given.kind in "iub" or tf.as_dtype(given).is_floating):
+        return
+    if wanted.is_integer and given.kind in "iub":
+        if np.can_cast(given, target):
+            return
+        if array is not None:
+            bounds = np.iinfo(target)
+            if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
+                return
+    raise ModelError(
+        f"The input {name!r} expects {wanted.name}, got {given}, whose values may not survive the cast. "
+        f"Convert it yourself, e.g. value.astype({target.name!r})."
+    )
+
+
+def _to_array(tensor: Any) -> np.ndarray:
+    array = tensor.numpy()
+    if tensor.dtype in (tf.bfloat16, tf.float16):
+        return array.astype(np.float32)
+    return array

@@ -1,0 +1,107 @@
+"""The variables and named layers of one model, under readable names that do not change between runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError, closest
+
+from .internals import adopt_variable, rename
+
+__all__ = ["VariableStore", "read_value"]
+
+
+def read_value(variable: Any) -> np.ndarray:
+    """The value of a Keras or TensorFlow variable, of the first replica where it is mirrored."""
+    raw = variable.value if isinstance(variable, keras.Variable) else variable
+    if isinstance(raw, tf.distribute.DistributedValues):
+        raw = tf.distribute.get_strategy().experimental_local_results(raw)[0]
+    return raw.numpy()
+
+
+class VariableStore:
+    """Every variable of a model by its readable name: weights, statistics, scalars, random states.
+
+    The build pass fills it, then it is frozen: later traces find what they need by name, and asking for
+    something new is an error.
+
+    Args:
+        seed: Initial values that are random and have no seed of their own follow from this and the
+            variable's name alone.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.frozen = False
+        self.layers: dict[str, keras.Layer] = {}
+        """The Keras layers made by named layers, e.g. ``layers["conv1"]``."""
+        self.settings: dict[str, dict[str, Any]] = {}
+        """How each of those layers was asked for."""
+        self.summary_scalars: dict[str, keras.Variable] = {}
+        """Scalar variables to be shown among the moving summaries."""
+        self._variables: dict[str, keras.Variable] = {}
+
+    @property
+    def variables(self) -> Mapping[str, keras.Variable]:
+        """All variables by name, in the order they were made."""
+        return dict(self._variables)
+
+    @property
+    def trainable(self) -> Mapping[str, keras.Variable]:
+        """The variables that the optimizer may change."""
+        return {name: variable for name, variable in self._variables.items() if variable.trainable}
+
+    def seed_for(self, name: str) -> int:
+        """A seed that follows from the store's seed and a name, the same in every process."""
+        digest = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "little") & 0x7FFFFFFF
+
+    def find(self, name: str) -> keras.Variable | None:
+        """The variable of that name, or None."""
+        return self._variables.get(name)
+
+    def add(self, name: str, variable: tf.Variable | keras.Variable) -> keras.Variable:
+        """Take in a variable under a name that is not taken yet."""
+        if name in self._variables:
+            raise ModelError(f"There is a variable named {name!r} already.")
+        if not isinstance(variable, keras.Variable):
+            variable = adopt_variable(variable, name)
+        rename(variable, name)
+        self._variables[name] = variable
+        return variable
+
+    def replace(self, name: str, variable: keras.Variable) -> None:
+        """Put the Keras variable that a layer holds in the place of our own wrapper of the same value."""
+        rename(variable, name)
+        self._variables[name] = variable
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Copies of all values by name."""
+        return {name: np.array(read_value(variable)) for name, variable in self._variables.items()}
+
+    def set_weights(self, values: Mapping[str, Any]) -> None:
+        """Assign values by name; shapes must fit, names that are not given keep their value.
+
+        Args:
+            values: Name to array.
+
+        Raises:
+            ModelError: An unknown name or a shape that does not fit; then nothing has been assigned.
+        """
+        wrong = []
+        for name, value in values.items():
+            variable = self._variables.get(name)
+            if variable is None:
+                wrong.append(f"no variable is named {name!r}. {closest(name, list(self._variables))}")
+            elif tuple(variable.shape) != np.shape(value):
+                wrong.append(f"{name!r} has shape {tuple(variable.shape)}, the given value {np.shape(value)}")
+        if wrong:
+            raise ModelError("Cannot set weights: " + "; ".join(wrong))
+        for name, value in values.items():
+            self._variables[name].assign(value)

@@ -1,0 +1,229 @@
+"""Running ``build_graph`` once in a tower: Keras's state around it, its result and its errors looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .desc import ModelDesc
+from .internals import fresh_names, isolated_keras_state, own_losses
+from .store import VariableStore
+from .tower import LayerRecord, TowerContext
+from .variables import variable_making
+
+__all__ = ["run_tower"]
+
+_towers_of_graph: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+class _Root(keras.layers.Layer):
+    """Stands around ``build_graph`` so that plain Keras layers inside inherit ``training`` from it."""
+
+    def __init__(self, body: Callable[[], Any]) -> None:
+        super().__init__(dtype="float32", autocast=False, name="tower")
+        self._body = body
+        self.built = True
+
+    def call(self, training: bool | None = None) -> Any:
+        return self._body()
+
+
+def run_tower(
+    model: ModelDesc,
+    store: VariableStore,
+    specs: Sequence[tf.TensorSpec],
+    inputs: Sequence[tf.Tensor],
+    is_training: bool,
+    precision: Any = None,
+) -> TowerContext:
+    """Trace ``build_graph`` in the current graph.
+
+    Args:
+        model: Whose ``build_graph`` to run.
+        store: Holds its variables; filled in the first run, then frozen.
+        specs: The declared inputs.
+        inputs: One tensor for each of them.
+        is_training: Whether layers behave as in training.
+        precision: A Keras dtype policy for layers made inside, or None for the current one.
+
+    Returns:
+        The tower, with cost, named tensors and summaries.
+
+    Raises:
+        ModelError: The cost is not what it should be, or names are used wrongly.
+        Exception: What ``build_graph`` itself raised, as it was raised.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    number = _towers_of_graph.get(graph, 0)
+    _towers_of_graph[graph] = number + 1
+    tower = TowerContext(store, is_training, prefix=f"tower{number}/" if number else "")
+    tower.graph = graph
+    tf.compat.v1.set_random_seed(store.seed_for("graph"))
+    for attribute, layer in _layers_of(model):
+        tower.set_layer_name(layer, attribute)
+    for spec, tensor in zip(specs, inputs, strict=True):
+        tower.tensors[spec.name] = tensor
+
+    failure: list[BaseException] = []
+
+    def body() -> Any:
+        state = {
+            "name_scope_stack": tower.scopes,
+            "object_name_uids": fresh_names(),
+            "global_seed_generator": None,
+        }
+        with isolated_keras_state(**state), _name_root(graph, tower.prefix), variable_making(tower):
+            try:
+                return model.build_graph(*inputs)
+            except BaseException as error:
+                failure.append(error)
+                raise
+
+    with tower.entered(), _dtype_policy(precision):
+        try:
+            result = _Root(body)(training=is_training)
+        except BaseException as error:
+            raise _plain(failure[0] if failure else error) from (failure[0].__cause__ if failure else None)
+        with _name_root(graph, tower.prefix):
+            _take_costs(model, tower, result)
+            _record_keras_layers(tower)
+            for name, variable in store.summary_scalars.items():
+                tower.scalars.setdefault(name, tf.identity(variable.value, name=f"{name}/value"))
+    for name, tensor in tower.scalars.items():
+        tower.add_tensor(name, tensor)
+    return tower
+
+
+def _name_root(graph: Any, prefix: str) -> contextlib.AbstractContextManager[Any]:
+    """Names of operations begin anew here, whatever scopes are open around."""
+    return graph.name_scope(prefix or None)
+
+
+@contextlib.contextmanager
+def _dtype_policy(precision: Any):
+    if precision is None:
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _layers_of(model: ModelDesc) -> list[tuple[str, keras.Layer]]:
+    """The Keras layers that the model holds as attributes, by the name they are known under there."""
+    found: list[tuple[str, keras.Layer]] = []
+    for attribute, value in vars(model).items():
+        name = attribute.lstrip("_") or attribute
+        if isinstance(value, keras.Layer):
+            found.append((name, value))
+        elif isinstance(value, (list, tuple)):
+            found += [(f"{name}_{i}", x) for i, x in enumerate(value) if isinstance(x, keras.Layer)]
+        elif isinstance(value, dict):
+            found += [(f"{name}_{key}", x) for key, x in value.items() if isinstance(x, keras.Layer)]
+    return found
+
+
+# -- the result of build_graph ------------------------------------------------------------------------
+
+
+def _take_costs(model: ModelDesc, tower: TowerContext, result: Any) -> None:
+    if result is None and not tower.is_training:
+        return
+    if isinstance(result, Mapping):
+        costs = {str(name): _checked_cost(model, tower, cost, f"cost {name!r}") for name, cost in result.items()}
+        if not costs:
+            raise ModelError(f"{_where(model)} returned an empty dict of costs.")
+        for name, cost in costs.items():
+            tower.add_tensor(name, cost)
+    else:
+        costs = {"cost": _checked_cost(model, tower, result, "cost")}
+        tower.add_tensor(tower.name_of_tensor(costs["cost"], "the cost"), costs["cost"])
+    tower.costs = costs
+
+
+def _where(model: ModelDesc) -> str:
+    return f"{type(model).__name__}.build_graph"
+
+
+def _checked_cost(model: ModelDesc, tower: TowerContext, cost: Any, what: str) -> tf.Tensor:
+    if cost is None:
+        raise ModelError(f"{_where(model)} returned nothing. It should return the cost: a scalar tensor.")
+    if isinstance(cost, (tuple, list)):
+        raise ModelError(
+            f"{_where(model)} returned {len(cost)} things. It should return one scalar tensor, or, for a "
+            f"model with several optimizers, a dict of them: return {{'d_loss': d_loss, 'g_loss': g_loss}}."
+        )
+    if not tf.is_tensor(cost):
+        raise ModelError(f"The {what} that {_where(model)} returned is {cost!r:.80}, not a tensor.")
+    cost = tf.convert_to_tensor(cost)
+    if getattr(cost, "graph", None) is not tower.graph:
+        raise ModelError(f"The {what} that {_where(model)} returned does not belong to the graph being built.")
+    if cost.shape.rank != 0:
+        raise ModelError(
+            f"The {what} that {_where(model)} returned has shape {cost.shape}; it must be a scalar. "
+            f"Reduce it: tf.reduce_mean(cost)."
+        )
+    if not cost.dtype.is_floating:
+        raise ModelError(f"The {what} that {_where(model)} returned is {cost.dtype.name}; it must be a float.")
+    return cost if cost.dtype == tf.float32 else tf.cast(cost, tf.float32)
+
+
+def penalties(tower: TowerContext, names: Sequence[str]) -> list[tf.Tensor]:
+    """The regularisers' penalties of these variables."""
+    found = []
+    for name in names:
+        variable = tower.store.trainable.get(name)
+        if variable is not None and variable.regularizer is not None:
+            found.append(tf.cast(variable.regularizer(variable.value), tf.float32))
+    return found
+
+
+def layer_losses(tower: TowerContext) -> list[tf.Tensor]:
+    """What layers gave to ``add_loss`` in this trace, activity regularisers included."""
+    losses = [loss for layer, _ in tower.layers_seen for loss in own_losses(layer)]
+    return [tf.cast(loss, tf.float32) for loss in losses if getattr(loss, "graph", None) is tower.graph]
+
+
+def _record_keras_layers(tower: TowerContext) -> None:
+    """Add the plain Keras layers that ``build_graph`` called to the rows of the summary table."""
+    for layer, outermost in tower.layers_seen:
+        if outermost and id(layer) not in tower.own_layers:
+            tower.records.append(LayerRecord(tower.known_name(layer), type(layer).__name__, None))
+
+
+# -- errors -------------------------------------------------------------------------------------------
+
+_INSIDE = tuple(
+    os.path.dirname(os.path.abspath(module.__file__))  # type: ignore[arg-type]
+    for module in (keras, tf, sys.modules["flowtrain"])
+)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """The user's own error with the user's frame first: the frames of Keras and ours before it are dropped."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    kept: types.TracebackType | None = None
+    first = next((i for i, t in enumerate(frames) if not _is_inside(t)), 0)
+    for part in reversed(frames[first:]):
+        kept = types.TracebackType(kept, part.tb_frame, part.tb_lasti, part.tb_lineno)
+    return error.with_traceback(kept)
+
+
+def _is_inside(trace: types.TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename.startswith(_INSIDE)
