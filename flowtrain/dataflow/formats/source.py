@@ -99,8 +99,8 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
 class FileSource(RNGDataFlow):
     """A finite, indexable flow over something that is opened in each process when it is first needed.
 
-    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is never pickled, and never used
-    in another process than the one that opened it.
+    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is never pickled, and
+    never used in another process than the one that opened it.
 
     Args:
         shuffle: Whether each epoch has an order of its own.

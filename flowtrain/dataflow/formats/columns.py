@@ -1,0 +1,289 @@
+"""Datapoints as columns: how HDF5 and npz files hold what a row-by-row flow hands out.
+
+A column is *fixed* where each row is an array of one shape and dtype (or a Python int, float or bool): then it is
+one array with a row per datapoint, which any tool reads. Else it is *variable*: the rows' bytes one after the
+other, and where each ends. A column that turns out to be ragged half way is rewritten as a variable one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...ipc.codec import CodecError, pack, unpack
+from ...utils.errors import FormatError
+from .framing import crc32c
+
+__all__ = ["Column", "ColumnSpool", "flatten", "row_value", "unflatten"]
+
+FIXED_KINDS = ("array", "int", "float", "bool")
+_SCALARS = {int: ("int", "<i8"), float: ("float", "<f8"), bool: ("bool", "|b1")}
+_ENDS = np.dtype("<u8")
+_CRCS = np.dtype("<u4")
+_CHUNK = 1 << 22
+
+
+def flatten(value: Any, name: str, leaves: dict[str, Any]) -> Any:
+    """Put the components of a datapoint into ``leaves`` by name; returns how they hang together.
+
+    The components of a list are named ``0``, ``1``, ...; those of a dict have its keys; those of a dict within it
+    ``outer/inner``. Whatever else holds values is one component.
+    """
+    if type(value) is list and not name:
+        return [flatten(item, str(i), leaves) for i, item in enumerate(value)]
+    if type(value) is dict and value and all(type(key) is str and _is_plain(key) for key in value):
+        prefix = f"{name}/" if name else ""
+        return {key: flatten(item, prefix + key, leaves) for key, item in value.items()}
+    leaves[name or "value"] = value
+    return name or "value"
+
+
+def unflatten(layout: Any, leaves: dict[str, Any]) -> Any:
+    """Make a datapoint of its components again."""
+    if isinstance(layout, list):
+        return [unflatten(item, leaves) for item in layout]
+    if isinstance(layout, dict):
+        return {key: unflatten(item, leaves) for key, item in layout.items()}
+    return leaves[layout]
+
+
+def _is_plain_dtype(dtype: np.dtype) -> bool:
+    """Whether every tool that reads npz or HDF5 has this dtype: no long doubles, dates, strings, bfloat16."""
+    return dtype.kind in "biufc" and dtype.isbuiltin == 1 and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
+
+
+def _is_plain(key: str) -> bool:
+    odd = key.startswith((".", "__")) or key.endswith((".bytes", ".ends")) or "/" in key
+    return bool(key) and key.isprintable() and not odd
+
+
+@dataclass
+class Column:
+    """What one column holds.
+
+    Attributes:
+        kind: ``array``, ``int``, ``float``, ``bool`` (fixed); ``bytes``, ``str``, ``packed`` (variable).
+        dtype: Of a fixed column's rows.
+        shape: Of a fixed column's rows.
+    """
+
+    kind: str
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    version: int = 0  # counts rewritings: each has files of its own
+
+    @staticmethod
+    def of(value: Any) -> Column:
+        """The column that suits a first value."""
+        kind = type(value)
+        if kind is np.ndarray and _is_plain_dtype(value.dtype):
+            return Column("array", value.dtype.str, value.shape)
+        if kind in _SCALARS:
+            return Column(*_SCALARS[kind])
+        return Column(kind.__name__ if kind in (bytes, str) else "packed")
+
+    @property
+    def fixed(self) -> bool:
+        return self.kind in FIXED_KINDS
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def encode(self, value: Any) -> bytes | None:
+        """The bytes of a row, or None where the value does not suit the column."""
+        kind = type(value)
+        if self.kind == "array":
+            suits = kind is np.ndarray and value.dtype.str == self.dtype and value.shape == self.shape
+            return value.tobytes() if suits and value.dtype.isbuiltin != 2 else None
+        if self.fixed:
+            suits = kind.__name__ == self.kind and not (kind is int and not -(1 << 63) <= value < 1 << 63)
+            return np.array(value, self.dtype).tobytes() if suits else None
+        if self.kind == "bytes":
+            return value if kind is bytes else None
+        if self.kind == "str":
+            try:
+                return value.encode() if kind is str else None
+            except UnicodeEncodeError:
+                return None
+        return pack(value)
+
+
+def row_value(kind: str, row: Any) -> Any:
+    """The value of a row: of a fixed column an array's row, of a variable one its bytes."""
+    if kind == "array":
+        return np.array(row)
+    if kind in FIXED_KINDS:
+        return row.item()
+    if kind == "bytes":
+        return bytes(row)
+    if kind == "str":
+        return str(row, "utf-8")
+    return unpack(row)
+
+
+@dataclass
+class _State:
+    count: int = 0
+    layout: Any = None
+    columns: dict[str, Column] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each variable column
+
+
+class ColumnSpool:
+    """Columns that grow in files of their own, in a folder, until the table is complete.
+
+    Args:
+        folder: An existing folder.
+        position: What ``commit`` returned, to go on from there; None starts anew.
+    """
+
+    def __init__(self, folder: str, position: Any = None) -> None:
+        self._folder = folder
+        self._files: dict[str, Any] = {}
+        self.state = _State()
+        self._crc = crc32c()
+        if position is not None:
+            count, layout, columns, sizes = position
+            made = {name: Column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
+            self.state = _State(count, layout, made, dict(sizes))
+
+    def append(self, datapoint: Any) -> None:
+        """Add a row to each column.
+
+        Raises:
+            FormatError: The datapoint has other components than the first, or one that cannot be written.
+        """
+        leaves: dict[str, Any] = {}
+        layout = flatten(datapoint, "", leaves)
+        state = self.state
+        if state.layout is None:
+            state.layout = layout
+            state.columns = {name: Column.of(value) for name, value in leaves.items()}
+        elif layout != state.layout:
+            raise FormatError(
+                f"datapoint {state.count} has the components {_names(layout)}, the first one had "
+                f"{_names(state.layout)}: a table has the same columns in all rows. "
+                "Write to LMDB, TFRecord or tar instead."
+            )
+        try:
+            rows = {name: self._encode(name, value) for name, value in leaves.items()}
+        except CodecError as error:
+            raise FormatError(f"datapoint {state.count}: {error}") from error
+        for name, row in rows.items():
+            self._put(name, row, state.sizes.get(name, 0))
+            if not state.columns[name].fixed:
+                state.sizes[name] = state.sizes.get(name, 0) + len(row)
+        state.count += 1
+
+    def commit(self) -> Any:
+        """Put everything on disk; returns the position, for a later process."""
+        self._flush(sync=True)
+        state = self.state
+        columns = {name: [c.kind, c.dtype, list(c.shape), c.version] for name, c in state.columns.items()}
+        return [state.count, state.layout, columns, dict(state.sizes)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The complete columns as mapped arrays, under the names that they have in a file."""
+        self._flush()
+        found: dict[str, np.ndarray] = {}
+        count = self.state.count
+        for name, column in self.state.columns.items():
+            found[f"__crc__/{name}"] = self._mapped(name, "crc", _CRCS, (count,))
+            if column.fixed:
+                found[name] = self._mapped(name, "rows", np.dtype(column.dtype), (count, *column.shape))
+            else:
+                found[f"{name}.bytes"] = self._mapped(name, "rows", np.dtype("u1"), (self.state.sizes.get(name, 0),))
+                found[f"{name}.ends"] = self._mapped(name, "ends", _ENDS, (count,))
+        return found
+
+    def header(self) -> dict[str, Any]:
+        """What a reader has to know besides the columns."""
+        kinds = {name: column.kind for name, column in self.state.columns.items()}
+        return {"version": 1, "count": self.state.count, "layout": self.state.layout, "kinds": kinds}
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    # -- files
+
+    def _encode(self, name: str, value: Any) -> bytes:
+        row = self.state.columns[name].encode(value)
+        if row is None:
+            self._rewrite(name)
+            row = self.state.columns[name].encode(value)
+        return row  # type: ignore[return-value]
+
+    def _put(self, name: str, row: bytes, size: int) -> None:
+        column = self.state.columns[name]
+        self._file(name, "rows").write(row)
+        self._file(name, "crc").write(_CRCS.type(self._crc(row)).tobytes())
+        if not column.fixed:
+            self._file(name, "ends").write(_ENDS.type(size + len(row)).tobytes())
+
+    def _rewrite(self, name: str) -> None:
+        """Turn a column into a packed one: its rows so far are written again, in new files."""
+        self._flush()
+        old = self.state.columns[name]
+        read = _reader(self.arrays(), name, old)
+        self.state.columns[name] = Column("packed", version=old.version + 1)
+        self.state.sizes[name] = 0
+        for part in ("rows", "crc", "ends"):
+            held = self._files.pop(f"{name}\0{part}", None)
+            if held is not None:
+                held.close()
+            self._files[f"{name}\0{part}"] = open(self._path(name, part), "w+b")  # noqa: SIM115 - closed by close()
+        for number in range(self.state.count):
+            row = pack(row_value(old.kind, read(number)))
+            self._put(name, row, self.state.sizes[name])
+            self.state.sizes[name] += len(row)
+
+    def _path(self, name: str, part: str) -> str:
+        place = list(self.state.columns).index(name)
+        return os.path.join(self._folder, f"{place}-{self.state.columns[name].version}.{part}")
+
+    def _file(self, name: str, part: str) -> Any:
+        key = f"{name}\0{part}"
+        if key not in self._files:
+            path = self._path(name, part)
+            file = open(path, "r+b" if os.path.exists(path) else "w+b")  # noqa: SIM115 - closed by close()
+            file.truncate(self._length(name, part))  # what was written after the last commit
+            file.seek(0, os.SEEK_END)
+            self._files[key] = file
+        return self._files[key]
+
+    def _length(self, name: str, part: str) -> int:
+        column, count = self.state.columns[name], self.state.count
+        if part == "rows":
+            return count * column.row_bytes if column.fixed else self.state.sizes.get(name, 0)
+        return count * (4 if part == "crc" else 8)
+
+    def _flush(self, sync: bool = False) -> None:
+        for file in self._files.values():
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+
+    def _mapped(self, name: str, part: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        if math.prod(shape) == 0:
+            return np.empty(shape, dtype)
+        return np.memmap(self._path(name, part), dtype, "r", shape=shape)
+
+
+def _reader(arrays: dict[str, np.ndarray], name: str, column: Column) -> Any:
+    if column.fixed:
+        return arrays[name].__getitem__
+    data, ends = arrays[f"{name}.bytes"], arrays[f"{name}.ends"]
+    return lambda number: data[int(ends[number - 1]) if number else 0 : int(ends[number])].tobytes()
+
+
+def _names(layout: Any) -> str:
+    if isinstance(layout, list):
+        return f"list of {len(layout)}"
+    return repr(layout) if not isinstance(layout, dict) else "{" + ", ".join(map(repr, layout)) + "}"

@@ -1,0 +1,52 @@
+"""npz and npy files as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .npzfile import map_npy, map_npz
+from .table import TableSource
+
+__all__ = ["NpzData"]
+
+
+class NpzData(TableSource):
+    """The rows of the arrays in an ``.npz`` or ``.npy`` file, mapped into memory.
+
+    Use it for arrays larger than memory: only the rows that are read are loaded, and worker processes share them.
+    That holds for ``np.savez`` and :func:`~flowtrain.dataflow.formats.write`; members of ``np.savez_compressed``
+    are decompressed as a whole, in each process.
+
+    Args:
+        path: The file.
+        keys: None: a file of ``write`` gives its datapoints; another npz a dict with a row of each array; an npy
+            ``[row]``. A list of names gives a list; a dict ``{component: name}`` gives a dict.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        verify: Whether the checksums that ``write`` stores are compared; arrays of NumPy itself have none.
+
+    Raises:
+        DataFlowError: The file is missing or unreadable; when first read: a name is unknown, or the arrays differ
+            in length.
+        FormatError: When first read: the file is cut short, damaged, or holds pickled objects.
+
+    Order:
+        By row; with ``shuffle`` a new permutation each epoch. Indexable, and vectorized for NumPy's own files.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> ds = NpzData("digits.npz", keys=["images", "labels"], shuffle=True)    # doctest: +SKIP
+    """
+
+    _what = "npz or npy file"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        if self.path.endswith(".npy"):
+            if self._keys is None:
+                self._keys = ["array"]
+            return {"array": map_npy(self.path)}
+        return map_npz(self.path)

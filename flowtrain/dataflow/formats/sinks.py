@@ -1,0 +1,254 @@
+"""What `write` needs of each format: append, make durable, go back to what was durable, finish."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+from typing import Any, Protocol
+
+from ...ipc.codec import CodecError, pack
+from ...utils.errors import DataFlowError, FormatError
+from ...utils.optional import require
+from .columns import ColumnSpool
+from .framing import crc32c, frame
+from .hdf5 import write_hdf5
+from .lmdb import HEADER_KEY, VERSION, record_key
+from .npzfile import write_npz
+from .records import encode_datapoint
+from .table import HEADER
+from .tarsample import MARK, encode_members
+
+__all__ = ["SINKS", "SUFFIXES", "Sink"]
+
+
+class Sink(Protocol):
+    """One file that is being written, in a folder of its own.
+
+    Made with the folder and the position to go on from: what ``commit`` returned in an earlier process, or None.
+    """
+
+    def append(self, datapoint: Any) -> None:
+        """Add a record."""
+        ...
+
+    def commit(self) -> Any:
+        """Make durable what was appended; returns the position after it, for the codec to pack."""
+        ...
+
+    def finish(self) -> str:
+        """Complete the file and make it durable; returns its path."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files."""
+        ...
+
+
+class _AppendOnly:
+    """A file that grows at its end."""
+
+    def __init__(self, folder: str, position: Any) -> None:
+        self.path = os.path.join(folder, "data")
+        self._file = open(self.path, "r+b" if position else "w+b")  # noqa: SIM115 - closed by close()
+        self._end = position["end"] if position else 0
+        if os.path.getsize(self.path) < self._end:
+            raise FormatError(f"{self.path} is shorter than its journal says: delete its folder and write again")
+        self._file.truncate(self._end)  # what was written after the last commit
+        self._file.seek(self._end)
+
+    def _add(self, content: bytes) -> None:
+        self._file.write(content)
+        self._end += len(content)
+
+    def commit(self) -> Any:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"end": self._end}
+
+    def finish(self) -> str:
+        self.commit()
+        self.close()
+        return self.path
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TFRecordSink(_AppendOnly):
+    """Records as tf.train.Examples."""
+
+    def append(self, datapoint: Any) -> None:
+        self._add(frame(encode_datapoint(datapoint)))
+
+
+class TarSink(_AppendOnly):
+    """Records as files of a tar."""
+
+    def __init__(self, folder: str, position: Any) -> None:
+        super().__init__(folder, position)
+        self._count = position["count"] if position else 0
+        self._container = position["container"] if position else ""
+
+    def append(self, datapoint: Any) -> None:
+        container, members = encode_members(datapoint)
+        if not self._container:
+            self._container = container
+            self._add(tarfile.TarInfo.create_pax_global_header({MARK: container}))
+        if container != self._container:
+            raise FormatError(f"datapoint {self._count} is a {container}, the first one a {self._container}")
+        content = io.BytesIO()
+        for extension, data in members:
+            info = tarfile.TarInfo(f"{self._count:09d}.{extension}")
+            info.size = len(data)
+            content.write(info.tobuf(tarfile.PAX_FORMAT))
+            content.write(data)
+            content.write(bytes(-len(data) % 512))
+        self._add(content.getvalue())
+        self._count += 1
+
+    def commit(self) -> Any:
+        return {**super().commit(), "count": self._count, "container": self._container}
+
+    def finish(self) -> str:
+        self._add(bytes(-self._end % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
+        return super().finish()
+
+
+class LMDBSink:
+    """Records by number, with their checksums."""
+
+    def __init__(self, folder: str, position: Any) -> None:
+        lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
+        self.path = os.path.join(folder, "data")
+        self._full = lmdb.MapFullError
+        size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
+        # no lock file: `write` holds a lock on the folder
+        self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
+        self._map_size = size
+        self._count = self._stored = position["count"] if position else 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._crc = crc32c()
+        self._drop_after(self._count)
+
+    def append(self, datapoint: Any) -> None:
+        try:
+            data = pack(datapoint)
+        except CodecError as error:
+            raise FormatError(str(error)) from error
+        self._pending.append(data + struct.pack("<I", self._crc(data)))
+        self._pending_bytes += len(data)
+        self._count += 1
+        if self._pending_bytes > 1 << 25:
+            self._store()
+
+    def commit(self) -> Any:
+        self._store()
+        self._env.sync(True)
+        return {"count": self._count}
+
+    def finish(self) -> str:
+        self._store(pack({"version": VERSION, "count": self._count, "checksum": "crc32c"}))
+        self._env.sync(True)
+        self.close()
+        return self.path
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _store(self, header: bytes | None = None) -> None:
+        """Put what is pending, in one transaction; again with more room where there is too little."""
+        while True:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for number, value in enumerate(self._pending, self._stored):
+                        transaction.put(record_key(number), value, append=True)
+                    if header is not None:
+                        transaction.put(HEADER_KEY, header)
+                break
+            except self._full:
+                self._map_size *= 2
+                self._env.set_mapsize(self._map_size)
+        self._stored += len(self._pending)
+        self._pending, self._pending_bytes = [], 0
+
+    def _drop_after(self, count: int) -> None:
+        with self._env.begin(write=True) as transaction, transaction.cursor() as cursor:
+            found = cursor.set_range(record_key(count))
+            while found:
+                found = cursor.delete()
+
+
+class _TableSink:
+    """Columns, put into one file at the end."""
+
+    def __init__(self, folder: str, position: Any) -> None:
+        self._folder = folder
+        self._spool = ColumnSpool(folder, position)
+        self.append, self.commit, self.close = self._spool.append, self._spool.commit, self._spool.close
+
+    def _write(self, path: str, arrays: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> str:
+        import numpy as np
+
+        path = os.path.join(self._folder, "data")
+        header = np.frombuffer(pack(self._spool.header()), np.uint8)
+        self._write(path, {HEADER: header, **self._spool.arrays()})
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        self.close()
+        return path
+
+
+class NpzSink(_TableSink):
+    """Columns in an npz."""
+
+    def _write(self, path: str, arrays: dict[str, Any]) -> None:
+        write_npz(path, arrays)
+
+
+class HDF5Sink(_TableSink):
+    """Columns in an HDF5 file."""
+
+    def _write(self, path: str, arrays: dict[str, Any]) -> None:
+        write_hdf5(path, arrays)
+
+
+SINKS: dict[str, Any] = {
+    "tfrecord": TFRecordSink,
+    "lmdb": LMDBSink,
+    "hdf5": HDF5Sink,
+    "npz": NpzSink,
+    "tar": TarSink,
+}
+
+SUFFIXES = {
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".records": "tfrecord",
+    ".lmdb": "lmdb",
+    ".mdb": "lmdb",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".npz": "npz",
+    ".tar": "tar",
+}
+
+
+def format_of(path: str, given: str | None) -> str:
+    """The format to write: what was asked for, or what the file's ending says.
+
+    Raises:
+        DataFlowError: Neither names a format.
+    """
+    name = given if given is not None else SUFFIXES.get(os.path.splitext(path)[1].lower())
+    if name not in SINKS:
+        wrong = (
+            f"format={given!r} is unknown" if given is not None else f"the ending of {path!r} does not say the format"
+        )
+        raise DataFlowError(f"{wrong}: use one of {', '.join(SUFFIXES)}, or format= one of {', '.join(SINKS)}")
+    return name

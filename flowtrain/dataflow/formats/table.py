@@ -1,0 +1,178 @@
+"""Rows of the arrays in an npz, npy or HDF5 file, as datapoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ...ipc.codec import CodecError, unpack
+from ...utils.errors import DataFlowError, closest
+from ..base import Datapoint
+from .columns import FIXED_KINDS, row_value, unflatten
+from .framing import crc32c
+from .source import FileSource, PathLike, damaged, resolve_file
+
+__all__ = ["HEADER", "Table", "TableSource"]
+
+HEADER = "__flowtrain__"
+"""The name of the array that says how the columns of a file of ``write`` make its datapoints."""
+
+Keys = Sequence[str] | Mapping[str, str] | None
+
+
+class Table:
+    """Columns of equal length, and what a row of each is.
+
+    Args:
+        path: The file, for errors.
+        arrays: Name -> anything that has ``shape`` and gives row i for ``[i]``.
+        keys: Which, and as what: see :class:`TableSource`.
+        verify: Whether checksums are compared where the file has them.
+    """
+
+    def __init__(self, path: str, arrays: Mapping[str, Any], keys: Keys, verify: bool) -> None:
+        self.path, self.arrays = path, arrays
+        self._crc = crc32c() if verify else None
+        self._kinds: dict[str, str] = {}
+        header = self._read_header(arrays[HEADER][:]) if HEADER in arrays else None
+        if header is None:
+            self._take(keys, [name for name in arrays])
+            self.count = self._equal_length()
+        else:
+            self._kinds = header["kinds"]
+            self._layout, self.count = header["layout"], header["count"]
+            if keys is not None:
+                self._take(keys, list(self._kinds))
+        self._names = _names_in(self._layout)
+
+    def read(self, index: int) -> Datapoint:
+        """The datapoint of a row."""
+        return unflatten(self._layout, {name: self._value(name, index) for name in self._names})
+
+    def batch(self, indices: np.ndarray) -> Any:
+        """Many rows, as columns."""
+        return unflatten(self._layout, {name: self.arrays[name][indices] for name in self._names})
+
+    @property
+    def plain(self) -> bool:
+        """Whether rows are just those of arrays in memory, with nothing to check or convert."""
+        return not self._kinds and all(isinstance(self.arrays[name], np.ndarray) for name in self._names)
+
+    def _value(self, name: str, index: int) -> Any:
+        kind = self._kinds.get(name)
+        if kind is None:
+            row = self.arrays[name][index]
+            return np.array(row) if isinstance(row, np.ndarray) else row
+        if kind in FIXED_KINDS:
+            row = raw = self.arrays[name][index]
+        else:
+            ends = self.arrays[f"{name}.ends"]
+            start, end = int(ends[index - 1]) if index else 0, int(ends[index])
+            row = raw = self.arrays[f"{name}.bytes"][start:end].tobytes()
+        if self._crc is not None:
+            stored = int(self.arrays[f"__crc__/{name}"][index])
+            if self._crc(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes()) != stored:
+                raise damaged(self.path, f"component {name!r} does not have its checksum", record=index)
+        try:
+            return row_value(kind, row)
+        except (CodecError, UnicodeDecodeError) as error:
+            raise damaged(self.path, f"component {name!r}: {error}", record=index) from error
+
+    def _take(self, keys: Keys, known: list[str]) -> None:
+        wanted = keys if keys is not None else known
+        names = list(wanted.values()) if isinstance(wanted, Mapping) else list(wanted)
+        for name in names:
+            if name not in known:
+                raise DataFlowError(f"{self.path} has no array {name!r}. {closest(str(name), known)}")
+        if isinstance(keys, Mapping):
+            self._layout: Any = dict(keys)
+        else:
+            self._layout = {name: name for name in names} if keys is None else names
+
+    def _equal_length(self) -> int:
+        shapes = {name: tuple(self.arrays[name].shape) for name in _names_in(self._layout)}
+        flat = [name for name, shape in shapes.items() if not shape]
+        lengths = {shape[0] for shape in shapes.values() if shape}
+        if flat or len(lengths) != 1:
+            listed = ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
+            raise DataFlowError(
+                f"{self.path}: arrays of one length along their first axis expected, got {listed}. "
+                "Choose those that belong together with keys=[...]."
+            )
+        return lengths.pop()
+
+    def _read_header(self, content: Any) -> dict[str, Any]:
+        try:
+            header = unpack(np.asarray(content, np.uint8).tobytes())
+            version = header["version"]
+        except (CodecError, KeyError, TypeError, ValueError) as error:
+            raise damaged(self.path, f"its header {HEADER!r} is damaged: {error}") from error
+        if version != 1:
+            raise damaged(self.path, f"written in version {version} of the form; this flowtrain reads version 1")
+        return header
+
+
+def _names_in(layout: Any) -> list[str]:
+    if isinstance(layout, str):
+        return [layout]
+    parts = layout.values() if isinstance(layout, dict) else layout
+    return [name for part in parts for name in _names_in(part)]
+
+
+class TableSource(FileSource):
+    """The rows of a file's arrays; a subclass says how the file is opened.
+
+    Args:
+        path: The file.
+        keys: None: files of ``write`` give their datapoints, others a dict with a row of each array. A list of names
+            gives a list; a dict ``{component: name}`` gives a dict.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        verify: Whether the checksums that ``write`` stores are compared.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        keys: Keys = None,
+        *,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(shuffle, seed)
+        if isinstance(keys, str) or (keys is not None and not keys):
+            raise DataFlowError(f"keys is a list of names or a dict {{component: name}}, got {keys!r}")
+        self.path = resolve_file(path, what=self._what)
+        self._keys, self._verify = keys, verify
+
+    _what = "file"
+
+    def _arrays(self) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def _open_files(self) -> Table:
+        return Table(self.path, self._arrays(), self._keys, self._verify)
+
+    def _count(self) -> int:
+        return self._handle.count
+
+    def _read(self, index: int) -> Datapoint:
+        return self._handle.read(index)
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
+        return self._handle.plain
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        if not self.vectorized:
+            return super().get_batch(indices, epoch)
+        indices = np.asarray(indices)
+        return self._handle.batch(self._order(epoch).take(indices) if self.shuffle else indices)
+
+    def describe(self) -> str:
+        return f"{type(self).__name__}({os.path.basename(self.path)})"

@@ -1,0 +1,151 @@
+"""What the files of one sample in a tar say, and how a datapoint becomes files."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.parse
+from typing import Any
+
+import numpy as np
+
+from ...ipc.codec import CodecError, pack, unpack
+from ...utils.errors import FormatError
+
+__all__ = ["MARK", "decode_members", "decode_webdataset", "encode_members"]
+
+MARK = "FLOWTRAIN.container"
+"""The key of the pax header in which `write` notes whether datapoints are lists or dicts."""
+
+_EMPTY = "__empty__"
+_PICTURES = ("jpg", "jpeg", "png", "ppm", "webp", "bmp", "tif", "tiff")
+_OURS = ("npy", "txt", "mp", "bin")  # by the last extension: an array, a str, anything else, bytes
+
+
+def encode_members(datapoint: Any) -> tuple[str, list[tuple[str, bytes]]]:
+    """The files of a datapoint.
+
+    Arrays become ``.npy``, str ``.txt``, bytes a file named like the component (``jpg``) or ``.bin``, and everything
+    else ``.mp`` (msgpack): what WebDataset's own decoders read too.
+
+    Args:
+        datapoint: A list, or a dict with str keys.
+
+    Returns:
+        ``"list"`` or ``"dict"``, and (extension, content) of each file.
+
+    Raises:
+        FormatError: It is something else, or a component cannot be written.
+    """
+    if isinstance(datapoint, list):
+        container, items = "list", [(str(i), value) for i, value in enumerate(datapoint)]
+    elif isinstance(datapoint, dict) and all(isinstance(key, str) and key for key in datapoint):
+        container, items = "dict", [(_quote(key), value) for key, value in datapoint.items()]
+    else:
+        raise FormatError(
+            "a list, or a dict with str keys that are not empty, can be files of a tar; got "
+            f"{type(datapoint).__name__}. Write to LMDB instead, or change it in a MapData."
+        )
+    try:
+        members = [_encode(name, value) for name, value in items]
+    except CodecError as error:
+        raise FormatError(str(error)) from error
+    return container, members or [(_EMPTY, b"")]
+
+
+def decode_members(container: str, members: list[tuple[str, bytes]]) -> Any:
+    """The datapoint of the files that :func:`encode_members` made.
+
+    Raises:
+        FormatError: A file is damaged.
+    """
+    if members and members[0][0] == _EMPTY:
+        members = members[1:]
+    decoded = [_decode(name, content) for name, content in members]
+    return [value for _, value in decoded] if container == "list" else {urllib.parse.unquote(n): v for n, v in decoded}
+
+
+def decode_webdataset(sample: dict[str, Any]) -> dict[str, Any]:
+    """Decode each file of a sample by its extension, as WebDataset's users expect.
+
+    npy: array; json; txt, text: str; cls, cls2, index, id: int; pictures: uint8 (H, W, C), RGB; mp, msgpack: msgpack.
+    Others stay bytes.
+
+    Args:
+        sample: ``"__key__"`` and extension -> bytes.
+
+    Returns:
+        The same keys, decoded.
+
+    Raises:
+        FormatError: A file is not what its extension says.
+    """
+    return {name: value if name.startswith("__") else _by_extension(name, value) for name, value in sample.items()}
+
+
+def _by_extension(name: str, content: bytes) -> Any:
+    last = name.rpartition(".")[2].lower()
+    try:
+        if last == "npy":
+            return _array(content)
+        if last == "json":
+            return json.loads(content)
+        if last in ("txt", "text", "transcript"):
+            return content.decode()
+        if last in ("cls", "cls2", "class", "count", "index", "inx", "id"):
+            return int(content)
+        if last in ("mp", "msgpack"):
+            return unpack(content)
+    except (ValueError, EOFError) as error:
+        raise FormatError(f"the file .{name} is damaged, or not what its extension says: {error}") from error
+    return _picture(name, content) if last in _PICTURES else content
+
+
+def _picture(name: str, content: bytes) -> np.ndarray:
+    import cv2  # slow to import, and only pictures need it
+
+    data = np.frombuffer(content, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise FormatError(f"the file .{name} ({len(content):,} bytes) is not a picture that OpenCV can decode")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _encode(name: str, value: Any) -> tuple[str, bytes]:
+    kind = type(value)
+    if kind is bytes:
+        return (f"{name}.bin" if name.rpartition(".")[2] in _OURS or name.isdigit() else name), value
+    if kind is str:
+        try:
+            return f"{name}.txt", value.encode()
+        except UnicodeEncodeError:  # a file name that is not UTF-8
+            return f"{name}.mp", pack(value)
+    if kind is np.ndarray and value.dtype.kind in "biufcSUmM" and value.dtype.isbuiltin != 2:
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(value).reshape(value.shape), allow_pickle=False)
+        return f"{name}.npy", buffer.getvalue()
+    return f"{name}.mp", pack(value)
+
+
+def _decode(name: str, content: bytes) -> tuple[str, Any]:
+    stem, dot, last = name.rpartition(".")
+    try:
+        if dot and last == "npy":
+            return stem, _array(content)
+        if dot and last == "txt":
+            return stem, content.decode()
+        if dot and last == "mp":
+            return stem, unpack(content)
+    except (ValueError, EOFError) as error:
+        raise FormatError(f"the file .{name} is damaged: {error}") from error
+    return (stem, content) if dot and last == "bin" else (name, content)
+
+
+def _array(content: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _quote(key: str) -> str:
+    # a slash or a leading dot would change which sample a file belongs to; capitals and the like may stay
+    quoted = urllib.parse.quote(key, safe="._- ", errors="surrogatepass")
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted

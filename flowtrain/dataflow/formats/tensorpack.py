@@ -1,0 +1,86 @@
+"""Records of Tensorpack's LMDB files: msgpack, with NumPy arrays as msgpack_numpy writes them.
+
+An array is the map {nd: True, type, kind, shape, data}, a NumPy scalar {nd: False, type, data}, a complex number
+{complex: True, data: its repr}. Pickled records are refused: unpickling a file runs whatever it says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from ...utils.errors import FormatError
+
+__all__ = ["parse_keys", "parse_value"]
+
+_ADVICE = (
+    "Pickled files are not read, since unpickling runs code. Write the file anew in Tensorpack with the environment "
+    "variable TENSORPACK_SERIALIZE=msgpack set."
+)
+
+
+def parse_keys(path: str, value: bytes) -> list[bytes]:
+    """The list of keys that Tensorpack stores under ``__keys__``.
+
+    Args:
+        path: The file, for errors.
+        value: What is stored.
+
+    Raises:
+        FormatError: It is pickled, or not a list.
+    """
+    try:
+        keys = parse_value(value)
+    except FormatError as error:
+        raise FormatError(f"{path}, key b'__keys__': {error}") from error
+    if not isinstance(keys, (list, tuple)) or not all(isinstance(key, (bytes, str)) for key in keys):
+        raise FormatError(f"{path}, key b'__keys__': a list of keys expected, found {type(keys).__name__}")
+    return [key.encode() if isinstance(key, str) else key for key in keys]
+
+
+def parse_value(value: bytes) -> Any:
+    """One datapoint.
+
+    Args:
+        value: The record's bytes.
+
+    Raises:
+        FormatError: It is pickled, not msgpack, or holds pickled objects.
+    """
+    if value[:1] == b"\x80" and value[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and value[-1:] == b".":
+        raise FormatError(f"the record is pickled. {_ADVICE}")
+    try:
+        return msgpack.unpackb(value, raw=False, object_hook=_restore, strict_map_key=False)
+    except FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise FormatError(f"{len(value):,} bytes are not Tensorpack's msgpack: {error}. {_ADVICE}") from error
+
+
+def _restore(found: dict[Any, Any]) -> Any:
+    if b"nd" not in found and "nd" not in found and b"complex" not in found and "complex" not in found:
+        return found
+    plain = {key.decode() if isinstance(key, bytes) else key: item for key, item in found.items()}
+    if "complex" in plain:
+        return complex(_text(plain["data"]))
+    if plain["nd"] is False:
+        return np.frombuffer(plain["data"], _dtype(plain["type"]))[0]
+    if _text(plain.get("kind", "")) == "O":
+        raise FormatError(f"the record holds an array of pickled objects. {_ADVICE}")
+    return np.ndarray(plain["shape"], _dtype(plain["type"]), buffer=plain["data"]).copy()
+
+
+def _dtype(descr: Any) -> np.dtype:
+    if isinstance(descr, (list, tuple)):
+        dtype = np.dtype([tuple(_text(part) if isinstance(part, bytes) else part for part in field) for field in descr])
+    else:
+        dtype = np.dtype(_text(descr))
+    if dtype.hasobject:
+        raise FormatError(f"the record holds pickled objects. {_ADVICE}")
+    return dtype
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else value

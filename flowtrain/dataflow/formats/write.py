@@ -1,0 +1,175 @@
+"""Write a flow to a file, whole or not at all, and go on where an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from ...ipc.codec import CodecError, pack, unpack
+from ...utils.errors import DataFlowError
+from ..base import DataFlow
+from .sinks import SINKS, Sink, format_of
+from .source import PathLike
+
+__all__ = ["write"]
+
+_log = logging.getLogger("flowtrain.dataflow")
+
+Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar"]
+
+
+def write(
+    ds: DataFlow,
+    path: PathLike,
+    format: Format | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    commit_every: int = 1000,
+    progress: bool = True,
+) -> Path:
+    """Write one epoch of a flow to a file that gives the same datapoints again.
+
+    Use it to pay for a slow preparation once. The file appears under its name only when it is complete; until then
+    everything is in the folder ``<path>.partial``. A call that finds such a folder goes on where the last one
+    stopped, after an error as well as after a kill: the flow must then be built as it was.
+
+    Args:
+        ds: The flow; its length need not be known, but it must end.
+        path: The file. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``, ``.records``), ``.lmdb``
+            (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``.
+        format: The format, where the ending does not say it.
+        overwrite: Whether an existing file is replaced (once the new one is complete).
+        resume: Whether to go on from ``<path>.partial``; False throws it away.
+        commit_every: After how many datapoints the work so far is made safe. A kill costs at most so many.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataFlowError: The file exists, another process is writing it, the folder is missing, or what is in
+            ``<path>.partial`` belongs to another flow or format.
+        FormatError: A datapoint cannot be written in this format; the message says which and why.
+
+    Example:
+        >>> write(FakeData([[2, 2]], size=3), "three.npz", progress=False)    # doctest: +SKIP
+        PosixPath('three.npz')
+        >>> len(NpzData("three.npz"))                                         # doctest: +SKIP
+        3
+    """
+    if not isinstance(ds, DataFlow):
+        raise DataFlowError(f"write(ds, path) takes a DataFlow, got {type(ds).__name__}: wrap a list in DataFromList")
+    if commit_every < 1:
+        raise DataFlowError(f"commit_every is at least 1, got {commit_every}")
+    target = Path(os.path.expanduser(os.fspath(path)))
+    kind = format_of(str(target), format)
+    if target.exists() and not overwrite:
+        raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
+    if not target.parent.is_dir():
+        raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
+    folder = target.with_name(target.name + ".partial")
+    with _locked(folder):
+        journal = _Journal(folder, kind, ds.size_or_none())
+        position = journal.resume(ds) if resume else journal.restart()
+        sink: Sink = SINKS[kind](str(folder), position)
+        try:
+            _copy(ds, sink, journal, commit_every, progress, target.name)
+            os.replace(sink.finish(), target)
+        finally:
+            sink.close()
+        _sync_folder(target.parent)
+        shutil.rmtree(folder)
+    return target
+
+
+def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, name: str) -> None:
+    """Append what the flow still has, and note the position now and then, and when something fails."""
+    taken = done = journal.count
+    with tqdm(total=journal.size, initial=done, desc=name, unit="dp", disable=not progress) as bar:
+        try:
+            for datapoint in ds:
+                taken += 1
+                sink.append(datapoint)
+                done += 1
+                bar.update()
+                if done % every == 0:
+                    journal.note(done, sink.commit(), ds.state_dict())
+        except BaseException:
+            # The flow's position may be kept only where all that it handed out has been appended.
+            if taken == done and done > journal.count:
+                journal.note(done, sink.commit(), ds.state_dict())
+            raise
+    if journal.size is not None and done != journal.size:
+        raise DataFlowError(f"{ds} gave {done} datapoints, its length is {journal.size}: nothing was written")
+
+
+class _Journal:
+    """What of the work is safe: how many datapoints, the sink's position, the flow's."""
+
+    def __init__(self, folder: Path, kind: str, size: int | None) -> None:
+        self._folder, self._file = folder, folder / "journal"
+        self._kind, self.size = kind, size
+        self.count = 0
+
+    def note(self, count: int, position: Any, flow: Any) -> None:
+        """Replace the journal, in one step."""
+        temporary = self._folder / "journal.new"
+        with open(temporary, "wb") as file:
+            file.write(pack([1, self._kind, self.size, count, position, flow]))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._file)
+        self.count = count
+
+    def restart(self) -> None:
+        """Throw away what an earlier attempt left."""
+        for path in self._folder.iterdir():
+            if path.name != "lock":
+                path.unlink()
+
+    def resume(self, ds: DataFlow) -> Any:
+        """Bring the flow to where the earlier attempt stopped; returns the sink's position, None for a start."""
+        if not self._file.exists():
+            return self.restart()
+        try:
+            version, kind, size, count, position, flow = unpack(self._file.read_bytes())
+        except (CodecError, ValueError) as error:
+            raise DataFlowError(f"{self._file} is damaged: pass resume=False to start again") from error
+        if (version, kind, size) != (1, self._kind, self.size):
+            raise DataFlowError(
+                f"{self._folder} is of another attempt (format {kind}, {size} datapoints; now {self._kind}, "
+                f"{self.size}): pass resume=False to throw it away"
+            )
+        ds.load_state_dict(flow)
+        self.count = count
+        _log.info("Going on after %d datapoints, found in %s.", count, self._folder)
+        return position
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, held against other processes; the lock ends with the process, however that ends."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataFlowError(f"another process is writing in {folder}") from error
+        yield
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
