@@ -68,6 +68,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "LeakyReLU",
         "PReLU",
         "argscope",
+        "lab_to_rgb",
         "layer_register",
         "leaky_relu",
     ),

@@ -35,6 +35,7 @@ from flowtrain.layers import LayerNorm as LayerNorm
 from flowtrain.layers import LeakyReLU as LeakyReLU
 from flowtrain.layers import PReLU as PReLU
 from flowtrain.layers import argscope as argscope
+from flowtrain.layers import lab_to_rgb as lab_to_rgb
 from flowtrain.layers import layer_register as layer_register
 from flowtrain.layers import leaky_relu as leaky_relu
 from flowtrain.model import GradientProcessor as GradientProcessor

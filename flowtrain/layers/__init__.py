@@ -2,6 +2,7 @@
 
 from .activations import BNLeakyReLU, BNReLU, LeakyReLU, PReLU, leaky_relu
 from .argscope import argscope
+from .color import lab_to_rgb
 from .conv import Conv2D, Conv2DTranspose, Deconv2D, DepthwiseConv2D
 from .dense import Dense, Dropout, Embedding, FullyConnected
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
@@ -29,6 +30,7 @@ __all__ = [
     "PReLU",
     "apply_keras_layer",
     "argscope",
+    "lab_to_rgb",
     "layer_register",
     "leaky_relu",
 ]
