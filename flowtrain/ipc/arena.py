@@ -1,0 +1,194 @@
+"""Memory that a process shares with its workers, cut into slots: one task, one slot.
+
+The memory is a file without a name (memfd): nothing can be left behind, the size of /dev/shm does not matter, and a
+page costs memory only once it is touched, so slots can be far larger than what is written into them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import mmap
+import os
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..utils.errors import FlowtrainError
+from .buffers import ALIGNMENT
+
+__all__ = ["Arena", "SlotPool", "SlotWriter", "aligned"]
+
+SLOT_BYTES = 1 << 30
+_SMALLEST = 1 << 20
+_LINE = 64  # bytes of the note that each worker keeps on what it is doing
+
+
+def aligned(offset: int, boundary: int = ALIGNMENT) -> int:
+    """The next offset from here that lies on a boundary."""
+    return -(-offset // boundary) * boundary
+
+
+class Arena:
+    """The shared memory, as one process sees it: a line of notes for each worker, then the slots.
+
+    Args:
+        fd: The memory's file.
+        workers: How many lines of notes.
+        slots: How many slots.
+        slot_bytes: The size of each.
+        memory: The mapping, where there is one already.
+    """
+
+    def __init__(self, fd: int, workers: int, slots: int, slot_bytes: int, memory: mmap.mmap | None = None) -> None:
+        self.fd, self.workers, self.slots, self.slot_bytes = fd, workers, slots, slot_bytes
+        self.memory = memory or mmap.mmap(fd, _total(workers, slots, slot_bytes))
+        self.bytes = np.ndarray((len(self.memory),), np.uint8, buffer=self.memory)
+        self.address: int = self.bytes.__array_interface__["data"][0]
+        self._first = aligned(workers * _LINE, mmap.PAGESIZE)
+
+    @classmethod
+    def create(cls, workers: int, slots: int, slot_bytes: int | None = None) -> Arena:
+        """Make the memory; where the address space is limited (ulimit -v), with smaller slots.
+
+        Raises:
+            FlowtrainError: The system gives none; the message says why.
+        """
+        size = slot_bytes or SLOT_BYTES
+        while True:
+            fd = -1
+            try:
+                fd = os.memfd_create("flowtrain", os.MFD_CLOEXEC)
+                os.ftruncate(fd, _total(workers, slots, size))
+                return cls(fd, workers, slots, size)
+            except OSError as error:
+                if fd >= 0:
+                    os.close(fd)
+                if error.errno in (errno.EMFILE, errno.ENFILE) or size <= _SMALLEST:
+                    raise FlowtrainError(
+                        f"cannot make shared memory for {slots} slots of {size >> 20} MB: {error}. Raise the limits "
+                        "(ulimit -n for open files, ulimit -v for address space), or use fewer workers."
+                    ) from error
+                size = max(size // 4, _SMALLEST)
+
+    def start(self, slot: int) -> int:
+        """Where a slot starts, in bytes from the memory's start."""
+        return self._first + slot * self.slot_bytes
+
+    def note(self, worker: int) -> memoryview:
+        """A worker's line: two int64, the datapoint that it is making and since when (CLOCK_MONOTONIC, ns; 0: idle)."""
+        return memoryview(self.memory)[worker * _LINE : worker * _LINE + 16].cast("q")
+
+    def close(self) -> None:
+        """Close the file. The mapping lives on until the last array in it is gone."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _total(workers: int, slots: int, slot_bytes: int) -> int:
+    return aligned(workers * _LINE, mmap.PAGESIZE) + slots * slot_bytes
+
+
+class _Lease(np.ndarray):
+    """The bytes of a slot that is handed out: all views keep it alive, and its end frees the slot.
+
+    Its base is the mapping itself. Were it a view of another array, NumPy would make its views refer to that array,
+    and the slot would be overwritten under them.
+    """
+
+
+class SlotPool:
+    """Which slots are free, and the leases on those that are not.
+
+    Args:
+        arena: The memory.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        # last in, first out: a slot that was just used has its pages in place and, with luck, in the cache
+        self._free = list(range(arena.slots))[::-1]
+        self._leases: dict[int, weakref.ref[_Lease]] = {}
+
+    def __len__(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        """Take a free slot."""
+        return self._free.pop()
+
+    def give(self, slot: int) -> None:
+        """Free a slot."""
+        self._free.append(slot)
+
+    def lease(self, slot: int) -> memoryview:
+        """The bytes of a slot that was taken; the slot is freed when the last view of them is gone."""
+        arena = self._arena
+        lease = _Lease((arena.slot_bytes,), np.uint8, buffer=arena.memory, offset=arena.start(slot))
+        free, leases = self._free, self._leases
+
+        def ended(_: Any) -> None:
+            leases.pop(slot, None)
+            free.append(slot)
+
+        leases[slot] = weakref.ref(lease, ended)
+        return memoryview(lease)
+
+
+class SlotWriter:
+    """Writes into one slot after the other; the allocator behind :func:`flowtrain.ipc.buffers.empty` in a worker.
+
+    Args:
+        arena: The memory.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        self._start = self._top = self._end = 0
+        self._made: list[weakref.ref[np.ndarray]] = []
+
+    def open(self, slot: int, used: int = 0) -> None:
+        """Begin a slot, of which some bytes at the start are in use already."""
+        self._start = self.arena.start(slot)
+        self._top, self._end = aligned(self._start + used), self._start + self.arena.slot_bytes
+        self._made.clear()
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
+        """An uninitialised array in the slot, or None where there is no room."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        place = self.reserve(nbytes) if nbytes else None
+        if place is None:
+            return None
+        array = np.ndarray(shape, dtype, buffer=self.arena.memory, offset=place)
+        self._made.append(weakref.ref(array))
+        return array
+
+    def reserve(self, nbytes: int) -> int | None:
+        """Room in the slot, as an offset from the memory's start; None where there is none."""
+        place = self._top
+        if place + nbytes > self._end:
+            return None
+        self._top = aligned(place + nbytes)
+        return place
+
+    def watch(self, array: np.ndarray) -> None:
+        """Count an array among those that must be gone when the slot is reused."""
+        self._made.append(weakref.ref(array))
+
+    def held(self) -> bool:
+        """Whether someone still holds an array that lies in the slot."""
+        return any(ref() is not None for ref in self._made)
+
+    def place_of(self, raw: memoryview) -> int | None:
+        """Where a buffer lies, if it lies in the open slot."""
+        place = np.frombuffer(raw, np.uint8).__array_interface__["data"][0] - self.arena.address
+        return place if self._start <= place < self._end else None
+
+    @property
+    def used(self) -> int:
+        """How many bytes of the slot are written."""
+        return self._top - self._start

@@ -1,0 +1,173 @@
+"""The parent's side of the zygote: one for the whole process, started when first wanted, ended when nobody needs it.
+
+It is kept for a moment after its last worker is gone, so that a flow that is made anew, or iterated again, starts in
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from ..utils.errors import FlowtrainError, WorkerDied
+from .payload import THREADS
+from .zygote import MESSAGE_BYTES
+
+__all__ = ["Launcher", "launcher"]
+
+_LINGER = 1.0  # seconds that an unused zygote is kept
+_START = 60.0  # seconds in which it must have answered, preloading included
+_BOOT = "import sys; from flowtrain.ipc.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+_ALWAYS = ("numpy", "cv2", "cloudpickle", "zmq", "flowtrain.ipc.worker")
+
+
+class Launcher:
+    """Starts and stops worker processes through a zygote."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._users: set[int] = set()  # ids of the workers that were not stopped
+        self._next = 0
+        self._renewed = threading.Event()
+
+    def spawn(self, request: dict[str, Any], fds: list[int], preload: tuple[str, ...]) -> tuple[int, int]:
+        """Fork a worker.
+
+        Args:
+            request: What :func:`flowtrain.ipc.worker.main` wants to know.
+            fds: Where the exit status goes, the shared memory, the job.
+            preload: Modules that the zygote shall import before.
+
+        Returns:
+            The worker's id here, for ``stop``, and its process id.
+
+        Raises:
+            WorkerDied: The zygote could not be started.
+            FlowtrainError: A module of ``preload`` cannot be imported.
+        """
+        with self._lock:
+            self._renewed.set()
+            number, self._next = self._next, self._next + 1
+            message = json.dumps(request | {"do": "spawn", "worker": number, "preload": preload}).encode()
+            answer = self._ask(message, fds) or self._ask(message, fds)  # the second time with a new zygote
+            if answer is None:
+                raise WorkerDied("the process that starts the workers ended at once; see its output above")
+            if "error" in answer:
+                raise FlowtrainError(f"a worker process could not be started: {answer['error']}")
+            self._users.add(number)
+            return number, answer["pid"]
+
+    def stop(self, workers: list[int]) -> None:
+        """Kill workers."""
+        with self._lock:
+            workers = [worker for worker in workers if worker in self._users]
+            if workers and self._control is not None:
+                with contextlib.suppress(OSError):
+                    self._control.send(json.dumps({"do": "stop", "workers": workers}).encode())
+            self._users.difference_update(workers)
+            if not self._users and self._process is not None:
+                self._end_soon()
+
+    def shutdown(self) -> None:
+        """End the zygote, and with it every worker that is left; returns when it is gone."""
+        with self._lock:
+            process, self._process = self._process, None
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            self._users.clear()
+        if process is not None:
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+    def forget(self) -> None:
+        """In a fork of this process: let go of what belongs to the parent."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.returncode = 0  # not ours to wait for
+
+    def _end_soon(self) -> None:
+        renewed = self._renewed = threading.Event()
+
+        def end() -> None:
+            if not renewed.wait(_LINGER):
+                with self._lock:
+                    if not self._users and not renewed.is_set():
+                        self.shutdown()
+
+        with contextlib.suppress(RuntimeError):  # at interpreter exit no thread starts; atexit ends the zygote
+            threading.Thread(target=end, name="flowtrain-zygote-linger", daemon=True).start()
+
+    def _ask(self, message: bytes, fds: list[int]) -> dict[str, Any] | None:
+        """One request and its answer; None when the zygote turned out to be gone."""
+        control = self._control or self._start()
+        try:
+            socket.send_fds(control, [message], fds)
+            if not select.select([control], [], [], _START)[0]:
+                self.shutdown()
+                raise WorkerDied(
+                    f"the process that starts the workers did not answer within {_START:.0f} s; "
+                    "does a module of preload= hang when imported?"
+                )
+            answer = control.recv(MESSAGE_BYTES)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+        if not answer:
+            self.shutdown()
+            return None
+        return json.loads(answer)
+
+    def _start(self) -> socket.socket:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, str(its.fileno()), str(os.getpid())],
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **THREADS, "PYTHONPATH": path},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            its.close()
+        self._control = ours
+        return ours
+
+
+_launcher: Launcher | None = None
+
+
+def launcher() -> Launcher:
+    """The one launcher of this process."""
+    global _launcher
+    if _launcher is None:
+        _launcher = Launcher()
+        atexit.register(_launcher.shutdown)
+    return _launcher
+
+
+def _after_fork() -> None:
+    global _launcher
+    if _launcher is not None:
+        _launcher.forget()
+        atexit.unregister(_launcher.shutdown)
+        _launcher = None
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,185 @@
+"""A Python value in a slot: its arrays as they are, the rest as a pickle, and a descriptor that says where.
+
+Pickle is safe here and only here: the slot is memory that nobody but a process and its own workers can open. Pickle's
+protocol 5 hands out the memory of large arrays instead of copying it; an array that already lies in the slot stays
+where it is. The other side gets views.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from ..utils.errors import FlowtrainError
+from .arena import SlotWriter
+
+__all__ = ["HEADER", "NotSendable", "Parcel", "pack", "parse", "relocate", "unpack"]
+
+HEADER = struct.Struct("<qii5q")
+"""number, slot, flags, three numbers of the sender's choice, place and length of the pickle; then the table."""
+
+_ENTRY = struct.Struct("<qq")
+_IN_BAND = 4096  # bytes; a smaller array is copied into the pickle: cheaper than an entry of its own
+_ELSEWHERE = -1  # the place of what did not fit into the slot: it comes as a frame of its own
+
+
+class NotSendable(FlowtrainError, TypeError):
+    """A datapoint holds something that cannot go from one process to another."""
+
+
+class Parcel:
+    """Where a packed value lies.
+
+    Attributes:
+        place: Of the pickle, in bytes from the memory's start.
+        length: Of the pickle.
+        table: (place, length) of each large array.
+        frames: What did not fit into the slot, in order.
+    """
+
+    __slots__ = ("frames", "length", "place", "table")
+
+    def __init__(self, place: int, length: int, table: list[tuple[int, int]], frames: Sequence[Any] = ()) -> None:
+        self.place, self.length, self.table, self.frames = place, length, table, list(frames)
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the memory; 0 if nothing of it lies there."""
+        return max(
+            [place + length for place, length in ((self.place, self.length), *self.table) if place > 0], default=0
+        )
+
+    def message(self, number: int, slot: int, flags: int, a: int = 0, b: int = 0, c: int = 0) -> list[Any]:
+        """The frames that describe the parcel to the other side."""
+        head = HEADER.pack(number, slot, flags, a, b, c, self.place, self.length)
+        return [head + b"".join([_ENTRY.pack(*entry) for entry in self.table]), *self.frames]
+
+
+EMPTY = Parcel(0, 0, [])
+
+
+def pack(value: Any, writer: SlotWriter) -> Parcel:
+    """Write a value into the open slot.
+
+    Args:
+        value: Anything that pickle or cloudpickle can carry.
+        writer: Open at the slot.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        NotSendable: Pickle cannot carry it; the message names the part.
+    """
+    data, views = _dump(value)
+    table, frames = [], []
+    for raw in views:
+        place = writer.place_of(raw)
+        if place is None:
+            place = _copy(raw, writer)
+        if place is None:
+            frames.append(bytes(raw))
+            place = _ELSEWHERE
+        table.append((place, raw.nbytes))
+    place = _copy(memoryview(data), writer)
+    if place is None:
+        frames.append(data)
+        place = _ELSEWHERE
+    return Parcel(place, len(data), table, frames)
+
+
+def relocate(parcel: Parcel, writer: SlotWriter) -> None:
+    """Copy what lies in the slot to a second place, because someone holds arrays in the first."""
+    frames, at = [], 0
+    for i, (place, length) in enumerate(parcel.table):
+        if place == _ELSEWHERE:
+            frames.append(parcel.frames[at])
+            at += 1
+            continue
+        raw = writer.arena.bytes[place : place + length].data
+        new = _copy(raw, writer)
+        if new is None:
+            frames.append(bytes(raw))
+            new = _ELSEWHERE
+        parcel.table[i] = new, length
+    parcel.frames = frames + parcel.frames[at:]
+
+
+def parse(head: bytes) -> tuple[tuple[int, ...], Parcel]:
+    """Read a descriptor.
+
+    Returns:
+        (number, slot, flags, a, b, c), and where the value lies, yet without its frames.
+    """
+    *fields, place, length = HEADER.unpack_from(head)
+    return tuple(fields), Parcel(place, length, list(_ENTRY.iter_unpack(memoryview(head)[HEADER.size :])))
+
+
+def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) -> Any:
+    """Make the value again.
+
+    Args:
+        parcel: Where it lies.
+        view: (place, length) -> the buffer that an array shall have.
+        memory: All shared bytes, for the pickle itself.
+
+    Returns:
+        The value, whose large arrays lie in the buffers.
+    """
+    frames = iter(parcel.frames)
+    buffers = [
+        np.frombuffer(bytearray(next(frames)), np.uint8) if place == _ELSEWHERE else view(place, length)
+        for place, length in parcel.table
+    ]
+    place, length = parcel.place, parcel.length
+    data = next(frames) if place == _ELSEWHERE else memory[place : place + length]
+    return pickle.loads(data, buffers=buffers)  # type: ignore[arg-type]
+
+
+def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
+    place = writer.reserve(raw.nbytes)
+    if place is not None:
+        writer.arena.bytes[place : place + raw.nbytes] = np.frombuffer(raw, np.uint8)
+    return place
+
+
+def _dump(value: Any) -> tuple[bytes, list[memoryview]]:
+    views: list[memoryview] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _IN_BAND:
+            return True
+        views.append(raw)
+        return False
+
+    try:
+        return pickle.dumps(value, 5, buffer_callback=keep_inside), views
+    except Exception:  # lambdas, classes of the main script
+        views.clear()
+    try:
+        return cloudpickle.dumps(value, 5, keep_inside), views
+    except Exception as error:
+        raise NotSendable(
+            f"{_culprit(value)} cannot go from one process to another: {error}. "
+            "Make it in the consumer (a MapData after the workers), or hand over what it is made of."
+        ) from error
+
+
+def _culprit(value: Any, path: str = "a datapoint's part") -> str:
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for key, part in items:
+        try:
+            cloudpickle.dumps(part)
+        except Exception:
+            return _culprit(part, f"{path}[{key!r}]")
+    return f"{path} of type {type(value).__name__}"

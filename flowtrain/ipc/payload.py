@@ -1,0 +1,142 @@
+"""A job's way to its workers: a cloudpickle in anonymous memory, and the surroundings in which to unpack it.
+
+Large arrays of the job (a data set in memory) are written once and mapped copy-on-write by every worker: ten workers
+share one copy.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import pickle
+import struct
+import sys
+import time
+import types
+from typing import Any
+
+import cloudpickle
+
+from ..utils.errors import FlowtrainError
+from .arena import aligned
+
+__all__ = ["THREADS", "Payload", "load"]
+
+THREADS = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+}
+"""Workers are the parallelism: a worker's libraries get one thread each."""
+
+_HEAD = struct.Struct("<qqq")  # number of buffers, length of the surroundings, length of the pickle
+_ENTRY = struct.Struct("<qq")
+_SHARED_MIN = 1 << 16  # bytes; smaller arrays stay in the pickle
+_PAGE = mmap.PAGESIZE
+
+
+class Payload:
+    """A job, pickled.
+
+    Args:
+        job: Any object with ``run`` (see :mod:`flowtrain.ipc.worker`). Lambdas, functions and classes of the main
+            script go along by value.
+
+    Raises:
+        FlowtrainError: It cannot be pickled.
+
+    Attributes:
+        data: The pickle, without the large arrays.
+        seconds: How long pickling took.
+    """
+
+    def __init__(self, job: Any) -> None:
+        self.views: list[memoryview] = []
+        before = time.perf_counter()
+        try:
+            self.data = cloudpickle.dumps(job, 5, self._keep_inside)
+        except Exception as error:
+            raise FlowtrainError(
+                f"the flow cannot be sent to worker processes: {type(error).__name__}: {error}. "
+                "Open files, connections and locks in reset_state(), which runs in each worker, "
+                "or keep the flow in this process with num_proc=0."
+            ) from error
+        self.seconds = time.perf_counter() - before
+
+    def _keep_inside(self, buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _SHARED_MIN:
+            return True
+        self.views.append(raw)
+        return False
+
+    def write(self) -> int:
+        """Put it into anonymous memory, with this process's import path, folder and environment.
+
+        Returns:
+            The memory's descriptor.
+        """
+        around = json.dumps(
+            {
+                "path": [entry or os.getcwd() for entry in sys.path],
+                "folder": os.getcwd(),
+                "environment": dict(os.environ) | THREADS,
+            }
+        ).encode("utf-8", "surrogateescape")
+        head = _HEAD.size + _ENTRY.size * len(self.views)
+        at, table = head + len(around) + len(self.data), []
+        for view in self.views:
+            at = aligned(at, _PAGE)
+            table.append((at, view.nbytes))
+            at += view.nbytes
+        fd = os.memfd_create("flowtrain-job", os.MFD_CLOEXEC)
+        try:
+            entries = b"".join([_ENTRY.pack(*entry) for entry in table])
+            _write(fd, 0, _HEAD.pack(len(table), len(around), len(self.data)) + entries + around)
+            _write(fd, head + len(around), self.data)
+            for (place, _), view in zip(table, self.views, strict=True):
+                _write(fd, place, view)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.views.clear()
+        return fd
+
+
+def _write(fd: int, place: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data).cast("B")
+    while rest.nbytes:
+        done = os.pwrite(fd, rest[: 1 << 30], place)
+        rest, place = rest[done:], place + done
+
+
+def load(fd: int) -> Any:
+    """In a worker: take over the surroundings and unpack the job.
+
+    Args:
+        fd: What ``Payload.write`` gave.
+
+    Returns:
+        The job.
+    """
+    memory = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
+    os.close(fd)
+    view = memoryview(memory)
+    count, around, length = _HEAD.unpack_from(view)
+    head = _HEAD.size + _ENTRY.size * count
+    table = list(_ENTRY.iter_unpack(view[_HEAD.size : head]))
+    surroundings = json.loads(bytes(view[head : head + around]).decode("utf-8", "surrogateescape"))
+    sys.path[:] = surroundings["path"]
+    os.environ.clear()
+    os.environ.update(surroundings["environment"])
+    os.chdir(surroundings["folder"])
+    # what the user's script defines comes by value; nothing may be taken for a name of the zygote's own main module
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    start = head + around
+    return pickle.loads(view[start : start + length], buffers=[view[at : at + size] for at, size in table])

@@ -1,0 +1,324 @@
+"""A pool of workers: tasks go out, replies come back, and a worker that dies or hangs is noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..utils.errors import WorkerDied, WorkerTimeout
+from .arena import Arena, SlotPool, SlotWriter
+from .failures import Failure
+from .host import Host, LinuxHost, end_context
+from .launcher import launcher
+from .parcel import EMPTY, Parcel, pack, parse, unpack
+from .payload import Payload
+from .worker import FROM_TASK, HELD, LOADING
+
+__all__ = ["Lost", "Reply", "Task", "WorkerPool", "shutdown"]
+
+_SPARE = 4  # slots that a consumer may keep before it is handed copies
+_START = 60.0  # seconds that a worker may take to start and unpack the flow
+_DEATHS = 3  # in a row without a reply between them, before restarting is given up
+_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+
+
+@dataclass(slots=True)
+class Task:
+    """One piece of work that was given to a worker."""
+
+    number: int
+    worker: int
+    slot: int
+    args: tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class Lost:
+    """A worker died and was replaced; these tasks of its were not done, in the order in which it got them."""
+
+    worker: int
+    tasks: list[Task]
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a worker made of a task; it lies in the shared memory until it is taken."""
+
+    task: Task
+    seconds: float
+    cpu_seconds: float
+    used: int  # bytes of the slot
+    _parcel: Parcel
+    _pool: WorkerPool
+    _keep: bool  # the worker holds on to the slot
+    _taken: bool = field(default=False)
+
+    def take(self) -> tuple[list[Any], Any, Failure | None]:
+        """The results, as views of the shared memory while slots are plenty, else as copies.
+
+        Returns:
+            (results, what ``run`` returned, the error that ended it or None)
+        """
+        self._taken = True
+        return self._pool._open(self)
+
+    def drop(self) -> None:
+        """Free the memory without looking."""
+        if not self._taken:
+            self._taken = True
+            self._pool._free(self)
+
+
+class WorkerPool:
+    """Worker processes that all have the same job.
+
+    Args:
+        payload: The job.
+        workers: How many.
+        window: How many tasks may be out, or done and not taken, at a time.
+        timeout: Seconds that one datapoint may take.
+        restart: Replace a worker that died, and give its tasks back as ``Lost``; else it is an error.
+        preload: Modules to import once, before workers are forked.
+        name: Whose workers they are, for errors.
+        slot_bytes: The size of a slot.
+
+    Raises:
+        FlowtrainError: The system refuses processes, descriptors or memory; the message says which.
+    """
+
+    def __init__(
+        self,
+        payload: Payload,
+        workers: int,
+        *,
+        window: int,
+        timeout: float,
+        restart: bool = False,
+        preload: tuple[str, ...] = (),
+        name: str = "a flow",
+        slot_bytes: int | None = None,
+        host: type[LinuxHost] | None = None,
+    ) -> None:
+        self.workers, self.timeout, self.restart, self.name = workers, timeout, restart, name
+        self.window = window
+        self.arena = Arena.create(workers, window + _SPARE + workers, slot_bytes)
+        self.slots = SlotPool(self.arena)
+        self._writer = SlotWriter(self.arena)
+        self._notes = [self.arena.note(number) for number in range(workers)]
+        self._tasks: list[deque[Task]] = [deque() for _ in range(workers)]
+        self._since = [time.monotonic()] * workers  # when the worker got something to do
+        self._number = 0  # of the next task
+        self._pending = 0  # tasks whose replies were not taken
+        self._deaths = 0  # since the last reply
+        self._arrived: deque[Reply | Lost] = deque()
+        self._host: Host | None = None
+        self._pid = os.getpid()
+        _pools.add(self)
+        try:
+            self._host = (host or LinuxHost)(self.arena, payload, preload)
+            for number in range(workers):
+                self._host.start(number)
+        except BaseException:
+            self.close()
+            raise
+
+    # ---------------------------------------------------------------- tasks
+
+    @property
+    def closed(self) -> bool:
+        """Whether the workers are gone."""
+        return self._host is None or self._pid != os.getpid()
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        return list(self._host.pids) if self._host is not None else []
+
+    def load(self, worker: int) -> int:
+        """How many tasks a worker has."""
+        return len(self._tasks[worker])
+
+    def idlest(self) -> int:
+        """The worker that has the fewest tasks."""
+        return min(range(self.workers), key=self.load)
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        """Give a worker a task.
+
+        Args:
+            worker: Which one.
+            args: For the job's ``run``. The first is taken for the number of a datapoint when the worker is stuck.
+            value: Sent along where it is not None.
+        """
+        task = Task(self._number, worker, self.slots.take(), args)
+        self._number += 1
+        parcel, flags = EMPTY, 0
+        if value is not None:
+            try:
+                self._writer.open(task.slot)
+                parcel, flags = pack(value, self._writer), FROM_TASK
+            except BaseException:
+                self.slots.give(task.slot)
+                raise
+        self._send(task, parcel, flags)
+        return task
+
+    def _send(self, task: Task, parcel: Parcel, flags: int) -> None:
+        assert self._host is not None
+        if not self._tasks[task.worker]:
+            self._since[task.worker] = time.monotonic()
+        self._tasks[task.worker].append(task)
+        self._pending += 1
+        self._host.send(task.worker, parcel.message(task.number, task.slot, flags, *task.args))
+
+    # ---------------------------------------------------------------- replies
+
+    def poll(self) -> Reply | Lost | None:
+        """What has arrived, without waiting."""
+        return self._receive(0)
+
+    def wait(self) -> Reply | Lost:
+        """The next reply.
+
+        Raises:
+            WorkerDied: A worker has ended, and ``restart`` is off or does not help.
+            WorkerTimeout: A worker has worked on one datapoint for longer than ``timeout``.
+        """
+        while True:
+            reply = self._receive(self._patience())
+            if reply is not None:
+                return reply
+            self._check()
+
+    def _receive(self, timeout: float) -> Reply | Lost | None:
+        if self._arrived:
+            return self._arrived.popleft()
+        assert self._host is not None
+        message = self._host.receive(timeout)
+        if message is None:
+            return None
+        return self._reply(*message)
+
+    def _reply(self, worker: int, frames: list[Any]) -> Reply:
+        (_, _, flags, wall, cpu, used), parcel = parse(frames[0])
+        parcel.frames = frames[1:]
+        self._since[worker], self._deaths = time.monotonic(), 0
+        task = self._tasks[worker].popleft()
+        return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, bool(flags & HELD))
+
+    def _open(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
+        arena, slot, parcel = self.arena, reply.task.slot, reply._parcel
+        self._pending -= 1
+        plenty = len(self.slots) + self._pending >= self.window  # though this one stays out
+        if not parcel.table or reply._keep or not plenty:
+            try:
+                return unpack(parcel, lambda place, length: arena.bytes[place : place + length].copy(), arena.bytes)
+            finally:
+                if not reply._keep:
+                    self.slots.give(slot)
+        lease, start = self.slots.lease(slot), arena.start(slot)
+        return unpack(parcel, lambda place, length: lease[place - start : place - start + length], arena.bytes)
+
+    def _free(self, reply: Reply) -> None:
+        self._pending -= 1
+        if not reply._keep:
+            self.slots.give(reply.task.slot)
+
+    # ---------------------------------------------------------------- what goes wrong
+
+    def _patience(self) -> float:
+        """Seconds until the first worker could be overdue, or until it is worth looking again."""
+        busy = [since for since, tasks in zip(self._since, self._tasks, strict=True) if tasks]
+        return max(0.01, min(busy, default=0) + self.timeout - time.monotonic()) if busy else 0.01
+
+    def _check(self) -> None:
+        """Called when nothing came: find who died or is stuck."""
+        assert self._host is not None
+        dead = self._host.dead()
+        if dead:
+            while (late := self._host.receive(0)) is not None:  # what they still said counts
+                self._arrived.append(self._reply(*late))
+            self._deaths += 1
+        for worker, code in dead.items():
+            self._died(worker, code)
+        now = time.monotonic()
+        for worker, tasks in enumerate(self._tasks):
+            datapoint, since = self._notes[worker]
+            started = max(since * 1e-9, self._since[worker])
+            limit = self.timeout if since and datapoint != LOADING else max(self.timeout, _START)
+            self._since[worker] = started
+            if tasks and now - started >= limit:
+                self._stuck(worker, now - started, limit)
+
+    def _died(self, worker: int, code: int | None) -> None:
+        assert self._host is not None
+        text = (
+            f"worker {worker} of {self.name} (pid {self._host.pids[worker]}) {_ending(code)} "
+            f"while {self._doing(worker)}"
+        )
+        if not self.restart or self._deaths > _DEATHS:
+            self.close()
+            again = "" if self.restart else ". With restart=True a new worker makes its datapoints again"
+            often = "; so did the workers that took its place" if self.restart else ""
+            raise WorkerDied(text + often + again)
+        lost = list(self._tasks[worker])
+        self._tasks[worker].clear()
+        self._pending -= len(lost)
+        for task in lost:
+            self.slots.give(task.slot)
+        self._notes[worker][1] = 0
+        self._since[worker] = time.monotonic()
+        self._host.start(worker)
+        self._arrived.append(Lost(worker, lost))
+
+    def _stuck(self, worker: int, seconds: float, limit: float) -> None:
+        text = f"worker {worker} of {self.name} (pid {self.pids[worker]}) has been {self._doing(worker)}"
+        self.close()
+        raise WorkerTimeout(
+            f"{text} for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
+        )
+
+    def _doing(self, worker: int) -> str:
+        datapoint, since = self._notes[worker]
+        if not since:
+            return "idle" if not self._tasks[worker] else "starting"
+        return "unpacking the flow" if datapoint == LOADING else f"making datapoint {datapoint}"
+
+    def close(self) -> None:
+        """End the workers. Arrays that were handed out stay good."""
+        host, self._host = self._host, None
+        _pools.discard(self)
+        if host is not None and self._pid == os.getpid():
+            host.close()
+        if self._pid == os.getpid():
+            self.arena.close()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            with contextlib.suppress(Exception):
+                self.close()
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "was killed together with the process that starts the workers"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else f"signal {-code}"
+        why = ": out of memory?" if name == "SIGKILL" else ""
+        return f"was killed by {name}{why}"
+    return f"ended with exit code {code}"
+
+
+def shutdown() -> None:
+    """End all workers of this process, and what starts them. Flows start new ones when they are iterated again."""
+    for pool in list(_pools):
+        pool.close()
+    launcher().shutdown()
+    end_context()

@@ -1,0 +1,213 @@
+"""What runs in a worker: take a task, run the job, leave the result in the task's slot, say where it lies."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import zmq
+
+from . import buffers
+from .arena import Arena, SlotWriter
+from .failures import Failure
+from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
+from .payload import load
+
+__all__ = ["FROM_TASK", "HELD", "Job", "in_worker", "main", "serve"]
+
+FROM_TASK = 1
+"""Flag of a task: a value came along, in the slot."""
+
+HELD = 1
+"""Flag of a reply: the worker still holds arrays in the slot, so it must never be used again."""
+
+LOADING = -1
+"""Noted in place of a datapoint's number while the job is being unpacked."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_serving = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker: a parallel stage inside another one's worker runs serially."""
+    return _serving
+
+
+class Job(Protocol):
+    """What a worker does. It is made in the parent and comes by cloudpickle."""
+
+    def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Callable[[int], None]) -> Any:
+        """Do one task.
+
+        Args:
+            args: Three numbers that the parent chose.
+            value: What the parent sent along, or None.
+            out: Append results here. What is in it goes to the parent also when ``run`` raises.
+            mark: Call it with a datapoint's number before making it, so that a stuck worker can be named.
+
+        Returns:
+            Anything to tell the parent beside the results.
+        """
+        ...
+
+
+class Channel(Protocol):
+    """Messages of a few frames, in order, to and from the parent."""
+
+    def receive(self) -> list[Any]:
+        """The next task."""
+        ...
+
+    def send(self, frames: list[Any]) -> None:
+        """Hand a reply over."""
+        ...
+
+
+class _ZmqChannel:
+    def __init__(self, endpoint: str, identity: bytes) -> None:
+        self._socket = zmq.Context().socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.routing_id = identity
+        self._socket.connect(endpoint)
+
+    def receive(self) -> list[Any]:
+        return self._socket.recv_multipart()  # the kernel ends the worker when its zygote ends
+
+    def send(self, frames: list[Any]) -> None:
+        self._socket.send_multipart(frames)
+
+
+def main(request: dict[str, Any], memory: int, job: int) -> None:
+    """Serve as the worker that a zygote's request describes.
+
+    Args:
+        request: ``endpoint``, ``identity`` (hex), ``number``, and the shape of the shared memory.
+        memory: The shared memory's descriptor.
+        job: The job's.
+    """
+    quiet()
+    arena = Arena(memory, request["workers"], request["slots"], request["slot_bytes"])
+    arena.close()
+    channel = _ZmqChannel(request["endpoint"], bytes.fromhex(request["identity"]))
+    serve(channel, arena, request["number"], lambda: load(job))
+
+
+def quiet() -> None:
+    """Make a process a good worker: signals, threads, malloc, random numbers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+    with contextlib.suppress(AttributeError, OSError):
+        # freed pictures go back to the system by default and fault in again: a fifth of all CPU when decoding
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    random.seed()
+    np.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same from the global state
+
+
+def serve(channel: Channel, arena: Arena, number: int, load_job: Callable[[], Any]) -> None:
+    """Work until the process is ended.
+
+    Args:
+        channel: To the parent.
+        arena: The shared memory.
+        number: Which worker this is.
+        load_job: Makes the job; an error in it is the answer to every task.
+    """
+    global _serving
+    _serving = True
+    worker = _Worker(arena, number)
+    channel.send([b""])  # ready: only now can the parent address us
+    worker.note[0], worker.note[1] = LOADING, time.monotonic_ns()
+    worker.load(load_job)
+    worker.note[1] = 0
+    while True:
+        frames = channel.receive()
+        channel.send(worker.work(frames))
+
+
+class _Worker:
+    def __init__(self, arena: Arena, number: int) -> None:
+        self.arena, self.number = arena, number
+        self.note = arena.note(number)
+        self.writer = SlotWriter(arena)
+        self.job: Any = None
+        self.broken: BaseException | None = None
+        self.in_place = True  # until someone turns out to keep arrays that lie in a slot
+
+    def load(self, load_job: Callable[[], Any]) -> None:
+        try:
+            self.job = load_job()
+        except BaseException as error:
+            error.add_note("raised while a worker process unpacked the flow")
+            self.broken = error
+
+    def mark(self, datapoint: int) -> None:
+        self.note[0], self.note[1] = datapoint, time.monotonic_ns()
+
+    def work(self, frames: list[Any]) -> list[Any]:
+        (task, slot, flags, *args), parcel = parse(frames[0])
+        parcel.frames = frames[1:]
+        self.mark(args[0])
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        self.writer.open(slot, parcel.end - self.arena.start(slot) if parcel.end else 0)
+        out: list[Any] = []
+        extra, failure = None, None
+        buffers.use(self.writer.allocate if self.in_place else None)
+        try:
+            if self.broken is not None:
+                raise self.broken
+            value = self.received(parcel) if flags & FROM_TASK else None
+            extra = self.job.run(tuple(args), value, out, self.mark)
+        except BaseException as error:
+            failure = Failure(error, f"worker {self.number} (pid {os.getpid()})")
+            del error
+        value = None
+        buffers.use(None)
+        result = self.packed(out, extra, failure)
+        out.clear()
+        extra = None
+        reply_flags = 0
+        if self.held():
+            relocate(result, self.writer)
+            self.in_place, reply_flags = False, HELD
+        self.note[1] = 0
+        wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        return result.message(task, slot, reply_flags, wall, cpu, self.writer.used)
+
+    def received(self, parcel: Parcel) -> Any:
+        """What the parent sent along; its large arrays are views of the slot."""
+
+        def view(place: int, length: int) -> Any:
+            if not self.in_place:
+                return bytearray(self.arena.bytes[place : place + length])
+            array = np.ndarray((length,), np.uint8, buffer=self.arena.memory, offset=place)
+            self.writer.watch(array)
+            return array.data
+
+        return unpack(parcel, view, self.arena.bytes)
+
+    def packed(self, out: list[Any], extra: Any, failure: Failure | None) -> Parcel:
+        try:
+            return pack((out, extra, failure), self.writer)
+        except NotSendable as error:
+            return pack(([], None, Failure(error, f"worker {self.number} (pid {os.getpid()})")), self.writer)
+
+    def held(self) -> bool:
+        """Whether the user's code keeps arrays of this slot, to be overwritten by a later task."""
+        if not self.writer.held():
+            return False
+        gc.collect()
+        return self.writer.held()
