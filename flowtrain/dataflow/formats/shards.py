@@ -5,28 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 from ..base import Datapoint
 from .source import FileSource, PathLike, describe_paths, resolve_files
 
-__all__ = ["Shard", "ShardedSource"]
-
-
-class Shard(Protocol):
-    """One file that knows how many records it has, and reads any of them."""
-
-    count: int
-
-    def read(self, number: int) -> Datapoint:
-        """The content of a record, numbered from 0 within the file."""
-        ...
+__all__ = ["ShardedSource"]
 
 
 class ShardedSource(FileSource):
     """Records of several files as one flow: all of the first file, then all of the second.
 
-    A subclass defines ``_open_shard`` and, if the content of a record is not the datapoint, ``_decode``.
+    A subclass defines ``_open_files``, which ends in ``_lay_out``.
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``.
@@ -46,17 +36,15 @@ class ShardedSource(FileSource):
         super().__init__(shuffle, seed)
         self.paths = resolve_files(path, what=what)
 
-    def _open_shard(self, path: str) -> Shard:
-        raise NotImplementedError
-
-    def _open_files(self) -> tuple[list[Shard], list[int]]:
-        shards = [self._open_shard(path) for path in self.paths]
+    @staticmethod
+    def _lay_out(shards: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
+        """Put open files one after the other: what ``_open_files`` returns."""
         return shards, [0, *accumulate(shard.count for shard in shards)]
 
     def _count(self) -> int:
         return self._handle[1][-1]
 
-    def _locate(self, index: int) -> tuple[Shard, int]:
+    def _locate(self, index: int) -> tuple[Any, int]:
         """The file that holds a record, and its number there."""
         shards, firsts = self._handle
         if len(shards) == 1:

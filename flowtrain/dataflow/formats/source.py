@@ -7,13 +7,11 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from ...utils.errors import DataFlowError, FormatError
-from ..base import Datapoint, RNGDataFlow
-from ..rng import Permutation
+from ..base import Datapoint
+from ..memory import Ordered
 
 __all__ = ["FileSource", "MissingFile", "PathLike", "damaged", "resolve_file", "resolve_files"]
 
@@ -96,7 +94,7 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
     return paths
 
 
-class FileSource(RNGDataFlow):
+class FileSource(Ordered):
     """A finite, indexable flow over something that is opened in each process when it is first needed.
 
     A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is never pickled, and
@@ -106,12 +104,6 @@ class FileSource(RNGDataFlow):
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
-
-    def __init__(self, shuffle: bool = False, seed: int | Literal["random"] | None = None) -> None:
-        super().__init__(seed)
-        if not isinstance(shuffle, (bool, np.bool_)):
-            raise DataFlowError(f"shuffle is True or False, got {shuffle!r}")
-        self.shuffle = bool(shuffle)
 
     # -- for subclasses
 
@@ -143,33 +135,11 @@ class FileSource(RNGDataFlow):
         return self._count()
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
-        size = self._count()
-        if not 0 <= index < size:
-            raise DataFlowError(f"{self} has {size} datapoints: there is no datapoint {index}")
-        if self.shuffle:
-            index = self._order(epoch)[index]
-        return self._read(index)
-
-    def _order(self, epoch: int) -> Permutation:
-        held = self.__dict__.get("_held_order")
-        if held is None or held[0] != epoch:
-            held = self._held_order = (epoch, self.stream.permutation(self._count(), epoch))
-        return held[1]
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self.__dict__.pop("_held_order", None)
-
-    def _random_stages(self) -> list[RNGDataFlow]:
-        return super()._random_stages() if self.shuffle else []
-
-    def _random_depth(self) -> int:
-        return super()._random_depth() if self.shuffle else 0
+        return self._read(self._place(index, epoch))
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_held", None)
-        state.pop("_held_order", None)
         return state
 
 

@@ -172,7 +172,7 @@ class TableSource(FileSource):
         if not self.vectorized:
             return super().get_batch(indices, epoch)
         indices = np.asarray(indices)
-        return self._handle.batch(self._order(epoch).take(indices) if self.shuffle else indices)
+        return self._handle.batch(self._places(indices, epoch))
 
     def describe(self) -> str:
         return f"{type(self).__name__}({os.path.basename(self.path)})"

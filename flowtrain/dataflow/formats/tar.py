@@ -70,16 +70,7 @@ class TarData(ShardedSource):
 
     def _open_files(self) -> Any:
         maps = FileMaps()
-        self._open_one = lambda path: _TarFile(path, maps, self._decode)
-        return super()._open_files()
-
-    def _open_shard(self, path: str) -> _TarFile:
-        return self._open_one(path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_open_one", None)
-        return state
+        return self._lay_out([_TarFile(path, maps, self._decode) for path in self.paths])
 
 
 class _TarFile:

@@ -88,11 +88,8 @@ class TFRecordData(ShardedSource):
         self._verify = verify
 
     def _open_files(self) -> Any:
-        self._maps = FileMaps()
-        return super()._open_files()
-
-    def _open_shard(self, path: str) -> RecordFile:
-        return RecordFile(path, self._verify, self._maps)
+        maps = FileMaps()
+        return self._lay_out([RecordFile(path, self._verify, maps) for path in self.paths])
 
     def _read(self, index: int) -> Datapoint:
         shard, number = self._locate(index)
@@ -111,11 +108,6 @@ class TFRecordData(ShardedSource):
             ours = False
         self._decoder = decode_datapoint if ours else _raw
         return self._decoder
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_maps", None)
-        return state
 
 
 class TFRecordWriter:

@@ -1,0 +1,115 @@
+"""svmlight (libsvm) files: a label and the features that are not zero, a line a datapoint."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..base import Datapoint
+from .lines import LineFile
+from .maps import FileMaps
+from .shards import ShardedSource
+from .source import PathLike, damaged
+
+__all__ = ["SVMLightData"]
+
+
+class SVMLightData(ShardedSource):
+    """Rows of svmlight files, as dense vectors.
+
+    A line is ``label [qid:n] index:value index:value ... [# comment]``, with rising indices.
+
+    Args:
+        path: A file, a list of files, or a pattern.
+        num_features: Length of the vectors; None reads all files once and takes what the largest index needs.
+        zero_based: Whether the first feature has index 0; in this format it is 1.
+        label: Makes the label of its text, e.g. ``int``, or ``lambda text: text.split(",")`` for several.
+        dtype: Of the vectors.
+        shuffle: Whether each epoch has an order of its own, over all files.
+        seed: Of the order.
+
+    Raises:
+        DataFlowError: A file is missing or unreadable.
+        FormatError: When read: a line is not svmlight, an index is too large, or not in order; names file and line.
+
+    Order:
+        As in the files; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is
+        ``[features (num_features,), label]``.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> features, label = SVMLightData("a1a", num_features=123).get(0)    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path: PathLike | Sequence[PathLike],
+        num_features: int | None = None,
+        *,
+        zero_based: bool = False,
+        label: Callable[[str], Any] = float,
+        dtype: Any = np.float32,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(path, shuffle=shuffle, seed=seed, what="svmlight file")
+        if num_features is not None and num_features < 1:
+            raise DataFlowError(f"num_features is at least 1, got {num_features}")
+        self.num_features = num_features
+        self._first, self._label, self._dtype = int(not zero_based), label, np.dtype(dtype)
+
+    def _open_files(self) -> Any:
+        maps = FileMaps()
+        files = [LineFile(path, maps, skip_blank=True, comment=b"#") for path in self.paths]
+        if self.num_features is None:
+            found = [self._last_index(file, number) for file in files for number in range(file.count)]
+            self.num_features = max(found, default=self._first - 1) + 1 - self._first
+        return self._lay_out(files)
+
+    def _read(self, index: int) -> Datapoint:
+        lines, number = self._locate(index)
+        label, indices, values = self._parse(lines, number)
+        size = self.num_features or 0
+        if indices and (indices[-1] >= size + self._first or indices[0] < self._first):
+            wrong = indices[0] if indices[0] < self._first else indices[-1]
+            range_ = f"{self._first} to {size + self._first - 1}"
+            advice = " (pass zero_based=True if the first feature has index 0)" if wrong == 0 else ""
+            raise self._wrong(lines, number, f"the index {wrong} is not within {range_}{advice}")
+        features = np.zeros(size, self._dtype)
+        if indices:
+            features[np.array(indices) - self._first] = values
+        return [features, label]
+
+    def _parse(self, lines: LineFile, number: int) -> tuple[Any, list[int], list[float]]:
+        text = lines.read(number).partition(b"#")[0]
+        head, *pairs = text.split() or [b""]
+        try:
+            label = self._label(head.decode())
+        except (ValueError, UnicodeDecodeError) as error:
+            advice = "a label expected; for labels of another form pass label=<function of the text>"
+            raise self._wrong(lines, number, f"{advice} ({error})") from error
+        if pairs and pairs[0].startswith(b"qid:"):
+            pairs = pairs[1:]
+        try:
+            split = [pair.split(b":") for pair in pairs]
+            indices = [int(index) for index, _ in split]
+            values = [float(value) for _, value in split]
+        except ValueError as error:
+            raise self._wrong(lines, number, f"index:value expected ({error})") from error
+        if any(a >= b for a, b in itertools.pairwise(indices)):
+            raise self._wrong(lines, number, "the indices do not rise")
+        return label, indices, values
+
+    def _last_index(self, lines: LineFile, number: int) -> int:
+        indices = self._parse(lines, number)[1]
+        return indices[-1] if indices else self._first - 1
+
+    @staticmethod
+    def _wrong(lines: LineFile, number: int, what: str) -> Exception:
+        return damaged(lines.path, f"line {lines.number(number)}: {what}", record=number)
