@@ -1,0 +1,299 @@
+"""What each operation of a graph does to the receptive field of its output's pixels, along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+__all__ = ["Field", "follow"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Which pixels of the picture a tensor's pixels depend on.
+
+    Pixel i of the tensor depends on the picture's pixels scale * i - before to scale * i + after.
+
+    Attributes:
+        size: Pixels of the tensor where it last had the shape of a picture.
+        scale: Pixels of the picture that are one pixel of the tensor.
+        valid: Pixels of the picture that no border has spoiled; counts symmetrically, as one crops.
+        before: How far the tensor's pixels see towards the beginning.
+        after: How far they see towards the end.
+    """
+
+    size: int
+    scale: Fraction
+    valid: Fraction
+    before: Fraction
+    after: Fraction
+
+    @staticmethod
+    def of_input(size: int, scale: Fraction) -> Field:
+        """The field of the picture itself."""
+        return Field(size, scale, size * scale, Fraction(0), Fraction(0))
+
+    @staticmethod
+    def worst(fields: Sequence[Field]) -> Field:
+        """The field of a tensor that is computed pixel by pixel from several."""
+        first = fields[0]
+        return Field(
+            first.size,
+            first.scale,
+            min(field.valid for field in fields),
+            max(field.before for field in fields),
+            max(field.after for field in fields),
+        )
+
+    def seeing(self, before: Fraction | int, after: Fraction | int) -> Field:
+        """The same with a further reach, given in pixels of the picture."""
+        return replace(self, before=self.before + before, after=self.after + after)
+
+    def count(self) -> int:
+        """Valid pixels, counted in the tensor's own."""
+        return math.floor(self.valid / self.scale)
+
+    def scaled(self, stride: Fraction | int, valid: int) -> Field:
+        """The same at another scale, with so many valid pixels of that scale."""
+        scale = self.scale * stride
+        return replace(self, scale=scale, valid=valid * scale)
+
+
+def follow(op: Any, inputs: Sequence[Field | None], axis: int) -> tuple[Field | None, int | None]:
+    """The field behind an operation.
+
+    Args:
+        op: An operation of a graph in which all sizes are known.
+        inputs: The fields of its inputs; None for weights and other things that do not come from the picture.
+        axis: 0 for the height, 1 for the width.
+
+    Returns:
+        The field of its outputs, or None; and the kernel's size where it looks at neighbours.
+
+    Raises:
+        ModelError: It depends on the whole picture, or nobody can see into it.
+    """
+    given = [field for field in inputs if field is not None]
+    if not given or op.type in _FORGETS or not op.outputs:
+        return None, None
+    _refuse_global(op, inputs, axis)
+    field = Field.worst(given)
+    rule = _RULES.get(op.type)
+    field, kernel = rule(op, field, axis) if rule else (_by_size(op, field, axis), None)
+    size = _size(op.outputs[0], axis, op)
+    return (field if size is None else replace(field, size=size)), kernel
+
+
+# -- looking at an operation ------------------------------------------------------------------------------
+
+
+def _place(op: Any, axis: int) -> int:
+    """Which dimension is the axis."""
+    layout = op.node_def.attr["data_format"].s if "data_format" in op.node_def.attr else b"NHWC"
+    return axis + (2 if layout.startswith(b"NC") else 1)
+
+
+def _size(tensor: Any, axis: int, op: Any) -> int | None:
+    return tensor.shape[_place(op, axis)] if tensor.shape.rank == 4 else None
+
+
+def _attribute(op: Any, name: str, axis: int) -> int:
+    values = op.node_def.attr[name].list.i
+    return int(values[_place(op, axis)]) if values else 1
+
+
+def _padding(op: Any, axis: int, size: int, kernel: int, stride: int) -> int:
+    """Pixels of padding at the beginning."""
+    kind = op.node_def.attr["padding"].s
+    if kind == b"SAME":
+        rest = size % stride
+        return max(kernel - (rest or stride), 0) // 2
+    if kind == b"EXPLICIT":
+        return int(op.node_def.attr["explicit_paddings"].list.i[2 * _place(op, axis)])
+    return 0
+
+
+def _known(tensor: Any) -> Any:
+    return tf.get_static_value(tensor)
+
+
+# -- the rules ------------------------------------------------------------------------------------------
+
+
+def _window(op: Any, field: Field, axis: int, kernel: int, stride: int) -> tuple[Field, int]:
+    """An operation that computes each pixel from a window."""
+    padding = _padding(op, axis, field.size, kernel, stride)
+    inside = field.seeing(field.scale * padding, field.scale * (kernel - 1 - padding))
+    if kernel <= stride and field.valid == field.size * field.scale:
+        valid = field.size // stride  # windows that do not overlap lose nothing
+    else:
+        valid = (field.count() - kernel + 1) // stride
+    return inside.scaled(stride, valid), kernel
+
+
+def _convolution(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+    kernel = (op.inputs[1].shape[axis] - 1) * _attribute(op, "dilations", axis) + 1
+    return _window(op, field, axis, kernel, _attribute(op, "strides", axis))
+
+
+def _pooling(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+    return _window(op, field, axis, _attribute(op, "ksize", axis), _attribute(op, "strides", axis))
+
+
+def _transposed(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+    kernel = (op.inputs[1].shape[axis] - 1) * _attribute(op, "dilations", axis) + 1
+    stride = _attribute(op, "strides", axis)
+    made = op.outputs[0].shape[_place(op, axis)]
+    padding = _padding(op, axis, made, kernel, stride)
+    pixel = field.scale / stride
+    valid = field.count() * stride - kernel + 1
+    return field.seeing(pixel * (kernel - 1 - padding), pixel * padding).scaled(Fraction(1, stride), valid), kernel
+
+
+def _shift(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Padding."""
+    paddings = _known(op.inputs[1])
+    made = op.outputs[0].shape[_place(op, axis)]
+    begin = int(paddings[_place(op, axis)][0]) if paddings is not None else (made - field.size) // 2
+    return field.seeing(field.scale * begin, -field.scale * begin), None
+
+
+def _slice(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Cropping and picking every n-th pixel."""
+    size = _size(op.outputs[0], axis, op)
+    if size is None or op.inputs[0].shape.rank != 4 or size == field.size:
+        return field, None
+    begin = _known(op.inputs[1])
+    first = int(begin[1 + axis]) if begin is not None and len(begin) > 1 + axis else 0
+    first += field.size if first < 0 else 0
+    moved = field.seeing(-field.scale * first, field.scale * first)
+    steps = _known(op.inputs[3]) if op.type == "StridedSlice" else None
+    step = int(steps[1 + axis]) if steps is not None and len(steps) > 1 + axis else 1
+    if step < 0:
+        raise ModelError(f"{op.name!r} turns the picture around: no margin is enough.")
+    scaled = moved.scaled(step, moved.count() // step if step > 1 else moved.count())
+    return replace(scaled, valid=min(scaled.valid, size * scaled.scale)), None
+
+
+def _to_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Each b-th pixel goes to a picture of its own: how a dilated convolution is computed."""
+    block = int(_known(op.inputs[1])[axis])
+    made = op.outputs[0].shape[1 + axis]
+    # What is more than the kernel's reach, to fill the last block, is at the end and less than a block.
+    begin = (made * block - field.size) // 2 // block * block
+    return replace(field.seeing(field.scale * begin, -field.scale * begin), scale=field.scale * block), None
+
+
+def _from_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    block = int(_known(op.inputs[1])[axis])
+    crops = _known(op.inputs[2])
+    begin = int(crops[axis][0]) if crops is not None else 0
+    pixel = field.scale / block
+    return replace(field.seeing(-pixel * begin, pixel * begin), scale=pixel), None
+
+
+def _depth_to_space(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    block = op.node_def.attr["block_size"].i
+    pixel = field.scale / block
+    return field.seeing(pixel * (block - 1), 0).scaled(Fraction(1, block), field.count() * block), None
+
+
+def _space_to_depth(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    block = op.node_def.attr["block_size"].i
+    return field.seeing(0, field.scale * (block - 1)).scaled(block, field.count() // block), None
+
+
+def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]:
+    """Interpolation from so many neighbours on each side."""
+
+    def rule(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+        stride = Fraction(field.size, op.outputs[0].shape[1 + axis])
+        old, new = field.scale, field.scale * stride
+        near = replace(field, valid=field.valid - 2 * reach * max(old, new))
+        return near.seeing(old * Fraction(2 * reach + 1, 2), old * reach + new / 2).scaled(
+            stride, math.floor(near.valid / new)
+        ), 2 * reach
+
+    return rule
+
+
+def _by_size(op: Any, field: Field, axis: int) -> Field:
+    """An operation without a rule works pixel by pixel; where it changes the size it repeats or picks pixels."""
+    size = _size(op.outputs[0], axis, op)
+    if size is None or size in (0, field.size):
+        return field
+    stride = Fraction(field.size, size)
+    if stride.numerator != 1 and stride.denominator != 1:
+        return field
+    return field.seeing(max(field.scale * (1 - stride), 0), 0).scaled(
+        stride, math.floor(field.valid / (field.scale * stride))
+    )
+
+
+_RULES: dict[str, Callable[[Any, Field, int], tuple[Field, int | None]]] = {
+    "Conv2D": _convolution,
+    "DepthwiseConv2dNative": _convolution,
+    "_FusedConv2D": _convolution,
+    "Dilation2D": _convolution,
+    "Conv2DBackpropInput": _transposed,
+    "DepthwiseConv2dNativeBackpropInput": _transposed,
+    "MaxPool": _pooling,
+    "AvgPool": _pooling,
+    "MaxPoolWithArgmax": _pooling,
+    "Pad": _shift,
+    "PadV2": _shift,
+    "MirrorPad": _shift,
+    "StridedSlice": _slice,
+    "Slice": _slice,
+    "SpaceToBatchND": _to_batch,
+    "BatchToSpaceND": _from_batch,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
+    "ResizeBilinear": _resize(1),
+    "ResizeBicubic": _resize(2),
+    "ResizeArea": _resize(1),
+    "ScaleAndTranslate": _resize(4),
+}
+_FORGETS = {"Shape", "ShapeN", "Rank", "Size", "ZerosLike", "OnesLike", "NoOp"}
+_REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Cumsum", "Cumprod", "ReverseV2"}
+_WHOLE = {
+    "FFT", "IFFT", "FFT2D", "IFFT2D", "FFT3D", "IFFT3D", "RFFT", "IRFFT", "RFFT2D", "IRFFT2D", "Roll", "Sort", "TopKV2",
+}  # fmt: skip
+_CLOSED = {
+    "While",
+    "StatelessWhile",
+    "If",
+    "StatelessIf",
+    "Case",
+    "Enter",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+}
+_PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
+
+
+def _refuse_global(op: Any, inputs: Sequence[Field | None], axis: int) -> None:
+    if op.type in _CLOSED:
+        raise ModelError(f"{op.name!r} ({op.type}) cannot be seen through: its receptive field is not known.")
+    whole = op.type in _WHOLE
+    if op.type in _REDUCTIONS:
+        axes, rank = _known(op.inputs[1]), op.inputs[0].shape.rank
+        if axes is None or rank is None:
+            whole = True
+        else:
+            reduced = {int(each) % rank for each in (axes.ravel() if axes.ndim else [axes])}
+            whole = rank >= 3 and 1 + axis in reduced
+    if op.type in _PRODUCTS:  # attention: every pixel is weighed against every other
+        whole = sum(field is not None for field in inputs) > 1
+    if whole:
+        raise ModelError(
+            f"{op.name!r} ({op.type}) sees the whole picture, so no margin is enough for tiles: their results "
+            "differ from the whole picture's. Choose an output before it, or run the picture at once."
+        )

@@ -1,0 +1,71 @@
+"""A function with its variables as a plain graph of constants: what frozen files hold, and what is analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# The only place of this package that uses a part of TensorFlow which it does not promise to keep.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from flowtrain.utils.errors import ExportError, ModelError
+
+__all__ = ["frozen", "resized"]
+
+
+def frozen(function: Any) -> tf.compat.v1.GraphDef:
+    """A concrete function's graph, its variables replaced by their values and called functions inlined.
+
+    Args:
+        function: A concrete function; its operations keep their names.
+
+    Returns:
+        The graph. Inputs are its placeholders.
+
+    Raises:
+        ExportError: The function uses something that has no constant value: a table, an iterator, Python code.
+    """
+    try:
+        made = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
+    except (ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
+        raise ExportError(f"the graph cannot be frozen: {error}") from error
+    graph = made.graph.as_graph_def()
+    for node in graph.node:
+        if node.op in ("PyFunc", "EagerPyFunc"):
+            raise ExportError(
+                f"{node.name!r} calls Python code (tf.numpy_function or tf.py_function), which exists in this process "
+                "only. Write it with TensorFlow operations, or choose outputs before it."
+            )
+    return graph
+
+
+def resized(graph: tf.compat.v1.GraphDef, shapes: dict[str, Sequence[int | None]]) -> tf.Graph:
+    """Import a graph with other input shapes, so that the shape of every tensor follows from them.
+
+    Args:
+        graph: As `frozen` makes it.
+        shapes: The new shape by the name of the input.
+
+    Returns:
+        A graph of the same names.
+
+    Raises:
+        ModelError: The model does not take such a shape.
+    """
+    changed = tf.compat.v1.GraphDef()
+    changed.CopyFrom(graph)
+    for node in changed.node:
+        # Shapes that were noted while tracing would be taken for true, however the inputs change.
+        node.attr.pop("_output_shapes", None)
+        if node.name in shapes:
+            node.attr["shape"].CopyFrom(tf.compat.v1.AttrValue(shape=tf.TensorShape(shapes[node.name]).as_proto()))
+    result = tf.Graph()
+    try:
+        with result.as_default():
+            tf.import_graph_def(changed, name="")
+    except ValueError as error:
+        given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise ModelError(f"The model does not take inputs of this size ({given}): {error}") from error
+    return result

@@ -1,0 +1,178 @@
+"""One way to look at everything that can predict: a trainer, a ModelDesc, a Keras model, a loaded file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor, TowerContext, VariableStore
+from flowtrain.utils.errors import ModelError, TensorNameError
+
+__all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "needed_inputs", "predictor_of"]
+
+_CROP = re.compile(r"(?P<base>.+)_crop(?P<pixels>\d+)(?P<port>:\d+)?")
+
+
+class NamedGraph(InferenceGraph):
+    """A graph that does not come from a ModelDesc, with names for its tensors and the outputs one would expect.
+
+    Args:
+        build: Called once while the graph is traced, with one tensor for each of specs. Returns the named
+            tensors, inputs included.
+        specs: What is traced. Placeholders that ``build`` itself makes are announced in ``inputs``.
+        inputs: Specs of the inputs that ``build`` makes.
+        outputs: The outputs to compute when none are asked for.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Sequence[tf.Tensor]], dict[str, tf.Tensor]],
+        specs: Sequence[tf.TensorSpec] = (),
+        inputs: Callable[[], Sequence[tf.TensorSpec]] = tuple,
+        outputs: Sequence[str] = (),
+    ) -> None:
+        def tower_of(given: Sequence[tf.Tensor]) -> TowerContext:
+            tower = TowerContext(VariableStore(0), is_training=False)
+            tower.graph = tf.compat.v1.get_default_graph()
+            tower.tensors.update(build(given))
+            return tower
+
+        super().__init__(tower_of, specs)
+        self.specs += inputs()
+        self.output_names = list(outputs)
+
+
+def as_graph(model: Any) -> InferenceGraph:
+    """The inference graph of anything that has one.
+
+    Args:
+        model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor that was loaded from a file.
+
+    Returns:
+        The graph, on the live weights where there are any. A ModelDesc is built with its initial weights.
+
+    Raises:
+        ModelError: It is none of these.
+    """
+    if isinstance(model, InferenceGraph):
+        return model
+    if isinstance(model, ModelGraph):
+        return model.inference
+    if isinstance(model, ModelDesc):
+        return ModelGraph(model).inference
+    if isinstance(model, keras.Model):
+        return keras_graph(model)
+    inner = getattr(model, "graph", None)
+    if isinstance(inner, InferenceGraph | ModelGraph):
+        return as_graph(inner)
+    raise ModelError(f"Expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
+
+
+def keras_graph(model: keras.Model) -> NamedGraph:
+    """A Keras model's graph for inference, with the model's own names of inputs and outputs."""
+    if not getattr(model, "inputs", None):
+        raise ModelError(
+            f"The Keras model {model.name!r} has no declared inputs. Build it from keras.Input (Sequential, "
+            "functional), or use it inside a ModelDesc."
+        )
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
+    names = list(getattr(model, "output_names", [])) or ["output"]
+    structure = getattr(model, "_inputs_struct", None)
+
+    def build(tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        given: Any = list(tensors) if len(tensors) > 1 else tensors[0]
+        if structure is not None:
+            given = tf.nest.pack_sequence_as(structure, list(tensors))
+        outputs = tf.nest.flatten(model(given, training=False))
+        found = {str(spec.name): tensor for spec, tensor in zip(specs, tensors, strict=True)}
+        with tf.compat.v1.get_default_graph().name_scope(None):
+            for name, tensor in zip(names, outputs, strict=True):
+                found.setdefault(name, tf.identity(tensor, name=f"{name}/output"))
+        return found
+
+    return NamedGraph(build, specs, outputs=names)
+
+
+def as_predictor(model: Any, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Predictor:
+    """A predictor on the live weights of anything that has some.
+
+    Args:
+        model: What `as_graph` takes, or a Predictor.
+        inputs: Names of inputs; None for those that the outputs need.
+        outputs: Names of tensors, or NAME_crop32 for the tensor NAME without 32 pixels on each side; None for the
+            outputs that a file or Keras model declares, else for the last layer's.
+
+    Raises:
+        TensorNameError: An unknown name; lists the nearest.
+        ModelError: An output needs an input that is not given.
+    """
+    if isinstance(model, Predictor):
+        if (inputs or model.inputs) != model.inputs or (outputs or model.outputs) != model.outputs:
+            raise ModelError(f"{model} has inputs and outputs already; give the model or trainer to choose others.")
+        return model
+    return predictor_of(as_graph(model), inputs, outputs)
+
+
+def predictor_of(
+    graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+) -> Predictor:
+    """Like `as_predictor`, from a graph."""
+    if outputs is None:
+        outputs = _expected_outputs(graph)
+    _add_crops(graph, outputs)
+    if inputs is None:
+        inputs = needed_inputs(graph, outputs)
+    return graph.predictor(list(inputs), list(outputs))
+
+
+def needed_inputs(graph: InferenceGraph, outputs: Sequence[str]) -> list[str]:
+    """The declared inputs that outputs depend on, in the order of their declaration."""
+    by_op = {graph.tensor(str(spec.name)).op: str(spec.name) for spec in graph.specs}
+    found, seen, todo = set(), set(), [graph.tensor(name).op for name in outputs]
+    while todo:
+        op = todo.pop()
+        if op in seen:
+            continue
+        seen.add(op)
+        if op in by_op:
+            found.add(by_op[op])
+        todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return [str(spec.name) for spec in graph.specs if spec.name in found]
+
+
+def _expected_outputs(graph: InferenceGraph) -> list[str]:
+    declared = getattr(graph, "output_names", None)
+    if declared:
+        return list(declared)
+    layers = [record.output for record in graph.tower.records if getattr(record.output, "graph", None) is graph.graph]
+    if layers:
+        return [graph.tower.name_of_tensor(layers[-1], "the last layer")]
+    raise ModelError(f"Say which outputs to compute. There are: {', '.join(graph.tower.tensors)}.")
+
+
+def _add_crops(graph: InferenceGraph, names: Sequence[str]) -> None:
+    """Make the tensors that are asked for as NAME_crop32."""
+    for name in names:
+        match = _CROP.fullmatch(name)
+        if not match or _exists(graph, name):
+            continue
+        tensor = graph.tensor(match["base"])
+        pixels = int(match["pixels"])
+        if tensor.shape.rank is None or tensor.shape.rank < 3:
+            raise ModelError(f"{name!r}: {match['base']!r} has shape {tensor.shape}; only pictures can be cropped.")
+        kept = slice(pixels, -pixels) if pixels else slice(None)
+        with graph.graph.as_default(), graph.graph.name_scope(None):
+            cropped = tf.identity(tensor[:, kept, kept], name=name.removesuffix(match["port"] or ""))
+        graph.tower.add_tensor(name.removesuffix(":0"), cropped)
+
+
+def _exists(graph: InferenceGraph, name: str) -> bool:
+    try:
+        graph.tensor(name)
+    except TensorNameError:
+        return False
+    return True
