@@ -8,37 +8,121 @@ What holds for all of them:
 * A picture is a NumPy array (H, W), (H, W, 1), (H, W, 3) in RGB order or (H, W, 4) with alpha, of uint8 or of
   float32 on the same scale of 0 to 255. A channel axis is never lost and never added unasked.
 * uint8 in, uint8 out, unless the name says otherwise; values are rounded and then limited to 0..255.
-* What moves pixels takes any number of channels. What changes values leaves alpha alone.
+* What moves pixels takes any number of channels, and uint16, int16 and float64 too. What changes values leaves a
+  fourth channel, alpha, alone.
 * The picture that is given is never written to; the result may be a view of it.
+* A mistake in an argument is a ConfigError when the augmentor is made; a picture that does not fit is a
+  DataFlowError that names the augmentor, what was given and what was expected.
 """
 
 from __future__ import annotations
 
-from .base import Augmentor, FunctionTransform, GeometricTransform, PixelTransform, Transform, TransformList
+from .adapters import Albumentations
+from .base import (
+    Augmentor,
+    FunctionTransform,
+    GeometricTransform,
+    IdentityTransform,
+    PixelTransform,
+    Transform,
+    TransformList,
+)
+from .color import Hue, Lighting, Saturation
+from .convert import ColorSpace, Grayscale, ToFloat32, ToUint8
 from .crop import CenterCrop, RandomCrop, RandomCropRandomShape
+from .cutout import RandomCutout, RandomResizedCrop
 from .flip import Flip, Transpose
 from .meta import AugmentorList, Identity, MapImage, RandomApplyAug, RandomChooseAug, RandomOrderAug
+from .noise import GaussianBlur, GaussianNoise, JpegNoise, PoissonNoise, SaltPepperNoise
+from .paste import (
+    BackgroundFiller,
+    CenterPaste,
+    ConstantBackgroundFiller,
+    NoiseBackgroundFiller,
+    RandomColorBackgroundFiller,
+    RandomPaste,
+)
 from .resize import RandomResize, Resize, ResizeShortestEdge
+from .tone import (
+    Brightness,
+    BrightnessScale,
+    Clip,
+    Contrast,
+    Gamma,
+    MeanVarianceNormalize,
+    MinMaxNormalize,
+)
+from .warp import Affine, Rotation, RotationAndCropValid, Shift
 
 __all__ = [
+    "Affine",
+    "Albumentations",
     "Augmentor",
     "AugmentorList",
+    "BackgroundFiller",
+    "Brightness",
+    "BrightnessScale",
     "CenterCrop",
+    "CenterPaste",
+    "Clip",
+    "ColorSpace",
+    "ConstantBackgroundFiller",
+    "Contrast",
     "Flip",
     "FunctionTransform",
+    "Gamma",
+    "GaussianBlur",
+    "GaussianNoise",
     "GeometricTransform",
+    "Grayscale",
+    "Hue",
     "Identity",
+    "IdentityTransform",
+    "JpegNoise",
+    "Lighting",
     "MapImage",
+    "MeanVarianceNormalize",
+    "MinMaxNormalize",
+    "NoiseBackgroundFiller",
     "PixelTransform",
+    "PoissonNoise",
     "RandomApplyAug",
     "RandomChooseAug",
+    "RandomColorBackgroundFiller",
     "RandomCrop",
     "RandomCropRandomShape",
+    "RandomCutout",
     "RandomOrderAug",
+    "RandomPaste",
     "RandomResize",
+    "RandomResizedCrop",
     "Resize",
     "ResizeShortestEdge",
+    "Rotation",
+    "RotationAndCropValid",
+    "Saturation",
+    "SaltPepperNoise",
+    "Shift",
+    "ToFloat32",
+    "ToUint8",
     "Transform",
     "TransformList",
     "Transpose",
 ]
+
+_OLD_NAMES = {
+    "GoogleNetRandomCropAndResize": "RandomResizedCrop",
+    "ImageAugmentor": "Augmentor",
+    "PhotometricAugmentor": "Augmentor with a PixelTransform",
+    "TransformFactory": "FunctionTransform",
+    "IAAugmentor": "MapImage",
+    "Albumentation": "Albumentations",
+}
+
+
+def __getattr__(name: str) -> object:
+    from flowtrain.utils.errors import closest
+
+    if name in _OLD_NAMES:
+        raise AttributeError(f"imgaug has no {name!r}: today it is imgaug.{_OLD_NAMES[name]}")
+    raise AttributeError(f"imgaug has no {name!r}. {closest(name, __all__)}")

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
-from .checks import check_coords, check_image, check_same_size, keep_channel_axis
+from .checks import PICTURE_DTYPES, check_coords, check_image, check_same_size, keep_channel_axis
 
 __all__ = [
     "Augmentor",
@@ -103,7 +103,7 @@ class PixelTransform(Transform):
     A subclass writes :meth:`change`; a fourth channel is alpha, and is kept as it is unless ``touches_alpha``.
     """
 
-    dtypes: tuple[str, ...] = ("uint8", "float32")
+    dtypes: tuple[np.dtype, ...] | None = PICTURE_DTYPES
     channels: tuple[int, ...] | None = (1, 3, 4)
     touches_alpha = False
 
@@ -139,7 +139,7 @@ class GeometricTransform(Transform):
     """
 
     source: tuple[int, int]
-    dtypes: tuple[str, ...] | None = None
+    dtypes: tuple[np.dtype, ...] | None = None
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Make the new picture; with ``exact`` no value may be mixed and 0 fills what comes from outside."""

@@ -13,7 +13,12 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
 __all__ = [
+    "FLOAT32",
+    "OPENCV_DTYPES",
+    "PICTURE_DTYPES",
+    "UINT8",
     "as_choice",
+    "as_fill",
     "as_number",
     "as_positive_int",
     "as_prob",
@@ -22,12 +27,19 @@ __all__ = [
     "check_coords",
     "check_image",
     "check_same_size",
+    "draw_int",
     "keep_channel_axis",
     "name_of",
     "renamed",
 ]
 
 C = TypeVar("C", bound=type)
+
+UINT8, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
+PICTURE_DTYPES = (UINT8, FLOAT32)
+"""What changes of values take."""
+OPENCV_DTYPES = (UINT8, FLOAT32, np.dtype(np.uint16), np.dtype(np.int16), np.dtype(np.float64))
+"""What OpenCV can interpolate."""
 
 
 def name_of(owner: object) -> str:
@@ -39,7 +51,7 @@ def name_of(owner: object) -> str:
 
 
 def check_image(
-    img: np.ndarray, owner: object, dtypes: tuple[str, ...] | None, channels: tuple[int, ...] | None
+    img: np.ndarray, owner: object, dtypes: tuple[np.dtype, ...] | None, channels: tuple[int, ...] | None
 ) -> None:
     """Raise a DataFlowError unless ``img`` is a picture that the owner can take.
 
@@ -66,14 +78,14 @@ def check_image(
                 f"{name_of(owner)}: expected a picture with {_listed(channels)} channel(s), got shape {shape}."
                 f"{_channel_hint(shape, channels)}"
             )
-    if dtypes is not None and img.dtype.name not in dtypes:
+    if dtypes is not None and img.dtype not in dtypes:
         raise DataFlowError(
             f"{name_of(owner)}: expected a picture of {_listed(dtypes)}, got {img.dtype.name}.{_dtype_hint(dtypes)}"
         )
 
 
 def _listed(items: tuple[Any, ...]) -> str:
-    words = [str(item) for item in items]
+    words = [str(item) for item in items]  # a dtype's str is its name
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -85,10 +97,8 @@ def _channel_hint(shape: tuple[int, ...], channels: tuple[int, ...]) -> str:
     return ""
 
 
-def _dtype_hint(dtypes: tuple[str, ...]) -> str:
-    return (
-        " Convert it before, e.g. with ToFloat32() or ToUint8()." if "float32" in dtypes else " Use ToUint8() before."
-    )
+def _dtype_hint(dtypes: tuple[np.dtype, ...]) -> str:
+    return " Convert it before, e.g. with ToFloat32() or ToUint8()." if FLOAT32 in dtypes else " Use ToUint8() before."
 
 
 def check_same_size(img: np.ndarray, source: tuple[int, int], owner: object) -> None:
@@ -115,6 +125,11 @@ def check_coords(coords: np.ndarray, owner: object) -> np.ndarray:
 def keep_channel_axis(out: np.ndarray, img: np.ndarray) -> np.ndarray:
     """Put back the channel axis of (H, W, 1), which OpenCV drops."""
     return out[:, :, None] if out.ndim == 2 and img.ndim == 3 else out
+
+
+def draw_int(rng: np.random.Generator, stop: int) -> int:
+    """A whole number from 0 up to but not including ``stop``: as fair as 53 bits, a third of integers()'s time."""
+    return int(rng.random() * stop)
 
 
 # -- constructor arguments ----------------------------------------------------------------------------------
@@ -180,6 +195,21 @@ def _bounds(low: float, high: float) -> str:
     if low == -math.inf:
         return f"a finite number of at most {high:g}"
     return f"a number from {low:g} to {high:g}"
+
+
+def as_fill(value: Any, owner: object, name: str) -> tuple[float, ...]:
+    """One number, or one for each channel, as a tuple."""
+    numbers = (value,) if isinstance(value, Real) else value
+    try:
+        return tuple(as_number(number, owner, name) for number in numbers) or _no_fill()
+    except (TypeError, ConfigError):
+        raise ConfigError(
+            f"{name_of(owner)}: {name} must be a number, or one for each channel, not {value!r}"
+        ) from None
+
+
+def _no_fill() -> tuple[float, ...]:
+    raise TypeError
 
 
 def as_prob(value: Any, owner: object, name: str = "prob") -> float:

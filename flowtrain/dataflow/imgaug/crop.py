@@ -9,7 +9,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .base import Augmentor, GeometricTransform
-from .checks import as_number, as_positive_int, as_size, check_image, name_of, renamed
+from .checks import as_number, as_positive_int, as_size, check_image, draw_int, name_of, renamed
 
 __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]
 
@@ -72,8 +72,8 @@ class RandomCrop(Augmentor):
         check_image(img, self, None, None)
         height, width = self.size
         require_room(img, height, width, self)
-        y = int(rng.integers(img.shape[0] - height + 1))
-        x = int(rng.integers(img.shape[1] - width + 1))
+        y = draw_int(rng, img.shape[0] - height + 1)
+        x = draw_int(rng, img.shape[1] - width + 1)
         return CropTransform(x, y, width, height, img.shape[:2])
 
 
@@ -155,10 +155,10 @@ class RandomCropRandomShape(Augmentor):
                 f"RandomCropRandomShape: no window of at least {lowest} x {self.min_width} (height x width) with "
                 f"sides that differ by at most {self.max_aspect_ratio} fits into the picture of {rows} x {columns}"
             )
-        width = int(rng.integers(narrowest, widest + 1))
+        width = narrowest + draw_int(rng, widest - narrowest + 1)
         if self.max_aspect_ratio is not None:
             lowest = max(lowest, int(np.ceil(width / self.max_aspect_ratio)))
             highest = min(highest, int(width * self.max_aspect_ratio))
-        height = int(rng.integers(lowest, highest + 1))
-        y, x = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+        height = lowest + draw_int(rng, highest - lowest + 1)
+        y, x = draw_int(rng, rows - height + 1), draw_int(rng, columns - width + 1)
         return CropTransform(x, y, width, height, (rows, columns))

@@ -10,11 +10,9 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from .base import Augmentor, GeometricTransform, IdentityTransform, Transform
-from .checks import as_prob, check_image
+from .checks import OPENCV_DTYPES, as_prob, check_image
 
 __all__ = ["Flip", "FlipTransform", "Transpose", "TransposeTransform"]
-
-_CV_DTYPES = ("uint8", "int8", "uint16", "int16", "float32", "float64")
 
 
 @dataclass(eq=False)
@@ -31,7 +29,7 @@ class FlipTransform(GeometricTransform):
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Mirror into a new, contiguous array."""
-        if img.dtype.name in _CV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+        if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
             return cv2.flip(img, 1 if self.horiz else 0)
         return np.ascontiguousarray(img[:, ::-1] if self.horiz else img[::-1])
 
@@ -85,7 +83,7 @@ class TransposeTransform(GeometricTransform):
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Transpose into a new, contiguous array."""
-        if img.dtype.name in _CV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+        if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
             return cv2.transpose(img)
         return np.ascontiguousarray(img.swapaxes(0, 1))
 

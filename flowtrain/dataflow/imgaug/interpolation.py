@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
+import numpy as np
+
+from flowtrain.utils.errors import DataFlowError
 
 from .checks import as_choice
 
-__all__ = ["Border", "Interpolation", "as_border", "as_interpolation"]
+__all__ = ["Border", "Interpolation", "as_border", "as_interpolation", "as_stand_in"]
 
 Interpolation = str | int
 Border = str | int
@@ -42,3 +45,14 @@ def as_interpolation(value: Any, owner: object) -> int:
 def as_border(value: Any, owner: object) -> int:
     """OpenCV's constant for a name such as "replicate", or for itself."""
     return as_choice(value, _BORDER, owner, "border")
+
+
+_STAND_INS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
+
+
+def as_stand_in(mask: np.ndarray) -> np.ndarray:
+    """The same bytes under a dtype that OpenCV knows, for moving values around without computing with them."""
+    stand_in = _STAND_INS.get(mask.dtype.itemsize)
+    if stand_in is None or mask.dtype.hasobject:
+        raise DataFlowError(f"a mask must be of numbers of at most 64 bits, not {mask.dtype}")
+    return np.ascontiguousarray(mask).view(stand_in)

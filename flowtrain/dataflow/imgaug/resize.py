@@ -10,16 +10,12 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
+from .arithmetic import in_fours
 from .base import Augmentor, GeometricTransform
-from .checks import as_number, as_positive_int, as_range, as_size, check_image, renamed
-from .interpolation import Interpolation, as_interpolation
+from .checks import OPENCV_DTYPES, as_number, as_positive_int, as_range, as_size, check_image, renamed
+from .interpolation import Interpolation, as_interpolation, as_stand_in
 
 __all__ = ["RandomResize", "Resize", "ResizeShortestEdge", "ResizeTransform"]
-
-# OpenCV's resize mixes values of these dtypes; of 32- and 64-bit integers and bools it can only pick pixels.
-_MIXED = ("uint8", "uint16", "int16", "float32", "float64")
-# What stands in for a dtype that OpenCV does not know while pixels are only moved: as many bytes, nothing computed.
-_STAND_INS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
 
 
 @dataclass(eq=False)
@@ -38,7 +34,7 @@ class ResizeTransform(GeometricTransform):
     source: tuple[int, int]
     interpolation: int = cv2.INTER_LINEAR
 
-    dtypes = _MIXED
+    dtypes = OPENCV_DTYPES
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Resize; a picture that has the size already is returned as it is."""
@@ -47,10 +43,12 @@ class ResizeTransform(GeometricTransform):
         # INTER_NEAREST takes the pixel at the cell's corner: half a (source) pixel off all other methods.
         nearest = exact or self.interpolation == cv2.INTER_NEAREST
         method = cv2.INTER_NEAREST_EXACT if nearest else self.interpolation
-        if not exact or img.dtype == np.uint8:
-            return cv2.resize(img, (self.width, self.height), interpolation=method)
-        stand_in = np.ascontiguousarray(img).view(_STAND_INS[img.dtype.itemsize])
-        return cv2.resize(stand_in, (self.width, self.height), interpolation=method).view(img.dtype)
+        stand_in = as_stand_in(img) if exact else img
+
+        def resize(part: np.ndarray, fill: tuple[float, ...]) -> np.ndarray:
+            return cv2.resize(part, (self.width, self.height), interpolation=method)
+
+        return in_fours(stand_in, (0.0,), resize).view(img.dtype)
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
         """Scale about the picture's corner, which lies at (-0.5, -0.5)."""

@@ -1,0 +1,87 @@
+"""Augmentors of other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError, DataFlowError
+from flowtrain.utils.optional import require
+
+from .base import Augmentor, Transform
+from .checks import check_coords, check_image, keep_channel_axis
+
+__all__ = ["Albumentations", "AlbumentationsTransform"]
+
+
+class AlbumentationsTransform(Transform):
+    """One drawing of an albumentations transform: it is seeded alike before each call.
+
+    Points and masks are moved by calling albumentations again with the picture that the transform was made for,
+    so that whatever its random draws depend on is the same.
+    """
+
+    def __init__(self, compose: Any, seed: int, img: np.ndarray) -> None:
+        self.seed = seed
+        self.source = img.shape[:2]
+        self._compose, self._img = compose, img
+
+    def _run(self, **data: np.ndarray) -> dict[str, Any]:
+        self._compose.set_random_seed(self.seed)
+        return self._compose(**data)
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change a picture."""
+        check_image(img, self, None, None)
+        out = self._run(image=np.ascontiguousarray(img))["image"]
+        if not isinstance(out, np.ndarray):
+            raise DataFlowError(
+                f"{self!r}: albumentations returned {type(out).__name__}, expected an array. Leave ToTensor out"
+            )
+        return keep_channel_axis(out, img)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Move points as keypoints in albumentations' own convention."""
+        points = check_coords(coords, self)
+        moved = self._run(image=self._img, keypoints=points)["keypoints"]
+        return np.asarray(moved, points.dtype).reshape(-1, 2)
+
+    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Change a mask."""
+        check_image(mask, self, None, None)
+        out = self._run(image=self._img, mask=np.ascontiguousarray(mask))["mask"]
+        return keep_channel_axis(out, mask)
+
+
+class Albumentations(Augmentor):
+    """Use a transform of albumentations 2.0 (or a Compose, or a list of them), seeded from the flow's own stream.
+
+    Args:
+        transform: E.g. ``A.RandomFog(p=0.5)`` or ``[A.Rotate(10), A.CLAHE()]``.
+
+    Raises:
+        MissingPackage: albumentations is not installed.
+
+    Example:
+        >>> import albumentations as A  # doctest: +SKIP
+        >>> Albumentations(A.ElasticTransform(p=1.0)).augment(img)  # doctest: +SKIP
+    """
+
+    def __init__(self, transform: Any) -> None:
+        library = require("albumentations", extra="images", needed_for="imgaug.Albumentations")
+        steps = list(transform) if isinstance(transform, (list, tuple)) else [transform]
+        known = (library.BasicTransform, library.BaseCompose)
+        for step in steps:
+            if not isinstance(step, known):
+                raise ConfigError(f"Albumentations: {step!r} is not a transform of albumentations")
+        self.transform = transform
+        self._compose = library.Compose(
+            steps,
+            keypoint_params=library.KeypointParams(format="xy", remove_invisible=False),
+        )
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> AlbumentationsTransform:
+        """Draw a seed; albumentations draws the rest from it."""
+        check_image(img, self, None, None)
+        return AlbumentationsTransform(self._compose, int(rng.integers(2**32)), img)

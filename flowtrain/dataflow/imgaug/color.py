@@ -1,0 +1,173 @@
+"""Changes of hue and saturation, and of the light's colour: for RGB pictures, with or without alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .arithmetic import as_rows, limit
+from .base import Augmentor, PixelTransform
+from .checks import as_number, as_range, renamed
+
+__all__ = ["Hue", "Lighting", "Saturation"]
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in cv2.COLOR_RGB2GRAY
+_FIXED_POINT = 1024  # what cv2.transform rounds the coefficients for uint8 pictures to
+
+
+@dataclass(eq=False)
+class HueTransform(PixelTransform):
+    """Turn the hue."""
+
+    degrees: float
+
+    channels = (3, 4)
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Go to HSV and back."""
+        if img.dtype == np.uint8:
+            # HSV_FULL spreads the circle over 0..255, so adding wraps around just as it should.
+            hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
+            turn = np.zeros(hsv.shape[1] * 3, np.uint8)
+            turn[::3] = round(self.degrees * 256 / 360) % 256
+            rows = as_rows(hsv)
+            rows += turn
+            return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+        hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
+        hue = hsv[:, :, 0]
+        hue += np.float32(self.degrees % 360)
+        hue[hue >= 360] -= 360
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+@renamed(range="degrees", rgb="Pictures are RGB. Leave it out")
+class Hue(Augmentor):
+    """Turn all colours around the colour circle; gray stays gray.
+
+    Args:
+        degrees: (lowest, highest) angle, drawn uniformly; the whole circle is 360. uint8 pictures turn in steps
+            of 360 / 256 degrees.
+    """
+
+    def __init__(self, degrees: tuple[float, float] = (-180.0, 180.0)) -> None:
+        self.degrees = as_range(degrees, self, "degrees")
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> HueTransform:
+        """Draw the angle."""
+        low, high = self.degrees
+        return HueTransform(low + (high - low) * rng.random())
+
+
+@dataclass(eq=False)
+class SaturationTransform(PixelTransform):
+    """Move colours away from, or to, their own gray."""
+
+    factor: float
+    clip: bool
+
+    channels = (3, 4)
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """One 3 x 3 matrix does it."""
+        matrix = self.factor * np.eye(3, dtype=np.float32) + (1 - self.factor) * _LUMA
+        if img.dtype == np.uint8:
+            # Rounded here, so that each row still adds up to 1: then gray, black and white stay what they are.
+            matrix = np.rint(matrix * _FIXED_POINT)
+            matrix[np.diag_indices(3)] += _FIXED_POINT - matrix.sum(axis=1)
+            return cv2.transform(img, matrix / _FIXED_POINT)
+        return limit(cv2.transform(img, matrix), self.clip)
+
+
+@renamed(alpha="delta", rgb="Pictures are RGB. Leave it out")
+class Saturation(Augmentor):
+    """Make colours stronger or weaker by mixing the picture with its own gray.
+
+    uint8 pictures are computed in fixed point: at most 1 from the exact result.
+
+    Args:
+        delta: The factor is drawn uniformly from 1 - delta to 1 + delta; 0 is gray, 1 is unchanged.
+        clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
+    """
+
+    def __init__(self, delta: float = 0.4, clip: bool = True) -> None:
+        self.delta = as_number(delta, self, "delta", 0.0, 8.0)
+        self.clip = bool(clip)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> SaturationTransform:
+        """Draw the factor."""
+        return SaturationTransform(1 + self.delta * (2 * rng.random() - 1), self.clip)
+
+
+@dataclass(eq=False)
+class LightingTransform(PixelTransform):
+    """Add one number to each colour channel."""
+
+    shift: tuple[float, float, float]
+    clip: bool
+
+    channels = (3, 4)
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Add; OpenCV saturates."""
+        if img.dtype != np.uint8:
+            return limit(img + np.array(self.shift, np.float32), self.clip)
+        whole = [round(value) for value in self.shift]
+        # Two steps, since OpenCV is five times as fast where the numbers fit the picture's own dtype.
+        brighter = cv2.add(img, (*(float(max(0, value)) for value in whole), 0.0))
+        return cv2.subtract(brighter, (*(float(max(0, -value)) for value in whole), 0.0))
+
+
+# The covariance of ImageNet's RGB values, on the scale of 0 to 255.
+_IMAGENET_EIGVAL = (55.4625, 4.7940, 1.1475)
+_IMAGENET_EIGVEC = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
+class Lighting(Augmentor):
+    """Change the light's colour along the directions in which natural pictures differ most.
+
+    The "fancy PCA" of Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks"
+    (2012): adds ``eigvec @ (eigval * z)`` to the channels, z being three draws from N(0, std ** 2).
+
+    Args:
+        std: Standard deviation of z.
+        eigval: (3,): square roots of the eigenvalues of the RGB values' covariance, for values from 0 to 255.
+            None: ImageNet's.
+        eigvec: (3, 3): its eigenvectors, as columns. None: ImageNet's.
+        clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
+    """
+
+    def __init__(
+        self,
+        std: float,
+        eigval: Sequence[float] | np.ndarray | None = None,
+        eigvec: Sequence[Sequence[float]] | np.ndarray | None = None,
+        clip: bool = True,
+    ) -> None:
+        self.std = as_number(std, self, "std", 0.0)
+        self.eigval = _as_floats(_IMAGENET_EIGVAL if eigval is None else eigval, (3,), "eigval")
+        self.eigvec = _as_floats(_IMAGENET_EIGVEC if eigvec is None else eigvec, (3, 3), "eigvec")
+        self.clip = bool(clip)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> LightingTransform:
+        """Draw z."""
+        red, green, blue = (self.eigvec @ (self.eigval * rng.normal(0.0, self.std, 3))).tolist()
+        return LightingTransform((red, green, blue), self.clip)
+
+
+def _as_floats(given: object, shape: tuple[int, ...], name: str) -> np.ndarray:
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ConfigError(f"Lighting: {name} must be finite numbers of shape {shape}, not {given!r}")
+    return array

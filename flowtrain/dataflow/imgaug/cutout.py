@@ -1,0 +1,152 @@
+"""Making windows blank, and windows of random size and shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Augmentor, PixelTransform, TransformList
+from .checks import as_fill, as_positive_int, as_range, as_size, check_image, draw_int, renamed
+from .crop import CropTransform, require_room
+from .interpolation import Interpolation, as_interpolation
+from .resize import ResizeTransform
+
+__all__ = ["CutoutTransform", "RandomCutout", "RandomResizedCrop"]
+
+Lengths = int | tuple[int, int]
+
+
+@dataclass(eq=False)
+class CutoutTransform(PixelTransform):
+    """Set a window to one value; points and masks stay as they are.
+
+    Args:
+        x: First column.
+        y: First row.
+        width: Columns, in pixels.
+        height: Rows, in pixels.
+        fill: One number, or one for each channel.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    fill: tuple[float, ...]
+
+    dtypes = None
+    channels = None
+    touches_alpha = True
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Copy, then fill."""
+        out = img.copy(order="C")
+        out[self.y : self.y + self.height, self.x : self.x + self.width] = (
+            self.fill[0] if len(self.fill) == 1 else self.fill
+        )
+        return out
+
+
+@renamed(h_range="height", w_range="width")
+class RandomCutout(Augmentor):
+    """Blank a window somewhere in the picture, so that a model learns not to rely on one detail.
+
+    After DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017);
+    here the window always lies within the picture.
+
+    Args:
+        height: Of the window, in pixels, or (lowest, highest).
+        width: The same.
+        fill: One number, or one for each channel.
+    """
+
+    def __init__(self, height: Lengths, width: Lengths, fill: float | Sequence[float] = 0.0) -> None:
+        self.height, self.width = _as_lengths(height, "height"), _as_lengths(width, "width")
+        self.fill = as_fill(fill, self, "fill")
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> CutoutTransform:
+        """Draw the window's size and place."""
+        check_image(img, self, None, None)
+        height, width = _draw_length(self.height, rng), _draw_length(self.width, rng)
+        require_room(img, height, width, self)
+        y = draw_int(rng, img.shape[0] - height + 1)
+        x = draw_int(rng, img.shape[1] - width + 1)
+        return CutoutTransform(x, y, width, height, self.fill)
+
+
+def _as_lengths(given: Lengths, name: str) -> tuple[int, int]:
+    low, high = given if isinstance(given, Sequence) and len(given) == 2 else (given, given)
+    bounds = as_positive_int(low, "RandomCutout", name), as_positive_int(high, "RandomCutout", name)
+    if bounds[0] > bounds[1]:
+        raise ConfigError(f"RandomCutout: {name} must be (lowest, highest), not {given!r}")
+    return bounds
+
+
+def _draw_length(bounds: tuple[int, int], rng: np.random.Generator) -> int:
+    low, high = bounds
+    return low if low == high else low + draw_int(rng, high - low + 1)
+
+
+@renamed(
+    crop_area_fraction="area_range",
+    aspect_ratio_range="aspect_range",
+    target_shape="size",
+    interp="interpolation",
+)
+class RandomResizedCrop(Augmentor):
+    """Cut out a window of random area and aspect ratio, and resize it: how ImageNet models are trained.
+
+    After Szegedy et al., "Going Deeper with Convolutions" (2015). Where ten draws give no window that fits
+    into the picture, the largest central window whose aspect ratio is in range is taken.
+
+    Args:
+        size: An int for a square, or (height, width), in pixels, of the result.
+        area_range: (lowest, highest) share of the picture's area.
+        aspect_range: (lowest, highest) width / height, drawn uniformly on a log scale.
+        interpolation: As for :class:`Resize`.
+    """
+
+    _tries = 10
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 224,
+        area_range: tuple[float, float] = (0.08, 1.0),
+        aspect_range: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: Interpolation = "linear",
+    ) -> None:
+        self.size = as_size(size, self)
+        self.area_range = as_range(area_range, self, "area_range", 0.0, 1.0)
+        self.aspect_range = as_range(aspect_range, self, "aspect_range", 0.0)
+        if self.area_range[0] <= 0 or self.aspect_range[0] <= 0:
+            raise ConfigError(
+                f"RandomResizedCrop: area_range={area_range} and aspect_range={aspect_range} must be above 0"
+            )
+        self.interpolation = interpolation
+        self._method = as_interpolation(interpolation, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> TransformList:
+        """Draw the window."""
+        check_image(img, self, None, None)
+        rows, columns = img.shape[:2]
+        x, y, width, height = self._window(rows, columns, rng)
+        crop = CropTransform(x, y, width, height, (rows, columns))
+        return TransformList([crop, ResizeTransform(self.size[1], self.size[0], (height, width), self._method)])
+
+    def _window(self, rows: int, columns: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        least, most = math.log(self.aspect_range[0]), math.log(self.aspect_range[1])
+        for _ in range(self._tries):
+            area = rows * columns * rng.uniform(*self.area_range)
+            aspect = math.exp(rng.uniform(least, most))
+            width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < width <= columns and 0 < height <= rows:
+                x, y = draw_int(rng, columns - width + 1), draw_int(rng, rows - height + 1)
+                return x, y, width, height
+        aspect = min(max(columns / rows, self.aspect_range[0]), self.aspect_range[1])
+        width, height = min(columns, max(1, round(rows * aspect))), min(rows, max(1, round(columns / aspect)))
+        return (columns - width) // 2, (rows - height) // 2, width, height

@@ -1,0 +1,177 @@
+"""Placing a picture on a larger one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError, DataFlowError
+
+from .base import Augmentor, GeometricTransform
+from .checks import as_fill, as_size, check_image, draw_int, name_of, renamed
+from .noise import draw_seed, noise_stream
+
+__all__ = [
+    "BackgroundFiller",
+    "CenterPaste",
+    "ConstantBackgroundFiller",
+    "NoiseBackgroundFiller",
+    "PasteTransform",
+    "RandomColorBackgroundFiller",
+    "RandomPaste",
+]
+
+
+class BackgroundFiller:
+    """Makes the background of a :class:`CenterPaste` or :class:`RandomPaste`; an own one overrides :meth:`fill`."""
+
+    def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Make a background.
+
+        Args:
+            size: (height, width), in pixels.
+            img: The picture that will be placed on it.
+            rng: Draw from this alone.
+
+        Returns:
+            A new array of the picture's dtype and channels: (height, width) or (height, width, C).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define fill(size, img, rng)")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
+
+
+def _plain(size: tuple[int, int], img: np.ndarray, value: float | np.ndarray) -> np.ndarray:
+    out = np.empty((*size, *img.shape[2:]), img.dtype)
+    out[...] = value
+    return out
+
+
+class ConstantBackgroundFiller(BackgroundFiller):
+    """A background of one colour.
+
+    Args:
+        value: One number, or one for each channel.
+    """
+
+    def __init__(self, value: float | Sequence[float] = 0.0) -> None:
+        self.value = as_fill(value, self, "value")
+
+    def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Fill with the value; draws nothing."""
+        channels = img.shape[2] if img.ndim == 3 else 1
+        if len(self.value) not in (1, channels):
+            raise DataFlowError(
+                f"ConstantBackgroundFiller: {len(self.value)} values were given, the picture has {channels} channel(s)"
+            )
+        return _plain(size, img, self.value[0] if len(self.value) == 1 else np.array(self.value))
+
+
+class RandomColorBackgroundFiller(BackgroundFiller):
+    """A background of one colour, drawn anew for each picture from 0 to 255 for each channel."""
+
+    def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw the colour."""
+        return _plain(size, img, rng.integers(0, 256, img.shape[2:]))
+
+
+class NoiseBackgroundFiller(BackgroundFiller):
+    """A background of noise: every value is drawn from 0 to 255."""
+
+    def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw every value."""
+        return rng.integers(0, 256, (*size, *img.shape[2:]), np.uint8).astype(img.dtype, copy=False)
+
+
+@dataclass(eq=False)
+class PasteTransform(GeometricTransform):
+    """Place the picture on a background; the background of a mask is 0.
+
+    Args:
+        x: Column of the picture's left edge.
+        y: Row of its upper edge.
+        height: Of the background, in pixels.
+        width: Of the background.
+        source: (height, width) of the picture.
+        filler: Makes the background.
+        seed: What the filler draws from.
+    """
+
+    x: int
+    y: int
+    height: int
+    width: int
+    source: tuple[int, int]
+    filler: BackgroundFiller
+    seed: int
+
+    def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
+        """Make the background, then copy the picture into it."""
+        size = (self.height, self.width)
+        if exact:
+            out = np.zeros((*size, *img.shape[2:]), img.dtype)
+        else:
+            out = self.filler.fill(size, img, noise_stream(self.seed))
+            expected = (*size, *img.shape[2:])
+            if not isinstance(out, np.ndarray) or out.shape != expected or out.dtype != img.dtype:
+                got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+                raise DataFlowError(f"{self.filler!r} returned {got}, expected an array: {img.dtype} {expected}")
+        out[self.y : self.y + self.source[0], self.x : self.x + self.source[1]] = img
+        return out
+
+    def move_points(self, xy: np.ndarray) -> np.ndarray:
+        """Add."""
+        xy += (self.x, self.y)
+        return xy
+
+
+@renamed(background_shape="size", background_filler="filler")
+class CenterPaste(Augmentor):
+    """Place the picture in the middle of a larger background.
+
+    Args:
+        size: An int for a square, or (height, width), of the background, in pixels.
+        filler: Makes the background; None: black.
+    """
+
+    def __init__(self, size: int | tuple[int, int], filler: BackgroundFiller | None = None) -> None:
+        self.size = as_size(size, self)
+        self.filler = ConstantBackgroundFiller(0.0) if filler is None else filler
+        if not isinstance(self.filler, BackgroundFiller):
+            raise ConfigError(
+                f"{name_of(self)}: filler must be a BackgroundFiller such as ConstantBackgroundFiller(255), "
+                f"not {filler!r}"
+            )
+        self._plain = isinstance(self.filler, ConstantBackgroundFiller)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> PasteTransform:
+        """Choose the place, and draw a seed for the background if that is not plain."""
+        check_image(img, self, None, None)
+        height, width = img.shape[:2]
+        room_y, room_x = self.size[0] - height, self.size[1] - width
+        if room_y < 0 or room_x < 0:
+            raise DataFlowError(
+                f"{name_of(self)}: the picture of {height} x {width} (height x width) is larger than the background "
+                f"of {self.size[0]} x {self.size[1]}"
+            )
+        y, x = self._place(room_y, room_x, rng)
+        seed = 0 if self._plain else draw_seed(rng)
+        return PasteTransform(x, y, *self.size, (height, width), self.filler, seed)
+
+    def _place(self, room_y: int, room_x: int, rng: np.random.Generator) -> tuple[int, int]:
+        return room_y // 2, room_x // 2
+
+
+class RandomPaste(CenterPaste):
+    """Place the picture anywhere on a larger background.
+
+    Args:
+        size: An int for a square, or (height, width), of the background, in pixels.
+        filler: Makes the background; None: black.
+    """
+
+    def _place(self, room_y: int, room_x: int, rng: np.random.Generator) -> tuple[int, int]:
+        return draw_int(rng, room_y + 1), draw_int(rng, room_x + 1)

@@ -1,0 +1,298 @@
+"""Brightness, contrast, gamma and normalisation: each value changes by itself, whatever its colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .arithmetic import LEVELS, apply_table, as_rows, limit, linear, make_table, to_float32
+from .base import Augmentor, PixelTransform
+from .checks import as_number, as_range, renamed
+
+__all__ = [
+    "Brightness",
+    "BrightnessScale",
+    "Clip",
+    "Contrast",
+    "Gamma",
+    "MeanVarianceNormalize",
+    "MinMaxNormalize",
+]
+
+Bounds = tuple[float, float]
+
+
+@dataclass(eq=False)
+class BrightnessTransform(PixelTransform):
+    """Add one number to all values."""
+
+    shift: float
+    clip: bool
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Add; OpenCV saturates."""
+        if img.dtype != np.uint8:
+            return limit(img + np.float32(self.shift), self.clip)
+        shift = round(self.shift)  # a whole number plus x rounds as x does
+        add = cv2.add if shift >= 0 else cv2.subtract
+        return add(as_rows(img), float(abs(shift))).reshape(img.shape)
+
+
+class Brightness(Augmentor):
+    """Make the picture brighter or darker by adding one number to all values.
+
+    Args:
+        delta: The number is drawn uniformly from -delta to delta, on the scale of 0 to 255.
+        clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
+    """
+
+    def __init__(self, delta: float, clip: bool = True) -> None:
+        self.delta = as_number(delta, self, "delta", 0.0)
+        self.clip = bool(clip)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> BrightnessTransform:
+        """Draw the number."""
+        return BrightnessTransform(self.delta * (2 * rng.random() - 1), self.clip)
+
+
+@dataclass(eq=False)
+class BrightnessScaleTransform(PixelTransform):
+    """Multiply all values by one factor."""
+
+    factor: float
+    clip: bool
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Multiply."""
+        return linear(img, self.factor, 0.0, self.clip)
+
+
+@renamed(range="factor_range")
+class BrightnessScale(Augmentor):
+    """Make the picture brighter or darker by multiplying all values by one factor.
+
+    Args:
+        factor_range: (lowest, highest) factor, drawn uniformly.
+        clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
+    """
+
+    def __init__(self, factor_range: Bounds, clip: bool = True) -> None:
+        self.factor_range = as_range(factor_range, self, "factor_range", 0.0)
+        self.clip = bool(clip)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> BrightnessScaleTransform:
+        """Draw the factor."""
+        low, high = self.factor_range
+        return BrightnessScaleTransform(low + (high - low) * rng.random(), self.clip)
+
+
+@dataclass(eq=False)
+class ContrastTransform(PixelTransform):
+    """Stretch values about their mean."""
+
+    factor: float
+    per_channel: bool
+    clip: bool
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Work out the mean, then scale about it."""
+        if self.per_channel and img.ndim == 3 and img.shape[2] > 1:
+            parts = [self._about(part, cv2.mean(part)[0]) for part in cv2.split(img)]
+            return cv2.merge(parts)
+        return self._about(img, cv2.mean(as_rows(img))[0])
+
+    def _about(self, img: np.ndarray, mean: float) -> np.ndarray:
+        return linear(img, self.factor, mean * (1 - self.factor), self.clip)
+
+
+@renamed(rgb="Means are over all values, or write per_channel=True")
+class Contrast(Augmentor):
+    """Stretch or squeeze the values about their mean.
+
+    Args:
+        factor_range: (lowest, highest) factor, drawn uniformly; above 1 is more contrast.
+        per_channel: About each channel's own mean rather than the mean of all values; this keeps the average
+            colour as it is.
+        clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
+    """
+
+    def __init__(self, factor_range: Bounds, per_channel: bool = False, clip: bool = True) -> None:
+        self.factor_range = as_range(factor_range, self, "factor_range", 0.0)
+        self.per_channel, self.clip = bool(per_channel), bool(clip)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ContrastTransform:
+        """Draw the factor."""
+        low, high = self.factor_range
+        return ContrastTransform(low + (high - low) * rng.random(), self.per_channel, self.clip)
+
+
+@dataclass(eq=False)
+class GammaTransform(PixelTransform):
+    """Raise values, as fractions of 255, to a power."""
+
+    exponent: float
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Look up, or compute for floats."""
+        if img.dtype == np.uint8:
+            return apply_table(img, make_table(255 * np.power(LEVELS / 255, np.float32(self.exponent))))
+        out = img.clip(0, 255)
+        out /= 255
+        np.power(out, np.float32(self.exponent), out=out)
+        out *= 255
+        return out
+
+
+@renamed(range="Write gamma_range=(lowest, highest) of the exponent itself, (0.5, 1.5) where (-0.5, 0.5) was")
+class Gamma(Augmentor):
+    """Bend the tones: ``255 * (value / 255) ** gamma``; float32 pictures are limited to 0..255 first.
+
+    Args:
+        gamma_range: (lowest, highest) exponent, drawn uniformly; below 1 brightens.
+    """
+
+    def __init__(self, gamma_range: Bounds = (0.5, 1.5)) -> None:
+        self.gamma_range = as_range(gamma_range, self, "gamma_range", 0.0)
+        if self.gamma_range[0] <= 0:
+            raise ConfigError(
+                f"Gamma: gamma_range must be above 0, not {gamma_range!r}: it is the exponent, where 1 changes nothing"
+            )
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> GammaTransform:
+        """Draw the exponent."""
+        low, high = self.gamma_range
+        return GammaTransform(low + (high - low) * rng.random())
+
+
+@dataclass(eq=False)
+class ClipTransform(PixelTransform):
+    """Limit values."""
+
+    min: float
+    max: float
+
+    touches_alpha = True
+    channels = None
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Limit."""
+        if img.dtype == np.uint8:
+            return img.clip(np.uint8(max(0, round(self.min))), np.uint8(min(255, round(self.max))))
+        return img.clip(np.float32(self.min), np.float32(self.max))
+
+
+class Clip(Augmentor):
+    """Limit all values, alpha included, to a range.
+
+    Args:
+        min: The lowest value.
+        max: The highest value. For uint8 pictures both are rounded.
+    """
+
+    def __init__(self, min: float = 0.0, max: float = 255.0) -> None:
+        self.min, self.max = as_number(min, self, "min"), as_number(max, self, "max")
+        if self.min > self.max or self.max < 0 or self.min > 255:
+            raise ConfigError(f"Clip: min must be at most max, and 0..255 must not be missed: got {min!r}, {max!r}")
+        self._transform = ClipTransform(self.min, self.max)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ClipTransform:
+        """Draw nothing."""
+        return self._transform
+
+
+@dataclass(eq=False)
+class MeanVarianceTransform(PixelTransform):
+    """Bring the mean to 0 and the variance to 1."""
+
+    all_channel: bool
+
+    touches_alpha = True
+    channels = None
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Measure, then shift and scale into a new float32 picture."""
+        if self.all_channel or img.ndim == 2:
+            return self._normalized(img)
+        return _merged([self._normalized(part) for part in cv2.split(img)])
+
+    @staticmethod
+    def _normalized(img: np.ndarray) -> np.ndarray:
+        mean, deviation = (value.item() for value in cv2.meanStdDev(as_rows(img)))
+        # A picture of one value has no deviation; that of n values with one level's noise is 1 / sqrt(n).
+        scale = 1 / max(deviation, img.size**-0.5)
+        return to_float32(img, scale, -mean * scale)
+
+
+def _merged(parts: list[np.ndarray]) -> np.ndarray:
+    return cv2.merge(parts) if len(parts) > 1 else parts[0]
+
+
+class MeanVarianceNormalize(Augmentor):
+    """Bring each picture's own mean to 0 and its variance to 1. The result is float32.
+
+    The deviation is taken as at least 1 / sqrt(number of values), so a picture of one value becomes all 0.
+
+    Args:
+        all_channel: Over all values together; False: each channel by itself. A fourth channel counts as any other.
+    """
+
+    def __init__(self, all_channel: bool = True) -> None:
+        self.all_channel = bool(all_channel)
+        self._transform = MeanVarianceTransform(self.all_channel)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> MeanVarianceTransform:
+        """Draw nothing."""
+        return self._transform
+
+
+@dataclass(eq=False)
+class MinMaxTransform(PixelTransform):
+    """Stretch values to a range."""
+
+    min: float
+    max: float
+    all_channel: bool
+
+    touches_alpha = True
+    channels = None
+
+    def change(self, img: np.ndarray) -> np.ndarray:
+        """Measure, then shift and scale."""
+        if self.all_channel or img.ndim == 2:
+            return self._stretched(img)
+        return _merged([self._stretched(part) for part in cv2.split(img)])
+
+    def _stretched(self, img: np.ndarray) -> np.ndarray:
+        low, high = float(img.min()), float(img.max())
+        scale = (self.max - self.min) / (high - low) if high > low else 0.0
+        if img.dtype == np.uint8:
+            return linear(img, scale, self.min - low * scale, clip=True)
+        return to_float32(img, scale, self.min - low * scale)
+
+
+class MinMaxNormalize(Augmentor):
+    """Stretch each picture's own values to a range: the least becomes ``min``, the greatest ``max``.
+
+    The dtype is kept; put ToFloat32 before it for a range such as (0, 1). A picture of one value becomes all
+    ``min``.
+
+    Args:
+        min: New least value; for uint8 pictures it must lie in 0..255.
+        max: New greatest value.
+        all_channel: Over all values together; False: each channel by itself. A fourth channel counts as any other.
+    """
+
+    def __init__(self, min: float = 0.0, max: float = 255.0, all_channel: bool = True) -> None:
+        self.min, self.max = as_number(min, self, "min"), as_number(max, self, "max")
+        if self.min >= self.max:
+            raise ConfigError(f"MinMaxNormalize: min must be below max, not {min!r} and {max!r}")
+        self.all_channel = bool(all_channel)
+        self._transform = MinMaxTransform(self.min, self.max, self.all_channel)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> MinMaxTransform:
+        """Draw nothing."""
+        return self._transform
