@@ -1,0 +1,130 @@
+"""The Berkeley Segmentation Data Set: photographs and the contours that people drew in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..base import Datapoint
+from ..formats.source import FileSource, PathLike, damaged
+from .arrays import check_split
+from .fetch import Remote, fetch, folder_of
+from .svhn import load_mat
+
+__all__ = ["BSDS500"]
+
+# No checksum is published; the length is.
+_REMOTE = Remote(
+    "BSR_bsds500.tgz",
+    "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
+    size=70_763_455,
+)
+_INSIDE = Path("BSR/BSDS500/data")
+
+
+class BSDS500(FileSource):
+    """Photographs with contours drawn by several people each (Arbelaez et al., 2011): 200 train, 100 val, 200 test.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        landscape: Whether portraits are turned, so that all pictures are 321 x 481 and can be batched.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        folder: Where ``BSR_bsds500.tgz`` or its unpacked ``BSR`` is; None: ``$FLOWTRAIN_DATA/bsds500``, to which it is
+            downloaded, and where it is unpacked.
+
+    Raises:
+        DataFlowError: The split is unknown, or the folder holds no pictures.
+        DownloadError: The archive is not there and cannot be downloaded; says where to put it by hand.
+        FormatError: The archive, or when read a picture or its contours, is damaged.
+
+    Order:
+        By file name; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is ``[uint8 (H, W, 3)
+        RGB, float32 (H, W)]``, the share of the people (0 to 1) who drew a contour through the pixel.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> picture, contours = BSDS500("train").get(0)    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        landscape: bool = True,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+        folder: PathLike | None = None,
+    ) -> None:
+        super().__init__(shuffle, seed)
+        self.split = check_split(split, ("train", "val", "test"), "BSDS500")
+        self._landscape = landscape
+        data = _unpacked(folder_of("bsds500", folder))
+        self._pictures = sorted((data / "images" / split).glob("*.jpg"))
+        self._contours = [data / "groundTruth" / split / f"{path.stem}.mat" for path in self._pictures]
+        missing = next((path for path in self._contours if not path.is_file()), None)
+        if not self._pictures or missing:
+            raise DataFlowError(f"no picture in {data / 'images' / split}" if not missing else f"{missing} is missing")
+
+    def _open_files(self) -> None:
+        return None
+
+    def _count(self) -> int:
+        return len(self._pictures)
+
+    def _read(self, index: int) -> Datapoint:
+        import cv2  # slow to import
+
+        path = self._pictures[index]
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise damaged(path, "not a picture that OpenCV can decode", record=index)
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        contours = self._share(self._contours[index])
+        if contours.shape != picture.shape[:2]:
+            raise damaged(path, f"contours of shape {contours.shape} for a picture {picture.shape[:2]}", record=index)
+        if self._landscape and picture.shape[0] > picture.shape[1]:
+            picture, contours = (np.ascontiguousarray(np.rot90(array)) for array in (picture, contours))
+        return [picture, contours]
+
+    @staticmethod
+    def _share(path: Path) -> np.ndarray:
+        try:
+            people = load_mat(path)["groundTruth"].ravel()
+            drawn = [np.asarray(person["Boundaries"][0, 0], np.float32) for person in people]
+            return np.stack(drawn).mean(axis=0)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise damaged(path, f"no groundTruth with Boundaries in it: {error}") from error
+
+    def describe(self) -> str:
+        return f"BSDS500({self.split!r})"
+
+
+def _unpacked(folder: Path) -> Path:
+    """The folder with ``images`` and ``groundTruth``, unpacked from the archive where it is not."""
+    for place in (folder / _INSIDE, folder / _INSIDE.relative_to("BSR"), folder):
+        if (place / "images").is_dir():
+            return place
+    archive = fetch(_REMOTE, folder)
+    temporary = tempfile.mkdtemp(prefix=".BSR.", dir=folder)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+        # one step, so that no other process takes half of it for the whole
+        os.rename(Path(temporary) / "BSR", folder / "BSR")
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if not (folder / _INSIDE / "images").is_dir():  # else another process was faster
+            raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder / _INSIDE

@@ -1,0 +1,140 @@
+"""CIFAR-10 and CIFAR-100, from their binary archives (the Python ones are pickled, and are not read)."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...utils.errors import FormatError
+from ..formats.source import PathLike, damaged
+from .arrays import PicturesAndLabels, check_split
+from .fetch import Remote, fetch
+
+__all__ = ["Cifar10", "Cifar100"]
+
+_PIXELS = 3 * 32 * 32
+
+
+class _Cifar(PicturesAndLabels):
+    """What both have in common: records of label bytes and 32 x 32 pixels, plane by plane."""
+
+    _remote: Remote
+    _inside: str  # the folder in the archive
+    _members: dict[str, tuple[str, ...]]
+    _label_bytes = 1
+    _label_at = 0
+
+    def _find(self) -> list[Path]:
+        """The unpacked files, or else the archive."""
+        for place in (self.folder / self._inside, self.folder):
+            unpacked = [place / name for name in self._members[self.split]]
+            if all(path.is_file() for path in unpacked):
+                return unpacked
+        return [fetch(self._remote, self.folder)]
+
+    def _load(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._files[0].suffix == ".bin":
+            parts = [(str(path), path.read_bytes()) for path in self._files]
+        else:
+            parts = self._unpack(self._files[0])
+        size = self._label_bytes + _PIXELS
+        for name, content in parts:
+            if not content or len(content) % size:
+                raise damaged(name, f"records of {size} bytes expected, got {len(content):,} bytes in all", offset=0)
+        records = np.concatenate([np.frombuffer(content, np.uint8).reshape(-1, size) for _, content in parts])
+        planes = records[:, self._label_bytes :].reshape(-1, 3, 32, 32)
+        return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, self._label_at]
+
+    def _unpack(self, archive: Path) -> list[tuple[str, bytes]]:
+        """The wanted members, read into memory: nothing is extracted to disk."""
+        try:
+            with tarfile.open(archive) as tar:
+                parts = []
+                for name in self._members[self.split]:
+                    member = tar.extractfile(f"{self._inside}/{name}")
+                    if member is None:
+                        raise damaged(archive, f"{name} is not a file")
+                    parts.append((f"{archive}/{name}", member.read()))
+                return parts
+        except (tarfile.TarError, EOFError, zlib.error, KeyError, OSError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
+
+
+class Cifar10(_Cifar):
+    """Small colour pictures of 10 classes: 50,000 to train with and 10,000 to test (Krizhevsky, 2009).
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        folder: Where ``cifar-10-binary.tar.gz`` or its unpacked ``cifar-10-batches-bin`` is; None:
+            ``$FLOWTRAIN_DATA/cifar10``, to which it is downloaded where it is missing.
+
+    Raises:
+        DataFlowError: The split is unknown.
+        DownloadError: The files are not there and cannot be downloaded; says where to put them by hand.
+        FormatError: When first read: a file is damaged.
+
+    Order:
+        As published; with ``shuffle`` a new permutation each epoch. Indexable and vectorized: a datapoint is
+        ``[uint8 (32, 32, 3) RGB, int from 0 to 9]``. The names are in ``Cifar10.classes``.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> picture, label = Cifar10("train").get(0)    # doctest: +SKIP
+    """
+
+    folder_name = "cifar10"
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    _inside = "cifar-10-batches-bin"
+    _members = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
+    _remote = Remote(
+        "cifar-10-binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+    )
+
+
+class Cifar100(_Cifar):
+    """Small colour pictures of 100 classes in 20 groups: 50,000 to train with and 10,000 to test (Krizhevsky, 2009).
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        labels: ``"fine"`` (0 to 99) or ``"coarse"`` (0 to 19).
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        folder: Where ``cifar-100-binary.tar.gz`` or its unpacked ``cifar-100-binary`` is; None:
+            ``$FLOWTRAIN_DATA/cifar100``, to which it is downloaded where it is missing.
+
+    Raises, order and state are those of :class:`Cifar10`.
+    """
+
+    folder_name = "cifar100"
+    _inside = "cifar-100-binary"
+    _members = {"train": ("train.bin",), "test": ("test.bin",)}
+    _label_bytes = 2
+    _remote = Remote(
+        "cifar-100-binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+    )
+
+    def __init__(
+        self,
+        split: str,
+        labels: Literal["fine", "coarse"] = "fine",
+        *,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+        folder: PathLike | None = None,
+    ) -> None:
+        self._label_at = ("coarse", "fine").index(check_split(labels, ("coarse", "fine"), "the label of Cifar100"))
+        super().__init__(split, shuffle=shuffle, seed=seed, folder=folder)

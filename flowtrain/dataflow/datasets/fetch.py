@@ -1,0 +1,131 @@
+"""Find a data set's files where the user keeps them, or download them, checked, from where they are published."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ...utils.errors import DataFlowError
+from ..formats.source import PathLike
+
+__all__ = ["DownloadError", "Remote", "data_root", "fetch"]
+
+_log = logging.getLogger("flowtrain.dataflow")
+_TIMEOUT = 30.0  # seconds without a byte
+_CHUNK = 1 << 18
+
+
+class DownloadError(DataFlowError, OSError):
+    """A file could not be had; says where to put it by hand."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file.
+
+    Attributes:
+        name: Its name in the data set's folder.
+        url: Where it is published.
+        md5: Its checksum as published; None where none is, and then ``size`` is what can be checked.
+        size: Its length in bytes.
+        aliases: Other names under which people have it.
+    """
+
+    name: str
+    url: str
+    md5: str | None = None
+    size: int | None = None
+    aliases: Sequence[str] = ()
+
+
+def data_root() -> Path:
+    """The folder of all data sets: ``$FLOWTRAIN_DATA``, or ``~/.cache/flowtrain/data``."""
+    return Path(os.environ.get("FLOWTRAIN_DATA") or "~/.cache/flowtrain/data").expanduser()
+
+
+def fetch(remote: Remote, folder: PathLike) -> Path:
+    """A file of a data set: the one in the folder, else downloaded into it.
+
+    A file that is there is taken as it is. A downloaded one is checked before it gets its name, so that a broken
+    download never counts as the file.
+
+    Args:
+        remote: The file.
+        folder: The data set's folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        DownloadError: It is not there and cannot be downloaded, or what came is not the published file.
+    """
+    folder = Path(folder).expanduser()
+    for name in (remote.name, *remote.aliases):
+        if (folder / name).is_file():
+            return folder / name
+    target = folder / remote.name
+    by_hand = f"Get {remote.url} by hand and put it at {target} (the folder of all data sets is $FLOWTRAIN_DATA)."
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{remote.name}.", dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            found = _download(remote, file)
+        if found is not None:
+            raise DownloadError(f"what {remote.url} sent is not the published file: {found}. {by_hand}")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except DownloadError:
+        raise
+    except (OSError, ValueError) as error:  # no network, a refusal, a full disk, a folder that may not be written to
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DownloadError(
+            f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    _log.info("Downloaded %s to %s.", remote.url, target)
+    return target
+
+
+def _download(remote: Remote, file: Any) -> str | None:
+    """Copy the file from its place; returns what is wrong with it, None if nothing is."""
+    digest = hashlib.md5(usedforsecurity=False)
+    done = 0
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "flowtrain"})
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        announced = answer.headers.get("Content-Length")
+        total = int(announced) if announced else remote.size
+        with tqdm(total=total, desc=remote.name, unit="B", unit_scale=True) as bar:
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                bar.update(len(chunk))
+                if remote.size is not None and done > remote.size:
+                    return f"it has more than {remote.size:,} bytes"
+    expected = remote.size if remote.size is not None else total
+    if expected is not None and done != expected:
+        return f"{done:,} bytes came, {expected:,} were expected"
+    if remote.md5 is not None and digest.hexdigest() != remote.md5:
+        return f"its MD5 is {digest.hexdigest()}, not {remote.md5}"
+    return None
+
+
+def folder_of(name: str, folder: PathLike | None) -> Path:
+    """The folder of one data set: the given one, else that of its name under :func:`data_root`."""
+    return Path(os.fspath(folder)).expanduser() if folder is not None else data_root() / name

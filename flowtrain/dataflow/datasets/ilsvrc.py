@@ -1,0 +1,195 @@
+"""ImageNet (ILSVRC 2012): its class names and lists of files, and the pictures in the folders that users have."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..base import Datapoint
+from ..formats.protobuf import WireError, fields
+from ..formats.source import FileSource, PathLike, damaged, resolve_file
+from .arrays import check_split
+from .fetch import Remote, fetch, folder_of
+
+__all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
+
+_SPLITS = ("train", "val", "test")
+_REMOTE = Remote(
+    "caffe_ilsvrc12.tar.gz",
+    "http://dl.caffe.berkeleyvision.org/caffe_ilsvrc12.tar.gz",
+    "f963098ea0e785a968ca1eb634003a90",
+)
+
+
+class ILSVRCMeta:
+    """The class names, file lists and mean picture of ILSVRC 2012.
+
+    Args:
+        folder: Where ``caffe_ilsvrc12.tar.gz`` or its unpacked files are; None: ``$FLOWTRAIN_DATA/ilsvrc_metadata``, to
+            which it is downloaded where it is missing.
+
+    Raises:
+        DownloadError: It is not there and cannot be downloaded; says where to put it by hand.
+        FormatError: When read: a file is damaged.
+
+    Example:
+        >>> ILSVRCMeta().class_names()[0]    # doctest: +SKIP
+        'tench, Tinca tinca'
+    """
+
+    def __init__(self, folder: PathLike | None = None) -> None:
+        self.folder = folder_of("ilsvrc_metadata", folder)
+        self._archive = None if (self.folder / "synsets.txt").is_file() else fetch(_REMOTE, self.folder)
+
+    def synsets(self) -> list[str]:
+        """The 1000 WordNet ids (``"n01440764"``), by label: the names of the training folders."""
+        return self._lines("synsets.txt")
+
+    def class_names(self) -> list[str]:
+        """The 1000 classes in words, by label."""
+        return [line.partition(" ")[2] for line in self._lines("synset_words.txt")]
+
+    def image_list(self, split: str, layout: Literal["original", "train"] | None = None) -> list[tuple[str, int]]:
+        """File names and labels of a part.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"`` (its labels are all 0: they are not published).
+            layout: ``"train"``: val pictures lie in a folder for each class, as the training pictures do.
+                None or ``"original"``: val pictures lie in one folder.
+
+        Returns:
+            (path within the part's folder, label) of each picture.
+        """
+        check_split(split, _SPLITS, "ILSVRC12")
+        pairs = [line.rpartition(" ") for line in self._lines(f"{split}.txt")]
+        found = [(name.strip(), int(label)) for name, _, label in pairs]
+        if split == "val" and layout == "train":
+            synsets = self.synsets()
+            found = [(f"{synsets[label]}/{name}", label) for name, label in found]
+        return found
+
+    def mean_picture(self) -> np.ndarray:
+        """The mean of the training pictures: float32 (256, 256, 3), BGR as Caffe has it."""
+        content = self._content("imagenet_mean.binaryproto")
+        sizes: dict[int, int] = {}
+        parts: list[Any] = []
+        try:
+            for number, _, value in fields(content):  # caffe.proto: BlobProto
+                if number in (2, 3, 4):
+                    sizes[number] = int(value)
+                elif number == 5:
+                    parts.append(value)
+            planes = np.frombuffer(b"".join(parts), "<f4").reshape(sizes[2], sizes[3], sizes[4])
+        except (WireError, ValueError, KeyError, TypeError) as error:
+            raise damaged(self.folder / "imagenet_mean.binaryproto", f"not a mean picture: {error}") from error
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def _lines(self, name: str) -> list[str]:
+        return self._content(name).decode().splitlines()
+
+    def _content(self, name: str) -> bytes:
+        if self._archive is None:
+            return Path(resolve_file(self.folder / name, what="ILSVRC12 metadata file")).read_bytes()
+        try:
+            with tarfile.open(self._archive) as tar:
+                for member in tar:
+                    if Path(member.name).name == name and member.isfile():
+                        return tar.extractfile(member).read()  # type: ignore[union-attr]
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            raise damaged(self._archive, f"cut short, damaged or another archive: {error}") from error
+        raise damaged(self._archive, f"there is no {name} in it")
+
+
+class ILSVRC12Files(FileSource):
+    """The file names and labels of ILSVRC 2012; :class:`ILSVRC12` decodes the pictures too.
+
+    Use it where decoding should happen in a later stage, in worker processes or with other options.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        folder: What holds the folders ``train``, ``val``, ``test``; None: ``$FLOWTRAIN_DATA/ilsvrc12``. The pictures
+            are not downloaded: their licence wants a registration at https://image-net.org.
+        meta: Names and lists; None makes an :class:`ILSVRCMeta`.
+        layout: Whether val pictures lie in one folder (``"original"``) or one for each class (``"train"``); None looks.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+
+    Raises:
+        DataFlowError: The split is unknown, or the folder or its first picture is missing.
+        DownloadError: The metadata are not there and cannot be downloaded; says where to put them by hand.
+
+    Order:
+        As in the published lists; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is
+        ``[path, label]``.
+
+    State:
+        An index: going on costs nothing.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        folder: PathLike | None = None,
+        *,
+        meta: ILSVRCMeta | None = None,
+        layout: Literal["original", "train"] | None = None,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(shuffle, seed)
+        self.split = check_split(split, _SPLITS, "ILSVRC12")
+        if layout not in (None, "original", "train"):
+            raise DataFlowError(f'layout is None, "original" or "train", got {layout!r}')
+        root = folder_of("ilsvrc12", folder) / split
+        if not root.is_dir():
+            raise DataFlowError(
+                f"no folder {root}: it should hold the {split} pictures of ILSVRC 2012, which are to be had after a "
+                "registration at https://image-net.org"
+            )
+        meta = meta or ILSVRCMeta()
+        if layout is None and split == "val":
+            layout = "train" if any(entry.is_dir() for entry in root.iterdir()) else "original"
+        self._list = meta.image_list(split, layout)
+        self._root = root
+        resolve_file(root / self._list[0][0], what=f"first picture of the {split} list")
+
+    def _open_files(self) -> None:
+        return None
+
+    def _count(self) -> int:
+        return len(self._list)
+
+    def _read(self, index: int) -> Datapoint:
+        name, label = self._list[index]
+        return [str(self._root / name), label]
+
+    def describe(self) -> str:
+        return f"{type(self).__name__}({self.split!r})"
+
+
+class ILSVRC12(ILSVRC12Files):
+    """The pictures and labels of ILSVRC 2012, 1000 classes (Russakovsky et al., 2015).
+
+    Takes the arguments of :class:`ILSVRC12Files`. A datapoint is ``[uint8 (H, W, 3) RGB, label]``.
+
+    Raises:
+        FormatError: When read: a file is not a picture; names it. And what :class:`ILSVRC12Files` raises.
+
+    Example:
+        >>> ds = ILSVRC12("train", "/data/imagenet", shuffle=True)    # doctest: +SKIP
+    """
+
+    def _read(self, index: int) -> Datapoint:
+        import cv2  # slow to import
+
+        path, label = super()._read(index)
+        data = np.fromfile(resolve_file(path, what="picture"), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if picture is None:
+            raise damaged(path, "not a picture that OpenCV can decode", record=index)
+        return [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), label]

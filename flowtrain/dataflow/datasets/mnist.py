@@ -1,0 +1,122 @@
+"""MNIST and Fashion-MNIST, from their idx files."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..formats.source import damaged
+from .arrays import PicturesAndLabels
+from .fetch import Remote, fetch
+
+__all__ = ["FashionMnist", "Mnist", "read_idx"]
+
+_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read an idx file, gzipped or not (http://yann.lecun.com/exdb/mnist/, "THE IDX FILE FORMAT").
+
+    Args:
+        path: The file.
+
+    Returns:
+        The array, in native byte order.
+
+    Raises:
+        FormatError: The file is cut short, damaged or not idx.
+    """
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if zipped else open(path, "rb") as file:
+            data = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise damaged(path, f"cut short or damaged: {error}") from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
+        raise damaged(path, f"not an idx file: it begins with {data[:4]!r}", offset=0)
+    dtype, ndim = np.dtype(_DTYPES[data[2]]), data[3]
+    start = 4 + 4 * ndim
+    shape = tuple(np.frombuffer(data[4:start], ">u4").tolist()) if len(data) >= start else ()
+    wanted = math.prod(shape) * dtype.itemsize
+    if len(shape) != ndim or len(data) != start + wanted:
+        what = (
+            f"shape {shape} and dtype {dtype} need {wanted:,} bytes after the header, {len(data) - start:,} are there"
+        )
+        raise damaged(path, what, offset=len(data))
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+class Mnist(PicturesAndLabels):
+    """Handwritten digits: 60,000 to train with and 10,000 to test (LeCun et al., 1998).
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of the order.
+        folder: Where the four ``.gz`` files are; None: ``$FLOWTRAIN_DATA/mnist``, to which they are downloaded
+            where they are missing.
+
+    Raises:
+        DataFlowError: The split is unknown.
+        DownloadError: The files are not there and cannot be downloaded; says where to put them by hand.
+        FormatError: When first read: a file is damaged, or pictures and labels differ in number.
+
+    Order:
+        As published; with ``shuffle`` a new permutation each epoch. Indexable and vectorized: a datapoint is
+        ``[uint8 (28, 28), int from 0 to 9]``. Values are 0 to 255, ink is high; divide by 255 in the model.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> ds = BatchData(Mnist("train", shuffle=True), 128)    # doctest: +SKIP
+    """
+
+    folder_name = "mnist"
+    _base = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+    _md5 = {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    }
+
+    def _find(self) -> list[Path]:
+        start = "train-" if self.split == "train" else "t10k-"
+        names = [name for name in self._md5 if name.startswith(start)]
+        return [fetch(self._remote(name), self.folder) for name in names]
+
+    def _remote(self, name: str) -> Remote:
+        dotted = name.replace("-idx", ".idx")
+        plain = [other.removesuffix(".gz") for other in (name, dotted)]
+        return Remote(name, self._base + name, self._md5[name], aliases=(dotted, *plain))
+
+    def _load(self) -> tuple[np.ndarray, np.ndarray]:
+        pictures, labels = map(read_idx, self._files)
+        if pictures.shape != (len(labels), 28, 28) or pictures.dtype != np.uint8:
+            what = f"{pictures.dtype} {pictures.shape} for {len(labels)} labels: uint8 (N, 28, 28) expected"
+            raise damaged(self._files[0], what)
+        return pictures, labels
+
+
+class FashionMnist(Mnist):
+    """Pictures of clothes in MNIST's form: 60,000 and 10,000, 10 classes (Xiao, Rasul and Vollgraf, 2017).
+
+    Takes the arguments of :class:`Mnist`; its folder is ``$FLOWTRAIN_DATA/fashion_mnist``. The classes are in
+    ``FashionMnist.classes``.
+    """
+
+    folder_name = "fashion_mnist"
+    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    _base = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+    _md5 = {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    }
