@@ -1,33 +1,71 @@
 """Data as plain Python and NumPy: composable flows of datapoints. Importing this never imports TensorFlow."""
 
 from . import imgaug
-from .augment import AugmentImageComponent
+from .arrays import DataFromArrays, DataFromPandas
+from .augment import AugmentImageComponent, AugmentImageComponents, AugmentImageCoordinates
 from .base import DataFlow, ProxyDataFlow, RNGDataFlow
 from .batch import BatchData
+from .cache import CacheData
 from .color import lab_to_rgb, rgb_to_ab, rgb_to_lab, rgb_to_luminance
-from .images import ImageFromFile
+from .combine import ConcatData, InterleaveData, JoinData
+from .expand import FlatMapData, UnbatchData
+from .files import DataFromFiles
+from .grouping import BatchDataByShape, PaddedBatchData, WindowData
+from .images import ImageFolder, ImageFromFile
 from .map import MapData, MapDataComponent
 from .memory import DataFromList, FakeData
+from .mix import RandomChooseData, RandomMixData
 from .printing import PrintData
+from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
+from .select import FilterData, SelectComponent
+from .shuffle import LocallyShuffleData
+from .slices import ShardData, ShuffleData, SkipData, TakeData
 from .speed import TestDataSpeed
 from .streams import DataFromGenerator, DataFromIterable, DataFromQueue
 
 __all__ = [
     "AugmentImageComponent",
+    "AugmentImageComponents",
+    "AugmentImageCoordinates",
     "BatchData",
+    "BatchDataByShape",
+    "CacheData",
+    "ConcatData",
     "DataFlow",
+    "DataFromArrays",
+    "DataFromFiles",
     "DataFromGenerator",
     "DataFromIterable",
     "DataFromList",
+    "DataFromPandas",
     "DataFromQueue",
     "FakeData",
+    "FilterData",
+    "FixedSizeData",
+    "FlatMapData",
+    "ImageFolder",
     "ImageFromFile",
+    "InterleaveData",
+    "JoinData",
+    "LocallyShuffleData",
     "MapData",
     "MapDataComponent",
+    "PaddedBatchData",
     "PrintData",
     "ProxyDataFlow",
     "RNGDataFlow",
+    "RandomChooseData",
+    "RandomMixData",
+    "RepeatedData",
+    "RepeatedDataPoint",
+    "SelectComponent",
+    "ShardData",
+    "ShuffleData",
+    "SkipData",
+    "TakeData",
     "TestDataSpeed",
+    "UnbatchData",
+    "WindowData",
     "imgaug",
     "lab_to_rgb",
     "rgb_to_ab",

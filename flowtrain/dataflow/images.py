@@ -14,9 +14,10 @@ import numpy as np
 from ..utils.errors import DataFlowError
 from .cursor import Datapoint
 from .decode import BrokenImage, looks_whole, read_image
+from .files import labelled_files
 from .memory import Ordered
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFromFile"]
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "ImageFromFile"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """The endings that count as pictures where a folder is given."""
@@ -79,15 +80,19 @@ class ImageFromFile(Ordered):
         return len(self.files)
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
+        place = self._place(index, epoch)
         for step in range(len(self.files)):
-            path = self.files[(self._place(index, epoch) + step) % len(self.files)]
+            at = (place + step) % len(self.files)
             try:
-                return [self._read(path)]
+                return self._datapoint(at)
             except (BrokenImage, OSError) as error:
                 if self.on_error == "raise":
                     self._fail(error, index, epoch)
-                self._skip(path, error)
-        raise DataFlowError(f"ImageFromFile: none of the {len(self.files)} files can be decoded")
+                self._skip(self.files[at], error)
+        raise DataFlowError(f"{type(self).__name__}: none of the {len(self.files)} files can be decoded")
+
+    def _datapoint(self, at: int) -> Datapoint:
+        return [self._read(self.files[at])]
 
     def _read(self, path: str) -> np.ndarray:
         image = read_image(path, self.channel)
@@ -113,6 +118,53 @@ class ImageFromFile(Ordered):
         if path not in self.skipped:
             self.skipped.append(path)
             _log.warning("ImageFromFile skips a file (%d so far): %s", len(self.skipped), error)
+
+
+class ImageFolder(ImageFromFile):
+    """Read pictures that lie in one folder per class, with their class.
+
+    Args:
+        folder: Holds one folder per class; their names in sorted order are the classes 0, 1, 2, ...
+        channel: 3 for RGB, 1 for gray.
+        resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
+        shuffle: A new order each epoch.
+        on_error: ``"raise"`` or ``"skip"``; see ``ImageFromFile``.
+        seed: Of the order; None takes the default.
+
+    ``classes`` lists the classes' names, ``labels`` each file's class.
+
+    Order: by class, then by name; or with ``shuffle`` one that depends on (seed, epoch). Indexable.
+
+    State: one number.
+
+    Yields:
+        [picture, label]: uint8 (H, W, channel) and a Python int.
+
+    Raises:
+        DataFlowError: There are no such folders, or no picture in them.
+
+    Example:
+        >>> ds = ImageFolder("flowers", resize=64, shuffle=True)  # doctest: +SKIP
+        >>> ds.classes  # doctest: +SKIP
+        ['daisy', 'rose']
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        channel: int = 3,
+        resize: int | tuple[int, int] | None = None,
+        shuffle: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        self.classes, files = labelled_files(folder, IMAGE_SUFFIXES)
+        super().__init__([path for path, _ in files], channel, resize, shuffle, on_error, seed)
+        numbers = dict(files)
+        self.labels = [numbers[path] for path in self.files]
+
+    def _datapoint(self, at: int) -> Datapoint:
+        return [self._read(self.files[at]), self.labels[at]]
 
 
 def _listed(files: Any) -> list[str]:
