@@ -62,7 +62,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "rgb_to_luminance",
     ),
     "flowtrain.metrics": ("mse", "psnr", "ssim"),
-    "flowtrain.feed": (),
+    "flowtrain.feed": ("from_tf_dataset", "to_tf_dataset", "to_tensor"),
     "flowtrain.model": (
         "CheckGradient",
         "FilterNoneGrad",
@@ -131,7 +131,17 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     ),
     "flowtrain.callbacks": (),
     "flowtrain.predict": (),
-    "flowtrain.training": (),
+    "flowtrain.training": (
+        "NoOpTrainer",
+        "Preempted",
+        "SimpleTrainer",
+        "Step",
+        "TrainConfig",
+        "Trainer",
+        "auto_set_dir",
+        "default_callbacks",
+        "train",
+    ),
 }
 
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}

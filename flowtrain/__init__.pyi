@@ -44,6 +44,9 @@ from flowtrain.dataflow import imgaug as imgaug
 from flowtrain.dataflow import rgb_to_ab as rgb_to_ab
 from flowtrain.dataflow import rgb_to_lab as rgb_to_lab
 from flowtrain.dataflow import rgb_to_luminance as rgb_to_luminance
+from flowtrain.feed import from_tf_dataset as from_tf_dataset
+from flowtrain.feed import to_tensor as to_tensor
+from flowtrain.feed import to_tf_dataset as to_tf_dataset
 from flowtrain.layers import GRU as GRU
 from flowtrain.layers import LSTM as LSTM
 from flowtrain.layers import AvgPooling as AvgPooling
@@ -104,6 +107,15 @@ from flowtrain.monitors import TensorBoardMonitor as TensorBoardMonitor
 from flowtrain.monitors import WandbMonitor as WandbMonitor
 from flowtrain.monitors import plot_history as plot_history
 from flowtrain.monitors import read_jsonl as read_jsonl
+from flowtrain.training import NoOpTrainer as NoOpTrainer
+from flowtrain.training import Preempted as Preempted
+from flowtrain.training import SimpleTrainer as SimpleTrainer
+from flowtrain.training import Step as Step
+from flowtrain.training import TrainConfig as TrainConfig
+from flowtrain.training import Trainer as Trainer
+from flowtrain.training import auto_set_dir as auto_set_dir
+from flowtrain.training import default_callbacks as default_callbacks
+from flowtrain.training import train as train
 from flowtrain.utils import FlowtrainError as FlowtrainError
 from flowtrain.utils import set_seed as set_seed
 

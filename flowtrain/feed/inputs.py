@@ -27,6 +27,7 @@ class Inputs:
         part: (index, count): of the rows of each batch take the index-th of count equal parts. So each
             worker of several feeds its share of the global batch.
         divide: The rows of each part must be a multiple of this (the replicas of one worker).
+        rows: How many rows every batch must have; None: any number.
 
     Example:
         >>> inputs = Inputs([tf.TensorSpec((None, 2), tf.float32, "x")])
@@ -36,11 +37,18 @@ class Inputs:
         tf.float32
     """
 
-    def __init__(self, specs: Sequence[tf.TensorSpec], part: tuple[int, int] = (0, 1), divide: int = 1) -> None:
+    def __init__(
+        self,
+        specs: Sequence[tf.TensorSpec],
+        part: tuple[int, int] = (0, 1),
+        divide: int = 1,
+        rows: int | None = None,
+    ) -> None:
         self.specs = list(specs)
         self.names = [spec.name for spec in self.specs]
         self._part = part
         self._divide = divide
+        self._rows = rows
         self._casts: dict[tuple[int, np.dtype], Cast | None] = {}
         self._said_extra = False
 
@@ -68,6 +76,11 @@ class Inputs:
                 raise DataFlowError(
                     f"input {spec.name!r} is declared as {_shown(spec.shape)}, the dataflow gives {array.shape}."
                     f"{_hint(spec, array)}"
+                )
+            if self._rows is not None and array.shape[:1] != (self._rows,):
+                raise DataFlowError(
+                    f"input {spec.name!r}: a batch has the shape {array.shape}, but global_batch is {self._rows}. "
+                    "The batch size is what one step consumes over all replicas."
                 )
             arrays.append(array if cast is None else cast(array))
         if self._part[1] > 1 or self._divide > 1:

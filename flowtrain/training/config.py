@@ -117,8 +117,8 @@ class TrainConfig:
         size = None if self.dataflow is None else self.dataflow.size_or_none()
         if size is None:
             raise ConfigError(
-                f"the length of the dataflow {self.dataflow} is not known: say in TrainConfig(steps_per_epoch=...) how many "
-                "steps an epoch has. It is only how often the epoch's callbacks run: the data goes on where it was."
+                f"the length of the dataflow {self.dataflow} is not known: say in TrainConfig(steps_per_epoch=...) "
+                "how many steps an epoch has. It decides when the epoch's callbacks run; no data is passed over."
             )
         if size == 0:
             raise ConfigError(f"the dataflow {self.dataflow} is empty: its length is 0")

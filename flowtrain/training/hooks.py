@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,72 +10,12 @@ from typing import Any
 import numpy as np
 
 from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
+from flowtrain.callbacks.check import check_callback
 from flowtrain.utils.errors import ConfigError, annotate_error, closest
 
-__all__ = ["CallbackList", "check_callback"]
+__all__ = ["CallbackList"]
 
 logger = logging.getLogger("flowtrain.training")
-
-_KERAS_HOOKS = {
-    "on_train_begin": "before_train",
-    "on_train_end": "after_train",
-    "on_epoch_begin": "before_epoch",
-    "on_epoch_end": "trigger_epoch",
-    "on_batch_begin": "before_run",
-    "on_train_batch_begin": "before_run",
-    "on_batch_end": "trigger_step",
-    "on_train_batch_end": "trigger_step",
-}
-_OTHER_METHODS = ("next_step", "state_dict", "load_state_dict")
-
-
-def check_callback(callback: Any) -> None:
-    """Refuse what is no callback, and hooks that would never be called or could not be.
-
-    Raises:
-        ConfigError: Names the class, the wrong hook and the nearest right one.
-    """
-    if isinstance(callback, type):
-        raise ConfigError(f"callbacks must be objects; write {callback.__name__}() instead of the class")
-    if not isinstance(callback, Callback):
-        raise ConfigError(
-            f"callbacks must extend flowtrain.Callback; got {callback!r:.100} ({type(callback).__name__})"
-        )
-    kind = type(callback)
-    known = set(dir(Callback))
-    for name in dir(kind):
-        member = inspect.getattr_static(kind, name)
-        if name.startswith("__") or not inspect.isfunction(member):
-            continue
-        if name in HOOKS or name in _OTHER_METHODS:
-            _check_signature(kind, name, member)
-        elif name not in known and (meant := _misspelt(name)):
-            raise ConfigError(
-                f"{kind.__name__}.{name} is not a hook and would never be called. Did you mean {meant!r}? "
-                f"The hooks are: {', '.join(HOOKS)}. (If it is a method of your own, give it a name less like a hook's.)"
-            )
-
-
-def _misspelt(name: str) -> str | None:
-    if name in _KERAS_HOOKS:
-        return _KERAS_HOOKS[name]
-    bare = name.lstrip("_")
-    if bare in HOOKS:
-        return bare  # Tensorpack's spelling
-    near = difflib.get_close_matches(name.lower(), HOOKS, n=1, cutoff=0.86)
-    return near[0] if near else None
-
-
-def _check_signature(kind: type, name: str, function: Any) -> None:
-    arguments = [None] * (2 if name in ("after_run", "load_state_dict") else 1)
-    try:
-        inspect.signature(function).bind(*arguments)
-    except TypeError as error:
-        expected = inspect.signature(getattr(Callback, name))
-        raise ConfigError(
-            f"{kind.__name__}.{name}{inspect.signature(function)} has the wrong signature ({error}): "
-            f"it is called as {name}{expected}."
-        ) from None
 
 
 class CallbackList(Sequence[Callback]):

@@ -1,0 +1,36 @@
+"""``train``: the one call that most scripts need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .config import TrainConfig
+from .trainer import SimpleTrainer, Trainer
+
+__all__ = ["train"]
+
+
+def train(config: TrainConfig, resume: str | Path | bool | None = None) -> Trainer:
+    """Train a model.
+
+    Args:
+        config: The run.
+        resume: ``"auto"``: continue the run in the log folder from its newest whole checkpoint (start one where
+            there is none). The result is then bit for bit that of a run that was never interrupted. A path: continue
+            from that checkpoint. None: start; a folder that holds a run is refused.
+
+    Returns:
+        The trainer: ``.history``, ``.get_weights()``, ``.get_predictor(inputs, outputs)``, ``.log_dir``.
+
+    Raises:
+        ConfigError: The configuration makes no sense.
+        TrainingError: The cost became NaN or infinite, or another run uses the log folder.
+        CheckpointError: A checkpoint is of another model, or all are damaged.
+
+    Example:
+        >>> trainer = train(TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10))  # doctest: +SKIP
+        >>> trainer.history["cost"][-1]
+        (320, 0.0123)
+    """
+    with SimpleTrainer(config, resume=resume) as trainer:
+        return trainer.train()

@@ -1,0 +1,183 @@
+"""The compiled functions that run training steps: one step with fetches, or many steps in one call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.feed import Block
+
+from .step import Step
+from .variables import StepVariables
+
+__all__ = ["Program"]
+
+logger = logging.getLogger("flowtrain.training")
+
+# operations that draw from a state inside TensorFlow, which no checkpoint can hold
+_UNSAVED_RANDOM = {
+    "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "RandomGamma",
+    "RandomPoissonV2", "Multinomial", "ParameterizedTruncatedNormal", "SampleDistortedBoundingBoxV2",
+}  # fmt: skip
+
+
+class Program:
+    """Traces ``run_step`` as often as needed and runs it.
+
+    On small models the cost of a step is mostly that of calling TensorFlow. So stacked blocks of batches run in a loop
+    inside one call. It is one compiled function, whatever the number of steps, and computes the same bits.
+
+    Args:
+        run_step: The trainer's; traced with a Step.
+        graph: The ModelGraph.
+        variables: Training's own.
+        strategy: Where to run.
+        after_step: Functions of the tower that callbacks want traced after the update.
+        accumulate: Steps per update.
+        jit: Compile with XLA.
+    """
+
+    def __init__(
+        self,
+        run_step: Callable[[Step], None],
+        graph: Any,
+        variables: StepVariables,
+        strategy: tf.distribute.Strategy,
+        after_step: Sequence[Callable[[Any], None]] = (),
+        accumulate: int = 1,
+        jit: bool = False,
+    ) -> None:
+        self._run_step, self._graph, self._variables = run_step, graph, variables
+        self._strategy, self._after_step, self._accumulate = strategy, after_step, accumulate
+        self._jit_all = jit and strategy.num_replicas_in_sync == 1
+        self._jit_replica = jit and not self._jit_all
+        self._functions: dict[Any, Any] = {}
+        self._numbers: dict[int, tf.Tensor] = {}
+        self._warned = False
+
+    def run(self, block: Block, start: int, stop: int) -> tf.Tensor:
+        """Run the steps of the batches `start` to `stop - 1` of a block.
+
+        Returns:
+            The cost of the last step, still on the device.
+        """
+        if not block.stacked:
+            return self._function(block, ())(*block.tensors)[0]
+        return self._function(block, None)(self._number(start), self._number(stop), *block.tensors)
+
+    def run_fetching(self, block: Block, row: int, names: Sequence[str]) -> tuple[tf.Tensor, dict[str, np.ndarray]]:
+        """Run one step and bring tensors of it to the host.
+
+        Args:
+            block: Holds the batch.
+            row: Which batch of the block.
+            names: Names of tensors of the training graph.
+
+        Returns:
+            The cost, and name -> array. With several replicas: of scalars the mean, else all rows in order.
+        """
+        names = tuple(sorted(set(names)))
+        tensors = [tensor[row] for tensor in block.tensors] if block.stacked else block.tensors
+        cost, fetched = self._function(block._replace(tensors=tensors, stacked=False), names)(*tensors)
+        return cost, {name: _joined(parts) for name, parts in zip(names, fetched, strict=True)}
+
+    def bad_step(self) -> int | None:
+        """The first step whose cost was not finite. Waits for the device."""
+        step = int(self._variables.bad_step.numpy())
+        return None if step < 0 else step
+
+    # ------------------------------------------------------------------ tracing
+
+    def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
+        key = fetches, *(tensor.dtype for tensor in block.tensors)
+        if key not in self._functions:
+            with self._strategy.scope():
+                made = self._trace(block, fetches)
+            self._warn_of_random(made.graph)
+            self._functions[key] = made
+        return self._functions[key]
+
+    def _trace(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
+        specs = [
+            tf.TensorSpec(spec.shape, tensor.dtype, spec.name)
+            for spec, tensor in zip(self._graph.input_specs, block.tensors, strict=True)
+        ]
+        if fetches is None:
+            index = tf.TensorSpec((), tf.int32)
+            rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(s.shape), s.dtype) for s in specs]
+            function, signature = self._many, [index, index, *rows]
+        else:
+
+            def function(*inputs: tf.Tensor) -> Any:
+                step = self._one(inputs, fetches)
+                return _total(step), [step.fetched[name] for name in fetches]
+
+            signature = specs
+        compiled = tf.function(function, input_signature=signature, autograph=False, jit_compile=self._jit_all or None)
+        return compiled.get_concrete_function()
+
+    def _many(self, start: tf.Tensor, stop: tf.Tensor, *blocks: tf.Tensor) -> tf.Tensor:
+        def body(index: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            step = self._one([block[index] for block in blocks], ())
+            return index + 1, _total(step)
+
+        def more(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return index < stop
+
+        return tf.while_loop(more, body, (start, tf.constant(0.0)), parallel_iterations=1)[1]
+
+    def _one(self, inputs: Sequence[tf.Tensor], fetches: Sequence[str]) -> Step:
+        inputs = [
+            tf.ensure_shape(tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor, spec.shape)
+            for tensor, spec in zip(inputs, self._graph.input_specs, strict=True)
+        ]
+        step = Step(self._graph, inputs, self._variables, self._strategy, fetches, self._accumulate, self._jit_replica)
+        self._run_step(step)
+        self._variables.finish_step(step.costs, step.scalars)
+        for function in self._after_step:
+            function(step.tower)
+        return step
+
+    def _number(self, value: int) -> tf.Tensor:
+        if value not in self._numbers:
+            self._numbers[value] = tf.constant(value, tf.int32)
+        return self._numbers[value]
+
+    def _warn_of_random(self, graph: Any) -> None:
+        if self._warned:
+            return
+        names = [f"{op.name} ({op.type})" for op in _operations(graph) if op.type in _UNSAVED_RANDOM]
+        if names:
+            self._warned = True
+            logger.warning(
+                "the model draws random numbers whose state no checkpoint can hold, so a resumed run will draw others: "
+                "%s. Draw with keras.random (and a keras.random.SeedGenerator), a tf.random.Generator "
+                "or the layers (Dropout, ...) to have exact resume.",
+                ", ".join(names[:5]),
+            )
+
+
+def _operations(graph: Any) -> list[Any]:
+    """All operations of a graph and of the loops and branches in it."""
+    found = list(graph.get_operations())
+    for function in getattr(graph, "_functions", {}).values():
+        inner = getattr(function, "graph", None)
+        if inner is not None:
+            found += inner.get_operations()
+    return found
+
+
+def _total(step: Step) -> tf.Tensor:
+    costs = list(step.costs.values())
+    return costs[0] if len(costs) == 1 else tf.add_n(costs)
+
+
+def _joined(parts: Sequence[tf.Tensor]) -> np.ndarray:
+    arrays = [part.numpy() for part in parts]
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.mean(arrays, axis=0) if arrays[0].ndim == 0 else np.concatenate(arrays)

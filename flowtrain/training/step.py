@@ -1,0 +1,210 @@
+"""What happens in one training step, as it is traced: forward passes, gradients, updates.
+
+Gradients are made on the replicas and summed; everything after that (gradient processors, accumulation, loss scaling,
+the optimizer) happens once, on the sums, so it means the same for one replica and for many.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.model.gradient import process_gradients
+from flowtrain.utils.errors import ConfigError, TrainingError, closest
+
+from .devices import local_replicas
+from .variables import StepVariables
+
+__all__ = ["Step"]
+
+logger = logging.getLogger("flowtrain.training")
+
+
+class Step:
+    """One training step while it is traced; what a trainer's ``run_step`` works with.
+
+    Attributes:
+        graph: The ModelGraph.
+        number: int64 tensor: the number of this step, from 1.
+        costs: All costs as the last `minimize` computed them: scalar tensors, means over all replicas.
+
+    Example:
+        >>> class GANTrainer(Trainer):                                       # doctest: +SKIP
+        ...     def run_step(self, step):
+        ...         step.minimize("d_loss")
+        ...         step.minimize("g_loss")    # a new forward pass, with the new discriminator
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        inputs: Sequence[tf.Tensor],
+        variables: StepVariables,
+        strategy: tf.distribute.Strategy,
+        fetches: Sequence[str] = (),
+        accumulate: int = 1,
+        jit_replica: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.number = variables.global_step + 1
+        self.costs: dict[str, tf.Tensor] = {}
+        self.scalars: dict[str, tf.Tensor] = {}
+        self.fetched: dict[str, list[tf.Tensor]] = {}
+        self.tower: Any = None
+        self._inputs = inputs
+        self._variables = variables
+        self._strategy = strategy
+        self._replicas = strategy.num_replicas_in_sync
+        self._fetches = fetches
+        self._accumulate = accumulate
+        self._jit_replica = jit_replica
+
+    def minimize(self, *names: str) -> None:
+        """Do one forward pass, take the gradients of some costs, and update the variables of each.
+
+        Args:
+            *names: Of the costs; none: all of them, from one forward pass.
+
+        Raises:
+            ConfigError: No cost of that name, or the model has no optimizer.
+        """
+        objectives = self.graph.objectives
+        if not objectives:
+            raise ConfigError(
+                f"{type(self.graph.model).__name__} has no optimizer: define optimizer(self) and return one, "
+                "e.g. tf.keras.optimizers.Adam(1e-3)"
+            )
+        for name in names:
+            if name not in objectives:
+                raise ConfigError(f"the model has no cost named {name!r}. {closest(name, list(objectives))}")
+        chosen = [objectives[name] for name in names or objectives]
+
+        def forward(inputs: Sequence[tf.Tensor]) -> Any:
+            return self._forward(inputs, chosen)
+
+        if self._jit_replica:
+            forward = tf.function(forward, jit_compile=True, autograph=False)
+        gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
+        for name, tensors in fetched.items():
+            self.fetched[name] = list(self._strategy.experimental_local_results(tensors))
+        self.scalars.update(zip(self._scalar_names, tf.unstack(self._mean(scalars)), strict=True))
+        self.costs.update({name: self._mean(cost) for name, cost in costs.items()})
+        for objective, its_gradients in zip(chosen, gradients, strict=True):
+            self._update(objective, its_gradients)
+
+    # ------------------------------------------------------------------ on each replica
+
+    def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Any]) -> Any:
+        inputs = self._share(inputs)
+        scale = self._variables.loss_scale
+        factor = tf.constant(1.0 / self._replicas)
+        if scale is not None:
+            factor = factor * scale
+        with tf.GradientTape(persistent=len(chosen) > 1) as tape:
+            tower = self.graph.training_tower(inputs)
+            losses = [tower.costs[objective.name] * factor for objective in chosen]
+        gradients = [
+            tape.gradient(loss, [variable.value for variable in objective.variables.values()])
+            for loss, objective in zip(losses, chosen, strict=True)
+        ]
+        self.tower = tower
+        self._scalar_names = list(tower.scalars)
+        scalars = tf.stack([tf.cast(t, tf.float32) for t in tower.scalars.values()] or [tf.zeros(())])
+        if not tower.scalars:
+            scalars = scalars[:0]
+        fetched = {name: tower.tensor(name) for name in self._fetches}
+        return gradients, dict(tower.costs), scalars, fetched
+
+    def _share(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """This replica's rows of the batch that the worker was fed."""
+        local = local_replicas(self._strategy)
+        if local == 1:
+            return list(inputs)
+        context = tf.distribute.get_replica_context()
+        index = context.replica_id_in_sync_group % local
+        shares = []
+        for tensor in inputs:
+            rows = tf.shape(tensor)[0] // local
+            share = tensor[index * rows : (index + 1) * rows]
+            share.set_shape([None, *tensor.shape[1:]])
+            shares.append(share)
+        return shares
+
+    # ------------------------------------------------------------------ once, on the sums
+
+    def _mean(self, value: Any) -> tf.Tensor:
+        if self._replicas == 1:
+            return value
+        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+
+    def _update(self, objective: Any, gradients: Sequence[Any]) -> None:
+        names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]
+        self._report_missing(objective, names)
+        pairs = [
+            (gradient, objective.variables[name])
+            for name, gradient in zip(objective.variables, gradients, strict=True)
+            if gradient is not None
+        ]
+        if self._replicas > 1:
+            summed = self._strategy.extended.batch_reduce_to(
+                tf.distribute.ReduceOp.SUM, [(gradient, variable.value) for gradient, variable in pairs]
+            )
+            pairs = [(_any_replica(gradient), variable) for gradient, (_, variable) in zip(summed, pairs, strict=True)]
+        scale = self._variables.loss_scale
+        if scale is not None:
+            pairs = [(_map_gradient(g, lambda x: x / scale), v) for g, v in pairs]
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in pairs])
+            self._variables.adjust_loss_scale(finite)
+            tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
+        else:
+            self._accumulated(objective, pairs)
+
+    def _accumulated(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
+        if self._accumulate == 1:
+            return self._apply(objective, pairs)
+        sums = self._variables.accumulators(objective)
+        for gradient, variable in pairs:
+            accumulator = sums[id(variable)]
+            accumulator.assign_add(tf.convert_to_tensor(gradient) / self._accumulate)
+
+        def apply() -> tf.Tensor:
+            self._apply(objective, [(sums[id(variable)].read_value(), variable) for _, variable in pairs])
+            for _, variable in pairs:
+                sums[id(variable)].assign(tf.zeros_like(sums[id(variable)]))
+            return tf.constant(True)
+
+        return tf.cond(tf.equal(self.number % self._accumulate, 0), apply, _nothing)
+
+    def _apply(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
+        pairs = process_gradients(objective.processors, pairs)
+        pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+        objective.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        return tf.constant(True)
+
+    def _report_missing(self, objective: Any, names: Sequence[str]) -> None:
+        if not names:
+            raise TrainingError(f"the cost {objective.name!r} has no gradient with respect to any of its variables")
+        missing = [name for name in objective.variables if name not in names]
+        if missing:
+            logger.warning(
+                "the cost %r does not depend on %s: they are not trained", objective.name, ", ".join(missing)
+            )
+
+
+def _any_replica(value: Any) -> Any:
+    """After a sum over all replicas each of them has the same value."""
+    values = getattr(value, "values", None)
+    return values[0] if isinstance(value, tf.distribute.DistributedValues) and values else value
+
+
+def _map_gradient(gradient: Any, function: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+    return function(gradient)
+
+
+def _nothing() -> tf.Tensor:
+    return tf.constant(False)

@@ -1,0 +1,212 @@
+"""The variables that training itself keeps, and the names of all that a checkpoint holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import CheckpointError, TensorNameError, closest
+
+__all__ = ["RunVariables", "StepVariables", "optimizer_names"]
+
+DECAY = 0.95  # of moving averages
+_FIRST_SCALE, _GROW_AFTER = 2.0**15, 2000
+
+
+class StepVariables:
+    """What the step function keeps from step to step besides the model.
+
+    Args:
+        averaged: Names of the scalars that have a moving average.
+        objectives: The model's, for gradient accumulation.
+        accumulate: Steps per update.
+        loss_scaling: Whether gradients are made of a scaled loss (float16).
+    """
+
+    def __init__(
+        self, averaged: Sequence[str], objectives: Mapping[str, Any], accumulate: int, loss_scaling: bool
+    ) -> None:
+        self.averaged = list(averaged)
+        self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
+        self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
+        self.averages = tf.Variable(tf.zeros([len(self.averaged)]), trainable=False, name="moving_averages")
+        self.loss_scale: tf.Variable | None = None
+        if loss_scaling:
+            self.loss_scale = tf.Variable(_FIRST_SCALE, trainable=False, name="loss_scale")
+            self._good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+        self._accumulators: dict[str, dict[str, tf.Variable]] = {}
+        if accumulate > 1:
+            for objective in objectives.values():
+                self._accumulators[objective.name] = {
+                    name: tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False)
+                    for name, variable in objective.variables.items()
+                }
+
+    def accumulators(self, objective: Any) -> dict[int, tf.Variable]:
+        """The sums of gradients of one objective, by the identity of the variable they belong to."""
+        sums = self._accumulators[objective.name]
+        return {id(variable): sums[name] for name, variable in objective.variables.items()}
+
+    def named(self) -> dict[str, tf.Variable]:
+        """All by the names they have in a checkpoint."""
+        found = {"global_step": self.global_step}
+        if self.averaged:
+            found["training/moving_averages"] = self.averages
+        if self.loss_scale is not None:
+            found["training/loss_scale"] = self.loss_scale
+            found["training/good_steps"] = self._good_steps
+        for objective, sums in self._accumulators.items():
+            for name, variable in sums.items():
+                found[f"training/accumulated/{objective}/{name}"] = variable
+        return found
+
+    # ------------------------------------------------------------------ traced into the step
+
+    def finish_step(self, costs: Mapping[str, tf.Tensor], scalars: Mapping[str, tf.Tensor]) -> None:
+        """Count the step, note a cost that is not finite, and move the averages."""
+        step = self.global_step.assign_add(1)
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(costs.values()))))
+        bad = self.bad_step.read_value()
+        self.bad_step.assign(tf.where(tf.logical_or(finite, bad >= 0), bad, step))
+        if self.averaged:
+            known = {**scalars, **costs}
+            now = tf.stack([tf.cast(known[name], tf.float32) for name in self.averaged])
+            self.averages.assign(self.averages * DECAY + now * (1.0 - DECAY))
+
+    def adjust_loss_scale(self, finite: tf.Tensor) -> None:
+        """Halve the loss scale after gradients that overflowed, double it after many that did not."""
+        scale, good = self.loss_scale, self._good_steps
+        if scale is None:
+            return
+        grown = tf.logical_and(finite, good + 1 >= _GROW_AFTER)
+        factor = tf.where(finite, tf.where(grown, 2.0, 1.0), 0.5)
+        scale.assign(tf.clip_by_value(scale * factor, 1.0, 2.0**24))
+        good.assign(tf.where(tf.logical_and(finite, tf.logical_not(grown)), good + 1, tf.zeros_like(good)))
+
+    # ------------------------------------------------------------------ read by the trainer
+
+    def read_averages(self) -> dict[str, float]:
+        """The moving averages without their bias towards the zero they started from.
+
+        After t steps the weights of the values seen sum up to 1 - decay**t (Kingma and Ba, "Adam", ICLR 2015,
+        section 3): dividing by it gives a mean.
+        """
+        steps = int(self.global_step.numpy())
+        if not self.averaged or steps == 0:
+            return {}
+        values = self.averages.numpy() / (1.0 - DECAY**steps)
+        return {name: float(value) for name, value in zip(self.averaged, values, strict=True)}
+
+
+class RunVariables:
+    """All variables of a run by readable name: the model's, the optimizers', training's own, callbacks'.
+
+    Args:
+        graph: The ModelGraph.
+        step: Training's own.
+    """
+
+    def __init__(self, graph: Any, step: StepVariables) -> None:
+        self._all: dict[str, Any] = {**graph.store.variables, **optimizer_names(graph.objectives), **step.named()}
+
+    def add(self, variables: Mapping[str, Any]) -> None:
+        """Take in more, under names that are not taken."""
+        for name, variable in variables.items():
+            if name in self._all:
+                raise CheckpointError(f"there is a variable named {name!r} in this run already")
+            self._all[name] = variable
+
+    def names(self) -> list[str]:
+        """All names."""
+        return list(self._all)
+
+    def find(self, name: str) -> Any:
+        """The variable of a name; that of the only optimizer without ``optimizer/``.
+
+        Raises:
+            TensorNameError: There is none; names the nearest.
+        """
+        for candidate in (name, f"optimizer/{name}"):
+            if candidate in self._all:
+                return self._all[candidate]
+        raise TensorNameError(f"there is no variable named {name!r}. {closest(name, list(self._all))}")
+
+    def snapshot(self) -> dict[str, tf.Tensor]:
+        """The present values. They stay as they are when training goes on: TensorFlow copies on write."""
+        return {name: _local(variable).read_value() for name, variable in self._all.items()}
+
+    def restore(self, values: Mapping[str, np.ndarray], source: str) -> None:
+        """Assign all.
+
+        Raises:
+            CheckpointError: Names or shapes differ; lists the missing, the unexpected and the misshapen.
+        """
+        missing = sorted(set(self._all) - set(values))
+        unexpected = sorted(set(values) - set(self._all))
+        misshapen = [
+            f"{name} {values[name].shape} instead of {tuple(variable.shape)}"
+            for name, variable in self._all.items()
+            if name in values and values[name].shape != tuple(variable.shape)
+        ]
+        if missing or unexpected or misshapen:
+            parts = [
+                f"{title}: {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
+                for title, names in (("missing", missing), ("unexpected", unexpected), ("other shape", misshapen))
+                if names
+            ]
+            raise CheckpointError(
+                f"{source} is the checkpoint of another model or another TrainConfig. {'; '.join(parts)}. "
+                "To start from its weights alone: TrainConfig(weights=...) in a new log folder."
+            )
+        for name, variable in self._all.items():
+            assign(variable, values[name])
+
+
+def assign(variable: Any, value: Any) -> None:
+    """Give a variable a value, on all replicas."""
+    raw = variable.value if isinstance(variable, keras.Variable) else variable
+    raw.assign(tf.cast(tf.convert_to_tensor(value), raw.dtype))
+
+
+def optimizer_names(objectives: Mapping[str, Any]) -> dict[str, Any]:
+    """Readable names for what optimizers keep: ``optimizer/momentum/conv1/kernel``.
+
+    With several optimizers: ``optimizer/<cost>/momentum/conv1/kernel``.
+    """
+    found: dict[str, Any] = {}
+    for objective in objectives.values():
+        prefix = "optimizer" if len(objectives) == 1 else f"optimizer/{objective.name}"
+        for name, variable in _optimizer_variables(objective):
+            full, count = f"{prefix}/{name}", 1
+            while full in found:
+                count += 1
+                full = f"{prefix}/{name}_{count}"
+            found[full] = variable
+    return found
+
+
+def _optimizer_variables(objective: Any) -> Iterator[tuple[str, Any]]:
+    """Keras calls a slot ``<path of the variable, with _>_<slot>``: told apart by the variables' paths."""
+    by_prefix = sorted(
+        ((variable.path.replace("/", "_") + "_", name) for name, variable in objective.variables.items()),
+        key=lambda pair: -len(pair[0]),
+    )
+    for variable in objective.optimizer.variables:
+        for prefix, name in by_prefix:
+            if variable.name.startswith(prefix):
+                yield f"{variable.name[len(prefix) :]}/{name}", variable
+                break
+        else:
+            yield re.sub(r"^.*/", "", variable.name), variable
+
+
+def _local(variable: Any) -> Any:
+    raw = variable.value if isinstance(variable, keras.Variable) else variable
+    if isinstance(raw, tf.distribute.DistributedValues):
+        return tf.distribute.get_strategy().experimental_local_results(raw)[0]
+    return raw
