@@ -108,6 +108,7 @@ class WorkerPool:
     ) -> None:
         self.workers, self.timeout, self.restart, self.name = workers, timeout, restart, name
         self.window = window
+        self.tag: Any = None  # the owner's
         self.arena = Arena.create(workers, window + _SPARE + workers, slot_bytes)
         self.slots = SlotPool(self.arena)
         self._writer = SlotWriter(self.arena)

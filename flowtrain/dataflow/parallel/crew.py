@@ -1,0 +1,117 @@
+"""The workers of one parallel stage, kept from one epoch to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...ipc.payload import Payload
+from ...ipc.pool import Lost, Task, WorkerPool
+
+__all__ = ["Crew", "ProcessCrews"]
+
+_COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
+_COMPARED_SECONDS = 0.05
+
+
+class Result(Protocol):
+    """What a worker made of a task."""
+
+    task: Task
+    seconds: float
+    used: int
+
+    def take(self) -> tuple[list[Any], Any, Any]:
+        """(datapoints, what the job returned, a failure or None)."""
+        ...
+
+    def drop(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Crew(Protocol):
+    """Workers, be they processes or threads."""
+
+    workers: int
+    window: int
+    name: str
+
+    @property
+    def closed(self) -> bool:
+        """Whether the workers are gone."""
+        ...
+
+    def load(self, worker: int) -> int:
+        """How many tasks a worker has."""
+        ...
+
+    def idlest(self) -> int:
+        """The worker that has the fewest tasks."""
+        ...
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        """Give a worker a task."""
+        ...
+
+    def poll(self) -> Result | Lost | None:
+        """What has arrived, without waiting."""
+        ...
+
+    def wait(self) -> Result | Lost:
+        """The next result."""
+        ...
+
+    def close(self) -> None:
+        """End the workers."""
+        ...
+
+
+class ProcessCrews:
+    """Gives walks their worker processes, and takes them back when an epoch is complete.
+
+    The workers hold a copy of the flow from when they were started. Where the flow has changed since (a loaded seed,
+    an attribute that the user set), they are replaced.
+
+    Args:
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+        options: Of :class:`flowtrain.ipc.pool.WorkerPool`.
+    """
+
+    def __init__(self, workers: int, window: int, **options: Any) -> None:
+        self.workers, self.window, self.options = workers, window, options
+        self._idle: WorkerPool | None = None
+
+    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> WorkerPool:
+        """Workers for one walk, ready or being started.
+
+        Args:
+            make_job: Gives the job.
+            marks: Compared with those of the idle workers: the flow's seeds.
+            name: Whose they are, for errors.
+        """
+        pool, self._idle = self._idle, None
+        payload = None
+        if pool is not None and not pool.closed:
+            data, known = pool.tag
+            payload = Payload(make_job()) if data is not None else None
+            if known == marks and (payload is None or payload.data == data):
+                pool.name = name
+                return pool
+            pool.close()
+        payload = payload or Payload(make_job())
+        small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
+        pool = WorkerPool(payload, self.workers, window=self.window, name=name, **self.options)
+        pool.tag = payload.data if small else None, marks
+        return pool
+
+    def give_back(self, pool: WorkerPool) -> None:
+        """Keep the workers of a walk that is complete, for the next one."""
+        if self._idle is None or self._idle.closed:
+            self._idle = pool
+        else:
+            pool.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": None}

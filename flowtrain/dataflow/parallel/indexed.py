@@ -1,0 +1,99 @@
+"""The walk over an indexable flow whose datapoints are made by workers: exactly the serial one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ...ipc.pool import Lost
+from ..cursor import Cursor, Datapoint
+from .crew import Crew, Result
+from .grouping import Grouping
+
+__all__ = ["IndexedCursor"]
+
+
+class IndexedCursor(Cursor):
+    """Hands out index ranges to workers, and their datapoints in order.
+
+    Args:
+        stage: The parallel stage: has ``_take_crew(epoch)`` and ``_give_back(crew)``.
+        epoch: Which epoch.
+        state: The index to go on at.
+    """
+
+    def __init__(self, stage: Any, epoch: int, state: int | None = None) -> None:
+        super().__init__(epoch)
+        self._stage: Any = stage
+        self._crew: Crew | None = None
+        self._next = self._asked = stage._checked_position(state)
+        self._limit = stage.size_or_none()
+        self._done: dict[int, Result] = {}  # by first index
+        self._out = 0  # tasks that are with workers
+        self._ready: deque[Datapoint] = deque()
+        self._failure: Any = None
+        self._grouping = Grouping()
+
+    def __next__(self) -> Datapoint:
+        while not self._ready:
+            if self._failure is not None:
+                self.close()
+                raise self._failure.restore()
+            if self._next == self._limit:
+                self._finish()
+                raise StopIteration
+            self._advance()
+        datapoint = self._ready.popleft()
+        self._next += 1
+        return datapoint
+
+    def state(self) -> int:
+        return self._next
+
+    def close(self) -> None:
+        crew, self._crew, self._stage = self._crew, None, None
+        self._done.clear()
+        if crew is not None:
+            crew.close()
+
+    def _finish(self) -> None:
+        stage, crew = self._stage, self._crew
+        self._crew = self._stage = None
+        if crew is not None:
+            stage._give_back(crew)
+
+    def _advance(self) -> None:
+        """Get the group that is due."""
+        if self._crew is None:
+            if self._stage is None:
+                raise StopIteration  # closed
+            self._crew = self._stage._take_crew(self.epoch)
+        crew = self._crew
+        self._hand_out(crew)
+        while (result := self._done.pop(self._next, None)) is None:
+            self._take(crew, crew.wait())
+        while (event := crew.poll()) is not None:
+            self._take(crew, event)
+        first, end, _ = result.task.args
+        self._grouping.learn(end - first, result.seconds, result.used)
+        made, _, self._failure = result.take()
+        self._ready.extend(made)
+        del result, made
+        self._hand_out(crew)
+
+    def _take(self, crew: Crew, event: Result | Lost) -> None:
+        if isinstance(event, Lost):
+            for task in event.tasks:
+                crew.submit(crew.idlest(), task.args)
+        else:
+            self._done[event.task.args[0]] = event
+            self._out -= 1
+
+    def _hand_out(self, crew: Crew) -> None:
+        while self._out + len(self._done) < crew.window and self._asked != self._limit:
+            end = self._asked + self._grouping.size
+            if self._limit is not None:
+                end = min(end, self._limit)
+            crew.submit(crew.idlest(), (self._asked, end, self.epoch))
+            self._asked = end
+            self._out += 1

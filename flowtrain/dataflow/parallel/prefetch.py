@@ -1,0 +1,177 @@
+"""Datapoints made ahead of time, in worker processes."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ...utils.errors import DataFlowError, StateError
+from ..base import DataFlow, ProxyDataFlow
+from ..cursor import Cursor, IndexCursor
+from .checks import check_timeout, check_whole, refuse_old
+from .crew import Crew, ProcessCrews
+from .indexed import IndexedCursor
+from .jobs import IndexJob, WalkJob
+from .parts import copies_of, shardable, shards_of
+from .place import flat, indexable_in_worker, may_have_workers
+from .walked import SerialWalk, WalkedCursor
+
+__all__ = ["MultiProcessRunnerZMQ", "PrefetchData", "PrefetchDataZMQ", "Runner"]
+
+
+class Runner(ProxyDataFlow):
+    """What stages that run the flow beneath in workers have in common.
+
+    Args:
+        ds: The flow beneath.
+        workers: How many.
+        duplicate: Each worker walks a copy.
+    """
+
+    _workers_are = "num_proc"
+
+    def __init__(self, ds: DataFlow, workers: int, duplicate: bool) -> None:
+        super().__init__(ds)
+        self._count, self.duplicate = workers, duplicate
+        if workers > 1 and not duplicate and not indexable_in_worker(ds) and not shardable(ds):
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        with flat():
+            blocker = self.ds._blocker()
+        name, above = type(blocker).__name__, ""
+        if blocker.children():
+            above = f"put {name} above {type(self).__name__}; or "
+        raise DataFlowError(
+            f"{self.describe()}: {blocker} can only be iterated from its start, so {self._count} workers cannot share "
+            f"its datapoints. Write {self._workers_are}=1, which keeps the order; or {above}define get(index, epoch) "
+            "and __len__ on the source, so that any worker can make any datapoint, or shard(index, count), which "
+            "returns one of count parts; or, for i.i.d. data only, write duplicate=True: each worker then walks a "
+            "copy of its own."
+        )
+
+    @property
+    def _parallel(self) -> bool:
+        return self._count > 0 and may_have_workers()
+
+    @property
+    def indexable(self) -> bool:
+        # Where there are workers this is a walk: what lies above has to take what they make, not make it again.
+        return not self._parallel and not self.duplicate and self.ds.indexable
+
+    def _blocker(self) -> DataFlow:
+        return self if indexable_in_worker(self.ds) else self.ds._blocker()
+
+    def _ensure_reset(self) -> None:
+        if not self._parallel:
+            super()._ensure_reset()  # else the workers do: nothing beneath is opened here
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        by_index = not self.duplicate and indexable_in_worker(self.ds)
+        if not self._parallel:
+            return IndexCursor(self, epoch, state) if by_index else SerialWalk(self.ds, epoch, state, self)
+        if by_index:
+            return IndexedCursor(self, epoch, state)
+        size = self.size_or_none() if self.duplicate else None
+        shares = None if size is None else [-(-(size - i) // self._count) for i in range(self._count)]
+        return WalkedCursor(self, epoch, state, self._count, shares)
+
+    def _job(self) -> Any:
+        if not self.duplicate and indexable_in_worker(self.ds):
+            return IndexJob(self.ds)
+        return WalkJob(copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count))
+
+    def _checked_position(self, state: Any) -> int:
+        if state is None:
+            return 0
+        if not isinstance(state, int):
+            raise StateError(f"{self}: the saved position {state!r:.80} is of another kind of flow")
+        size = self.size_or_none()
+        if size is not None and state > size:
+            raise StateError(f"the saved position is {state}, but {self} has only {size} datapoints")
+        return state
+
+    def _take_crew(self, epoch: int) -> Crew:
+        raise NotImplementedError
+
+    def _give_back(self, crew: Any) -> None:
+        raise NotImplementedError
+
+
+class PrefetchData(Runner):
+    """Make datapoints ahead of time in worker processes.
+
+    Put it at the end of the chain, above ``BatchData``: a batch is then stacked straight into memory that the
+    consumer shares, and only a few numbers travel. The arrays that are handed out are views of that memory, yours to
+    keep and to write to; who keeps many of them is handed copies.
+
+    The flow goes to the workers by cloudpickle, so lambdas and what the main script defines work. A script needs no
+    ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own.
+
+    Args:
+        ds: The flow to run in the workers.
+        num_prefetch: How many datapoints are kept ready, beyond those that are being made. Tiny datapoints count
+            by the group in which they travel (about a millisecond's worth).
+        num_proc: How many workers. 0: none, everything runs in this process, for debugging.
+        timeout: Seconds that a single datapoint may take before it is an error.
+        restart: Replace a worker that was killed and make its datapoints again. Else that is an error.
+        duplicate: For a flow that can only be iterated: each worker walks a copy of its own, whose random numbers
+            are its own. For i.i.d. data only: without randomness each datapoint comes ``num_proc`` times.
+        preload: Modules to import once, before the workers are forked, e.g. ``["skimage"]``. Never one that starts
+            threads, such as tensorflow.
+
+    Order: over an indexable flow that of ``ds``, each datapoint once, whatever ``num_proc`` and ``num_prefetch``
+        are. Over any other, one worker keeps the order; more need a flow that defines ``shard(index, count)`` (one
+        datapoint of each part in turn) or ``duplicate=True``.
+
+    State: what was handed out. What had been made ahead is made again.
+
+    Raises:
+        DataFlowError: The flow cannot be divided among workers; the message names the stage in the way.
+        WorkerDied: A worker was killed.
+        WorkerTimeout: A datapoint took longer than ``timeout``.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList, MapData
+        >>> ds = MapData(DataFromList([[1], [2], [3]]), lambda dp: [dp[0] ** 2])
+        >>> list(PrefetchData(ds, num_proc=2))
+        [[1], [4], [9]]
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        num_prefetch: int = 4,
+        num_proc: int = 2,
+        *,
+        timeout: float = 300.0,
+        restart: bool = False,
+        duplicate: bool = False,
+        preload: tuple[str, ...] | list[str] = (),
+        **old: Any,
+    ) -> None:
+        refuse_old("PrefetchData", old)
+        self.num_prefetch = check_whole("PrefetchData", "num_prefetch", num_prefetch, least=1)
+        self.num_proc = check_whole("PrefetchData", "num_proc", num_proc, least=0)
+        self.timeout = check_timeout("PrefetchData", timeout)
+        super().__init__(ds, self.num_proc, duplicate)
+        self._crews = ProcessCrews(
+            self.num_proc,
+            self.num_prefetch + self.num_proc,
+            timeout=self.timeout,
+            restart=restart,
+            preload=("flowtrain.dataflow", *preload),
+        )
+
+    def describe(self) -> str:
+        return f"PrefetchData(num_proc={self.num_proc})"
+
+    def _take_crew(self, epoch: int) -> Crew:
+        seeds = [stage.seed for stage in self._random_stages()]
+        return self._crews.take(self._job, seeds, f"{self.describe()}, epoch {epoch},")
+
+    def _give_back(self, crew: Any) -> None:
+        self._crews.give_back(crew)
+
+
+PrefetchDataZMQ = PrefetchData
+MultiProcessRunnerZMQ = PrefetchData

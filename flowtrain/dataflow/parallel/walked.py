@@ -1,0 +1,214 @@
+"""The walk over a flow that can only be iterated, whose parts are walked by workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ...ipc.pool import Lost
+from ...utils.errors import StateError
+from ..base import DataFlow
+from ..cursor import Cursor, Datapoint
+from .crew import Crew, Result
+from .grouping import Grouping
+
+__all__ = ["SerialWalk", "WalkedCursor"]
+
+
+class _Part:
+    """One worker's part, as the consumer knows it."""
+
+    def __init__(self, position: Any = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
+        self.position, self.skip = position, skip  # of what was handed out
+        self.ended = ended
+        self.left = left  # how many datapoints may still be asked for; None: until the part ends
+        self.place = 0  # how many were asked for
+        self.told: deque[tuple[int, Any]] = deque()  # (how many until then, position) of what is in `ready`
+        self.ready: deque[Datapoint] = deque()
+        self.failure: Any = None
+        self.begun = False
+        self.out = 0  # tasks that are with the worker
+        self.results: deque[Result] = deque()
+
+    def pop(self) -> Datapoint:
+        datapoint = self.ready.popleft()
+        self.skip += 1
+        if self.told:
+            until, position = self.told[0]
+            if until == 1:
+                self.told.popleft()
+                self.position, self.skip = position, 0
+            else:
+                self.told[0] = until - 1, position
+        return datapoint
+
+    def state(self) -> list[Any]:
+        return [self.position, self.skip, self.ended]
+
+
+class WalkedCursor(Cursor):
+    """One datapoint of each part in turn; a part that ends is left out of the turns.
+
+    So the order depends on the number of parts alone. With one part it is that of the flow itself.
+
+    Args:
+        stage: The parallel stage: has ``_take_crew(epoch)`` and ``_give_back(crew)``.
+        epoch: Which epoch.
+        state: As ``state`` gave it.
+        parts: How many.
+        shares: How many datapoints each part gives at most; None: all that it has.
+    """
+
+    def __init__(self, stage: Any, epoch: int, state: Any, parts: int, shares: list[int] | None = None) -> None:
+        super().__init__(epoch)
+        self._stage: Any = stage
+        self._crew: Crew | None = None
+        saved = _checked(state, parts, stage)
+        self._turn = saved["turn"]
+        self._parts = [
+            _Part(position, skip, ended, left)
+            for (position, skip, ended), left in zip(
+                saved["parts"], saved["left"] or shares or [None] * parts, strict=True
+            )
+        ]
+        self._grouping = Grouping()
+        self._handed = [part.left for part in self._parts]
+
+    def __next__(self) -> Datapoint:
+        for _ in self._parts:
+            number, part = self._turn, self._parts[self._turn]
+            if self._fill(number, part):
+                datapoint = part.pop()
+                left = self._handed[number]
+                self._handed[number] = left - 1 if left is not None else None
+                self._turn = (number + 1) % len(self._parts)
+                return datapoint
+            self._turn = (number + 1) % len(self._parts)
+        self._finish()
+        raise StopIteration
+
+    def state(self) -> dict[str, Any]:
+        return {"turn": self._turn, "parts": [part.state() for part in self._parts], "left": list(self._handed)}
+
+    def close(self) -> None:
+        crew, self._crew, self._stage = self._crew, None, None
+        if crew is not None:
+            crew.close()
+
+    def _finish(self) -> None:
+        stage, crew = self._stage, self._crew
+        self._crew = self._stage = None
+        if crew is None:
+            return
+        if any(part.out for part in self._parts):
+            crew.close()
+        else:
+            stage._give_back(crew)
+
+    def _fill(self, number: int, part: _Part) -> bool:
+        """Get datapoints of a part; False when it has none any more."""
+        while not part.ready:
+            if part.failure is not None:
+                self.close()
+                raise part.failure.restore()
+            if part.ended or self._handed[number] == 0:
+                part.ended = True
+                return False
+            if self._crew is None:
+                if self._stage is None:
+                    return False
+                self._crew = self._stage._take_crew(self.epoch)
+            crew = self._crew
+            self._ask_all(crew)
+            while not part.results:
+                self._arrived(crew, crew.wait())
+            self._open(part, part.results.popleft())
+            self._ask_all(crew)
+        return True
+
+    def _open(self, part: _Part, result: Result) -> None:
+        self._grouping.learn(max(result.task.args[1], 1), result.seconds, result.used)
+        made, extra, part.failure = result.take()
+        part.ready.extend(made)
+        if extra is None:
+            return
+        ended, told = extra
+        part.ended = part.ended or ended
+        if told is not None and made:
+            waiting = sum(until for until, _ in part.told)
+            part.told.append((len(part.ready) - waiting, told[0]))
+
+    def _ask_all(self, crew: Crew) -> None:
+        depth = max(1, crew.window // len(self._parts))
+        for number, part in enumerate(self._parts):
+            while not part.ended and part.failure is None and part.out + len(part.results) < depth:
+                count = self._grouping.size if part.left is None else min(self._grouping.size, part.left)
+                if count == 0:
+                    break
+                begin = None if part.begun else (self.epoch, part.position, part.skip)
+                crew.submit(number, (part.place, count, number), begin)
+                part.begun = True
+                part.place += count
+                part.out += 1
+                if part.left is not None:
+                    part.left -= count
+
+    def _arrived(self, crew: Crew, event: Result | Lost) -> None:
+        if not isinstance(event, Lost):
+            part = self._parts[event.task.worker]
+            part.out -= 1
+            part.results.append(event)
+            return
+        # a new worker: what is here but not handed out is made again, after what was
+        part = self._parts[event.worker]
+        for result in part.results:
+            result.drop()
+        part.results.clear()
+        if part.left is not None:
+            part.left = self._handed[event.worker]
+        part.ready.clear()
+        part.told.clear()
+        part.out, part.begun, part.place = 0, False, 0
+
+
+class SerialWalk(Cursor):
+    """The same walk and the same positions with one part and no worker.
+
+    Args:
+        ds: The flow to walk.
+        epoch: Which epoch.
+        state: As its own ``state``, or that of a walk with one worker, gave it.
+        owner: The stage, for errors.
+    """
+
+    def __init__(self, ds: DataFlow, epoch: int, state: Any, owner: Any) -> None:
+        super().__init__(epoch)
+        ((position, self._skip, self._ended),) = _checked(state, 1, owner)["parts"]
+        self._child = ds._open(epoch, position)
+
+    def __next__(self) -> Datapoint:
+        for _ in range(self._skip):
+            next(self._child)
+        self._skip = 0
+        if self._ended:
+            raise StopIteration
+        return next(self._child)
+
+    def state(self) -> dict[str, Any]:
+        return {"turn": 0, "parts": [[self._child.state(), self._skip, self._ended]], "left": [None]}
+
+    def close(self) -> None:
+        self._child.close()
+
+
+def _checked(state: Any, parts: int, owner: Any) -> dict[str, Any]:
+    if state is None:
+        return {"turn": 0, "parts": [[None, 0, False]] * parts, "left": None}
+    if not isinstance(state, dict) or {"turn", "parts", "left"} - set(state):
+        raise StateError(f"{owner}: the saved position {state!r:.80} is of another kind of flow")
+    if len(state["parts"]) != parts:
+        raise StateError(
+            f"{owner}: the position was saved with {len(state['parts'])} workers, each walking a part of the flow, "
+            f"and there are {parts} now. Resume with num_proc={len(state['parts'])}."
+        )
+    return state
