@@ -24,7 +24,10 @@ from flowtrain.dataflow import JoinData as JoinData
 from flowtrain.dataflow import LocallyShuffleData as LocallyShuffleData
 from flowtrain.dataflow import MapData as MapData
 from flowtrain.dataflow import MapDataComponent as MapDataComponent
+from flowtrain.dataflow import MultiProcessRunnerZMQ as MultiProcessRunnerZMQ
 from flowtrain.dataflow import PaddedBatchData as PaddedBatchData
+from flowtrain.dataflow import PrefetchData as PrefetchData
+from flowtrain.dataflow import PrefetchDataZMQ as PrefetchDataZMQ
 from flowtrain.dataflow import PrintData as PrintData
 from flowtrain.dataflow import ProxyDataFlow as ProxyDataFlow
 from flowtrain.dataflow import RandomChooseData as RandomChooseData

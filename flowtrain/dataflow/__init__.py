@@ -15,6 +15,7 @@ from .images import ImageFolder, ImageFromFile
 from .map import MapData, MapDataComponent
 from .memory import DataFromList, FakeData
 from .mix import RandomChooseData, RandomMixData
+from .parallel import MultiProcessRunnerZMQ, PrefetchData, PrefetchDataZMQ
 from .printing import PrintData
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
@@ -50,7 +51,10 @@ __all__ = [
     "LocallyShuffleData",
     "MapData",
     "MapDataComponent",
+    "MultiProcessRunnerZMQ",
     "PaddedBatchData",
+    "PrefetchData",
+    "PrefetchDataZMQ",
     "PrintData",
     "ProxyDataFlow",
     "RNGDataFlow",
