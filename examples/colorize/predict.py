@@ -1,0 +1,62 @@
+"""Colour one photograph of any size with a trained checkpoint.
+
+python examples/colorize/predict.py CHECKPOINT IN.jpg OUT.jpg
+
+The network sees the picture at the size that it was trained on; the colours it gives are enlarged to the picture's own
+size and put under the picture's own lightness, which stays as it is. CHECKPOINT is a checkpoint's folder, or the folder
+of a run, whose newest checkpoint is then taken.
+"""
+
+from __future__ import annotations
+
+import click
+import cv2
+import numpy as np
+from train import Colorize
+
+import flowtrain as ft
+
+
+def within_gamut(luminance: np.ndarray, ab: np.ndarray, rounds: int = 6) -> np.ndarray:
+    """Weaken the colours that sRGB does not have at a pixel's lightness, just enough to keep that lightness."""
+    low, high = np.zeros_like(luminance), np.ones_like(luminance)
+    for _ in range(rounds):  # bisection, for all pixels at once
+        middle = (low + high) / 2
+        back, _ = ft.rgb_to_lab(np.clip(ft.lab_to_rgb(luminance, middle * ab).numpy(), 0, 1))
+        fits = np.abs(back - luminance) < 0.002
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    return low * ab
+
+
+def colorize(picture: np.ndarray, predictor, size: int) -> np.ndarray:
+    """Colour a picture: uint8 (H, W, 3) RGB in, its colours unused, and the same out."""
+    luminance = ft.rgb_to_luminance(picture)
+    small = cv2.resize(luminance, (size, size), interpolation=cv2.INTER_AREA)[None, ..., None]
+    (ab,) = predictor(small)
+    ab = cv2.resize(np.asarray(ab)[0], picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    rgb = ft.lab_to_rgb(luminance, within_gamut(luminance, ab)).numpy()
+    return np.rint(rgb * 255).astype(np.uint8)
+
+
+@click.command(help=__doc__)
+@click.argument("checkpoint", type=click.Path(exists=True))
+@click.argument("source", type=click.Path(exists=True, dir_okay=False))
+@click.argument("target", type=click.Path(dir_okay=False))
+def main(checkpoint, source, target):
+    picture = cv2.imread(source, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise click.BadParameter(f"{source} is not a picture that OpenCV can read")
+    weights = ft.read_checkpoint(checkpoint)
+    levels = sum(name.startswith("conv") and name.endswith("/kernel") for name in weights)
+    size, nf = (256 if levels == 8 else 128), weights["conv1/kernel"].shape[-1]
+    predictor = ft.OfflinePredictor(
+        ft.PredictConfig(Colorize(size, nf, levels), checkpoint, ["luminance"], ["prediction/output"])
+    )
+    rgb = colorize(np.ascontiguousarray(picture[..., ::-1]), predictor, size)
+    if not cv2.imwrite(target, rgb[..., ::-1]):
+        raise click.BadParameter(f"cannot write {target}")
+    click.echo(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()

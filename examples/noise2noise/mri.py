@@ -1,0 +1,269 @@
+"""Noise2Noise on MRI slices: from spectra of which nine tenths are missing (section 3.4 of arXiv 1803.04189).
+
+\b
+python mri.py train brain_t1_slices.npz --valid other_brain.npz
+python mri.py validate RUN other_brain.npz --fspec
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import tensorflow as tf
+from network import unet
+from noise import to_float
+
+import flowtrain as ft
+from flowtrain import schedules
+
+SIZE = 255
+PADDED = 256  # the network halves five times
+
+
+# ---------------------------------------------------------------- slices
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Reads pickles of NumPy arrays and refuses everything else: a pickle may run any code."""
+
+    ADMITTED = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.numeric", "_frombuffer"),
+    }
+
+    def find_class(self, module, name):
+        if (module, name) not in self.ADMITTED:
+            raise ft.FlowtrainError(f"the pickle wants {module}.{name}; only NumPy arrays are read from pickles")
+        return super().find_class(module, name)
+
+
+def read_slices(path: str | Path) -> np.ndarray:
+    """uint8 (N, 255, 255), from an npz (`slices`, or its only array) or a pickle (an array, or a list of them)."""
+    path = Path(path)
+    if path.suffix == ".pkl":
+        with path.open("rb") as file:
+            slices = ArraysOnly(file, encoding="latin1").load()
+        while isinstance(slices, (tuple, list, dict)):  # the layout differs between preparations: find the pictures
+            parts = list(slices.values() if isinstance(slices, dict) else slices)
+            pictures = [part for part in parts if np.ndim(part) >= 2]
+            slices = pictures[0] if len(pictures) == 1 else np.stack(pictures)
+    else:
+        with np.load(path, allow_pickle=False) as file:
+            names = list(file)
+            slices = file["slices" if "slices" in names else names[0]]
+    if slices.ndim != 3 or min(slices.shape[1:]) < SIZE:
+        raise ft.FlowtrainError(f"{path} holds {slices.dtype} {slices.shape}; expected uint8 (N, {SIZE}, {SIZE})")
+    if slices.dtype != np.uint8:
+        slices = np.clip((slices + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return slices[:, :SIZE, :SIZE]
+
+
+# ---------------------------------------------------------------- sampling of the spectrum
+
+
+def keep_probability(p: float = 0.025) -> np.ndarray:
+    """float64 (255, 255): p^(r / 127), r the distance from the zero frequency in the middle."""
+    middle = SIZE // 2
+    y, x = np.mgrid[-middle : middle + 1, -middle : middle + 1]
+    return p ** (np.hypot(x, y) / middle)
+
+
+def sampling_mask(rng: np.random.Generator, p: float = 0.025) -> np.ndarray:
+    """bool (255, 255), the zero frequency in the middle; symmetric, as the spectrum of a real picture is.
+
+    Each frequency and its opposite are kept or left out together, with the probability of `keep_probability`.
+    """
+    kept = (rng.random((SIZE, SIZE)) < keep_probability(p)).ravel()
+    half = kept.size // 2
+    kept[half + 1 :] = kept[:half][::-1]  # opposite frequencies mirror around the middle one
+    return kept.reshape(SIZE, SIZE)
+
+
+def undersample(picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keep a random part of a picture's spectrum.
+
+    Args:
+        picture: float32 (255, 255) in [-0.5, 0.5].
+        rng: Draws the mask.
+
+    Returns:
+        The zero-filled picture, float32 (255, 255), whose expectation is `picture` as kept frequencies are divided by
+        their probability; the true spectrum, complex64 (255, 255), in the order of FFT; the mask, float32.
+    """
+    spectrum = np.fft.fft2(picture)
+    mask = np.fft.ifftshift(sampling_mask(rng))
+    weights = mask / np.fft.ifftshift(keep_probability())
+    filled = np.fft.ifft2(spectrum * weights).real
+    return filled.astype(np.float32), (spectrum * mask).astype(np.complex64), mask.astype(np.float32)
+
+
+def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 64) -> np.ndarray:
+    """Translate by up to `most` pixels each way; what comes in is black."""
+    dy, dx = rng.integers(-most, most + 1, 2)
+    result = np.full_like(picture, -0.5)
+    height, width = picture.shape
+    result[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = picture[
+        max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)
+    ]
+    return result
+
+
+def training_pair(dp: list, rng: np.random.Generator, noise2noise: bool = True) -> dict[str, np.ndarray]:
+    """From [uint8 slice] to the model's inputs; input and target keep other frequencies of the same slice."""
+    picture = shifted(to_float(dp[0]), rng)
+    filled, spectrum, mask = undersample(picture, rng)
+    target = undersample(picture, rng)[0] if noise2noise else picture
+    return model_inputs(filled, spectrum, mask, target)
+
+
+def model_inputs(filled, spectrum, mask, target) -> dict[str, np.ndarray]:
+    """Components by the names of the model's inputs."""
+    parts = np.stack([spectrum.real, spectrum.imag], axis=-1)
+    return {"noisy": filled[..., None], "spectrum": parts, "mask": mask, "target": target[..., None]}
+
+
+# ---------------------------------------------------------------- the model
+
+
+def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The `fspec` post-op: put the frequencies that were measured back in their place.
+
+    Args:
+        denoised: float32 (B, 255, 255, 1).
+        spectrum: float32 (B, 255, 255, 2), real and imaginary parts of what was measured, in the order of FFT.
+        mask: float32 (B, 255, 255), 1 where it was measured.
+    """
+    guessed = tf.signal.fft2d(tf.cast(denoised[..., 0], tf.complex64))
+    known = tf.complex(spectrum[..., 0], spectrum[..., 1])
+    mask = tf.cast(mask, tf.complex64)
+    mixed = known * mask + guessed * (1 - mask)
+    return tf.math.real(tf.signal.ifft2d(mixed))[..., None]
+
+
+class DenoiseSpectrum(ft.ModelDesc):
+    """The U-Net on zero-filled pictures, with `fspec` inside the loss and inside what is exported."""
+
+    def __init__(self, width: int = 48, residual: bool = False, learning_rate: float = 1e-3) -> None:
+        self.width, self.residual, self.learning_rate = width, residual, learning_rate
+
+    def inputs(self):
+        return [
+            tf.TensorSpec((None, SIZE, SIZE, 1), tf.float32, "noisy"),
+            tf.TensorSpec((None, SIZE, SIZE, 2), tf.float32, "spectrum"),
+            tf.TensorSpec((None, SIZE, SIZE), tf.float32, "mask"),
+            tf.TensorSpec((None, SIZE, SIZE, 1), tf.float32, "target"),
+        ]
+
+    def build_graph(self, noisy, spectrum, mask, target):
+        ft.get_scalar_var("residual", float(self.residual))
+        padded = tf.pad(noisy, [[0, 0], [0, PADDED - SIZE], [0, PADDED - SIZE], [0, 0]], "REFLECT")
+        plain = unet(padded, self.width, self.residual)[:, :SIZE, :SIZE]
+        plain = tf.identity(plain, name="denoised")
+        restored = tf.identity(known_spectrum_restored(plain, spectrum, mask), name="denoised_fspec")
+        cost = tf.reduce_mean(tf.square(restored - target), name="square_loss")
+        ft.add_moving_summary(cost)
+        return cost
+
+    def optimizer(self):
+        rate = ft.get_scalar_var("learning_rate", self.learning_rate, summary=True)
+        beta_1 = ft.get_scalar_var("beta_1", 0.9)
+        return tf.keras.optimizers.Adam(rate, beta_1=beta_1, beta_2=0.99)
+
+
+# ---------------------------------------------------------------- commands
+
+
+def training_data(slices, noise2noise, batch, workers=2):
+    """Batches of the model's inputs; an epoch shows each slice once."""
+    ds = ft.DataFromArrays([slices], shuffle=True)
+    ds = ft.MapData(ds, partial(training_pair, noise2noise=noise2noise), random=True)
+    ds = ft.BatchData(ds, batch)
+    return ft.PrefetchData(ds, num_prefetch=8, num_proc=workers)
+
+
+def validation_data(slices, seed: int = 1):
+    """One batch per slice, without translation, each with the same mask in every run."""
+
+    def sample(dp, rng):
+        picture = to_float(dp[0])
+        return model_inputs(*undersample(picture, rng), picture)
+
+    return ft.BatchData(ft.MapData(ft.DataFromArrays([slices]), sample, random=True, seed=seed), 1)
+
+
+def mean_psnr(predictor, slices, fspec: bool) -> tuple[float, float]:
+    """Mean PSNR in dB of the zero-filled and of the denoised slices, both rounded to uint8."""
+    before, after = [], []
+    for dp in validation_data(slices):
+        inputs = [dp["noisy"]] + ([dp["spectrum"], dp["mask"]] if fspec else [])
+        (result,) = predictor(*inputs)
+        before.append(ft.psnr_uint8(dp["target"], dp["noisy"], low=-0.5, high=0.5))
+        after.append(ft.psnr_uint8(dp["target"], np.asarray(result), low=-0.5, high=0.5))
+    return float(np.mean(before)), float(np.mean(after))
+
+
+def names(fspec: bool) -> tuple[list[str], list[str]]:
+    """Inputs and outputs of the predictor."""
+    return (["noisy", "spectrum", "mask"], ["denoised_fspec"]) if fspec else (["noisy"], ["denoised"])
+
+
+@click.group(help=__doc__)
+def main():
+    pass
+
+
+@main.command()
+@click.argument("slices", type=click.Path(exists=True, dir_okay=False))
+@click.option("--epochs", default=300, show_default=True)
+@click.option("--batch", default=16, show_default=True)
+@click.option("--width", default=48, show_default=True)
+@click.option("--residual", is_flag=True)
+@click.option("--noise2noise/--noise2clean", default=True, show_default=True)
+@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--log-dir", default=None)
+@click.option("--resume", is_flag=True)
+def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, log_dir, resume):
+    """Train on the SLICES of an npz or pkl file."""
+    last = min(30, epochs // 3)
+    down = schedules.gaussian_ramp_down(1.0, epochs, last)
+    up = schedules.gaussian_ramp_up(1.0, min(10, epochs // 3))
+    trainer = ft.train(
+        ft.TrainConfig(
+            model=DenoiseSpectrum(width, residual, learning_rate),
+            dataflow=training_data(read_slices(slices), noise2noise, batch),
+            callbacks=[
+                ft.ModelSaver(),
+                ft.HyperParamSetterWithFunc("learning_rate", lambda e: learning_rate * up(e) * down(e)),
+                ft.HyperParamSetterWithFunc("beta_1", lambda e: 0.5 + 0.4 * down(e)),
+            ],
+            max_epoch=epochs,
+            log_dir=log_dir or ft.auto_set_dir("noise2noise-mri"),
+        ),
+        resume="auto" if resume else None,
+    )
+    click.echo(f"checkpoints in {trainer.log_dir}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True))
+@click.argument("slices", type=click.Path(exists=True, dir_okay=False))
+@click.option("--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back.")
+def validate(run, slices, fspec):
+    """Print the mean PSNR on the SLICES of an npz or pkl file, before and after."""
+    weights = ft.read_checkpoint(run)
+    model = DenoiseSpectrum(weights["enc_conv0/kernel"].shape[-1], bool(weights["residual"]))
+    predictor = ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec)))
+    before, after = mean_psnr(predictor, read_slices(slices), fspec)
+    click.echo(f"zero-filled {before:.2f} dB, denoised {after:.2f} dB ({after - before:+.2f}), fspec {fspec}")
+
+
+if __name__ == "__main__":
+    main()

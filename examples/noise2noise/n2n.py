@@ -1,0 +1,197 @@
+"""Noise2Noise: learn to denoise from noisy pictures alone (Lehtinen et al., ICML 2018, arXiv 1803.04189).
+
+\b
+python n2n.py make-tfrecords FOLDER train.tfrecords
+python n2n.py train --train-tfrecords train.tfrecords --noise gaussian --noise2noise
+python n2n.py validate RUN --dataset-dir FOLDER --noise gaussian
+python n2n.py infer-image RUN NOISY.png OUT.png
+python n2n.py freeze RUN denoise.pb
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import tensorflow as tf
+from network import Denoise
+from noise import NOISES, noise_pair, to_float, to_uint8
+from records import make_tfrecords, pictures, read, tfrecord_pictures
+
+import flowtrain as ft
+from flowtrain import imgaug, schedules
+
+INPUT, OUTPUT = "noisy", "denoised"
+
+
+def training_data(tfrecords, noise, noise2noise: bool, crop: int = 256, batch: int = 4, steps: int = 1000, workers=2):
+    """Batches of [noisy, target], float32 (batch, crop, crop, 3) in [-0.5, 0.5]; an epoch is `steps` batches."""
+    ds = tfrecord_pictures(tfrecords, shuffle=True)
+    ds = ft.RepeatedData(ds, -(-steps * batch // len(ds)))
+    ds = ft.AugmentImageComponent(ds, [imgaug.RandomCrop(crop)])
+    ds = ft.MapData(ds, lambda dp: [to_float(dp[0])])
+    ds = ft.MapData(ds, partial(noise_pair, noise=noise, noise2noise=noise2noise), random=True)
+    ds = ft.BatchData(ds, batch)
+    return ft.PrefetchData(ds, num_prefetch=8, num_proc=workers)
+
+
+def denoise(predictor, picture: np.ndarray, multiple: int = 32) -> np.ndarray:
+    """Denoise one float picture (H, W, C) of any size: continued by reflection to a multiple of 32, and cut back."""
+    height, width = picture.shape[:2]
+    pad = [(0, -height % multiple), (0, -width % multiple), (0, 0)]
+    (result,) = predictor(np.pad(picture, pad, "reflect")[None])
+    return np.asarray(result)[0, :height, :width]
+
+
+def validate_folder(predictor, folder, noise, seed: int = 0) -> dict[str, float]:
+    """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8."""
+    stream = ft.RandomStream(seed, 0)
+    noisy_db, denoised_db = [], []
+    for index, path in enumerate(pictures(folder)):
+        clean = to_float(read(path))
+        noisy = noise(clean, stream.at(0, index), training=False)
+        score = partial(ft.psnr_uint8, clean, low=-0.5, high=0.5)
+        noisy_db.append(score(noisy))
+        denoised_db.append(score(denoise(predictor, noisy)))
+        click.echo(f"{path.name:40s} noisy {noisy_db[-1]:6.2f} dB   denoised {denoised_db[-1]:6.2f} dB")
+    return {"noisy": float(np.mean(noisy_db)), "denoised": float(np.mean(denoised_db))}
+
+
+def load(run: str):
+    """The predictor of a run's newest checkpoint; the width and kind of the network are read off its weights."""
+    weights = ft.read_checkpoint(run)
+    kernel = weights["enc_conv0/kernel"]
+    residual = bool(weights["residual"])
+    model = Denoise(width=kernel.shape[-1], residual=residual, channels=kernel.shape[2])
+    return ft.OfflinePredictor(ft.PredictConfig(model, run, [INPUT], [OUTPUT]))
+
+
+@click.group(help=__doc__)
+def main():
+    pass
+
+
+noise_option = click.option("--noise", type=click.Choice(sorted(NOISES)), default="gaussian", show_default=True)
+
+
+@main.command("make-tfrecords")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("target", type=click.Path(dir_okay=False))
+def make_tfrecords_command(folder, target):
+    """Write all pictures of FOLDER to the TFRecord file TARGET."""
+    click.echo(f"{make_tfrecords(folder, target)} pictures in {target}")
+
+
+@main.command()
+@click.option("--train-tfrecords", required=True, type=click.Path(exists=True), help="Made by make-tfrecords.")
+@noise_option
+@click.option("--noise2noise/--noise2clean", default=True, show_default=True, help="What the targets are.")
+@click.option("--long-train", is_flag=True, help="500,000 steps instead of --steps.")
+@click.option("--steps", default=100_000, show_default=True)
+@click.option("--epoch-steps", default=500, show_default=True, help="Steps between two checkpoints.")
+@click.option("--width", default=48, show_default=True)
+@click.option("--residual", is_flag=True, help="Predict the noise, and subtract it.")
+@click.option("--crop", default=256, show_default=True)
+@click.option("--batch", default=4, show_default=True)
+@click.option("--learning-rate", default=3e-4, show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "mixed"]), default="float32", show_default=True)
+@click.option("--loss-scale", is_flag=True, help="With --precision mixed: float16 with loss scaling, not bfloat16.")
+@click.option("--distributed", is_flag=True, help="Train on all GPUs of this machine.")
+@click.option("--log-dir", default=None)
+@click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
+def train(
+    train_tfrecords, noise, noise2noise, long_train, steps, epoch_steps, width, residual, crop, batch, learning_rate,
+    precision, loss_scale, distributed, log_dir, resume,
+):  # fmt: skip
+    """Train a network."""
+    steps = 500_000 if long_train else steps
+    epoch_steps = min(epoch_steps, steps)
+    half = "mixed_float16" if loss_scale else "mixed_bfloat16"
+    rate = schedules.cosine_squared_ramp_down(learning_rate, steps, fraction=0.3)
+    trainer = ft.train(
+        ft.TrainConfig(
+            model=Denoise(width, residual, learning_rate=learning_rate),
+            dataflow=training_data(train_tfrecords, NOISES[noise](), noise2noise, crop, batch, epoch_steps),
+            callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, unit="step")],
+            steps_per_epoch=epoch_steps,
+            max_epoch=-(-steps // epoch_steps),
+            precision=half if precision == "mixed" else "float32",
+            strategy=tf.distribute.MirroredStrategy() if distributed else None,
+            log_dir=log_dir or ft.auto_set_dir("noise2noise"),
+        ),
+        resume="auto" if resume else None,
+    )
+    click.echo(f"checkpoints in {trainer.log_dir}")
+
+
+def validated(predictor, dataset_dir, noise):
+    result = validate_folder(predictor, dataset_dir, NOISES[noise]())
+    click.echo("mean: noisy {noisy:.2f} dB, denoised {denoised:.2f} dB".format(**result))
+
+
+dataset_option = click.option("--dataset-dir", required=True, type=click.Path(exists=True, file_okay=False))
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True))
+@dataset_option
+@noise_option
+def validate(run, dataset_dir, noise):
+    """Add noise to the pictures of a folder, denoise them, print PSNRs."""
+    validated(load(run), dataset_dir, noise)
+
+
+@main.command("validate-pb")
+@click.argument("pb", type=click.Path(exists=True, dir_okay=False))
+@dataset_option
+@noise_option
+def validate_pb(pb, dataset_dir, noise):
+    """The same with a frozen graph."""
+    validated(ft.load_predictor(pb, [INPUT], [OUTPUT]), dataset_dir, noise)
+
+
+def infer(predictor, source, target):
+    result = to_uint8(denoise(predictor, to_float(read(source))))
+    if not cv2.imwrite(target, result[..., ::-1]):
+        raise click.BadParameter(f"cannot write {target}")
+    click.echo(f"wrote {target}")
+
+
+source = click.argument("source", type=click.Path(exists=True, dir_okay=False))
+target = click.argument("target", type=click.Path(dir_okay=False))
+
+
+@main.command("infer-image")
+@click.argument("run", type=click.Path(exists=True))
+@source
+@target
+def infer_image(run, source, target):
+    """Denoise one picture."""
+    infer(load(run), source, target)
+
+
+@main.command("infer-image-pb")
+@click.argument("pb", type=click.Path(exists=True, dir_okay=False))
+@source
+@target
+def infer_image_pb(pb, source, target):
+    """Denoise one picture with a frozen graph."""
+    infer(ft.load_predictor(pb, [INPUT], [OUTPUT]), source, target)
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True))
+@target
+@click.option("--width", type=int, default=None, help="Fix the width of the input, in pixels.")
+@click.option("--height", type=int, default=None, help="Fix the height of the input, in pixels.")
+def freeze(run, target, width, height):
+    """Write one file that holds graph and weights (node names: noisy, denoised)."""
+    ft.export(load(run), target, [INPUT], [OUTPUT], format="pb", height=height, width=width)
+    click.echo(f"wrote {target} ({Path(target).stat().st_size / 1e6:.1f} MB): {INPUT}:0 -> {OUTPUT}:0")
+
+
+if __name__ == "__main__":
+    main()
