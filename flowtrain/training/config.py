@@ -29,8 +29,9 @@ class TrainConfig:
         model: The ModelDesc.
         dataflow: Batches for the model's inputs: a DataFlow, or a ``tf.data.Dataset``. What it yields is what one
             step consumes over all replicas.
-        callbacks: Run in this order, before the default ones.
-        default_callbacks: Callbacks that are added at the end; None: progress bar and moving averages.
+        callbacks: Run in this order, after the default ones.
+        default_callbacks: Callbacks that run first; None: those of `default_callbacks`, which log the summaries and show
+            the progress bar.
         monitors: Where numbers go; None: TensorBoard, JSONL and a table on the console.
         steps_per_epoch: None: ``len(dataflow)``. The data goes on where it was from epoch to epoch.
         starting_epoch: Number of the first epoch; a resumed run takes its own.

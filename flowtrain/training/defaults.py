@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from flowtrain.callbacks import Callback
+from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, TensorSummaries
 
 __all__ = ["default_callbacks"]
 
 
 def default_callbacks() -> list[Callback]:
-    """Moving averages of the summaries at each epoch, then the progress bar.
+    """The callbacks that run before those of the configuration.
+
+    Returns:
+        Moving averages and pictures of the summaries at each epoch's end, and the progress bar.
 
     Example:
-        >>> TrainConfig(model, ds, default_callbacks=default_callbacks()[:1])          # doctest: +SKIP
+        >>> [callback.name for callback in default_callbacks()]
+        ['MovingAverageSummary', 'TensorSummaries', 'ProgressBar']
     """
-    return []
+    return [MovingAverageSummary(), TensorSummaries(), ProgressBar()]

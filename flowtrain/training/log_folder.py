@@ -111,10 +111,7 @@ class LogFolder:
                 raise ConfigError(f"the log folder {path} cannot be written ({error})") from error
             raise
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
-        log = logging.getLogger("flowtrain")
-        log.addHandler(self._handler)
-        if log.getEffectiveLevel() > logging.INFO:
-            log.setLevel(logging.INFO)
+        logging.getLogger("flowtrain").addHandler(self._handler)
 
     def _take_lock(self) -> None:
         try:

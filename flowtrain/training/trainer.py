@@ -20,6 +20,7 @@ from flowtrain.utils.seeding import default_seed
 from . import devices, run_state
 from .checkpoints import Checkpoints
 from .config import TrainConfig
+from .console import show_log
 from .defaults import default_callbacks
 from .fusing import block_capacity
 from .hooks import CallbackList
@@ -71,6 +72,7 @@ class Trainer:
         self.stop_reason: str | None = None
         self.strategy = config.strategy or tf.distribute.get_strategy()
         self.is_chief = devices.is_chief(self.strategy)
+        show_log()
         self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
         self._folder = LogFolder(self.log_dir, resume=bool(resume)) if self.is_chief else None
         self._saves: dict[str | None, tuple[int | None, bool]] = {}
@@ -361,7 +363,7 @@ class Trainer:
         monitors = default_monitors() if config.monitors is None else config.monitors
         self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
         chosen = default_callbacks() if config.default_callbacks is None else config.default_callbacks
-        self._callbacks = CallbackList([*config.callbacks, *chosen], self.is_chief)
+        self._callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
         self._callbacks.set_trainer(self)
         self._after_step: list[Callable[[Any], None]] = []
         self._setting_up = True
