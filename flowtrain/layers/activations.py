@@ -16,7 +16,7 @@ __all__ = ["BNLeakyReLU", "BNReLU", "LeakyReLU", "PReLU", "leaky_relu"]
 
 
 def leaky_relu(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
-    """X where it is positive, ``negative_slope * x`` elsewhere.
+    """The input where it is positive, ``negative_slope`` times it elsewhere.
 
     Args:
         x: Any shape.
@@ -45,7 +45,7 @@ def LeakyReLU(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
     return leaky_relu(x, negative_slope)
 
 
-@layer_register(options_of=keras.layers.PReLU, nameless="inline")
+@layer_register(options_of=keras.layers.PReLU, nameless="automatic")
 def PReLU(x: tf.Tensor, shared_axes: Any = "space", **options: Any) -> tf.Tensor:
     """ReLU with a learned slope below zero (He et al., 2015, arXiv:1502.01852).
 

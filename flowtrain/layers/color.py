@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from flowtrain.dataflow.color import AB_SCALE, L_SCALE
+
 __all__ = ["lab_to_rgb"]
 
 # CIE 1931 XYZ (D65 white) -> linear sRGB, IEC 61966-2-1
@@ -20,7 +22,7 @@ _WHITE = [0.95047, 1.0, 1.08883]
 def lab_to_rgb(luminance: Any, ab: Any) -> tf.Tensor:
     """Turn scaled Lab components into RGB pictures.
 
-    The inverse of ``rgb_to_luminance`` and ``rgb_to_ab``: L = 50 (luminance + 1), (a, b) = 128 ab. Colours outside
+    The inverse of ``rgb_to_luminance`` and ``rgb_to_ab``: L = 50 (luminance + 1), (a, b) = 110 ab. Colours outside
     of sRGB are clipped. The formulas are those of CIE 15:2004 (Lab) and IEC 61966-2-1 (sRGB).
 
     Args:
@@ -35,9 +37,9 @@ def lab_to_rgb(luminance: Any, ab: Any) -> tf.Tensor:
         [[[1.0, 1.0, 1.0]]]
     """
     luminance, ab = tf.cast(luminance, tf.float32), tf.cast(ab, tf.float32)
-    y = ((luminance[..., 0] + 1.0) * 50.0 + 16.0) / 116.0
-    x = y + ab[..., 0] * (128.0 / 500.0)
-    z = y - ab[..., 1] * (128.0 / 200.0)
+    y = ((luminance[..., 0] + 1.0) * L_SCALE + 16.0) / 116.0
+    x = y + ab[..., 0] * (AB_SCALE / 500.0)
+    z = y - ab[..., 1] * (AB_SCALE / 200.0)
     f = tf.stack([x, y, z], axis=-1)
     delta = 6.0 / 29.0
     xyz = tf.where(f > delta, f**3, 3.0 * delta**2 * (f - 4.0 / 29.0)) * _WHITE

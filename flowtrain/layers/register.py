@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 import keras
 import tensorflow as tf
 
-from flowtrain.model.internals import fresh_names, isolated_keras_state
+from flowtrain.model.internals import fresh_names, isolated_keras_state, make_concrete
 from flowtrain.model.tower import LayerRecord, get_current_tower_context
 from flowtrain.model.variables import check_name
 from flowtrain.utils.errors import ModelError, closest
@@ -18,7 +18,10 @@ from flowtrain.utils.errors import ModelError, closest
 from .argscope import scoped_arguments
 from .spellings import refuse_old_spelling
 
-__all__ = ["LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
+__all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
+
+REGISTERED: dict[str, NamedLayer[Any, Any]] = {}
+"""All named layers by name, for LinearWrap."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,12 +74,12 @@ class NamedLayer(Generic[P, R]):
         if not name and self.nameless == "inline":
             return self.function(*bound.args, **bound.kwargs)
         name = name or tower.automatic_name(layer.lower())
-        with tower.layer_scope(name) as operations:
+        with tower.layer_scope(name) as (path, operations):
             result = self.function(*bound.args, **bound.kwargs)
             result = _named_output(result)
         for suffix, tensor in _outputs(result):
             tower.add_tensor(f"{operations}/{suffix}", tensor)
-        tower.records.append(LayerRecord(operations, layer, result))
+        tower.records.append(LayerRecord(operations, path, layer, result))
         return result
 
     @property
@@ -142,7 +145,8 @@ def layer_register(
     """
 
     def register(function: Callable[P, R]) -> NamedLayer[P, R]:
-        return NamedLayer(function, options_of, nameless)
+        layer = REGISTERED[function.__name__] = NamedLayer(function, options_of, nameless)
+        return layer
 
     return register if function is None else register(function)
 
@@ -175,6 +179,8 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mappin
                 f"must be the same in every trace of build_graph, for training and for inference, so they cannot "
                 f"depend on is_training or on state that changes between calls."
             )
+        for setting in settings.values():
+            make_concrete(setting)
         with isolated_keras_state(object_name_uids=fresh_names()):
             layer = make(**settings, name=path.replace("/", "."))
         if tower.frozen_depth:
@@ -184,10 +190,7 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mappin
         tower.own_layers[id(layer)] = layer
     elif reason := _difference(store.settings[path], settings):
         raise ModelError(f"The layer {path!r} is shared with other settings than it was made with: {reason}.")
-    result = layer(x, **call)
-    for variable in layer.variables:
-        tower.touch(variable.path)
-    return result
+    return layer(x, **call)
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

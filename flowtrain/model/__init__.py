@@ -1,26 +1,56 @@
 """Models: descriptions, variables, named tensors, graphs for training and inference."""
 
+from .average import WeightAverage
 from .desc import ModelDesc
-from .gradient import GradientProcessor, process_gradients
+from .gradient import (
+    CheckGradient,
+    FilterNoneGrad,
+    GlobalNormClip,
+    GradientProcessor,
+    MapGradient,
+    PrintGradient,
+    ScaleGradient,
+    SummaryGradient,
+    process_gradients,
+)
 from .graph import ModelGraph, Objective
 from .inference import InferenceGraph
+from .keras_desc import KerasModelDesc
 from .predictor import Predictor
 from .store import VariableStore, read_value
-from .summaries import add_image_summary, add_moving_summary
+from .summaries import (
+    add_activation_summary,
+    add_image_summary,
+    add_moving_summary,
+    add_param_summary,
+    add_tensor_summary,
+)
 from .tower import TowerContext, get_current_tower_context
 from .variables import freeze_variables, get_scalar_var, get_variable, regularize_cost, variable_scope
 
 __all__ = [
+    "CheckGradient",
+    "FilterNoneGrad",
+    "GlobalNormClip",
     "GradientProcessor",
     "InferenceGraph",
+    "KerasModelDesc",
+    "MapGradient",
     "ModelDesc",
     "ModelGraph",
     "Objective",
     "Predictor",
+    "PrintGradient",
+    "ScaleGradient",
+    "SummaryGradient",
     "TowerContext",
     "VariableStore",
+    "WeightAverage",
+    "add_activation_summary",
     "add_image_summary",
     "add_moving_summary",
+    "add_param_summary",
+    "add_tensor_summary",
     "freeze_variables",
     "get_current_tower_context",
     "get_scalar_var",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ import tensorflow as tf
 from flowtrain.utils.errors import ModelError
 
 from .gradient import GradientProcessor
+from .graph import ModelGraph
 
 __all__ = ["ModelDesc"]
 
@@ -47,6 +46,11 @@ class ModelDesc:
         ...     def optimizer(self):
         ...         return tf.keras.optimizers.SGD(get_scalar_var("learning_rate", 0.1))
     """
+
+    average_decay: float | None = None
+    """Keep moving averages of the weights with this decay, e.g. 0.999; see :class:`flowtrain.model.WeightAverage`."""
+
+    _graph: ModelGraph | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -87,52 +91,27 @@ class ModelDesc:
         """What is done to the gradients before they are applied, e.g. ``[GlobalNormClip(1.0)]``."""
         return ()
 
+    # -- what can be asked of a model ---------------------------------------------------------------
 
-def checked_inputs(model: Any) -> list[tf.TensorSpec]:
-    """The model's input specs, with every mistake in them reported.
+    @property
+    def graph(self) -> ModelGraph:
+        """The model's graph: the one in use (of a trainer or predictor), else one that is built now."""
+        if self._graph is None:
+            ModelGraph(self)
+        return self._graph  # type: ignore[return-value]
 
-    Raises:
-        ModelError: Not a ModelDesc, or its inputs are not named TensorSpecs that fit ``build_graph``.
-    """
-    if isinstance(model, type):
-        raise ModelError(f"Give a model, not its class: {model.__name__}().")
-    if not isinstance(model, ModelDesc):
-        raise ModelError(
-            f"Expected a ModelDesc, got {type(model).__name__}. "
-            "Wrap a plain Keras model in KerasModelDesc(model, loss=...)."
-        )
-    kind = type(model).__name__
-    specs = model.inputs()
-    if isinstance(specs, tf.TensorSpec) or not isinstance(specs, (list, tuple)) or not specs:
-        raise ModelError(f"{kind}.inputs() must return a list of tf.TensorSpec, got {specs!r:.120}.")
-    for place, spec in enumerate(specs):
-        if not isinstance(spec, tf.TensorSpec):
-            raise ModelError(f"{kind}.inputs()[{place}] is {spec!r:.120}; write tf.TensorSpec(shape, dtype, name).")
-        if not spec.name or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", spec.name):
-            raise ModelError(
-                f"{kind}.inputs()[{place}] needs a name of letters, digits and '_', got {spec.name!r}: "
-                f'tf.TensorSpec({spec.shape}, tf.{spec.dtype.name}, "name").'
-            )
-    names = [spec.name for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ModelError(f"{kind}.inputs() has two inputs named {twice[0]!r}.")
-    _check_signature(model, names)
-    return list(specs)
+    def tensor_names(self) -> list[str]:
+        """The named tensors that a predictor can take and compute; see :meth:`ModelGraph.tensor_names`."""
+        return self.graph.tensor_names()
 
+    def summary(self) -> str:
+        """A table of layers, output shapes, parameters and dtypes: ``print(model.summary())``."""
+        return self.graph.summary()
 
-def _check_signature(model: ModelDesc, names: list[str]) -> None:
-    kind = type(model).__name__
-    signature = inspect.signature(model.build_graph)
-    try:
-        signature.bind(*names)
-    except TypeError as error:
-        raise ModelError(
-            f"{kind}.build_graph{signature} cannot take the {len(names)} inputs {names} of inputs(): {error}."
-        ) from None
-    taken = list(signature.parameters)[: len(names)]
-    if sorted(taken) == sorted(names) and taken != names:
-        raise ModelError(
-            f"{kind}.build_graph takes its inputs in the order {taken}, but inputs() declares {names}. "
-            f"Inputs are passed by position: put both in the same order."
-        )
+    def count_parameters(self, trainable_only: bool = False) -> int:
+        """How many parameters the model has.
+
+        Args:
+            trainable_only: Count only what the optimizer changes.
+        """
+        return self.graph.count_parameters(trainable_only)

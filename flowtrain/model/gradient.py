@@ -1,37 +1,264 @@
-"""Gradient processors: what is done to gradients between the cost and the optimizer."""
+"""Gradient processors: what is done to gradients between the cost and the optimizer.
+
+A model names them in ``gradient_processors()``; they run in the compiled step, in that order, on gradients
+that are complete: summed over replicas and over accumulated batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["GradientProcessor", "process_gradients"]
+import tensorflow as tf
 
-GradientPairs = Sequence[tuple[Any, Any]]
+from flowtrain.utils.errors import ModelError
+
+from .tower import get_current_tower_context
+
+__all__ = [
+    "CheckGradient",
+    "FilterNoneGrad",
+    "GlobalNormClip",
+    "GradientProcessor",
+    "MapGradient",
+    "PrintGradient",
+    "ScaleGradient",
+    "SummaryGradient",
+    "process_gradients",
+]
+
+logger = logging.getLogger("flowtrain")
+Pair = tuple[Any, Any]
+
+
+def _name(variable: Any) -> str:
+    return getattr(variable, "path", None) or variable.name.split(":")[0]
 
 
 class GradientProcessor:
-    """Changes, checks or shows gradients; a model names its own in ``gradient_processors()``.
+    """Changes, checks or shows gradients. Subclasses define :meth:`process`.
 
-    Subclasses define :meth:`process`. They run inside the compiled step, in the order of the list, on gradients
-    that are summed over replicas and accumulated steps.
+    Example:
+        >>> class Sign(GradientProcessor):
+        ...     def process(self, pairs):
+        ...         return [(tf.sign(gradient), variable) for gradient, variable in pairs]
     """
 
-    def process(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    def process(self, pairs: list[Pair]) -> list[Pair]:
         """Process the gradients of one cost.
 
         Args:
-            pairs: (gradient, variable) for each trainable variable; a gradient may be None or IndexedSlices.
+            pairs: (gradient, variable) for each trainable variable; a gradient may be IndexedSlices.
 
         Returns:
-            The pairs to go on with.
+            The pairs to go on with; a variable that is left out is not changed.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process(self, pairs).")
 
 
-def process_gradients(processors: Sequence[GradientProcessor], pairs: GradientPairs) -> list[tuple[Any, Any]]:
-    """Run processors one after the other; used by the training step."""
+class GlobalNormClip(GradientProcessor):
+    """Scale all gradients down together where their common norm is larger than a bound.
+
+    Args:
+        norm: The bound.
+
+    Example:
+        >>> GlobalNormClip(1.0).norm
+        1.0
+    """
+
+    def __init__(self, norm: float) -> None:
+        if not norm > 0:
+            raise ModelError(f"GlobalNormClip needs a bound above 0, got {norm}.")
+        self.norm = float(norm)
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Clip."""
+        clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], self.norm)
+        return [(gradient, variable) for gradient, (_, variable) in zip(clipped, pairs, strict=True)]
+
+
+class MapGradient(GradientProcessor):
+    """Apply a function to each gradient.
+
+    Args:
+        function: Takes (gradient) or (gradient, variable) and returns the new gradient, or None to leave
+            the variable as it is.
+        pattern: A regular expression; only variables whose whole name matches are processed.
+
+    Example:
+        >>> MapGradient(lambda gradient: tf.clip_by_value(gradient, -1, 1)).pattern
+        '.*'
+    """
+
+    def __init__(self, function: Callable[..., Any], pattern: str = ".*") -> None:
+        self.function = function
+        self.pattern = pattern
+        try:
+            self._takes_variable = len(inspect.signature(function).parameters) > 1
+        except (TypeError, ValueError):
+            self._takes_variable = False
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Map."""
+        result = []
+        for gradient, variable in pairs:
+            if gradient is not None and re.fullmatch(self.pattern, _name(variable)):
+                gradient = self.function(gradient, variable) if self._takes_variable else self.function(gradient)
+                if gradient is None:
+                    continue
+            result.append((gradient, variable))
+        return result
+
+
+class ScaleGradient(GradientProcessor):
+    """Let some variables learn faster or slower than the rest.
+
+    Args:
+        factors: From a regular expression for the whole name of a variable to a factor; the first that matches
+            counts. A factor of 0 leaves the variables as they are.
+
+    Raises:
+        ModelError: While the step is built, when an expression matches no variable.
+
+    Example:
+        >>> ScaleGradient({".*/bias": 2.0, "backbone/.*": 0.1}).factors[".*/bias"]
+        2.0
+    """
+
+    def __init__(self, factors: Mapping[str, float]) -> None:
+        self.factors = dict(factors)
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Scale."""
+        result, matched = [], set()
+        for gradient, variable in pairs:
+            hits = [pattern for pattern in self.factors if re.fullmatch(pattern, _name(variable))]
+            matched.update(hits)
+            factor = self.factors[hits[0]] if hits else 1.0
+            if factor == 0:
+                continue
+            result.append((_scaled(gradient, factor), variable))
+        for pattern in self.factors:
+            if pattern not in matched:
+                raise ModelError(f"ScaleGradient: no trainable variable matches {pattern!r}.")
+        return result
+
+
+def _scaled(gradient: Any, factor: float) -> Any:
+    if gradient is None or factor == 1.0:
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
+
+
+class SummaryGradient(GradientProcessor):
+    """Show the size of the gradients: a moving average of each one's root mean square, and a histogram.
+
+    Args:
+        pattern: A regular expression for the whole names of variables.
+        histogram: Show histograms too.
+    """
+
+    def __init__(self, pattern: str = ".*", histogram: bool = True) -> None:
+        self.pattern, self.histogram = pattern, histogram
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Add the summaries; the gradients stay as they are."""
+        tower = get_current_tower_context()
+        for gradient, variable in pairs:
+            name = _name(variable)
+            if gradient is None or not re.fullmatch(self.pattern, name):
+                continue
+            dense = tf.cast(tf.convert_to_tensor(gradient), tf.float32)
+            tower.scalars[f"{name}/gradient_rms"] = tf.sqrt(tf.reduce_mean(tf.square(dense)))
+            if self.histogram:
+                tower.histograms[f"{name}/gradient"] = dense
+        return pairs
+
+
+class PrintGradient(GradientProcessor):
+    """Print each gradient's name, root mean square and largest value in every step; for debugging.
+
+    Args:
+        pattern: A regular expression for the whole names of variables.
+    """
+
+    def __init__(self, pattern: str = ".*") -> None:
+        self.pattern = pattern
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Print; the gradients stay as they are."""
+        result = []
+        for gradient, variable in pairs:
+            if gradient is not None and re.fullmatch(self.pattern, _name(variable)):
+                dense = tf.convert_to_tensor(gradient)
+                rms, largest = tf.sqrt(tf.reduce_mean(tf.square(dense))), tf.reduce_max(tf.abs(dense))
+                show = tf.print("gradient of", _name(variable), "rms", rms, "largest", largest)
+                with tf.control_dependencies([show] if show is not None else []):
+                    gradient = tf.identity(gradient)
+            result.append((gradient, variable))
+        return result
+
+
+class CheckGradient(GradientProcessor):
+    """Stop with an error that names the variable as soon as a gradient holds NaN or infinity."""
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Check; the gradients stay as they are."""
+        return [
+            (
+                gradient
+                if gradient is None
+                else tf.debugging.check_numerics(tf.convert_to_tensor(gradient), f"the gradient of {_name(variable)}"),
+                variable,
+            )
+            for gradient, variable in pairs
+        ]
+
+
+class FilterNoneGrad(GradientProcessor):
+    """Go on when the cost does not depend on some trainable variables; they stay as they are.
+
+    Without it such a variable is an error, since it is most often a mistake.
+    """
+
+    def process(self, pairs: list[Pair]) -> list[Pair]:
+        """Drop the variables without gradient and log their names."""
+        missing = [_name(variable) for gradient, variable in pairs if gradient is None]
+        if missing:
+            logger.warning("The cost does not depend on %s; they are not trained.", ", ".join(missing))
+        return [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+
+
+def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[Pair]) -> list[Pair]:
+    """Run processors one after the other, with the tower current; used by the training step.
+
+    Args:
+        processors: The model's.
+        pairs: (gradient, variable) for each variable of one cost.
+
+    Returns:
+        The pairs for the optimizer.
+
+    Raises:
+        ModelError: A gradient is None and no ``FilterNoneGrad`` allows it; names the variables.
+    """
     result = list(pairs)
+    if not any(isinstance(processor, FilterNoneGrad) for processor in processors):
+        missing = [_name(variable) for gradient, variable in result if gradient is None]
+        if missing:
+            raise ModelError(
+                f"The cost does not depend on the trainable variable(s) {', '.join(missing)}: their "
+                f"gradient is None. Use them in the cost, make them with trainable=False or in "
+                f"freeze_variables(), or name FilterNoneGrad() in gradient_processors() to leave them as they are."
+            )
     for processor in processors:
         result = list(processor.process(result))
+    if not result:
+        raise ModelError("The gradient processors left no variable to change.")
     return result

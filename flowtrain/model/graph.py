@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -13,14 +14,20 @@ import tensorflow as tf
 from flowtrain.utils.errors import ModelError, closest
 from flowtrain.utils.seeding import resolve_seed
 
-from .desc import ModelDesc, checked_inputs
+from .average import WeightAverage
 from .gradient import GradientProcessor
 from .inference import InferenceGraph
-from .internals import external_captures, scratch_graph, sublayers
+from .inputs import checked_inputs
+from .internals import external_captures, make_concrete, scratch_graph, sublayers
 from .predictor import Predictor
 from .store import VariableStore
+from .table import count_parameters, summary_table
 from .tower import TowerContext
-from .tracing import layer_losses, penalties, run_tower
+from .tracing import gradients, layer_losses, penalties, run_tower
+from .variables import ScalarVariable
+
+if TYPE_CHECKING:
+    from .desc import ModelDesc
 
 __all__ = ["ModelGraph", "Objective"]
 
@@ -42,7 +49,21 @@ class Objective:
         variables: Mapping[str, keras.Variable],
         processors: Sequence[GradientProcessor],
     ) -> None:
-        self.name, self.optimizer, self.variables, self.processors = name, optimizer, dict(variables), list(processors)
+        self.name, self.optimizer = name, optimizer
+        self.variables, self.processors = dict(variables), list(processors)
+
+    def gradients(self, tape: tf.GradientTape, tower: TowerContext) -> list[tuple[Any, keras.Variable]]:
+        """The raw gradients of this cost, for :func:`process_gradients`.
+
+        Args:
+            tape: The tape under which the tower was traced (persistent where there are several objectives).
+            tower: The tower.
+
+        Returns:
+            (gradient, variable) for each variable; a gradient may be None.
+        """
+        variables = list(self.variables.values())
+        return list(zip(gradients(tower, tape, tower.costs[self.name], variables), variables, strict=True))
 
 
 class ModelGraph:
@@ -62,6 +83,7 @@ class ModelGraph:
         input_specs: The model's inputs.
         store: Its variables.
         inference: Its inference graph.
+        average: The averages of its weights, or None where the model does not ask for them.
         objectives: What is minimised, by the name of the cost; empty when the model declares no optimizer.
 
     Raises:
@@ -84,13 +106,17 @@ class ModelGraph:
         self.precision = precision
         self.strategy = strategy
         self.store = VariableStore(resolve_seed(seed))
-        with strategy.scope() if strategy is not None else contextlib.nullcontext():
+        with self._scope():
             self.build_tower = self._build()
-            self.inference = InferenceGraph(lambda inputs: self._run(inputs, False), self.input_specs)
+            self.inference = self._inference_graph()
             self._check_inference()
             self.objectives = self._make_objectives()
-        self.store.frozen = True
-        self._check_dependence()
+            self._check_dependence()
+            decay = self.model.average_decay
+            self.average = WeightAverage(self.store, decay) if decay is not None else None
+        self._averaged: InferenceGraph | None = None
+        self._lock = threading.Lock()
+        model._graph = self
 
     # -- what others use ----------------------------------------------------------------------------
 
@@ -126,18 +152,38 @@ class ModelGraph:
                 )
         return self._run(inputs, True)
 
-    def predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
+    def predictor(self, inputs: Sequence[str], outputs: Sequence[str], averaged: bool = False) -> Predictor:
         """A predictor on the live weights; see :class:`Predictor`.
 
         Args:
             inputs: Names of the inputs to give (or of tensors to give in their place).
             outputs: Names of the tensors to compute.
+            averaged: Use the averages of the weights.
 
         Raises:
             TensorNameError: An unknown name; lists the nearest.
-            ModelError: An output needs an input that is not given.
+            ModelError: An output needs an input that is not given, or there are no averages.
         """
-        return self.inference.predictor(inputs, outputs)
+        return (self.averaged_inference if averaged else self.inference).predictor(inputs, outputs)
+
+    @property
+    def averaged_inference(self) -> InferenceGraph:
+        """The inference graph on the averages of the weights; traced when first used."""
+        if self.average is None:
+            raise ModelError(
+                f"{type(self.model).__name__} keeps no averages of its weights: set average_decay = 0.999 in it."
+            )
+        with self._lock:
+            if self._averaged is None:
+                with self._scope(), self.average.used():
+                    self._averaged = self._inference_graph()
+        return self._averaged
+
+    def _inference_graph(self) -> InferenceGraph:
+        return InferenceGraph(lambda inputs: self._run(inputs, False), self.input_specs)
+
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
+        return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
     def tensor_names(self) -> list[str]:
         """The named tensors a predictor can take or compute: inputs, outputs of layers, costs, summaries.
@@ -145,6 +191,25 @@ class ModelGraph:
         The output of any other operation can be asked for too, by the name that ``print(tensor)`` shows.
         """
         return list(self.inference.tower.tensors)
+
+    def summary(self) -> str:
+        """A table of layers, output shapes, parameters and dtypes: ``print(graph.summary())``."""
+        parameters = self._parameters()
+        trained = {name: variable for name, variable in parameters.items() if variable.trainable}
+        return summary_table(self.inference.tower.records, self.input_specs, parameters, trained)
+
+    def count_parameters(self, trainable_only: bool = False) -> int:
+        """How many parameters the model has: weights and statistics, not scalars or random states."""
+        return count_parameters(self.store.trainable if trainable_only else self._parameters())
+
+    def _parameters(self) -> dict[str, keras.Variable]:
+        return {
+            name: variable
+            for name, variable in self.store.variables.items()
+            if tf.as_dtype(variable.dtype).is_floating
+            and not isinstance(variable, ScalarVariable)
+            and not name.startswith("average/")
+        }
 
     # -- building -----------------------------------------------------------------------------------
 
@@ -159,6 +224,9 @@ class ModelGraph:
             inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name) for spec in self.input_specs]
             tower = self._run(inputs, True)
             self._adopt_outside_layers(tower)
+            for variable in self.store.variables.values():
+                make_concrete(variable.regularizer)
+                make_concrete(variable.constraint)
         self.store.frozen = True
         return tower
 
@@ -263,6 +331,8 @@ class ModelGraph:
                 f"got {type(optimizer).__name__}."
             )
         trainable = self.store.trainable
+        if not trainable:
+            raise ModelError(f"{kind} has no trainable variables, so there is nothing to train.")
         chosen = {key: variable for key, variable in trainable.items() if re.fullmatch(pattern, key)}
         if not chosen:
             raise ModelError(

@@ -10,7 +10,6 @@ import collections
 import contextlib
 import copy
 import inspect
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +31,7 @@ __all__ = [
     "fresh_names",
     "isolated_keras_state",
     "keras_owner",
+    "make_concrete",
     "own_losses",
     "rename",
     "scratch_graph",
@@ -152,7 +152,7 @@ def eager_seed(seed: int) -> Iterator[None]:
     """Give eager ``tf.random`` operations a seed for a while, leaving the user's own stream untouched."""
     context = eager_context.context()
     before = context._seed, getattr(context, "_rng", None)
-    context._seed, context._rng = seed, random.Random(seed)
+    context._set_global_seed(seed)  # forgets kernels too, which would go on with an older stream of this seed
     try:
         yield
     finally:
@@ -198,6 +198,19 @@ def swapped_values(pairs: list[tuple[keras.Variable, tf.Variable]]) -> Iterator[
     finally:
         for variable, value in before:
             variable._value = value
+
+
+def make_concrete(setting: Any) -> None:
+    """Turn the tensors that a regularizer or constraint made in its constructor into plain numbers.
+
+    Some of Keras's do (L1 keeps its factor as a tensor); made inside a graph, they would not work in the next.
+    """
+    if isinstance(setting, (keras.Regularizer, keras.constraints.Constraint)):
+        for name, value in vars(setting).items():
+            if tf.is_tensor(value) and hasattr(value, "graph"):
+                constant = tf.get_static_value(value)
+                if constant is not None:
+                    setattr(setting, name, constant)
 
 
 def own_losses(layer: keras.Layer) -> list[tf.Tensor]:

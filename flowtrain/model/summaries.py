@@ -1,15 +1,35 @@
-"""Summaries: numbers, pictures and histograms that ``build_graph`` wants to have shown."""
+"""Summaries: numbers, pictures and histograms that ``build_graph`` wants to have shown.
+
+They are computed in the training step and read when due; in inference they are left out.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
-from flowtrain.utils.errors import ModelError
+from flowtrain.utils.errors import ModelError, closest
 
 from .tower import get_current_tower_context
 from .variables import check_name
 
-__all__ = ["add_image_summary", "add_moving_summary"]
+__all__ = [
+    "add_activation_summary",
+    "add_image_summary",
+    "add_moving_summary",
+    "add_param_summary",
+    "add_tensor_summary",
+]
+
+_SCALARS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "rms": lambda x: tf.sqrt(tf.reduce_mean(tf.square(x))),
+    "mean": tf.reduce_mean,
+    "norm": tf.norm,
+    "sparsity": lambda x: tf.reduce_mean(tf.cast(tf.equal(x, 0), tf.float32)),
+}
+_KINDS = ("histogram", *_SCALARS)
 
 
 def add_moving_summary(*tensors: tf.Tensor) -> None:
@@ -64,3 +84,84 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
     if images.dtype.is_floating and images.dtype != tf.float32:
         images = tf.cast(images, tf.float32)
     tower.images[name] = tf.identity(images[:max_outputs], name=f"image_summary/{name}")
+
+
+def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",), name: str | None = None) -> None:
+    """Show a tensor: its histogram, or moving averages of numbers about it.
+
+    Args:
+        tensor: Any shape, a number's dtype.
+        kinds: Of ``"histogram"``, ``"rms"``, ``"mean"``, ``"norm"``, ``"sparsity"`` (the share of zeros).
+        name: What it is called; None for the name of its operation.
+
+    Raises:
+        ModelError: Not a tensor of this graph, or an unknown kind.
+
+    Example:
+        >>> add_tensor_summary(features, ["rms", "sparsity"])  # shown as NAME/rms, ...  # doctest: +SKIP
+    """
+    tower = get_current_tower_context()
+    _check_kinds("add_tensor_summary", kinds)
+    base = tower.name_of_tensor(tensor, "add_tensor_summary")
+    if not tower.is_training:
+        return
+    name = name or base
+    values = tf.cast(tensor, tf.float32)
+    for kind in kinds:
+        if kind == "histogram":
+            tower.histograms[f"{name}/histogram"] = values
+        else:
+            tower.scalars[f"{name}/{kind}"] = _SCALARS[kind](values)
+
+
+def add_activation_summary(*tensors: tf.Tensor, kinds: Sequence[str] = ("histogram", "rms", "sparsity")) -> None:
+    """Show how active layers are: :func:`add_tensor_summary` of each, with the kinds usual for activations.
+
+    Args:
+        *tensors: Outputs of layers.
+        kinds: As in :func:`add_tensor_summary`.
+
+    Raises:
+        ModelError: Not tensors of this graph, or an unknown kind.
+    """
+    for tensor in tensors:
+        add_tensor_summary(tensor, kinds)
+
+
+def add_param_summary(pattern: str, kinds: Sequence[str] = ("histogram", "rms")) -> None:
+    """Show trainable variables: :func:`add_tensor_summary` of each whose name matches.
+
+    It may stand anywhere in ``build_graph``: variables made later are found too.
+
+    Args:
+        pattern: A regular expression for whole names, e.g. ``".*/kernel"``.
+        kinds: As in :func:`add_tensor_summary`.
+
+    Raises:
+        ModelError: No variable matches, or an unknown kind.
+
+    Example:
+        >>> add_param_summary(".*/kernel", ["histogram", "rms"])  # doctest: +SKIP
+    """
+    tower = get_current_tower_context()
+    _check_kinds("add_param_summary", kinds)
+
+    def add() -> None:
+        names = [name for name in tower.store.trainable if re.fullmatch(pattern, name)]
+        if not names:
+            raise ModelError(
+                f"add_param_summary: no trainable variable matches {pattern!r}. "
+                f"{closest(pattern, list(tower.store.trainable))}"
+            )
+        for name in names:
+            add_tensor_summary(tf.identity(tower.store.trainable[name].value), kinds, name)
+
+    tower.at_end.append(add)
+
+
+def _check_kinds(function: str, kinds: Sequence[str]) -> None:
+    if isinstance(kinds, str):
+        raise ModelError(f"{function} takes a list of kinds: [{kinds!r}].")
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise ModelError(f"{function} knows no kind {kind!r}. There are: {', '.join(_KINDS)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -50,8 +50,8 @@ def get_current_tower_context() -> TowerContext:
 class LayerRecord:
     """What one call of a named layer, or of a plain Keras layer, made; one row of the summary table."""
 
-    def __init__(self, name: str, kind: str, output: Any) -> None:
-        self.name, self.kind, self.output = name, kind, output
+    def __init__(self, name: str, path: str, kind: str, output: Any) -> None:
+        self.name, self.path, self.kind, self.output = name, path, kind, output
 
 
 class _Frame:
@@ -100,8 +100,11 @@ class TowerContext:
         self.layers_seen: list[tuple[keras.Layer, bool]] = []
         self.touched: set[str] = set()
         self.frozen_depth = 0
+        self.replaying = False
+        self.at_end: list[Callable[[], None]] = []
         self.own_layers: dict[int, keras.Layer] = {id(layer): layer for layer in store.layers.values()}
         self.layer_paths: dict[int, str] = {}
+        self._closed: dict[tuple[str, str], str] = {}
         self._layer_names: dict[int, tuple[Any, str]] = {}
         self._frames = [_Frame("", "", False)]
         self._used: set[str] = set()
@@ -124,6 +127,7 @@ class TowerContext:
         if id(layer) not in self.own_layers:
             path = self.keras_path()
             self.layer_paths[id(layer)] = _join(path, self.name_below(path, layer))
+            self._closed[path, layer.name] = self.layer_paths[id(layer)]
         self.layers_seen.append((layer, outermost))
 
     # -- scopes -------------------------------------------------------------------------------------
@@ -153,14 +157,14 @@ class TowerContext:
             yield
 
     @contextlib.contextmanager
-    def layer_scope(self, name: str) -> Iterator[str]:
-        """Open the scope of one named layer and yield the path of its operations."""
+    def layer_scope(self, name: str) -> Iterator[tuple[str, str]]:
+        """Open the scope of one named layer and yield the paths of its variables and of its operations."""
         above = self._frames[-1]
         path = _join(above.variables, name)
         self.claim(path, "layer")
         operations = self._unique_operations(_join(above.operations, name))
         with self._framed(_Frame(path, operations, above.reuse), name):
-            yield operations
+            yield path, operations
 
     @contextlib.contextmanager
     def _framed(self, frame: _Frame, name: str) -> Iterator[None]:
@@ -185,6 +189,8 @@ class TowerContext:
         Raises:
             ModelError: The name is taken and the scope does not reuse, or reuses and there is nothing.
         """
+        if self.replaying:
+            return
         again = path in self._used
         if again and not self.reuse:
             raise ModelError(
@@ -211,9 +217,29 @@ class TowerContext:
 
     # -- variables ----------------------------------------------------------------------------------
 
-    def variable_path(self, name: str) -> str:
-        """The full name of a variable that is made now, one of several alike numbered in order."""
-        return self._numbered(_join(self.keras_path(), name))
+    def variable_path(self, name: str, owner: keras.Variable | None = None) -> str:
+        """The full name of a variable that is made now, one of several alike numbered in order.
+
+        Args:
+            name: The last part.
+            owner: The Keras variable it is made for. Keras makes the variables of a subclassed model late, when
+                the scopes of its layers are closed already: the variable's own path tells what they were.
+        """
+        path = self.keras_path()
+        if owner is not None:
+            opened = [scope.name for scope in self.scopes]
+            wanted = owner.path.split("/")[:-1]
+            if wanted[: len(opened)] == opened:
+                for part in wanted[len(opened) :]:
+                    path = self._renumbered(path, part)
+        return self._numbered(_join(path, name))
+
+    def _renumbered(self, path: str, name: str) -> str:
+        """The path of a closed scope, its automatic number counted anew."""
+        key = (path, name)
+        if key not in self._closed:
+            self._closed[key] = self._numbered(_join(path, re.sub(r"_\d+$", "", name)))
+        return self._closed[key]
 
     def keras_path(self) -> str:
         """The path of the open scopes and of the Keras layers that are being built or called in them."""
@@ -255,6 +281,13 @@ class TowerContext:
     def touch(self, name: str) -> None:
         """Note that this trace uses a variable or layer of the store."""
         self.touched.add(name)
+
+    def touch_layers(self) -> None:
+        """Note the variables of all Keras layers that have been called so far."""
+        for layer, _ in self.layers_seen:
+            for variable in layer.variables:
+                if self.store.find(variable.path) is variable:
+                    self.touch(variable.path)
 
     # -- tensors ------------------------------------------------------------------------------------
 

@@ -7,21 +7,23 @@ import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .desc import ModelDesc
 from .internals import fresh_names, isolated_keras_state, own_losses
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
 from .variables import variable_making
 
-__all__ = ["run_tower"]
+if TYPE_CHECKING:
+    from .desc import ModelDesc
+
+__all__ = ["gradients", "run_tower"]
 
 _towers_of_graph: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
@@ -74,7 +76,43 @@ def run_tower(
     for spec, tensor in zip(specs, inputs, strict=True):
         tower.tensors[spec.name] = tensor
 
+    with _dtype_policy(precision):
+        result = _call(tower, lambda: model.build_graph(*inputs))
+    with tower.entered(), _name_root(graph, tower.prefix):
+        _take_costs(model, tower, result)
+        _record_keras_layers(tower)
+        for finish in tower.at_end:
+            finish()
+        for name, variable in store.summary_scalars.items():
+            tower.scalars.setdefault(name, tf.identity(variable.value, name=f"{name}/value"))
+    for name, tensor in tower.scalars.items():
+        tower.add_tensor(name, tensor)
+    return tower
+
+
+def gradients(tower: TowerContext, tape: tf.GradientTape, cost: tf.Tensor, variables: Sequence[Any]) -> list[Any]:
+    """The gradients of a cost, with the tower open: ``tf.recompute_grad`` calls layers again meanwhile.
+
+    Args:
+        tower: The tower whose cost it is.
+        tape: The tape under which it was traced.
+        cost: The cost.
+        variables: Keras variables.
+
+    Returns:
+        A tensor, IndexedSlices or None for each variable.
+    """
+    tower.replaying = True
+    try:
+        return _call(tower, lambda: tape.gradient(cost, [variable.value for variable in variables]))
+    finally:
+        tower.replaying = False
+
+
+def _call(tower: TowerContext, function: Callable[[], Any]) -> Any:
+    """Run a function in the tower, as if inside a Keras layer that is called with its ``training``."""
     failure: list[BaseException] = []
+    graph = tf.compat.v1.get_default_graph()
 
     def body() -> Any:
         state = {
@@ -84,24 +122,17 @@ def run_tower(
         }
         with isolated_keras_state(**state), _name_root(graph, tower.prefix), variable_making(tower):
             try:
-                return model.build_graph(*inputs)
+                return function()
             except BaseException as error:
                 failure.append(error)
                 raise
 
-    with tower.entered(), _dtype_policy(precision):
+    with tower.entered():
         try:
-            result = _Root(body)(training=is_training)
+            return _Root(body)(training=tower.is_training)
         except BaseException as error:
-            raise _plain(failure[0] if failure else error) from (failure[0].__cause__ if failure else None)
-        with _name_root(graph, tower.prefix):
-            _take_costs(model, tower, result)
-            _record_keras_layers(tower)
-            for name, variable in store.summary_scalars.items():
-                tower.scalars.setdefault(name, tf.identity(variable.value, name=f"{name}/value"))
-    for name, tensor in tower.scalars.items():
-        tower.add_tensor(name, tensor)
-    return tower
+            original = failure[0] if failure else error
+            raise _plain(original) from original.__cause__
 
 
 def _name_root(graph: Any, prefix: str) -> contextlib.AbstractContextManager[Any]:
@@ -110,7 +141,7 @@ def _name_root(graph: Any, prefix: str) -> contextlib.AbstractContextManager[Any
 
 
 @contextlib.contextmanager
-def _dtype_policy(precision: Any):
+def _dtype_policy(precision: Any) -> Iterator[None]:
     if precision is None:
         yield
         return
@@ -198,10 +229,12 @@ def layer_losses(tower: TowerContext) -> list[tf.Tensor]:
 
 
 def _record_keras_layers(tower: TowerContext) -> None:
-    """Add the plain Keras layers that ``build_graph`` called to the rows of the summary table."""
+    """Note what Keras layers were used: their variables, and for plain ones a row of the summary table."""
+    tower.touch_layers()
     for layer, outermost in tower.layers_seen:
         if outermost and id(layer) not in tower.own_layers:
-            tower.records.append(LayerRecord(tower.known_name(layer), type(layer).__name__, None))
+            name = tower.known_name(layer)
+            tower.records.append(LayerRecord(name, name, type(layer).__name__, None))
 
 
 # -- errors -------------------------------------------------------------------------------------------

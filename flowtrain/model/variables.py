@@ -77,7 +77,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
     store = tower.store
     initial_value = arguments.get("initial_value")
     owner = keras_owner(initial_value)
-    name = tower.variable_path(arguments.get("name") or "variable")
+    name = tower.variable_path(arguments.get("name") or "variable", owner)
     tower.touch(name)
     found = store.find(name)
     if found is not None:
@@ -243,8 +243,8 @@ def get_scalar_var(name: str, init: float, summary: bool = False) -> Any:
 def freeze_variables() -> Iterator[None]:
     """Variables and named layers made inside are not trained.
 
-    For a trunk that was trained elsewhere. As Keras does for ``layer.trainable = False``, a BatchNorm made inside uses its
-    moving statistics and leaves them as they are.
+    For a trunk that was trained elsewhere. As Keras does for ``layer.trainable = False``, a BatchNorm made
+    inside uses its moving statistics and leaves them as they are.
 
     Yields:
         Nothing.
@@ -277,6 +277,7 @@ def regularize_cost(pattern: str, regularizer: Any) -> tf.Tensor:
         ModelError: No variable matches.
     """
     tower = get_current_tower_context()
+    tower.touch_layers()
     regularizer = keras.regularizers.get(regularizer)
     names = [name for name in tower.store.trainable if name in tower.touched]
     penalties = [

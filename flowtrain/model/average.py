@@ -1,0 +1,67 @@
+"""Averaged weights: a second, smoother set of weights for inference and saving."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .internals import swapped_values
+from .store import VariableStore, read_value
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """Exponential moving averages of a model's trainable variables, kept in the store as ``average/NAME``.
+
+    A model asks for it with ``average_decay``. The training step calls :meth:`update` after each change of the
+    weights; the averages are saved and restored with the other variables, and a predictor reads them with
+    ``averaged=True``.
+
+    Args:
+        store: The model's variables.
+        decay: How much of the average stays at each step. In the first steps it is less, (1 + n) / (10 + n)
+            at step n, so that the initial weights are soon forgotten.
+
+    Raises:
+        ModelError: The decay is not between 0 and 1.
+    """
+
+    def __init__(self, store: VariableStore, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ModelError(f"average_decay must lie between 0 and 1, got {decay}.")
+        self.decay = float(decay)
+        self._pairs: list[tuple[keras.Variable, keras.Variable]] = []
+        for name, variable in store.trainable.items():
+            self._pairs.append((variable, self._make(store, f"average/{name}", read_value(variable))))
+        self._steps = self._make(store, "average/steps", np.int64(0))
+
+    @staticmethod
+    def _make(store: VariableStore, name: str, value: Any) -> keras.Variable:
+        made = tf.Variable(
+            value, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name=name.replace("/", "_")
+        )
+        return store.add(name, made)
+
+    def update(self) -> None:
+        """Move the averages towards the weights; to be called in the step, after the optimizer."""
+        steps = tf.cast(self._steps.value, tf.float32)
+        decay = tf.minimum(self.decay, (1.0 + steps) / (10.0 + steps))
+        self._steps.value.assign_add(1)
+        for variable, average in self._pairs:
+            now = average.value
+            now.assign(now + tf.cast(1.0 - decay, now.dtype) * (variable.value - now))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The averages by the names of the variables that they are averages of."""
+        return {variable.path: np.array(read_value(average)) for variable, average in self._pairs}
+
+    def used(self) -> contextlib.AbstractContextManager[None]:
+        """While inside, traces read the averages where they would read the weights."""
+        return swapped_values([(variable, average._value) for variable, average in self._pairs])

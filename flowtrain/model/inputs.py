@@ -1,0 +1,63 @@
+"""Checks of what a model declares as its inputs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+__all__ = ["checked_inputs"]
+
+
+def checked_inputs(model: Any) -> list[tf.TensorSpec]:
+    """The model's input specs, with every mistake in them reported.
+
+    Raises:
+        ModelError: Not a ModelDesc, or its inputs are not named TensorSpecs that fit ``build_graph``.
+    """
+    if isinstance(model, type):
+        raise ModelError(f"Give a model, not its class: {model.__name__}().")
+    if not hasattr(model, "inputs") or not hasattr(model, "build_graph"):
+        raise ModelError(
+            f"Expected a ModelDesc, got {type(model).__name__}. "
+            "Wrap a plain Keras model in KerasModelDesc(model, loss=...)."
+        )
+    kind = type(model).__name__
+    specs = model.inputs()
+    if isinstance(specs, tf.TensorSpec) or not isinstance(specs, (list, tuple)) or not specs:
+        raise ModelError(f"{kind}.inputs() must return a list of tf.TensorSpec, got {specs!r:.120}.")
+    for place, spec in enumerate(specs):
+        if not isinstance(spec, tf.TensorSpec):
+            raise ModelError(f"{kind}.inputs()[{place}] is {spec!r:.120}; write tf.TensorSpec(shape, dtype, name).")
+        if not spec.name or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", spec.name):
+            raise ModelError(
+                f"{kind}.inputs()[{place}] needs a name of letters, digits and '_', got {spec.name!r}: "
+                f'tf.TensorSpec({spec.shape}, tf.{spec.dtype.name}, "name").'
+            )
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ModelError(f"{kind}.inputs() has two inputs named {twice[0]!r}.")
+    _check_signature(model, names)
+    return list(specs)
+
+
+def _check_signature(model: Any, names: list[str]) -> None:
+    kind = type(model).__name__
+    signature = inspect.signature(model.build_graph)
+    try:
+        signature.bind(*names)
+    except TypeError as error:
+        raise ModelError(
+            f"{kind}.build_graph{signature} cannot take the {len(names)} inputs {names} of inputs(): {error}."
+        ) from None
+    taken = list(signature.parameters)[: len(names)]
+    if sorted(taken) == sorted(names) and taken != names:
+        raise ModelError(
+            f"{kind}.build_graph takes its inputs in the order {taken}, but inputs() declares {names}. "
+            f"Inputs are passed by position: put both in the same order."
+        )
