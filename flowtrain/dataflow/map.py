@@ -45,6 +45,11 @@ class _Mapped(EachData):
             raise TypeError(f"the length of {self} is not known: it may drop datapoints")
         return len(self.ds)
 
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self.may_drop:
+            return DataFlow.get(self, index, epoch)  # says what is in the way
+        return self._apply(self.ds.get(index, epoch), index, epoch)
+
     def _none(self, index: int, epoch: int) -> Any:
         if self.may_drop:
             return DROPPED

@@ -94,6 +94,9 @@ class FilterData(EachData):
     def __len__(self) -> int:
         raise TypeError(f"the length of {self} is not known: nobody knows beforehand what passes")
 
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        return DataFlow.get(self, index, epoch)  # says what is in the way
+
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         try:
             passes = self.predicate(datapoint)
