@@ -121,12 +121,12 @@ def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
     if not (demo or data):
         raise click.UsageError("say what to train on: --data FOLDER, or --demo for the photographs in this folder")
     data, valid = data or HERE / "photos/train", valid or HERE / "photos/valid"
-    size, nf = (256, 64) if full else (128, 16)
+    size, nf, levels = (256, 64, 8) if full else (128, 16, 5)
     train_data, valid_data = get_data(data, size, batch, True, workers), get_data(valid, size, batch, False)
 
     trainer = ft.train(
         ft.TrainConfig(
-            model=Colorize(size, nf),
+            model=Colorize(size, nf, levels),
             dataflow=train_data,
             callbacks=[
                 ft.ModelSaver(),

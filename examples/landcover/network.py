@@ -1,4 +1,4 @@
-"""A small fully convolutional network for satellite scenes, as in the OTBTF tutorials (Cresson, 2018, arXiv 1807.06535)."""
+"""A small fully convolutional network for satellite scenes, after the OTBTF tutorials (Cresson, arXiv 1807.06535)."""
 
 from __future__ import annotations
 
