@@ -3,5 +3,86 @@
 from . import schedules
 from .base import HOOKS, STEP_HOOKS, Callback, TrainerView, uses_steps
 from .check import check_callback
+from .conditional import EnableCallbackIf
+from .ema import EMA
+from .factory import CallbackFactory
+from .fetching import DumpTensorAsImage, DumpTensors, FetchingCallback, ProcessTensors, TensorPrinter
+from .function import RunFunction
+from .hyperparams import (
+    HumanHyperParamSetter,
+    HyperParamSetter,
+    HyperParamSetterWithFunc,
+    ScheduledHyperParamSetter,
+    StatMonitorParamSetter,
+)
+from .inference import InferenceRunner
+from .inferencers import BinaryClassificationStats, ClassificationError, ImageStats, Inferencer, ScalarStats
+from .lr_finder import LRFinder
+from .numerics import CheckNumerics
+from .periodic import PeriodicCallback, PeriodicTrigger
+from .preemption import PreemptionSaver
+from .processes import StartProcOrThread
+from .profiler import GraphProfiler
+from .progress import EstimatedTimeLeft, ProgressBar, ThroughputTracker
+from .proxy import ProxyCallback
+from .resources import GPUUtilizationTracker, HostMemoryTracker
+from .saving import BestSaver, MaxSaver, MinSaver, ModelSaver
+from .shell import InjectShell
+from .stat_sender import SendStat
+from .stopping import EarlyStopping, StopTraining
+from .summary import MovingAverageSummary, TensorSummaries
+from .watch import WatchingCallback
 
-__all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "check_callback", "schedules", "uses_steps"]
+__all__ = [
+    "EMA",
+    "HOOKS",
+    "STEP_HOOKS",
+    "BestSaver",
+    "BinaryClassificationStats",
+    "Callback",
+    "CallbackFactory",
+    "CheckNumerics",
+    "ClassificationError",
+    "DumpTensorAsImage",
+    "DumpTensors",
+    "EarlyStopping",
+    "EnableCallbackIf",
+    "EstimatedTimeLeft",
+    "FetchingCallback",
+    "GPUUtilizationTracker",
+    "GraphProfiler",
+    "HostMemoryTracker",
+    "HumanHyperParamSetter",
+    "HyperParamSetter",
+    "HyperParamSetterWithFunc",
+    "ImageStats",
+    "InferenceRunner",
+    "Inferencer",
+    "InjectShell",
+    "LRFinder",
+    "MaxSaver",
+    "MinSaver",
+    "ModelSaver",
+    "MovingAverageSummary",
+    "PeriodicCallback",
+    "PeriodicTrigger",
+    "PreemptionSaver",
+    "ProcessTensors",
+    "ProgressBar",
+    "ProxyCallback",
+    "RunFunction",
+    "ScalarStats",
+    "ScheduledHyperParamSetter",
+    "SendStat",
+    "StartProcOrThread",
+    "StatMonitorParamSetter",
+    "StopTraining",
+    "TensorPrinter",
+    "TensorSummaries",
+    "ThroughputTracker",
+    "TrainerView",
+    "WatchingCallback",
+    "check_callback",
+    "schedules",
+    "uses_steps",
+]

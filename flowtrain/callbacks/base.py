@@ -23,6 +23,7 @@ class TrainerView(Protocol):
     graph: Any  # the ModelGraph: tensor_names(), input_specs, store, optimizer
     monitors: Monitors
     is_chief: bool  # False on the workers of a MultiWorker run that neither log nor save
+    stop_reason: str | None  # what `stop` was given; None while training is to go on
 
     @property
     def epoch_num(self) -> int:
@@ -101,6 +102,10 @@ class TrainerView(Protocol):
 
     def stop(self, reason: str) -> None:
         """Finish the present hook round, then end training regularly. In a step hook: after this step."""
+        ...
+
+    def preempt(self, reason: str) -> None:
+        """Save the run and end the process at the next quiet moment, as on SIGTERM. Signal handlers may call it."""
         ...
 
     def claim_file(self, path: str | Path, owner: object) -> Path:

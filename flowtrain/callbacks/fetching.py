@@ -1,0 +1,188 @@
+"""Callbacks that look at tensors of the training graph at some steps; the other steps do not pay for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Callback
+from .periodic import check_period, last_step_of_epoch, next_multiple
+
+__all__ = ["DumpTensorAsImage", "DumpTensors", "FetchingCallback", "ProcessTensors", "TensorPrinter"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class FetchingCallback(Callback):
+    """Fetches named tensors at every k-th step, or at the last step of each epoch; subclasses use them.
+
+    Args:
+        names: Names of tensors of the training graph.
+        every_k_steps: k; None: the last step of each epoch.
+
+    Raises:
+        ConfigError: The names are no list of strings, or k is no whole number from 1.
+
+    Example:
+        >>> class Norm(FetchingCallback):
+        ...     def process(self, values):
+        ...         self.trainer.monitors.put_scalar("norm", np.linalg.norm(values[0]), self.global_step)
+        >>> Norm(["conv1/output"], every_k_steps=100)
+        Norm
+    """
+
+    def __init__(self, names: Sequence[str], every_k_steps: int | None = None) -> None:
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f'{type(self).__name__}: names={names!r}; expected a list, e.g. ["conv1/output"].')
+        check_period("every_k_steps", every_k_steps)
+        self.names = list(names)
+        self.every_k_steps = every_k_steps
+
+    def process(self, values: list[Any]) -> None:
+        """Called with the fetched arrays, in the order of the names."""
+        raise NotImplementedError(f"{type(self).__name__} must define process(self, values).")
+
+    def before_run(self) -> Sequence[str]:
+        """See Callback."""
+        return self.names
+
+    def after_run(self, values: dict[str, Any]) -> None:
+        """See Callback."""
+        self.process([values[name] for name in self.names])
+
+    def next_step(self) -> float:
+        """See Callback."""
+        if self.every_k_steps is not None:
+            return next_multiple(self.global_step, self.every_k_steps)
+        return last_step_of_epoch(self)
+
+
+class ProcessTensors(FetchingCallback):
+    """Calls a function with tensors of a step.
+
+    Args:
+        names: Names of tensors of the training graph.
+        function: Takes the arrays, one argument each.
+        every_k_steps: k; None: the last step of each epoch.
+
+    Example:
+        >>> ProcessTensors(["prediction/output"], lambda output: print(output.mean()), every_k_steps=100)
+        ProcessTensors
+    """
+
+    def __init__(self, names: Sequence[str], function: Callable[..., Any], every_k_steps: int | None = None) -> None:
+        super().__init__(names, every_k_steps)
+        self.function = function
+
+    def process(self, values: list[Any]) -> None:
+        """See FetchingCallback."""
+        self.function(*values)
+
+
+class TensorPrinter(FetchingCallback):
+    """Logs tensors of a step: shape, range, and the values of small ones.
+
+    Args:
+        names: Names of tensors of the training graph.
+        every_k_steps: k; None: the last step of each epoch.
+
+    Example:
+        >>> TensorPrinter(["conv1/output"], every_k_steps=10)
+        TensorPrinter
+    """
+
+    def process(self, values: list[Any]) -> None:
+        """See FetchingCallback."""
+        for name, value in zip(self.names, values, strict=True):
+            array = np.asarray(value)
+            if array.size <= 8:
+                logger.info("step %d: %s = %s", self.global_step, name, np.array2string(array, precision=6))
+            else:
+                low, high, mean = array.min(), array.max(), array.mean()
+                logger.info(
+                    "step %d: %s is %s of shape %s in [%.6g, %.6g], mean %.6g",
+                    self.global_step, name, array.dtype, array.shape, low, high, mean,
+                )  # fmt: skip
+
+
+class DumpTensors(FetchingCallback):
+    """Writes tensors of a step to ``<folder>/step-000100.npz`` in the run's folder.
+
+    Args:
+        names: Names of tensors of the training graph; the arrays in the file are called so.
+        every_k_steps: k; None: the last step of each epoch.
+        folder: Where, inside the run's folder.
+
+    Example:
+        >>> DumpTensors(["prediction/output"], every_k_steps=1000)
+        DumpTensors
+    """
+
+    def __init__(self, names: Sequence[str], every_k_steps: int | None = None, folder: str = "tensors") -> None:
+        super().__init__(names, every_k_steps)
+        self.folder = folder
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        self._path = self.trainer.claim_file(self.folder, self)
+
+    def process(self, values: list[Any]) -> None:
+        """See FetchingCallback."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        arrays = dict(zip(self.names, values, strict=True))
+        np.savez(self._path / f"step-{self.global_step:06d}.npz", **arrays)
+
+
+class DumpTensorAsImage(FetchingCallback):
+    """Writes a tensor of the last step of each epoch as PNG files in the run's folder, in true colours.
+
+    Args:
+        name: The tensor: pictures (N, H, W, C) or (H, W, C), gray or RGB.
+        prefix: The files are ``<prefix>-step-000100-0.png``; None: made from the name.
+        map_func: Applied to the array first, to bring it to uint8, or to floats in [0, 1].
+        every_k_steps: Write at every k-th step instead.
+        max_images: How many pictures of the batch to write.
+
+    Example:
+        >>> DumpTensorAsImage("prediction/output", map_func=lambda x: x / 2 + 0.5)
+        DumpTensorAsImage
+    """
+
+    def __init__(
+        self,
+        name: str,
+        prefix: str | None = None,
+        map_func: Callable[[np.ndarray], np.ndarray] | None = None,
+        every_k_steps: int | None = None,
+        max_images: int = 10,
+    ) -> None:
+        super().__init__([name], every_k_steps)
+        self.prefix = prefix or name.replace("/", "-").replace(":", "-")
+        self.map_func, self.max_images = map_func, max_images
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        self._path: Path = self.trainer.claim_file(self.prefix, self).parent
+
+    def process(self, values: list[Any]) -> None:
+        """See FetchingCallback."""
+        import cv2
+
+        array = np.asarray(self.map_func(values[0]) if self.map_func is not None else values[0])
+        array = array[None] if array.ndim == 3 else array
+        if array.ndim != 4 or array.shape[-1] not in (1, 3):
+            raise ConfigError(
+                f"{self.name}: {self.names[0]!r} has shape {array.shape}; expected pictures (N, H, W, 1 or 3). "
+                "Make them with map_func."
+            )
+        if array.dtype != np.uint8:
+            array = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
+        for index, picture in enumerate(array[: self.max_images]):
+            path = self._path / f"{self.prefix}-step-{self.global_step:06d}-{index}.png"
+            cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]))

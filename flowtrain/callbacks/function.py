@@ -1,0 +1,57 @@
+"""A function, run at chosen moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .base import Callback
+
+__all__ = ["RunFunction"]
+
+
+class RunFunction(Callback):
+    """Runs a function before training, at each trigger, or after each step.
+
+    For updating what lives beside the model: a target network, a replay buffer, a file.
+
+    Args:
+        function: Takes the trainer.
+        run_before: Run it before the first epoch.
+        run_as_trigger: Run it when triggered: at each epoch's end, or as `PeriodicTrigger` says.
+        run_step: Run it after every step; steps then cannot be run several in one call.
+
+    Example:
+        >>> RunFunction(lambda trainer: trainer.set_variable("target/weight", trainer.get_variable("weight")))
+        RunFunction
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        run_before: bool = False,
+        run_as_trigger: bool = True,
+        run_step: bool = False,
+    ) -> None:
+        self.function = function
+        self.run_before, self.run_as_trigger, self.run_step = run_before, run_as_trigger, run_step
+
+    def before_train(self) -> None:
+        """See Callback."""
+        if self.run_before:
+            self.function(self.trainer)
+
+    def trigger(self) -> None:
+        """See Callback."""
+        if self.run_as_trigger:
+            self.function(self.trainer)
+
+    def trigger_step(self) -> None:
+        """See Callback."""
+        if self.run_step:
+            self.function(self.trainer)
+
+    def next_step(self) -> float:
+        """See Callback."""
+        return self.global_step + 1 if self.run_step else math.inf

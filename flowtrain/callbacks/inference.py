@@ -1,0 +1,136 @@
+"""Validation: the model run over other data, now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowtrain.feed import Inputs
+from flowtrain.utils.errors import ConfigError, TrainingError
+
+from .base import Callback
+from .inferencers import Inferencer, check_inferencer
+
+__all__ = ["InferenceRunner"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class InferenceRunner(Callback):
+    """Runs the inference graph over one or several dataflows, at each epoch's end, and logs what comes of it.
+
+    All batches of the flow are used, the last one too when it is short. Only what the inferencers ask for is
+    computed, in inference mode (no dropout, batch normalisation by its statistics), on the present weights.
+
+    Args:
+        dataflow: Batches with the model's inputs. Several: a dict from prefix to dataflow, or a list (the
+            prefixes are then ``validation_1``, ``validation_2``, ...).
+        inferencers: One Inferencer or several.
+        prefix: Put before the scalars' names, with a ``_``.
+        inputs: The inputs that a datapoint holds, in order, when it does not hold all of the model's.
+
+    Raises:
+        ConfigError: There is no dataflow or no inferencer, or an inferencer is none.
+
+    Example:
+        >>> InferenceRunner([[]], [ScalarStats("l2_loss")])  # logs validation_l2_loss  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        dataflow: Any,
+        inferencers: Inferencer | Sequence[Inferencer],
+        *,
+        prefix: str = "validation",
+        inputs: Sequence[str] | None = None,
+    ) -> None:
+        self.inferencers = [inferencers] if isinstance(inferencers, Inferencer) else list(inferencers)
+        if not self.inferencers:
+            raise ConfigError('InferenceRunner needs at least one Inferencer, e.g. [ScalarStats("cost")].')
+        for inferencer in self.inferencers:
+            check_inferencer(inferencer)
+        self.flows = _by_prefix(dataflow, prefix)
+        for name, flow in self.flows.items():
+            if not isinstance(flow, Iterable):
+                raise ConfigError(f"InferenceRunner: {name}={flow!r:.80} is no dataflow.")
+        own = [inferencer for inferencer in self.inferencers if inferencer.prefix is not None]
+        if len(self.flows) > 1 and own:
+            raise ConfigError(
+                f"InferenceRunner: {type(own[0]).__name__} has the prefix {own[0].prefix!r} of its own, but there are "
+                f"{len(self.flows)} dataflows: leave it out, the dataflows' prefixes tell the numbers apart."
+            )
+        self.inputs = inputs
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        specs = {spec.name: spec for spec in self.trainer.graph.input_specs}
+        names = list(specs) if self.inputs is None else list(self.inputs)
+        unknown = [name for name in names if name not in specs]
+        if unknown:
+            raise ConfigError(f"InferenceRunner: inputs {unknown} are none of the model's: {list(specs)}.")
+        self._inputs = Inputs([specs[name] for name in names])
+        self._fetches = list(dict.fromkeys(name for i in self.inferencers for name in i.get_fetches()))
+        self._predictor = self.trainer.get_predictor(names, self._fetches)
+        for inferencer in self.inferencers:
+            inferencer.trainer = self.trainer
+
+    def trigger(self) -> None:
+        """Validate now."""
+        for prefix, flow in self.flows.items():
+            started, count = time.monotonic(), 0
+            for inferencer in self.inferencers:
+                inferencer.before_inference()
+            for datapoint in flow:
+                count += self._run(datapoint)
+            if not count:
+                raise TrainingError(
+                    f"InferenceRunner: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
+                    "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
+                )
+            logger.info("%s: %d datapoints in %.1f s", prefix, count, time.monotonic() - started)
+            for inferencer in self.inferencers:
+                for name, value in (inferencer.after_inference() or {}).items():
+                    whole = f"{inferencer.prefix or prefix}_{name}"
+                    self.trainer.monitors.put_scalar(whole, value, self.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback: a dataflow that draws random numbers draws the same ones in a resumed run."""
+        stateful = {prefix: flow for prefix, flow in self.flows.items() if hasattr(flow, "state_dict")}
+        return {"flows": {prefix: flow.state_dict() for prefix, flow in stateful.items()}} if stateful else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        for prefix, flow_state in state.get("flows", {}).items():
+            if hasattr(self.flows.get(prefix), "load_state_dict"):
+                self.flows[prefix].load_state_dict(flow_state)
+
+    def _run(self, datapoint: Any) -> int:
+        """Compute one batch; gives its number of datapoints."""
+        tensors = self._inputs.tensors(datapoint)
+        size = next((len(tensor) for tensor in tensors if tensor.shape.rank), 1)
+        outputs = dict(zip(self._fetches, map(_as_array, self._predictor(*tensors)), strict=True))
+        for inferencer in self.inferencers:
+            inferencer.batch_size = size
+            inferencer.on_fetches([outputs[name] for name in inferencer.get_fetches()])
+        return size
+
+
+def _by_prefix(dataflow: Any, prefix: str) -> dict[str, Any]:
+    if isinstance(dataflow, Mapping):
+        flows = dict(dataflow)
+    elif isinstance(dataflow, list | tuple):
+        flows = {f"{prefix}_{number}": flow for number, flow in enumerate(dataflow, 1)}
+    else:
+        return {prefix: dataflow}
+    if not flows:
+        raise ConfigError("InferenceRunner needs a dataflow, or several; got none.")
+    return flows
+
+
+def _as_array(value: Any) -> np.ndarray:
+    array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+    return array.astype(np.float32) if array.dtype.name in ("bfloat16", "float16") else array

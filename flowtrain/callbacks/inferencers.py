@@ -1,0 +1,265 @@
+"""What is computed over a validation set from the outputs of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flowtrain.metrics import BinaryCounts, psnr, ssim, top_k_errors
+from flowtrain.utils.errors import ConfigError
+
+from .base import TrainerView
+from .check import check_methods
+
+__all__ = [
+    "BinaryClassificationStats",
+    "ClassificationError",
+    "ImageStats",
+    "Inferencer",
+    "ScalarStats",
+    "check_inferencer",
+]
+
+
+class Inferencer:
+    """Sees the outputs of every batch of a validation set and gives scalars at its end; for `InferenceRunner`.
+
+    A scalar ``x`` is logged as ``validation_x``: the runner's prefix, or the inferencer's own, goes before it.
+
+    Example:
+        >>> class LargestError(Inferencer):
+        ...     def get_fetches(self):
+        ...         return ["prediction/output", "ab"]
+        ...     def before_inference(self):
+        ...         self.largest = 0.0
+        ...     def on_fetches(self, outputs):
+        ...         self.largest = max(self.largest, np.abs(outputs[0] - outputs[1]).max())
+        ...     def after_inference(self):
+        ...         return {"largest_error": self.largest}
+    """
+
+    trainer: TrainerView
+    prefix: str | None = None
+    batch_size: int = 0
+    """How many datapoints the present batch has; the last batch may be short."""
+
+    def get_fetches(self) -> Sequence[str]:
+        """The names of the tensors to compute."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_fetches(self).")
+
+    def before_inference(self) -> None:
+        """Before the first batch of a validation."""
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """After each batch, with the arrays in the order of `get_fetches`."""
+        raise NotImplementedError(f"{type(self).__name__} must define on_fetches(self, outputs).")
+
+    def after_inference(self) -> dict[str, float] | None:
+        """After the last batch: what to log."""
+
+
+_CALLS: dict[str, tuple[str, ...]] = {
+    "get_fetches": (),
+    "before_inference": (),
+    "on_fetches": ("outputs",),
+    "after_inference": (),
+}
+_OTHER_SPELLINGS = {
+    **{f"_{name}": name for name in _CALLS},
+    "_get_output_tensors": "get_fetches",
+    "get_output_tensors": "get_fetches",
+    "_datapoint": "on_fetches",
+    "datapoint": "on_fetches",
+    "_before_epoch": "before_inference",
+    "_after_epoch": "after_inference",
+}
+
+
+def check_inferencer(inferencer: Any) -> None:
+    """Refuse what is no Inferencer, or has misspelt methods or wrong signatures.
+
+    Raises:
+        ConfigError: Says what to write instead.
+    """
+    check_methods(inferencer, Inferencer, _CALLS, _OTHER_SPELLINGS)
+
+
+class ScalarStats(Inferencer):
+    """The mean of scalar tensors over a validation set, such as the cost.
+
+    Each batch counts by its number of datapoints, so a short last batch does not distort the mean of what is
+    itself a mean over the batch.
+
+    Args:
+        names: One name or several.
+        prefix: Put before the names instead of the runner's ``validation``.
+
+    Example:
+        >>> ScalarStats("l2_loss")  # logged as validation_l2_loss  # doctest: +SKIP
+    """
+
+    def __init__(self, names: str | Sequence[str], prefix: str | None = None) -> None:
+        self.names = [names] if isinstance(names, str) else list(names)
+        self.prefix = prefix
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        return self.names
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        self._sums = np.zeros(len(self.names))
+        self._count = 0
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        for name, value in zip(self.names, outputs, strict=True):
+            if np.ndim(value) != 0:
+                raise ConfigError(
+                    f"ScalarStats takes scalars; {name!r} has shape {np.shape(value)}. Reduce it in build_graph, "
+                    "or write an Inferencer."
+                )
+        self._sums += self.batch_size * np.array(outputs, np.float64)
+        self._count += self.batch_size
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        means = self._sums / max(self._count, 1)
+        return {name.removesuffix(":0"): float(mean) for name, mean in zip(self.names, means, strict=True)}
+
+
+class ClassificationError(Inferencer):
+    """The share of wrong classifications, counted datapoint by datapoint.
+
+    Give it a tensor that says for each datapoint whether it is wrong, or logits and labels.
+
+    Args:
+        wrong: The name of a vector (N,), 0 or False where the classification is right.
+        logits: The name of the scores (N, classes), instead of `wrong`.
+        labels: The name of the true classes (N,), with `logits`.
+        k: With `logits`: right if the true class is among the k highest scores.
+        name: Logged as ``validation_<name>``.
+
+    Raises:
+        ConfigError: Neither or both ways are given.
+
+    Example:
+        >>> ClassificationError(logits="logits/output", labels="label")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        wrong: str | None = None,
+        *,
+        logits: str | None = None,
+        labels: str | None = None,
+        k: int = 1,
+        name: str = "error",
+    ) -> None:
+        if (logits is None) != (labels is None) or (wrong is None) == (logits is None):
+            raise ConfigError(
+                'ClassificationError takes the name of a vector of 0s and 1s, ClassificationError("wrong"), '
+                'or two names, ClassificationError(logits="...", labels="...").'
+            )
+        self.wrong, self.logits, self.labels, self.k, self.name = wrong, logits, labels, k, name
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        return [name for name in (self.wrong, self.logits, self.labels) if name is not None]
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        self._wrong = self._count = 0
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        wrong = np.asarray(outputs[0]) if self.wrong is not None else top_k_errors(outputs[0], outputs[1], self.k)
+        if wrong.ndim != 1:
+            raise ConfigError(
+                f"ClassificationError takes a vector with one number per datapoint; {self.wrong!r} has shape "
+                f"{wrong.shape}."
+            )
+        self._wrong += int(np.count_nonzero(wrong))
+        self._count += wrong.size
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        return {self.name: self._wrong / max(self._count, 1)}
+
+
+class BinaryClassificationStats(Inferencer):
+    """Accuracy, precision, recall, F1 and IoU of a yes/no decision, from exact counts over all elements.
+
+    Args:
+        prediction: The name of the predictions: 0/1, or probabilities, of any shape.
+        label: The name of the truth, 0/1, of the same shape.
+        threshold: Predictions above it count as yes.
+        prefix: Put before the names instead of the runner's ``validation``.
+
+    Example:
+        >>> BinaryClassificationStats("probability", "label")  # validation_precision, ...  # doctest: +SKIP
+    """
+
+    def __init__(self, prediction: str, label: str, threshold: float = 0.5, prefix: str | None = None) -> None:
+        self.prediction, self.label, self.threshold, self.prefix = prediction, label, threshold, prefix
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        return [self.prediction, self.label]
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        self.counts = BinaryCounts()
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        self.counts.add(labels=outputs[1], predictions=np.asarray(outputs[0]) > self.threshold)
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        names = ("accuracy", "precision", "recall", "f1", "iou")
+        return {name: getattr(self.counts, name) for name in names}
+
+
+class ImageStats(Inferencer):
+    """PSNR and SSIM of pictures, each the mean of the pictures' own values.
+
+    Args:
+        reference: The name of the true pictures (N, H, W, C).
+        image: The name of the pictures to judge, of the same shape.
+        data_range: The distance from black to white, such as 1.0 or 255.
+        ssim: Compute SSIM too; it takes longer than PSNR.
+        prefix: Put before ``psnr`` and ``ssim`` instead of the runner's ``validation``.
+
+    Example:
+        >>> ImageStats("clean", "denoised", data_range=1.0)  # validation_psnr, validation_ssim  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, reference: str, image: str, *, data_range: float, ssim: bool = True, prefix: str | None = None
+    ) -> None:
+        self.reference, self.image, self.prefix = reference, image, prefix
+        self.data_range, self.ssim = data_range, ssim
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        return [self.reference, self.image]
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        self._psnr: list[float] = []
+        self._ssim: list[float] = []
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        options = {"data_range": self.data_range, "per_image": True}
+        self._psnr += psnr(outputs[0], outputs[1], **options).tolist()
+        if self.ssim:
+            self._ssim += ssim(outputs[0], outputs[1], **options).tolist()
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        stats = {"psnr": float(np.mean(self._psnr))}
+        return {**stats, "ssim": float(np.mean(self._ssim))} if self.ssim else stats

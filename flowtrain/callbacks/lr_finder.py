@@ -1,0 +1,163 @@
+"""Finding a good learning rate in a short run."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Callback
+from .hyperparams import check_param
+
+__all__ = ["LRFinder"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+_DIVERGED = 4.0
+
+
+class LRFinder(Callback):
+    """Raises the learning rate step by step, plots the cost over it, suggests a rate, and ends the run.
+
+    The cost falls where the rate is right, and rises again where it is too high: the suggestion is the rate
+    at which the (smoothed) cost falls fastest. At the end the weights and the rate are as before. (Leslie
+    Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.)
+
+    Args:
+        cost: The name of the tensor to watch; None: the model's cost.
+        start: The first rate.
+        end: The last rate; the run ends earlier when the cost is four times its least value.
+        steps: How many steps to take.
+        param: The variable to move.
+        smoothing: The share of the past in the smoothed cost.
+
+    Attributes:
+        rates: The rates tried.
+        costs: The cost at each.
+        suggestion: The rate to take; None when the cost never fell.
+
+    Raises:
+        ConfigError: The range or the number of steps makes no sense.
+
+    Example:
+        >>> finder = LRFinder()
+        >>> train(TrainConfig(model, ds, callbacks=[finder])); finder.suggestion  # doctest: +SKIP
+        0.0021
+    """
+
+    def __init__(
+        self,
+        cost: str | None = None,
+        start: float = 1e-6,
+        end: float = 1.0,
+        steps: int = 200,
+        param: str = "learning_rate",
+        smoothing: float = 0.9,
+    ) -> None:
+        if not 0 < start < end or steps < 10 or not 0 <= smoothing < 1:
+            raise ConfigError(
+                f"LRFinder: start={start!r}, end={end!r}, steps={steps!r}, smoothing={smoothing!r}; expected "
+                "0 < start < end, at least 10 steps, and smoothing in [0, 1)."
+            )
+        self.cost, self.start, self.end, self.steps = cost, start, end, steps
+        self.param, self.smoothing = param, smoothing
+        self.rates: list[float] = []
+        self.costs: list[float] = []
+        self.suggestion: float | None = None
+        self._finished = False
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        check_param(self, self.param)
+        if self.cost is None:
+            self.cost = next(iter(self.trainer.graph.build_tower.costs.values())).op.name
+        self._path = self.trainer.claim_file("lr_finder.png", self)
+
+    def before_train(self) -> None:
+        """See Callback."""
+        names = [name for name in self.trainer.variable_names() if not _counts_steps(name)]
+        self._before = {name: self.trainer.get_variable(name) for name in names}
+        self.trainer.set_variable(self.param, self.start)
+
+    def before_run(self) -> list[str]:
+        """See Callback."""
+        return [str(self.cost)]
+
+    def after_run(self, values: dict[str, Any]) -> None:
+        """See Callback."""
+        cost = float(np.mean(next(iter(values.values()))))
+        self.rates.append(float(self.trainer.get_variable(self.param)))
+        self.costs.append(cost)
+        done = len(self.rates)
+        smooth = self.smoothed()
+        if done >= self.steps or not math.isfinite(cost) or smooth[-1] > _DIVERGED * min(smooth):
+            self._finish()
+        else:
+            self.trainer.set_variable(self.param, self.start * (self.end / self.start) ** (done / (self.steps - 1)))
+
+    def next_step(self) -> float:
+        """See Callback."""
+        return math.inf if self._finished else self.global_step + 1
+
+    def after_train(self) -> None:
+        """See Callback."""
+        if not self._finished:
+            self._finish()
+
+    def smoothed(self) -> list[float]:
+        """The costs as a moving average without bias towards zero."""
+        average, weight, smooth = 0.0, 0.0, []
+        for cost in self.costs:
+            average = self.smoothing * average + (1 - self.smoothing) * cost
+            weight = self.smoothing * weight + (1 - self.smoothing)
+            smooth.append(average / weight)
+        return smooth
+
+    def _finish(self) -> None:
+        self._finished = True
+        self.suggestion = self._suggest()
+        self._plot(self._path)
+        for name, value in self._before.items():
+            self.trainer.set_variable(name, value)
+        said = "the cost never fell" if self.suggestion is None else f"take {self.suggestion:.2g}"
+        logger.info("LRFinder: %s; see %s", said, self._path)
+        self.trainer.stop(f"LRFinder tried {len(self.rates)} rates: {said}")
+
+    def _suggest(self) -> float | None:
+        """The rate in the middle of the steepest fall, seen over a tenth of the steps: single batches are noisy."""
+        smooth = [cost for cost in self.smoothed() if math.isfinite(cost)]
+        reach = max(2, self.steps // 20)
+        middles = range(2 * reach, len(smooth) - reach)  # the first averages are of few batches
+        falls = {middle: smooth[middle - reach] - smooth[middle + reach] for middle in middles}
+        steepest = max(falls, key=falls.__getitem__, default=None)
+        return None if steepest is None or falls[steepest] <= 0 else self.rates[steepest]
+
+    def _plot(self, path: Path) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.plot(self.rates, self.costs, alpha=0.3, label=self.cost)
+        axes.plot(self.rates, self.smoothed(), label="smoothed")
+        axes.set_xscale("log")
+        axes.set_xlabel(self.param)
+        if self.suggestion is not None:
+            axes.axvline(self.suggestion, color="black", linestyle=":", label=f"suggestion {self.suggestion:.2g}")
+        axes.legend()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name("." + path.name)
+        figure.savefig(temporary)
+        os.replace(temporary, path)
+
+
+def _counts_steps(name: str) -> bool:
+    """What the trainer keeps to count steps goes on; all else is set back."""
+    return name == "global_step" or name.startswith("training/")

@@ -1,0 +1,92 @@
+"""Finding where numbers stop being numbers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flowtrain.utils.errors import TrainingError
+
+from .base import Callback
+from .periodic import check_period, next_multiple
+
+__all__ = ["CheckNumerics"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class CheckNumerics(Callback):
+    """Names the first tensor of the graph that is not finite, when one is.
+
+    Each step checks the named tensors (inputs, outputs of layers, costs, summaries) in the order of the graph,
+    and the updated variables, on the device; the verdict is read now and then, and when training fails. The
+    check reads every tensor once more: use it to find a fault, not always.
+
+    Args:
+        every_k_steps: How often to look at the verdict.
+
+    Example:
+        >>> CheckNumerics()
+        CheckNumerics
+    """
+
+    def __init__(self, every_k_steps: int = 100) -> None:
+        check_period("every_k_steps", every_k_steps)
+        self.every_k_steps = every_k_steps
+        self._names: list[str] = []
+
+    def setup_graph(self) -> None:
+        """Put the check into the step."""
+        import tensorflow as tf
+
+        variables = self.trainer.graph.store.variables
+        self._found = tf.Variable(tf.constant([-1, 0], tf.int64), trainable=False, name="first_not_finite")
+
+        def check(tower: Any) -> None:
+            tensors = {f"the tensor {name!r}": tensor for name, tensor in tower.tensors.items()}
+            tensors |= {f"the variable {name!r}": tf.convert_to_tensor(v) for name, v in variables.items()}
+            tensors = {what: tensor for what, tensor in tensors.items() if tensor.dtype.is_floating}
+            self._names = list(tensors)
+            fine = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors.values()])
+            first = tf.where(tf.reduce_all(fine), tf.constant(-1, tf.int64), tf.argmin(tf.cast(fine, tf.int32)))
+            found, steps = tf.unstack(self._found.read_value())
+            self._found.assign(tf.stack([tf.where(found >= 0, found, first), steps + tf.cast(found < 0, tf.int64)]))
+
+        self.trainer.add_to_step(check)
+
+    def before_train(self) -> None:
+        """See Callback."""
+        self._began = self.global_step
+
+    def trigger_step(self) -> None:
+        """See Callback."""
+        self.trigger()
+
+    def trigger(self) -> None:
+        """Look at the verdict.
+
+        Raises:
+            TrainingError: Something was not finite; names it and the step.
+        """
+        message = self._verdict()
+        if message is not None:
+            raise TrainingError(message)
+
+    def after_train(self) -> None:
+        """See Callback: the trainer itself has noticed a cost that is not finite; say where it came from."""
+        message = self._verdict()
+        if message is not None:
+            logger.error("CheckNumerics: %s", message)
+
+    def next_step(self) -> float:
+        """See Callback."""
+        return next_multiple(self.global_step, self.every_k_steps)
+
+    def _verdict(self) -> str | None:
+        index, steps = (int(number) for number in self._found.numpy())
+        if index < 0:
+            return None
+        return (
+            f"{self._names[index]} is not finite at step {self._began + steps}; it is the first one in the order "
+            "of the graph."
+        )

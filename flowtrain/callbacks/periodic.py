@@ -1,0 +1,150 @@
+"""Callbacks that are called now and then."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Callback
+from .conditional import EnableCallbackIf
+from .proxy import ProxyCallback
+
+__all__ = ["PeriodicCallback", "PeriodicTrigger"]
+
+
+class PeriodicTrigger(ProxyCallback):
+    """Triggers a callback every k steps or every k epochs, and once more at the end of training.
+
+    Its `trigger` is called at these times; its other hooks as ever, but for `trigger_epoch`.
+
+    Args:
+        callback: A callback that does its work in `trigger`.
+        every_k_steps: Trigger after each k-th global step.
+        every_k_epochs: Trigger after each k-th epoch.
+        before_train: Trigger before the first step as well.
+
+    Raises:
+        ConfigError: No period is given, or the callback has no `trigger`.
+
+    Example:
+        >>> from flowtrain.callbacks import ModelSaver
+        >>> PeriodicTrigger(ModelSaver(), every_k_epochs=5)
+        PeriodicTrigger(ModelSaver)
+    """
+
+    def __init__(
+        self,
+        callback: Callback,
+        every_k_steps: int | None = None,
+        every_k_epochs: int | None = None,
+        before_train: bool = False,
+    ) -> None:
+        super().__init__(callback)
+        if every_k_steps is None and every_k_epochs is None:
+            raise ConfigError(f"{self.name} needs a period: every_k_steps=... or every_k_epochs=...")
+        check_period("every_k_steps", every_k_steps)
+        check_period("every_k_epochs", every_k_epochs)
+        if type(callback).trigger is Callback.trigger:
+            raise ConfigError(
+                f"{self.name} calls trigger(), which {type(callback).__name__} does not define. Move its work "
+                "from trigger_epoch to trigger (an epoch's end calls that too), or use PeriodicCallback."
+            )
+        self.every_k_steps, self.every_k_epochs = every_k_steps, every_k_epochs
+        self._before_train = before_train
+        self._fired_at = -1
+
+    @property
+    def pending(self) -> bool:
+        """See ProxyCallback."""
+        return self._fired_at < 0 or super().pending
+
+    def before_train(self) -> None:
+        """See Callback."""
+        super().before_train()
+        if self._before_train and self.global_step == 0:
+            self.trigger()
+
+    def trigger_step(self) -> None:
+        """See Callback."""
+        super().trigger_step()
+        if self.every_k_steps is not None and self.global_step % self.every_k_steps == 0:
+            self.trigger()
+
+    def trigger_epoch(self) -> None:
+        """See Callback."""
+        last = self.epoch_num >= self.trainer.max_epoch
+        if last or (self.every_k_epochs is not None and self.epoch_num % self.every_k_epochs == 0):
+            self.trigger()
+
+    def after_train(self) -> None:
+        """See Callback."""
+        if self.trainer.stop_reason is not None:  # the last epoch came sooner than expected
+            self.trigger()
+        super().after_train()
+
+    def trigger(self) -> None:
+        """Trigger what is held, unless that was done at this step already."""
+        if self._fired_at != self.global_step:
+            self._fired_at = self.global_step
+            super().trigger()
+
+    def next_step(self) -> float:
+        """See Callback."""
+        if self.every_k_steps is None:
+            return super().next_step()
+        return min(super().next_step(), next_multiple(self.global_step, self.every_k_steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {**super().state_dict(), "fired_at": self._fired_at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        super().load_state_dict(state)
+        self._fired_at = int(state["fired_at"])
+
+
+class PeriodicCallback(EnableCallbackIf):
+    """Calls all hooks of a callback in every k-th epoch and in the last one, and none in the others.
+
+    `setup_graph`, `before_train` and `after_train` are called as ever.
+
+    Args:
+        callback: The callback.
+        every_k_epochs: k.
+
+    Example:
+        >>> from flowtrain.callbacks import ThroughputTracker
+        >>> PeriodicCallback(ThroughputTracker(), every_k_epochs=10)
+        PeriodicCallback(ThroughputTracker)
+    """
+
+    def __init__(self, callback: Callback, every_k_epochs: int) -> None:
+        check_period("every_k_epochs", every_k_epochs)
+        super().__init__(callback, lambda held: self._due())
+        self.every_k_epochs = every_k_epochs
+
+    def _due(self) -> bool:
+        return self.epoch_num % self.every_k_epochs == 0 or self.epoch_num >= self.trainer.max_epoch
+
+
+def next_multiple(step: int, period: int) -> int:
+    """The first multiple of a period after a step."""
+    return (step // period + 1) * period
+
+
+def check_period(name: str, value: Any) -> None:
+    """Refuse what is not a whole number from 1 (None is fine: not given)."""
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
+        raise ConfigError(f"{name}={value!r}; expected a whole number from 1.")
+
+
+def last_step_of_epoch(callback: Callback) -> float:
+    """The next global step that ends an epoch."""
+    trainer = callback.trainer
+    if trainer.steps_per_epoch <= 0:
+        return math.inf
+    left = trainer.steps_per_epoch - trainer.local_step
+    return trainer.global_step + (left if left > 0 else trainer.steps_per_epoch)

@@ -1,0 +1,61 @@
+"""Processes and threads that live as long as the training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Callback
+
+__all__ = ["StartProcOrThread"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class StartProcOrThread(Callback):
+    """Starts processes or threads before training and ends them after it.
+
+    Each needs ``start()``. At the end its ``stop()`` is called if it has one, else ``terminate()``; then it is
+    joined, for at most `timeout` seconds. A thread with neither should end by itself.
+
+    Args:
+        startables: One or several.
+        timeout: How long to wait for each, in seconds.
+
+    Raises:
+        ConfigError: One of them cannot be started.
+
+    Example:
+        >>> import threading
+        >>> StartProcOrThread(threading.Thread(target=print, daemon=True))
+        StartProcOrThread
+    """
+
+    def __init__(self, startables: Any, timeout: float = 10.0) -> None:
+        self.startables = list(startables) if isinstance(startables, Iterable) else [startables]
+        for startable in self.startables:
+            if not callable(getattr(startable, "start", None)):
+                raise ConfigError(f"StartProcOrThread: {startable!r:.80} has no start().")
+        self.timeout = timeout
+        self._started: list[Any] = []
+
+    def before_train(self) -> None:
+        """See Callback."""
+        for startable in self.startables:
+            startable.start()
+            self._started.append(startable)
+
+    def after_train(self) -> None:
+        """See Callback."""
+        for startable in self._started:
+            end = getattr(startable, "stop", None) or getattr(startable, "terminate", None)
+            if end is not None:
+                end()
+            if hasattr(startable, "join"):
+                startable.join(self.timeout)
+            if getattr(startable, "is_alive", bool)():
+                logger.warning("StartProcOrThread: %r still runs %g s after its end", startable, self.timeout)
+        self._started = []

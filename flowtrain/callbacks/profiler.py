@@ -1,0 +1,68 @@
+"""Where the time of a step goes."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from flowtrain.utils.errors import ConfigError
+
+from .base import Callback
+
+__all__ = ["GraphProfiler"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class GraphProfiler(Callback):
+    """Writes TensorFlow's profile of some steps, for the Profile tab of TensorBoard.
+
+    Look at it with ``pip install tensorboard tensorboard-plugin-profile; tensorboard --logdir train_log``.
+
+    Args:
+        first_step: The first step in the profile; the very first ones are slow by nature.
+        last_step: The last one.
+
+    Raises:
+        ConfigError: The steps are not in order.
+
+    Example:
+        >>> GraphProfiler(first_step=100, last_step=110)
+        GraphProfiler
+    """
+
+    def __init__(self, first_step: int = 20, last_step: int = 30) -> None:
+        if not 1 < first_step <= last_step:
+            raise ConfigError(
+                f"GraphProfiler: first_step={first_step!r}, last_step={last_step!r}; expected 1 < first <= last."
+            )
+        self.first_step, self.last_step = first_step, last_step
+        self._running = False
+
+    def trigger_step(self) -> None:
+        """See Callback."""
+        import tensorflow as tf
+
+        if self._running:
+            if self.global_step >= self.last_step:
+                self._stop()
+        elif self.first_step - 1 <= self.global_step < self.last_step:
+            tf.profiler.experimental.start(str(self.trainer.log_dir / "tensorboard"))
+            self._running = True
+
+    def after_train(self) -> None:
+        """See Callback."""
+        if self._running:
+            self._stop()
+
+    def next_step(self) -> float:
+        """See Callback."""
+        steps = (self.first_step - 1, self.last_step)
+        return next((step for step in steps if step > self.global_step), math.inf)
+
+    def _stop(self) -> None:
+        import tensorflow as tf
+
+        tf.profiler.experimental.stop()
+        self._running = False
+        logger.info("the profile up to step %d is in %s", self.global_step, self.trainer.log_dir / "tensorboard")

@@ -1,0 +1,106 @@
+"""A callback that holds another one, and decides what reaches it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .base import Callback, uses_steps
+from .check import check_callback
+
+__all__ = ["ProxyCallback"]
+
+
+class ProxyCallback(Callback):
+    """Passes every hook on to another callback; the base of those that change when it is called.
+
+    Args:
+        callback: The callback to pass hooks on to.
+
+    Raises:
+        ConfigError: It is no callback, or has a wrong hook.
+
+    Example:
+        >>> class Verbose(ProxyCallback):
+        ...     def trigger_epoch(self):
+        ...         print("triggering", self.callback.name)
+        ...         super().trigger_epoch()
+    """
+
+    def __init__(self, callback: Callback) -> None:
+        check_callback(callback)
+        self.callback = callback
+        self.chief_only = callback.chief_only
+        self._stepping = False
+
+    @property
+    def name(self) -> str:
+        """The proxy's name with that of what it holds."""
+        return f"{type(self).__name__}({self.callback.name})"
+
+    @property
+    def pending(self) -> bool:
+        """Whether what it holds may still do its work for the first time."""
+        return isinstance(self.callback, ProxyCallback) and self.callback.pending
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        self.callback.trainer = self.trainer
+        self.callback.setup_graph()
+
+    def before_train(self) -> None:
+        """See Callback."""
+        self.callback.before_train()
+
+    def before_epoch(self) -> None:
+        """See Callback."""
+        self.callback.before_epoch()
+
+    def before_run(self) -> Sequence[str] | None:
+        """See Callback; what is held is told only of the steps that it asks for itself."""
+        self._stepping = self._held_next_step() <= self.global_step + 1
+        return self.callback.before_run() if self._stepping else None
+
+    def after_run(self, values: dict[str, Any]) -> None:
+        """See Callback."""
+        if self._stepping:
+            self.callback.after_run(values)
+
+    def trigger_step(self) -> None:
+        """See Callback."""
+        if self._stepping:
+            self.callback.trigger_step()
+
+    def after_epoch(self) -> None:
+        """See Callback."""
+        self.callback.after_epoch()
+
+    def trigger_epoch(self) -> None:
+        """See Callback."""
+        self.callback.trigger_epoch()
+
+    def trigger(self) -> None:
+        """See Callback."""
+        self.callback.trigger()
+
+    def after_train(self) -> None:
+        """See Callback."""
+        self.callback.after_train()
+
+    def next_step(self) -> float:
+        """See Callback."""
+        return self._held_next_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        state = self.callback.state_dict()
+        return {"callback": state} if state else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        if "callback" in state:
+            self.callback.load_state_dict(state["callback"])
+
+    def _held_next_step(self) -> float:
+        return self.callback.next_step() if uses_steps(self.callback) else math.inf

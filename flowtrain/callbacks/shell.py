@@ -1,0 +1,44 @@
+"""Looking into a run that is under way, from a terminal."""
+
+from __future__ import annotations
+
+import code
+import logging
+import sys
+from pathlib import Path
+
+from .base import Callback
+
+__all__ = ["InjectShell"]
+
+logger = logging.getLogger("flowtrain.callbacks")
+
+
+class InjectShell(Callback):
+    """Opens a Python shell at the next trigger once a certain file exists; training goes on when it is left.
+
+    The file is removed first. Nothing is asked unless the file is there, and never without a terminal. In the
+    shell ``trainer`` and ``callback`` are at hand.
+
+    Args:
+        filename: The file, inside the run's folder.
+
+    Example:
+        >>> InjectShell()  # then, in another terminal: touch train_log/run/SHELL
+        InjectShell
+    """
+
+    def __init__(self, filename: str = "SHELL") -> None:
+        self.filename = filename
+
+    def trigger(self) -> None:
+        """See Callback."""
+        path = Path(self.trainer.log_dir) / self.filename
+        if not path.exists():
+            return
+        path.unlink()
+        if not sys.stdin.isatty():
+            logger.warning("InjectShell: found %s, but this process has no terminal for a shell", path)
+            return
+        banner = "flowtrain: `trainer` is the trainer; leave with Ctrl-D and training goes on."
+        code.interact(banner, local={"trainer": self.trainer, "callback": self}, exitmsg="")

@@ -1,0 +1,63 @@
+"""Ending a training before its last epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .periodic import check_period
+from .watch import WatchingCallback
+
+__all__ = ["EarlyStopping", "StopTraining"]
+
+
+class StopTraining(Exception):
+    """Raise it in any hook to end training regularly, after the present round of hooks.
+
+    It ends that hook of that callback; ``trainer.stop(reason)`` does the same and lets the hook go on.
+
+    Example:
+        >>> class StopAtNoon(Callback):
+        ...     def trigger_step(self):
+        ...         if datetime.now().hour == 12:
+        ...             raise StopTraining("it is noon")
+    """
+
+
+class EarlyStopping(WatchingCallback):
+    """Ends training when a logged number has stopped getting better.
+
+    Args:
+        monitor: The scalar's name, such as "validation_l2_loss".
+        mode: "min" when less is better, "max" when more is.
+        patience: How many values in a row may be no better than the best.
+        min_delta: How much better a value must be to count.
+
+    Raises:
+        ConfigError: A wrong mode or a wrong number.
+
+    Example:
+        >>> EarlyStopping("validation_l2_loss", mode="min", patience=5)
+        EarlyStopping(validation_l2_loss)
+    """
+
+    def __init__(self, monitor: str, mode: str, patience: int = 10, min_delta: float = 0.0) -> None:
+        super().__init__(monitor, mode, min_delta)
+        check_period("patience", patience)
+        self.patience = patience
+        self._waited = 0
+
+    def heard(self, value: float, step: int) -> None:
+        """See WatchingCallback."""
+        self._waited = 0 if self.is_best(value) else self._waited + 1
+        if self._waited >= self.patience:
+            best = "never a number" if self.best is None else f"best {self.best:.6g}"
+            self.trainer.stop(f"{self.monitor} was not better {self._waited} times in a row ({best})")
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {**super().state_dict(), "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        super().load_state_dict(state)
+        self._waited = int(state["waited"])

@@ -1,0 +1,60 @@
+"""What the model wants to have shown, brought to the monitors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Callback
+from .fetching import FetchingCallback
+
+__all__ = ["MovingAverageSummary", "TensorSummaries"]
+
+
+class MovingAverageSummary(Callback):
+    """Logs the moving averages of all ``add_moving_summary`` tensors at each epoch's end.
+
+    The averages are kept on the device and read only here; wrap it for more points:
+    ``PeriodicTrigger(MovingAverageSummary(), every_k_steps=100)``.
+
+    Example:
+        >>> MovingAverageSummary()
+        MovingAverageSummary
+    """
+
+    def trigger(self) -> None:
+        """See Callback."""
+        for name, value in self.trainer.moving_averages().items():
+            self.trainer.monitors.put_scalar(name, value, self.global_step)
+
+
+class TensorSummaries(FetchingCallback):
+    """Logs the pictures of ``add_image_summary``, and histograms, of the last step of each epoch.
+
+    Args:
+        every_k_steps: Log at every k-th step instead.
+
+    Example:
+        >>> TensorSummaries(every_k_steps=500)
+        TensorSummaries
+    """
+
+    def __init__(self, every_k_steps: int | None = None) -> None:
+        super().__init__([], every_k_steps)
+
+    def before_train(self) -> None:
+        """See Callback."""
+        self._images = dict(self.trainer.image_names())
+        self._histograms = dict(self.trainer.histogram_names())
+        self.names = list(dict.fromkeys([*self._images.values(), *self._histograms.values()]))
+
+    def after_run(self, values: dict[str, Any]) -> None:
+        """See Callback."""
+        monitors = self.trainer.monitors
+        for name, tensor in self._images.items():
+            monitors.put_image(name, values[tensor], self.global_step)
+        for name, tensor in self._histograms.items():
+            monitors.put_histogram(name, values[tensor], self.global_step)
+
+    def next_step(self) -> float:
+        """See Callback."""
+        return super().next_step() if self.names else float("inf")
