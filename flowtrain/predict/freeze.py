@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -41,7 +41,7 @@ def frozen(function: Any) -> tf.compat.v1.GraphDef:
     return graph
 
 
-def resized(graph: tf.compat.v1.GraphDef, shapes: dict[str, Sequence[int | None]]) -> tf.Graph:
+def resized(graph: tf.compat.v1.GraphDef, shapes: Mapping[str, Sequence[int | None]]) -> tf.Graph:
     """Import a graph with other input shapes, so that the shape of every tensor follows from them.
 
     Args:

@@ -143,7 +143,7 @@ def _walk(
     """Follow one axis of the pictures from the inputs to the outputs."""
     fields: dict[str, Field | None] = {}
     for name in inputs:
-        own = graph.get_tensor_by_name(f"{name}:0").shape[1 + axis]
+        own = int(graph.get_tensor_by_name(f"{name}:0").shape[1 + axis] or _SIZE)
         fields[name] = Field.of_input(own, Fraction(size, own))
     wanted = _ancestors(graph, outputs)
     layers = []

@@ -115,7 +115,7 @@ class _Run:
         self,
         predictor: Callable[..., Any],
         images: list[np.ndarray],
-        mode: str,
+        mode: Any,
         batch_size: int,
     ) -> None:
         self.predictor, self.images, self.mode, self.batch_size = predictor, images, mode, batch_size
@@ -220,8 +220,8 @@ def _check_sizes(expression: int, margin: int, align: int, pad: str, batch_size:
 
 
 def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarray], bool]:
-    images = list(image) if isinstance(image, list | tuple) else [image]
-    images = [array if hasattr(array, "shape") else np.asarray(array) for array in images]
+    given: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+    images = [array if hasattr(array, "shape") else np.asarray(array) for array in given]
     if not images:
         raise ConfigError("tiled was given no picture.")
     many = len(images[0].shape) == 4

@@ -1,0 +1,168 @@
+"""Reading graphs from files: frozen .pb, and the .meta of a TensorFlow 1 checkpoint with its variables put in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from flowtrain.utils.errors import CheckpointError
+
+__all__ = ["read_graph", "read_meta"]
+
+_VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
+_READS = {"ReadVariableOp", "ResourceGather"}
+
+
+def read_graph(path: str | Path) -> tf.compat.v1.GraphDef:
+    """Read a frozen graph.
+
+    Raises:
+        CheckpointError: The file is missing, cut short or no graph.
+    """
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(Path(path).read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except DecodeError as error:
+        raise CheckpointError(f"{path} is no frozen graph, or it is cut short: {error}") from None
+    _check_whole(graph, path)
+    return graph
+
+
+def read_meta(path: str | Path, values: Mapping[str, np.ndarray]) -> tf.compat.v1.GraphDef:
+    """Read the graph of a TensorFlow 1 checkpoint and put the values of its variables in, for inference.
+
+    What only training needs (assignments, optimizers, savers, input queues) is left out.
+
+    Args:
+        path: The .meta file.
+        values: The checkpoint's variables by name.
+
+    Returns:
+        A graph without variables.
+
+    Raises:
+        CheckpointError: The file is missing, cut short or no graph.
+    """
+    meta = tf.compat.v1.MetaGraphDef()
+    try:
+        meta.ParseFromString(Path(path).read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except DecodeError as error:
+        raise CheckpointError(f"{path} is no graph of TensorFlow 1, or it is cut short: {error}") from None
+    _check_whole(meta.graph_def, path)
+    return _with_values(meta.graph_def, values)
+
+
+def _check_whole(graph: tf.compat.v1.GraphDef, path: str | Path) -> None:
+    if not graph.node:
+        raise CheckpointError(f"{path} holds no graph: it is empty or of another kind.")
+    names = {node.name for node in graph.node}
+    for node in graph.node:
+        for given in node.input:
+            if _op(given) not in names:
+                raise CheckpointError(f"{path} is cut short: {node.name!r} needs {_op(given)!r}, which is not in it.")
+
+
+def _op(tensor: str) -> str:
+    return tensor.removeprefix("^").split(":")[0]
+
+
+def _with_values(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) -> tf.compat.v1.GraphDef:
+    nodes = {node.name: node for node in graph.node}
+    handles = {name for name, node in nodes.items() if node.op == "VarHandleOp"}
+    kept: dict[str, tf.compat.v1.NodeDef] = {}
+    removed: set[str] = set()
+    for node in _in_order(graph):
+        if node.op in _VARIABLES:
+            made = _constant(node, values)
+        elif node.op in _READS and node.input and _op(node.input[0]) in handles:
+            made = _read(node)
+        elif any(_op(given) in handles for given in node.input) or _writes(node, nodes):
+            made = None
+        else:
+            made = node
+        if made is None or any(_op(given) in removed for given in made.input if not given.startswith("^")):
+            removed.add(node.name)
+        else:
+            kept[node.name] = made
+    result = tf.compat.v1.GraphDef()
+    result.versions.CopyFrom(graph.versions)
+    result.library.CopyFrom(graph.library)
+    for node in kept.values():
+        copy = result.node.add()
+        copy.CopyFrom(node)
+        # Waiting for updates of moving averages and the like belongs to training.
+        staying = [given for given in node.input if _op(given) not in removed]
+        del copy.input[:]
+        copy.input.extend(staying)
+        copy.attr.pop("_class", None)
+        copy.attr.pop("_output_shapes", None)
+        copy.device = ""
+    return result
+
+
+def _writes(node: tf.compat.v1.NodeDef, nodes: Mapping[str, tf.compat.v1.NodeDef]) -> bool:
+    """Whether an operation changes a variable, or the world: saving, restoring, queues."""
+    if node.op.startswith(
+        ("Assign", "Scatter", "Apply", "SparseApply", "ResourceApply", "ResourceScatter", "Restore", "Save")
+    ):
+        return True
+    if node.op in ("CountUpTo", "IsVariableInitialized", "VarIsInitializedOp"):
+        return True
+    return "Queue" in node.op or node.op in ("MergeV2Checkpoints", "ShardedFilename")
+
+
+def _in_order(graph: tf.compat.v1.GraphDef) -> list[tf.compat.v1.NodeDef]:
+    """Nodes after what they need, as far as loops allow."""
+    nodes = {node.name: node for node in graph.node}
+    done: dict[str, tf.compat.v1.NodeDef] = {}
+    for first in graph.node:
+        stack = [(first, False)]
+        open_nodes: set[str] = set()
+        while stack:
+            node, finished = stack.pop()
+            if finished:
+                done.setdefault(node.name, node)
+                continue
+            if node.name in done or node.name in open_nodes:
+                continue
+            open_nodes.add(node.name)
+            stack.append((node, True))
+            stack += [(nodes[_op(given)], False) for given in node.input if _op(given) not in done]
+    return list(done.values())
+
+
+def _constant(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> tf.compat.v1.NodeDef | None:
+    """A variable as a constant of its value; None where the checkpoint has none."""
+    shared = node.attr["shared_name"].s.decode() if "shared_name" in node.attr else ""
+    value = values.get(node.name, values.get(shared))
+    if value is None:
+        return None
+    made = tf.compat.v1.NodeDef(name=node.name, op="Const")
+    made.attr["dtype"].CopyFrom(node.attr["dtype"])
+    dtype = tf.as_dtype(node.attr["dtype"].type)
+    made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype=dtype))
+    return made
+
+
+def _read(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
+    """Reading a variable as reading the constant that stands for it."""
+    made = tf.compat.v1.NodeDef(name=node.name)
+    if node.op == "ReadVariableOp":
+        made.op = "Identity"
+        made.attr["T"].CopyFrom(node.attr["dtype"])
+        made.input.append(_op(node.input[0]))
+    else:
+        made.op = "Gather"
+        made.attr["Tparams"].CopyFrom(node.attr["dtype"])
+        made.attr["Tindices"].CopyFrom(node.attr["Tindices"])
+        made.input.extend([_op(node.input[0]), node.input[1]])
+    made.input.extend(given for given in node.input if given.startswith("^"))
+    return made

@@ -1,0 +1,82 @@
+"""Which kind of file or folder a path means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from flowtrain.utils.errors import CheckpointError, closest
+
+__all__ = ["checkpoint_prefix", "kind_of"]
+
+_BY_SUFFIX = {".npz": "npz", ".keras": "keras", ".pb": "frozen", ".meta": "meta"}
+_PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth"}
+_KINDS = (
+    "an own checkpoint (a folder step-..., checkpoints or a run's log folder), a TensorFlow checkpoint (its prefix, "
+    ".index or .meta), a SavedModel folder, .keras, .h5, .weights.h5, .npz or a frozen .pb"
+)
+
+
+def kind_of(path: str | Path) -> str:
+    """Recognise what a path holds.
+
+    Args:
+        path: A file, a folder or the prefix of a TensorFlow checkpoint.
+
+    Returns:
+        "own", "bundle" (any TensorFlow checkpoint), "meta" (one with a graph), "saved_model", "keras", "h5",
+        "weights_h5", "npz" or "frozen".
+
+    Raises:
+        CheckpointError: There is nothing, or it is of no such kind.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if path.suffix in _PICKLES:
+        raise CheckpointError(
+            f"{path} is a pickle by its name. Pickles can run any code when they are read, so they are never "
+            "loaded: save the arrays with numpy.savez instead."
+        )
+    if path.suffix == ".meta":
+        return "meta"
+    if checkpoint_prefix(path) is not None:
+        return "bundle"
+    if not path.exists():
+        near = _names(path.parent.iterdir()) if path.parent.is_dir() else []
+        raise CheckpointError(f"There is no {path}. {closest(path.name, near)}")
+    if path.suffix in (".h5", ".hdf5"):
+        return "weights_h5" if path.name.endswith(".weights.h5") else "h5"
+    if path.suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix]
+    raise CheckpointError(f"{path} is of no kind that can be loaded: expected {_KINDS}.")
+
+
+def _kind_of_folder(path: Path) -> str:
+    if (path / "saved_model.pb").exists():
+        return "saved_model"
+    if (path / "manifest.json").exists() or (path / "checkpoints").is_dir() or any(path.glob("step-*/manifest.json")):
+        return "own"
+    if (path / "checkpoint").is_file() or any(path.glob("*.index")):
+        return "bundle"
+    raise CheckpointError(f"The folder {path} holds no model: {_shown(path.iterdir())}. Expected {_KINDS}.")
+
+
+def checkpoint_prefix(path: str | Path) -> Path | None:
+    """The prefix of the TensorFlow checkpoint that a path means: itself, one of its files, or the folder's newest."""
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+        return found[-1].with_suffix("") if found else None
+    for prefix in (path, path.with_suffix("")):
+        if prefix.with_name(prefix.name + ".index").exists():
+            return prefix
+    return None
+
+
+def _names(entries: Iterable[Path]) -> list[str]:
+    return [entry.name for entry in entries]
+
+
+def _shown(entries: Iterable[Path]) -> str:
+    return ", ".join(sorted(_names(entries))[:10]) or "it is empty"

@@ -1,0 +1,250 @@
+"""Putting weights from any file into a model: by name, with a table of what fits and what does not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tabulate import tabulate
+
+from flowtrain.model import ModelGraph, VariableStore, read_value
+from flowtrain.utils.errors import CheckpointError, ModelError
+
+from .weights import read_weights
+
+__all__ = ["LoadReport", "ModelLoader", "get_model_loader"]
+
+_log = logging.getLogger("flowtrain")
+
+# What a training run keeps beside the model: no part of a model that is only loaded.
+_TRAINING = re.compile(
+    r"(optimizer|training|ema|summaries|adam|sgd|rmsprop|adamw|momentum|loss_scale\w*)/.*"
+    r"|.*/(Adam(_\d+)?|Momentum|RMSProp(_\d+)?|Adagrad|ExponentialMovingAverage|EMA)"
+    r"|(.*/)?(global_step|save_counter|beta[12]_power(_\d+)?|iterations?|learning_rate)",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class LoadReport:
+    """What came of loading weights.
+
+    Attributes:
+        matched: Name of the model's variable -> name in the file, after renaming.
+        missing: Variables of the model that the file does not have.
+        unexpected: Names in the file that the model does not have.
+        misshaped: Name -> (the model's shape, the file's).
+        ignored: Names in the file that belong to training: slots of optimizers, counters.
+    """
+
+    matched: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every variable got its value and no value was left over."""
+        return not (self.missing or self.unexpected or self.misshaped)
+
+    def table(self, matched: bool = False) -> str:
+        """Everything that does not fit as a table, and what does if asked for."""
+        rows = [[name, "missing", "the file has no such name"] for name in self.missing]
+        rows += [[name, "unexpected", "the model has no such variable"] for name in self.unexpected]
+        rows += [
+            [name, "other shape", f"the model has {model}, the file {given}"]
+            for name, (model, given) in self.misshaped.items()
+        ]
+        if matched:
+            rows += [[name, "matched", given if given != name else ""] for name, given in self.matched.items()]
+        return tabulate(rows, ["name", "", ""], disable_numparse=True)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.matched)} matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected, "
+            f"{len(self.misshaped)} of another shape"
+        )
+
+
+class ModelLoader(Mapping[str, np.ndarray]):
+    """Weights by name, ready to be put into a model. Made by :func:`get_model_loader`.
+
+    It is a mapping from name to array, so it can stand wherever weights are taken.
+
+    Args:
+        weights: The arrays, renamed.
+        source: Where they come from, for messages.
+        ignore_mismatch: Load what fits and leave the rest.
+    """
+
+    def __init__(self, weights: Mapping[str, np.ndarray], source: str, ignore_mismatch: bool = False) -> None:
+        self.weights = dict(weights)
+        self.source = source
+        self.ignore_mismatch = ignore_mismatch
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __repr__(self) -> str:
+        return f"ModelLoader({self.source}: {len(self)} arrays)"
+
+    def compare(self, model: Any) -> LoadReport:
+        """See what would fit, and change nothing.
+
+        Args:
+            model: As for `restore`.
+        """
+        variables = _variables_of(model)
+        places = _numbered_places(variables)
+        taken = {name: name if name in variables else places.get(name, name) for name in self.weights}
+        by_variable = {place: name for name, place in taken.items() if place in variables}
+        report = LoadReport()
+        for name, variable in variables.items():
+            if name not in by_variable:
+                if not _made_by_training(name, variable):
+                    report.missing.append(name)
+                continue
+            expected, given = tuple(variable.shape), np.shape(self.weights[by_variable[name]])
+            if expected == given:
+                report.matched[name] = by_variable[name]
+            else:
+                report.misshaped[name] = (expected, given)
+        for name, place in taken.items():
+            if place not in variables:
+                (report.ignored if _TRAINING.fullmatch(name) else report.unexpected).append(name)
+        return report
+
+    def restore(self, model: Any) -> LoadReport:
+        """Put the weights into a model.
+
+        Args:
+            model: A trainer, ModelGraph, Keras model, or a dict of variables by name.
+
+        Returns:
+            What fitted and what did not.
+
+        Raises:
+            CheckpointError: Names or shapes do not fit, and ignore_mismatch is False; nothing has been changed. The
+                message is a table of all of them.
+        """
+        report = self.compare(model)
+        if not report.matched or not (report.fits or self.ignore_mismatch):
+            raise CheckpointError(
+                f"The weights of {self.source} do not fit the model: {report}.\n{report.table()}\n"
+                "Pass rename={regular expression: replacement} where names differ, or ignore_mismatch=True to load "
+                "what fits."
+            )
+        variables = _variables_of(model)
+        for name, given in report.matched.items():
+            variable = variables[name]
+            value = self.weights[given]
+            variable.assign(value.astype(read_value(variable).dtype))
+        _log.info("weights of %s: %s", self.source, report)
+        if not report.fits:
+            _log.warning("not loaded from %s:\n%s", self.source, report.table())
+        return report
+
+
+def get_model_loader(
+    source: str | Path | Mapping[str, Any], ignore_mismatch: bool = False, rename: Mapping[str, str] | None = None
+) -> ModelLoader:
+    """Read weights of any format, to put them into a model by name.
+
+    Nothing that a file holds is run, and no pickle is ever read.
+
+    Args:
+        source: An own checkpoint or a run's log folder; a ``tf.train.Checkpoint``; the variables of a TensorFlow 1
+            ``.ckpt`` (its prefix, ``.index`` or ``.meta``); a SavedModel; ``.keras``, ``.h5``, ``.weights.h5``,
+            ``.npz``; or a dict of arrays by name.
+        ignore_mismatch: Load what fits. Without it, a variable that is missing in the file or has another shape there,
+            and a name that the model does not have, are errors.
+        rename: Regular expression -> replacement, applied to the file's names with ``re.sub``, one after the other:
+            ``{r"^generator/": "", r"/W$": "/kernel"}``.
+
+    Returns:
+        The loader; ``loader.restore(trainer)`` puts the weights in, ``loader.compare(trainer).table()`` only looks.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged or a pickle; a rename matches nothing, or makes two
+            names one.
+
+    Example:
+        >>> loader = get_model_loader({"scope/conv1/W": np.zeros((3, 3, 1, 8))},
+        ...                           rename={"^scope/": "", "W$": "kernel"})
+        >>> list(loader)
+        ['conv1/kernel']
+    """
+    shown = f"a dict of {len(source)} arrays" if isinstance(source, Mapping) else str(source)
+    return ModelLoader(_renamed(read_weights(source), rename or {}, shown), shown, ignore_mismatch)
+
+
+def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: str) -> dict[str, np.ndarray]:
+    names = {name: name for name in weights}
+    for pattern, replacement in rules.items():
+        try:
+            regex = re.compile(pattern)
+        except re.error as error:
+            raise CheckpointError(f"rename: {pattern!r} is no regular expression: {error}.") from None
+        if not any(regex.search(new) for new in names.values()):
+            raise CheckpointError(
+                f"rename: {pattern!r} matches none of the names in {source}: {', '.join(sorted(names.values())[:20])}."
+            )
+        names = {old: regex.sub(replacement, new) for old, new in names.items()}
+    result: dict[str, np.ndarray] = {}
+    origin: dict[str, str] = {}
+    for old, new in names.items():
+        if new in result:
+            raise CheckpointError(f"rename makes both {origin[new]!r} and {old!r} of {source} into {new!r}.")
+        result[new], origin[new] = weights[old], old
+    return result
+
+
+def _variables_of(model: Any) -> Mapping[str, Any]:
+    if isinstance(model, VariableStore):
+        return model.variables
+    if isinstance(model, ModelGraph):
+        return model.store.variables
+    if isinstance(model, keras.Model):
+        return {variable.path: variable for variable in model.variables}
+    if isinstance(model, Mapping):
+        return model
+    graph = getattr(model, "graph", None)
+    if isinstance(graph, ModelGraph):
+        return graph.store.variables
+    raise ModelError(
+        f"Weights can be put into a trainer, ModelGraph, Keras model or dict of variables, not {type(model).__name__}."
+    )
+
+
+def _numbered_places(variables: Mapping[str, Any]) -> dict[str, str]:
+    """The places that a file means which only numbers the variables of a layer: "conv1/0" is conv1/kernel."""
+    layers: dict[str, list[str]] = {}
+    for name in variables:
+        layers.setdefault(name.rpartition("/")[0], []).append(name)
+    places = {}
+    for layer, names in layers.items():
+        ordered = sorted(names, key=lambda name: not variables[name].trainable)  # as Keras saves them
+        for number, name in enumerate(ordered):
+            places[f"{layer}/{number}".lstrip("/")] = name
+    return places
+
+
+def _made_by_training(name: str, variable: Any) -> bool:
+    """Whether a model works without this value: learning rates and other scalars, states of random generators."""
+    if variable.trainable:
+        return False
+    integers = "int" in str(variable.dtype)
+    return tuple(variable.shape) == () or integers or _TRAINING.fullmatch(name) is not None

@@ -1,0 +1,218 @@
+"""Reading the weights out of any file, under readable names, without running anything that the file holds."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.model.checkpoint_io import read_checkpoint
+from flowtrain.utils.errors import CheckpointError
+from flowtrain.utils.optional import require
+
+from .kinds import checkpoint_prefix, kind_of
+
+__all__ = ["OWN_NAMES", "read_weights"]
+
+OWN_NAMES = "flowtrain_variables"
+"""Under this attribute an exported SavedModel holds its variables by their readable names."""
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Read all arrays of a file by name.
+
+    Args:
+        source: A path of any kind that `kind_of` knows, or the arrays themselves.
+
+    Returns:
+        Name -> array; a trailing ``:0`` is dropped. Names are those that the file gives: in a ``.weights.h5`` the
+        variables of a layer have only numbers ("conv1/0", "conv1/1").
+
+    Raises:
+        CheckpointError: There is no such file, or it is damaged, or of another kind; a pickle.
+
+    Example:
+        >>> sorted(read_weights({"conv1/kernel:0": np.zeros((3, 3, 1, 8))}))
+        ['conv1/kernel']
+    """
+    if isinstance(source, Mapping):
+        return _plain(source, "the given dict")
+    kind = kind_of(source)
+    path = Path(source)
+    try:
+        return _plain(_READERS[kind](path), str(path))
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, tf.errors.OpError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be read as {kind}; is it cut short or damaged? ({error})") from error
+
+
+def _plain(values: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"Names of weights are strings; {where} has {name!r}.")
+        array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+        if array.dtype == object:
+            raise CheckpointError(f"{where}: {name!r} is not an array of numbers.")
+        weights[re.sub(r":\d+$", "", name)] = array
+    return weights
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise CheckpointError(
+                f"{path} holds pickled Python objects. Pickles can run any code when they are read, so they are "
+                "never loaded."
+            ) from None
+        raise
+
+
+def _bundle(path: Path) -> dict[str, np.ndarray]:
+    prefix = checkpoint_prefix(path)
+    if prefix is None:
+        raise CheckpointError(f"{path}: there is no {path.with_suffix('').name}.index beside it.")
+    return _read_bundle(prefix)
+
+
+def _saved_model(path: Path) -> dict[str, np.ndarray]:
+    prefix = path / "variables" / "variables"
+    if not prefix.with_suffix(".index").exists():
+        return {}  # everything is a constant
+    return _read_bundle(prefix)
+
+
+def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(prefix))
+    keys = list(reader.get_variable_to_shape_map())
+    if _OBJECT_GRAPH not in keys:
+        return {key: np.asarray(reader.get_tensor(key)) for key in keys}
+    values = {key: np.asarray(reader.get_tensor(key)) for key in keys if key.endswith(_ENDING) and key != _OBJECT_GRAPH}
+    return _named(values, _names_in(reader.get_tensor(_OBJECT_GRAPH)))
+
+
+def _names_in(serialized: bytes) -> dict[str, list[str]]:
+    """Full name of a variable -> the keys it is saved under."""
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    found: dict[str, list[str]] = {}
+    for node in TrackableObjectGraph.FromString(serialized).nodes:
+        for attribute in node.attributes:
+            keys = found.setdefault(attribute.full_name, [])
+            if attribute.checkpoint_key not in keys:
+                keys.append(attribute.checkpoint_key)
+    return found
+
+
+def _named(values: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[str, np.ndarray]:
+    """Values under the names that their variables had; under their place in the object where those do not tell."""
+    own = {key: value for key, value in values.items() if key.startswith(f"{OWN_NAMES}/")}
+    if own:
+        return {_place(key).removeprefix(f"{OWN_NAMES}/"): value for key, value in own.items()}
+    result = {}
+    left = dict(values)
+    for name, keys in names.items():
+        present = [key for key in keys if key in values]
+        same = all(np.array_equal(values[key], values[present[0]]) for key in present[1:])
+        if name and present and same:
+            result[name] = values[present[0]]
+            for key in present:
+                left.pop(key, None)
+    for key, value in left.items():
+        result[_place(key)] = value
+    return result
+
+
+def _place(key: str) -> str:
+    """A key of an object-based checkpoint, readable: slashes inside attribute names are written .S there."""
+    return key.removesuffix(_ENDING).replace(".S", "/").replace("..", ".")
+
+
+def _h5(path: Path) -> dict[str, np.ndarray]:
+    with _open_h5(path) as file:
+        return _from_h5(file)
+
+
+def _keras(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive, _open_h5(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        return _from_h5(file)
+
+
+def _open_h5(file: Any) -> Any:
+    return require("h5py", extra="formats", needed_for="reading .h5 and .keras files").File(file, "r")
+
+
+def _from_h5(file: Any) -> dict[str, np.ndarray]:
+    weights = file.get("model_weights", file)
+    if "layer_names" in weights.attrs:
+        return _from_legacy_h5(weights)
+    found: dict[str, np.ndarray] = {}
+    _from_keras_h5(file, "", found)
+    return found
+
+
+def _from_legacy_h5(weights: Any) -> dict[str, np.ndarray]:
+    """Keras 2's layout, and that of ``model.save("x.h5")``: each layer lists its variables by name."""
+    found = {}
+    for layer in [*weights.attrs["layer_names"], "top_level_model_weights"]:
+        group = weights.get(_text(layer))
+        if group is None:
+            continue
+        for name in group.attrs.get("weight_names", ()):
+            found[_text(name)] = np.asarray(group[_text(name)])
+    return found
+
+
+def _from_keras_h5(group: Any, path: str, found: dict[str, np.ndarray]) -> None:
+    """Keras 3's layout: ``layers/dense_1/vars/0``, the layer's own name an attribute of ``vars``."""
+    for key, entry in group.items():
+        if key == "vars":
+            found.update({f"{path}/{number}".lstrip("/"): np.asarray(value) for number, value in entry.items()})
+        elif hasattr(entry, "items"):
+            inner = entry.get("vars")
+            given = inner.attrs.get("name") if inner is not None else None
+            # Groups that only hold others, such as "layers", are no part of a variable's name.
+            part = key if key == "optimizer" else _text(given) if given is not None else "" if inner is None else key
+            _from_keras_h5(entry, f"{path}/{part}".rstrip("/") if part else path, found)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _frozen(path: Path) -> dict[str, np.ndarray]:
+    from .graphfile import read_graph
+
+    return {
+        node.name: tf.make_ndarray(node.attr["value"].tensor)
+        for node in read_graph(path).node
+        if node.op == "Const"
+        and node.attr["dtype"].type in (1, 2, 14, 19)
+        and node.attr["value"].tensor.tensor_shape.dim
+    }
+
+
+_READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    "own": read_checkpoint,
+    "bundle": _bundle,
+    "meta": _bundle,
+    "saved_model": _saved_model,
+    "keras": _keras,
+    "h5": _h5,
+    "weights_h5": _h5,
+    "npz": _npz,
+    "frozen": _frozen,
+}
