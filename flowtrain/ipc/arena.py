@@ -136,7 +136,7 @@ class SlotPool:
             free.append(slot)
 
         leases[slot] = weakref.ref(lease, ended)
-        return memoryview(lease)
+        return lease.data
 
 
 class SlotWriter:

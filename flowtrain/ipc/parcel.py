@@ -163,7 +163,7 @@ def _dump(value: Any) -> tuple[bytes, list[memoryview]]:
     except Exception:  # lambdas, classes of the main script
         views.clear()
     try:
-        return cloudpickle.dumps(value, 5, keep_inside), views
+        return cloudpickle.dumps(value, 5, keep_inside), views  # type: ignore[call-arg]
     except Exception as error:
         raise NotSendable(
             f"{_culprit(value)} cannot go from one process to another: {error}. "

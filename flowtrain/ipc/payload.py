@@ -60,7 +60,7 @@ class Payload:
         self.views: list[memoryview] = []
         before = time.perf_counter()
         try:
-            self.data = cloudpickle.dumps(job, 5, self._keep_inside)
+            self.data = cloudpickle.dumps(job, 5, self._keep_inside)  # type: ignore[call-arg]
         except Exception as error:
             raise FlowtrainError(
                 f"the flow cannot be sent to worker processes: {type(error).__name__}: {error}. "

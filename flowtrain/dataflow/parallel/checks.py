@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from ...utils.errors import ConfigError, closest
+from ...utils.errors import ConfigError, StateError, closest
 
-__all__ = ["check_timeout", "check_whole", "refuse_old"]
+__all__ = ["check_timeout", "check_whole", "checked_position", "refuse_old"]
 
 _OLD = {
     "nr_proc": "num_proc",
@@ -43,3 +43,15 @@ def refuse_old(stage: str, given: dict[str, Any]) -> None:
             raise TypeError(f"{stage}: {name}= is called {_OLD[name]}= here")
         known = ["num_prefetch", "num_proc", "num_thread", "timeout", "restart", "duplicate", "preload"]
         raise TypeError(f"{stage} has no argument {name!r}. {closest(name, known)}")
+
+
+def checked_position(stage: Any, state: Any) -> int:
+    """A saved position in an indexable flow, as an index."""
+    if state is None:
+        return 0
+    if not isinstance(state, int):
+        raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
+    size = stage.size_or_none()
+    if size is not None and state > size:
+        raise StateError(f"the saved position is {state}, but {stage} has only {size} datapoints")
+    return state

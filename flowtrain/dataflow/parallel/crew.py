@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task, WorkerPool
 
-__all__ = ["Crew", "ProcessCrews"]
+__all__ = ["Crew", "InlineCrew", "ProcessCrews", "Result"]
 
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
 _COMPARED_SECONDS = 0.05
@@ -115,3 +116,54 @@ class ProcessCrews:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_idle": None}
+
+
+class InlineCrew:
+    """No workers at all: a task is done where its result is waited for.
+
+    Args:
+        job: What to do.
+    """
+
+    workers = window = 1
+    closed = False
+
+    def __init__(self, job: Any) -> None:
+        self.name = "this process"
+        self._job = job
+        self._tasks: deque[tuple[Task, Any]] = deque()
+
+    def load(self, worker: int) -> int:
+        return len(self._tasks)
+
+    def idlest(self) -> int:
+        return 0
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        task = Task(0, 0, 0, args)
+        self._tasks.append((task, value))
+        return task
+
+    def poll(self) -> None:
+        return None
+
+    def wait(self) -> Result:
+        return _Inline(self._job, *self._tasks.popleft())
+
+    def close(self) -> None:
+        self._tasks.clear()
+
+
+class _Inline:
+    seconds, used = 1.0, 0  # one datapoint at a time
+
+    def __init__(self, job: Any, task: Task, value: Any) -> None:
+        self.task = task
+        self._job, self._value = job, value
+
+    def take(self) -> tuple[list[Any], Any, Any]:
+        out: list[Any] = []
+        return out, self._job.run(self.task.args, self._value, out, lambda datapoint: None), None
+
+    def drop(self) -> None:
+        pass

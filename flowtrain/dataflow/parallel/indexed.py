@@ -64,11 +64,9 @@ class IndexedCursor(Cursor):
 
     def _advance(self) -> None:
         """Get the group that is due."""
-        if self._crew is None:
-            if self._stage is None:
-                raise StopIteration  # closed
-            self._crew = self._stage._take_crew(self.epoch)
-        crew = self._crew
+        if self._stage is None:  # closed
+            raise StopIteration
+        crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
         self._hand_out(crew)
         while (result := self._done.pop(self._next, None)) is None:
             self._take(crew, crew.wait())

@@ -37,20 +37,20 @@ class IndexJob:
 
 
 class ApplyJob:
-    """Apply a stage to datapoints that were sent along; a task is (index of the first, end, epoch).
+    """Do something with datapoints that were sent along; a task is (index of the first, end, epoch).
 
     Args:
-        stage: Has ``_apply(datapoint, index, epoch)``.
+        applied: Takes (datapoint, index, epoch).
     """
 
-    def __init__(self, stage: Any) -> None:
-        self.stage = stage
+    def __init__(self, applied: Callable[[Any, int, int], Any]) -> None:
+        self.applied = applied
 
     def run(self, args: tuple[int, int, int], value: list[Any], out: list[Any], mark: Mark) -> None:
         first, _, epoch = args
         for index, datapoint in enumerate(value, first):
             mark(index)
-            out.append(self.stage._apply(datapoint, index, epoch))
+            out.append(self.applied(datapoint, index, epoch))
 
 
 class WalkJob:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from ...utils.errors import DataFlowError, StateError
+from ...utils.errors import DataFlowError
 from ..base import DataFlow, ProxyDataFlow
 from ..cursor import Cursor, IndexCursor
-from .checks import check_timeout, check_whole, refuse_old
+from .checks import check_timeout, check_whole, checked_position, refuse_old
 from .crew import Crew, ProcessCrews
 from .indexed import IndexedCursor
 from .jobs import IndexJob, WalkJob
@@ -81,14 +81,7 @@ class Runner(ProxyDataFlow):
         return WalkJob(copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count))
 
     def _checked_position(self, state: Any) -> int:
-        if state is None:
-            return 0
-        if not isinstance(state, int):
-            raise StateError(f"{self}: the saved position {state!r:.80} is of another kind of flow")
-        size = self.size_or_none()
-        if size is not None and state > size:
-            raise StateError(f"the saved position is {state}, but {self} has only {size} datapoints")
-        return state
+        return checked_position(self, state)
 
     def _take_crew(self, epoch: int) -> Crew:
         raise NotImplementedError

@@ -114,11 +114,9 @@ class WalkedCursor(Cursor):
             if part.ended or self._handed[number] == 0:
                 part.ended = True
                 return False
-            if self._crew is None:
-                if self._stage is None:
-                    return False
-                self._crew = self._stage._take_crew(self.epoch)
-            crew = self._crew
+            if self._stage is None:  # closed
+                return False
+            crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
             self._ask_all(crew)
             while not part.results:
                 self._arrived(crew, crew.wait())

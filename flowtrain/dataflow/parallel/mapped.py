@@ -1,0 +1,346 @@
+"""Map stages whose function runs in processes or threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...utils.errors import ConfigError
+from ..base import DataFlow, ProxyDataFlow
+from ..batch import BatchData
+from ..cursor import Cursor, Datapoint, IndexCursor
+from ..map import MapData
+from .checks import check_timeout, check_whole, checked_position, refuse_old
+from .crew import Crew, InlineCrew, ProcessCrews
+from .indexed import IndexedCursor
+from .jobs import ApplyJob, IndexJob
+from .place import indexable_in_worker, may_have_workers
+from .sent import SentCursor
+from .threads import ThreadCrew
+
+__all__ = ["MultiProcessMapAndBatchData", "MultiProcessMapData", "MultiThreadMapData"]
+
+
+class _Spread(ProxyDataFlow):
+    """A stage whose work is done by workers.
+
+    Args:
+        ds: The flow beneath.
+        serial: A flow that gives the same datapoints in this process.
+        workers: How many; 0: none.
+        strict: Whether the order is kept.
+    """
+
+    _keeps_sent = False  # whether what was sent is kept until it is answered
+
+    def __init__(self, ds: DataFlow, serial: DataFlow, workers: int, strict: bool) -> None:
+        super().__init__(ds)
+        self._serial, self._count, self.strict = serial, workers, strict
+
+    @property
+    def _walked(self) -> DataFlow:
+        """The flow whose datapoints are sent to the workers."""
+        return self.ds
+
+    def _applied(self) -> Callable[[Datapoint, int, int], Datapoint]:
+        """What workers do with (datapoint, index, epoch). It must not hold the flow beneath: that stays here."""
+        raise NotImplementedError
+
+    @property
+    def _by_index(self) -> bool:
+        """Whether workers can make the datapoints alone, so that nothing need be sent to them."""
+        return indexable_in_worker(self._serial)
+
+    @property
+    def _parallel(self) -> bool:
+        return self._count > 0 and may_have_workers()
+
+    @property
+    def indexable(self) -> bool:
+        return not self._parallel and self._serial.indexable
+
+    def _blocker(self) -> DataFlow:
+        return self if indexable_in_worker(self.ds) else self.ds._blocker()
+
+    def _ensure_reset(self) -> None:
+        if not (self._parallel and self._by_index):
+            self._serial._ensure_reset()
+            super()._ensure_reset()
+
+    def __len__(self) -> int:
+        return len(self._serial)
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        return self._serial.get(index, epoch)
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        if self._by_index and self.strict:
+            return (IndexedCursor if self._parallel else IndexCursor)(self, epoch, state)
+        return SentCursor(self, None if self._by_index else self._walked, epoch, state)
+
+    def _checked_position(self, state: Any) -> int:
+        return checked_position(self, state)
+
+    def _job(self) -> Any:
+        return IndexJob(self._serial) if self._by_index else ApplyJob(self._applied())
+
+    def _take_crew(self, epoch: int) -> Crew:
+        return self._workers(epoch) if self._parallel else InlineCrew(self._job())
+
+    def _workers(self, epoch: int) -> Crew:
+        raise NotImplementedError
+
+    def _give_back(self, crew: Any) -> None:
+        crew.close()
+
+
+class _ProcessSpread(_Spread):
+    def __init__(
+        self,
+        ds: DataFlow,
+        serial: DataFlow,
+        num_proc: int,
+        buffer_size: int,
+        strict: bool,
+        timeout: float,
+        restart: bool,
+        preload: tuple[str, ...] | list[str],
+    ) -> None:
+        name = type(self).__name__
+        self.num_proc = check_whole(name, "num_proc", num_proc, least=0)
+        self.buffer_size = _clamped(name, buffer_size, num_proc, serial)
+        super().__init__(ds, serial, num_proc, strict)
+        self._keeps_sent = restart
+        self._crews = ProcessCrews(
+            num_proc,
+            self.buffer_size,
+            timeout=check_timeout(name, timeout),
+            restart=restart,
+            preload=("flowtrain.dataflow", *preload),
+        )
+
+    def describe(self) -> str:
+        return f"{type(self).__name__}(num_proc={self.num_proc})"
+
+    def _workers(self, epoch: int) -> Crew:
+        seeds = [stage.seed for stage in self._random_stages()]
+        return self._crews.take(self._job, seeds, f"{self.describe()}, epoch {epoch},")
+
+    def _give_back(self, crew: Any) -> None:
+        self._crews.give_back(crew) if self._parallel else crew.close()
+
+
+class MultiProcessMapData(_ProcessSpread):
+    """Apply a function to each datapoint in worker processes.
+
+    Over an indexable flow the workers make the datapoints themselves, and nothing is sent to them. Any other flow is
+    iterated in this process and its datapoints are sent. For a whole chain ``PrefetchData`` above it does the same
+    and more; this one is for a flow that must be read in one process (a socket, a tar file) and mapped in several.
+
+    Args:
+        ds: The flow beneath.
+        num_proc: How many workers. 0: none, everything runs in this process.
+        map_func: Takes a datapoint and returns the new one.
+        buffer_size: How many datapoints may be with the workers or waiting. A larger one than there are datapoints,
+            or a smaller one than there are workers, is clamped.
+        strict: Keep the order of ``ds``. Without it datapoints come as they are done.
+        may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
+        timeout: Seconds that a single datapoint may take before it is an error.
+        restart: Replace a worker that was killed, and make its datapoints again.
+        preload: Modules to import once, before the workers are forked.
+
+    Order: with ``strict`` that of ``ds``; else any, each datapoint once an epoch all the same.
+
+    State: that of ``ds``, and without ``strict`` which ones beyond it were handed out.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> ds = DataFromList([[1], [2], [3]])
+        >>> list(MultiProcessMapData(ds, 2, lambda dp: [dp[0] * 10], strict=True))
+        [[10], [20], [30]]
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        num_proc: int,
+        map_func: Callable[[Any], Any],
+        *,
+        buffer_size: int = 200,
+        strict: bool = False,
+        may_drop: bool = False,
+        timeout: float = 300.0,
+        restart: bool = False,
+        preload: tuple[str, ...] | list[str] = (),
+        **old: Any,
+    ) -> None:
+        refuse_old("MultiProcessMapData", old)
+        serial = MapData(ds, map_func, may_drop=may_drop)
+        super().__init__(ds, serial, num_proc, buffer_size, strict, timeout, restart, preload)
+
+    def _applied(self) -> Any:
+        return _without_flow(self._serial)._apply
+
+
+class MultiProcessMapAndBatchData(_ProcessSpread):
+    """Apply a function to each datapoint and stack the results into batches, both in worker processes.
+
+    A batch is stacked straight into memory that the consumer shares.
+
+    Args:
+        ds: The flow beneath.
+        num_proc: How many workers. 0: none, everything runs in this process.
+        map_func: Takes a datapoint and returns the new one.
+        batch_size: How many datapoints to a batch.
+        buffer_size: How many batches may be with the workers or waiting; None: twice as many as workers.
+        remainder: Whether a last batch that is smaller is handed out.
+        timeout: Seconds that a single batch may take before it is an error.
+        restart: Replace a worker that was killed, and make its batches again.
+        preload: Modules to import once, before the workers are forked.
+
+    Order: that of ``ds``.
+
+    State: that of ``ds``.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> ds = DataFromList([[1], [2], [3], [4]])
+        >>> list(MultiProcessMapAndBatchData(ds, 2, lambda dp: [dp[0] * 10], batch_size=2))
+        [[array([10, 20])], [array([30, 40])]]
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        num_proc: int,
+        map_func: Callable[[Any], Any],
+        batch_size: int,
+        buffer_size: int | None = None,
+        *,
+        remainder: bool = False,
+        timeout: float = 300.0,
+        restart: bool = False,
+        preload: tuple[str, ...] | list[str] = (),
+        **old: Any,
+    ) -> None:
+        refuse_old("MultiProcessMapAndBatchData", old)
+        serial = BatchData(MapData(ds, map_func), batch_size, remainder=remainder)
+        buffer_size = 2 * max(num_proc, 1) if buffer_size is None else buffer_size
+        super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload)
+        self._groups = BatchData(ds, batch_size, remainder=remainder, use_list=True)
+        self.batch_size = batch_size
+
+    @property
+    def _walked(self) -> DataFlow:
+        return _Groups(self.ds, self.batch_size, self._groups.remainder)
+
+    def _applied(self) -> Any:
+        return _BatchOf(_without_flow(self._serial.ds), self.batch_size)  # type: ignore[attr-defined]
+
+
+class _Groups(BatchData):
+    """Datapoints in lists of ``batch_size``, as they are."""
+
+    def _collector(self, rows: int) -> Any:
+        return _List()
+
+
+class _List(list):
+    add = list.append
+
+    def finish(self) -> list[Any]:
+        return list(self)
+
+
+class _BatchOf:
+    """Maps the datapoints of one group and stacks them."""
+
+    def __init__(self, mapped: MapData, batch_size: int) -> None:
+        self._mapped, self._size = mapped, batch_size
+
+    def __call__(self, group: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        first = index * self._size
+        collector = BatchData(_Nothing(), len(group))._collector(len(group))
+        for place, datapoint in enumerate(group, first):
+            collector.add(self._mapped._apply(datapoint, place, epoch))
+        return collector.finish()
+
+
+class _Nothing(DataFlow):
+    """Stands for the flow beneath where only the stage itself is wanted."""
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        raise IndexError(index)
+
+
+def _without_flow(stage: Any) -> Any:
+    return MapData(_Nothing(), stage.func, may_drop=stage.may_drop)
+
+
+class MultiThreadMapData(_Spread):
+    """Apply a function to each datapoint in threads of this process.
+
+    For functions that spend their time outside of Python: OpenCV, NumPy on large arrays, files, the network. The
+    first datapoint comes sooner than from processes, and nothing is sent or copied; but Python code, the consumer's
+    too, runs in one thread at a time. The flow beneath is iterated by the consumer, one datapoint after the other.
+
+    Args:
+        ds: The flow beneath.
+        num_thread: How many threads. 0: none.
+        map_func: Takes a datapoint and returns the new one. Several threads call it at once.
+        buffer_size: How many datapoints may be with the threads or waiting; clamped to what makes sense.
+        strict: Keep the order of ``ds``. Without it datapoints come as they are done.
+        may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
+        timeout: Seconds that a single datapoint may take before it is an error. The thread that is stuck cannot be
+            ended: it lasts as long as its function.
+
+    Order: with ``strict`` that of ``ds``; else any, each datapoint once an epoch all the same.
+
+    State: that of ``ds``, and without ``strict`` which ones beyond it were handed out.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> ds = DataFromList([[1], [2], [3]])
+        >>> list(MultiThreadMapData(ds, 2, lambda dp: [dp[0] * 10], strict=True))
+        [[10], [20], [30]]
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        num_thread: int,
+        map_func: Callable[[Any], Any],
+        *,
+        buffer_size: int = 200,
+        strict: bool = False,
+        may_drop: bool = False,
+        timeout: float = 300.0,
+        **old: Any,
+    ) -> None:
+        refuse_old("MultiThreadMapData", old)
+        self.num_thread = check_whole("MultiThreadMapData", "num_thread", num_thread, least=0)
+        serial = MapData(ds, map_func, may_drop=may_drop)
+        self.buffer_size = _clamped("MultiThreadMapData", buffer_size, num_thread, serial)
+        self.timeout = check_timeout("MultiThreadMapData", timeout)
+        super().__init__(ds, serial, num_thread, strict)
+
+    def describe(self) -> str:
+        return f"MultiThreadMapData(num_thread={self.num_thread})"
+
+    @property
+    def _by_index(self) -> bool:
+        return False
+
+    def _applied(self) -> Any:
+        return self._serial._apply  # type: ignore[attr-defined]
+
+    def _workers(self, epoch: int) -> Crew:
+        name = f"{self.describe()}, epoch {epoch},"
+        return ThreadCrew([self._job()] * self.num_thread, self.buffer_size, self.timeout, name)
+
+
+def _clamped(stage: str, buffer_size: Any, workers: int, serial: DataFlow) -> int:
+    if isinstance(buffer_size, bool) or not isinstance(buffer_size, int):
+        raise ConfigError(f"{stage}: buffer_size must be a whole number, got {buffer_size!r}")
+    size = serial.size_or_none()
+    return max(buffer_size if size is None else min(buffer_size, size), workers, 1)

@@ -1,0 +1,89 @@
+"""A flow run by threads of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...utils.errors import DataFlowError
+from ..base import DataFlow
+from .checks import check_timeout, check_whole, refuse_old
+from .crew import Crew
+from .jobs import IndexJob, WalkJob
+from .parts import copies_of, shards_of
+from .place import indexable_in_worker
+from .prefetch import Runner
+from .threads import ThreadCrew
+
+__all__ = ["MultiThreadRunner"]
+
+
+class MultiThreadRunner(Runner):
+    """Make datapoints ahead of time in threads of this process.
+
+    Like ``PrefetchData``, for flows that spend their time outside of Python (OpenCV, files, the network): the first
+    datapoint comes sooner, but Python code runs in one thread at a time, and a consumer that is busy in Python slows
+    the threads down. Several threads call ``get`` of one flow at once; the flows of flowtrain allow that, a
+    ``get`` of your own has to.
+
+    Args:
+        ds: The flow to run in the threads. Or a function that makes a flow: each thread then walks one of its own,
+            as with ``duplicate``.
+        num_prefetch: How many datapoints are kept ready, beyond those that are being made.
+        num_thread: How many threads. 0: none.
+        timeout: Seconds that a single datapoint may take before it is an error.
+        duplicate: For a flow that can only be iterated: each thread walks a copy of its own. For i.i.d. data only.
+
+    Order: as ``PrefetchData``.
+
+    State: what was handed out.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(MultiThreadRunner(DataFromList([[1], [2]]), num_thread=2))
+        [[1], [2]]
+    """
+
+    _workers_are = "num_thread"
+
+    def __init__(
+        self,
+        ds: DataFlow | Callable[[], DataFlow],
+        num_prefetch: int = 4,
+        num_thread: int = 2,
+        *,
+        timeout: float = 300.0,
+        duplicate: bool = False,
+        **old: Any,
+    ) -> None:
+        refuse_old("MultiThreadRunner", old)
+        self.num_prefetch = check_whole("MultiThreadRunner", "num_prefetch", num_prefetch, least=1)
+        self.num_thread = check_whole("MultiThreadRunner", "num_thread", num_thread, least=0)
+        self.timeout = check_timeout("MultiThreadRunner", timeout)
+        self._flows: list[DataFlow] | None = None
+        if not isinstance(ds, DataFlow):
+            if not callable(ds):
+                raise DataFlowError(f"MultiThreadRunner takes a DataFlow or a function that makes one, got {ds!r:.200}")
+            self._flows = [ds() for _ in range(max(1, self.num_thread))]
+            ds, duplicate = self._flows[0], True
+        super().__init__(ds, self.num_thread, duplicate)
+
+    def describe(self) -> str:
+        return f"MultiThreadRunner(num_thread={self.num_thread})"
+
+    def _ensure_reset(self) -> None:
+        for flow in self._flows or [self.ds]:  # the threads are in this process
+            flow._ensure_reset()
+
+    def _take_crew(self, epoch: int) -> Crew:
+        jobs: list[Any]
+        count = self.num_thread
+        if not self.duplicate and indexable_in_worker(self.ds):
+            jobs = [IndexJob(self.ds)] * count
+        else:
+            flows = self._flows or (copies_of(self.ds, count) if self.duplicate else shards_of(self.ds, count))
+            jobs = [WalkJob(flows) for _ in range(count)]
+        return ThreadCrew(jobs, self.num_prefetch + count, self.timeout, f"{self.describe()}, epoch {epoch},")
+
+    def _give_back(self, crew: Any) -> None:
+        crew.close()

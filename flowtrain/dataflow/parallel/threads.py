@@ -1,0 +1,150 @@
+"""Workers that are threads of this process: nothing is copied or sent, but Python code runs one thread at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...ipc.pool import Task
+from ...utils.errors import WorkerTimeout
+from .place import flat
+
+__all__ = ["ThreadCrew"]
+
+_LOOK = 1.0  # seconds between looks at whether a datapoint takes too long
+
+
+class _Thrown:
+    """A failure that is in this process already."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def restore(self) -> BaseException:
+        return self._error
+
+
+class _Result:
+    def __init__(self, task: Task, seconds: float, value: tuple[list[Any], Any, Any]) -> None:
+        self.task, self.seconds, self.used = task, seconds, 0
+        self._value = value
+
+    def take(self) -> tuple[list[Any], Any, Any]:
+        return self._value
+
+    def drop(self) -> None:
+        pass
+
+
+class ThreadCrew:
+    """Threads with their jobs.
+
+    Args:
+        jobs: What to do, one for each thread; they may all be the same one.
+        window: How many tasks may be ahead of the consumer.
+        timeout: Seconds that one datapoint may take.
+        name: Whose they are, for errors.
+    """
+
+    def __init__(self, jobs: list[Any], window: int, timeout: float, name: str) -> None:
+        self.workers = workers = len(jobs)
+        self.window, self.name, self.closed = window, name, False
+        self._timeout = timeout
+        self._tasks: list[queue.SimpleQueue[tuple[Task, Any] | None]] = [queue.SimpleQueue() for _ in range(workers)]
+        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        self._loads = [0] * workers
+        self._notes: list[tuple[int, float] | None] = [None] * workers  # (datapoint, since)
+        for number, job in enumerate(jobs):
+            arguments = (job, self._tasks[number], self._results, self._notes, number)
+            threading.Thread(target=_work, args=arguments, name=f"flowtrain-worker-{number}", daemon=True).start()
+
+    def load(self, worker: int) -> int:
+        return self._loads[worker]
+
+    def idlest(self) -> int:
+        return min(range(self.workers), key=self.load)
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        task = Task(0, worker, 0, args)
+        self._loads[worker] += 1
+        self._tasks[worker].put((task, value))
+        return task
+
+    def poll(self) -> _Result | None:
+        try:
+            result = self._results.get_nowait()
+        except queue.Empty:
+            return None
+        self._loads[result.task.worker] -= 1
+        return result
+
+    def wait(self) -> _Result:
+        while True:
+            try:
+                result = self._results.get(timeout=min(_LOOK, self._timeout))
+            except queue.Empty:
+                self._check()
+                continue
+            self._loads[result.task.worker] -= 1
+            return result
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        for number, note in enumerate(self._notes):
+            if note is not None and now - note[1] >= self._timeout:
+                self.close()
+                raise WorkerTimeout(
+                    f"thread {number} of {self.name} has been making datapoint {note[0]} for {now - note[1]:.1f} s, "
+                    f"longer than {self._timeout:g} s. Raise timeout= if that is what it takes."
+                )
+
+    def close(self) -> None:
+        """Make the threads end, each after the datapoint that it is making."""
+        if not self.closed:
+            self.closed = True
+            for tasks in self._tasks:
+                while not tasks.empty():  # what was not begun is not wanted
+                    try:
+                        tasks.get_nowait()
+                    except queue.Empty:
+                        break
+                tasks.put(None)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _work(
+    job: Any,
+    tasks: queue.SimpleQueue[tuple[Task, Any] | None],
+    results: queue.SimpleQueue[_Result],
+    notes: list[tuple[int, float] | None],
+    number: int,
+) -> None:
+    """A thread's life. It knows the crew's queues and not the crew, which may be forgotten without being closed."""
+    with flat():
+        while (item := tasks.get()) is not None:
+            results.put(_done(job, *item, _marker(notes, number)))
+            notes[number] = None
+            del item
+
+
+def _marker(notes: list[tuple[int, float] | None], number: int) -> Callable[[int], None]:
+    def mark(datapoint: int) -> None:
+        notes[number] = datapoint, time.monotonic()
+
+    return mark
+
+
+def _done(job: Any, task: Task, value: Any, mark: Callable[[int], None]) -> _Result:
+    out: list[Any] = []
+    extra = failure = None
+    start = time.perf_counter()
+    try:
+        extra = job.run(task.args, value, out, mark)
+    except BaseException as error:
+        failure = _Thrown(error)
+    return _Result(task, time.perf_counter() - start, (out, extra, failure))
