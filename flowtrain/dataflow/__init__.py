@@ -15,7 +15,7 @@ from .images import ImageFolder, ImageFromFile
 from .map import MapData, MapDataComponent
 from .memory import DataFromList, FakeData
 from .mix import RandomChooseData, RandomMixData
-from .parallel import MultiProcessRunnerZMQ, PrefetchData, PrefetchDataZMQ
+from .parallel import MultiProcessMapAndBatchData, MultiProcessMapData, MultiThreadMapData, MultiThreadRunner
 from .printing import PrintData
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
@@ -51,7 +51,11 @@ __all__ = [
     "LocallyShuffleData",
     "MapData",
     "MapDataComponent",
+    "MultiProcessMapAndBatchData",
+    "MultiProcessMapData",
     "MultiProcessRunnerZMQ",
+    "MultiThreadMapData",
+    "MultiThreadRunner",
     "PaddedBatchData",
     "PrefetchData",
     "PrefetchDataZMQ",
