@@ -121,6 +121,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "Maxout",
         "PReLU",
         "argscope",
+        "lab_to_rgb",
         "layer_register",
         "leaky_relu",
     ),

@@ -126,6 +126,7 @@ from flowtrain.layers import Maxout as Maxout
 from flowtrain.layers import MaxPooling as MaxPooling
 from flowtrain.layers import PReLU as PReLU
 from flowtrain.layers import argscope as argscope
+from flowtrain.layers import lab_to_rgb as lab_to_rgb
 from flowtrain.layers import layer_register as layer_register
 from flowtrain.layers import leaky_relu as leaky_relu
 from flowtrain.model import CheckGradient as CheckGradient
