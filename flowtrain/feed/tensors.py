@@ -7,10 +7,12 @@ writable arrays that start at a 64-byte boundary: on less TensorFlow aborts the 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.ipc.arena import _Lease as Lease
 from flowtrain.ipc.buffers import ALIGNMENT
 
 __all__ = ["aligned_empty", "can_alias", "is_exclusive", "to_tensor"]
@@ -67,7 +69,10 @@ def is_exclusive(array: np.ndarray, held: int) -> bool:
     """
     if array.base is None:
         return sys.getrefcount(array) <= held + 2  # and this function's argument, and getrefcount's
-    return getattr(array.base, "flowtrain_lease", False) is True
+    owner: Any = array
+    while isinstance(owner, np.ndarray | memoryview) and not isinstance(owner, Lease):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    return isinstance(owner, Lease)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:

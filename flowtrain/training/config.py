@@ -30,8 +30,8 @@ class TrainConfig:
         dataflow: Batches for the model's inputs: a DataFlow, or a ``tf.data.Dataset``. What it yields is what one
             step consumes over all replicas.
         callbacks: Run in this order, after the default ones.
-        default_callbacks: Callbacks that run first; None: those of `default_callbacks`, which log the summaries and show
-            the progress bar.
+        default_callbacks: Callbacks that run first; None: those of the function `default_callbacks`, which log
+            the summaries and show the progress bar.
         monitors: Where numbers go; None: TensorBoard, JSONL and a table on the console.
         steps_per_epoch: None: ``len(dataflow)``. The data goes on where it was from epoch to epoch.
         starting_epoch: Number of the first epoch; a resumed run takes its own.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, TensorSummaries
+from flowtrain.callbacks.base import Callback
+from flowtrain.callbacks.progress import ProgressBar
+from flowtrain.callbacks.summary import MovingAverageSummary, TensorSummaries
 
 __all__ = ["default_callbacks"]
 

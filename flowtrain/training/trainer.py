@@ -314,6 +314,7 @@ class Trainer:
         """Raise when a cost since the start was not finite. Waits for the device."""
         step = self.program.bad_step()
         if step is not None:
+            self.checkpoints.wait()
             newest = self.checkpoints.newest()
             kept = f"The last good checkpoint is {newest}." if newest else "No checkpoint was saved before."
             raise TrainingError(

@@ -1,0 +1,278 @@
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flowtrain.callbacks import Callback
+from flowtrain.callbacks.saving import ModelSaver
+from flowtrain.dataflow import DataFlow
+from flowtrain.layers import FullyConnected
+from flowtrain.model.checkpoint_io import list_checkpoints, read_checkpoint, read_manifest
+from flowtrain.monitors import read_jsonl
+from flowtrain.training import Preempted, SimpleTrainer, train
+from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
+
+from .helpers import Classifier, Count, Points, config, same_weights
+
+
+class Die(Callback):
+    """Ends the run as a kill would, as far as one process can show it: nothing is told, nothing is saved."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def next_step(self):
+        return self.at if self.global_step < self.at else float("inf")
+
+    def trigger_step(self):
+        if self.global_step == self.at:
+            raise RuntimeError("died")
+
+
+class SaveAt(Callback):
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def next_step(self):
+        return min((s for s in self.steps if s > self.global_step), default=float("inf"))
+
+    def trigger_step(self):
+        if self.global_step in self.steps:
+            self.trainer.save_checkpoint()
+
+
+def callbacks(*more):
+    return [SaveAt(7, 24, 31), Count(), *more]
+
+
+@pytest.mark.parametrize("died", [3, 7, 8, 24, 29, 36])
+def test_a_run_that_died_goes_on_to_the_same_end(tmp_path, died):
+    options = {"max_epoch": 3, "dataflow": Points(12)}
+    whole = train(config(tmp_path / "whole", callbacks=callbacks(), **options))
+    with pytest.raises(RuntimeError):
+        train(config(tmp_path / "died", callbacks=callbacks(Die(died)), **options))
+    again = train(config(tmp_path / "died", callbacks=callbacks(), **options), resume="auto")
+    assert same_weights(whole, again)
+    assert whole.history == again.history
+    assert read_jsonl(tmp_path / "died") == whole.history
+    for name in whole.variable_names():
+        assert np.array_equal(whole.get_variable(name), again.get_variable(name)), name
+
+
+def test_epochs_of_the_trainer_that_are_not_those_of_the_data(tmp_path):
+    options = {"dataflow": Points(7), "steps_per_epoch": 5}
+    whole = train(config(tmp_path / "a", max_epoch=5, **options))
+    train(config(tmp_path / "b", max_epoch=2, **options))
+    assert same_weights(whole, train(config(tmp_path / "b", max_epoch=5, **options), resume="auto"))
+
+
+def test_a_flow_of_ones_own_goes_on_too(tmp_path):
+    class Walk(DataFlow):
+        def __iter__(self):
+            for i in range(9):
+                yield Points().get(i)
+
+    def options():
+        return {"dataflow": Walk(), "steps_per_epoch": 4}
+
+    whole = train(config(tmp_path / "a", max_epoch=5, **options()))
+    train(config(tmp_path / "b", max_epoch=3, **options()))
+    assert same_weights(whole, train(config(tmp_path / "b", max_epoch=5, **options()), resume="auto"))
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    first = train(config(tmp_path))
+    again = train(config(tmp_path), resume="auto")
+    assert again.global_step == first.global_step and again.history == first.history
+
+
+def test_a_folder_with_a_run_is_refused_unless_resumed(tmp_path):
+    train(config(tmp_path))
+    with pytest.raises(ConfigError, match='resume="auto"'):
+        train(config(tmp_path))
+
+
+def test_a_folder_that_a_living_run_uses_is_refused(tmp_path):
+    with SimpleTrainer(config(tmp_path)), pytest.raises(TrainingError, match=f"in use.*process {os.getpid()}"):
+        train(config(tmp_path), resume="auto")
+    train(config(tmp_path), resume="auto")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        train(config(tmp_path / "run"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        train(config(tmp_path / "file" / "run"))
+
+
+def test_damaged_checkpoints_are_reported_and_passed_over(tmp_path, caplog):
+    whole = train(config(tmp_path / "whole", max_epoch=4))
+    for damage in ("truncate", "flip", "manifest", "state", "missing"):
+        folder = tmp_path / damage
+        shutil.copytree(tmp_path / "whole", folder)
+        newest = list_checkpoints(folder / "checkpoints")[0]
+        data = newest / "variables.data-00000-of-00001"
+        if damage == "truncate":
+            os.truncate(data, 100)
+        elif damage == "flip":
+            content = bytearray(data.read_bytes())
+            content[200] ^= 1
+            data.write_bytes(content)
+        elif damage == "manifest":
+            os.truncate(newest / "manifest.json", 50)
+        elif damage == "state":
+            (newest / "state.msgpack").write_bytes(b"\x00" * (newest / "state.msgpack").stat().st_size)
+        else:
+            data.unlink()
+        caplog.clear()
+        again = train(config(folder, max_epoch=4), resume="auto")
+        assert "step-00000048 is damaged" in caplog.text and "step-00000036: epoch 3, step 36" in caplog.text
+        assert same_weights(whole, again) and whole.history == again.history
+
+
+def test_when_all_are_damaged_nothing_is_started_anew(tmp_path):
+    train(config(tmp_path, max_epoch=1))
+    for path in list_checkpoints(tmp_path / "checkpoints"):
+        (path / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="all 1 checkpoints .* are damaged"):
+        train(config(tmp_path), resume="auto")
+
+
+def test_what_a_killed_save_left_is_cleared_away(tmp_path):
+    train(config(tmp_path, max_epoch=1))
+    left = tmp_path / "checkpoints" / ".unfinished-step-00000024-1"
+    left.mkdir()
+    (left / "variables.index").write_bytes(b"half")
+    train(config(tmp_path), resume="auto")
+    assert not left.exists()
+
+
+def test_a_checkpoint_of_another_model_lists_the_differences(tmp_path):
+    class Other(Classifier):
+        def build_graph(self, x, side):
+            extra = FullyConnected("extra", x, 3)
+            return super().build_graph(x, side) + tf.reduce_mean(extra)
+
+    class Wider(Classifier):
+        def inputs(self):
+            return [tf.TensorSpec((None, 9), tf.float32, "x"), tf.TensorSpec((None,), tf.int32, "side")]
+
+    train(config(tmp_path))
+    with pytest.raises(CheckpointError, match=r"missing: extra/bias, extra/kernel"):
+        train(config(tmp_path, model=Other()), resume="auto")
+    with pytest.raises(CheckpointError, match=r"other shape: hidden/kernel \(6, 16\) instead of \(9, 16\)"):
+        train(config(tmp_path, model=Wider()), resume="auto")
+    train(config(tmp_path / "other", model=Other()))
+    with pytest.raises(CheckpointError, match="unexpected: extra/bias, extra/kernel"):
+        train(config(tmp_path / "other"), resume="auto")
+
+
+def test_a_save_that_fails_shouts_and_training_goes_on(tmp_path, caplog, monkeypatch):
+    import flowtrain.model.checkpoint_io as io
+
+    full = shutil.disk_usage("/")._replace(free=10)
+    steps = []
+
+    def usage(path):
+        steps.append(path)
+        return full if len(steps) == 2 else shutil._ntuple_diskusage(10**12, 0, 10**12)
+
+    monkeypatch.setattr(io.shutil, "disk_usage", usage)
+    trainer = train(config(tmp_path, max_epoch=3))
+    assert "CHECKPOINT NOT SAVED: step-00000024" in caplog.text
+    assert trainer.global_step == 36 and trainer.checkpoints.failures == 1
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000012", "step-00000036"]
+
+
+def test_old_checkpoints_are_deleted_and_named_ones_stay(tmp_path):
+    class Best(Callback):
+        def trigger_epoch(self):
+            if self.epoch_num <= 2:
+                self.trainer.save_checkpoint(name="best")
+
+    train(config(tmp_path, callbacks=[ModelSaver(keep=2), Best()], max_epoch=4))
+    folder = tmp_path / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["best", "step-00000036", "step-00000048"]
+    assert read_manifest(folder / "best")["global_step"] == 24
+
+
+def test_a_background_save_holds_the_values_of_its_moment(tmp_path):
+    class Keep(Callback):
+        def __init__(self):
+            self.weights = {}
+
+        def trigger_epoch(self):
+            self.weights[self.global_step] = self.trainer.get_weights()
+
+    keep = Keep()
+    train(config(tmp_path, callbacks=[ModelSaver(background=True), keep], max_epoch=3))
+    for path in list_checkpoints(tmp_path / "checkpoints"):
+        values = read_checkpoint(path)
+        for name, value in keep.weights[int(path.name[5:])].items():
+            assert np.array_equal(values[name], value)
+
+
+def test_plain_tensorflow_reads_the_variables(tmp_path):
+    trainer = train(config(tmp_path))
+    reader = tf.train.load_checkpoint(str(list_checkpoints(tmp_path / "checkpoints")[0] / "variables"))
+    assert np.array_equal(reader.get_tensor("hidden/kernel"), trainer.get_weights()["hidden/kernel"])
+    manifest = json.loads((list_checkpoints(tmp_path / "checkpoints")[0] / "manifest.json").read_text())
+    assert manifest["variables"]["hidden/kernel"] == {"shape": [6, 16], "dtype": "float32"}
+
+
+def test_sigterm_saves_and_leaves(tmp_path):
+    class Terminate(Callback):
+        def trigger_step(self):
+            if self.global_step == 17:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def next_step(self):
+            return 17
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted, match="SIGTERM: saved at step 17") as caught:
+        train(config(tmp_path / "a", callbacks=[ModelSaver(), Terminate()], max_epoch=3))
+    assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
+    again = train(config(tmp_path / "a", max_epoch=3), resume="auto")
+    whole = train(config(tmp_path / "b", max_epoch=3))
+    assert same_weights(whole, again) and whole.history == again.history
+
+
+def test_ctrl_c_saves_nothing_half_and_leaves_the_folder(tmp_path):
+    class Interrupt(Callback):
+        def trigger_step(self):
+            if self.global_step == 17:
+                self.trainer.save_checkpoint()
+                raise KeyboardInterrupt
+
+        def after_train(self):
+            self.trainer.save_checkpoint()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path, callbacks=[ModelSaver(), Interrupt()], max_epoch=3))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000012"]
+    train(config(tmp_path, max_epoch=3), resume="auto")
+
+
+def test_initial_weights(tmp_path):
+    first = train(config(tmp_path / "a"))
+    second = SimpleTrainer(config(tmp_path / "b", weights=tmp_path / "a"))
+    second.close()
+    assert same_weights(first, second) and second.global_step == 0
+    with pytest.raises(CheckpointError, match=r"hidden/bias \(2,\) instead of \(16,\)"):
+        SimpleTrainer(config(tmp_path / "c", weights={"hidden/bias": np.zeros(2)}))
+    with pytest.raises(CheckpointError, match="no variable"):
+        SimpleTrainer(config(tmp_path / "d", weights={"nothing": np.zeros(2)}))
+    with pytest.raises(CheckpointError, match="there is no"):
+        SimpleTrainer(config(tmp_path / "e", weights=tmp_path / "aa"))
