@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .tower import get_current_tower_context
+from .store import VariableStore
 
 __all__ = [
     "CheckGradient",
@@ -46,6 +46,14 @@ class GradientProcessor:
         ...     def process(self, pairs):
         ...         return [(tf.sign(gradient), variable) for gradient, variable in pairs]
     """
+
+    def setup(self, store: VariableStore, variables: Mapping[str, Any]) -> None:
+        """Prepare for the variables of one cost, when the model is built; most need nothing.
+
+        Args:
+            store: The model's variables; what a processor keeps from step to step is added to it.
+            variables: Those whose gradients will be processed, by name.
+        """
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
         """Process the gradients of one cost.
@@ -157,27 +165,31 @@ def _scaled(gradient: Any, factor: float) -> Any:
 
 
 class SummaryGradient(GradientProcessor):
-    """Show the size of the gradients: a moving average of each one's root mean square, and a histogram.
+    """Show the size of each gradient, its root mean square, as ``VARIABLE/gradient_rms`` among the summaries.
 
     Args:
         pattern: A regular expression for the whole names of variables.
-        histogram: Show histograms too.
     """
 
-    def __init__(self, pattern: str = ".*", histogram: bool = True) -> None:
-        self.pattern, self.histogram = pattern, histogram
+    def __init__(self, pattern: str = ".*") -> None:
+        self.pattern = pattern
+        self._shown: dict[str, Any] = {}
+
+    def setup(self, store: VariableStore, variables: Mapping[str, Any]) -> None:
+        """Make a variable for each value; it is read when summaries are due."""
+        for name in variables:
+            if re.fullmatch(self.pattern, name):
+                shown = f"{name}/gradient_rms"
+                made = tf.Variable(0.0, trainable=False, name="gradient_rms")
+                self._shown[name] = store.summary_scalars[shown] = store.add(shown, made)
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Add the summaries; the gradients stay as they are."""
-        tower = get_current_tower_context()
+        """Note the sizes; the gradients stay as they are."""
         for gradient, variable in pairs:
-            name = _name(variable)
-            if gradient is None or not re.fullmatch(self.pattern, name):
-                continue
-            dense = tf.cast(tf.convert_to_tensor(gradient), tf.float32)
-            tower.scalars[f"{name}/gradient_rms"] = tf.sqrt(tf.reduce_mean(tf.square(dense)))
-            if self.histogram:
-                tower.histograms[f"{name}/gradient"] = dense
+            shown = self._shown.get(_name(variable))
+            if shown is not None and gradient is not None:
+                values = tf.cast(tf.convert_to_tensor(gradient), tf.float32)
+                shown.value.assign(tf.sqrt(tf.reduce_mean(tf.square(values))))
         return pairs
 
 
@@ -236,7 +248,7 @@ class FilterNoneGrad(GradientProcessor):
 
 
 def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[Pair]) -> list[Pair]:
-    """Run processors one after the other, with the tower current; used by the training step.
+    """Run processors one after the other; used by the training step.
 
     Args:
         processors: The model's.

@@ -52,18 +52,19 @@ class Objective:
         self.name, self.optimizer = name, optimizer
         self.variables, self.processors = dict(variables), list(processors)
 
-    def gradients(self, tape: tf.GradientTape, tower: TowerContext) -> list[tuple[Any, keras.Variable]]:
-        """The raw gradients of this cost, for :func:`process_gradients`.
+    def gradients(self, tape: tf.GradientTape, tower: TowerContext, cost: tf.Tensor | None = None) -> list[Any]:
+        """The raw gradients of this cost; unlike ``tape.gradient`` also through ``tf.recompute_grad``.
 
         Args:
             tape: The tape under which the tower was traced (persistent where there are several objectives).
             tower: The tower.
+            cost: The cost where it has been scaled; None for the tower's own.
 
         Returns:
-            (gradient, variable) for each variable; a gradient may be None.
+            A gradient or None for each of ``variables``, in their order.
         """
-        variables = list(self.variables.values())
-        return list(zip(gradients(tower, tape, tower.costs[self.name], variables), variables, strict=True))
+        cost = tower.costs[self.name] if cost is None else cost
+        return gradients(tower, tape, cost, list(self.variables.values()))
 
 
 class ModelGraph:
@@ -339,6 +340,8 @@ class ModelGraph:
                 f"{kind}.optimizer(): no trainable variable matches {pattern!r}. {closest(pattern, list(trainable))}"
             )
         optimizer.build(list(chosen.values()))
+        for processor in processors:
+            processor.setup(self.store, chosen)
         return Objective(name, optimizer, chosen, processors)
 
     def _check_dependence(self) -> None:

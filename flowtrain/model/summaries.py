@@ -83,7 +83,8 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
         raise ModelError(f"add_image_summary({name!r}) takes uint8 or floats in [0, 1], got {images.dtype.name}.")
     if images.dtype.is_floating and images.dtype != tf.float32:
         images = tf.cast(images, tf.float32)
-    tower.images[name] = tf.identity(images[:max_outputs], name=f"image_summary/{name}")
+    shown = tower.images[name] = tf.identity(images[:max_outputs], name=f"image_summary/{name}")
+    tower.add_tensor(f"image_summary/{name}", shown)
 
 
 def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",), name: str | None = None) -> None:
@@ -109,7 +110,9 @@ def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",),
     values = tf.cast(tensor, tf.float32)
     for kind in kinds:
         if kind == "histogram":
-            tower.histograms[f"{name}/histogram"] = values
+            full = f"{name}/histogram"
+            tower.histograms[full] = tf.identity(values, name=f"histogram_summary/{full}")
+            tower.add_tensor(f"histogram_summary/{full}", tower.histograms[full])
         else:
             tower.scalars[f"{name}/{kind}"] = _SCALARS[kind](values)
 

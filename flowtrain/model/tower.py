@@ -101,6 +101,7 @@ class TowerContext:
         self.touched: set[str] = set()
         self.frozen_depth = 0
         self.replaying = False
+        self.making_variables = False
         self.at_end: list[Callable[[], None]] = []
         self.own_layers: dict[int, keras.Layer] = {id(layer): layer for layer in store.layers.values()}
         self.layer_paths: dict[int, str] = {}

@@ -65,12 +65,19 @@ def check_name(name: Any, what: str) -> None:
 @contextlib.contextmanager
 def variable_making(tower: TowerContext) -> Iterator[None]:
     """While inside, every ``tf.Variable`` (Keras's too) is found in the tower's store, or made there."""
+    if tower.making_variables:
+        yield
+        return
 
     def creator(next_creator: Callable[..., Any], **arguments: Any) -> Any:
         return _find_or_make(tower, next_creator, arguments)
 
-    with tf.variable_creator_scope(creator):
-        yield
+    tower.making_variables = True
+    try:
+        with tf.variable_creator_scope(creator):
+            yield
+    finally:
+        tower.making_variables = False
 
 
 def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -47,8 +47,8 @@ def train(graph: Any, *inputs: np.ndarray, steps: int = 1) -> list[float]:
         with tf.GradientTape(persistent=True) as tape:
             tower = graph.training_tower(tensors)
         for objective in graph.objectives.values():
-            with tower.entered():
-                pairs = process_gradients(objective.processors, objective.gradients(tape, tower))
+            pairs = zip(objective.gradients(tape, tower), objective.variables.values(), strict=True)
+            pairs = process_gradients(objective.processors, list(pairs))
             objective.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         if graph.average is not None:
             graph.average.update()
