@@ -36,7 +36,7 @@ class Block(NamedTuple):
 
 
 class Feeder:
-    """Iterate a dataflow for ever, ahead of the training loop.
+    """Iterate a dataflow for ever, ahead of the training loop, from the start of its first epoch.
 
     The position that `state_dict` gives is that of the consumer: what was made ahead and not consumed is made again.
 
@@ -61,6 +61,7 @@ class Feeder:
         depth: int = 3,
     ) -> None:
         self._flow, self._inputs, self._capacity, self._depth = flow, inputs, capacity, depth
+        flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
         self._ready: collections.deque[Block | BaseException] = collections.deque()
         self._change = threading.Condition()
         self._waiting = self._stopping = False

@@ -144,7 +144,7 @@ def test_when_all_are_damaged_nothing_is_started_anew(tmp_path):
     train(config(tmp_path, max_epoch=1))
     for path in list_checkpoints(tmp_path / "checkpoints"):
         (path / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match="all 1 checkpoints .* are damaged"):
+    with pytest.raises(CheckpointError, match=r"all 1 checkpoints .* are damaged"):
         train(config(tmp_path), resume="auto")
 
 
