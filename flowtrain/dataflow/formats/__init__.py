@@ -2,6 +2,7 @@
 
 from .csv import CSVData
 from .example import encode_example, parse_example
+from .foreign import Noise2NoiseData, OTBTFData
 from .hdf5 import HDF5Data
 from .lmdb import LMDBData
 from .npz import NpzData
@@ -13,6 +14,8 @@ from .tfrecord import TFRecordData, TFRecordWriter
 from .write import write
 
 __all__ = [
+    "Noise2NoiseData",
+    "OTBTFData",
     "CSVData",
     "SVMLightData",
     "TextLineData",

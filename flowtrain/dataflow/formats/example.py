@@ -51,7 +51,7 @@ def parse_example(record: bytes) -> dict[str, Any]:
 
 
 def encode_example(features: Mapping[str, Any]) -> bytes:
-    """Serialize a tf.train.Example, byte for byte as TensorFlow does deterministically.
+    """Serialize a tf.train.Example, its features in the order of their names.
 
     Args:
         features: Name -> feature: bytes, str, int, float, or a list or array of one of these. Integers and bools
@@ -64,7 +64,7 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
         FormatError: A feature is of another type, mixes types, or does not fit into 64 bits.
     """
     entries = []
-    for name in sorted(features, key=lambda name: name.encode()):  # protobuf's deterministic order of a map
+    for name in sorted(features, key=lambda name: name.encode()):
         try:
             feature = _encode_feature(features[name])
         except (TypeError, ValueError, OverflowError) as error:

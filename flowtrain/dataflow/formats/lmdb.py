@@ -154,11 +154,12 @@ def _pair(key: bytes, value: bytes) -> list[bytes]:
 class _Environment:
     """One open LMDB file of this process: LMDB forbids to open a file twice, so flows over one file share it."""
 
-    _opened: weakref.WeakValueDictionary[tuple[int, str], _Environment] = weakref.WeakValueDictionary()
+    _opened: weakref.WeakValueDictionary[tuple[int, int, int], _Environment] = weakref.WeakValueDictionary()
 
     @classmethod
     def of(cls, path: str) -> _Environment:
-        key = (os.getpid(), os.path.realpath(path))
+        status = os.stat(path)  # not the name: another file may have been put in its place
+        key = (os.getpid(), status.st_dev, status.st_ino)
         found = cls._opened.get(key)
         if found is None:
             found = cls._opened[key] = cls(path)

@@ -114,7 +114,7 @@ def parse_tensor(record: bytes) -> np.ndarray:
             elif field == _STRING_LIST and kind == BYTES:
                 items.append(value)  # type: ignore[arg-type]
             elif field in _LISTS:
-                listed.append(_numbers(_LISTS[field], kind, value))
+                listed.append(_numbers(_LISTS[field], value))
         if number not in _DTYPES:
             raise WireError(f"DataType {number}, which has no NumPy counterpart here,", 0)
         return _array(_DTYPES[number], shape, content, items, listed)  # type: ignore[arg-type, index]
@@ -137,15 +137,17 @@ def _shape(data: bytes) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _numbers(wire: str | None, kind: int, value: int | bytes) -> np.ndarray:
+def _numbers(wire: str | None, value: int | bytes) -> np.ndarray:
     """The numbers of a field of a typed list: one, or several packed."""
     if wire is not None:
-        return np.frombuffer(value, wire)  # type: ignore[arg-type]
-    if kind == VARINT:
-        return np.array([value], np.uint64).view(np.int64)
+        if isinstance(value, int):
+            raise WireError("a whole number in a list of floats", 0)
+        return np.frombuffer(value, wire)
     found, at = [], 0
-    while at < len(value):  # type: ignore[arg-type]
-        number, at = read_varint(value, at)  # type: ignore[arg-type]
+    if isinstance(value, int):
+        return np.array([value], np.uint64).view(np.int64)
+    while at < len(value):
+        number, at = read_varint(value, at)
         found.append(number)
     return np.array(found, np.uint64).view(np.int64)
 

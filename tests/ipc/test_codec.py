@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from flowtrain.ipc.codec import CodecError, pack, pack_frames, unpack, unpack_frames
+
+dtypes = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness="?"),
+    hnp.floating_dtypes(endianness="?"),
+    hnp.complex_number_dtypes(),
+    hnp.datetime64_dtypes(),
+    hnp.timedelta64_dtypes(),
+    hnp.byte_string_dtypes(),
+    hnp.unicode_string_dtypes(),
+)
+arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+keys = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary(), st.tuples(st.integers(), st.text()))
+plain = st.one_of(keys, st.floats(), st.complex_numbers(allow_nan=False))
+values = st.recursive(
+    st.one_of(plain, arrays),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(keys, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def same(given, found):
+    assert type(given) is type(found)
+    if isinstance(given, np.ndarray):
+        assert given.dtype == found.dtype and given.shape == found.shape
+        if given.dtype.hasobject:
+            for a, b in zip(given.ravel().tolist(), found.ravel().tolist(), strict=True):
+                same(a, b)
+        else:
+            assert given.tobytes() == found.tobytes()
+    elif isinstance(given, (list, tuple)):
+        assert len(given) == len(found)
+        for a, b in zip(given, found, strict=True):
+            same(a, b)
+    elif isinstance(given, dict):
+        same(list(given), list(found))
+        same(list(given.values()), list(found.values()))
+    else:
+        assert given == found or (given != given and found != found)
+
+
+@given(values)
+def test_what_is_packed_comes_back_the_same(value):
+    same(value, unpack(pack(value)))
+    same(value, unpack(pack(value), copy=False))
+    same(value, unpack_frames(pack_frames(value, min_bytes=1)))
+
+
+record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(3, record),
+        np.zeros((), record)[()],
+        np.array([1, 2], ml_dtypes.bfloat16),
+        np.array(["x", "yy"], np.dtypes.StringDType()),
+        np.array(["a", b"\0b", None, [1], np.zeros(2)], object),
+        np.arange(12).reshape(3, 4).T,
+        np.arange(20)[::3],
+        np.str_(""),
+        np.bytes_(b"a"),
+        np.float64(3),
+        np.datetime64("2020-01-01"),
+        2**100,
+        -(2**70),
+        "a\udc80",
+    ],
+)
+def test_odd_values(value):
+    same(value, unpack(pack(value)))
+    same(value, unpack_frames(pack_frames(value, min_bytes=1)))
+
+
+def test_subclasses_arrive_as_what_they_extend():
+    point = collections.namedtuple("point", "x y")
+    assert unpack(pack([point(1, 2), collections.OrderedDict(a=1), bytearray(b"b")])) == [(1, 2), {"a": 1}, b"b"]
+
+
+def test_arrays_are_writable_unless_asked_for_without_a_copy():
+    assert unpack(pack(np.zeros(3))).flags.writeable
+    assert not unpack(pack(np.zeros(3)), copy=False).flags.writeable
+
+
+def test_frames_share_memory_with_the_arrays():
+    array = np.zeros(10_000)
+    frames = pack_frames([array, np.zeros(3)])
+    assert len(frames) == 2
+    received = unpack_frames(frames)[0]
+    array[5] = 7
+    assert received[5] == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"a": [1, {2}]}, r"\['a'\]\[1\].*set"),
+        ([object()], r"\[0\].*object"),
+        ((1, datetime.date.today()), "date"),
+        (np.array([{1}], object), "set"),
+        (np.zeros(2, [("a", object)]), "objects"),
+    ],
+)
+def test_what_cannot_be_packed_is_named(value, where):
+    with pytest.raises(CodecError, match=where):
+        pack(value)
+    with pytest.raises(CodecError, match=where):
+        pack_frames(value)
+
+
+def test_a_value_that_holds_itself():
+    value = []
+    value.append(value)
+    with pytest.raises(CodecError, match="itself"):
+        pack(value)
+
+
+@given(values, st.data())
+def test_damaged_bytes_raise_or_give_a_value_but_nothing_else(value, data):
+    packed = bytearray(pack(value))
+    for _ in range(3):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(CodecError):
+        unpack(packed)
+
+
+def test_truncated_and_trailing_bytes():
+    packed = pack([np.arange(5), "text", (1, 2)])
+    for end in range(len(packed)):
+        with pytest.raises(CodecError):
+            unpack(packed[:end])
+    with pytest.raises(CodecError):
+        unpack(packed + b"\0")
+
+
+def test_limits_and_wrong_frames():
+    frames = pack_frames([np.zeros(10_000), np.ones(10_000)])
+    with pytest.raises(CodecError, match="max_bytes"):
+        unpack(pack(b"x" * 100), max_bytes=99)
+    with pytest.raises(CodecError, match="max_bytes"):
+        unpack_frames(frames, max_bytes=1000)
+    with pytest.raises(CodecError, match="frame 2"):
+        unpack_frames(frames[:2])
+    with pytest.raises(CodecError, match="3 frames"):
+        unpack_frames([*frames, b""])
+    with pytest.raises(CodecError, match="needs"):
+        unpack_frames([frames[0], frames[1], b"short"])
+    with pytest.raises(CodecError, match="no frames"):
+        unpack_frames([])
