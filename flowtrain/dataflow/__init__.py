@@ -15,7 +15,15 @@ from .images import ImageFolder, ImageFromFile
 from .map import MapData, MapDataComponent
 from .memory import DataFromList, FakeData
 from .mix import RandomChooseData, RandomMixData
-from .parallel import MultiProcessMapAndBatchData, MultiProcessMapData, MultiThreadMapData, MultiThreadRunner
+from .parallel import (
+    MultiProcessMapAndBatchData,
+    MultiProcessMapData,
+    MultiProcessRunnerZMQ,
+    MultiThreadMapData,
+    MultiThreadRunner,
+    PrefetchData,
+    PrefetchDataZMQ,
+)
 from .printing import PrintData
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
