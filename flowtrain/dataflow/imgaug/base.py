@@ -311,7 +311,7 @@ class Augmentor:
         Returns:
             The new picture.
         """
-        return self.augment_return_transform(img, rng)[0]
+        return self.get_transform(img, check_rng(rng)).apply_image(img)
 
     def augment_return_transform(
         self, img: np.ndarray, rng: np.random.Generator | None = None
@@ -349,8 +349,8 @@ _OLD_METHODS = {
 
 def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
     """The generator to draw from: the one given, or for None a fresh one of the default seed."""
-    if rng is None:
-        return np.random.default_rng(DEFAULT_SEED)
-    if not isinstance(rng, np.random.Generator):
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is not None:
         raise ConfigError(f"rng must be a numpy.random.Generator, not {rng!r}. Write numpy.random.default_rng(seed)")
-    return rng
+    return np.random.default_rng(DEFAULT_SEED)

@@ -27,6 +27,7 @@ __all__ = [
     "check_coords",
     "check_image",
     "check_same_size",
+    "draw_corner",
     "draw_int",
     "keep_channel_axis",
     "name_of",
@@ -61,27 +62,32 @@ def check_image(
         dtypes: The dtypes that it takes; None takes all.
         channels: The numbers of channels that it takes, where (H, W) counts as 1; None takes all.
     """
+    fits = (
+        isinstance(img, np.ndarray)
+        and img.ndim in (2, 3)
+        and img.size
+        and (dtypes is None or img.dtype in dtypes)
+        and (channels is None or (img.shape[2] if img.ndim == 3 else 1) in channels)
+    )
+    if not fits:
+        raise DataFlowError(f"{name_of(owner)}: {_complaint(img, dtypes, channels)}")
+
+
+def _complaint(img: object, dtypes: tuple[np.dtype, ...] | None, channels: tuple[int, ...] | None) -> str:
+    """What :func:`check_image` found."""
     if not isinstance(img, np.ndarray):
-        raise DataFlowError(f"{name_of(owner)}: expected a picture as a NumPy array, got {type(img).__name__}")
+        return f"expected a picture as a NumPy array, got {type(img).__name__}"
     shape = img.shape
     if len(shape) not in (2, 3):
         hint = " A batch must be augmented picture by picture, before BatchData." if len(shape) == 4 else ""
-        raise DataFlowError(
-            f"{name_of(owner)}: expected a picture of shape (H, W) or (H, W, C), got an array of shape {shape}.{hint}"
-        )
-    if 0 in shape:
-        raise DataFlowError(f"{name_of(owner)}: the picture is empty: its shape is {shape}")
-    if channels is not None:
-        count = shape[2] if len(shape) == 3 else 1
-        if count not in channels:
-            raise DataFlowError(
-                f"{name_of(owner)}: expected a picture with {_listed(channels)} channel(s), got shape {shape}."
-                f"{_channel_hint(shape, channels)}"
-            )
-    if dtypes is not None and img.dtype not in dtypes:
-        raise DataFlowError(
-            f"{name_of(owner)}: expected a picture of {_listed(dtypes)}, got {img.dtype.name}.{_dtype_hint(dtypes)}"
-        )
+        return f"expected a picture of shape (H, W) or (H, W, C), got an array of shape {shape}.{hint}"
+    if not img.size:
+        return f"the picture is empty: its shape is {shape}"
+    if channels is not None and (shape[2] if len(shape) == 3 else 1) not in channels:
+        hint = _channel_hint(shape, channels)
+        return f"expected a picture with {_listed(channels)} channel(s), got shape {shape}.{hint}"
+    dtypes = dtypes or ()
+    return f"expected a picture of {_listed(dtypes)}, got {img.dtype.name}.{_dtype_hint(dtypes)}"
 
 
 def _listed(items: tuple[Any, ...]) -> str:
@@ -103,7 +109,7 @@ def _dtype_hint(dtypes: tuple[np.dtype, ...]) -> str:
 
 def check_same_size(img: np.ndarray, source: tuple[int, int], owner: object) -> None:
     """Raise unless a picture has the size that a transform was made for."""
-    if img.shape[0] != source[0] or img.shape[1] != source[1]:
+    if img.shape[:2] != source:
         raise DataFlowError(
             f"{name_of(owner)}: this transform was made for a picture of {source[0]} x {source[1]} (height x width) "
             f"and was given one of {img.shape[0]} x {img.shape[1]}. Pictures and masks that share a transform must "
@@ -130,6 +136,11 @@ def keep_channel_axis(out: np.ndarray, img: np.ndarray) -> np.ndarray:
 def draw_int(rng: np.random.Generator, stop: int) -> int:
     """A whole number from 0 up to but not including ``stop``: as fair as 53 bits, a third of integers()'s time."""
     return int(rng.random() * stop)
+
+
+def draw_corner(rng: np.random.Generator, rows: int, columns: int) -> tuple[int, int]:
+    """A (y, x), each from 0 up to but not including its bound, from one draw: half the time of two."""
+    return divmod(int(rng.random() * (rows * columns)), columns)
 
 
 # -- constructor arguments ----------------------------------------------------------------------------------

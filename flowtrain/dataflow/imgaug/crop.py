@@ -9,7 +9,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .base import Augmentor, GeometricTransform
-from .checks import as_number, as_positive_int, as_size, check_image, draw_int, name_of, renamed
+from .checks import as_number, as_positive_int, as_size, check_image, draw_corner, draw_int, name_of, renamed
 
 __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]
 
@@ -72,8 +72,7 @@ class RandomCrop(Augmentor):
         check_image(img, self, None, None)
         height, width = self.size
         require_room(img, height, width, self)
-        y = draw_int(rng, img.shape[0] - height + 1)
-        x = draw_int(rng, img.shape[1] - width + 1)
+        y, x = draw_corner(rng, img.shape[0] - height + 1, img.shape[1] - width + 1)
         return CropTransform(x, y, width, height, img.shape[:2])
 
 
@@ -160,5 +159,5 @@ class RandomCropRandomShape(Augmentor):
             lowest = max(lowest, int(np.ceil(width / self.max_aspect_ratio)))
             highest = min(highest, int(width * self.max_aspect_ratio))
         height = lowest + draw_int(rng, highest - lowest + 1)
-        y, x = draw_int(rng, rows - height + 1), draw_int(rng, columns - width + 1)
+        y, x = draw_corner(rng, rows - height + 1, columns - width + 1)
         return CropTransform(x, y, width, height, (rows, columns))

@@ -11,7 +11,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from .base import Augmentor, PixelTransform, TransformList
-from .checks import as_fill, as_positive_int, as_range, as_size, check_image, draw_int, renamed
+from .checks import as_fill, as_positive_int, as_range, as_size, check_image, draw_corner, draw_int, renamed
 from .crop import CropTransform, require_room
 from .interpolation import Interpolation, as_interpolation
 from .resize import ResizeTransform
@@ -74,8 +74,7 @@ class RandomCutout(Augmentor):
         check_image(img, self, None, None)
         height, width = _draw_length(self.height, rng), _draw_length(self.width, rng)
         require_room(img, height, width, self)
-        y = draw_int(rng, img.shape[0] - height + 1)
-        x = draw_int(rng, img.shape[1] - width + 1)
+        y, x = draw_corner(rng, img.shape[0] - height + 1, img.shape[1] - width + 1)
         return CutoutTransform(x, y, width, height, self.fill)
 
 
@@ -145,7 +144,7 @@ class RandomResizedCrop(Augmentor):
             aspect = math.exp(rng.uniform(least, most))
             width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < width <= columns and 0 < height <= rows:
-                x, y = draw_int(rng, columns - width + 1), draw_int(rng, rows - height + 1)
+                y, x = draw_corner(rng, rows - height + 1, columns - width + 1)
                 return x, y, width, height
         aspect = min(max(columns / rows, self.aspect_range[0]), self.aspect_range[1])
         width, height = min(columns, max(1, round(rows * aspect))), min(rows, max(1, round(columns / aspect)))

@@ -63,6 +63,13 @@ class AugmentorList(Augmentor):
             transforms.append(self.augmentors[-1].get_transform(img, rng))
         return TransformList(transforms)
 
+    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Draw and apply each once; see :meth:`Augmentor.augment`."""
+        rng = check_rng(rng)
+        for augmentor in self.augmentors:
+            img = augmentor.augment(img, rng)
+        return img
+
     def augment_return_transform(
         self, img: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, Transform]:
@@ -194,6 +201,11 @@ class RandomOrderAug(Augmentor):
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
         """Draw the order, then let each draw in it."""
         return self._ordered(rng).get_transform(img, rng)
+
+    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Draw and apply each once; see :meth:`Augmentor.augment`."""
+        rng = check_rng(rng)
+        return self._ordered(rng).augment(img, rng)
 
     def augment_return_transform(
         self, img: np.ndarray, rng: np.random.Generator | None = None
