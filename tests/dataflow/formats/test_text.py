@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import dump_svmlight_file, load_svmlight_file
+
+from flowtrain.dataflow.formats import CSVData, SVMLightData, TextLineData
+from flowtrain.utils.errors import DataFlowError, FormatError
+
+
+def put(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_lines(tmp_path):
+    path = put(tmp_path / "a.txt", "\ufeffone\r\n\n  three é \nfour")
+    other = put(tmp_path / "b.txt", "five\n")
+    assert list(TextLineData(path)) == [["one"], [""], ["  three é "], ["four"]]
+    assert list(TextLineData([path, other], skip_blank=True)) == [["one"], ["  three é "], ["four"], ["five"]]
+    assert list(TextLineData(put(tmp_path / "c.txt", ""))) == []
+    ds = TextLineData(tmp_path / "*.txt", shuffle=True)
+    assert sorted(pickle.loads(pickle.dumps(ds))) == sorted(ds)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]))))
+def test_any_lines(tmp_path_factory, lines):
+    lines = [line for line in lines if not line.startswith("\ufeff")]
+    path = put(tmp_path_factory.mktemp("lines") / "x.txt", "".join(line + "\n" for line in lines))
+    assert list(TextLineData(path)) == [[line] for line in lines]
+
+
+def test_bad_text(tmp_path):
+    path = put(tmp_path / "latin.txt", b"fine\ncaf\xe9\n")
+    with pytest.raises(FormatError, match=r"latin\.txt, record 1: line 2 is not utf-8"):
+        list(TextLineData(path))
+    assert TextLineData(path, encoding="latin-1").get(1) == ["café"]
+    for encoding in ("utf-9", "utf-16"):
+        with pytest.raises(DataFlowError, match="encoding"):
+            TextLineData(path, encoding=encoding)
+    with pytest.raises(FormatError, match="gunzip"):
+        len(TextLineData(put(tmp_path / "x.gz", b"\x1f\x8b\x08")))
+    with pytest.raises(FileNotFoundError):
+        TextLineData(tmp_path / "none.txt")
+
+
+PEOPLE = 'name,age,height,member\nAda,36,1.65,yes\n"Hopper, Grace",85,,no\n\n"two\nlines",1,2e3,TRUE\n'
+
+
+def test_csv_types_are_found(tmp_path, same):
+    ds = CSVData(put(tmp_path / "p.csv", PEOPLE))
+    same(ds.get(0), {"name": "Ada", "age": 36, "height": 1.65, "member": True})
+    same(ds.get(1), {"name": "Hopper, Grace", "age": 85, "height": math.nan, "member": False})
+    same(ds.get(2), {"name": "two\nlines", "age": 1, "height": 2000.0, "member": True})
+    assert len(ds) == 3
+    assert sorted(dp["age"] for dp in pickle.loads(pickle.dumps(CSVData(tmp_path / "p.csv", shuffle=True)))) == [
+        1,
+        36,
+        85,
+    ]
+
+
+def test_csv_types_are_given(tmp_path, same):
+    path = put(tmp_path / "p.csv", PEOPLE)
+    ds = CSVData(path, {"height": np.float32, "age": "uint8", "name": len})
+    same(ds.get(0), {"height": np.float32(1.65), "age": np.uint8(36), "name": 3})
+    ds = CSVData(path, {"height": float}, missing={"height": -1.0})
+    assert [dp["height"] for dp in ds] == [1.65, -1.0, 2000.0]
+
+
+def test_csv_without_header(tmp_path):
+    path = put(tmp_path / "n.csv", "1;x\n2;y\n")
+    assert list(CSVData(path, header=False, delimiter=";")) == [[1, "x"], [2, "y"]]
+    assert list(CSVData(path, [float, str], header=False, delimiter=";")) == [[1.0, "x"], [2.0, "y"]]
+    with pytest.raises(DataFlowError, match="3 types for 2 columns"):
+        len(CSVData(path, [int, str, int], header=False, delimiter=";"))
+
+
+def test_csv_names_the_bad_row(tmp_path):
+    path = put(tmp_path / "b.csv", 'a,b\n1,"x\ny"\n2\n3,z\nfour,u\n')
+    ds = CSVData(path, {"a": int, "b": str})
+    assert ds.get(0) == {"a": 1, "b": "x\ny"} and ds.get(2) == {"a": 3, "b": "z"}
+    with pytest.raises(FormatError, match=r"b\.csv, record 1: line 4 has 1 cells, 2 are expected"):
+        ds.get(1)
+    with pytest.raises(FormatError, match=r"record 3: line 6, column 'a': 'four' is not an int"):
+        ds.get(3)
+    with pytest.raises(FormatError, match=r"column 'a': '' is not an int .*missing="):
+        CSVData(put(tmp_path / "e.csv", "a,b\n,x\n"), {"a": int}).get(0)
+    with pytest.raises(FormatError, match="never closed"):
+        len(CSVData(put(tmp_path / "q.csv", 'a,b\n1,"x\n2,y\n')))
+    with pytest.raises(FormatError, match="line 2"):
+        CSVData(put(tmp_path / "r.csv", 'a,b\n1,"x"y\n'), {"b": str}).get(0)
+
+
+def test_bad_csv_arguments(tmp_path):
+    path = put(tmp_path / "p.csv", PEOPLE)
+    with pytest.raises(DataFlowError, match=r"no column 'aeg'\. Did you mean 'age'"):
+        len(CSVData(path, {"aeg": int}))
+    with pytest.raises(DataFlowError, match="columns is a dict"):
+        CSVData(path, [int])
+    with pytest.raises(DataFlowError, match="columns is a list"):
+        CSVData(path, {"age": int}, header=False)
+    with pytest.raises(DataFlowError, match="delimiter"):
+        CSVData(path, delimiter="::")
+    with pytest.raises(DataFlowError, match="is no type"):
+        len(CSVData(path, {"age": "integer"}))
+    with pytest.raises(DataFlowError, match="no rows"):
+        len(CSVData(put(tmp_path / "e.csv", "")))
+    with pytest.raises(FormatError, match="one name"):
+        len(CSVData(put(tmp_path / "t.csv", "a,a\n1,2\n")))
+    with pytest.raises(FormatError, match="its columns are"):
+        len(CSVData([path, put(tmp_path / "o.csv", "a\n1\n")]))
+    assert len(CSVData(put(tmp_path / "h.csv", "a,b\n"))) == 0
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), min_size=1))
+def test_any_cells(tmp_path_factory, rows):
+    rows = [row for row in rows if "\r" not in row[0] + row[1] and "\0" not in row[0] + row[1]]
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
+    assert list(CSVData(path, {"a": str, "b": str})) == [{"a": a, "b": b} for a, b in rows]
+
+
+def test_svmlight_agrees_with_sklearn(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 7)) * (rng.random((20, 7)) > 0.5)
+    y = rng.integers(-1, 2, 20)
+    path = tmp_path / "x.svm"
+    dump_svmlight_file(x, y, str(path), zero_based=False, query_id=np.arange(20), comment="made up")
+    theirs, labels = load_svmlight_file(str(path), zero_based=False)
+    ds = SVMLightData(path, dtype=np.float64)
+    assert ds.get(0)[0].dtype == np.float64 and type(ds.get(0)[1]) is float
+    np.testing.assert_allclose(np.stack([dp[0] for dp in ds]), theirs.toarray())
+    assert [dp[1] for dp in ds] == labels.tolist()
+    assert SVMLightData(path, 100, label=int).get(3)[0].shape == (100,)
+    assert type(SVMLightData(path, label=int).get(3)[1]) is int
+    assert len(pickle.loads(pickle.dumps(SVMLightData(path, shuffle=True)))) == 20
+
+
+def test_bad_svmlight(tmp_path):
+    path = put(tmp_path / "x.svm", "# head\n1 1:2 3:4\n\n-1\n1 0:1\n1 3:1 2:1\n1 x:1\none 1:1\n1 9:1\n")
+    ds = SVMLightData(path, 3)
+    assert ds.get(0)[0].tolist() == [2, 0, 4] and ds.get(1)[0].tolist() == [0, 0, 0]
+    wrong = {
+        2: "line 5: the index 0 .*zero_based",
+        3: "line 6: the indices do not rise",
+        4: "line 7: index:value",
+        5: "line 8: .*label",
+        6: "line 9: the index 9",
+    }
+    for index, message in wrong.items():
+        with pytest.raises(FormatError, match=message):
+            ds.get(index)
+    with pytest.raises(DataFlowError, match="at least 1"):
+        SVMLightData(path, 0)
