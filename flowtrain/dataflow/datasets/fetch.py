@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import logging
 import os
 import tempfile
@@ -89,8 +90,9 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
         os.replace(temporary, target)
     except DownloadError:
         raise
-    except (OSError, ValueError) as error:  # no network, a refusal, a full disk, a folder that may not be written to
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # no network, a refusal, an answer that is not HTTP, a full disk, a folder that may not be written to
+        reason = error.reason if type(error) is urllib.error.URLError else error
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
         ) from error
