@@ -92,6 +92,8 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:
         # no network, a refusal, an answer that is not HTTP, a full disk, a folder that may not be written to
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer too, and holds the connection
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
