@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
-from flowtrain.utils.optional import require
+from flowtrain.utils.optional import MissingPackage
 
 from .base import Augmentor, Transform
 from .checks import check_coords, check_image, keep_channel_axis
 
 __all__ = ["Albumentations", "AlbumentationsTransform"]
+
+
+def _library() -> ModuleType:
+    try:
+        return importlib.import_module("albumentations")
+    except ImportError as error:
+        raise MissingPackage(
+            f"imgaug.Albumentations needs the package 'albumentations', which cannot be imported ({error}). "
+            "Install it with: pip install 'albumentations>=2.0'"
+        ) from error
 
 
 class AlbumentationsTransform(Transform):
@@ -57,6 +70,9 @@ class AlbumentationsTransform(Transform):
 class Albumentations(Augmentor):
     """Use a transform of albumentations 2.0 (or a Compose, or a list of them), seeded from the flow's own stream.
 
+    Points follow albumentations' own convention, which is this package's to within a pixel. One instance must
+    not be used by several threads at once, since albumentations keeps its random state in its objects.
+
     Args:
         transform: E.g. ``A.RandomFog(p=0.5)`` or ``[A.Rotate(10), A.CLAHE()]``.
 
@@ -69,17 +85,17 @@ class Albumentations(Augmentor):
     """
 
     def __init__(self, transform: Any) -> None:
-        library = require("albumentations", extra="images", needed_for="imgaug.Albumentations")
+        library = _library()
         steps = list(transform) if isinstance(transform, (list, tuple)) else [transform]
         known = (library.BasicTransform, library.BaseCompose)
         for step in steps:
             if not isinstance(step, known):
                 raise ConfigError(f"Albumentations: {step!r} is not a transform of albumentations")
         self.transform = transform
-        self._compose = library.Compose(
-            steps,
-            keypoint_params=library.KeypointParams(format="xy", remove_invisible=False),
-        )
+        keypoints = library.KeypointParams(format="xy", remove_invisible=False)
+        with warnings.catch_warnings():  # that steps which move nothing leave the points alone is as it should be
+            warnings.filterwarnings("ignore", "Got processor for keypoints", UserWarning)
+            self._compose = library.Compose(steps, keypoint_params=keypoints)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> AlbumentationsTransform:
         """Draw a seed; albumentations draws the rest from it."""
