@@ -1,0 +1,200 @@
+"""A small trainer without a model, which keeps the callbacks' contract and writes down what they do."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flowtrain.callbacks import check_callback, uses_steps
+from flowtrain.monitors import Monitors
+from flowtrain.utils.errors import ConfigError, TensorNameError
+
+
+class FakeTrainer:
+    """Runs hooks in order; a "step" adds one to the variable ``weight``; named tensors are functions of the step."""
+
+    def __init__(self, callbacks, log_dir, steps_per_epoch=4, max_epoch=3, tensors=(), averages=None, step=None):
+        self.callbacks, self.log_dir = list(callbacks), log_dir
+        self.steps_per_epoch, self.max_epoch = steps_per_epoch, max_epoch
+        self.epoch_num = self.global_step = self.local_step = 0
+        self.tensors, self.step = dict(tensors), step
+        self.averages = averages or (lambda step: {"cost": 1.0 / max(step, 1)})
+        self.monitors = Monitors([], None)
+        self.is_chief, self.stop_reason, self.config, self.model = True, None, None, None
+        self.variables = {
+            "weight": tf.Variable(0.0),
+            "learning_rate": tf.Variable(0.1),
+            "optimizer/momentum/weight": tf.Variable(0.0),
+            "global_step": tf.Variable(0, dtype=tf.int64),
+        }
+        weights = {"weight": self.variables["weight"]}
+        specs = [tf.TensorSpec((None, 2), tf.float32, "x"), tf.TensorSpec((None,), tf.int64, "label")]
+        self.graph = SimpleNamespace(
+            input_specs=specs,
+            store=SimpleNamespace(variables=weights, trainable=weights),
+            optimizer=SimpleNamespace(beta_1=0.9),
+            build_tower=SimpleNamespace(costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))}),
+        )
+        self.saved, self.claims, self.in_step, self.told = [], {}, [], []
+        self.asked, self.preempted = {}, None
+
+    @property
+    def history(self):
+        return self.monitors.history
+
+    def get_weights(self):
+        return {"weight": self.get_variable("weight")}
+
+    def variable_names(self):
+        return list(self.variables)
+
+    def get_variable(self, name):
+        if name not in self.variables:
+            raise TensorNameError(f"no variable {name}")
+        return self.variables[name].numpy()
+
+    def set_variable(self, name, value):
+        self.variables[name].assign(value)
+
+    def get_predictor(self, inputs, outputs):
+        weight = self.variables["weight"]
+
+        def predict(x, label):
+            known = {
+                "x": x,
+                "label": label,
+                "loss": tf.reduce_mean(x) + weight,
+                "wrong": tf.cast(x[:, 0] > x[:, 1], tf.int32) ^ tf.cast(label, tf.int32),
+                "picture": tf.reshape(tf.tile(x, [1, 128]), [-1, 16, 16, 1]),
+                "shifted": tf.reshape(tf.tile(x, [1, 128]), [-1, 16, 16, 1]) + 0.1,
+                "probability": tf.sigmoid(x[:, 0] - x[:, 1]),
+            }
+            return [known[name] for name in outputs]
+
+        return predict
+
+    def moving_averages(self):
+        return self.averages(self.global_step)
+
+    def image_names(self):
+        return {"picture": "image_summary/picture"} if "image_summary/picture" in self.tensors else {}
+
+    def histogram_names(self):
+        return {}
+
+    def add_to_step(self, function):
+        self.in_step.append(function)
+
+    def add_variables(self, variables):
+        self.variables.update(variables)
+
+    def save_checkpoint(self, name=None, keep=None, background=False):
+        self.asked[name] = self.global_step
+
+    def stop(self, reason):
+        self.stop_reason = self.stop_reason or reason
+
+    def preempt(self, reason):
+        self.preempted = reason
+
+    def claim_file(self, path, owner):
+        path = self.log_dir / path
+        if self.claims.setdefault(path, owner) is not owner:
+            raise ConfigError(f"both write {path}")
+        return path
+
+    # ------------------------------------------------------------------ running
+
+    def set_up(self):
+        for callback in self.callbacks:
+            check_callback(callback)
+            callback.trainer = self
+        self.tell("setup_graph")
+        return self
+
+    def run(self, until_epoch=None):
+        """Run whole epochs, until one or the last."""
+        self.tell("before_train")
+        while self.epoch_num < (until_epoch or self.max_epoch) and self.stop_reason is None:
+            self.epoch_num, self.local_step = self.epoch_num + 1, 0
+            self.tell("before_epoch")
+            while self.local_step < self.steps_per_epoch and self.stop_reason is None:
+                self.run_step()
+            if self.local_step < self.steps_per_epoch:
+                break
+            self.tell("after_epoch")
+            self.tell("trigger_epoch")
+        if self.stop_reason is not None or self.epoch_num == self.max_epoch:
+            self.tell("after_train")
+        return self
+
+    def run_step(self):
+        due, values = [], {}
+        for callback in self.callbacks:
+            if uses_steps(callback):
+                step = callback.next_step()
+                assert step > self.global_step, f"{callback} asks for a step that is done"
+                if step <= self.global_step + 1:
+                    due.append(callback)
+        for callback in due:
+            values[callback] = callback.before_run() or []
+        self.global_step, self.local_step = self.global_step + 1, self.local_step + 1
+        self.variables["weight"].assign_add(1.0)
+        self.variables["global_step"].assign_add(1)
+        now = {name: np.asarray(function(self.global_step)) for name, function in self.tensors.items()}
+        for function in self.in_step:
+            function(SimpleNamespace(tensors={name: tf.constant(value) for name, value in now.items()}))
+        if self.step is not None:
+            self.step(self)
+        for callback in due:
+            callback.after_run({name: now[name] for name in values[callback]})
+        for callback in due:
+            callback.trigger_step()
+        if due:
+            self.told.append(self.global_step)
+        self.settle()
+
+    def tell(self, hook):
+        for callback in self.callbacks:
+            getattr(callback, hook)()
+        self.settle()
+
+    def settle(self):
+        asked, self.asked = self.asked, {}
+        for name, step in asked.items():
+            self.saved.append((name, step, float(self.get_variable("weight"))))
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state_dict(self):
+        state = {
+            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "monitors": self.monitors.state_dict(),
+            "variables": {name: variable.numpy().tolist() for name, variable in self.variables.items()},
+            "counts": [self.epoch_num, self.global_step, self.local_step],
+        }
+        return json.loads(json.dumps(state))
+
+    def load_state_dict(self, state):
+        self.epoch_num, self.global_step, self.local_step = state["counts"]
+        for name, value in state["variables"].items():
+            self.set_variable(name, value)
+        for callback, callback_state in zip(self.callbacks, state["callbacks"], strict=True):
+            if callback_state:
+                callback.load_state_dict(callback_state)
+        self.monitors.load_state_dict(state["monitors"])
+        return self
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """A function that makes a FakeTrainer, set up."""
+
+    def make(*callbacks, **options):
+        return FakeTrainer(callbacks, tmp_path, **options).set_up()
+
+    return make
