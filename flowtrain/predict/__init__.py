@@ -1,8 +1,24 @@
 """Trained models at work: predictors, tiled inference, loading of any format, export to any format."""
 
+from .load import load_graph, load_predictor
 from .loader import LoadReport, ModelLoader, get_model_loader
+from .offline import LoadedPredictor, OfflinePredictor, PredictConfig, predict_dataflow
 from .receptive import ValidCrop, valid_crop
 from .tiled import tiled
 from .weights import read_weights
 
-__all__ = ["LoadReport", "ModelLoader", "ValidCrop", "get_model_loader", "read_weights", "tiled", "valid_crop"]
+__all__ = [
+    "LoadReport",
+    "LoadedPredictor",
+    "ModelLoader",
+    "OfflinePredictor",
+    "PredictConfig",
+    "ValidCrop",
+    "get_model_loader",
+    "load_graph",
+    "load_predictor",
+    "predict_dataflow",
+    "read_weights",
+    "tiled",
+    "valid_crop",
+]

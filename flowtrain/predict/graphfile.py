@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from google.protobuf.message import DecodeError
 
 from flowtrain.utils.errors import CheckpointError
 
-__all__ = ["read_graph", "read_meta"]
+__all__ = ["read_graph", "read_meta", "with_own_functions"]
 
 _VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
+_count = itertools.count()
 _READS = {"ReadVariableOp", "ResourceGather"}
 
 
@@ -166,3 +168,26 @@ def _read(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
         made.input.extend([_op(node.input[0]), node.input[1]])
     made.input.extend(given for given in node.input if given.startswith("^"))
     return made
+
+
+def with_own_functions(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """A copy whose functions (branches, loop bodies) have names that no other graph of this process uses.
+
+    TensorFlow knows functions by name alone, so that reading one file twice would be an error.
+    """
+    copy = tf.compat.v1.GraphDef()
+    copy.CopyFrom(graph)
+    mark = f"_f{next(_count)}"
+    names = {function.signature.name for function in copy.library.function}
+    for function in copy.library.function:
+        function.signature.name += mark
+    for gradient in copy.library.gradient:
+        gradient.function_name += mark
+        gradient.gradient_func += mark if gradient.gradient_func in names else ""
+    for node in [*copy.node, *(node for function in copy.library.function for node in function.node_def)]:
+        if node.op in names:
+            node.op += mark
+        for value in node.attr.values():
+            for called in [value.func] if value.HasField("func") else value.list.func:
+                called.name += mark if called.name in names else ""
+    return copy

@@ -52,7 +52,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
         return _plain(_READERS[kind](path), str(path))
     except CheckpointError:
         raise
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, tf.errors.OpError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile, EOFError, tf.errors.OpError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read as {kind}; is it cut short or damaged? ({error})") from error
 
 

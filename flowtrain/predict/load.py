@@ -1,0 +1,255 @@
+"""Running a model from a file, whatever its format."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph
+from flowtrain.utils.errors import CheckpointError, ModelError, closest
+from flowtrain.utils.optional import require
+
+from .graphfile import read_graph, read_meta, with_own_functions
+from .kinds import checkpoint_prefix, kind_of
+from .live import NamedGraph, keras_graph
+from .loader import get_model_loader
+from .offline import LoadedPredictor
+from .weights import read_weights
+
+__all__ = ["load_graph", "load_predictor"]
+
+_INPUTS = {"Placeholder", "PlaceholderV2"}
+
+
+def load_predictor(
+    path: str | Path,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    model: Any = None,
+    signature: str | None = None,
+) -> LoadedPredictor:
+    """Run a model from a file of any format.
+
+    Names are those that the file has. Nothing is unpickled, and no Python code that a file holds is run.
+
+    Args:
+        path: A SavedModel folder, a frozen ``.pb``, a TensorFlow 1 checkpoint with its ``.meta`` (either of its files),
+            a ``.keras`` or whole ``.h5`` model; or a file of weights (own checkpoint, ``.npz``,
+            ``.weights.h5``, ...) together with ``model``.
+        inputs: Names of the inputs to give; None for those that the outputs need.
+        outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for those
+            that the file declares, or those that nothing else uses.
+        model: A ModelDesc or Keras model, for files that hold weights only.
+        signature: Which signature of a SavedModel; None for ``serving_default``, or the only one.
+
+    Returns:
+        The predictor. ``predictor.tensor_names()`` lists what there is.
+
+    Raises:
+        CheckpointError: The file is missing, cut short, of no such kind, or holds what is never run.
+        TensorNameError: There is no such input or output; lists the nearest.
+
+    Example:
+        >>> denoise = load_predictor("dncnn.pb", ["input"], ["output"])          # doctest: +SKIP
+        >>> (clean,) = denoise(noisy[None])
+    """
+    return LoadedPredictor.of(load_graph(path, model, signature), inputs, outputs)
+
+
+def load_graph(path: str | Path, model: Any = None, signature: str | None = None) -> InferenceGraph:
+    """The graph of a file, for any number of predictors; see `load_predictor`."""
+    if model is not None:
+        return _with_weights(path, model)
+    kind = kind_of(path)
+    if kind == "bundle":
+        prefix = checkpoint_prefix(path)
+        if prefix is not None and prefix.with_name(prefix.name + ".meta").exists():
+            kind, path = "meta", prefix.with_name(prefix.name + ".meta")
+    if kind == "h5" and not _is_whole(Path(path)):
+        kind = "weights_h5"
+    if kind not in _GRAPHS:
+        raise CheckpointError(
+            f"{path} holds weights only ({kind}). Give the model that they belong to: "
+            f"load_predictor(path, inputs, outputs, model=MyModel())."
+        )
+    if kind == "saved_model":
+        return _saved_model(Path(path), signature)
+    if signature is not None:
+        raise CheckpointError(f"Only a SavedModel has signatures; {path} is a {kind}.")
+    return _GRAPHS[kind](Path(path))
+
+
+def _with_weights(path: str | Path, model: Any) -> InferenceGraph:
+    target = ModelGraph(model) if isinstance(model, ModelDesc) else model
+    get_model_loader(path).restore(target)
+    return target.inference if isinstance(target, ModelGraph) else keras_graph(target)
+
+
+# -- graphs -----------------------------------------------------------------------------------------------
+
+
+def _frozen(path: Path) -> NamedGraph:
+    graph = read_graph(path)
+    variable = next((node.name for node in graph.node if _is_variable(node)), None)
+    if variable is not None:
+        raise CheckpointError(
+            f"{path} is a graph that was not frozen: its variable {variable!r} has no value. Freeze it with its "
+            "checkpoint, or load the checkpoint's .meta."
+        )
+    return _imported(graph, path)
+
+
+def _is_variable(node: Any) -> bool:
+    if node.op in _INPUTS:  # of a function's graph, into which variables are passed
+        return node.attr["dtype"].type == tf.resource.as_datatype_enum
+    return node.op in ("VariableV2", "Variable", "VarHandleOp")
+
+
+def _meta(path: Path) -> NamedGraph:
+    return _imported(read_meta(path, read_weights(path)), path)
+
+
+def _imported(definition: tf.compat.v1.GraphDef, path: Path) -> NamedGraph:
+    """A graph in which placeholders are the inputs, and what nothing else uses the outputs."""
+    definition = with_own_functions(definition)
+    placeholders = [node.name for node in definition.node if node.op in _INPUTS]
+    used = {given.removeprefix("^").split(":")[0] for node in definition.node for given in node.input}
+    ends = [
+        node.name
+        for node in definition.node
+        if node.name not in used and node.op not in ("NoOp", "Const", "Assert", "Print", *_INPUTS)
+    ]
+    specs: list[tf.TensorSpec] = []
+
+    def build(_: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        tf.import_graph_def(definition, name="")
+        graph = tf.compat.v1.get_default_graph()
+        found = {name: graph.get_tensor_by_name(f"{name}:0") for name in placeholders}
+        specs.extend(tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in found.items())
+        ends[:] = [name for name in ends if _is_result(graph.get_operation_by_name(name))]
+        found.update((name, graph.get_tensor_by_name(f"{name}:0")) for name in ends)
+        return found
+
+    try:
+        return NamedGraph(build, inputs=lambda: specs, outputs=ends)
+    except (ValueError, tf.errors.OpError) as error:
+        raise CheckpointError(f"The graph of {path} cannot be imported: {error}") from error
+
+
+def _is_result(op: Any) -> bool:
+    """Whether an operation that nothing else uses computes something, rather than writing a summary."""
+    return bool(op.outputs) and op.outputs[0].dtype not in (tf.string, tf.resource)
+
+
+# -- SavedModel -------------------------------------------------------------------------------------------
+
+
+def _saved_model(path: Path, signature: str | None) -> NamedGraph:
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
+        raise CheckpointError(
+            f"The SavedModel {path} cannot be loaded; is it cut short or damaged? ({error})"
+        ) from error
+    function = _signature(dict(loaded.signatures), signature, path)
+    specs = [
+        tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in function.structured_input_signature[1].items()
+    ]
+    names = sorted(function.structured_outputs)  # TensorFlow gives them no order
+
+    def build(tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        given = {str(spec.name): tensor for spec, tensor in zip(specs, tensors, strict=True)}
+        return given | {name: tensor for name, tensor in function(**given).items() if name not in given}
+
+    graph = NamedGraph(build, specs, outputs=names)
+    graph.loaded = loaded  # type: ignore[attr-defined]  # it owns the variables
+    return graph
+
+
+def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) -> Any:
+    if not signatures:
+        raise CheckpointError(
+            f"The SavedModel {path} has no signature, so nothing says what its inputs and outputs are. Export it with "
+            "signatures=..., or with flowtrain.export."
+        )
+    if wanted is None:
+        wanted = "serving_default" if "serving_default" in signatures or len(signatures) > 1 else next(iter(signatures))
+    if wanted not in signatures:
+        raise CheckpointError(f"The SavedModel {path} has no signature {wanted!r}. {closest(wanted, list(signatures))}")
+    return signatures[wanted]
+
+
+# -- Keras ------------------------------------------------------------------------------------------------
+
+
+def _keras(path: Path) -> NamedGraph:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_code(archive.read("config.json").decode(), path)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    return keras_graph(model)
+
+
+def _h5(path: Path) -> NamedGraph:
+    h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
+    try:
+        with h5py.File(path, "r") as file:
+            _refuse_code(str(file.attrs["model_config"]), path)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    return keras_graph(model)
+
+
+def _unreadable(path: Path, error: Exception) -> Exception:
+    if isinstance(error, CheckpointError | ModelError):
+        return error
+    return CheckpointError(
+        f"{path} cannot be loaded as a Keras model: it is damaged, or it has layers of your own (register them with "
+        f"keras.saving.register_keras_serializable, or build the model and load its weights with get_model_loader). "
+        f"({error})"
+    )
+
+
+def _refuse_code(config: str, path: Path) -> None:
+    """Refuse a model with Python code in it, before anything looks at it."""
+    if _has_code(json.loads(config)):
+        raise CheckpointError(
+            f"{path} has a Lambda layer, which holds Python code. Code from files is never run. Build the model in "
+            "your own code and load the weights alone: get_model_loader(path).restore(model)."
+        )
+
+
+def _has_code(config: Any) -> bool:
+    if isinstance(config, dict):
+        if config.get("class_name") in ("__lambda__", "Lambda") or config.get("function_type") == "lambda":
+            return True
+        return any(map(_has_code, config.values()))
+    return isinstance(config, list) and any(map(_has_code, config))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an .h5 file holds a model, not only weights."""
+    h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
+    try:
+        with h5py.File(path, "r") as file:
+            return "model_config" in file.attrs
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read; is it cut short or damaged? ({error})") from error
+
+
+_GRAPHS: dict[str, Callable[..., NamedGraph]] = {
+    "frozen": _frozen,
+    "meta": _meta,
+    "saved_model": _saved_model,
+    "keras": _keras,
+    "h5": _h5,
+}

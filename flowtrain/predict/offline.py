@@ -1,0 +1,166 @@
+"""Predictors without a trainer: from a model and its weights, over single batches and whole dataflows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from flowtrain.dataflow import BatchData, DataFlow
+from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
+from flowtrain.utils.errors import ConfigError
+
+from .live import as_graph, predictor_of
+from .loader import ModelLoader, get_model_loader
+
+__all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
+
+_log = logging.getLogger("flowtrain")
+
+
+class LoadedPredictor(Predictor):
+    """A predictor that keeps its graph, so that it can say what else there is, and run over a dataflow.
+
+    Attributes:
+        graph: The inference graph.
+    """
+
+    graph: InferenceGraph
+
+    @classmethod
+    def of(
+        cls, graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+    ) -> LoadedPredictor:
+        """Make one from a graph; None stands for the inputs and outputs that one would expect."""
+        predictor = cls.__new__(cls)
+        predictor._take(graph, inputs, outputs)
+        return predictor
+
+    def _take(self, graph: InferenceGraph, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> None:
+        made = predictor_of(graph, inputs, outputs)
+        Predictor.__init__(self, made.function, made.specs, made.inputs, made.outputs)
+        self.graph = graph
+
+    def tensor_names(self) -> list[str]:
+        """The named tensors of the graph: inputs, outputs, outputs of layers. Any operation's output works too."""
+        return list(self.graph.tower.tensors)
+
+    def predict(self, dataflow: DataFlow, batch_size: int | None = None, progress: bool = True) -> Iterator[list[Any]]:
+        """Run over a dataflow; see :func:`predict_dataflow`."""
+        names = [str(spec.name) for spec in self.graph.specs]
+        return predict_dataflow(self, dataflow, batch_size, progress, names)
+
+
+@dataclass
+class PredictConfig:
+    """What an OfflinePredictor is made of.
+
+    Args:
+        model: A ModelDesc, ModelGraph or Keras model.
+        weights: What `get_model_loader` takes, or the loader it returned; None to leave the weights as they are.
+        inputs: Names of the inputs to give; None for those that the outputs need.
+        outputs: Names of the tensors to compute; None for a Keras model's outputs, or the last layer's.
+
+    Raises:
+        ConfigError: The model is a class, or names are no list.
+
+    Example:
+        >>> config = PredictConfig(Colorize(), "train_log/colorize", ["luminance"],   # doctest: +SKIP
+        ...                        ["prediction/output"])
+    """
+
+    model: Any
+    weights: str | Path | Mapping[str, Any] | None = None
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, type):
+            raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
+        for name in ("inputs", "outputs"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name}= must be a list of names: [{getattr(self, name)!r}]")
+
+
+class OfflinePredictor(LoadedPredictor):
+    """Run a trained model: build it, load its weights, compute named tensors.
+
+    Calls from several threads at once are fine.
+
+    Args:
+        config: Model, weights, names of inputs and outputs.
+
+    Raises:
+        CheckpointError: The weights cannot be read, or do not fit the model.
+        TensorNameError: An unknown name; lists the nearest.
+        ModelError: An output needs an input that is not given.
+
+    Example:
+        >>> predictor = OfflinePredictor(config)                                # doctest: +SKIP
+        >>> (ab,) = predictor(batch)              # or predictor(luminance=batch)
+    """
+
+    def __init__(self, config: PredictConfig) -> None:
+        model = ModelGraph(config.model) if isinstance(config.model, ModelDesc) else config.model
+        if config.weights is not None:
+            loader = config.weights if isinstance(config.weights, ModelLoader) else get_model_loader(config.weights)
+            loader.restore(model)
+        elif model is not config.model:
+            _log.warning("OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__)
+        self._take(as_graph(model), config.inputs, config.outputs)
+
+
+def predict_dataflow(
+    predictor: Predictor,
+    dataflow: DataFlow,
+    batch_size: int | None = None,
+    progress: bool = True,
+    names: Sequence[str] | None = None,
+) -> Iterator[list[Any]]:
+    """Run a predictor over a dataflow, batch by batch, with a progress bar.
+
+    Args:
+        predictor: Any predictor.
+        dataflow: Yields batches; or single datapoints, when batch_size is given. Datapoints are dicts with the inputs'
+            names, or lists: of exactly the predictor's inputs in order, or of all that ``names`` lists.
+        batch_size: Stack so many datapoints; the last batch may be smaller.
+        progress: Whether to show the bar.
+        names: What a list's components are. None: the predictor's inputs, and what comes after them is left out.
+
+    Yields:
+        The outputs of each batch, in order.
+
+    Raises:
+        ConfigError: A datapoint has too few components, or lacks an input.
+
+    Example:
+        >>> for (prediction,) in predict_dataflow(predictor, ds, batch_size=32):    # doctest: +SKIP
+        ...     ...
+    """
+    if batch_size is not None:
+        dataflow = BatchData(dataflow, batch_size, remainder=True)
+    with tqdm(total=dataflow.size_or_none(), desc="predict", unit="batch", disable=not progress) as bar:
+        for datapoint in dataflow:
+            yield predictor(*_chosen(datapoint, predictor.inputs, list(names or predictor.inputs)))
+            bar.update()
+
+
+def _chosen(datapoint: Any, inputs: list[str], names: list[str]) -> list[Any]:
+    if isinstance(datapoint, Mapping):
+        missing = [name for name in inputs if name not in datapoint]
+        if missing:
+            raise ConfigError(
+                f"The datapoints have no {missing}, which the predictor takes; they have {list(datapoint)}."
+            )
+        return [datapoint[name] for name in inputs]
+    if len(datapoint) == len(inputs) or not set(inputs) <= set(names):
+        names = inputs
+    if len(datapoint) < len(names):
+        raise ConfigError(
+            f"The predictor takes {inputs}; the datapoints have {len(datapoint)} components, not {names}."
+        )
+    return [datapoint[names.index(name)] for name in inputs]
