@@ -47,10 +47,11 @@ class Colorize(ft.ModelDesc):
         size: Height and width of its inputs, a multiple of 2**levels.
         nf: Channels of the first level; doubled at each of the next three.
         levels: How many times the resolution is halved; 8 lead from 256x256 down to 1x1.
+        learning_rate: Of Adam, at the start.
     """
 
-    def __init__(self, size: int = 256, nf: int = 64, levels: int = 8) -> None:
-        self.size, self.nf, self.levels = size, nf, levels
+    def __init__(self, size: int = 256, nf: int = 64, levels: int = 8, learning_rate: float = 2e-4) -> None:
+        self.size, self.nf, self.levels, self.learning_rate = size, nf, levels, learning_rate
 
     def inputs(self):
         return [
@@ -78,7 +79,7 @@ class Colorize(ft.ModelDesc):
         return cost
 
     def optimizer(self):
-        rate = ft.get_scalar_var("learning_rate", 2e-4, summary=True)
+        rate = ft.get_scalar_var("learning_rate", self.learning_rate, summary=True)
         return tf.keras.optimizers.Adam(rate, beta_1=0.5)
 
 
@@ -112,7 +113,7 @@ def baselines(train_data: ft.DataFlow, valid_data: ft.DataFlow) -> dict[str, flo
 @click.option("--valid", type=click.Path(exists=True, file_okay=False), help="Folder of held-out images.")
 @click.option("--demo", is_flag=True, help="Train on the photographs in this folder.")
 @click.option("--full", is_flag=True, help="The U-Net with NF=64 at 256x256, 8 levels.")
-@click.option("--epochs", default=None, type=int, help="Default: 12 for --demo, else 100.")
+@click.option("--epochs", default=None, type=int, help="Default: 40 for --demo, else 100.")
 @click.option("--batch", default=32, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Processes that prepare data.")
 @click.option("--log-dir", default=None, help="Default: train_log/colorize, or the next free name beside it.")
@@ -120,20 +121,22 @@ def baselines(train_data: ft.DataFlow, valid_data: ft.DataFlow) -> dict[str, flo
 def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
     if not (demo or data):
         raise click.UsageError("say what to train on: --data FOLDER, or --demo for the photographs in this folder")
+    size, nf, levels, rate = (256, 64, 8, 2e-4) if full else (128, 16, 5, 1e-3)
+    epochs = epochs or (100 if data else 40)
     data, valid = data or HERE / "photos/train", valid or HERE / "photos/valid"
-    size, nf, levels = (256, 64, 8) if full else (128, 16, 5)
     train_data, valid_data = get_data(data, size, batch, True, workers), get_data(valid, size, batch, False)
 
     trainer = ft.train(
         ft.TrainConfig(
-            model=Colorize(size, nf, levels),
+            model=Colorize(size, nf, levels, rate),
             dataflow=train_data,
             callbacks=[
                 ft.ModelSaver(),
                 OnlineExport(valid_data),
                 ft.InferenceRunner(valid_data, [ft.ScalarStats("l2_loss")]),
+                ft.ScheduledHyperParamSetter("learning_rate", ft.schedules.cosine(rate, epochs)),
             ],
-            max_epoch=epochs or (100 if data else 12),
+            max_epoch=epochs,
             log_dir=log_dir or ft.auto_set_dir("colorize"),
         ),
         resume="auto" if resume else None,
