@@ -67,6 +67,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "rgb_to_ab",
         "rgb_to_lab",
         "rgb_to_luminance",
+        "show",
     ),
     "flowtrain.dataflow.datasets": (
         "BSDS500",

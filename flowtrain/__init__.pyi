@@ -97,6 +97,7 @@ from flowtrain.dataflow import imgaug as imgaug
 from flowtrain.dataflow import rgb_to_ab as rgb_to_ab
 from flowtrain.dataflow import rgb_to_lab as rgb_to_lab
 from flowtrain.dataflow import rgb_to_luminance as rgb_to_luminance
+from flowtrain.dataflow import show as show
 from flowtrain.dataflow.datasets import BSDS500 as BSDS500
 from flowtrain.dataflow.datasets import ILSVRC12 as ILSVRC12
 from flowtrain.dataflow.datasets import Cifar10 as Cifar10

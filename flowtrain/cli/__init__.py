@@ -1,0 +1,52 @@
+"""The command ``flowtrain``. Each subcommand is a module of its own, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..utils.errors import FlowtrainError
+
+__all__ = ["main"]
+
+# name of the command -> (module that holds it as `command`, what the list of commands says)
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "data": ("flowtrain.cli.data", "Look at a dataflow: what it gives, how fast, and what the limit is."),
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when used: listing them, or looking at data, imports no TensorFlow."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(_COMMANDS[cmd_name][0]).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FlowtrainError as error:
+            cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
+            raise click.ClickException(f"{error}{cause}") from error
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flowtrain")
+def main() -> None:
+    """Flowtrain: dataflow, named tensors and callbacks for TensorFlow 2."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,6 +27,7 @@ from .parallel import (
 from .printing import PrintData
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
+from .sheet import show
 from .shuffle import LocallyShuffleData
 from .slices import ShardData, ShuffleData, SkipData, TakeData
 from .speed import TestDataSpeed
@@ -87,4 +88,5 @@ __all__ = [
     "rgb_to_ab",
     "rgb_to_lab",
     "rgb_to_luminance",
+    "show",
 ]

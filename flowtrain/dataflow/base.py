@@ -20,6 +20,7 @@ import numpy as np
 from ..utils.errors import DataFlowError, StateError, annotate_error
 from ..utils.seeding import resolve_seed
 from .cursor import Cursor, Datapoint, IndexCursor, IterCursor, walk
+from .explain import Explanation, explain
 from .rng import RandomStream
 
 __all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "ProxyDataFlow", "RNGDataFlow"]
@@ -179,6 +180,32 @@ class DataFlow:
             stage._set_seed(seed)
         self._latest = None
         self._epoch, self._resume = state["epoch"], state["position"]
+
+    def explain(
+        self,
+        n: int = 50,
+        consumer: Callable[[Any], Any] | None = None,
+        max_seconds: float = 30.0,
+        quiet: bool = False,
+    ) -> Explanation:
+        """Print what each stage costs and what the limit is: the first thing to ask when training waits for data.
+
+        A copy of the flow is run, with its workers, and each stage is timed where it runs. The flow itself and its
+        position are left alone.
+
+        Args:
+            n: How many datapoints to measure, after the first.
+            consumer: Called with each datapoint, as a training step would be: tells which of the two is the limit.
+            max_seconds: Stop measuring after this time, however few datapoints there were.
+            quiet: Print nothing.
+
+        Returns:
+            The table as an object; ``str()`` of it is what is printed.
+
+        Raises:
+            DataFlowError: An epoch of the flow is empty.
+        """
+        return explain(self, n, consumer, max_seconds, quiet)
 
     def describe(self) -> str:
         """The stage's name with what tells it apart, as errors and tables show it."""

@@ -12,7 +12,7 @@ from .batch import check_count
 from .cursor import Datapoint
 from .each import EachData
 
-__all__ = ["PrintData", "describe_datapoint"]
+__all__ = ["PrintData", "describe_component", "describe_datapoint"]
 
 
 class PrintData(EachData):
@@ -70,10 +70,10 @@ def describe_datapoint(datapoint: Any, number: int, total: int, max_depth: int =
         Several lines, without a newline at the end.
     """
     if not isinstance(datapoint, (list, tuple, dict)):
-        return f"datapoint {number}<{total} is no list or dict of components, but {_described(datapoint)[3:]}"
+        return f"datapoint {number}<{total} is no list or dict of components, but {describe_component(datapoint)[3:]}"
     lines = [f"datapoint {number}<{total} with {len(datapoint)} components consists of"]
     for key, value in _items(datapoint):
-        lines.append(f"   dp {key}: {_described(value)}")
+        lines.append(f"   dp {key}: {describe_component(value)}")
         lines += _within(value, "      ", max_depth - 1, max_list)
     return "\n".join(lines)
 
@@ -88,14 +88,15 @@ def _within(value: Any, indent: str, depth: int, max_list: int) -> list[str]:
         return []
     lines = []
     for key, entry in _items(value)[:max_list]:
-        lines.append(f"{indent}{key}: {_described(entry)}")
+        lines.append(f"{indent}{key}: {describe_component(entry)}")
         lines += _within(entry, indent + "   ", depth - 1, max_list)
     if len(value) > max_list:
         lines.append(f"{indent}...")
     return lines
 
 
-def _described(value: Any) -> str:
+def describe_component(value: Any) -> str:
+    """Say in a few words what a value is: "is ndarray of shape (2, 3) with range [0, 5], dtype int64"."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
         return f"is {kind} of shape {value.shape}{_range(value)}, dtype {value.dtype}"

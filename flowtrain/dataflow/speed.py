@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import resource
 import sys
 import time
@@ -157,9 +159,29 @@ def datapoint_bytes(value: Any) -> int:
 
 
 def _cpu_seconds() -> float:
-    """What this process and its living workers have spent on all cores."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    """What this process and those that it started have spent on all cores."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime + _descendants_cpu()
+
+
+def _descendants_cpu() -> float:
+    """The same of all living processes beneath this one, and of those of theirs that have ended (Linux)."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()  # the name before may hold anything
+                parents[int(entry)] = int(fields[1])
+                ticks[int(entry)] = sum(map(int, fields[11:15]))
+    total = 0
+    for pid in ticks:
+        above = parents[pid]
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        total += ticks[pid] if above == os.getpid() else 0
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _rounded(value: float) -> str:

@@ -1,0 +1,5 @@
+"""``python -m flowtrain.cli``."""
+
+from . import main
+
+main()

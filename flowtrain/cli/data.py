@@ -1,0 +1,80 @@
+"""``flowtrain data``: look at a dataflow."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import click
+
+from ..dataflow import DataFlow, PrintData, TestDataSpeed, show
+from .load import arguments, load_name
+
+__all__ = ["command"]
+
+
+@click.command("data")
+@click.argument("target", metavar="FILE.py:NAME")
+@click.option(
+    "-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help="An argument of the function; repeatable."
+)
+@click.option("-n", "--num", default=50, show_default=True, help="How many datapoints to measure.")
+@click.option("-p", "--print", "printed", default=1, show_default=True, help="How many datapoints to describe.")
+@click.option("--consumer-ms", default=0.0, help="Pretend that a training step takes this long for each datapoint.")
+@click.option("--seconds", default=30.0, show_default=True, help="Measure for at most this long.")
+@click.option("--speed", is_flag=True, help="Also measure the speed without looking at the stages.")
+@click.option("--sheet", type=click.Path(dir_okay=False), help="Write a contact sheet, .png or .html.")
+def command(
+    target: str,
+    args: tuple[str, ...],
+    num: int,
+    printed: int,
+    consumer_ms: float,
+    seconds: float,
+    speed: bool,
+    sheet: str | None,
+) -> None:
+    """Look at the dataflow that a function gives: what it hands out, what each stage costs, what the limit is.
+
+    FILE.py:NAME is a script and, in it, a function that returns a dataflow, or a dataflow itself:
+
+        flowtrain data train.py:get_data -a folder=photos/train -a training=True
+    """
+    ds = _flow(load_name(target), target, arguments(args))
+    if printed:
+        walk = iter(PrintData(copy.copy(ds), num=printed))
+        for _ in range(printed):
+            next(walk, None)
+        walk.close()  # type: ignore[attr-defined]
+    if sheet:
+        click.echo(f"contact sheet: {show(ds, sheet)}")
+    if speed:
+        TestDataSpeed(copy.copy(ds), size=num, warmup=2, max_seconds=seconds).start()
+    ds.explain(num, consumer=_Busy(consumer_ms) if consumer_ms else None, max_seconds=seconds)
+
+
+def _flow(found: Any, target: str, given: dict[str, Any]) -> DataFlow:
+    made = found
+    if not isinstance(found, DataFlow) and callable(found):
+        try:
+            made = found(**given)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # from within the function
+            raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
+    if not isinstance(made, DataFlow):
+        raise click.ClickException(
+            f"{target} must be a function that returns a dataflow; it gave {type(made).__name__}"
+        )
+    return made
+
+
+class _Busy:
+    """A consumer that takes its time."""
+
+    def __init__(self, ms: float) -> None:
+        self._seconds = ms / 1e3
+
+    def __call__(self, datapoint: Any) -> None:
+        time.sleep(self._seconds)

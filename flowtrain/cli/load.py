@@ -1,0 +1,81 @@
+"""Finding what a command was given as FILE.py:name."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import cloudpickle
+
+from ..utils.errors import closest
+
+__all__ = ["arguments", "load_name", "load_script"]
+
+
+def load_script(path: str) -> ModuleType:
+    """Import a script by its path; the folder it lies in is where its own imports are looked for first.
+
+    Args:
+        path: Of a Python file.
+
+    Raises:
+        click.ClickException: There is no such file.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise click.ClickException(f"there is no file {path}")
+    name = f"flowtrain_script_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise click.ClickException(f"{path} is no Python file")
+    sys.path.insert(0, str(file.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
+    return module
+
+
+def load_name(target: str) -> Any:
+    """Import what ``FILE.py:name`` names.
+
+    Args:
+        target: A path and a name in that file, with a colon between.
+
+    Raises:
+        click.ClickException: It is not of that form, or the file has no such name.
+    """
+    path, colon, name = target.rpartition(":")
+    if not colon or not path or not name:
+        raise click.ClickException(f"expected FILE.py:name, got {target!r}")
+    module = load_script(path)
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
+        raise click.ClickException(f"{path} has no {name!r}. {closest(name, own)}")
+    return getattr(module, name)
+
+
+def arguments(given: tuple[str, ...]) -> dict[str, Any]:
+    """Turn ``name=value`` into keyword arguments.
+
+    Args:
+        given: Values are read as Python literals; what is none stays a string.
+
+    Raises:
+        click.ClickException: One has no ``=``.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.ClickException(f"expected name=value, got {text!r}")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
