@@ -39,6 +39,7 @@ class Launcher:
         self._users: set[int] = set()  # ids of the workers that were not stopped
         self._next = 0
         self._renewed = threading.Event()
+        self._lingering: threading.Thread | None = None
 
     def spawn(self, request: dict[str, Any], fds: list[int], preload: tuple[str, ...]) -> tuple[int, int]:
         """Fork a worker.
@@ -80,12 +81,15 @@ class Launcher:
 
     def shutdown(self) -> None:
         """End the zygote, and with it every worker that is left; returns when it is gone."""
+        self._renewed.set()  # who waits to end it need not any more
         with self._lock:
             process, self._process = self._process, None
             if self._control is not None:
                 self._control.close()
                 self._control = None
             self._users.clear()
+        if threading.current_thread() is not self._lingering and self._lingering is not None:
+            self._lingering.join(2)
         if process is not None:
             try:
                 process.wait(2)
@@ -110,7 +114,8 @@ class Launcher:
                         self.shutdown()
 
         with contextlib.suppress(RuntimeError):  # at interpreter exit no thread starts; atexit ends the zygote
-            threading.Thread(target=end, name="flowtrain-zygote-linger", daemon=True).start()
+            self._lingering = threading.Thread(target=end, name="flowtrain-zygote-linger", daemon=True)
+            self._lingering.start()
 
     def _ask(self, message: bytes, fds: list[int]) -> dict[str, Any] | None:
         """One request and its answer; None when the zygote turned out to be gone."""

@@ -53,6 +53,7 @@ class IndexedCursor(Cursor):
     def close(self) -> None:
         crew, self._crew, self._stage = self._crew, None, None
         self._done.clear()
+        self._ready.clear()  # they hold shared memory
         if crew is not None:
             crew.close()
 

@@ -138,6 +138,7 @@ class SentCursor(Cursor):
     def close(self) -> None:
         crew, self._crew, self._stage = self._crew, None, None
         self._done.clear()
+        self._ready.clear()  # they hold shared memory
         self._source.close()
         if crew is not None:
             crew.close()

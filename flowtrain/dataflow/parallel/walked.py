@@ -23,6 +23,7 @@ class _Part:
         self.ended = ended
         self.left = left  # how many datapoints may still be asked for; None: until the part ends
         self.place = 0  # how many were asked for
+        self.handed = 0  # how many were handed out
         self.told: deque[tuple[int, Any]] = deque()  # (how many until then, position) of what is in `ready`
         self.ready: deque[Datapoint] = deque()
         self.failure: Any = None
@@ -33,6 +34,7 @@ class _Part:
     def pop(self) -> Datapoint:
         datapoint = self.ready.popleft()
         self.skip += 1
+        self.handed += 1
         if self.told:
             until, position = self.told[0]
             if until == 1:
@@ -92,6 +94,9 @@ class WalkedCursor(Cursor):
 
     def close(self) -> None:
         crew, self._crew, self._stage = self._crew, None, None
+        for part in self._parts:
+            part.ready.clear()  # they hold shared memory
+            part.results.clear()
         if crew is not None:
             crew.close()
 
@@ -120,6 +125,7 @@ class WalkedCursor(Cursor):
             self._ask_all(crew)
             while not part.results:
                 self._arrived(crew, crew.wait())
+                self._ask_all(crew)
             self._open(part, part.results.popleft())
             self._ask_all(crew)
         return True
@@ -143,7 +149,7 @@ class WalkedCursor(Cursor):
                 count = self._grouping.size if part.left is None else min(self._grouping.size, part.left)
                 if count == 0:
                     break
-                begin = None if part.begun else (self.epoch, part.position, part.skip)
+                begin = None if part.begun else (self.epoch, part.position, part.skip + len(part.ready))
                 crew.submit(number, (part.place, count, number), begin)
                 part.begun = True
                 part.place += count
@@ -157,16 +163,17 @@ class WalkedCursor(Cursor):
             part.out -= 1
             part.results.append(event)
             return
-        # a new worker: what is here but not handed out is made again, after what was
+        # a new worker: it passes over what was handed out or is ready, and goes on from there
         part = self._parts[event.worker]
+        part.out = 0
+        if part.ended or part.failure is not None:
+            return
         for result in part.results:
             result.drop()
         part.results.clear()
+        part.begun, part.place = False, part.handed + len(part.ready)
         if part.left is not None:
-            part.left = self._handed[event.worker]
-        part.ready.clear()
-        part.told.clear()
-        part.out, part.begun, part.place = 0, False, 0
+            part.left = (self._handed[event.worker] or 0) - len(part.ready)
 
 
 class SerialWalk(Cursor):

@@ -1,0 +1,418 @@
+"""What goes wrong in workers: each case ends in one clear error, at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+import flowtrain.dataflow as df
+from flowtrain.ipc import shutdown
+from flowtrain.ipc.failures import WorkerTraceback
+from flowtrain.ipc.parcel import NotSendable
+from flowtrain.utils.errors import ConfigError, DataFlowError, WorkerDied, WorkerTimeout
+
+
+class Numbers(df.DataFlow):
+    def __init__(self, size=100):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def get(self, index, epoch=0):
+        return [index, np.full(2000, index)]
+
+
+class NeedsArguments(Exception):
+    def __init__(self, code, *, reason):
+        super().__init__(f"code {code}: {reason}")
+        self.code = code
+
+
+class CannotBePickled(ValueError):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+        self.note = "kept"
+
+
+def raising(make_error, at=37):
+    def function(dp):
+        if dp[0] == at:
+            raise make_error()
+        return dp
+
+    return function
+
+
+def prefetched(function, **options):
+    return df.PrefetchData(df.MapData(Numbers(), function), **options)
+
+
+def values(ds):
+    return [dp[0] for dp in ds]
+
+
+def workers():
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def worker_pids(ds):
+    return ds._latest._crew.pids
+
+
+# ---- exceptions
+
+
+def test_an_error_arrives_as_its_own_type_with_place_and_traceback():
+    def explode(dp):
+        if dp[0] == 37:
+            raise KeyError("no such thing")
+        return dp
+
+    seen = []
+    with pytest.raises(KeyError, match=r"MapData\(explode\), epoch 0, datapoint 37") as caught:
+        for dp in prefetched(explode):
+            seen.append(dp[0])
+    assert seen == list(range(37))  # everything before it came first
+    assert isinstance(caught.value.__cause__, WorkerTraceback)
+    assert "in explode" in str(caught.value.__cause__)
+
+
+def test_an_error_in_a_source_names_the_index():
+    class Broken(Numbers):
+        def get(self, index, epoch=0):
+            if index == 3:
+                raise OSError(5, "cannot read", "photo.jpg")
+            return [index]
+
+    with pytest.raises(OSError, match=r"Broken, epoch 0, datapoint 3") as caught:
+        values(df.PrefetchData(Broken()))
+    assert caught.value.errno == 5
+    assert caught.value.filename == "photo.jpg"
+
+
+@pytest.mark.parametrize("workers_of", [df.PrefetchData, df.MultiThreadRunner])
+def test_errors_that_need_constructor_arguments_or_cannot_be_pickled(workers_of):
+    ds = workers_of(df.MapData(Numbers(), raising(lambda: NeedsArguments(7, reason="full"))))
+    with pytest.raises(
+        NeedsArguments, match=r"code 7: full \[in MapData\(function\), epoch 0, datapoint 37\]"
+    ) as caught:
+        values(ds)
+    assert caught.value.code == 7
+    ds = workers_of(df.MapData(Numbers(), raising(lambda: CannotBePickled("odd"))))
+    with pytest.raises(CannotBePickled, match=r"odd.*datapoint 37") as caught:
+        values(ds)
+    assert caught.value.note == "kept"
+
+
+def test_an_error_while_the_flow_is_unpacked_says_so():
+    class Trap:
+        def __reduce__(self):
+            return _explode, ()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        values(prefetched(Trap().__class__ and _with(Trap())))
+    assert "unpacked the flow" in "".join(getattr(caught.value, "__notes__", [])) + str(caught.value.__cause__)
+
+
+def _explode():
+    raise ZeroDivisionError("on arrival")
+
+
+def _with(held):
+    return lambda dp: (held, dp)[1]
+
+
+def test_a_flow_that_cannot_be_pickled_is_named():
+    with pytest.raises(Exception, match=r"reset_state\(\).*num_proc=0"):
+        values(prefetched(_with(threading.Lock())))
+
+
+def test_a_datapoint_that_cannot_be_sent_names_the_part():
+    with pytest.raises(NotSendable, match=r"\[1\] of type lock"):
+        values(prefetched(lambda dp: [dp[0], threading.Lock()]))
+
+
+def test_the_flow_can_be_iterated_again_after_an_error():
+    ds = prefetched(raising(ValueError))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="datapoint 37"):
+            values(ds)
+
+
+# ---- deaths
+
+
+def test_a_killed_worker_is_named_at_once():
+    ds = df.PrefetchData(df.MapData(Numbers(10**6), lambda dp: dp))
+    it = iter(ds)
+    next(it)
+    pid = worker_pids(ds)[1]
+    os.kill(pid, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(WorkerDied, match=rf"pid {pid}\) was killed by SIGKILL"):
+        for _ in it:
+            pass
+    assert time.monotonic() - start < 30  # a bound, not a measurement
+
+
+def test_a_worker_that_exits_is_named():
+    with pytest.raises(WorkerDied, match=r"ended with exit code 3 while making datapoint 37"):
+        values(prefetched(lambda dp: os._exit(3) if dp[0] == 37 else dp))
+
+
+def test_restart_makes_the_lost_datapoints_again(tmp_path):
+    def dies_once(dp):
+        mark = tmp_path / str(dp[0])
+        if dp[0] % 20 == 7 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return dp
+
+    ds = prefetched(dies_once, restart=True, num_proc=2)
+    assert values(ds) == list(range(100))
+    assert values(ds) == list(range(100))
+
+
+def test_restart_goes_on_in_a_flow_that_can_only_be_iterated(tmp_path):
+    def generate():
+        for i in range(60):
+            mark = tmp_path / str(i)
+            if i in (5, 33) and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield [i]
+
+    ds = df.PrefetchData(df.DataFromGenerator(generate), num_proc=1, restart=True)
+    assert values(ds) == list(range(60))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_restart_of_a_map_over_datapoints_that_were_sent(tmp_path, strict):
+    def dies_once(dp):
+        mark = tmp_path / str(dp[0])
+        if dp[0] in (5, 33) and not mark.exists():
+            mark.touch()
+            dp[1][:] = -1  # what was sent must not be sent again spoilt
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [dp[0], int(dp[1].sum())]
+
+    source = df.DataFromGenerator(lambda: ([i, np.full(9000, i)] for i in range(60)))
+    ds = df.MultiProcessMapData(source, 2, dies_once, strict=strict, restart=True)
+    assert sorted(map(tuple, ds)) == [(i, 9000 * i) for i in range(60)]
+
+
+def test_restart_gives_up_on_a_datapoint_that_always_kills():
+    with pytest.raises(WorkerDied, match="datapoint 37; so did the workers that took its place"):
+        values(prefetched(lambda dp: os.abort() if dp[0] == 37 else dp, restart=True))
+
+
+def test_the_death_of_the_process_that_starts_the_workers():
+    shutdown()
+    ds = df.PrefetchData(Numbers(10**6))
+    it = iter(ds)
+    next(it)
+    zygote = psutil.Process(worker_pids(ds)[0]).parent()
+    zygote.kill()
+    with pytest.raises(WorkerDied, match="together with the process that starts the workers"):
+        for _ in it:
+            pass
+    assert values(df.PrefetchData(Numbers())) == list(range(100))  # and a new one is started
+
+
+def test_the_death_of_the_process_that_starts_the_workers_is_made_good_by_restart():
+    ds = df.PrefetchData(Numbers(5000), restart=True, num_proc=5)
+    it = iter(ds)
+    seen = [next(it)[0]]
+    psutil.Process(worker_pids(ds)[0]).parent().kill()
+    assert seen + [dp[0] for dp in it] == list(range(5000))
+
+
+def test_an_endless_loop_is_ended_and_named():
+    def loops(dp):
+        while dp[0] == 37:
+            pass
+        return dp
+
+    seen = []
+    with pytest.raises(WorkerTimeout, match=r"epoch 0,.*making datapoint 37 for .* longer than 0.5 s"):
+        for dp in prefetched(loops, timeout=0.5):
+            seen.append(dp[0])
+    assert seen == list(range(len(seen)))
+
+
+def test_a_thread_that_hangs_is_named():
+    release = threading.Event()
+
+    def waits(dp):
+        if dp[0] == 37:
+            release.wait(60)
+        return dp
+
+    with pytest.raises(WorkerTimeout, match=r"making datapoint 37"):
+        values(df.MultiThreadMapData(Numbers(), 2, waits, strict=True, timeout=0.3))
+    release.set()
+
+
+# ---- leaving
+
+
+def leave_by_break(ds):
+    for _ in ds:
+        break
+
+
+def leave_by_error(ds):
+    with pytest.raises(LookupError):
+        for _ in ds:
+            raise LookupError
+
+
+def leave_by_forgetting(ds):
+    it = iter(ds)
+    next(it)
+    del it, ds
+    gc.collect()
+
+
+def leave_by_interrupt(ds):
+    with pytest.raises(KeyboardInterrupt):
+        for n, _ in enumerate(ds):
+            if n == 3:
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("leave", [leave_by_break, leave_by_error, leave_by_forgetting, leave_by_interrupt])
+def test_nothing_is_left_when_the_consumer_leaves(leave):
+    shutdown()
+    leave(df.PrefetchData(Numbers(10**6)))
+    _, alive = psutil.wait_procs(workers(), timeout=5)
+    assert not alive
+    assert not [fd for fd in os.listdir("/proc/self/fd") if "memfd:flowtrain" in _link(fd)]
+
+
+def _link(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def test_starting_and_stopping_leaks_nothing():
+    ds = df.PrefetchData(Numbers(50))
+
+    def cycle():
+        for _ in ds:
+            break
+
+    for _ in range(5):
+        cycle()
+    gc.collect()
+    process = psutil.Process()
+    before = process.num_fds(), len(process.memory_maps(grouped=False))
+    for _ in range(25):
+        cycle()
+    gc.collect()
+    after = process.num_fds(), len(process.memory_maps(grouped=False))
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 5
+
+
+# ---- memory
+
+
+def test_a_consumer_that_hoards_gets_copies():
+    ds = df.PrefetchData(Numbers(300), num_prefetch=2, num_proc=2)
+    hoard = [dp for _ in range(2) for dp in ds]
+    for n, (index, array) in enumerate(hoard):
+        assert index == n % 300
+        assert (array == index).all()
+        array += 1  # and they are the consumer's own
+
+
+def test_a_slice_of_a_slice_keeps_the_memory():
+    def wide(dp):
+        return [np.full((100, 200), dp[0])]
+
+    ds = df.PrefetchData(df.MapData(Numbers(200), wide), num_prefetch=1)
+    hoard = [dp[0][3:50].T[::2].reshape(-1)[5:] for dp in ds]
+    assert all((row == n).all() for n, row in enumerate(hoard))
+
+
+def test_arrays_outlive_the_workers():
+    it = iter(df.PrefetchData(Numbers()))
+    kept = next(it)[1]
+    it.close()
+    shutdown()
+    assert (kept == 0).all()
+
+
+def test_what_a_worker_keeps_is_not_overwritten():
+    first = []
+
+    def keeping(batch):
+        if not first:
+            first.append(batch[1])
+        return [batch[0], batch[1], np.array(first[0]), np.full(2000, int(first[0][0, 0]))]
+
+    ds = df.PrefetchData(df.MapData(df.BatchData(Numbers(200), 2), keeping), num_proc=1, num_prefetch=1)
+    for number, (_, batch, kept, value) in enumerate(ds):
+        assert (kept == np.array([[0], [1]])).all(), number
+        assert (value == 0).all()
+        batch[:] = -5  # the consumer may write into what it got
+
+
+def test_datapoints_larger_than_a_slot(monkeypatch):
+    monkeypatch.setattr("flowtrain.ipc.arena.SLOT_BYTES", 1 << 20)
+
+    def big(dp):
+        return [dp[0], np.full(200_000, dp[0]), np.zeros(100_000), b"x" * 1_500_000, np.full(300_000, -dp[0])]
+
+    ds = df.PrefetchData(df.BatchData(df.MapData(Numbers(12), big), 2))
+    for number, (index, a, _, text, b) in enumerate(ds):
+        assert list(index) == [2 * number, 2 * number + 1]
+        assert (a[1] == 2 * number + 1).all()
+        assert (b[1] == -2 * number - 1).all()
+        assert len(text[0]) == 1_500_000
+        a += 1
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_proc": -1}, "num_proc must be a whole number of at least 0, got -1"),
+        ({"num_prefetch": 0}, "num_prefetch must be"),
+        ({"num_proc": 2.5}, "got 2.5"),
+        ({"timeout": 0}, "timeout must be"),
+    ],
+)
+def test_senseless_arguments(options, message):
+    with pytest.raises(ConfigError, match=message):
+        df.PrefetchData(Numbers(), **options)
+
+
+def test_old_spellings_name_todays():
+    with pytest.raises(TypeError, match="nr_proc= is called num_proc= here"):
+        df.PrefetchData(Numbers(), nr_proc=2)
+
+
+def test_a_flow_that_cannot_be_divided_names_the_stage():
+    ds = df.MapData(df.FilterData(Numbers(), lambda dp: True), lambda dp: dp)
+    with pytest.raises(DataFlowError, match=r"FilterData.*num_proc=1.*put FilterData above.*duplicate=True"):
+        df.PrefetchData(ds, num_proc=2)
+
+
+def test_a_module_that_cannot_be_preloaded():
+    with pytest.raises(Exception, match="no_such_module_at_all"):
+        values(df.PrefetchData(Numbers(), preload=["no_such_module_at_all"]))
