@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from flowtrain.callbacks.base import Callback
-from flowtrain.callbacks.progress import ProgressBar
-from flowtrain.callbacks.summary import MovingAverageSummary, TensorSummaries
+from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, TensorSummaries
 
 __all__ = ["default_callbacks"]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
 from flowtrain.callbacks.check import check_callback
+from flowtrain.callbacks.stopping import StopTraining
 from flowtrain.utils.errors import ConfigError, annotate_error, closest
 
 __all__ = ["CallbackList"]
@@ -95,6 +96,7 @@ class CallbackList(Sequence[Callback]):
         """The next step whose hooks somebody needs; infinite when nobody does."""
         nearest = math.inf
         for callback in self._stepwise:
+            step: float | None = None
             with _Blame(callback, "next_step"):
                 step = callback.next_step()
             if step is not None and step < nearest:
@@ -160,7 +162,10 @@ def _overrides(callback: Callback, hook: str) -> bool:
 
 
 class _Blame:
-    """Puts the callback's name, the hook, epoch and step into the message of an error that goes through."""
+    """Puts the callback's name, the hook, epoch and step into the message of an error that goes through.
+
+    StopTraining goes no further: it asks the trainer to stop after the round.
+    """
 
     def __init__(self, callback: Callback, hook: str) -> None:
         self._callback, self._hook = callback, hook
@@ -168,12 +173,16 @@ class _Blame:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
         if not isinstance(error, Exception):
-            return
+            return False
         callback = self._callback
+        if isinstance(error, StopTraining):
+            callback.trainer.stop(str(error) or f"{callback.name} stopped it")
+            return True
         trainer = getattr(callback, "trainer", None)
         when = f", epoch {trainer.epoch_num}, step {trainer.global_step}" if trainer is not None else ""
         noted = annotate_error(error, f"callback {callback.name}, hook {self._hook}{when}")
         if noted is not error:
             raise noted from error
+        return False

@@ -53,7 +53,7 @@ class Loop:
     def run(self, last_epoch: int) -> None:
         """Run until the end of an epoch, or until something stops the training."""
         trainer, progress = self._trainer, self._trainer.progress
-        while progress.epoch < last_epoch or not progress.epoch_done:
+        while trainer.stop_reason is None and (progress.epoch < last_epoch or not progress.epoch_done):
             resumed_inside = not progress.epoch_done
             if not resumed_inside:
                 progress.begin_epoch()
@@ -70,8 +70,6 @@ class Loop:
             progress.epoch_done = True
             trainer.monitors.put_event("epoch", {"epoch": progress.epoch}, progress.global_step)
             trainer.settle()
-            if trainer.stop_reason is not None:
-                return
 
     def _run_steps(self, steps: int) -> None:
         trainer, progress = self._trainer, self._trainer.progress

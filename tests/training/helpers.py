@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback
-from flowtrain.callbacks.saving import ModelSaver
-from flowtrain.callbacks.summary import MovingAverageSummary
+from flowtrain.callbacks import Callback, ModelSaver, MovingAverageSummary
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import Dropout, FullyConnected
 from flowtrain.model import ModelDesc, add_moving_summary, get_scalar_var

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback
-from flowtrain.callbacks.saving import ModelSaver
+from flowtrain.callbacks import Callback, ModelSaver
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import FullyConnected
 from flowtrain.model.checkpoint_io import list_checkpoints, read_checkpoint, read_manifest

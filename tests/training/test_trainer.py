@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback
-from flowtrain.callbacks.saving import ModelSaver
+from flowtrain.callbacks import Callback, ModelSaver, StopTraining
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import FullyConnected
 from flowtrain.model import ModelDesc
@@ -144,6 +143,22 @@ def test_interactive_training_goes_on_where_it_was(tmp_path):
         trainer.train(max_epoch=3)
         trainer.train()
     assert same_weights(trainer, train(config(tmp_path / "b", max_epoch=4)))
+
+
+@pytest.mark.parametrize("hook", ["before_train", "before_epoch", "before_run", "trigger_step", "trigger_epoch"])
+def test_stop_training_may_be_raised_in_any_hook(tmp_path, hook):
+    class Stop(Callback):
+        pass
+
+    def stop(self):
+        raise StopTraining("enough")
+
+    setattr(Stop, hook, stop)
+    log = []
+    trainer = train(config(tmp_path, callbacks=[Stop(), Recorder("a", log)]))
+    assert trainer.global_step == {"before_run": 1, "trigger_step": 1, "trigger_epoch": 12}.get(hook, 0)
+    assert trainer.stop_reason == "enough" and log[-1][0] == "after_train"
+    assert (hook, "a") in [(name, label) for name, label, _ in log]
 
 
 def test_stopping_ends_regularly(tmp_path):
