@@ -81,6 +81,7 @@ from flowtrain.dataflow import PrefetchDataZMQ as PrefetchDataZMQ
 from flowtrain.dataflow import PrintData as PrintData
 from flowtrain.dataflow import ProxyDataFlow as ProxyDataFlow
 from flowtrain.dataflow import RandomChooseData as RandomChooseData
+from flowtrain.dataflow import RandomMapData as RandomMapData
 from flowtrain.dataflow import RandomMixData as RandomMixData
 from flowtrain.dataflow import RepeatedData as RepeatedData
 from flowtrain.dataflow import RepeatedDataPoint as RepeatedDataPoint
@@ -156,6 +157,8 @@ from flowtrain.layers import argscope as argscope
 from flowtrain.layers import lab_to_rgb as lab_to_rgb
 from flowtrain.layers import layer_register as layer_register
 from flowtrain.layers import leaky_relu as leaky_relu
+from flowtrain.metrics import psnr_uint8 as psnr_uint8
+from flowtrain.metrics import to_uint8 as to_uint8
 from flowtrain.model import CheckGradient as CheckGradient
 from flowtrain.model import FilterNoneGrad as FilterNoneGrad
 from flowtrain.model import GlobalNormClip as GlobalNormClip
@@ -176,6 +179,7 @@ from flowtrain.model import freeze_variables as freeze_variables
 from flowtrain.model import get_current_tower_context as get_current_tower_context
 from flowtrain.model import get_scalar_var as get_scalar_var
 from flowtrain.model import get_variable as get_variable
+from flowtrain.model import read_checkpoint as read_checkpoint
 from flowtrain.model import regularize_cost as regularize_cost
 from flowtrain.model import variable_scope as variable_scope
 from flowtrain.monitors import ConsoleMonitor as ConsoleMonitor

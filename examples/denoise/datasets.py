@@ -60,7 +60,7 @@ def full_patches(noisy: str | Path, clean: str | Path, channels: int = 1, batch:
 
 def _training(patches: np.ndarray, noise, batch: int) -> ft.DataFlow:
     ds = ft.DataFromArrays([patches], shuffle=True)
-    return ft.PrefetchData(ft.BatchData(ft.MapData(ds, partial(_pair, noise=noise), random=True), batch), num_proc=2)
+    return ft.PrefetchData(ft.BatchData(ft.RandomMapData(ds, partial(_pair, noise=noise)), batch), num_proc=2)
 
 
 def _pair(dp: list, rng: np.random.Generator, noise) -> list[np.ndarray]:
@@ -78,7 +78,7 @@ def clean_pictures(folder: str | Path, noise, channels: int = 1) -> ft.DataFlow:
     def spoil(dp, rng):
         return [noise(dp[0], rng), dp[0]]
 
-    return ft.CacheData(ft.BatchData(ft.MapData(ft.DataFromList(pictures, shuffle=False), spoil, random=True), 1))
+    return ft.CacheData(ft.BatchData(ft.RandomMapData(ft.DataFromList(pictures, shuffle=False), spoil), 1))
 
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:

@@ -11,19 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 import flowtrain as ft
-from flowtrain import BNLeakyReLU, BNReLU, Conv2D, Deconv2D, FullyConnected, datasets, leaky_relu
+from flowtrain import BNLeakyReLU, BNReLU, Conv2D, Deconv2D, FullyConnected, leaky_relu
 
 NOISE = 64
 
 
-def get_data(batch: int, root: str | None = None) -> ft.DataFlow:
+def get_data(batch: int, folder: str | None = None) -> ft.DataFlow:
     """Batches of [noise (B, 64), picture (B, 28, 28, 1) in [-1, 1]], both float32."""
 
     def prepare(dp, rng):
         picture, _ = dp
         return [rng.standard_normal(NOISE, np.float32), picture[..., None].astype(np.float32) / 127.5 - 1]
 
-    ds = ft.MapData(datasets.Mnist("train", shuffle=True, root=root), prepare, random=True)
+    ds = ft.RandomMapData(ft.Mnist("train", shuffle=True, folder=folder), prepare)
     return ft.BatchData(ds, batch)
 
 
@@ -83,7 +83,7 @@ class ShowDigits(ft.Callback):
 
 
 @click.command(help=__doc__)
-@click.option("--data", default=None, help="Folder that holds mnist/; default: $FLOWTRAIN_DATA.")
+@click.option("--data", default=None, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
 @click.option("--epochs", default=10, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--log-dir", default=None)

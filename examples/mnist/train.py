@@ -9,13 +9,13 @@ import click
 import tensorflow as tf
 
 import flowtrain as ft
-from flowtrain import BatchData, Conv2D, Dropout, FullyConnected, MaxPooling, datasets
+from flowtrain import BatchData, Conv2D, Dropout, FullyConnected, MaxPooling
 
 
-def get_data(split: str, batch: int, root: str | None = None) -> ft.DataFlow:
+def get_data(split: str, batch: int, folder: str | None = None) -> ft.DataFlow:
     """Batches of [uint8 (B, 28, 28), int label (B,)]."""
     training = split == "train"
-    return BatchData(datasets.Mnist(split, shuffle=training, root=root), batch, remainder=not training)
+    return BatchData(ft.Mnist(split, shuffle=training, folder=folder), batch, remainder=not training)
 
 
 class LeNet(ft.ModelDesc):
@@ -42,7 +42,7 @@ class LeNet(ft.ModelDesc):
 
 
 @click.command(help=__doc__)
-@click.option("--data", default=None, help="Folder that holds mnist/; default: $FLOWTRAIN_DATA.")
+@click.option("--data", default=None, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--log-dir", default=None)

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from network import Denoise
 from noise import NOISES, noise_pair, to_float, to_uint8
-from records import make_tfrecords, pictures, read, tfrecord_pictures
+from records import make_tfrecords, pictures, read
 
 import flowtrain as ft
 from flowtrain import imgaug, schedules
@@ -29,11 +29,11 @@ INPUT, OUTPUT = "noisy", "denoised"
 
 def training_data(tfrecords, noise, noise2noise: bool, crop: int = 256, batch: int = 4, steps: int = 1000, workers=2):
     """Batches of [noisy, target], float32 (batch, crop, crop, 3) in [-0.5, 0.5]; an epoch is `steps` batches."""
-    ds = tfrecord_pictures(tfrecords, shuffle=True)
+    ds = ft.Noise2NoiseData(tfrecords, shuffle=True)
     ds = ft.RepeatedData(ds, -(-steps * batch // len(ds)))
     ds = ft.AugmentImageComponent(ds, [imgaug.RandomCrop(crop)])
     ds = ft.MapData(ds, lambda dp: [to_float(dp[0])])
-    ds = ft.MapData(ds, partial(noise_pair, noise=noise, noise2noise=noise2noise), random=True)
+    ds = ft.RandomMapData(ds, partial(noise_pair, noise=noise, noise2noise=noise2noise))
     ds = ft.BatchData(ds, batch)
     return ft.PrefetchData(ds, num_prefetch=8, num_proc=workers)
 
@@ -48,11 +48,10 @@ def denoise(predictor, picture: np.ndarray, multiple: int = 32) -> np.ndarray:
 
 def validate_folder(predictor, folder, noise, seed: int = 0) -> dict[str, float]:
     """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8."""
-    stream = ft.RandomStream(seed, 0)
-    noisy_db, denoised_db = [], []
+        noisy_db, denoised_db = [], []
     for index, path in enumerate(pictures(folder)):
         clean = to_float(read(path))
-        noisy = noise(clean, stream.at(0, index), training=False)
+        noisy = noise(clean, np.random.default_rng((seed, index)), training=False)
         score = partial(ft.psnr_uint8, clean, low=-0.5, high=0.5)
         noisy_db.append(score(noisy))
         denoised_db.append(score(denoise(predictor, noisy)))

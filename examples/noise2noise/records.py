@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 import flowtrain as ft
-from flowtrain.dataflow.formats import TFRecordData, TFRecordWriter, encode_example, parse_example
+from flowtrain import TFRecordWriter, encode_example
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -39,16 +39,3 @@ def make_tfrecords(folder: str | Path, target: str | Path, smallest: int = 256) 
             writer.write(encode_example({"shape": np.array(planes.shape, np.int64), "data": planes.tobytes()}))
             count += 1
     return count
-
-
-def decode(record: bytes) -> list[np.ndarray]:
-    """A record to [uint8 (H, W, C)]."""
-    example = parse_example(record)
-    data = example["data"]
-    values = np.frombuffer(data if isinstance(data, bytes) else data[0], np.uint8)
-    return [np.ascontiguousarray(values.reshape(example["shape"]).transpose(1, 2, 0))]
-
-
-def tfrecord_pictures(path: str | Path, shuffle: bool) -> ft.DataFlow:
-    """The pictures of a TFRecord file, one at a time."""
-    return TFRecordData(path, decode=decode, shuffle=shuffle)

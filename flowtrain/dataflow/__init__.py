@@ -25,6 +25,7 @@ from .parallel import (
     PrefetchDataZMQ,
 )
 from .printing import PrintData
+from .random_map import RandomMapData
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
 from .sheet import show
@@ -72,6 +73,7 @@ __all__ = [
     "ProxyDataFlow",
     "RNGDataFlow",
     "RandomChooseData",
+    "RandomMapData",
     "RandomMixData",
     "RepeatedData",
     "RepeatedDataPoint",

@@ -1,6 +1,7 @@
 """Models: descriptions, variables, named tensors, graphs for training and inference."""
 
 from .average import WeightAverage
+from .checkpoint_io import read_checkpoint
 from .desc import ModelDesc
 from .gradient import (
     CheckGradient,
@@ -56,6 +57,7 @@ __all__ = [
     "get_scalar_var",
     "get_variable",
     "process_gradients",
+    "read_checkpoint",
     "read_value",
     "regularize_cost",
     "variable_scope",
