@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
-from flowtrain.utils.errors import TrainingError
+from flowtrain.utils.errors import TensorNameError, TrainingError
 
 from .base import Callback
 from .periodic import check_period, next_multiple
@@ -14,13 +15,17 @@ __all__ = ["CheckNumerics"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
+# what takes part in no computation; variables are looked at after their update
+_SOURCES = {"Const", "Fill", "Placeholder", "ReadVariableOp"}
+
 
 class CheckNumerics(Callback):
-    """Names the first tensor of the graph that is not finite, when one is.
+    """Names the first tensor of the graph that is not finite, when something that matters is not.
 
-    Each step checks the named tensors (inputs, outputs of layers, costs, summaries) in the order of the graph,
-    and the updated variables, on the device; the verdict is read now and then, and when training fails. The
-    check reads every tensor once more: use it to find a fault, not always.
+    What matters are the named tensors (inputs, outputs of layers, costs, summaries) and the updated variables.
+    When one of them is not finite, the first such output of any operation is named, in the order of
+    ``build_graph``. The check is made on the device in each step; its verdict is read now and then, and when
+    training fails. It reads every tensor once more: use it to find a fault, not always.
 
     Args:
         every_k_steps: How often to look at the verdict.
@@ -39,16 +44,22 @@ class CheckNumerics(Callback):
         """Put the check into the step."""
         import tensorflow as tf
 
-        variables = self.trainer.graph.store.variables
+        graph = self.trainer.graph
+        forward = [op.name for op in graph.build_tower.graph.get_operations() if op.type not in _SOURCES]
         self._found = tf.Variable(tf.constant([-1, 0], tf.int64), trainable=False, name="first_not_finite")
 
         def check(tower: Any) -> None:
-            tensors = {f"the tensor {name!r}": tensor for name, tensor in tower.tensors.items()}
-            tensors |= {f"the variable {name!r}": tf.convert_to_tensor(v) for name, v in variables.items()}
+            tensors = _forward_tensors(tower, forward)
+            vital = {id(tensor) for tensor in tower.tensors.values()}
+            for name, variable in graph.store.variables.items():
+                tensors[f"the variable {name!r}"] = value = tf.convert_to_tensor(variable)
+                vital.add(id(value))
             tensors = {what: tensor for what, tensor in tensors.items() if tensor.dtype.is_floating}
             self._names = list(tensors)
             fine = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors.values()])
-            first = tf.where(tf.reduce_all(fine), tf.constant(-1, tf.int64), tf.argmin(tf.cast(fine, tf.int32)))
+            matters = tf.constant([id(tensor) in vital for tensor in tensors.values()])
+            trouble = tf.reduce_any(tf.logical_and(matters, tf.logical_not(fine)))
+            first = tf.where(trouble, tf.argmin(tf.cast(fine, tf.int32)), tf.constant(-1, tf.int64))
             found, steps = tf.unstack(self._found.read_value())
             self._found.assign(tf.stack([tf.where(found >= 0, found, first), steps + tf.cast(found < 0, tf.int64)]))
 
@@ -90,3 +101,14 @@ class CheckNumerics(Callback):
             f"{self._names[index]} is not finite at step {self._began + steps}; it is the first one in the order "
             "of the graph."
         )
+
+
+def _forward_tensors(tower: Any, operations: list[str]) -> dict[str, Any]:
+    """The outputs of build_graph's operations in their order, then other named tensors."""
+    found = {}
+    for name in operations:
+        with contextlib.suppress(TensorNameError):
+            found[f"the tensor {name!r}"] = tower.tensor(name)
+    seen = {id(tensor) for tensor in found.values()}
+    rest = {f"the tensor {name!r}": tensor for name, tensor in tower.tensors.items() if id(tensor) not in seen}
+    return {**found, **rest}

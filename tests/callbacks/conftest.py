@@ -37,7 +37,10 @@ class FakeTrainer:
             input_specs=specs,
             store=SimpleNamespace(variables=weights, trainable=weights),
             optimizer=SimpleNamespace(beta_1=0.9),
-            build_tower=SimpleNamespace(costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))}),
+            build_tower=SimpleNamespace(
+                costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))},
+                graph=SimpleNamespace(get_operations=list),
+            ),
         )
         self.saved, self.claims, self.in_step, self.told = [], {}, [], []
         self.asked, self.preempted = {}, None
