@@ -105,6 +105,9 @@ class FileSource(Ordered):
         seed: Of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
 
+    _held: tuple[int, Any] | None = None  # the process's number, and what _open_files returned there
+    _size: int | None = None
+
     # -- for subclasses
 
     def _open_files(self) -> Any:
@@ -121,40 +124,50 @@ class FileSource(Ordered):
 
     @property
     def _handle(self) -> Any:
-        held = self.__dict__.get("_held")
-        if held is None or held[0] != os.getpid():
-            with _locks.opening:
-                held = self.__dict__.get("_held")
-                if held is None or held[0] != os.getpid():
-                    held = self._held = (os.getpid(), self._open_files())
+        held = self._held
+        if held is None or held[0] != _process.number:
+            with _process.opening:
+                held = self._held
+                if held is None or held[0] != _process.number:
+                    held = self._held = (_process.number, self._open_files())
         return held[1]
 
     # -- the contract
 
     def __len__(self) -> int:
-        return self._count()
+        if self._size is None:
+            self._size = self._count()
+        return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
-        return self._read(self._place(index, epoch))
+        size = self._size
+        if size is None:
+            size = len(self)
+        if self.shuffle or not 0 <= index < size:
+            index = self._place(index, epoch)
+        return self._read(index)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_held", None)
+        state.pop("_size", None)
         return state
 
 
-class _Locks:
-    """Locks of this process: a fork while another thread held one would leave it locked for ever in the child."""
+class _Process:
+    """What belongs to this process alone, and is new in the child of a fork."""
 
     def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
+        self.number = 0  # told apart faster than by os.getpid()
         self.opening = threading.RLock()
 
+    def renew(self) -> None:
+        self.number += 1
+        self.opening = threading.RLock()  # another thread of the parent may have held it
 
-_locks = _Locks()
-os.register_at_fork(after_in_child=_locks.renew)
+
+_process = _Process()
+os.register_at_fork(after_in_child=_process.renew)
 
 
 def describe_paths(paths: Sequence[str]) -> str:

@@ -1,0 +1,231 @@
+"""CPU microseconds per record of every format: 10,000 small JPEG pictures, read in order and shuffled.
+
+    python bench/formats.py [--rounds 5] [--peers-python PYTHON] [--folder FOLDER]
+
+Each library runs in a process of its own and takes its turn within each round, and the median over the rounds is
+shown. What is counted is the CPU time of the whole process, all threads, for one pass over all records, which lie in
+the page cache. ``--peers-python`` is an interpreter that has Tensorpack and webdataset; a library that is not installed
+is a row of "not installed". Nothing decodes pictures: a record is the JPEG's bytes (with a label where the format has
+them), checksums compared where a format has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RECORDS = 10_000
+SIDE = 180  # pixels: records of about 5.6 kB
+PHOTOS = Path(__file__).parent.parent / "examples/colorize/photos/train"
+
+
+# ---- the files
+
+
+def make_files(folder: Path) -> None:
+    """The same pictures in each format; a folder that has them is left as it is."""
+    if (folder / "done").exists():
+        return
+    import cv2
+    import numpy as np
+
+    from flowtrain.dataflow import DataFromList
+    from flowtrain.dataflow.formats import TFRecordWriter, write
+
+    rng = np.random.default_rng(0)
+    photos = [cv2.imread(str(path)) for path in sorted(PHOTOS.glob("*.jpg"))]
+    records = []
+    for i in range(RECORDS):
+        photo = photos[i % len(photos)]
+        top, left = (int(rng.integers(0, side - SIDE)) for side in photo.shape[:2])
+        crop = photo[top : top + SIDE, left : left + SIDE]
+        records.append(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
+    (folder / "files").mkdir(exist_ok=True)
+    for i, record in enumerate(records):
+        (folder / "files" / f"{i:05d}.jpg").write_bytes(record)
+    with TFRecordWriter(folder / "x.tfrecord") as writer:
+        for record in records:
+            writer.write(record)
+    pairs = DataFromList([[record, i % 10] for i, record in enumerate(records)])
+    named = DataFromList([{"jpg": record, "label": i % 10} for i, record in enumerate(records)])
+    for ending, ds in (("lmdb", pairs), ("tar", named), ("npz", pairs), ("h5", pairs)):
+        write(ds, folder / f"x.{ending}", overwrite=True, progress=False)
+    _write_tensorpack(folder / "tensorpack.lmdb", records)
+    # LMDB cannot be opened twice by one process, and Tensorpack opens a file for each reader
+    shutil.copy(folder / "tensorpack.lmdb", folder / "tensorpack-2.lmdb")
+    (folder / "done").touch()
+    print(f"{RECORDS} records of {sum(map(len, records)) / RECORDS / 1000:.1f} kB on average in {folder}")
+
+
+def _write_tensorpack(path: Path, records: list[bytes]) -> None:
+    """As Tensorpack's LMDBSerializer writes it with msgpack."""
+    import lmdb
+    import msgpack
+
+    keys = [f"{i:08d}".encode() for i in range(len(records))]
+    with lmdb.open(str(path), subdir=False, map_size=1 << 30, lock=False) as env, env.begin(write=True) as transaction:
+        for i, (key, record) in enumerate(zip(keys, records, strict=True)):
+            transaction.put(key, msgpack.packb([record, i % 10], use_bin_type=True))
+        transaction.put(b"__keys__", msgpack.packb(keys, use_bin_type=True))
+
+
+# ---- the libraries: each a dict of row -> function that reads everything once and returns how many there were
+
+
+def count(iterable) -> int:
+    return sum(1 for _ in iterable)
+
+
+def rows_of_flowtrain(folder: Path):
+    from flowtrain.dataflow import DataFromFiles, MapData
+    from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData
+
+    def read(dp):
+        with open(dp[0], "rb") as file:
+            return [file.read()]
+
+    flows = {}
+    for order in ("sequential", "shuffled"):
+        shuffle = order == "shuffled"
+        flows[f"TFRecord, {order}"] = TFRecordData(folder / "x.tfrecord", "raw", shuffle=shuffle)
+        flows[f"TFRecord without checksums, {order}"] = TFRecordData(
+            folder / "x.tfrecord", "raw", shuffle=shuffle, verify=False
+        )
+        flows[f"LMDB, {order}"] = LMDBData(folder / "x.lmdb", shuffle=shuffle)
+        flows[f"LMDB of Tensorpack, {order}"] = LMDBData(folder / "tensorpack.lmdb", shuffle=shuffle)
+        flows[f"tar, {order}"] = TarData(folder / "x.tar", "raw", shuffle=shuffle)
+        flows[f"npz, {order}"] = NpzData(folder / "x.npz", shuffle=shuffle)
+        flows[f"HDF5, {order}"] = HDF5Data(folder / "x.h5", shuffle=shuffle)
+        flows[f"files, {order}"] = MapData(DataFromFiles(str(folder / "files/*.jpg"), shuffle=shuffle), read)
+    return {name: lambda ds=ds: count(ds) for name, ds in flows.items()}
+
+
+def rows_of_tf_data(folder: Path):
+    import tensorflow as tf
+
+    records = str(folder / "x.tfrecord")
+    files = str(folder / "files/*.jpg")
+    return {
+        "TFRecord, batches of 64": lambda: sum(len(b.numpy()) for b in tf.data.TFRecordDataset(records).batch(64)),
+        "TFRecord, one by one": lambda: sum(1 for r in tf.data.TFRecordDataset(records) if r.numpy()),
+        "files, batches of 64": lambda: sum(
+            len(b.numpy()) for b in tf.data.Dataset.list_files(files, shuffle=False).map(tf.io.read_file).batch(64)
+        ),
+    }
+
+
+def rows_of_tensorpack(folder: Path):
+    import multiprocessing.util  # noqa: F401  (tensorpack hangs at exit without it)
+
+    os.environ["TENSORPACK_SERIALIZE"] = "msgpack"
+    import numpy as np
+
+    np.float, np.object, np.int = float, object, int  # it predates NumPy 2
+    from tensorpack.dataflow import LMDBSerializer
+
+    def reader(shuffle):
+        ds = LMDBSerializer.load(str(folder / ("tensorpack-2.lmdb" if shuffle else "tensorpack.lmdb")), shuffle=shuffle)
+        ds.reset_state()
+        return lambda: count(ds)
+
+    return {"LMDB with decoder, sequential": reader(False), "LMDB with decoder, shuffled": reader(True)}
+
+
+def rows_of_webdataset(folder: Path):
+    import webdataset
+
+    path = str(folder / "x.tar")
+    return {"tar, sequential": lambda: count(webdataset.WebDataset(path, shardshuffle=False))}
+
+
+LIBRARIES = {
+    "flowtrain": rows_of_flowtrain,
+    "tf.data": rows_of_tf_data,
+    "Tensorpack": rows_of_tensorpack,
+    "webdataset": rows_of_webdataset,
+}
+PEERS_ELSEWHERE = ("Tensorpack", "webdataset")
+
+
+def serve(library: str, folder: Path) -> None:
+    """Answer each row's name on stdin with the CPU microseconds per record of one pass."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is not an answer
+    try:
+        rows = LIBRARIES[library](folder)
+        for run in rows.values():
+            run()
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), file=answers, flush=True)
+        return
+    print(json.dumps({"rows": list(rows)}), file=answers, flush=True)
+    for line in sys.stdin:
+        run = rows[line.strip()]
+        start = time.process_time()
+        number = run()
+        print((time.process_time() - start) / number * 1e6 if number == RECORDS else -1, file=answers, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers-python", default=sys.executable)
+    parser.add_argument("--folder", type=Path, help="where the files are kept; a temporary folder without it")
+    parser.add_argument("--serve", choices=LIBRARIES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve, arguments.folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        make_files(folder)
+        measure(folder, arguments.rounds, arguments.peers_python)
+
+
+def measure(folder: Path, rounds: int, peers_python: str) -> None:
+    from tabulate import tabulate
+
+    workers, figures, table = {}, {}, []
+    for library in LIBRARIES:
+        python = peers_python if library in PEERS_ELSEWHERE else sys.executable
+        command = [python, __file__, "--serve", library, "--folder", str(folder)]
+        worker = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True)
+        answer = json.loads(worker.stdout.readline() or '{"missing": "it ended"}')
+        if "missing" in answer:
+            table.append([library, "not installed", answer["missing"]])
+            worker.communicate()
+        else:
+            workers[library] = worker
+            figures.update({(library, row): [] for row in answer["rows"]})
+    for _ in range(rounds):
+        for (library, row), values in figures.items():
+            print(row, file=workers[library].stdin, flush=True)
+            values.append(float(workers[library].stdout.readline()))
+    for worker in workers.values():
+        worker.communicate()
+    median = {key: statistics.median(values) for key, values in figures.items()}
+    table = [[*key, f"{value:.2f}", f"{min(figures[key]):.2f}"] for key, value in median.items()] + table
+    print(tabulate(table, ["library", "row", "CPU us a record", "best"], disable_numparse=True))
+    compare = [
+        ("TFRecord, sequential", "tf.data", "TFRecord, batches of 64", 2.5),
+        ("LMDB, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
+        ("LMDB of Tensorpack, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
+    ]
+    for ours, library, theirs, target in compare:
+        if (library, theirs) in figures:
+            pairs = zip(figures[library, theirs], figures["flowtrain", ours], strict=True)
+            ratio = statistics.median(a / b for a, b in pairs)
+            print(f"{ours}: {ratio:.2f} times as fast as {library}'s {theirs} (wanted: {target})")
+
+
+if __name__ == "__main__":
+    main()
