@@ -48,7 +48,7 @@ def denoise(predictor, picture: np.ndarray, multiple: int = 32) -> np.ndarray:
 
 def validate_folder(predictor, folder, noise, seed: int = 0) -> dict[str, float]:
     """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8."""
-        noisy_db, denoised_db = [], []
+    noisy_db, denoised_db = [], []
     for index, path in enumerate(pictures(folder)):
         clean = to_float(read(path))
         noisy = noise(clean, np.random.default_rng((seed, index)), training=False)
