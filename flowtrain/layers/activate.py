@@ -37,4 +37,4 @@ def activate(activation: Any, x: tf.Tensor) -> tf.Tensor:
             ) from None
     if not callable(activation):
         raise ModelError(f"An activation is a function of a tensor or a name, got {activation!r:.80}.")
-    return activation(x)
+    return activation(x)  # type: ignore[return-value]

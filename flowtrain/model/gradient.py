@@ -180,7 +180,7 @@ class SummaryGradient(GradientProcessor):
         for name in variables:
             if re.fullmatch(self.pattern, name):
                 shown = f"{name}/gradient_rms"
-                made = tf.Variable(0.0, trainable=False, name="gradient_rms")
+                made = tf.Variable(tf.zeros(()), trainable=False, name="gradient_rms")
                 self._shown[name] = store.summary_scalars[shown] = store.add(shown, made)
 
     def process(self, pairs: list[Pair]) -> list[Pair]:

@@ -116,8 +116,8 @@ def _closure(function: Any) -> dict[str, Any]:
         return {}
 
 
-def keras_owner(initial_value: Any) -> keras.Variable | None:
-    """The Keras variable that is making a ``tf.Variable`` with this initial value, if one is."""
+def keras_owner(initial_value: Any) -> Any:
+    """The Keras variable that is making a ``tf.Variable`` with this initial value, if one is, else None."""
     owner = _closure(initial_value).get("self") if callable(initial_value) else None
     return owner if isinstance(owner, keras.Variable) else None
 
@@ -127,18 +127,19 @@ def seeded_initial_value(initial_value: Any, seed: int) -> Any:
     if not callable(initial_value):
         return initial_value
     owner = keras_owner(initial_value)
-    initializer = _closure(initial_value).get("initializer") if owner is not None else None
+    initializer: Any = _closure(initial_value).get("initializer") if owner is not None else None
+    shape, dtype = (owner._shape, owner._dtype) if owner is not None else (None, None)
     if isinstance(initializer, RandomInitializer):
         if initializer._init_seed is not None:
             return initial_value
-        seeded = copy.copy(initializer)
+        seeded: Any = copy.copy(initializer)
         seeded.seed = seed
-        return lambda: seeded(owner._shape, dtype=owner._dtype)  # type: ignore[union-attr]
-    generator = _closure(initializer).get("self") if callable(initializer) else None
+        return lambda: seeded(shape, dtype=dtype)
+    generator: Any = _closure(initializer).get("self") if callable(initializer) else None
     if isinstance(generator, keras.random.SeedGenerator):
         if generator._initial_seed is not None:
             return initial_value
-        return lambda: tf.constant([seed, 0], dtype=owner._dtype)  # type: ignore[union-attr]
+        return lambda: tf.constant([seed, 0], dtype=dtype)
 
     def draw() -> Any:
         with eager_seed(seed):

@@ -120,7 +120,7 @@ def _check_cast(given: np.dtype, wanted: tf.DType, name: str, array: np.ndarray 
         if np.can_cast(given, target):
             return
         if array is not None:
-            bounds = np.iinfo(target)
+            bounds = np.iinfo(target.name)
             if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
                 return
     raise ModelError(

@@ -45,7 +45,9 @@ def summary_table(
         counted[owner] = counted.get(owner, 0) + prod(variable.shape)
     for record in records:
         output = record.output[0] if isinstance(record.output, (list, tuple)) else record.output
-        shape, dtype = (_shape(output.shape), output.dtype.name) if tf.is_tensor(output) else ("", "")
+        shape, dtype = "", ""
+        if hasattr(output, "shape"):
+            shape, dtype = _shape(tf.TensorShape(output.shape)), tf.as_dtype(output.dtype).name
         count = counted.pop(record.path, 0)
         rows.append([record.name, record.kind, shape, f"{count:,}" if count else "", dtype])
     rest = sum(counted.values())

@@ -254,13 +254,12 @@ class TowerContext:
 
     def name_below(self, path: str, caller: Any) -> str:
         """A Keras layer's name; automatic ones are counted anew, in the order in which layers are met."""
-        known = self._layer_names.get(id(caller))
-        if known is None:
-            name = caller.name
+        if id(caller) not in self._layer_names:
+            name = str(caller.name)
             if auto_named(caller):
                 name = self._numbered(_join(path, re.sub(r"_\d+$", "", name))).rsplit("/", 1)[-1]
-            known = self._layer_names[id(caller)] = (caller, name)
-        return known[1]
+            self._layer_names[id(caller)] = (caller, name)
+        return self._layer_names[id(caller)][1]
 
     def known_name(self, caller: Any) -> str:
         """The full path a layer had when it was first met."""
@@ -306,7 +305,7 @@ class TowerContext:
         if not tf.is_tensor(tensor) or not hasattr(tensor, "op") or tensor.graph is not self.graph:
             given = "a tensor inside a branch or loop" if hasattr(tensor, "graph") else f"{tensor!r:.80}"
             raise ModelError(f"{needed_for} needs a tensor of this graph, got {given}.")
-        name = tensor.op.name
+        name = str(tensor.op.name)
         return name[len(self.prefix) :] if name.startswith(self.prefix) else name
 
     def tensor(self, name: str) -> tf.Tensor:

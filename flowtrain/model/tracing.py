@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .internals import fresh_names, isolated_keras_state, own_losses
+from .internals import auto_named, fresh_names, isolated_keras_state, own_losses
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
 from .variables import variable_making
@@ -72,9 +72,10 @@ def run_tower(
     tower.graph = graph
     tf.compat.v1.set_random_seed(store.seed_for("graph"))
     for attribute, layer in _layers_of(model):
-        tower.set_layer_name(layer, attribute)
+        if auto_named(layer):
+            tower.set_layer_name(layer, attribute)
     for spec, tensor in zip(specs, inputs, strict=True):
-        tower.tensors[spec.name] = tensor
+        tower.tensors[str(spec.name)] = tensor
 
     with _dtype_policy(precision):
         result = _call(tower, lambda: model.build_graph(*inputs))
@@ -233,8 +234,16 @@ def _record_keras_layers(tower: TowerContext) -> None:
     tower.touch_layers()
     for layer, outermost in tower.layers_seen:
         if outermost and id(layer) not in tower.own_layers:
-            name = tower.known_name(layer)
-            tower.records.append(LayerRecord(name, name, type(layer).__name__, None))
+            _record(tower, layer, tower.known_name(layer))
+
+
+def _record(tower: TowerContext, layer: keras.Layer, path: str) -> None:
+    if isinstance(layer, keras.Model) and layer.layers:
+        for inner in layer.layers:
+            _record(tower, inner, f"{path}/{tower.name_below(path, inner)}")
+    else:
+        output = getattr(layer, "output", None)  # known where the layer is part of a functional model
+        tower.records.append(LayerRecord(path, path, type(layer).__name__, output))
 
 
 # -- errors -------------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+"""Plain Keras models, trained in one line."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flowtrain as ft
+from flowtrain.model import ModelGraph
+from flowtrain.utils.errors import ModelError
+
+from .helpers import array, train
+
+
+def net(units=3, activation=None):
+    return keras.Sequential(
+        [keras.Input((4,), name="x"), keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.0),
+         keras.layers.Dense(units, activation)], name="net"
+    )  # fmt: skip
+
+
+def test_a_classifier():
+    model = net(activation="softmax")
+    desc = ft.KerasModelDesc(model, "sparse_categorical_crossentropy", ["accuracy"], keras.optimizers.Adam(0.01))
+    assert [(s.name, s.dtype, tuple(s.shape)) for s in desc.inputs()] == [
+        ("x", tf.float32, (None, 4)),
+        ("target", tf.int32, (None,)),
+    ]
+    graph = ModelGraph(desc)
+    x = array(64, 4)
+    target = x[:, :3].argmax(1).astype(np.int32)
+    expected = keras.losses.sparse_categorical_crossentropy(target, model(x)).numpy().mean()
+    costs = train(graph, x, target, steps=150)
+    assert costs[0] == pytest.approx(expected, rel=1e-5)
+    assert costs[-1] < costs[0] / 2
+    assert graph.last_scalars["accuracy"] > 0.8
+    (prediction,) = graph.predictor(["x"], ["prediction"])(x)
+    assert np.abs(prediction - model(x, training=False)).max() < 1e-6
+    assert {"net/dense/kernel", "net/dense_1/bias"} <= set(graph.store.trainable)
+    assert "net/dense_1  Dense    (?, 3)" in graph.summary()
+
+
+def test_a_regression_with_metrics_and_an_optimizer_by_name():
+    desc = ft.KerasModelDesc(net(2), keras.losses.Huber(), ["mae", keras.metrics.mean_squared_error], "rmsprop")
+    graph = ModelGraph(desc)
+    x, y = array(16, 4), array(16, 2)
+    graph.store.variables["learning_rate"].assign(0.0)
+    cost = train(graph, x, y)[0]
+    assert cost == pytest.approx(float(keras.losses.Huber()(y, desc.keras_model(x))), rel=1e-5)
+    assert {"mae", "mean_squared_error", "loss", "learning_rate"} <= set(graph.last_scalars)
+
+
+def test_several_inputs_and_outputs():
+    a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
+    joined = keras.layers.Concatenate()([a, b])
+    model = keras.Model([a, b], [keras.layers.Dense(1)(joined), keras.layers.Dense(2)(joined)])
+    graph = ModelGraph(ft.KerasModelDesc(model, ["mse", "mae"]))
+    inputs = array(4, 4), array(4, 2), array(4, 1), array(4, 2)
+    train(graph, *inputs)
+    assert [s.name for s in graph.input_specs] == ["a", "b", "target_0", "target_1"]
+    assert graph.predictor(["a", "b"], ["prediction_1"])(*inputs[:2])[0].shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ft.KerasModelDesc(keras.layers.Dense(1), "mse"), "takes a keras.Model"),
+        (lambda: ft.KerasModelDesc(keras.Sequential([keras.layers.Dense(1)]), "mse"), "inputs are known"),
+        (lambda: ft.KerasModelDesc(net(), ["mse", "mse"]), "1 output"),
+        (lambda: ft.KerasModelDesc(net(), "msee"), "no loss 'msee'"),
+        (lambda: ModelGraph(ft.KerasModelDesc(net(), "mse", ["maee"])), "no metric 'maee'"),
+        (lambda: ModelGraph(ft.KerasModelDesc(net(), "mse", [keras.metrics.AUC()])), "adds up over a whole dataset"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()
