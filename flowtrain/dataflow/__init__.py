@@ -1,5 +1,6 @@
 """Data as plain Python and NumPy: composable flows of datapoints. Importing this never imports TensorFlow."""
 
+from ..utils.errors import closest
 from . import imgaug
 from .arrays import DataFromArrays, DataFromPandas
 from .augment import AugmentImageComponent, AugmentImageComponents, AugmentImageCoordinates
@@ -15,6 +16,7 @@ from .images import ImageFolder, ImageFromFile
 from .map import MapData, MapDataComponent
 from .memory import DataFromList, FakeData
 from .mix import RandomChooseData, RandomMixData
+from .names import old_name
 from .parallel import (
     MultiProcessMapAndBatchData,
     MultiProcessMapData,
@@ -92,3 +94,7 @@ __all__ = [
     "rgb_to_luminance",
     "show",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise old_name(name) or AttributeError(f"flowtrain.dataflow has no {name!r}. {closest(name, __all__)}")

@@ -11,6 +11,7 @@ from .components import Key, check_key, missing_component, replaced
 from .cursor import Datapoint
 from .each import EachData
 from .imgaug import Augmentor, AugmentorList
+from .imgaug.checks import renamed
 
 __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
 
@@ -34,6 +35,10 @@ class _Augmented(EachData, RNGDataFlow):
         return f"{type(self).__name__}({', '.join(type(augmentor).__name__ for augmentor in listed)})"
 
 
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+)
 class AugmentImageComponent(_Augmented):
     """Augment the picture in one component of each datapoint.
 
@@ -73,6 +78,10 @@ class AugmentImageComponent(_Augmented):
         return replaced(datapoint, self.index, image)
 
 
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+)
 class AugmentImageComponents(_Augmented):
     """Augment several components of each datapoint alike: a picture, its target, its label map and points in it.
 
@@ -131,6 +140,11 @@ class AugmentImageComponents(_Augmented):
         return datapoint
 
 
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+    img_index="index",
+)
 class AugmentImageCoordinates(_Augmented):
     """Augment a picture and points in it.
 

@@ -256,11 +256,23 @@ class DataFlow:
     def _random_depth(self) -> int:
         return max((child._random_depth() for child in self.children()), default=0)
 
+    def __getattr__(self, name: str) -> Any:
+        today = _OLD_METHODS.get(name)
+        if today is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise AttributeError(f"{type(self).__name__}.{name} does not exist here: {today}")
+
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state.pop("_latest", None)
         state.pop("_reset_in", None)
         return state
+
+
+_OLD_METHODS = {
+    "size": "write len(ds), or ds.size_or_none() where it may be unknown.",
+    "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
+}
 
 
 def _counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoint]]:

@@ -14,6 +14,7 @@ from ..utils.errors import DataFlowError
 from .base import DataFlow
 from .batch import check_count
 from .cursor import Cursor, Datapoint, IndexCursor
+from .imgaug.checks import renamed
 from .slices import endless, out_of_range
 
 __all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
@@ -63,6 +64,7 @@ class _SeveralCursor(Cursor):
             child.close()
 
 
+@renamed(df_lists="flows")
 class ConcatData(SeveralFlows):
     """Hand out several flows one after the other.
 
@@ -123,6 +125,7 @@ class _ConcatCursor(Cursor):
         self._child.close()
 
 
+@renamed(df_lists="flows")
 class JoinData(SeveralFlows):
     """Put flows side by side: the components of their datapoints become one datapoint (zip).
 

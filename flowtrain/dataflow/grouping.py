@@ -12,6 +12,7 @@ from .base import DataFlow, ProxyDataFlow
 from .batch import GroupingData, check_count
 from .components import Key, check_key, missing_component
 from .cursor import Cursor, Datapoint, IndexCursor
+from .imgaug.checks import renamed
 from .slices import out_of_range
 from .stack import Stacker, stack
 
@@ -93,6 +94,7 @@ class _Padder:
         return out
 
 
+@renamed(idx="index")
 class BatchDataByShape(ProxyDataFlow):
     """Stack datapoints whose shape is the same: batches of pictures of many sizes, none of them cut or padded.
 

@@ -12,6 +12,7 @@ from .base import DataFlow
 from .components import Key, check_key, missing_component, replaced
 from .cursor import Datapoint
 from .each import DROPPED, EachData
+from .imgaug.checks import renamed
 from .stack import stack
 
 __all__ = ["MapData", "MapDataComponent", "function_name"]
@@ -63,6 +64,7 @@ class _Mapped(EachData):
         return f"{type(self).__name__}({function_name(self.func)})"
 
 
+@renamed(map_func="func")
 class MapData(_Mapped):
     """Apply a function to each datapoint.
 
@@ -138,6 +140,7 @@ def _first_row(columns: Any) -> Any:
     return type(columns)(column[0] for column in columns)
 
 
+@renamed(map_func="func", idx="index")
 class MapDataComponent(_Mapped):
     """Apply a function to one component of each datapoint; the others pass unchanged.
 

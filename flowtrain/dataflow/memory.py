@@ -11,6 +11,7 @@ from ..utils.errors import DataFlowError
 from .base import RNGDataFlow
 from .components import protected
 from .cursor import Datapoint
+from .imgaug.checks import renamed
 from .rng import Permutation
 
 __all__ = ["DataFromList", "FakeData", "Ordered"]
@@ -53,6 +54,7 @@ class Ordered(RNGDataFlow):
         return state
 
 
+@renamed(lst="datapoints")
 class DataFromList(Ordered):
     """Hand out the entries of a list.
 

@@ -14,6 +14,7 @@ from .base import DataFlow, RNGDataFlow
 from .batch import check_count
 from .combine import SeveralFlows
 from .cursor import Cursor, Datapoint, IndexCursor
+from .imgaug.checks import renamed
 from .rng import Permutation
 from .slices import endless, out_of_range
 
@@ -23,6 +24,7 @@ _BLOCK = 4096
 _AGAIN = 2**20
 
 
+@renamed(df_lists="flows")
 class RandomChooseData(SeveralFlows, RNGDataFlow):
     """Draw each datapoint from one of several flows, with given probabilities.
 
@@ -132,6 +134,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
         return {**super().__getstate__(), "_held": None}
 
 
+@renamed(df_lists="flows")
 class RandomMixData(SeveralFlows, RNGDataFlow):
     """Hand out all datapoints of several flows in one random order, each once an epoch.
 

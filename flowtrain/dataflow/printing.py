@@ -11,10 +11,12 @@ from .base import DataFlow
 from .batch import check_count
 from .cursor import Datapoint
 from .each import EachData
+from .imgaug.checks import renamed
 
 __all__ = ["PrintData", "describe_component", "describe_datapoint"]
 
 
+@renamed(label="name")
 class PrintData(EachData):
     """Print what the first datapoints that pass are made of, then pass everything on: the first thing to debug with.
 

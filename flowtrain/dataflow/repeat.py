@@ -10,6 +10,7 @@ from .batch import check_count
 from .components import protected
 from .cursor import Cursor, Datapoint, IndexCursor
 from .expand import ExpandedData
+from .imgaug.checks import renamed
 from .slices import endless, out_of_range
 
 __all__ = ["FixedSizeData", "RepeatedData", "RepeatedDataPoint"]
@@ -18,6 +19,7 @@ _AGAIN = 2**20
 """By how many epochs of the flow beneath two iterations of one that never ends are apart."""
 
 
+@renamed(nb="num", nr="num")
 class RepeatedData(ProxyDataFlow):
     """Hand out a flow again and again, as one epoch.
 
@@ -95,6 +97,7 @@ class _RepeatCursor(Cursor):
         self._child.close()
 
 
+@renamed(nb="num", nr="num")
 class RepeatedDataPoint(ExpandedData):
     """Hand out each datapoint several times in a row: for several random crops of one decoded picture.
 

@@ -11,11 +11,13 @@ from .base import DataFlow
 from .components import Key, check_key, missing_component
 from .cursor import Datapoint
 from .each import DROPPED, EachData
+from .imgaug.checks import renamed
 from .map import check_callable, function_name
 
 __all__ = ["FilterData", "SelectComponent"]
 
 
+@renamed(idxs="components", index="components")
 class SelectComponent(EachData):
     """Keep some components of each datapoint, in the order in which they are named.
 

@@ -10,11 +10,17 @@ import numpy as np
 from .base import DataFlow, ProxyDataFlow, RNGDataFlow
 from .batch import check_count
 from .cursor import Cursor, Datapoint, IndexCursor
+from .imgaug.checks import renamed
 from .slices import out_of_range
 
 __all__ = ["LocallyShuffleData"]
 
 
+@renamed(
+    num_reuse="Put RepeatedDataPoint(ds, num) beneath it instead",
+    nr_reuse="Put RepeatedDataPoint(ds, num) beneath it instead",
+    shuffle_interval="Each block of half the buffer is shuffled anew, so it is not needed",
+)
 class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
     """Shuffle within a buffer, for flows that cannot be shuffled at their source.
 

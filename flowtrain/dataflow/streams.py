@@ -10,6 +10,7 @@ from typing import Any
 from ..utils.errors import DataFlowError, StateError
 from .base import DataFlow
 from .cursor import Cursor, Datapoint
+from .imgaug.checks import renamed
 from .map import function_name
 
 __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
@@ -68,6 +69,7 @@ class _CountingCursor(Cursor):
             closing()
 
 
+@renamed(gen="make")
 class DataFromGenerator(_Restarted):
     """Hand out what a generator function yields.
 

@@ -81,6 +81,7 @@ STAGES = {
     "PrintData": lambda ds, kind: df.PrintData(ds),
     "ProxyDataFlow": lambda ds, kind: df.ProxyDataFlow(ds),
     "RandomChooseData": lambda ds, kind: df.RandomChooseData([ds, Numbers(5, kind)], probs=[0.7, 0.3], size=40),
+    "RandomMapData": lambda ds, kind: df.RandomMapData(ds, lambda dp, rng: [_number(dp), rng.random(3)]),
     "RandomMixData": lambda ds, kind: df.RandomMixData([ds, Numbers(5, kind, first=50)]),
     "RepeatedData": lambda ds, kind: df.RepeatedData(ds, 2),
     "RepeatedData for ever": lambda ds, kind: df.RepeatedData(ds),
