@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import numpy as np
+
 from ...utils.errors import DataFlowError
 from ..base import DataFlow, ProxyDataFlow
 from ..cursor import Cursor, IndexCursor
@@ -57,6 +59,13 @@ class Runner(ProxyDataFlow):
     def indexable(self) -> bool:
         # Where there are workers this is a walk: what lies above has to take what they make, not make it again.
         return not self._parallel and not self.duplicate and self.ds.indexable
+
+    @property
+    def vectorized(self) -> bool:
+        return not self._parallel and self.ds.vectorized
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        return self.ds.get_batch(indices, epoch)
 
     def _blocker(self) -> DataFlow:
         return self if indexable_in_worker(self.ds) else self.ds._blocker()

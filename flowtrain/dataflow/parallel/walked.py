@@ -45,7 +45,7 @@ class _Part:
         return datapoint
 
     def state(self) -> list[Any]:
-        return [self.position, self.skip, self.ended]
+        return [self.position, self.skip, self.ended and not self.ready]
 
 
 class WalkedCursor(Cursor):

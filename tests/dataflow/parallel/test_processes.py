@@ -94,10 +94,11 @@ def test_nothing_is_left_of_a_program(tmp_path, body, code):
 
 def test_ctrl_c_reaches_the_program_alone(tmp_path):
     body = """
+        import psutil
         try:
-            for n, _ in enumerate(iter(lambda: next(it), None) if (it := iter(df.RepeatedData(ds, -1))) else ()):
+            for n, _ in enumerate(df.RepeatedData(ds, -1)):
                 if n == 3:
-                    print(json.dumps([p.pid for p in __import__("psutil").Process().children(recursive=True)]), flush=True)
+                    print([p.pid for p in psutil.Process().children(recursive=True)], flush=True)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
     """
