@@ -78,7 +78,7 @@ class Denoiser:
         callbacks: list[ft.Callback] = [
             ft.ModelSaver(),
             ft.ScheduledHyperParamSetter(
-                "learning_rate", [(1, learning_rate), (31, learning_rate / 10), (61, learning_rate / 20)]
+                "learning_rate", [(0, learning_rate), (30, learning_rate / 10), (60, learning_rate / 20)]
             ),
         ]
         if valid is not None:

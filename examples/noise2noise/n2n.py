@@ -114,7 +114,7 @@ def train(
         ft.TrainConfig(
             model=Denoise(width, residual, learning_rate=learning_rate),
             dataflow=training_data(train_tfrecords, NOISES[noise](), noise2noise, crop, batch, epoch_steps),
-            callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, unit="step")],
+            callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, step_based=True)],
             steps_per_epoch=epoch_steps,
             max_epoch=-(-steps // epoch_steps),
             precision=half if precision == "mixed" else "float32",
