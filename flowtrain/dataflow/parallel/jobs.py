@@ -68,6 +68,7 @@ class WalkJob:
     def __init__(self, flows: list[DataFlow]) -> None:
         self.flows = flows
         self._walk: Cursor | None = None
+        self._ended = False
         self._told = self._cost = 0.0
 
     def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> tuple[bool, Any]:
@@ -78,18 +79,20 @@ class WalkJob:
         if walk is None:
             raise RuntimeError("a walk was asked for more datapoints before it was begun")
         for number in range(count):
+            if self._ended:
+                return True, None
             mark(place + number)
             try:
                 out.append(next(walk))
             except StopIteration:
-                return True, None
-        return False, self._position(walk)
+                self._ended = True
+        return self._ended, None if self._ended else self._position(walk)
 
     def _begin(self, flow: DataFlow, epoch: int, position: Any, skip: int) -> None:
         if self._walk is not None:
             self._walk.close()
         flow._ensure_reset()
-        self._walk = flow._open(epoch, position)
+        self._walk, self._ended = flow._open(epoch, position), False
         self._told, self._cost = time.monotonic(), 0.001
         for _ in range(skip):
             next(self._walk)

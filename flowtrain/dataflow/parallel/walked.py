@@ -105,10 +105,12 @@ class WalkedCursor(Cursor):
         self._crew = self._stage = None
         if crew is None:
             return
-        if any(part.out for part in self._parts):
-            crew.close()
-        else:
-            stage._give_back(crew)
+        while any(part.out for part in self._parts):  # asked for ahead, past the end
+            self._arrived(crew, crew.wait())
+        for part in self._parts:
+            while part.results:
+                part.results.popleft().drop()
+        stage._give_back(crew)
 
     def _fill(self, number: int, part: _Part) -> bool:
         """Get datapoints of a part; False when it has none any more."""
