@@ -270,7 +270,7 @@ def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str
 
 
 def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> Any:
-    size = memoryview(buf).nbytes
+    size = len(buf) if type(buf) is bytes else memoryview(buf).nbytes
     if size > max_bytes:
         raise CodecError(f"Refused a message of {size:,} bytes: the limit is max_bytes={max_bytes:,}.")
     try:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ...ipc.codec import CodecError, unpack
+from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.optional import require
 from ..base import Datapoint
@@ -17,16 +17,26 @@ from .framing import crc32c
 from .source import FileSource, PathLike, damaged, resolve_file
 from .tensorpack import parse_keys, parse_value
 
-__all__ = ["HEADER_KEY", "LMDBData", "VERSION", "record_key"]
+__all__ = ["HEADER_KEY", "VERSION", "LMDBData", "pack_record", "record_key"]
 
 HEADER_KEY = b"__flowtrain__"
 VERSION = 1
 _TENSORPACK_KEYS = b"__keys__"
 
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
+_crc_of = struct.Struct("<I")
 _CRC_RESIDUE = 0x48674BC7  # the CRC32C of any data followed by their own CRC32C, little endian
 
 record_key = _key_of.pack
+
+
+def pack_record(datapoint: Any, crc: Callable[[bytes], int]) -> bytes:
+    """A record: the msgpack array of the datapoint and the CRC32C of all bytes before the CRC.
+
+    So one function call checks it and one parses it, and neither needs a copy of a part.
+    """
+    body = b"".join((b"\x92", pack(datapoint), b"\xc4\x04"))  # an array of 2; bytes, of which there are 4
+    return body + _crc_of.pack(crc(body))
 
 
 class LMDBData(FileSource):
@@ -93,7 +103,9 @@ class _Reader:
 
     def __init__(self, path: str, decode: Any, verify: bool) -> None:
         self.path = path
-        self._environment = _Environment.of(path)
+        self._environment = _Environment.of(path)  # keeps it open
+        self._value = self._environment.get
+        self._error = self._environment.error
         self._keys: list[bytes] | None = None
         self._crc = crc32c() if verify else None
         self._make: Callable[[bytes, bytes], Datapoint]
@@ -115,16 +127,15 @@ class _Reader:
 
     def read(self, index: int) -> Datapoint:
         key = record_key(index) if self._keys is None else self._keys[index]
-        value = self._value(key)
-        if value is None:
-            raise damaged(self.path, f"the record is missing: there is no key {key!r}", record=index)
         try:
+            value = self._environment.local.get(key)
+            if value is None:
+                raise FormatError(f"the record is missing: there is no key {key!r}")
             return self._make(key, value)
+        except self._error as error:
+            raise damaged(self.path, f"LMDB cannot read it: {error}", record=index) from error
         except FormatError as error:
             raise damaged(self.path, str(error), record=index) from error
-
-    def _value(self, key: bytes) -> bytes | None:
-        return self._environment.get(key)
 
     def _read_header(self, value: bytes) -> int:
         try:
@@ -142,13 +153,21 @@ class _Reader:
         if self._crc is not None and self._crc(value) != _CRC_RESIDUE:
             raise FormatError(f"the {len(value):,} bytes of the record do not have the checksum that ends them")
         try:
-            return unpack(memoryview(value)[:-4])
-        except CodecError as error:
-            raise FormatError(str(error)) from error
+            return unpack(value)[0]
+        except (CodecError, LookupError, TypeError) as error:
+            raise FormatError(f"not a record of write: {error}") from error
 
 
 def _pair(key: bytes, value: bytes) -> list[bytes]:
     return [key, value]
+
+
+class _Transaction(threading.local):
+    """A transaction of each thread that reads: one must not be used by two at once."""
+
+    def __init__(self, environment: Any) -> None:  # called again in each thread
+        self.transaction = environment.begin()
+        self.get = self.transaction.get
 
 
 class _Environment:
@@ -167,7 +186,7 @@ class _Environment:
 
     def __init__(self, path: str) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="LMDBData")
-        self.path, self._error = path, lmdb.Error
+        self.path, self.error = path, lmdb.Error
         size = os.path.getsize(path)
         try:
             self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
@@ -177,25 +196,18 @@ class _Environment:
         wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if size < wanted:
             raise damaged(path, f"cut short: it has {size:,} bytes and should have {wanted:,}", offset=size)
-        self._local = threading.local()
+        self.local = _Transaction(self._env)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
         try:
-            return self._transaction().get(key)
-        except self._error as error:
+            return self.local.get(key)
+        except self.error as error:
             raise damaged(self.path, f"LMDB cannot read key {key!r}: {error}") from error
 
     def list_keys(self) -> list[bytes]:
         """All keys, in LMDB's order."""
         try:
-            return list(self._transaction().cursor().iternext(keys=True, values=False))
-        except self._error as error:
+            return list(self.local.transaction.cursor().iternext(keys=True, values=False))
+        except self.error as error:
             raise damaged(self.path, f"LMDB cannot list the keys: {error}") from error
-
-    def _transaction(self) -> Any:
-        try:
-            return self._local.transaction
-        except AttributeError:  # a transaction must not be used by two threads at once: each has its own
-            self._local.transaction = self._env.begin()
-            return self._local.transaction

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import tarfile
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from ...utils.optional import require
 from .columns import ColumnSpool
 from .framing import crc32c, frame
 from .hdf5 import write_hdf5
-from .lmdb import HEADER_KEY, VERSION, record_key
+from .lmdb import HEADER_KEY, VERSION, pack_record, record_key
 from .npzfile import write_npz
 from .records import encode_datapoint
 from .table import HEADER
@@ -135,10 +134,10 @@ class LMDBSink:
 
     def append(self, datapoint: Any) -> None:
         try:
-            data = pack(datapoint)
+            data = pack_record(datapoint, self._crc)
         except CodecError as error:
             raise FormatError(str(error)) from error
-        self._pending.append(data + struct.pack("<I", self._crc(data)))
+        self._pending.append(data)
         self._pending_bytes += len(data)
         self._count += 1
         if self._pending_bytes > 1 << 25:

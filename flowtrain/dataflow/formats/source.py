@@ -143,8 +143,13 @@ class FileSource(Ordered):
         size = self._size
         if size is None:
             size = len(self)
-        if self.shuffle or not 0 <= index < size:
-            index = self._place(index, epoch)
+        if not 0 <= index < size:
+            index = self._place(index, epoch)  # raises
+        if self.shuffle:
+            order = self._order
+            if order is None or order[0] != epoch:
+                return self._read(self._permutation(size, epoch)[index])
+            index = order[1][index]
         return self._read(index)
 
     def __getstate__(self) -> dict[str, Any]:
