@@ -231,6 +231,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "OfflinePredictor",
         "PredictConfig",
         "ValidCrop",
+        "export",
         "get_model_loader",
         "load_predictor",
         "predict_dataflow",

@@ -198,6 +198,7 @@ from flowtrain.predict import ModelLoader as ModelLoader
 from flowtrain.predict import OfflinePredictor as OfflinePredictor
 from flowtrain.predict import PredictConfig as PredictConfig
 from flowtrain.predict import ValidCrop as ValidCrop
+from flowtrain.predict import export as export
 from flowtrain.predict import get_model_loader as get_model_loader
 from flowtrain.predict import load_predictor as load_predictor
 from flowtrain.predict import predict_dataflow as predict_dataflow

@@ -1,5 +1,6 @@
 """Trained models at work: predictors, tiled inference, loading of any format, export to any format."""
 
+from .exporting import export
 from .load import load_graph, load_predictor
 from .loader import LoadReport, ModelLoader, get_model_loader
 from .offline import LoadedPredictor, OfflinePredictor, PredictConfig, predict_dataflow
@@ -14,6 +15,7 @@ __all__ = [
     "OfflinePredictor",
     "PredictConfig",
     "ValidCrop",
+    "export",
     "get_model_loader",
     "load_graph",
     "load_predictor",

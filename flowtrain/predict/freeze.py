@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from flowtrain.utils.errors import ExportError, ModelError
 
-__all__ = ["frozen", "resized"]
+__all__ = ["frozen", "refuse_python", "resized"]
 
 
 def frozen(function: Any) -> tf.compat.v1.GraphDef:
@@ -32,13 +32,22 @@ def frozen(function: Any) -> tf.compat.v1.GraphDef:
     except (ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
         raise ExportError(f"the graph cannot be frozen: {error}") from error
     graph = made.graph.as_graph_def()
-    for node in graph.node:
-        if node.op in ("PyFunc", "EagerPyFunc"):
+    refuse_python(graph)
+    return graph
+
+
+def refuse_python(graph: tf.compat.v1.GraphDef) -> None:
+    """Refuse a graph that only works in the process that made it.
+
+    Raises:
+        ExportError: It calls Python functions.
+    """
+    for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
+        if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
             raise ExportError(
                 f"{node.name!r} calls Python code (tf.numpy_function or tf.py_function), which exists in this process "
                 "only. Write it with TensorFlow operations, or choose outputs before it."
             )
-    return graph
 
 
 def resized(graph: tf.compat.v1.GraphDef, shapes: Mapping[str, Sequence[int | None]]) -> tf.Graph:

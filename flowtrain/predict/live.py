@@ -9,7 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor, TowerContext, VariableStore
+from flowtrain.model import (
+    InferenceGraph,
+    KerasModelDesc,
+    ModelDesc,
+    ModelGraph,
+    Predictor,
+    TowerContext,
+    VariableStore,
+)
 from flowtrain.utils.errors import ModelError, TensorNameError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "needed_inputs", "predictor_of"]
@@ -63,7 +71,7 @@ def as_graph(model: Any) -> InferenceGraph:
     if isinstance(model, ModelGraph):
         return model.inference
     if isinstance(model, ModelDesc):
-        return ModelGraph(model).inference
+        return (getattr(model, "_graph", None) or ModelGraph(model)).inference
     if isinstance(model, keras.Model):
         return keras_graph(model)
     inner = getattr(model, "graph", None)
@@ -114,6 +122,11 @@ def as_predictor(model: Any, inputs: Sequence[str] | None = None, outputs: Seque
         if (inputs or model.inputs) != model.inputs or (outputs or model.outputs) != model.outputs:
             raise ModelError(f"{model} has inputs and outputs already; give the model or trainer to choose others.")
         return model
+    inner = getattr(model, "graph", model)
+    desc = inner.model if isinstance(inner, ModelGraph) else inner
+    if outputs is None and isinstance(desc, KerasModelDesc):
+        several = len(desc.keras_model.outputs)
+        outputs = ["prediction"] if several == 1 else [f"prediction_{place}" for place in range(several)]
     return predictor_of(as_graph(model), inputs, outputs)
 
 
@@ -166,8 +179,7 @@ def _add_crops(graph: InferenceGraph, names: Sequence[str]) -> None:
             raise ModelError(f"{name!r}: {match['base']!r} has shape {tensor.shape}; only pictures can be cropped.")
         kept = slice(pixels, -pixels) if pixels else slice(None)
         with graph.graph.as_default(), graph.graph.name_scope(None):
-            cropped = tf.identity(tensor[:, kept, kept], name=name.removesuffix(match["port"] or ""))
-        graph.tower.add_tensor(name.removesuffix(":0"), cropped)
+            tf.identity(tensor[:, kept, kept], name=name.removesuffix(match["port"] or ""))
 
 
 def _exists(graph: InferenceGraph, name: str) -> bool:

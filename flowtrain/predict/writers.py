@@ -1,0 +1,257 @@
+"""The formats a model can be exported to: for each how it is written, and how it is run again to be checked."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.model import Predictor
+from flowtrain.utils.errors import ExportError
+from flowtrain.utils.optional import require
+
+from .freeze import frozen, refuse_python, resized
+from .graphfile import with_own_functions
+from .load import load_predictor
+from .weights import OWN_NAMES, read_weights
+
+__all__ = ["FORMATS", "Format", "Job", "Runner"]
+
+Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
+
+
+@dataclass
+class Job:
+    """What is exported.
+
+    Attributes:
+        predictor: Computes the outputs on the live weights.
+        weights: All variables by name.
+        names: Name of a variable by the identity of its handle.
+        keras_model: The Keras model, where the model is one.
+        shapes: Fixed shapes of inputs by name; empty to leave them as they are.
+        signature: The name of the SavedModel's signature.
+    """
+
+    predictor: Predictor
+    weights: Callable[[], dict[str, np.ndarray]]
+    names: dict[int, str]
+    keras_model: keras.Model | None
+    shapes: dict[str, list[int | None]]
+    signature: str
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        suffix: What its files end in; "" for a folder.
+        write: Writes a job to a path.
+        reopen: Makes a function from named inputs to the outputs of what was written; None for mere weights.
+        fixed: Whether a fixed height and width can be written.
+    """
+
+    suffix: str
+    write: Callable[[Job, Path], None]
+    reopen: Callable[[Job, Path], Runner] | None = None
+    fixed: bool = False
+
+
+# -- graphs of constants -------------------------------------------------------------------------------------
+
+
+def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
+    """The frozen graph, its inputs and outputs called as the predictor's, shapes fixed where asked for."""
+    function = job.predictor.function
+    graph = frozen(function)
+    renamed = {
+        tensor.op.name: name.removesuffix(":0")
+        for tensor, name in zip(function.inputs, job.predictor.inputs, strict=False)
+        if tensor.op.name != name.removesuffix(":0")
+    }
+    taken = {node.name for node in graph.node}
+    for node in graph.node:
+        node.name = renamed.get(node.name, node.name)
+        node.attr.pop("_user_specified_name", None)
+        for place, given in enumerate(node.input):
+            op, mark, port = given.partition(":")
+            if op in renamed:
+                node.input[place] = renamed[op] + mark + port
+    for tensor, name in zip(function.outputs, job.predictor.outputs, strict=True):
+        if name.removesuffix(":0") != tensor.op.name and name not in taken and ":" not in name:
+            made = graph.node.add(name=name, op="Identity", input=[tensor.name])
+            made.attr["T"].type = tensor.dtype.as_datatype_enum
+    if job.shapes:
+        graph = resized(graph, job.shapes).as_graph_def()
+    return graph
+
+
+def _write_frozen(job: Job, path: Path) -> None:
+    path.write_bytes(_constant_graph(job).SerializeToString(deterministic=True))
+
+
+def _constant_function(job: Job) -> tuple[Any, tf.Module]:
+    """The frozen graph as a function with named inputs and outputs."""
+    graph = with_own_functions(_constant_graph(job))
+    names = [_tensor_name(name) for name in job.predictor.outputs]
+    specs = [
+        tf.TensorSpec(job.shapes.get(name, spec.shape), spec.dtype, name)
+        for name, spec in zip(job.predictor.inputs, job.predictor.specs, strict=True)
+    ]
+
+    def run(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = {_tensor_name(name): tensor for name, tensor in zip(job.predictor.inputs, inputs, strict=True)}
+        outputs = tf.graph_util.import_graph_def(graph, input_map=given, return_elements=names, name="")
+        return dict(zip(job.predictor.outputs, outputs, strict=True))
+
+    module = tf.Module()
+    module.run = tf.function(run, autograph=False)
+    return module.run.get_concrete_function(*specs), module
+
+
+def _tensor_name(name: str) -> str:
+    return name if ":" in name else f"{name}:0"
+
+
+# -- SavedModel ------------------------------------------------------------------------------------------------
+
+
+def _write_saved_model(job: Job, path: Path) -> None:
+    predictor = job.predictor
+    refuse_python(predictor.function.graph.as_graph_def())
+    if any(isinstance(variable, tf.distribute.DistributedValues) for variable in predictor.function.variables):
+        # Variables with a copy on every replica cannot be taken along: their values are.
+        function, module = _constant_function(job)
+    else:
+        module = tf.Module()
+        setattr(module, OWN_NAMES, {_name_of(variable, job): variable for variable in predictor.function.variables})
+        specs = [
+            tf.TensorSpec(spec.shape, spec.dtype, name)
+            for name, spec in zip(predictor.inputs, predictor.specs, strict=True)
+        ]
+        function = tf.function(
+            lambda *inputs: dict(zip(predictor.outputs, predictor.function(*inputs), strict=True)), autograph=False
+        ).get_concrete_function(*specs)
+    tf.saved_model.save(module, str(path), signatures={job.signature: function})
+
+
+def _name_of(variable: Any, job: Job) -> str:
+    return job.names.get(id(variable.handle)) or str(variable.name).removesuffix(":0")
+
+
+def _rerun_saved_model(job: Job, path: Path) -> Runner:
+    loaded = load_predictor(path, outputs=job.predictor.outputs, signature=job.signature)
+    return lambda batch: loaded(
+        {_keyword(name): value for name, value in batch.items() if _keyword(name) in loaded.inputs}
+    )
+
+
+def _keyword(name: str) -> str:
+    """What TensorFlow makes of a name for the argument of a signature."""
+    return re.sub(r"\W", "_", name)
+
+
+def _rerun(job: Job, path: Path) -> Runner:
+    inputs = None if path.suffix == ".keras" else job.predictor.inputs
+    loaded = load_predictor(path, inputs, job.predictor.outputs)
+    return lambda batch: loaded({name: batch[name] for name in loaded.inputs})
+
+
+# -- Keras, arrays ---------------------------------------------------------------------------------------------
+
+
+def _write_keras(job: Job, path: Path) -> None:
+    if job.keras_model is None:
+        raise ExportError(
+            "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: Keras runs "
+            "that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
+        )
+    try:
+        job.keras_model.save(path)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ExportError(f"Keras cannot save the model: {error}") from error
+
+
+def _write_npz(job: Job, path: Path) -> None:
+    weights = job.weights()
+    with path.open("wb") as file:
+        np.savez(file, **weights)  # type: ignore[arg-type]
+    read = read_weights(path)
+    wrong = [name for name, value in weights.items() if not np.array_equal(read[name], value, equal_nan=True)]
+    if wrong:
+        raise ExportError(f"These weights were not written as they are: {wrong}.")
+
+
+# -- TFLite, ONNX ----------------------------------------------------------------------------------------------
+
+
+def _write_tflite(job: Job, path: Path) -> None:
+    function, module = _constant_function(job)
+    folder = path.with_name(path.name + ".saved_model")
+    tf.saved_model.save(module, str(folder), signatures={job.signature: function})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[job.signature])
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:  # the converter's own class of errors is not public
+        raise ExportError(f"TFLite cannot express this model: {error}") from error
+    finally:
+        tf.io.gfile.rmtree(str(folder))
+
+
+def _rerun_tflite(job: Job, path: Path) -> Runner:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the interpreter will move to a package of its own
+        interpreter = tf.lite.Interpreter(str(path))
+    runner = interpreter.get_signature_runner(job.signature)
+
+    def run(batch: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        known = runner.get_input_details()
+        outputs = runner(**{name: value for name, value in batch.items() if name in known})
+        return [outputs[name] for name in job.predictor.outputs]
+
+    return run
+
+
+def _write_onnx(job: Job, path: Path) -> None:
+    tf2onnx = require("tf2onnx.convert", extra="onnx", needed_for="exporting to ONNX")
+    graph = _constant_graph(job)
+    try:
+        tf2onnx.from_graph_def(
+            graph,
+            input_names=[_tensor_name(name) for name in job.predictor.inputs],
+            output_names=[_tensor_name(name) for name in job.predictor.outputs],
+            opset=17,
+            output_path=str(path),
+        )
+    except Exception as error:  # tf2onnx raises whatever it stumbles over
+        raise ExportError(f"ONNX cannot express this model: {type(error).__name__}: {error}") from error
+
+
+def _rerun_onnx(job: Job, path: Path) -> Runner:
+    runtime = require("onnxruntime", extra="onnx", needed_for="checking an ONNX file")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    known = {entry.name for entry in session.get_inputs()}
+
+    def run(batch: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        given = {_tensor_name(name): value for name, value in batch.items() if _tensor_name(name) in known}
+        return session.run([_tensor_name(name) for name in job.predictor.outputs], given)
+
+    return run
+
+
+FORMATS: dict[str, Format] = {
+    "saved_model": Format("", _write_saved_model, _rerun_saved_model),
+    "frozen": Format(".pb", _write_frozen, _rerun, fixed=True),
+    "keras": Format(".keras", _write_keras, _rerun),
+    "tflite": Format(".tflite", _write_tflite, _rerun_tflite, fixed=True),
+    "onnx": Format(".onnx", _write_onnx, _rerun_onnx, fixed=True),
+    "npz": Format(".npz", _write_npz),
+}

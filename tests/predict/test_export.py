@@ -1,0 +1,207 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flowtrain.predict.exporting as export_module
+from flowtrain.layers import BatchNorm, Conv2D
+from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
+from flowtrain.predict import OfflinePredictor, PredictConfig, export, get_model_loader, load_predictor, read_weights
+from flowtrain.utils.errors import ConfigError, ExportError, FlowtrainError, TensorNameError
+
+
+class Segment(ModelDesc):
+    def inputs(self):
+        return [
+            tf.TensorSpec((None, None, None, 3), tf.float32, "image"),
+            tf.TensorSpec((None, None, None), tf.int32, "label"),
+        ]
+
+    def build_graph(self, image, label):
+        x = BatchNorm("bn", Conv2D("conv1", image, 4, kernel_size=3, strides=2, activation=tf.nn.relu))
+        logits = Conv2D("net/logits", tf.image.resize(x, tf.shape(image)[1:3]), 2, kernel_size=3)
+        tf.nn.softmax(logits, name="softmax")
+        tf.identity(tf.numpy_function(lambda x: x * 2, [image], tf.float32), name="python")
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
+        return tf.reduce_mean(loss, name="loss")
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return ModelGraph(Segment(), seed=3)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(1).normal(size=(2, 40, 52, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def expected(graph, image):
+    return graph.predictor(["image"], ["softmax", "net/logits/output"])(image)
+
+
+FRESH = """
+import sys, numpy as np, tensorflow as tf
+run = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+outputs = run(image=tf.constant(np.load(sys.argv[2])))
+np.savez(sys.argv[3], softmax=outputs["softmax"], logits=outputs["net/logits/output"], crop=outputs["softmax_crop8"])
+assert "flowtrain" not in sys.modules
+"""
+
+
+def test_a_saved_model_runs_in_a_fresh_process_without_flowtrain(graph, image, expected, tmp_path):
+    path = export(graph, tmp_path / "exported", ["image"], ["softmax", "net/logits/output", "softmax_crop8"])
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["exported"]
+    np.save(tmp_path / "image.npy", image)
+    command = [sys.executable, "-c", FRESH, path, tmp_path / "image.npy", tmp_path / "out.npz"]
+    subprocess.run(command, check=True, timeout=100, cwd=tmp_path)
+    with np.load(tmp_path / "out.npz") as out:
+        np.testing.assert_allclose(out["softmax"], expected[0], atol=1e-6)
+        np.testing.assert_allclose(out["logits"], expected[1], atol=1e-6)
+        np.testing.assert_allclose(out["crop"], expected[0][:, 8:-8, 8:-8], atol=1e-6)
+    (softmax,) = load_predictor(path, ["image"], ["softmax"])(image)
+    np.testing.assert_allclose(softmax, expected[0], atol=1e-6)
+    # the readable names are in it too: it is a source of weights like a checkpoint
+    assert set(read_weights(path)) == set(graph.store.variables)
+    other = ModelGraph(Segment(), seed=99)
+    assert get_model_loader(path).restore(other).fits
+
+
+def test_a_frozen_graph_keeps_the_names(graph, image, expected, tmp_path):
+    path = export(graph, tmp_path / "model.pb", ["image"], ["net/logits/output", "softmax:0"])
+    definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    names = {node.name: node.op for node in definition.node}
+    assert names["image"] == "Placeholder"
+    assert {"net/logits/output", "softmax"} <= set(names)
+    assert "VarHandleOp" not in names.values()
+    logits, softmax = load_predictor(path, ["image"], ["net/logits/output", "softmax"])(image)
+    np.testing.assert_allclose(logits, expected[1], atol=1e-5)
+    np.testing.assert_allclose(softmax, expected[0], atol=1e-5)
+
+
+def test_a_fixed_size(graph, image, expected, tmp_path):
+    export(graph, tmp_path / "model.tflite", outputs=["softmax"], height=40, width=52)
+    path = export(graph, tmp_path / "model.pb", outputs=["softmax"], height=40, width=52)
+    predictor = load_predictor(path)
+    assert predictor.inputs == ["image"]
+    assert predictor.specs[0].shape.as_list() == [None, 40, 52, 3]
+    np.testing.assert_allclose(predictor(image)[0], expected[0], atol=1e-5)
+    with pytest.raises(FlowtrainError, match="expects shape"):
+        predictor(image[:, :32])
+
+
+def test_other_inputs_than_the_models(graph, image, tmp_path):
+    inner = graph.predictor(["image"], ["conv1/output"])(image)[0]
+    want = graph.predictor(["image"], ["bn/output"])(image)[0]
+    for name in ("inner", "inner.pb"):
+        path = export(graph, tmp_path / name, ["conv1/output"], ["bn/output"])
+        predictor = load_predictor(path)
+        np.testing.assert_allclose(predictor(inner)[0], want, atol=1e-5)
+
+
+def test_tflite_and_npz(graph, tmp_path):
+    path = export(graph, tmp_path / "model.tflite", ["image"], ["net/logits/output"])
+    assert path.stat().st_size > 500
+    path = export(graph, tmp_path / "weights.npz")
+    other = ModelGraph(Segment(), seed=99)
+    get_model_loader(path).restore(other)
+    for name, value in graph.store.get_weights().items():
+        np.testing.assert_array_equal(other.store.get_weights()[name], value)
+    with pytest.raises(ExportError, match="weights only"):
+        export(graph, tmp_path / "other.npz", outputs=["softmax"])
+
+
+def test_onnx(graph, tmp_path):
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError:
+        with pytest.raises(FlowtrainError, match=r"flowtrain\[onnx\]"):
+            export(graph, tmp_path / "model.onnx", ["image"], ["softmax"])
+        assert not list(tmp_path.iterdir())
+    else:
+        assert export(graph, tmp_path / "model.onnx", ["image"], ["softmax"]).stat().st_size > 500
+
+
+def test_keras_models(image, tmp_path):
+    keras.utils.set_random_seed(4)
+    picture = keras.Input((None, None, 3), name="picture")
+    model = keras.Model(picture, keras.layers.Conv2D(2, 3, name="head")(picture))
+    for name in ("model.keras", "model.pb", "model", "weights.npz", "model.tflite"):
+        export(model, tmp_path / name)
+    for name in ("model.keras", "model.pb", "model"):
+        np.testing.assert_allclose(load_predictor(tmp_path / name)(image)[0], model(image), atol=1e-5)
+    graph = ModelGraph(KerasModelDesc(model, loss="mse"))
+    export(graph, tmp_path / "again.keras")
+    path = export(graph, tmp_path / "again")
+    np.testing.assert_allclose(load_predictor(path)(image)[0], model(image), atol=1e-5)
+
+
+def test_an_offline_predictor_is_exported_as_it_is(graph, image, expected, tmp_path):
+    predictor = OfflinePredictor(PredictConfig(graph, inputs=["image"], outputs=["softmax"]))
+    path = export(graph.predictor(["image"], ["softmax"]), tmp_path / "one.pb")
+    np.testing.assert_allclose(load_predictor(path)(image)[0], expected[0], atol=1e-5)
+    path = export(predictor, tmp_path / "two.pb", outputs=["softmax"])
+    np.testing.assert_allclose(load_predictor(path)(image)[0], expected[0], atol=1e-5)
+
+
+def test_python_code_cannot_be_exported(graph, tmp_path):
+    with pytest.raises(ExportError, match="Python code"):
+        export(graph, tmp_path / "model.pb", ["image"], ["python"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model", "model.pb", "model.tflite"])
+def test_a_small_difference_is_seen(name, graph, tmp_path, monkeypatch):
+    """The live predictor of the check answers a little differently than what was written."""
+
+    def check(job, reopen, *rest):
+        return real(job, lambda *job: lambda batch: [y * 1.0003 for y in reopen(*job)(batch)], *rest)
+
+    real = export_module._check
+    monkeypatch.setattr(export_module, "_check", check)
+    with pytest.raises(ExportError, match=r"differs by [23]\.\de-04"):
+        export(graph, tmp_path / name, ["image"], ["softmax"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model", "model.pb"])
+def test_nothing_is_overwritten_silently(name, graph, image, expected, tmp_path):
+    export(graph, tmp_path / name, ["image"], ["net/logits/output"])
+    with pytest.raises(ExportError, match="overwrite=True"):
+        export(graph, tmp_path / name, ["image"], ["softmax"])
+    with pytest.raises(ExportError, match="Python code"):
+        export(graph, tmp_path / name, ["image"], ["python"], overwrite=True)
+    np.testing.assert_allclose(load_predictor(tmp_path / name)(image)[0], expected[1], atol=1e-5)
+    export(graph, tmp_path / name, ["image"], ["softmax"], overwrite=True)
+    np.testing.assert_allclose(load_predictor(tmp_path / name)(image)[0], expected[0], atol=1e-5)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_the_batch_to_check_with(graph, image, tmp_path):
+    export(graph, tmp_path / "a.pb", outputs=["loss"], batch={"image": image, "label": np.zeros((2, 40, 52))})
+    export(graph, tmp_path / "b.pb", outputs=["softmax"], batch=[image])
+    with pytest.raises(ExportError, match="does not run on the random batch"):
+        export(graph, tmp_path / "c.pb", outputs=["loss"])
+    with pytest.raises(ExportError, match="2 components"):
+        export(graph, tmp_path / "d.pb", outputs=["softmax"], batch=[image, image])
+
+
+def test_wrong_arguments(graph, tmp_path):
+    with pytest.raises(ConfigError, match="pass format="):
+        export(graph, tmp_path / "model.xyz")
+    with pytest.raises(ConfigError, match="'frozen'"):
+        export(graph, tmp_path / "model.xyz", format="frozn")
+    with pytest.raises(ConfigError, match=r"write 'model\.pb'"):
+        export(graph, tmp_path / "model", format="frozen")
+    with pytest.raises(ExportError, match="not as saved_model"):
+        export(graph, tmp_path / "model", height=32)
+    with pytest.raises(ExportError, match="TFSMLayer"):
+        export(graph, tmp_path / "model.keras")
+    with pytest.raises(TensorNameError, match="'softmax'"):
+        export(graph, tmp_path / "model", outputs=["softmx"])
+    assert not list(tmp_path.iterdir())
