@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from flowtrain.utils.errors import ConfigError
+
 from .config import TrainConfig
 
-__all__ = ["is_chief", "local_replicas", "part", "prepare"]
+__all__ = ["any_worker", "is_chief", "local_replicas", "part", "prepare"]
 
 
 def prepare(config: TrainConfig) -> None:
-    """Set TensorFlow's global switches that a configuration asks for."""
+    """Set TensorFlow's global switches that a configuration asks for.
+
+    Raises:
+        ConfigError: Several workers, and no log folder that all of them know.
+    """
+    if config.strategy is not None and _is_multi_worker(config.strategy) and config.log_dir is None:
+        raise ConfigError("several workers need log_dir=, a folder that all of them can read")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
@@ -34,6 +42,14 @@ def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
     """How many replicas this process has."""
     return strategy.num_replicas_in_sync // part(strategy)[1]
+
+
+def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
+    """Whether `flag` is set on any worker. All have to ask at the same point of their training."""
+    if part(strategy)[1] == 1:
+        return flag
+    mine = strategy.run(lambda: tf.constant(1.0 if flag else 0.0))
+    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, mine, axis=None)) > 0
 
 
 def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:

@@ -53,7 +53,7 @@ class Loop:
     def run(self, last_epoch: int) -> None:
         """Run until the end of an epoch, or until something stops the training."""
         trainer, progress = self._trainer, self._trainer.progress
-        while trainer.stop_reason is None and (progress.epoch < last_epoch or not progress.epoch_done):
+        while not trainer.should_stop() and (progress.epoch < last_epoch or not progress.epoch_done):
             resumed_inside = not progress.epoch_done
             if not resumed_inside:
                 progress.begin_epoch()
@@ -70,10 +70,13 @@ class Loop:
             progress.epoch_done = True
             trainer.monitors.put_event("epoch", {"epoch": progress.epoch}, progress.global_step)
             trainer.settle()
+            trainer.agree_to_stop()
+            if trainer.stop_reason is not None:
+                return
 
     def _run_steps(self, steps: int) -> None:
         trainer, progress = self._trainer, self._trainer.progress
-        while progress.local_step < steps and trainer.stop_reason is None:
+        while progress.local_step < steps and not trainer.should_stop():
             left = steps - progress.local_step
             due = self._callbacks.next_step(progress.global_step) - progress.global_step  # 1: the very next step
             quiet = left if due > left else int(due) - 1

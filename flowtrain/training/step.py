@@ -83,10 +83,12 @@ class Step:
         chosen = [objectives[name] for name in names or objectives]
 
         def forward(inputs: Sequence[tf.Tensor]) -> Any:
-            return self._forward(inputs, chosen)
+            inputs = self._share(inputs)
+            if not self._jit_replica:
+                return self._forward(inputs, chosen)
+            compiled = tf.function(lambda *its: self._forward(its, chosen), jit_compile=True, autograph=False)
+            return compiled(*inputs)  # made here: each replica compiles its own, with its own variables
 
-        if self._jit_replica:
-            forward = tf.function(forward, jit_compile=True, autograph=False)
         gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
         for name, tensors in fetched.items():
             self.fetched[name] = list(self._strategy.experimental_local_results(tensors))
@@ -98,7 +100,6 @@ class Step:
     # ------------------------------------------------------------------ on each replica
 
     def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Any]) -> Any:
-        inputs = self._share(inputs)
         scale = self._variables.loss_scale
         factor = tf.constant(1.0 / self._replicas)
         if scale is not None:
@@ -148,6 +149,9 @@ class Step:
             for name, gradient in zip(objective.variables, gradients, strict=True)
             if gradient is not None
         ]
+        if self._replicas > 1 and not self._needs_sums(objective):
+            self._keras_apply(objective, pairs)  # which sums them up
+            return
         if self._replicas > 1:
             summed = self._strategy.extended.batch_reduce_to(
                 tf.distribute.ReduceOp.SUM, [(gradient, variable.value) for gradient, variable in pairs]
@@ -181,8 +185,31 @@ class Step:
     def _apply(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
         pairs = process_gradients(objective.processors, pairs)
         pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
-        objective.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        self._keras_apply(objective, pairs, summed=True)
         return tf.constant(True)
+
+    def _keras_apply(self, objective: Any, pairs: list[tuple[Any, Any]], summed: bool = False) -> None:
+        """Apply on all replicas. Keras sums gradients up over them, also those that are sums already."""
+        variables = [variable for _, variable in pairs]
+        share = 1.0 / self._replicas if summed and self._replicas > 1 else None
+
+        def apply(gradients: Sequence[Any]) -> None:
+            if share is not None:
+                gradients = [_map_gradient(gradient, lambda x: x * tf.cast(share, x.dtype)) for gradient in gradients]
+            objective.optimizer.apply(gradients, variables)
+
+        self._strategy.run(apply, ([gradient for gradient, _ in pairs],))
+
+    def _needs_sums(self, objective: Any) -> bool:
+        """Whether something other than the optimizer's update looks at the gradients of all replicas together."""
+        optimizer = objective.optimizer
+        clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
+        return bool(
+            objective.processors
+            or self._accumulate > 1
+            or self._variables.loss_scale is not None
+            or any(clip is not None for clip in clips)
+        )
 
     def _report_missing(self, objective: Any, names: Sequence[str]) -> None:
         if not names:

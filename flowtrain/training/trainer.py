@@ -73,6 +73,7 @@ class Trainer:
         self.strategy = config.strategy or tf.distribute.get_strategy()
         self.is_chief = devices.is_chief(self.strategy)
         show_log()
+        devices.prepare(config)
         self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
         self._folder = LogFolder(self.log_dir, resume=bool(resume)) if self.is_chief else None
         self._saves: dict[str | None, tuple[int | None, bool]] = {}
@@ -297,6 +298,15 @@ class Trainer:
                     run_state.save(self, name, keep, background)
         self.check_signal()
 
+    def agree_to_stop(self) -> None:
+        """At the end of an epoch: what stops one worker stops all."""
+        if devices.any_worker(self.strategy, self.stop_reason is not None) and self.stop_reason is None:
+            self.stop("another worker stops")
+
+    def should_stop(self) -> bool:
+        """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
+        return self.stop_reason is not None and devices.part(self.strategy)[1] == 1
+
     def check_signal(self) -> None:
         """Save and leave when the process was asked to end."""
         reason = self._terminator.reason
@@ -342,7 +352,6 @@ class Trainer:
 
     def _build(self, resume: str | Path | bool | None) -> None:
         config = self.config
-        devices.prepare(config)
         seed = default_seed() % 2**31
         tf.random.set_seed(seed)
         self.graph = ModelGraph(

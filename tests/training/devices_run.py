@@ -1,0 +1,108 @@
+"""Trainings on several devices, run by test_devices.py: python devices_run.py mirrored|worker <folder>."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.callbacks import Callback, ModelSaver, MovingAverageSummary
+from flowtrain.model import GlobalNormClip
+from flowtrain.monitors import JSONLMonitor
+from flowtrain.training import TrainConfig, train
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.training.helpers import PlainClassifier, Points
+
+
+class Clipped(PlainClassifier):
+    def gradient_processors(self):
+        return [GlobalNormClip(0.3)]
+
+
+class Fetch(Callback):
+    chief_only = False
+
+    def next_step(self):
+        return 5 if self.global_step < 5 else float("inf")
+
+    def before_run(self):
+        return ["x", "entropy"]
+
+    def after_run(self, values):
+        self.values = values
+
+
+def configured(folder, strategy, **options):
+    fetch = Fetch()
+    options = {"model": Clipped(), "dataflow": Points(rows=16), "max_epoch": 2, **options}
+    return fetch, TrainConfig(
+        callbacks=[ModelSaver(), fetch],
+        default_callbacks=[MovingAverageSummary()],
+        monitors=[JSONLMonitor()],
+        log_dir=folder,
+        strategy=strategy,
+        **options,
+    )
+
+
+def difference(one, other):
+    return max(float(np.abs(one[name] - other[name]).max()) for name in one)
+
+
+def mirrored(folder: Path) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    fetch_one, alone = configured(folder / "alone", None)
+    one = train(alone)
+    for name, options in {
+        "plain": {},
+        "jit": {"jit": True},
+        "unfused": {"steps_per_call": 1},
+    }.items():
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        fetch, config = configured(folder / name, strategy, **options)
+        many = train(config)
+        assert difference(one.get_weights(), many.get_weights()) < 1e-5, name
+        costs = [np.array(trainer.history["cost"])[:, 1] for trainer in (one, many)]
+        assert np.abs(costs[0] - costs[1]).max() < 1e-5, name
+        assert np.array_equal(fetch.values["x"], fetch_one.values["x"]), name
+        assert abs(fetch.values["entropy"] - fetch_one.values["entropy"]) < 1e-5, name
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    _, config = configured(folder / "plain", strategy, max_epoch=3)
+    resumed = train(config, resume="auto")
+    longer = train(configured(folder / "longer", None, max_epoch=3)[1])
+    assert difference(longer.get_weights(), resumed.get_weights()) < 1e-5
+
+    accumulated = configured(folder / "acc", strategy, accumulate=2, steps_per_epoch=12)[1]
+    accumulated_alone = configured(folder / "acc_alone", None, accumulate=2, steps_per_epoch=12)[1]
+    assert difference(train(accumulated).get_weights(), train(accumulated_alone).get_weights()) < 1e-5
+    half = configured(folder / "half", strategy, precision="mixed_float16")[1]
+    assert np.isfinite(train(half).history["cost"][-1][1])
+
+    try:
+        train(configured(folder / "odd", strategy, dataflow=Points(rows=15))[1])
+    except ValueError as error:
+        assert "15 rows cannot be shared equally among 2 replicas" in str(error), error
+    else:
+        raise AssertionError("15 rows were shared between 2 replicas")
+
+
+def worker(folder: Path) -> None:
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    _, config = configured(folder / "workers", strategy, max_epoch=int(os.environ["EPOCHS"]))
+    trainer = train(config, resume="auto")
+    index = strategy.cluster_resolver.task_id
+    np.savez(folder / f"worker{index}.npz", chief=trainer.is_chief, **trainer.get_weights())
+
+
+if __name__ == "__main__":
+    {"mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]))
+    print("passed")

@@ -1,0 +1,83 @@
+"""Several devices in processes of their own: two logical CPUs, and two workers on loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowtrain.model.checkpoint_io import list_checkpoints
+from flowtrain.training import train
+
+from . import devices_run
+
+
+def start(what, folder, **environment):
+    command = [sys.executable, str(Path(devices_run.__file__)), what, str(folder)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+    )
+
+
+def finish(process, seconds=100):
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0 and output.endswith("passed\n"), output[-4000:]
+
+
+def test_two_replicas_equal_one(tmp_path):
+    finish(start("mirrored", tmp_path))
+
+
+def start_workers(folder, epochs):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    return [
+        start(
+            "worker",
+            folder,
+            EPOCHS=str(epochs),
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+
+
+@pytest.mark.timeout(240)
+def test_two_workers_equal_one_and_go_on_after_one_was_killed(tmp_path):
+    for worker in start_workers(tmp_path, epochs=2):
+        finish(worker)
+    results = [dict(np.load(tmp_path / f"worker{index}.npz")) for index in range(2)]
+    assert [bool(result.pop("chief")) for result in results] == [True, False]
+    alone = train(devices_run.configured(tmp_path / "alone", None)[1])
+    for result in results:
+        assert devices_run.difference(alone.get_weights(), result) < 1e-5
+
+    workers = start_workers(tmp_path, epochs=400)
+    folder = tmp_path / "workers" / "checkpoints"
+    while int(list_checkpoints(folder)[0].name[5:]) < 60:
+        assert workers[1].poll() is None, workers[1].communicate()[0][-4000:]
+    workers[1].send_signal(signal.SIGKILL)
+    workers[1].communicate()
+    workers[0].kill()  # a scheduler would: it cannot go on alone
+    workers[0].communicate()
+
+    done = int(list_checkpoints(folder)[0].name[5:]) // 12
+    for worker in start_workers(tmp_path, epochs=done + 2):
+        finish(worker)
+    alone = train(devices_run.configured(tmp_path / "longer", None, max_epoch=done + 2)[1])
+    result = dict(np.load(tmp_path / "worker0.npz"))
+    result.pop("chief")
+    assert devices_run.difference(alone.get_weights(), result) < 1e-4
