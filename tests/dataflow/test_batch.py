@@ -1,0 +1,193 @@
+"""Batching never changes data: dtypes, shapes, and what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowtrain.dataflow import (
+    BatchData,
+    BatchDataByShape,
+    DataFromArrays,
+    DataFromGenerator,
+    DataFromList,
+    MapData,
+    PaddedBatchData,
+    SelectComponent,
+    UnbatchData,
+)
+from flowtrain.ipc import buffers
+from flowtrain.utils.errors import DataFlowError
+
+from .helpers_dataflow import same
+
+
+def _batched(*rows, **options):
+    return next(iter(BatchData(DataFromList(list(rows)), len(rows), **options)))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1, 2], np.int64),
+        ([1.5, 2.5], np.float32),
+        ([True, False], np.bool_),
+        ([1j, 2j], np.complex64),
+        ([np.float64(1.5), np.float64(2.5)], np.float64),
+        ([np.uint8(1), np.uint8(2)], np.uint8),
+        ([np.float16(1), np.float16(2)], np.float16),
+        ([np.bool_(1), np.bool_(0)], np.bool_),
+        (["a", "bc"], object),
+        ([b"a\0", b""], object),
+        ([None, None], object),
+        ([np.str_("a"), np.str_("b")], object),
+        ([np.zeros(3, np.uint16), np.ones(3, np.uint16)], np.uint16),
+        ([np.zeros(3, ">f8"), np.ones(3, ">f8")], ">f8"),
+        ([np.zeros((0, 4), np.int8), np.zeros((0, 4), np.int8)], np.int8),
+        ([[1, 2], [3, 4]], np.int64),
+        ([[1, 2.5], [3.5, 4.0]], np.float32),
+        ([[True], [False]], np.bool_),
+        ([np.datetime64("2020-01-01"), np.datetime64("2021-01-01")], "datetime64[D]"),
+    ],
+)
+def test_dtype_rules(values, dtype):
+    (column,) = _batched(*[[value] for value in values])
+    assert column.dtype == np.dtype(dtype)
+    assert len(column) == 2
+    for row, value in zip(column, values, strict=True):
+        assert np.array_equal(np.asarray(row), np.asarray(value))
+
+
+def test_lists_that_are_no_arrays_stay_as_they_are():
+    (column,) = _batched([[1, "a"]], [["b"]])
+    assert column.dtype == object and column[0] == [1, "a"] and column[1] == ["b"]
+
+
+def test_dicts_and_nested_dicts():
+    batch = _batched(
+        {"x": np.zeros(2), "y": {"a": 1, "b": "s"}},
+        {"x": np.ones(2), "y": {"a": 2, "b": "t"}},
+    )
+    assert batch["x"].tolist() == [[0, 0], [1, 1]]
+    assert batch["y"]["a"].tolist() == [1, 2]
+    assert batch["y"]["b"].tolist() == ["s", "t"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[np.zeros(2)], [np.zeros(3)]], r"component 0 .* row 0 has shape \(2,\), row 1 has shape \(3,\)"),
+        ([[np.zeros(2)], [np.zeros(2, np.float32)]], "row 0 has dtype float64, row 1 has dtype float32"),
+        ([[1], [2.5]], "row 0 is int, row 1 is float"),
+        ([[1], [True]], "row 0 is int, row 1 is bool"),
+        ([[1], [2**70]], "does not fit into int64"),
+        ([[1], [1, 2]], "row 0 has 1 components, row 1 has 2 components"),
+        ([{"a": 1}, {"b": 1}], r"row 0 has the keys \['a'\], row 1 has the keys \['b'\]"),
+        ([[1], {"a": 1}], "row 1 has the keys"),
+        ([[np.zeros(2)], ["a"]], "row 1 is not an array"),
+        ([{"a": {"b": np.zeros(2)}}, {"a": {"b": np.zeros(3)}}], "'a': component 'b'"),
+        ([3, 4], "a datapoint is a list, a tuple or a dict of components; got int"),
+        ([[[1, 2]], [[1]]], r"row 0 has shape \(2,\), row 1 has shape \(1,\)"),
+    ],
+)
+def test_rows_that_do_not_fit(rows, message):
+    with pytest.raises(DataFlowError, match=message):
+        _batched(*rows)
+
+
+def test_the_error_names_the_stage_and_the_mend():
+    with pytest.raises(DataFlowError, match=r"BatchData\(2\).*PaddedBatchData, BatchDataByShape or use_list=True"):
+        _batched([np.zeros(2)], [np.zeros(3)])
+
+
+def test_use_list_keeps_ragged_rows():
+    batch = _batched([np.zeros(2), "a"], [np.zeros(3), "b"], use_list=True)
+    assert [row.shape for row in batch[0]] == [(2,), (3,)] and batch[1] == ["a", "b"]
+    assert _batched({"a": 1}, {"a": 2.5}, use_list=True) == {"a": [1, 2.5]}
+
+
+def test_remainder_and_length():
+    ds = DataFromList([[n] for n in range(7)])
+    assert [len(dp[0]) for dp in BatchData(ds, 3)] == [3, 3]
+    assert [len(dp[0]) for dp in BatchData(ds, 3, remainder=True)] == [3, 3, 1]
+    assert (len(BatchData(ds, 3)), len(BatchData(ds, 3, remainder=True))) == (2, 3)
+    with pytest.raises(DataFlowError, match="7 datapoints do not fill one batch of 8"):
+        BatchData(ds, 8)
+    stream = DataFromGenerator(lambda: ([n] for n in range(7)))
+    assert [dp[0].tolist() for dp in BatchData(stream, 3, remainder=True)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(list(BatchData(stream, 3))) == 2
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "3", True, None])
+def test_a_batch_size_is_a_whole_number(size):
+    with pytest.raises(DataFlowError, match="batch_size must be a whole number"):
+        BatchData(DataFromList([[1]]), size)
+
+
+def test_rows_are_written_into_the_memory_that_is_provided():
+    given_out = []
+
+    def allocate(shape, dtype):
+        given_out.append(np.zeros(shape, dtype))
+        return given_out[-1]
+
+    ds = BatchData(DataFromList([[np.full(3, n, np.uint8), n] for n in range(4)]), 4)
+    buffers.use(allocate)
+    try:
+        image, number = next(iter(ds))
+    finally:
+        buffers.use(None)
+    assert image is given_out[0] and number is given_out[1]
+
+
+@given(st.integers(1, 30), st.integers(1, 9), st.booleans())
+def test_vectorised_batches_are_the_stacked_rows(n, size, shuffle):
+    x, y = np.arange(n * 4, dtype=np.float32).reshape(n, 2, 2), np.arange(n)
+    ds = SelectComponent(MapData(DataFromArrays(x, y, shuffle=shuffle), _scaled, batched=True), [1, 0])
+    assert ds.vectorized
+    batches = list(BatchData(ds, size, remainder=True))
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    assert same([list(row) for row in rows], [ds.get(i, 0) for i in range(n)])
+    assert sorted(int(row[0]) for row in rows) == list(range(n))
+
+
+def _scaled(columns):
+    return [columns[0] * np.float32(0.5), columns[1]]
+
+
+def test_a_batched_function_must_return_as_many_rows():
+    ds = MapData(DataFromArrays(np.zeros((6, 2))), lambda columns: [columns[0].sum()], batched=True)
+    with pytest.raises(DataFlowError, match="takes and returns columns"):
+        next(iter(BatchData(ds, 3)))
+
+
+def test_padding():
+    ds = DataFromList([{"t": np.array([1, 2, 3]), "n": 3}, {"t": np.array([4]), "n": 1}])
+    batch = next(iter(PaddedBatchData(ds, 2)))
+    assert batch["t"].tolist() == [[1, 2, 3], [4, 0, 0]] and batch["n"].tolist() == [3, 1]
+    batch = next(iter(PaddedBatchData(ds, 2, pad_value={"t": -1})))
+    assert batch["t"].tolist() == [[1, 2, 3], [4, -1, -1]]
+    two = DataFromList([[np.ones((1, 3), np.float32)], [np.ones((2, 1), np.float32)]])
+    (column,) = next(iter(PaddedBatchData(two, 2, pad_value=np.nan)))
+    assert column.shape == (2, 2, 3) and np.isnan(column).sum() == 12 - 5
+    with pytest.raises(DataFlowError, match="does not fit the uint8"):
+        next(iter(PaddedBatchData(DataFromList([[np.zeros(2, np.uint8)], [np.zeros(1, np.uint8)]]), 2, pad_value=-1)))
+    with pytest.raises(DataFlowError, match="cannot be stacked"):
+        next(iter(PaddedBatchData(DataFromList([[np.zeros(2)], [np.zeros((2, 2))]]), 2)))
+
+
+def test_batches_by_shape_lose_nothing():
+    rows = [[np.full((1 + n % 3,), n)] for n in range(20)]
+    batches = list(BatchDataByShape(DataFromList(rows), 4, remainder=True))
+    assert all(batch[0].shape[1] == 1 + batch[0][0, 0] % 3 for batch in batches)
+    assert sorted(int(value) for batch in batches for value in batch[0][:, 0]) == list(range(20))
+    assert len(list(BatchDataByShape(DataFromList(rows), 4))) < len(batches)
+
+
+def test_unbatch_undoes_batch():
+    rows = [{"x": np.full(2, n), "s": str(n), "d": {"k": np.int64(n)}} for n in range(5)]
+    assert same(list(UnbatchData(BatchData(DataFromList(rows), 2, remainder=True))), [dict(row) for row in rows])
+    with pytest.raises(DataFlowError, match="equally many"):
+        list(UnbatchData(DataFromList([[np.zeros(2), np.zeros(3)]])))

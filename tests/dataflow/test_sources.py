@@ -1,0 +1,233 @@
+"""Sources: what they give, and what they say to bad input."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from flowtrain.dataflow import (
+    DataFromArrays,
+    DataFromFiles,
+    DataFromGenerator,
+    DataFromIterable,
+    DataFromList,
+    DataFromPandas,
+    FakeData,
+    ImageFolder,
+    ImageFromFile,
+    MapData,
+)
+from flowtrain.utils.errors import DataFlowError, FormatError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Six JPEGs of different sizes, of a single colour each."""
+    files = []
+    for number in range(6):
+        rgb = np.full((40 + number, 60, 3), (200, 10 * number, 30), np.uint8)
+        files.append(tmp_path / f"p{number}.jpg")
+        cv2.imwrite(str(files[-1]), rgb[:, :, ::-1])
+    return files
+
+
+def test_pictures_are_rgb(photos):
+    (image,) = next(iter(ImageFromFile(photos)))
+    assert image.dtype == np.uint8 and image.shape == (40, 60, 3)
+    assert abs(int(image[0, 0, 0]) - 200) < 6 and abs(int(image[0, 0, 2]) - 30) < 6
+    (gray,) = next(iter(ImageFromFile(photos, channel=1, resize=(20, 30))))
+    assert gray.shape == (20, 30, 1)
+    assert next(iter(ImageFromFile(photos, resize=16)))[0].shape == (16, 16, 3)
+
+
+def test_a_folder_is_its_pictures(photos):
+    (photos[0].parent / "notes.txt").write_text("no picture")
+    ds = ImageFromFile(photos[0].parent)
+    assert ds.files == [str(path) for path in photos] and len(ds) == 6
+
+
+def test_a_new_order_each_epoch(photos):
+    ds = ImageFromFile(photos, shuffle=True, seed=3)
+    orders = [[dp[0].shape[0] for dp in ds] for _ in range(3)]
+    assert all(sorted(order) == [40 + n for n in range(6)] for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+    again = ImageFromFile(photos, shuffle=True, seed=3)
+    assert [[dp[0].shape[0] for dp in again] for _ in range(3)] == orders
+
+
+def _broken(photos, how):
+    data = photos[2].read_bytes()
+    photos[2].write_bytes(
+        {"cut": data[: len(data) // 2], "empty": b"", "text": b"this is no picture", "head": data[:2]}[how]
+    )
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "head"])
+def test_a_broken_picture_is_named(photos, how):
+    _broken(photos, how)
+    with pytest.raises(FormatError, match=r"p2\.jpg.*ImageFromFile, epoch 0, datapoint 2"):
+        list(ImageFromFile(photos))
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "head"])
+def test_broken_pictures_are_left_out_and_reported(photos, how, caplog):
+    _broken(photos, how)
+    with caplog.at_level(logging.WARNING, "flowtrain"):
+        ds = ImageFromFile(photos, on_error="skip")
+        assert len(ds) == len(list(ds)) == 5
+    assert ds.skipped == [str(photos[2])]
+    assert "skips 1 of 6 files" in caplog.text and "p2.jpg" in caplog.text
+    assert ds.indexable
+
+
+def test_a_file_that_breaks_later_is_replaced_by_the_next(photos, caplog):
+    ds = ImageFromFile(photos, on_error="skip")
+    photos[2].write_bytes(b"")
+    assert [dp[0].shape[0] for dp in ds] == [40, 41, 43, 43, 44, 45]
+    assert ds.skipped == [str(photos[2])]
+
+
+def test_a_cut_png_is_broken_too(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(FormatError, match="cut short"):
+        list(ImageFromFile([path]))
+
+
+def test_no_pictures_is_one_clear_error(tmp_path, photos):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataFlowError, match="holds no picture"):
+        ImageFromFile(empty)
+    with pytest.raises(DataFlowError, match="empty list of files"):
+        ImageFromFile(sorted(empty.glob("*.jpg")))
+    with pytest.raises(DataFlowError, match=r"nowhere\.jpg does not exist"):
+        ImageFromFile([tmp_path / "nowhere.jpg"])
+    with pytest.raises(DataFlowError, match="does not exist"):
+        ImageFromFile(tmp_path / "nowhere")
+    with pytest.raises(DataFlowError, match="none of the 1 files"):
+        (tmp_path / "bad.jpg").write_bytes(b"x")
+        ImageFromFile([tmp_path / "bad.jpg"], on_error="skip")
+    with pytest.raises(DataFlowError, match=r"channel is 3 \(RGB\) or 1"):
+        ImageFromFile(photos, channel=4)
+    with pytest.raises(DataFlowError, match="on_error is"):
+        ImageFromFile(photos, on_error="ignore")
+    with pytest.raises(DataFlowError, match="resize is"):
+        ImageFromFile(photos, resize=(1, 2, 3))
+
+
+def test_a_folder_per_class(tmp_path):
+    for name, count in (("rose", 2), ("daisy", 3)):
+        (tmp_path / name / "more").mkdir(parents=True)
+        for number in range(count):
+            cv2.imwrite(str(tmp_path / name / "more" / f"{number}.png"), np.zeros((4, 4, 3), np.uint8))
+    ds = ImageFolder(tmp_path)
+    assert ds.classes == ["daisy", "rose"] and [dp[1] for dp in ds] == [0, 0, 0, 1, 1]
+    assert type(next(iter(ds))[1]) is int
+    with pytest.raises(DataFlowError, match="holds no folders"):
+        ImageFolder(tmp_path / "rose" / "more")
+    with pytest.raises(DataFlowError, match="does not exist"):
+        ImageFolder(tmp_path / "nowhere")
+
+
+def test_paths_by_pattern(tmp_path):
+    for name in ("b/1.txt", "a/2.txt", "a/3.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    ds = DataFromFiles(f"{tmp_path}/**/*.txt", labels="folder")
+    assert list(ds) == [[str(tmp_path / "a/2.txt"), 0], [str(tmp_path / "b/1.txt"), 1]]
+    assert list(DataFromFiles([f"{tmp_path}/a/*.csv"])) == [[str(tmp_path / "a/3.csv")]]
+    with pytest.raises(DataFlowError, match=r"no file fits.*That is a folder"):
+        DataFromFiles(str(tmp_path))
+
+
+def test_what_a_function_writes_into_stays_out_of_the_source():
+    rows = [[np.zeros(2), 1], [np.ones(2), 2]]
+
+    def in_place(dp):
+        dp[1] = 100
+        return dp
+
+    ds = MapData(DataFromList(rows), in_place)
+    list(ds)
+    assert rows[0][1] == 1
+
+    def into_the_array(dp):
+        dp[0] -= 1
+        return dp
+
+    with pytest.raises(ValueError, match=r"read-only.*MapData\(into_the_array\), epoch 0, datapoint 0"):
+        list(MapData(DataFromList(rows), into_the_array))
+    with pytest.raises(ValueError, match="read-only"):
+        list(MapData(DataFromArrays(np.zeros((2, 2))), into_the_array))
+
+
+def test_sources_refuse_what_they_cannot_use():
+    def numbers():
+        yield [1]
+
+    for build, message in [
+        (lambda: DataFromList([]), "empty list"),
+        (lambda: DataFromList(numbers()), "DataFromGenerator"),
+        (lambda: DataFromList({1, 2}), "DataFromIterable"),
+        (lambda: DataFromGenerator(numbers()), "pass the function itself"),
+        (lambda: DataFromGenerator([1]), "DataFromList"),
+        (lambda: DataFromIterable(iter([1])), "only once"),
+        (lambda: DataFromIterable(3), "something to iterate over"),
+        (lambda: DataFromArrays(), "got no array"),
+        (lambda: DataFromArrays(np.zeros(3), np.zeros(4)), "0 has 3, 1 has 4"),
+        (lambda: DataFromArrays(np.zeros((0, 3))), "no rows"),
+        (lambda: DataFromArrays(np.float32(3)), "must be an array"),
+        (lambda: DataFromArrays([[1, 2], [3]]), "no regular array"),
+        (lambda: DataFromPandas([1]), "pandas DataFrame"),
+        (lambda: DataFromPandas(pd.DataFrame({"a": [1]}), ["b"]), "no column 'b'"),
+        (lambda: DataFromPandas(pd.DataFrame({0: [1]})), "no string as its name"),
+        (lambda: FakeData((28, 28)), "is not a shape"),
+        (lambda: FakeData([(2,)], dtype=["int8", "int8"]), "one for all components or one for each"),
+        (lambda: FakeData([(2,)], domain=(3, 1)), "low < high"),
+    ]:
+        with pytest.raises(DataFlowError, match=message):
+            build()
+    with pytest.raises(DataFlowError, match="must take no argument"):
+        list(DataFromGenerator(lambda x: [x]))
+
+
+def test_an_error_in_a_generator_keeps_its_type_and_says_where():
+    def broken():
+        yield [1]
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match=r"DataFromGenerator\(broken\), epoch 0, datapoint 1"):
+        list(DataFromGenerator(broken))
+
+
+def test_made_up_data():
+    ds = FakeData(
+        [(3,), (), (4,), ()], 5, dtype=["uint8", "int64", "float32", "bool"], domain=[(1, 3), (0, 10), (-1, 1), None]
+    )
+    first, second = list(ds), list(ds)
+    assert len(first) == 5 and first[0][0].dtype == np.uint8 and type(first[0][3]) is np.bool_
+    assert set(np.concatenate([dp[0] for dp in first + second])) == {1, 2}
+    assert all(-1 <= value < 1 for dp in first for value in dp[2])
+    assert not np.array_equal(first[0][2], second[0][2])
+    fixed = FakeData([(3,)], 3, random=False)
+    assert len({dp[0].tobytes() for dp in fixed}) == 1
+    assert next(iter(FakeData({"x": (2, 2)})))["x"].shape == (2, 2)
+
+
+def test_tables_keep_their_dtypes():
+    frame = pd.DataFrame({"n": np.array([1, 2], np.int16), "s": ["a", "b"], "c": pd.Categorical(["u", "v"])})
+    row = next(iter(DataFromPandas(frame, ["n", "s", "c"])))
+    assert row == {"n": 1, "s": "a", "c": "u"} and row["n"].dtype == np.int16 and type(row["s"]) is str
+
+
+def test_memory_mapped_arrays_are_not_read_whole(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(20).reshape(10, 2))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert DataFromArrays(x).get(3)[0].tolist() == [6, 7]
+    assert type(DataFromArrays(x).get_batch(np.array([3]))[0]) is np.ndarray
