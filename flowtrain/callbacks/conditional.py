@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 from .base import Callback
 from .proxy import ProxyCallback
+from .renamed import renamed
 
 __all__ = ["EnableCallbackIf"]
 
 
+@renamed(pred="predicate")
 class EnableCallbackIf(ProxyCallback):
     """Passes hooks on only while a condition holds.
 

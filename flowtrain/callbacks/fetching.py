@@ -13,6 +13,7 @@ from flowtrain.utils.errors import ConfigError
 
 from .base import Callback
 from .periodic import check_period, last_step_of_epoch, next_multiple
+from .renamed import renamed
 
 __all__ = ["DumpTensorAsImage", "DumpTensors", "FetchingCallback", "ProcessTensors", "TensorPrinter"]
 
@@ -63,6 +64,7 @@ class FetchingCallback(Callback):
         return last_step_of_epoch(self)
 
 
+@renamed(fn="function")
 class ProcessTensors(FetchingCallback):
     """Calls a function with tensors of a step.
 
@@ -139,6 +141,7 @@ class DumpTensors(FetchingCallback):
         np.savez(self._path / f"step-{self.global_step:06d}.npz", **arrays)
 
 
+@renamed(tensor_name="name")
 class DumpTensorAsImage(FetchingCallback):
     """Writes a tensor of the last step of each epoch as PNG files in the run's folder, in true colours.
 

@@ -13,6 +13,7 @@ from flowtrain.utils.errors import ConfigError, FlowtrainError, closest
 
 from .base import Callback
 from .periodic import check_period
+from .renamed import renamed
 from .schedules import Interpolation, Schedule, piecewise
 from .watch import WatchingCallback
 
@@ -83,6 +84,7 @@ class HyperParamSetter(Callback):
             set_param(self, self.param, float(value), quiet)
 
 
+@renamed(interp="interpolation")
 class ScheduledHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter by a schedule.
 
@@ -131,6 +133,7 @@ class ScheduledHyperParamSetter(HyperParamSetter):
         return next((math.ceil(point) for point in self._points if point > self.global_step), math.inf)
 
 
+@renamed(func="function")
 class HyperParamSetterWithFunc(HyperParamSetter):
     """Sets a hyperparameter by a function.
 
@@ -169,6 +172,7 @@ class HyperParamSetterWithFunc(HyperParamSetter):
         return True
 
 
+@renamed(file_name="filename")
 class HumanHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter to what stands in a text file, read before each epoch: turn knobs while it runs.
 
@@ -202,6 +206,7 @@ class HumanHyperParamSetter(HyperParamSetter):
         return None
 
 
+@renamed(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
 class StatMonitorParamSetter(WatchingCallback):
     """Changes a hyperparameter when a logged number has stopped getting better: the rate on a plateau.
 

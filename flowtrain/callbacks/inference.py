@@ -14,12 +14,14 @@ from flowtrain.utils.errors import ConfigError, TrainingError
 
 from .base import Callback
 from .inferencers import Inferencer, check_inferencer
+from .renamed import renamed
 
 __all__ = ["InferenceRunner"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
 
+@renamed(input="dataflow", infs="inferencers")
 class InferenceRunner(Callback):
     """Runs the inference graph over one or several dataflows, at each epoch's end, and logs what comes of it.
 

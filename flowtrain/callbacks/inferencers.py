@@ -12,6 +12,7 @@ from flowtrain.utils.errors import ConfigError
 
 from .base import TrainerView
 from .check import check_methods
+from .renamed import renamed
 
 __all__ = [
     "BinaryClassificationStats",
@@ -130,6 +131,7 @@ class ScalarStats(Inferencer):
         return {name.removesuffix(":0"): float(mean) for name, mean in zip(self.names, means, strict=True)}
 
 
+@renamed(wrong_tensor_name="wrong", summary_name="name")
 class ClassificationError(Inferencer):
     """The share of wrong classifications, counted datapoint by datapoint.
 
@@ -189,6 +191,7 @@ class ClassificationError(Inferencer):
         return {self.name: self._wrong / max(self._count, 1)}
 
 
+@renamed(pred_tensor_name="prediction", label_tensor_name="label")
 class BinaryClassificationStats(Inferencer):
     """Accuracy, precision, recall, F1 and IoU of a yes/no decision, from exact counts over all elements.
 

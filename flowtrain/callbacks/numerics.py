@@ -54,7 +54,12 @@ class CheckNumerics(Callback):
             for name, variable in graph.store.variables.items():
                 tensors[f"the variable {name!r}"] = value = tf.convert_to_tensor(variable)
                 vital.add(id(value))
-            tensors = {what: tensor for what, tensor in tensors.items() if tensor.dtype.is_floating}
+            here = tf.compat.v1.get_default_graph()  # XLA on several replicas hides what is inside a step
+            tensors = {
+                what: tensor
+                for what, tensor in tensors.items()
+                if tensor.dtype.is_floating and getattr(tensor, "graph", here) is here
+            }
             self._names = list(tensors)
             fine = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors.values()])
             matters = tf.constant([id(tensor) in vital for tensor in tensors.values()])

@@ -10,6 +10,7 @@ from flowtrain.utils.errors import ConfigError
 
 from .base import Callback
 from .periodic import check_period
+from .renamed import renamed
 from .watch import WatchingCallback
 
 __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
@@ -17,6 +18,7 @@ __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
 logger = logging.getLogger("flowtrain.callbacks")
 
 
+@renamed(max_to_keep="keep")
 class ModelSaver(Callback):
     """Saves the whole run every so many epochs, and at the end of training; without it nothing can be resumed.
 
@@ -58,6 +60,7 @@ class ModelSaver(Callback):
             self.trigger()
 
 
+@renamed(reverse="mode", monitor_stat="monitor", filename="name")
 class BestSaver(WatchingCallback):
     """Saves the run whenever a logged number is better than before: the weights that it was measured on.
 
@@ -119,6 +122,7 @@ class BestSaver(WatchingCallback):
         return self.checkpoint if self.keep == 1 else f"{self.checkpoint}-{place}"
 
 
+@renamed(monitor_stat="monitor", filename="name")
 class MinSaver(BestSaver):
     """Saves the run whenever a logged number is less than ever before; see `BestSaver`.
 
@@ -136,6 +140,7 @@ class MinSaver(BestSaver):
         super().__init__(monitor, "min", keep, name)
 
 
+@renamed(monitor_stat="monitor", filename="name")
 class MaxSaver(BestSaver):
     """Saves the run whenever a logged number is more than ever before; see `BestSaver`.
 

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 from .base import Callback
+from .renamed import renamed
 
 __all__ = ["InjectShell"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
 
+@renamed(file="filename")
 class InjectShell(Callback):
     """Opens a Python shell at the next trigger once a certain file exists; training goes on when it is left.
 

@@ -28,7 +28,7 @@ class MovingAverageSummary(Callback):
 
 
 class TensorSummaries(FetchingCallback):
-    """Logs the pictures of ``add_image_summary``, and histograms, of the last step of each epoch.
+    """Logs the pictures of ``add_image_summary``, and histograms, of the last step of each epoch; once the graph.
 
     Args:
         every_k_steps: Log at every k-th step instead.
@@ -46,6 +46,9 @@ class TensorSummaries(FetchingCallback):
         self._images = dict(self.trainer.image_names())
         self._histograms = dict(self.trainer.histogram_names())
         self.names = list(dict.fromkeys([*self._images.values(), *self._histograms.values()]))
+        if self.global_step == 0:
+            graph_def = self.trainer.graph.build_tower.graph.as_graph_def()
+            self.trainer.monitors.put_event("graph", {"graph_def": graph_def}, 0)
 
     def after_run(self, values: dict[str, Any]) -> None:
         """See Callback."""

@@ -80,6 +80,9 @@ class Monitors:
         monitors: The monitors, in order.
         log_dir: The folder of the run; None when nothing is to be written.
 
+    Raises:
+        ConfigError: One is no monitor, or two write one file.
+
     Example:
         >>> monitors = Monitors([])
         >>> monitors.put_scalar("cost", 0.5, step=10)
@@ -92,6 +95,7 @@ class Monitors:
         for monitor in self._monitors:
             if not isinstance(monitor, Monitor):
                 raise ConfigError(f"monitors must be Monitor objects; got {monitor!r} ({type(monitor).__name__})")
+        _check_files(self._monitors)
         self._failed: set[int] = set()
         self._listeners: list[Callable[[str, float, int], None]] = []
         self.history: dict[str, list[tuple[int, float]]] = {}
@@ -202,3 +206,15 @@ class Monitors:
                 error,
             )
             return None
+
+
+def _check_files(monitors: Sequence[Monitor]) -> None:
+    """Refuse two monitors that would write into each other's file."""
+    writers: dict[str, Monitor] = {}
+    for monitor in monitors:
+        target = getattr(monitor, "filename", None) or getattr(monitor, "folder", None)
+        if target is not None and writers.setdefault(str(target), monitor) is not monitor:
+            raise ConfigError(
+                f"{writers[str(target)].name} and {monitor.name} both write {target!r}: "
+                "give one another name, or drop it."
+            )

@@ -39,7 +39,7 @@ class FakeTrainer:
             optimizer=SimpleNamespace(beta_1=0.9),
             build_tower=SimpleNamespace(
                 costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))},
-                graph=SimpleNamespace(get_operations=list),
+                graph=SimpleNamespace(get_operations=list, as_graph_def=bytes),
             ),
         )
         self.saved, self.claims, self.in_step, self.told = [], {}, [], []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowtrain import callbacks
 from flowtrain.callbacks import HOOKS, Callback, check_callback
 from flowtrain.utils import FlowtrainError
 
@@ -78,3 +79,18 @@ def test_what_is_no_callback_is_refused():
         check_callback(Callback)
     with pytest.raises(FlowtrainError, match="expected a Callback"):
         check_callback(print)
+
+
+@pytest.mark.parametrize(
+    "call,today",
+    [
+        (lambda: callbacks.ModelSaver(max_to_keep=3), "keep="),
+        (lambda: callbacks.MinSaver(monitor_stat="cost"), "monitor="),
+        (lambda: callbacks.ScheduledHyperParamSetter("lr", [(0, 1.0)], interp="linear"), "interpolation="),
+        (lambda: callbacks.ClassificationError(wrong_tensor_name="wrong"), "wrong="),
+        (lambda: callbacks.InferenceRunner([], infs=[]), "inferencers="),
+    ],
+)
+def test_old_names_of_arguments_name_todays(call, today):
+    with pytest.raises(FlowtrainError, match=f"is spelled {today}"):
+        call()

@@ -150,10 +150,14 @@ def test_tensors_of_steps_are_seen_when_asked_for(tmp_path):
     run(tmp_path, process, dump, monitors=[TensorBoardMonitor()], max_epoch=2)
     assert seen == [((), (4, 8, 8, 4))] * 2
     assert len(list(tmp_path.glob("last-step-*-0.png"))) == 2
-    tags = set()
+    tags, nodes = set(), set()
     for path in (tmp_path / "tensorboard").glob("events*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            tags |= {value.tag for value in tf.compat.v1.Event.FromString(record).summary.value}
+            event = tf.compat.v1.Event.FromString(record)
+            tags |= {value.tag for value in event.summary.value}
+            nodes |= {node.name for node in tf.compat.v1.GraphDef.FromString(event.graph_def).node}
+    assert {"conv0/output", "last/output", "l2_loss"} <= nodes
+    assert "_hparams_/session_start_info" in tags
     assert {"denoised/0", "denoised/1", "l2_loss"} <= tags
 
 

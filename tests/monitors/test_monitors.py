@@ -68,6 +68,12 @@ def test_what_is_no_monitor_is_refused():
         Monitors([JSONLMonitor])
 
 
+def test_two_that_write_one_file_are_refused(tmp_path):
+    with pytest.raises(FlowtrainError, match=r"'metrics\.jsonl'"):
+        Monitors([JSONLMonitor(), CSVMonitor(), JSONLMonitor()], tmp_path)
+    Monitors([JSONLMonitor(), JSONLMonitor("other.jsonl")], tmp_path)
+
+
 @pytest.mark.parametrize("kind,filename", [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")])
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)), max_size=4))
