@@ -148,9 +148,8 @@ class JoinData(SeveralFlows):
 
     def __init__(self, flows: Sequence[DataFlow]) -> None:
         super().__init__(flows, finite=False)
-        sizes = {str(flow): flow.size_or_none() for flow in self.flows}
-        known = [size for size in sizes.values() if size is not None]
-        if len(set(known)) > 1:
+        sizes = [flow.size_or_none() for flow in self.flows if not endless(flow)]
+        if len({size for size in sizes if size is not None}) > 1:
             _log.warning("JoinData: the flows have different lengths, %s: an epoch ends with the shortest", sizes)
 
     def __len__(self) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import Any
 
+import cloudpickle
 import numpy as np
 
 from flowtrain.dataflow import DataFlow
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
 
 class Numbers(DataFlow):
