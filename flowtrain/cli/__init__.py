@@ -16,6 +16,9 @@ __all__ = ["main"]
 # name of the command -> (module that holds it as `command`, what the list of commands says)
 _COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("flowtrain.cli.data", "Look at a dataflow: what it gives, how fast, and what the limit is."),
+    "export": ("flowtrain.cli.export", "Write a model in another format, checked against the original."),
+    "inspect": ("flowtrain.cli.inspect", "Show what is in a checkpoint or model file."),
+    "predict": ("flowtrain.cli.predict", "Run a model over pictures and arrays."),
 }
 
 

@@ -1,0 +1,65 @@
+"""``flowtrain export``: write a model in another format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..predict import export
+from .source import model_options, open_source
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@model_options
+@click.option(
+    "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
+)
+@click.option(
+    "-o", "--output", "outputs", multiple=True, metavar="NAME", help="An output, also NAME_crop32; repeatable."
+)
+@click.option(
+    "-f",
+    "--format",
+    type=click.Choice(["saved_model", "frozen", "tflite", "onnx"]),
+    help="Default: by TARGET's ending.",
+)
+@click.option("--height", type=click.IntRange(1), help="Fix the height of pictures (frozen, tflite, onnx).")
+@click.option("--width", type=click.IntRange(1), help="Fix the width.")
+@click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
+def command(
+    source: str,
+    target: str,
+    model: str | None,
+    args: tuple[str, ...],
+    signature: str | None,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    format: Any,
+    height: int | None,
+    width: int | None,
+    overwrite: bool,
+) -> None:
+    """Write the model of SOURCE to TARGET, and check that it computes the same.
+
+    SOURCE is a SavedModel, frozen .pb, TensorFlow 1 checkpoint, .keras or .h5 file; or a checkpoint or a run's log
+    folder, with --model:
+
+        flowtrain export train_log/colorize colorize.pb -m train.py:Colorize -o prediction/output
+    """
+    graph = open_source(source, model, args, signature)
+    path = export(
+        graph,
+        target,
+        list(inputs) or None,
+        list(outputs) or None,
+        format,
+        overwrite=overwrite,
+        height=height,
+        width=width,
+    )
+    click.echo(f"{path}: checked against {source}")

@@ -1,0 +1,86 @@
+"""``flowtrain inspect``: what is in a checkpoint or model file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tabulate import tabulate
+
+from ..model.checkpoint_io import find_checkpoint, read_manifest
+from ..predict import load_graph, read_weights
+from ..predict.kinds import kind_of
+from ..utils.errors import FlowtrainError
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@click.argument("path", metavar="CKPT", type=click.Path())
+@click.option("-p", "--pattern", default="", help="Only names in which this regular expression is found.")
+@click.option("--stats", is_flag=True, help="Also mean, standard deviation, least and greatest value.")
+@click.option("--tensors", is_flag=True, help="Also the names of all tensors of a model file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(path: str, pattern: str, stats: bool, tensors: bool, as_json: bool) -> None:
+    """Show what is in a checkpoint or model file: its variables, inputs and outputs.
+
+    CKPT is anything that holds weights: a checkpoint or a run's log folder, a TensorFlow checkpoint, SavedModel,
+    .keras, .h5, .weights.h5, .npz or frozen .pb.
+    """
+    kind = kind_of(path)
+    weights = {name: value for name, value in read_weights(path).items() if re.search(pattern, name)}
+    report: dict[str, Any] = {"path": str(path), "kind": kind, **_about(path, kind)}
+    report["variables"] = {name: _described(value, stats) for name, value in sorted(weights.items())}
+    report["parameters"] = int(sum(value.size for value in weights.values()))
+    click.echo(json.dumps(report, indent=1) if as_json else _as_text(report, tensors))
+
+
+def _about(path: str, kind: str) -> dict[str, Any]:
+    """What a file says besides its weights."""
+    if kind == "own":
+        found = find_checkpoint(path)
+        manifest = read_manifest(found)
+        plain = {key: value for key, value in manifest.items() if key not in ("files", "variables", "format")}
+        return {"checkpoint": str(found), **plain}
+    if kind in ("npz", "weights_h5"):
+        return {}
+    try:
+        graph = load_graph(Path(path))
+    except FlowtrainError:  # weights without a model
+        return {}
+    outputs = getattr(graph, "output_names", [])
+    return {
+        "inputs": {str(spec.name): f"{spec.dtype.name} {spec.shape}" for spec in graph.specs},
+        "outputs": {name: f"{graph.tensor(name).dtype.name} {graph.tensor(name).shape}" for name in outputs},
+        "tensors": [tensor.name for op in graph.graph.get_operations() for tensor in op.outputs],
+    }
+
+
+def _described(value: np.ndarray, stats: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"shape": list(value.shape), "dtype": value.dtype.name, "parameters": int(value.size)}
+    if stats and value.size and value.dtype.kind in "fiub":
+        exact = value.astype(np.float64)
+        found |= {"mean": exact.mean(), "std": exact.std(), "min": exact.min(), "max": exact.max()}
+        found = {name: round(entry, 6) if isinstance(entry, float) else entry for name, entry in found.items()}
+    return found
+
+
+def _as_text(report: dict[str, Any], tensors: bool) -> str:
+    parts = []
+    for key, value in report.items():
+        if key == "tensors":
+            parts += ["tensors:", *(f"  {name}" for name in value)] if tensors else []
+        elif key in ("inputs", "outputs"):
+            parts += [f"{key}:", *(f"  {name}  {about}" for name, about in value.items())]
+        elif key == "variables":
+            rows = [[name, *entry.values()] for name, entry in value.items()]
+            heads = max((["name", *entry] for entry in value.values()), key=len, default=["name"])
+            parts.append(tabulate(rows, heads, disable_numparse=True) if rows else "no variables")
+        elif key != "parameters":
+            parts.append(f"{key}: {value}")
+    parts.append(f"{len(report['variables'])} variables, {report['parameters']:,} parameters")
+    return "\n".join(parts)
