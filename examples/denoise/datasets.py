@@ -59,7 +59,7 @@ def full_patches(noisy: str | Path, clean: str | Path, channels: int = 1, batch:
 
 
 def _training(patches: np.ndarray, noise, batch: int) -> ft.DataFlow:
-    ds = ft.DataFromArrays([patches], shuffle=True)
+    ds = ft.DataFromArrays(patches, shuffle=True)
     return ft.PrefetchData(ft.BatchData(ft.RandomMapData(ds, partial(_pair, noise=noise)), batch), num_proc=2)
 
 

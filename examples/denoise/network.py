@@ -59,7 +59,7 @@ class DenoiseModel(ft.ModelDesc):
         ft.add_moving_summary(
             cost,
             tf.identity(ft.psnr(clean, shown, data_range=1.0), name="PSNR"),
-            tf.reduce_mean(tf.image.ssim(clean, shown, 1.0), name="SSIM"),
+            tf.identity(ft.ssim(clean, shown, data_range=1.0), name="SSIM"),
         )
         ft.add_image_summary("noisy_clean_denoised", tf.concat([noisy, clean, shown], axis=2), max_outputs=3)
         return cost

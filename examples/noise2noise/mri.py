@@ -183,7 +183,7 @@ class DenoiseSpectrum(ft.ModelDesc):
 
 def training_data(slices, noise2noise, batch, workers=2):
     """Batches of the model's inputs; an epoch shows each slice once."""
-    ds = ft.DataFromArrays([slices], shuffle=True)
+    ds = ft.DataFromArrays(slices, shuffle=True)
     ds = ft.RandomMapData(ds, partial(training_pair, noise2noise=noise2noise))
     ds = ft.BatchData(ds, batch)
     return ft.PrefetchData(ds, num_prefetch=8, num_proc=workers)
@@ -196,7 +196,7 @@ def validation_data(slices, seed: int = 1):
         picture = to_float(dp[0])
         return model_inputs(*undersample(picture, rng), picture)
 
-    return ft.BatchData(ft.RandomMapData(ft.DataFromArrays([slices]), sample, seed=seed), 1)
+    return ft.BatchData(ft.RandomMapData(ft.DataFromArrays(slices), sample, seed=seed), 1)
 
 
 def mean_psnr(predictor, slices, fspec: bool) -> tuple[float, float]:
