@@ -56,24 +56,29 @@ def make_files(folder: Path) -> None:
             writer.write(record)
     pairs = DataFromList([[record, i % 10] for i, record in enumerate(records)])
     named = DataFromList([{"jpg": record, "label": i % 10} for i, record in enumerate(records)])
+    arrays = DataFromList([[np.frombuffer(record, np.uint8), i % 10] for i, record in enumerate(records)])
+    write(arrays, folder / "arrays.lmdb", overwrite=True, progress=False)
     for ending, ds in (("lmdb", pairs), ("tar", named), ("npz", pairs), ("h5", pairs)):
         write(ds, folder / f"x.{ending}", overwrite=True, progress=False)
-    _write_tensorpack(folder / "tensorpack.lmdb", records)
-    # LMDB cannot be opened twice by one process, and Tensorpack opens a file for each reader
-    shutil.copy(folder / "tensorpack.lmdb", folder / "tensorpack-2.lmdb")
+    _write_tensorpack(folder / "tensorpack.lmdb", [[record, i % 10] for i, record in enumerate(records)])
+    encoded = [{b"nd": True, b"type": "|u1", b"kind": b"", b"shape": (len(r),), b"data": r} for r in records]
+    _write_tensorpack(folder / "tensorpack-arrays.lmdb", [[array, i % 10] for i, array in enumerate(encoded)])
+    for name in ("tensorpack", "tensorpack-arrays"):
+        # LMDB cannot be opened twice by one process, and Tensorpack opens a file for each reader
+        shutil.copy(folder / f"{name}.lmdb", folder / f"{name}-shuffled.lmdb")
     (folder / "done").touch()
     print(f"{RECORDS} records of {sum(map(len, records)) / RECORDS / 1000:.1f} kB on average in {folder}")
 
 
-def _write_tensorpack(path: Path, records: list[bytes]) -> None:
-    """As Tensorpack's LMDBSerializer writes it with msgpack."""
+def _write_tensorpack(path: Path, records: list) -> None:
+    """As Tensorpack's LMDBSerializer writes it with msgpack (and msgpack_numpy)."""
     import lmdb
     import msgpack
 
     keys = [f"{i:08d}".encode() for i in range(len(records))]
     with lmdb.open(str(path), subdir=False, map_size=1 << 30, lock=False) as env, env.begin(write=True) as transaction:
-        for i, (key, record) in enumerate(zip(keys, records, strict=True)):
-            transaction.put(key, msgpack.packb([record, i % 10], use_bin_type=True))
+        for key, record in zip(keys, records, strict=True):
+            transaction.put(key, msgpack.packb(record, use_bin_type=True))
         transaction.put(b"__keys__", msgpack.packb(keys, use_bin_type=True))
 
 
@@ -100,6 +105,10 @@ def rows_of_flowtrain(folder: Path):
             folder / "x.tfrecord", "raw", shuffle=shuffle, verify=False
         )
         flows[f"LMDB, {order}"] = LMDBData(folder / "x.lmdb", shuffle=shuffle)
+        flows[f"LMDB, uint8 arrays, {order}"] = LMDBData(folder / "arrays.lmdb", shuffle=shuffle)
+        flows[f"LMDB of Tensorpack, uint8 arrays, {order}"] = LMDBData(
+            folder / "tensorpack-arrays.lmdb", shuffle=shuffle
+        )
         flows[f"LMDB of Tensorpack, {order}"] = LMDBData(folder / "tensorpack.lmdb", shuffle=shuffle)
         flows[f"tar, {order}"] = TarData(folder / "x.tar", "raw", shuffle=shuffle)
         flows[f"npz, {order}"] = NpzData(folder / "x.npz", shuffle=shuffle)
@@ -131,12 +140,19 @@ def rows_of_tensorpack(folder: Path):
     np.float, np.object, np.int = float, object, int  # it predates NumPy 2
     from tensorpack.dataflow import LMDBSerializer
 
-    def reader(shuffle):
-        ds = LMDBSerializer.load(str(folder / ("tensorpack-2.lmdb" if shuffle else "tensorpack.lmdb")), shuffle=shuffle)
+    def reader(name, shuffle):
+        path = folder / (f"{name}-shuffled.lmdb" if shuffle else f"{name}.lmdb")
+        ds = LMDBSerializer.load(str(path), shuffle=shuffle)
         ds.reset_state()
         return lambda: count(ds)
 
-    return {"LMDB with decoder, sequential": reader(False), "LMDB with decoder, shuffled": reader(True)}
+    return {
+        "LMDB with decoder, sequential": reader("tensorpack", False),
+        "LMDB with decoder, shuffled": reader("tensorpack", True),
+        # its tutorials store the JPEG's bytes as an array
+        "LMDB with decoder, uint8 arrays, sequential": reader("tensorpack-arrays", False),
+        "LMDB with decoder, uint8 arrays, shuffled": reader("tensorpack-arrays", True),
+    }
 
 
 def rows_of_webdataset(folder: Path):
@@ -218,7 +234,7 @@ def measure(folder: Path, rounds: int, peers_python: str) -> None:
     compare = [
         ("TFRecord, sequential", "tf.data", "TFRecord, batches of 64", 2.5),
         ("LMDB, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
-        ("LMDB of Tensorpack, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
+        ("LMDB, uint8 arrays, shuffled", "Tensorpack", "LMDB with decoder, uint8 arrays, shuffled", 1.5),
     ]
     for ours, library, theirs, target in compare:
         if (library, theirs) in figures:

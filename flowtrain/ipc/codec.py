@@ -146,9 +146,8 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
             (number,) = struct.unpack_from("<I", data)
             if not 1 <= number < len(views):
                 raise CodecError(f"The message refers to frame {number}, but {len(views) - 1} came with it.")
-            dtype, shape, _ = _read_head(data, 4)
             used.add(number)
-            return _as_array(views[number], dtype, shape, 0)
+            return _read_array(data, 4, views[number])
         return _from_ext(code, data, True, hook)
 
     value = _unpackb(views[0], hook, max_bytes)
@@ -249,9 +248,7 @@ def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str
     seen = (*seen, id(obj))
     if isinstance(obj, dict):
         parts = [
-            part
-            for key, value in obj.items()
-            for part in ((f"{path}'s key {key!r}", key), (f"{path}[{key!r}]", value))
+            part for key, value in obj.items() for part in ((f"{path}'s key {key!r}", key), (f"{path}[{key!r}]", value))
         ]
     elif isinstance(obj, (list, tuple)):
         parts = [(f"{path}[{i}]", value) for i, value in enumerate(obj)]
@@ -287,9 +284,7 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
         msgpack.UnpackException,
     ) as error:
         detail = str(error) or type(error).__name__
-        raise CodecError(
-            f"{size:,} bytes are not a message of this codec, or are damaged: {detail}"
-        ) from error
+        raise CodecError(f"{size:,} bytes are not a message of this codec, or are damaged: {detail}") from error
 
 
 def _hook_copying(code: int, data: bytes) -> Any:
@@ -302,12 +297,9 @@ def _hook_viewing(code: int, data: bytes) -> Any:
 
 def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any]) -> Any:
     if code == _ARRAY:
-        dtype, shape, start = _read_head(data, 0)
-        array = _as_array(data, dtype, shape, start)
-        return array.copy() if copy else array
+        return _read_array(data).copy() if copy else _read_array(data)
     if code == _SCALAR:
-        dtype, shape, start = _read_head(data, 0)
-        return _as_array(data, dtype, shape, start)[()]
+        return _read_array(data)[()]
     if code == _TUPLE:
         return tuple(_unpackb(data, hook, len(data)))
     if code in (_OBJECTS, _STRINGS):
@@ -325,12 +317,23 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
     raise CodecError(f"Unknown extension type {code}: made by something else, or by a newer flowtrain.")
 
 
-def _read_head(data: bytes, at: int) -> tuple[np.dtype, tuple[int, ...], int]:
+def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.ndarray:
+    """The array whose head is in ``data``: a view of the bytes after it, or of a frame."""
     length, ndim = _HEAD.unpack_from(data, at)
-    at += _HEAD.size
-    dtype = _dtype_from(data[at : at + length])
-    shape = struct.unpack_from(f"<{ndim}Q", data, at + length)
-    return dtype, shape, at + length + 8 * ndim
+    end = at + _HEAD.size + length + 8 * ndim
+    dtype, shape, size = _parse_head(data[at:end])
+    body, start = (data, end) if frame is None else (frame, 0)
+    if len(body) - start != size:
+        raise CodecError(f"An array of shape {shape} and dtype {dtype} has {size:,} bytes, {len(body) - start:,} came.")
+    return np.ndarray(shape, dtype, body, start) if size else np.empty(shape, dtype)
+
+
+@functools.lru_cache(maxsize=1024)  # the arrays of a flow are mostly alike
+def _parse_head(head: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
+    length, ndim = _HEAD.unpack_from(head)
+    at = _HEAD.size + length
+    dtype, shape = _dtype_from(head[_HEAD.size : at]), struct.unpack_from(f"<{ndim}Q", head, at)
+    return dtype, shape, math.prod(shape) * dtype.itemsize
 
 
 @functools.lru_cache(maxsize=256)
@@ -347,15 +350,3 @@ def _dtype_from(text: bytes) -> np.dtype:
     if dtype.hasobject:
         raise CodecError(f"Refused raw bytes for dtype {dtype}: they would be taken for addresses.")
     return dtype
-
-
-def _as_array(data: Buffer, dtype: np.dtype, shape: tuple[int, ...], start: int) -> np.ndarray:
-    wanted = math.prod(shape) * dtype.itemsize
-    have = memoryview(data).nbytes - start
-    if wanted != have:
-        raise CodecError(
-            f"An array of shape {shape} and dtype {dtype} needs {wanted:,} bytes, {have:,} came."
-        )
-    if wanted == 0:
-        return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, buffer=data, offset=start)
