@@ -162,7 +162,7 @@ def rows():
         ("RandomCrop", F.RandomCrop(224), lambda T: T.RandomCrop(224), lambda A: A.RandomCrop(224, 224, p=1)),
         (
             "RandomCropRandomShape",
-            F.RandomCropRandomShape(100, 100, 200, 200),
+            F.RandomCropRandomShape(100, max_size=200),
             lambda T: T.RandomCropRandomShape(100, 100, 200, 200),
             None,
         ),

@@ -45,7 +45,7 @@ def augmentors():
         ("Identity", imgaug.Identity(), True),
         ("RandomCrop(120)", imgaug.RandomCrop(120), True),
         ("CenterCrop((120, 160))", imgaug.CenterCrop((120, 160)), True),
-        ("RandomCropRandomShape(90, 90)", imgaug.RandomCropRandomShape(90, 90), True),
+        ("RandomCropRandomShape(90)", imgaug.RandomCropRandomShape(90), True),
         ("RandomResizedCrop(150)", imgaug.RandomResizedCrop(150, (0.3, 0.8)), True),
         ("RandomCutout(60, 80)", imgaug.RandomCutout(60, 80, fill=127), True),
         ("Shift(0.2, 0.2)", imgaug.Shift(0.2, 0.2), True),

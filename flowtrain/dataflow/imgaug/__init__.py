@@ -1,7 +1,17 @@
 """Changes of pictures that make more of the data: crops, flips, warps, colours, noise.
 
 Every augmentor draws from a generator that it is given and returns a transform that can be applied to the
-picture, to its label map and to points in it; see :class:`Augmentor` and :class:`Transform`.
+picture, to its label map and to points in it; see :class:`Augmentor` and :class:`Transform`. Coordinates
+count from the centre of the top left pixel, x before y; sizes are (height, width), or one int for both.
+
+An own augmentor is five lines; it draws from ``rng`` alone, so that the data are the same in every run::
+
+    class Darken(imgaug.Augmentor):
+        def get_transform(self, img, rng):
+            factor = rng.uniform(0.5, 1.0)
+            return imgaug.FunctionTransform(lambda img: np.rint(img * factor).astype(img.dtype))
+
+A function without randomness is ``imgaug.MapImage(function)``.
 
 What holds for all of them:
 

@@ -25,6 +25,7 @@ __all__ = [
     "as_range",
     "as_size",
     "check_coords",
+    "check_fill",
     "check_image",
     "check_same_size",
     "draw_corner",
@@ -87,7 +88,7 @@ def _complaint(img: object, dtypes: tuple[np.dtype, ...] | None, channels: tuple
         hint = _channel_hint(shape, channels)
         return f"expected a picture with {_listed(channels)} channel(s), got shape {shape}.{hint}"
     dtypes = dtypes or ()
-    return f"expected a picture of {_listed(dtypes)}, got {img.dtype.name}.{_dtype_hint(dtypes)}"
+    return f"expected a picture of {_listed(dtypes)}, got {img.dtype}.{_dtype_hint(dtypes)}"
 
 
 def _listed(items: tuple[Any, ...]) -> str:
@@ -114,6 +115,16 @@ def check_same_size(img: np.ndarray, source: tuple[int, int], owner: object) -> 
             f"{name_of(owner)}: this transform was made for a picture of {source[0]} x {source[1]} (height x width) "
             f"and was given one of {img.shape[0]} x {img.shape[1]}. Pictures and masks that share a transform must "
             "be of one size"
+        )
+
+
+def check_fill(fill: tuple[float, ...], img: np.ndarray, owner: object) -> None:
+    """Raise unless there is one value to fill with, or one for each channel."""
+    channels = img.shape[2] if img.ndim == 3 else 1
+    if len(fill) not in (1, channels):
+        raise DataFlowError(
+            f"{name_of(owner)}: {len(fill)} values {fill} were given to fill with, but the picture of shape "
+            f"{img.shape} has {channels} channel(s). Give one number, or one for each channel"
         )
 
 

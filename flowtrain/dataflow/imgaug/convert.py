@@ -175,7 +175,7 @@ class Grayscale(Augmentor):
     """
 
     def __init__(self, channels: int = 1) -> None:
-        if channels not in (1, 3):
+        if isinstance(channels, bool) or channels not in (1, 3):
             raise ConfigError(f"Grayscale: channels must be 1 or 3, not {channels!r}")
         self.channels = channels
         self._transform = GrayscaleTransform(channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .base import Augmentor, GeometricTransform
-from .checks import as_number, as_positive_int, as_size, check_image, draw_corner, draw_int, name_of, renamed
+from .checks import as_number, as_size, check_image, draw_corner, draw_int, name_of, renamed
 
 __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]
 
@@ -95,69 +96,63 @@ class CenterCrop(Augmentor):
         return CropTransform((img.shape[1] - width) // 2, (img.shape[0] - height) // 2, width, height, img.shape[:2])
 
 
-@renamed(wmin="min_width", hmin="min_height", wmax="max_width", hmax="max_height")
+@renamed(
+    wmin="Write min_size=(height, width)",
+    hmin="Write min_size=(height, width)",
+    wmax="Write max_size=(height, width)",
+    hmax="Write max_size=(height, width)",
+)
 class RandomCropRandomShape(Augmentor):
     """Cut out a window whose height, width and place are drawn.
 
-    Where the picture is smaller than the maximum, the picture's own size is the maximum.
-
     Args:
-        min_height: Least height, in pixels.
-        min_width: Least width.
-        max_height: Greatest height; None is the picture's.
-        max_width: Greatest width; None is the picture's.
+        min_size: An int for both or (height, width), in pixels: the least height and width.
+        max_size: The same for the greatest; where the picture is smaller, its own size is the greatest. None: the
+            picture's own.
         max_aspect_ratio: The longer side is at most this many times the shorter one. None: any.
     """
 
     def __init__(
         self,
-        min_height: int,
-        min_width: int,
-        max_height: int | None = None,
-        max_width: int | None = None,
+        min_size: int | tuple[int, int],
+        *,
+        max_size: int | tuple[int, int] | None = None,
         max_aspect_ratio: float | None = None,
     ) -> None:
-        self.min_height = as_positive_int(min_height, self, "min_height")
-        self.min_width = as_positive_int(min_width, self, "min_width")
-        self.max_height = None if max_height is None else as_positive_int(max_height, self, "max_height")
-        self.max_width = None if max_width is None else as_positive_int(max_width, self, "max_width")
+        self.min_size = as_size(min_size, self, "min_size")
+        self.max_size = None if max_size is None else as_size(max_size, self, "max_size")
         self.max_aspect_ratio = max_aspect_ratio
-        for side, low, high in (
-            ("height", self.min_height, self.max_height),
-            ("width", self.min_width, self.max_width),
-        ):
-            if high is not None and high < low:
-                raise ConfigError(f"RandomCropRandomShape: max_{side}={high} is less than min_{side}={low}")
         if max_aspect_ratio is not None:
             self.max_aspect_ratio = as_number(max_aspect_ratio, self, "max_aspect_ratio", 1.0)
-            least = max(self.min_height, self.min_width)
-            for name, high in (("max_height", self.max_height), ("max_width", self.max_width)):
-                if high is not None and high * self.max_aspect_ratio < least:
-                    raise ConfigError(
-                        f"RandomCropRandomShape: {name}={high} leaves no window whose sides differ by at most "
-                        f"max_aspect_ratio={max_aspect_ratio}, since the other side is at least {least}"
-                    )
+        if self.max_size is None:
+            return
+        if self.max_size[0] < self.min_size[0] or self.max_size[1] < self.min_size[1]:
+            raise ConfigError(f"RandomCropRandomShape: max_size={max_size} is less than min_size={min_size}")
+        if self.max_aspect_ratio and min(self.max_size) * self.max_aspect_ratio < max(self.min_size):
+            raise ConfigError(
+                f"RandomCropRandomShape: between min_size={min_size} and max_size={max_size} there is no window whose "
+                f"sides differ by at most max_aspect_ratio={max_aspect_ratio}"
+            )
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> CropTransform:
         """Draw the width, then the height within the aspect ratio, then the corner."""
         check_image(img, self, None, None)
         rows, columns = img.shape[:2]
-        require_room(img, self.min_height, self.min_width, self)
-        highest, widest = min(self.max_height or rows, rows), min(self.max_width or columns, columns)
-        lowest, narrowest = self.min_height, self.min_width
-        if self.max_aspect_ratio is not None:
-            # The width is drawn among those for which some height exists.
-            narrowest = max(narrowest, int(np.ceil(lowest / self.max_aspect_ratio)))
-            widest = min(widest, int(highest * self.max_aspect_ratio))
+        (lowest, narrowest), (highest, widest) = self.min_size, self.max_size or (rows, columns)
+        require_room(img, lowest, narrowest, self)
+        highest, widest = min(highest, rows), min(widest, columns)
+        ratio = self.max_aspect_ratio
+        if ratio is not None:  # the width is drawn among those for which some height exists
+            narrowest, widest = max(narrowest, math.ceil(lowest / ratio)), min(widest, int(highest * ratio))
         if narrowest > widest:
             raise DataFlowError(
-                f"RandomCropRandomShape: no window of at least {lowest} x {self.min_width} (height x width) with "
-                f"sides that differ by at most {self.max_aspect_ratio} fits into the picture of {rows} x {columns}"
+                f"{self!r}: no window whose sides differ by at most max_aspect_ratio fits into the picture of "
+                f"{rows} x {columns} (height x width)"
             )
         width = narrowest + draw_int(rng, widest - narrowest + 1)
-        if self.max_aspect_ratio is not None:
-            lowest = max(lowest, int(np.ceil(width / self.max_aspect_ratio)))
-            highest = min(highest, int(width * self.max_aspect_ratio))
+        if ratio is not None:
+            lowest = min(highest, max(lowest, math.ceil(width / ratio)))
+            highest = max(lowest, min(highest, int(width * ratio)))
         height = lowest + draw_int(rng, highest - lowest + 1)
         y, x = draw_corner(rng, rows - height + 1, columns - width + 1)
         return CropTransform(x, y, width, height, (rows, columns))

@@ -11,7 +11,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from .base import Augmentor, PixelTransform, TransformList
-from .checks import as_fill, as_positive_int, as_range, as_size, check_image, draw_corner, draw_int, renamed
+from .checks import as_fill, as_positive_int, as_range, as_size, check_fill, check_image, draw_corner, draw_int, renamed
 from .crop import CropTransform, require_room
 from .interpolation import Interpolation, as_interpolation
 from .resize import ResizeTransform
@@ -45,6 +45,7 @@ class CutoutTransform(PixelTransform):
 
     def change(self, img: np.ndarray) -> np.ndarray:
         """Copy, then fill."""
+        check_fill(self.fill, img, self)
         out = img.copy(order="C")
         out[self.y : self.y + self.height, self.x : self.x + self.width] = (
             self.fill[0] if len(self.fill) == 1 else self.fill

@@ -30,6 +30,8 @@ def checked_augmentor(augmentor: Augmentor, owner: object) -> Augmentor:
         advice = "Wrap it: imgaug.Albumentations(transform)"
     elif callable(augmentor):
         advice = "Wrap a function: imgaug.MapImage(function)"
+    elif isinstance(augmentor, tuple) and len(augmentor) == 2 and isinstance(augmentor[0], Augmentor):
+        advice = "Give the augmentors alone, and RandomChooseAug's shares as weights=[...]"
     elif isinstance(augmentor, Sequence) and not isinstance(augmentor, str):
         advice = "Wrap a list: imgaug.AugmentorList([...])"
     else:

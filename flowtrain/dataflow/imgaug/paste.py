@@ -10,7 +10,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .base import Augmentor, GeometricTransform
-from .checks import as_fill, as_size, check_image, draw_corner, name_of, renamed
+from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of, renamed
 from .noise import draw_seed, noise_stream
 
 __all__ = [
@@ -70,11 +70,7 @@ class ConstantBackgroundFiller(BackgroundFiller):
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Fill with the value; draws nothing."""
-        channels = img.shape[2] if img.ndim == 3 else 1
-        if len(self.value) not in (1, channels):
-            raise DataFlowError(
-                f"ConstantBackgroundFiller: {len(self.value)} values were given, the picture has {channels} channel(s)"
-            )
+        check_fill(self.value, img, self)
         return _plain(size, img, self.value[0] if len(self.value) == 1 else np.array(self.value))
 
 

@@ -90,11 +90,11 @@ class ResizeShortestEdge(Augmentor):
 
     Args:
         size: New length of the shorter side, in pixels.
-        max_size: No side may become longer than this; the shorter side is then shorter. None: no limit.
         interpolation: As for :class:`Resize`.
+        max_size: No side may become longer than this; the shorter side is then shorter. None: no limit.
     """
 
-    def __init__(self, size: int, max_size: int | None = None, interpolation: Interpolation = "linear") -> None:
+    def __init__(self, size: int, interpolation: Interpolation = "linear", max_size: int | None = None) -> None:
         self.size = as_positive_int(size, self, "size")
         self.max_size = None if max_size is None else as_positive_int(max_size, self, "max_size")
         if self.max_size is not None and self.max_size < self.size:
@@ -148,6 +148,7 @@ class RandomResize(Augmentor):
         self,
         x_range: tuple[float, float],
         y_range: tuple[float, float] | None = None,
+        *,
         min_size: int | tuple[int, int] = 1,
         max_distortion: float | None = None,
         interpolation: Interpolation = "linear",

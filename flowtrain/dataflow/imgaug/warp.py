@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ConfigError
 
 from .arithmetic import in_fours
 from .base import Augmentor, GeometricTransform
-from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_image, renamed
+from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image, renamed
 from .interpolation import Border, Interpolation, as_border, as_interpolation, as_stand_in
 
 __all__ = ["Affine", "Rotation", "RotationAndCropValid", "Shift", "ShiftTransform", "WarpTransform"]
@@ -48,6 +48,8 @@ class WarpTransform(GeometricTransform):
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Warp."""
+        if not exact:
+            check_fill(self.border_value, img, self)
         method = cv2.INTER_NEAREST if exact else self.interpolation
         border = cv2.BORDER_CONSTANT if exact else self.border
         stand_in = as_stand_in(img) if exact else img
@@ -85,6 +87,8 @@ class ShiftTransform(GeometricTransform):
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         """Cut off one side and extend the other."""
+        if not exact:
+            check_fill(self.border_value, img, self)
         height, width = self.source
         if exact or self.border == cv2.BORDER_CONSTANT:
             fill = (0.0,) if exact else self.border_value
@@ -174,8 +178,8 @@ class Rotation(Augmentor):
         center_range: (lowest, highest) place of the centre, as a fraction of the width and of the height.
         interpolation: As for :class:`Resize`.
         border: What comes in: "replicate", "constant", "reflect", "reflect_101", "wrap" or OpenCV's constant.
-        border_value: With ``border="constant"``: one number, or one for each channel.
         step_deg: Only multiples of this are drawn. None: any angle.
+        border_value: With ``border="constant"``: one number, or one for each channel.
     """
 
     def __init__(
@@ -184,8 +188,8 @@ class Rotation(Augmentor):
         center_range: Bounds = (0.5, 0.5),
         interpolation: Interpolation = "linear",
         border: Border = "replicate",
-        border_value: Fill = 0.0,
         step_deg: float | None = None,
+        border_value: Fill = 0.0,
     ) -> None:
         self.max_deg, self.step_deg = _as_angles(self, max_deg, step_deg)
         self.center_range = as_range(center_range, self, "center_range")

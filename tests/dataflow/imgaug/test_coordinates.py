@@ -16,7 +16,7 @@ MOVING = {
     "Flip horiz": imgaug.Flip(horiz=True, prob=1),
     "Flip vert": imgaug.Flip(vert=True, prob=1),
     "RandomCrop": imgaug.RandomCrop((90, 101)),
-    "RandomCropRandomShape": imgaug.RandomCropRandomShape(60, 60, max_aspect_ratio=1.7),
+    "RandomCropRandomShape": imgaug.RandomCropRandomShape(60, max_aspect_ratio=1.7),
     "RandomPaste": imgaug.RandomPaste((150, 180)),
     "RandomResize": imgaug.RandomResize((0.5, 2.0), (0.5, 2.0)),
     "RandomResize pixels": imgaug.RandomResize((100, 200), (90, 150)),

@@ -90,7 +90,7 @@ def test_random_crop_reaches_every_corner():
 
 
 def test_random_crop_of_a_random_shape_keeps_its_bounds():
-    aug = imgaug.RandomCropRandomShape(5, 6, 30, 40, max_aspect_ratio=1.5)
+    aug = imgaug.RandomCropRandomShape((5, 6), max_size=(30, 40), max_aspect_ratio=1.5)
     rng = np.random.default_rng(0)
     for _ in range(200):
         height, width = aug.augment(picture(35, 50), rng).shape[:2]
@@ -129,7 +129,7 @@ def test_wrong_arguments(build, says):
     [
         (imgaug.RandomCrop((50, 30)), picture(), r"50 x 30 .* 40 x 60"),
         (imgaug.CenterCrop(41), picture(), r"41 x 41 .* 40 x 60"),
-        (imgaug.RandomCropRandomShape(50, 5), picture(), "larger than the picture"),
+        (imgaug.RandomCropRandomShape((50, 5)), picture(), "larger than the picture"),
         (imgaug.Resize(5), picture().astype(np.float16), "float16"),
         (imgaug.Resize(5), np.zeros((2, 3, 4, 5), np.uint8), "picture by picture"),
         (imgaug.Resize(5), np.zeros((0, 3), np.uint8), "empty"),

@@ -23,7 +23,7 @@ class OwnFiller(imgaug.BackgroundFiller):
 
 # Each public augmentor, made so that it takes pictures of any size from 1 x 1.
 MADE = {
-    "Affine": lambda: imgaug.Affine((0.8, 1.2), (0.1, 0.1), 20, 10, border="constant", border_value=(1, 2, 3, 4)),
+    "Affine": lambda: imgaug.Affine((0.8, 1.2), (0.1, 0.1), 20, 10, border="constant", border_value=3),
     "AugmentorList": lambda: imgaug.AugmentorList([imgaug.Brightness(10), imgaug.Flip(vert=True)]),
     "Brightness": lambda: imgaug.Brightness(60),
     "BrightnessScale": lambda: imgaug.BrightnessScale((0.5, 2.0)),
@@ -48,14 +48,14 @@ MADE = {
     "RandomApplyAug": lambda: imgaug.RandomApplyAug(imgaug.Brightness(50)),
     "RandomChooseAug": lambda: imgaug.RandomChooseAug([imgaug.Identity(), imgaug.Brightness(50)], [1, 2]),
     "RandomCrop": lambda: imgaug.RandomCrop(1),
-    "RandomCropRandomShape": lambda: imgaug.RandomCropRandomShape(1, 1, max_aspect_ratio=2),
+    "RandomCropRandomShape": lambda: imgaug.RandomCropRandomShape(1, max_aspect_ratio=2),
     "RandomCutout": lambda: imgaug.RandomCutout(1, 1, fill=9),
     "RandomOrderAug": lambda: imgaug.RandomOrderAug([imgaug.Brightness(50), imgaug.Gamma()]),
     "RandomPaste": lambda: imgaug.RandomPaste(70, imgaug.RandomColorBackgroundFiller()),
     "RandomResize": lambda: imgaug.RandomResize((0.5, 2.0), (0.5, 2.0)),
     "RandomResizedCrop": lambda: imgaug.RandomResizedCrop((16, 20)),
     "Resize": lambda: imgaug.Resize((20, 16), "cubic"),
-    "ResizeShortestEdge": lambda: imgaug.ResizeShortestEdge(20, 60, "area"),
+    "ResizeShortestEdge": lambda: imgaug.ResizeShortestEdge(20, "area", max_size=60),
     "Rotation": lambda: imgaug.Rotation(40, (0.3, 0.7)),
     "RotationAndCropValid": lambda: imgaug.RotationAndCropValid(40),
     "SaltPepperNoise": lambda: imgaug.SaltPepperNoise(),

@@ -372,8 +372,11 @@ def test_map_image_can_move_points_and_refuses_to_guess():
         (lambda: imgaug.Shift(2.0), "0 to 1"),
         (lambda: imgaug.CenterPaste(background_shape=5), "size="),
         (lambda: imgaug.CenterPaste(5, filler=0), "BackgroundFiller"),
-        (lambda: imgaug.RandomCropRandomShape(10, 10, 5, 5), "less than"),
-        (lambda: imgaug.RandomCropRandomShape(10, 100, 20, 200, max_aspect_ratio=2), "max_aspect_ratio"),
+        (lambda: imgaug.RandomCropRandomShape(wmin=10, hmin=10), "min_size="),
+        (lambda: imgaug.RandomChooseAug([(imgaug.Identity(), 0.5)]), "weights="),
+        (lambda: imgaug.Grayscale(True), "1 or 3"),
+        (lambda: imgaug.RandomCropRandomShape(10, max_size=5), "less than"),
+        (lambda: imgaug.RandomCropRandomShape((10, 100), max_size=(20, 200), max_aspect_ratio=2), "max_aspect_ratio"),
     ],
 )
 def test_wrong_arguments(build, says):
@@ -392,3 +395,24 @@ def test_wrong_arguments(build, says):
 def test_old_and_mistyped_names(name, today):
     with pytest.raises(AttributeError, match=today):
         getattr(imgaug, name)
+
+
+@pytest.mark.parametrize(
+    "aug",
+    [
+        imgaug.RandomCutout(3, 3, fill=(1, 2, 3)),
+        imgaug.Shift(0.1, border="constant", border_value=(1, 2, 3)),
+        imgaug.Rotation(5, border="constant", border_value=(1, 2, 3)),
+        imgaug.CenterPaste(60, imgaug.ConstantBackgroundFiller((1, 2, 3))),
+    ],
+)
+def test_values_to_fill_with_fit_the_channels(aug):
+    assert aug.augment(picture()).ndim == 3
+    for shape in ((40, 50), (40, 50, 1), (40, 50, 4)):
+        with pytest.raises(DataFlowError, match="3 values"):
+            aug.augment(picture(shape))
+
+
+def test_foreign_byte_order_is_named():
+    with pytest.raises(DataFlowError, match=">f4"):
+        imgaug.Brightness(3).augment(picture().astype(">f4"))
