@@ -372,7 +372,7 @@ class Trainer:
             self._folder.describe(config.describe())
         monitors = default_monitors() if config.monitors is None else config.monitors
         self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
-        chosen = default_callbacks() if config.default_callbacks is None else config.default_callbacks
+        chosen = default_callbacks(config.callbacks) if config.default_callbacks is None else config.default_callbacks
         self._callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
         self._callbacks.set_trainer(self)
         self._after_step: list[Callable[[Any], None]] = []

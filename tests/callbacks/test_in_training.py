@@ -15,8 +15,10 @@ from flowtrain.callbacks import (
     InferenceRunner,
     LRFinder,
     ModelSaver,
+    MovingAverageSummary,
     PeriodicTrigger,
     ProcessTensors,
+    ProgressBar,
     ScalarStats,
     ScheduledHyperParamSetter,
     StopTraining,
@@ -199,3 +201,12 @@ def test_training_ends_when_a_hook_says_so(tmp_path):
     trainer = run(tmp_path, Enough(), saver, ProcessTensors(["l2_loss"], lambda cost: at.append(1), 1))
     assert trainer.global_step == 6 and trainer.stop_reason == "enough" and len(at) == 6
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+
+
+def test_what_is_given_is_no_default_as_well(tmp_path):
+    often = PeriodicTrigger(MovingAverageSummary(), every_k_steps=3)
+    trainer = run(tmp_path, ProgressBar(["l2_loss"]), often, max_epoch=2)
+    assert [callback.name for callback in trainer.callbacks] == [
+        "TensorSummaries", "ProgressBar", "PeriodicTrigger(MovingAverageSummary)",
+    ]  # fmt: skip
+    assert [step for step, _ in trainer.history["l2_loss"]] == [3, 6, 8]
