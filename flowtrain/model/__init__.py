@@ -14,9 +14,10 @@ from .gradient import (
     SummaryGradient,
     process_gradients,
 )
-from .graph import ModelGraph, Objective
+from .graph import ModelGraph
 from .inference import InferenceGraph
 from .keras_desc import KerasModelDesc
+from .objectives import Objective
 from .predictor import Predictor
 from .store import VariableStore, read_value
 from .summaries import (

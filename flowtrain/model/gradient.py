@@ -262,15 +262,19 @@ def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[P
     """
     result = list(pairs)
     if not any(isinstance(processor, FilterNoneGrad) for processor in processors):
-        missing = [_name(variable) for gradient, variable in result if gradient is None]
-        if missing:
-            raise ModelError(
-                f"The cost does not depend on the trainable variable(s) {', '.join(missing)}: their "
-                f"gradient is None. Use them in the cost, make them with trainable=False or in "
-                f"freeze_variables(), or name FilterNoneGrad() in gradient_processors() to leave them as they are."
-            )
+        refuse_missing("cost", [_name(variable) for gradient, variable in result if gradient is None])
     for processor in processors:
         result = list(processor.process(result))
     if not result:
         raise ModelError("The gradient processors left no variable to change.")
     return result
+
+
+def refuse_missing(cost: str, names: Sequence[str]) -> None:
+    """Raise the error for variables whose gradient is None, if there are any."""
+    if names:
+        raise ModelError(
+            f"The {cost!r} does not depend on the trainable variable(s) {', '.join(names)}: their gradient is None. "
+            f"Use them in it, make them with trainable=False or in freeze_variables(), or name FilterNoneGrad() in "
+            f"gradient_processors() to leave them as they are."
+        )

@@ -11,60 +11,25 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.errors import ModelError, closest
+from flowtrain.utils.errors import ModelError
 from flowtrain.utils.seeding import resolve_seed
 
 from .average import WeightAverage
-from .gradient import GradientProcessor
 from .inference import InferenceGraph
 from .inputs import checked_inputs
-from .internals import external_captures, make_concrete, scratch_graph, sublayers
+from .internals import make_concrete, scratch_graph, sublayers
+from .objectives import Objective, handles, make_objectives
 from .predictor import Predictor
 from .store import VariableStore
 from .table import count_parameters, summary_table
 from .tower import TowerContext
-from .tracing import gradients, layer_losses, penalties, run_tower
+from .tracing import layer_losses, penalties, run_tower
 from .variables import ScalarVariable
 
 if TYPE_CHECKING:
     from .desc import ModelDesc
 
-__all__ = ["ModelGraph", "Objective"]
-
-
-class Objective:
-    """One cost, the optimizer that minimises it, and the variables it may change for that.
-
-    Attributes:
-        name: The cost's name: ``"cost"``, or the key in the dict that ``build_graph`` returned.
-        optimizer: A Keras optimizer, built.
-        variables: The trainable variables by name.
-        processors: The model's gradient processors.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        optimizer: keras.optimizers.Optimizer,
-        variables: Mapping[str, keras.Variable],
-        processors: Sequence[GradientProcessor],
-    ) -> None:
-        self.name, self.optimizer = name, optimizer
-        self.variables, self.processors = dict(variables), list(processors)
-
-    def gradients(self, tape: tf.GradientTape, tower: TowerContext, cost: tf.Tensor | None = None) -> list[Any]:
-        """The raw gradients of this cost; unlike ``tape.gradient`` also through ``tf.recompute_grad``.
-
-        Args:
-            tape: The tape under which the tower was traced (persistent where there are several objectives).
-            tower: The tower.
-            cost: The cost where it has been scaled; None for the tower's own.
-
-        Returns:
-            A gradient or None for each of ``variables``, in their order.
-        """
-        cost = tower.costs[self.name] if cost is None else cost
-        return gradients(tower, tape, cost, list(self.variables.values()))
+__all__ = ["ModelGraph"]
 
 
 class ModelGraph:
@@ -106,13 +71,13 @@ class ModelGraph:
         self.input_specs = checked_inputs(model)
         self.precision = precision
         self.strategy = strategy
+        self.objectives: dict[str, Objective] = {}
         self.store = VariableStore(resolve_seed(seed))
         with self._scope():
             self.build_tower = self._build()
             self.inference = self._inference_graph()
             self._check_inference()
-            self.objectives = self._make_objectives()
-            self._check_dependence()
+            self.objectives = make_objectives(model, self.store, self.build_tower)
             decay = self.model.average_decay
             self.average = WeightAverage(self.store, decay) if decay is not None else None
         self._averaged: InferenceGraph | None = None
@@ -247,9 +212,9 @@ class ModelGraph:
         for layer, outermost in tower.layers_seen:
             if outermost:
                 adopt(layer, tower.known_name(layer))
-        handles = _handles(self.store.variables)
+        known_handles = handles(self.store.variables)
         for variable in tower.graph.variables:
-            if id(variable.handle) not in handles:
+            if id(variable.handle) not in known_handles:
                 self.store.add(self._free_name(re.sub(r":\d+$", "", variable.name)), variable)
 
     def _free_name(self, name: str) -> str:
@@ -273,6 +238,7 @@ class ModelGraph:
         """Add regularisers and the layers' own losses to the costs."""
         if not tower.costs:
             return
+        tower.plain_costs = dict(tower.costs)
         losses = layer_losses(tower)
         if losses and len(tower.costs) > 1:
             raise ModelError(
@@ -290,87 +256,4 @@ class ModelGraph:
             tower.cost = tf.add_n(list(tower.costs.values()))
 
     def _variables_of(self, cost: str) -> Mapping[str, keras.Variable]:
-        objectives = getattr(self, "objectives", None)
-        return objectives[cost].variables if objectives and cost in objectives else self.store.trainable
-
-    def _make_objectives(self) -> dict[str, Objective]:
-        tower = TowerContext(self.store, is_training=True)
-        tower.graph = self.build_tower.graph
-        self.store.frozen = False  # optimizer() may make scalar variables, e.g. the learning rate
-        with tower.entered():
-            given = self.model.optimizer()
-            processors = list(self.model.gradient_processors())
-        self.store.frozen = True
-        if given is None:
-            return {}
-        for processor in processors:
-            if not isinstance(processor, GradientProcessor):
-                raise ModelError(f"gradient_processors() must return GradientProcessors, got {processor!r:.80}.")
-        costs = list(self.build_tower.costs)
-        kind = type(self.model).__name__
-        if not isinstance(given, Mapping):
-            if costs != ["cost"]:
-                raise ModelError(
-                    f"{kind}.build_graph returns the costs {costs}, so optimizer() must return a dict of "
-                    f"the same names: {{{costs[0]!r}: (optimizer, 'pattern of variable names'), ...}}."
-                )
-            given = {"cost": (given, ".*")}
-        elif sorted(given) != sorted(costs):
-            raise ModelError(
-                f"{kind}.optimizer() names the costs {sorted(given)}, build_graph returns {sorted(costs)}."
-            )
-        return {name: self._make_objective(name, given[name], processors) for name in costs}
-
-    def _make_objective(self, name: str, pair: Any, processors: list[GradientProcessor]) -> Objective:
-        kind = type(self.model).__name__
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ModelError(f"{kind}.optimizer()[{name!r}] must be a pair (optimizer, pattern), got {pair!r:.80}.")
-        optimizer, pattern = pair
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise ModelError(
-                f"{kind}.optimizer() must return a Keras optimizer, e.g. tf.keras.optimizers.Adam(2e-4); "
-                f"got {type(optimizer).__name__}."
-            )
-        trainable = self.store.trainable
-        if not trainable:
-            raise ModelError(f"{kind} has no trainable variables, so there is nothing to train.")
-        chosen = {key: variable for key, variable in trainable.items() if re.fullmatch(pattern, key)}
-        if not chosen:
-            raise ModelError(
-                f"{kind}.optimizer(): no trainable variable matches {pattern!r}. {closest(pattern, list(trainable))}"
-            )
-        optimizer.build(list(chosen.values()))
-        for processor in processors:
-            processor.setup(self.store, chosen)
-        return Objective(name, optimizer, chosen, processors)
-
-    def _check_dependence(self) -> None:
-        """Refuse a cost that no variable can change."""
-        graph = self.build_tower.graph
-        outside = {id(inside.op): id(handle) for handle, inside in external_captures(graph)}
-        for objective in self.objectives.values():
-            handles = _handles(objective.variables)
-            seen, todo = set(), [self.build_tower.costs[objective.name].op]
-            while todo:
-                op = todo.pop()
-                if id(op) in seen:
-                    continue
-                seen.add(id(op))
-                if outside.get(id(op)) in handles:
-                    break
-                todo += [tensor.op for tensor in op.inputs]
-            else:
-                raise ModelError(
-                    f"The {objective.name!r} of {type(self.model).__name__} does not depend on any trainable variable, "
-                    f"so there is nothing to train."
-                )
-
-
-def _handles(variables: Mapping[str, keras.Variable]) -> set[int]:
-    """Identities of the resources behind variables, of all replicas."""
-    found = set()
-    for variable in variables.values():
-        raw = variable._value
-        for part in getattr(raw, "values", None) or (raw,):
-            found.add(id(part.handle))
-    return found
+        return self.objectives[cost].variables if cost in self.objectives else self.store.trainable

@@ -78,8 +78,7 @@ class InferenceGraph:
         if twice:
             raise ModelError(f"The predictor's inputs name {twice[0]!r} twice.")
         function = self.prune(inputs, outputs)
-        specs = [self._spec(name) for name in inputs]
-        return Predictor(function, specs, inputs, outputs)
+        return Predictor(function, [self._spec(name) for name in inputs], inputs, outputs)
 
     def _spec(self, name: str) -> tf.TensorSpec:
         for spec in self.specs:

@@ -25,6 +25,12 @@ class Predictor:
         inputs: Names of the inputs.
         outputs: Names of the outputs.
 
+    Attributes:
+        function: The part of the graph that runs, a concrete function.
+        specs: What each input must be.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+
     Example:
         >>> predictor = graph.predictor(["luminance"], ["prediction/output"])  # doctest: +SKIP
         >>> (ab,) = predictor(batch)  # or predictor(luminance=batch)
@@ -35,6 +41,7 @@ class Predictor:
     ) -> None:
         self.function = function
         self.specs = list(specs)
+        self._compiled: Any = None
         self.inputs = list(inputs)
         self.outputs = list(outputs)
 
@@ -57,8 +64,18 @@ class Predictor:
         tensors = [
             to_input(spec, name, value) for spec, name, value in zip(self.specs, self.inputs, given, strict=True)
         ]
-        results = self.function(*tensors)
+        results = self._run(*tensors)
         return list(results) if as_tensors else [_to_array(result) for result in results]
+
+    def _run(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """A pruned function called from Python takes twice the time of a compiled one that calls it."""
+        if not tf.executing_eagerly():
+            return self.function(*tensors)
+        if self._compiled is None:
+            signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.specs]
+            compiled = tf.function(lambda *its: self.function(*its), input_signature=signature, autograph=False)
+            self._compiled = compiled.get_concrete_function()
+        return self._compiled(*tensors)
 
     def _in_order(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
         if len(values) == 1 and isinstance(values[0], Mapping):

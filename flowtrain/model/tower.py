@@ -77,6 +77,7 @@ class TowerContext:
         is_training: True while the graph of a training step is traced.
         cost: The total cost, with regularisers, once traced.
         costs: The cost or costs by name, each with its regularisers.
+        plain_costs: The same without regularisers.
         tensors: Named tensors: inputs, outputs of layers, costs and summaries.
         scalars: What ``add_moving_summary`` was given, by name.
         images: What ``add_image_summary`` was given, by name.
@@ -91,6 +92,7 @@ class TowerContext:
         self.graph: Any = None
         self.cost: Any = None
         self.costs: dict[str, tf.Tensor] = {}
+        self.plain_costs: dict[str, tf.Tensor] = {}
         self.tensors: dict[str, tf.Tensor] = {}
         self.scalars: dict[str, tf.Tensor] = {}
         self.images: dict[str, tf.Tensor] = {}

@@ -7,8 +7,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-import flowtrain as ft
-from flowtrain.model import ModelGraph
+import flowtrain as ft  # noqa: E402
+from flowtrain.model import ModelGraph  # noqa: E402
 
 
 class Model(ft.ModelDesc):

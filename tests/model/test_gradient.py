@@ -149,10 +149,16 @@ def test_two_optimizers_change_their_own_variables():
         graph.optimizer
 
 
+def one_for_both():
+    optimizer = keras.optimizers.SGD(0.1)
+    return {"d_loss": (optimizer, "discriminator/.*"), "g_loss": (optimizer, "generator/.*")}
+
+
 @pytest.mark.parametrize(
     ("optimizers", "message"),
     [
         (lambda: keras.optimizers.SGD(0.1), "must return a dict"),
+        (one_for_both, "each needs its own"),
         (lambda: {"d_loss": (keras.optimizers.SGD(0.1), ".*")}, "names the costs"),
         (lambda: {"d_loss": keras.optimizers.SGD(0.1), "g_loss": 3}, "must be a pair"),
         (lambda: {"d_loss": (keras.optimizers.SGD(0.1), "disc"), "g_loss": 3}, "no trainable variable matches 'disc'"),

@@ -363,8 +363,16 @@ def test_a_variable_without_gradient_is_named():
         ft.Dense("unused", x, 3)
         return squared(ft.Dense("fc", x, 2))
 
+    with pytest.raises(ModelError, match="unused/kernel, unused/bias: their gradient is None"):
+        ModelGraph(desc(build))
+
+
+def test_a_variable_whose_gradient_is_cut_is_named_in_the_step():
+    def build(x):
+        return squared(ft.Dense("fc", tf.stop_gradient(ft.Dense("cut", x, 3)), 2))
+
     graph = ModelGraph(desc(build))
-    with pytest.raises(ModelError, match="unused/kernel, unused/bias"):
+    with pytest.raises(ModelError, match="cut/kernel, cut/bias"):
         train(graph, array(2, 4))
 
 

@@ -1,0 +1,167 @@
+"""What is minimised: costs, the optimizers that do it, and the variables they may change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError, closest
+
+from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
+from .internals import external_captures
+from .store import VariableStore
+from .tower import TowerContext
+from .tracing import gradients, layer_losses
+
+if TYPE_CHECKING:
+    from .desc import ModelDesc
+
+__all__ = ["Objective", "handles", "make_objectives"]
+
+
+class Objective:
+    """One cost, the optimizer that minimises it, and the variables it may change for that.
+
+    Attributes:
+        name: The cost's name: ``"cost"``, or the key in the dict that ``build_graph`` returned.
+        optimizer: A Keras optimizer, built.
+        variables: The trainable variables by name.
+        processors: The model's gradient processors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Mapping[str, keras.Variable],
+        processors: Sequence[GradientProcessor],
+    ) -> None:
+        self.name, self.optimizer = name, optimizer
+        self.variables, self.processors = dict(variables), list(processors)
+
+    def gradients(self, tape: tf.GradientTape, tower: TowerContext, cost: tf.Tensor | None = None) -> list[Any]:
+        """The raw gradients of this cost; unlike ``tape.gradient`` also through ``tf.recompute_grad``.
+
+        Args:
+            tape: The tape under which the tower was traced (persistent where there are several objectives).
+            tower: The tower.
+            cost: The cost where it has been scaled; None for the tower's own.
+
+        Returns:
+            A gradient for each of ``variables``, in their order; None where ``FilterNoneGrad`` allows it.
+
+        Raises:
+            ModelError: The cost does not depend on some of the variables; names them.
+        """
+        cost = tower.costs[self.name] if cost is None else cost
+        found = gradients(tower, tape, cost, list(self.variables.values()))
+        if not any(isinstance(processor, FilterNoneGrad) for processor in self.processors):
+            refuse_missing(self.name, [n for n, g in zip(self.variables, found, strict=True) if g is None])
+        return found
+
+
+def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext) -> dict[str, Objective]:
+    """Ask a model for its optimizers and gradient processors, and check them.
+
+    Args:
+        model: The model.
+        store: Its variables.
+        tower: A training tower of it, for the names of its costs.
+
+    Returns:
+        One objective for each cost; none where the model declares no optimizer.
+
+    Raises:
+        ModelError: What the model returned does not fit its costs and variables, or a cost does not depend on
+            the variables it should change.
+    """
+    context = TowerContext(store, is_training=True)
+    context.graph = tower.graph
+    store.frozen = False  # optimizer() may make scalar variables, e.g. the learning rate
+    with context.entered():
+        given = model.optimizer()
+        processors = list(model.gradient_processors())
+    store.frozen = True
+    if given is None:
+        return {}
+    kind, costs = type(model).__name__, list(tower.costs)
+    for processor in processors:
+        if not isinstance(processor, GradientProcessor):
+            raise ModelError(f"{kind}.gradient_processors() must return GradientProcessors, got {processor!r:.80}.")
+    if not isinstance(given, Mapping):
+        if costs != ["cost"]:
+            raise ModelError(
+                f"{kind}.build_graph returns the costs {costs}, so optimizer() must return a dict of "
+                f"the same names: {{{costs[0]!r}: (optimizer, 'pattern of variable names'), ...}}."
+            )
+        given = {"cost": (given, ".*")}
+    elif sorted(given) != sorted(costs):
+        raise ModelError(f"{kind}.optimizer() names the costs {sorted(given)}, build_graph returns {sorted(costs)}.")
+    made = {name: _make(kind, store, name, given[name], processors) for name in costs}
+    if len({id(objective.optimizer) for objective in made.values()}) < len(made):
+        raise ModelError(f"{kind}.optimizer() uses one optimizer for several costs; each needs its own.")
+    for objective in made.values():
+        _check_dependence(objective, tower)
+        objective.optimizer.build(list(objective.variables.values()))
+        for processor in processors:
+            processor.setup(store, objective.variables)
+    return made
+
+
+def _make(kind: str, store: VariableStore, name: str, pair: Any, processors: list[GradientProcessor]) -> Objective:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ModelError(f"{kind}.optimizer()[{name!r}] must be a pair (optimizer, pattern), got {pair!r:.80}.")
+    optimizer, pattern = pair
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ModelError(
+            f"{kind}.optimizer() must return a Keras optimizer, e.g. tf.keras.optimizers.Adam(2e-4); "
+            f"got {type(optimizer).__name__}."
+        )
+    trainable = store.trainable
+    if not trainable:
+        raise ModelError(f"{kind} has no trainable variables, so there is nothing to train.")
+    chosen = {key: variable for key, variable in trainable.items() if re.fullmatch(pattern, key)}
+    if not chosen:
+        raise ModelError(
+            f"{kind}.optimizer(): no trainable variable matches {pattern!r}. {closest(pattern, list(trainable))}"
+        )
+    return Objective(name, optimizer, chosen, processors)
+
+
+def _check_dependence(objective: Objective, tower: TowerContext) -> None:
+    """Refuse a cost that cannot be changed through its variables, as far as the graph tells without gradients."""
+    captured = {id(inside.op): id(handle) for handle, inside in external_captures(tower.graph)}
+    reached, seen = set(), set()
+    todo = [tower.plain_costs[objective.name].op, *(loss.op for loss in layer_losses(tower))]
+    while todo:
+        op = todo.pop()
+        if id(op) not in seen:
+            seen.add(id(op))
+            reached.add(captured.get(id(op)))
+            todo += [tensor.op for tensor in op.inputs]
+    missing = [
+        name
+        for name, variable in objective.variables.items()
+        if variable.regularizer is None and not handles({name: variable}) & reached
+    ]
+    if len(missing) == len(objective.variables):
+        raise ModelError(
+            f"The {objective.name!r} that build_graph returns does not depend on any trainable variable, so there is "
+            f"nothing to train."
+        )
+    if not any(isinstance(processor, FilterNoneGrad) for processor in objective.processors):
+        refuse_missing(objective.name, missing)
+
+
+def handles(variables: Mapping[str, keras.Variable]) -> set[Any]:
+    """Identities of the resources behind variables, of all replicas."""
+    found = set()
+    for variable in variables.values():
+        raw = variable._value
+        for part in getattr(raw, "values", None) or (raw,):
+            found.add(id(part.handle))
+    return found
