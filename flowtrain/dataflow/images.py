@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..utils.errors import DataFlowError
+from .batch import check_count
 from .cursor import Datapoint
 from .decode import BrokenImage, looks_whole, read_image
 from .files import labelled_files
@@ -37,6 +38,9 @@ class ImageFromFile(Ordered):
             are looked for once, when the flow is made (the beginning and end of each file: some 20 us), so the length
             is true. ``skipped`` lists them and one warning names them. Should a file be broken in its middle, the
             next one takes its place.
+        min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so many
+            pixels: for pictures that are cropped or resized to ``min_size`` afterwards, and much larger. It saves a
+            quarter of the time and more, and is closer to area resampling than decoding all and resizing linearly.
         seed: Of the order; None takes the default.
 
     Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
@@ -62,6 +66,7 @@ class ImageFromFile(Ordered):
         resize: int | tuple[int, int] | None = None,
         shuffle: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
+        min_size: int | None = None,
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(shuffle, seed)
@@ -72,6 +77,7 @@ class ImageFromFile(Ordered):
         self.files = _listed(files)
         self.channel, self.on_error = channel, on_error
         self.resize = _as_size(resize)
+        self.min_size = None if min_size is None else check_count(min_size, "min_size", "ImageFromFile")
         self.skipped: list[str] = []
         if on_error == "skip":
             self._leave_out_broken()
@@ -95,7 +101,7 @@ class ImageFromFile(Ordered):
         return [self._read(self.files[at])]
 
     def _read(self, path: str) -> np.ndarray:
-        image = read_image(path, self.channel)
+        image = read_image(path, self.channel, self.min_size)
         if self.resize is not None and image.shape[:2] != self.resize:
             height, width = self.resize
             shrinks = height < image.shape[0] and width < image.shape[1]
@@ -129,6 +135,7 @@ class ImageFolder(ImageFromFile):
         resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
         shuffle: A new order each epoch.
         on_error: ``"raise"`` or ``"skip"``; see ``ImageFromFile``.
+        min_size: Decode large JPEGs scaled down; see ``ImageFromFile``.
         seed: Of the order; None takes the default.
 
     ``classes`` lists the classes' names, ``labels`` each file's class.
@@ -156,10 +163,11 @@ class ImageFolder(ImageFromFile):
         resize: int | tuple[int, int] | None = None,
         shuffle: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
+        min_size: int | None = None,
         seed: int | Literal["random"] | None = None,
     ) -> None:
         self.classes, files = labelled_files(folder, IMAGE_SUFFIXES)
-        super().__init__([path for path, _ in files], channel, resize, shuffle, on_error, seed)
+        super().__init__([path for path, _ in files], channel, resize, shuffle, on_error, min_size, seed)
         numbers = dict(files)
         self.labels = [numbers[path] for path in self.files]
 

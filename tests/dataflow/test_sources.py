@@ -44,6 +44,24 @@ def test_pictures_are_rgb(photos):
     assert next(iter(ImageFromFile(photos, resize=16)))[0].shape == (16, 16, 3)
 
 
+def test_scaled_decoding_is_near_to_area_resampling(tmp_path):
+    rng = np.random.default_rng(0)
+    rgb = cv2.GaussianBlur(rng.integers(0, 256, (520, 700, 3), np.uint8), (0, 0), 12)
+    rgb = cv2.normalize(rgb, None, 0, 255, cv2.NORM_MINMAX)
+    cv2.imwrite(str(tmp_path / "a.jpg"), rgb)
+    (whole,) = next(iter(ImageFromFile([tmp_path / "a.jpg"])))
+    for min_size, shape in [(261, (520, 700)), (260, (260, 350)), (131, (260, 350)), (130, (130, 175)), (10, (65, 88))]:
+        (scaled,) = next(iter(ImageFromFile([tmp_path / "a.jpg"], min_size=min_size)))
+        assert scaled.shape == (*shape, 3)
+        area = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA).astype(float)
+        assert 10 * np.log10(255**2 / max(np.mean((area - scaled) ** 2), 1e-9)) > 35
+    (gray,) = next(iter(ImageFromFile([tmp_path / "a.jpg"], channel=1, min_size=130)))
+    assert gray.shape == (130, 175, 1)
+    assert next(iter(ImageFromFile([tmp_path / "a.jpg"], resize=64, min_size=64)))[0].shape == (64, 64, 3)
+    cv2.imwrite(str(tmp_path / "a.png"), rgb)
+    assert next(iter(ImageFromFile([tmp_path / "a.png"], min_size=10)))[0].shape == (520, 700, 3)
+
+
 def test_a_folder_is_its_pictures(photos):
     (photos[0].parent / "notes.txt").write_text("no picture")
     ds = ImageFromFile(photos[0].parent)
