@@ -105,6 +105,7 @@ def rows_of_flowtrain(folder: Path):
             folder / "x.tfrecord", "raw", shuffle=shuffle, verify=False
         )
         flows[f"LMDB, {order}"] = LMDBData(folder / "x.lmdb", shuffle=shuffle)
+        flows[f"LMDB without checksums, {order}"] = LMDBData(folder / "x.lmdb", shuffle=shuffle, verify=False)
         flows[f"LMDB, uint8 arrays, {order}"] = LMDBData(folder / "arrays.lmdb", shuffle=shuffle)
         flows[f"LMDB of Tensorpack, uint8 arrays, {order}"] = LMDBData(
             folder / "tensorpack-arrays.lmdb", shuffle=shuffle

@@ -62,6 +62,7 @@ class RecordFile:
         index = load_or_build(path, _INDEX_KIND, _find_records)
         self._starts = memoryview(index).cast("Q")  # of the records, then the end of the file
         self.count = len(self._starts) - 1
+        maps.expect(path, self._starts[-1])
 
     def read(self, number: int) -> bytes:
         """The data of a record.

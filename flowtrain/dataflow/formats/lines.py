@@ -43,6 +43,7 @@ class LineFile:
             starts, ends, numbers = starts[wanted], ends[wanted], numbers[wanted]
         self._starts, self._ends, self._numbers = starts, ends, numbers
         self.count = len(starts)
+        maps.expect(path, len(data))
 
     def read(self, index: int) -> bytes:
         """A line, without its line break.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import DataFlowError, FormatError
+from ...utils.errors import DataFlowError, FlowtrainError, FormatError
 from ..base import Datapoint
 from ..memory import Ordered
 
@@ -144,13 +144,20 @@ class FileSource(Ordered):
         if size is None:
             size = len(self)
         if not 0 <= index < size:
-            index = self._place(index, epoch)  # raises
+            self._place(index, epoch)  # raises
+        record = index
         if self.shuffle:
             order = self._order
             if order is None or order[0] != epoch:
-                return self._read(self._permutation(size, epoch)[index])
-            index = order[1][index]
-        return self._read(index)
+                record = self._permutation(size, epoch)[index]
+            else:
+                record = order[1][index]
+        try:
+            return self._read(record)
+        except FlowtrainError:
+            raise  # it names the file and the record
+        except Exception as error:  # of a user's decode function
+            self._fail(error, index, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -79,7 +79,8 @@ class _TarFile:
     def __init__(self, path: str, maps: FileMaps, decode: Any) -> None:
         self.path, self._maps, self._decode = path, maps, decode
         index = msgpack.unpackb(load_or_build(path, _INDEX_KIND, _find_samples), use_list=False)
-        self._container, self._keys, self._members = index
+        self._container, self._keys, self._members, size = index
+        maps.expect(path, size)
         self.count = len(self._keys)
 
     def read(self, number: int) -> Datapoint:
@@ -139,4 +140,4 @@ def _find_samples(path: str) -> bytes:
             else "no file header here"
         )
         raise damaged(path, what, record=len(keys), offset=end)
-    return msgpack.packb([container, keys, members])  # type: ignore[return-value]
+    return msgpack.packb([container, keys, members, len(mapped)])  # type: ignore[return-value]

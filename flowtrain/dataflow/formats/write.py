@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import DataFlowError
 from ..base import DataFlow
+from .sidecar import SUFFIX
 from .sinks import SINKS, Sink, format_of
 from .source import PathLike
 
@@ -86,6 +87,8 @@ def write(
             os.replace(sink.finish(), target)
         finally:
             sink.close()
+        with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
+            os.unlink(f"{target}{SUFFIX}")
         _sync_folder(target.parent)
         shutil.rmtree(folder)
     return target

@@ -118,6 +118,30 @@ def test_without_verification_only_the_framing_is_checked(records):
     assert len(list(TFRecordData(records, verify=False))) == 4
 
 
+def test_more_shards_than_are_mapped_at_once(tmp_path):
+    for i in range(150):
+        with TFRecordWriter(tmp_path / f"{i:03d}.tfrecord") as writer:
+            writer.write(b"%d" % i)
+    ds = TFRecordData(tmp_path / "*.tfrecord", shuffle=True)
+    before = len(os.listdir("/proc/self/fd"))
+    assert sorted(int(dp[0]) for dp in ds) == list(range(150))
+    assert len(os.listdir("/proc/self/fd")) - before <= 64
+
+
+def test_a_file_that_changes_after_its_index_was_read(records):
+    ds = TFRecordData(records, verify=False)
+    assert len(ds) == 4
+    records.write_bytes(records.read_bytes()[:-20])
+    with pytest.raises(FormatError, match="has changed since"):
+        ds.get(0)
+
+
+def test_an_error_of_a_decode_function_names_the_datapoint(records):
+    ds = TFRecordData(records, lambda record: [record[200]], shuffle=True)
+    with pytest.raises(IndexError, match=r"TFRecordData\(four\.tfrecord\), epoch 0, datapoint 0"):
+        list(ds)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(FileNotFoundError, match="no TFRecord file at"):
         TFRecordData(tmp_path / "none.tfrecord")
