@@ -157,11 +157,12 @@ class CSVData(ShardedSource):
                 raise DataFlowError(f"{rows[0].file.path} has no column {name!r}. {closest(str(name), names)}")
         return [(name, names.index(name), _parser(kind)) for name, kind in self._columns.items()]
 
-    def _infer(self, rows: list[_Rows], place: int) -> Parser:
+    def _infer(self, files: list[_Rows], place: int) -> Parser:
         """The first of int, float, bool, str that suits the first rows."""
-        part = next((part for part in rows if part.count), None)
+        part = next((part for part in files if part.count), None)
         count = min(part.count, _SAMPLE) if part else 0
-        texts = [self._cells(part.file, number + self._header)[place] for number in range(count)]  # type: ignore[union-attr]
+        rows = part.file if part else files[0].file
+        texts = [self._cells(rows, number + self._header)[place] for number in range(count)]
         filled = [text for text in texts if text]
         for kind in (int, float, bool):
             if kind is not float and len(filled) < len(texts):

@@ -107,8 +107,9 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
                 if done % every == 0:
                     journal.note(done, sink.commit(), ds.state_dict())
         except BaseException:
-            # The flow's position may be kept only where all that it handed out has been appended.
-            if taken == done and done > journal.count:
+            # The position counts only where all that was handed out has been appended, and where a failure
+            # cannot have moved it: a stage that is walked may have taken what its function then failed on.
+            if ds.indexable and taken == done > journal.count:
                 journal.note(done, sink.commit(), ds.state_dict())
             raise
     if journal.size is not None and done != journal.size:

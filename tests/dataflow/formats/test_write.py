@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from flowtrain.dataflow import PrefetchData
 from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
 from flowtrain.dataflow.map import MapData
 from flowtrain.dataflow.memory import DataFromList
@@ -137,6 +138,24 @@ def test_a_kill_leaves_no_file_and_the_next_call_goes_on(ending, tmp_path, same)
     write(MapData(DataFromList([[i] for i in range(50)]), make), path, progress=False)
     assert made == list(range(30, 50))
     same([make([i]) for i in range(50)], list(SOURCES[ending](path)))
+
+
+def test_an_error_above_worker_processes_costs_no_datapoint(tmp_path):
+    broken = True
+
+    def fail(dp):
+        if broken and dp[0] == 23:
+            raise RuntimeError("planted")
+        return dp
+
+    def flow():
+        return MapData(PrefetchData(DataFromList([[i] for i in range(40)]), num_proc=2), fail)
+
+    with pytest.raises(RuntimeError, match="planted"):
+        write(flow(), tmp_path / "x.lmdb", commit_every=10, progress=False)
+    broken = False
+    write(flow(), tmp_path / "x.lmdb", progress=False)
+    assert list(LMDBData(tmp_path / "x.lmdb")) == [[i] for i in range(40)]
 
 
 @every_format
