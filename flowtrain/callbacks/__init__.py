@@ -8,22 +8,18 @@ from .ema import EMA
 from .factory import CallbackFactory
 from .fetching import DumpTensorAsImage, DumpTensors, FetchingCallback, ProcessTensors, TensorPrinter
 from .function import RunFunction
-from .hyperparams import (
-    HumanHyperParamSetter,
-    HyperParamSetter,
-    HyperParamSetterWithFunc,
-    ScheduledHyperParamSetter,
-    StatMonitorParamSetter,
-)
+from .human import HumanHyperParamSetter
+from .hyperparams import HyperParamSetter, HyperParamSetterWithFunc, ScheduledHyperParamSetter
 from .inference import InferenceRunner
 from .inferencers import BinaryClassificationStats, ClassificationError, ImageStats, Inferencer, ScalarStats
 from .lr_finder import LRFinder
 from .numerics import CheckNumerics
 from .periodic import PeriodicCallback, PeriodicTrigger
+from .plateau import StatMonitorParamSetter
 from .preemption import PreemptionSaver
 from .processes import StartProcOrThread
 from .profiler import GraphProfiler
-from .progress import EstimatedTimeLeft, ProgressBar, ThroughputTracker
+from .progress import ProgressBar
 from .proxy import ProxyCallback
 from .resources import GPUUtilizationTracker, HostMemoryTracker
 from .saving import BestSaver, MaxSaver, MinSaver, ModelSaver
@@ -31,6 +27,7 @@ from .shell import InjectShell
 from .stat_sender import SendStat
 from .stopping import EarlyStopping, StopTraining
 from .summary import MovingAverageSummary, TensorSummaries
+from .timing import EstimatedTimeLeft, ThroughputTracker
 from .watch import WatchingCallback
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Hyperparameters that move during training: by schedule, by function, by hand, by what is logged."""
+"""Hyperparameters that move during training, by a schedule or a function."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from flowtrain.utils.errors import ConfigError, FlowtrainError, closest
 
 from .base import Callback
-from .periodic import check_period
 from .renamed import renamed
 from .schedules import Interpolation, Schedule, piecewise
-from .watch import WatchingCallback
 
 __all__ = [
-    "HumanHyperParamSetter",
     "HyperParamSetter",
     "HyperParamSetterWithFunc",
     "ScheduledHyperParamSetter",
-    "StatMonitorParamSetter",
+    "check_param",
+    "set_param",
 ]
 
 logger = logging.getLogger("flowtrain.callbacks")
@@ -49,6 +46,7 @@ class HyperParamSetter(Callback):
         if not isinstance(param, str):
             raise ConfigError(f"{type(self).__name__}: param={param!r:.60}; expected the name of a variable.")
         self.param, self.step_based = param, step_based
+        self._set_for: int | None = None
 
     @property
     def name(self) -> str:
@@ -65,23 +63,32 @@ class HyperParamSetter(Callback):
 
     def before_epoch(self) -> None:
         """See Callback."""
-        if self.step_based:
-            self._set(self.value_at(self.global_step), quiet=True)
-        else:
-            self._set(self.value_at(self.epoch_num - 1))
+        self._set_at(self.global_step if self.step_based else self.epoch_num - 1)
 
     def trigger_step(self) -> None:
         """See Callback."""
         if self.step_based:
-            self._set(self.value_at(self.global_step), quiet=True)
+            self._set_at(self.global_step)
 
     def next_step(self) -> float:
         """See Callback."""
         return self.global_step + 1 if self.step_based else math.inf
 
-    def _set(self, value: float | None, quiet: bool = False) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {"set_for": self._set_for}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        self._set_for = state["set_for"]
+
+    def _set_at(self, position: int) -> None:
+        if position == self._set_for:  # a run that goes on inside an epoch comes here a second time
+            return
+        self._set_for = position
+        value = self.value_at(position)
         if value is not None:
-            set_param(self, self.param, float(value), quiet)
+            set_param(self, self.param, float(value), quiet=self.step_based)
 
 
 @renamed(interp="interpolation")
@@ -170,101 +177,6 @@ class HyperParamSetterWithFunc(HyperParamSetter):
         except (TypeError, ValueError):
             return False
         return True
-
-
-@renamed(file_name="filename")
-class HumanHyperParamSetter(HyperParamSetter):
-    """Sets a hyperparameter to what stands in a text file, read before each epoch: turn knobs while it runs.
-
-    The file has lines ``name: value``; where it has none for the parameter, or is not there, nothing is set.
-
-    Args:
-        param: The variable's name.
-        filename: The file, inside the run's folder.
-
-    Example:
-        >>> HumanHyperParamSetter("learning_rate")  # echo "learning_rate: 1e-5" > train_log/run/hyper.txt
-        HumanHyperParamSetter(learning_rate)
-    """
-
-    def __init__(self, param: str, filename: str = "hyper.txt") -> None:
-        super().__init__(param)
-        self.filename = filename
-
-    def value_at(self, position: int) -> float | None:
-        """See HyperParamSetter."""
-        path = Path(self.trainer.log_dir) / self.filename
-        if not path.is_file():
-            return None
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == self.param:
-                try:
-                    return float(value)
-                except ValueError:
-                    logger.warning("%s: %r is not a number in the line %r", path, value.strip(), line)
-        return None
-
-
-@renamed(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
-class StatMonitorParamSetter(WatchingCallback):
-    """Changes a hyperparameter when a logged number has stopped getting better: the rate on a plateau.
-
-    Args:
-        param: The variable's name, such as "learning_rate".
-        monitor: The scalar's name, such as "validation_l2_loss".
-        value_func: From the present value to the next one.
-        mode: "min" when less of the scalar is better, "max" when more is.
-        patience: How many values in a row may be no better than the best; then the count starts again.
-        min_delta: How much better a value must be to count.
-
-    Raises:
-        ConfigError: A wrong mode or a wrong number.
-
-    Example:
-        >>> StatMonitorParamSetter("learning_rate", "validation_l2_loss", lambda x: x * 0.2, mode="min", patience=5)
-        StatMonitorParamSetter(learning_rate by validation_l2_loss)
-    """
-
-    def __init__(
-        self,
-        param: str,
-        monitor: str,
-        value_func: Callable[[float], float],
-        mode: str,
-        patience: int = 10,
-        min_delta: float = 0.0,
-    ) -> None:
-        super().__init__(monitor, mode, min_delta)
-        check_period("patience", patience)
-        self.param, self.value_func, self.patience = param, value_func, patience
-        self._waited = 0
-
-    @property
-    def name(self) -> str:
-        """The callback with what it sets and what it watches."""
-        return f"{type(self).__name__}({self.param} by {self.monitor})"
-
-    def setup_graph(self) -> None:
-        """See Callback."""
-        super().setup_graph()
-        check_param(self, self.param)
-
-    def heard(self, value: float, step: int) -> None:
-        """See WatchingCallback."""
-        self._waited = 0 if self.is_best(value) else self._waited + 1
-        if self._waited >= self.patience:
-            self._waited = 0
-            set_param(self, self.param, self.value_func(float(self.trainer.get_variable(self.param))))
-
-    def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
-        return {**super().state_dict(), "waited": self._waited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
-        super().load_state_dict(state)
-        self._waited = int(state["waited"])
 
 
 def check_param(callback: Callback, param: str) -> None:

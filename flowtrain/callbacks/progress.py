@@ -1,21 +1,15 @@
-"""How training goes on: a bar, the time left, the speed."""
+"""The bar that shows how an epoch goes on."""
 
 from __future__ import annotations
 
-import logging
-import math
-import statistics
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from .base import Callback
 
-__all__ = ["EstimatedTimeLeft", "ProgressBar", "ThroughputTracker"]
-
-logger = logging.getLogger("flowtrain.callbacks")
+__all__ = ["ProgressBar"]
 
 
 class ProgressBar(Callback):
@@ -95,68 +89,3 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-class EstimatedTimeLeft(Callback):
-    """Logs after each epoch how long the rest will take, by the median of the last epochs.
-
-    Args:
-        last_k_epochs: How many epochs to look at.
-
-    Example:
-        >>> EstimatedTimeLeft()
-        EstimatedTimeLeft
-    """
-
-    def __init__(self, last_k_epochs: int = 5) -> None:
-        self._times: deque[float] = deque(maxlen=last_k_epochs)
-
-    def before_train(self) -> None:
-        """See Callback."""
-        self._last = time.monotonic()
-
-    def trigger_epoch(self) -> None:
-        """See Callback."""
-        now = time.monotonic()
-        self._times.append(now - self._last)
-        self._last = now
-        epochs = self.trainer.max_epoch - self.epoch_num
-        if epochs > 0:
-            logger.info("about %s left for %d epochs", _in_words(epochs * statistics.median(self._times)), epochs)
-
-
-class ThroughputTracker(Callback):
-    """Logs the steps (or samples) per second of each epoch, what callbacks take at its end left out.
-
-    Args:
-        samples_per_step: Log samples instead: the batch size.
-
-    Example:
-        >>> ThroughputTracker(samples_per_step=32)
-        ThroughputTracker
-    """
-
-    def __init__(self, samples_per_step: int | None = None) -> None:
-        self.samples_per_step = samples_per_step
-
-    def before_epoch(self) -> None:
-        """See Callback."""
-        self._began, self._step = time.monotonic(), self.global_step
-
-    def after_epoch(self) -> None:
-        """See Callback."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        self._rate = (self.global_step - self._step) / seconds
-
-    def trigger_epoch(self) -> None:
-        """See Callback."""
-        name = "steps_per_second" if self.samples_per_step is None else "samples_per_second"
-        self.trainer.monitors.put_scalar(name, self._rate * (self.samples_per_step or 1), self.global_step)
-
-
-def _in_words(seconds: float) -> str:
-    minutes, seconds = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -19,7 +19,7 @@ _VALIDATION = ("validation_", "val_")
 
 
 class CurvesMonitor(Monitor):
-    """Draws ``curves.png`` in the run's folder, at the end and now and then in between.
+    """Draws ``curves.png`` in the run's folder, at the end and, in long runs, now and then in between.
 
     Drawing takes some tenths of a second, so it is done again only once fifty times the last drawing's time
     has gone by: it never costs more than two per cent of a run.
@@ -33,6 +33,7 @@ class CurvesMonitor(Monitor):
     """
 
     _SHARE = 50.0
+    _FIRST_SECONDS = 10.0
 
     def __init__(self, filename: str = "curves.png") -> None:
         self.filename = filename
@@ -41,6 +42,7 @@ class CurvesMonitor(Monitor):
     def open(self, log_dir: Path) -> None:
         """See Monitor."""
         self._path = log_dir / self.filename
+        self._due = time.monotonic() + self._FIRST_SECONDS
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
         """See Monitor."""

@@ -60,6 +60,22 @@ def test_functions_of_position_and_value(make_trainer):
     assert rates(make_trainer, setter, max_epoch=1) == [1.0, 0.5, 0.333333, 0.25]
 
 
+def test_a_run_that_goes_on_inside_an_epoch_sets_nothing_twice(make_trainer):
+    def halve():
+        return HyperParamSetterWithFunc("learning_rate", lambda epoch, value: value / 2)
+
+    first = make_trainer(halve())
+    first.epoch_num = 1
+    first.tell("before_epoch")
+    first.run_step()
+    second = make_trainer(halve()).load_state_dict(first.state_dict())
+    second.tell("before_epoch")
+    assert float(second.get_variable("learning_rate")) == pytest.approx(0.05)
+    second.epoch_num = 2
+    second.tell("before_epoch")
+    assert float(second.get_variable("learning_rate")) == pytest.approx(0.025)
+
+
 def test_a_human_turns_the_knob(make_trainer, tmp_path, caplog):
     class Human(Callback):
         def after_epoch(self):

@@ -1,0 +1,74 @@
+"""A hyperparameter that changes when a logged number has stopped getting better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .hyperparams import check_param, set_param
+from .periodic import check_period
+from .renamed import renamed
+from .watch import WatchingCallback
+
+__all__ = ["StatMonitorParamSetter"]
+
+
+@renamed(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
+class StatMonitorParamSetter(WatchingCallback):
+    """Changes a hyperparameter when a logged number has stopped getting better: the rate on a plateau.
+
+    Args:
+        param: The variable's name, such as "learning_rate".
+        monitor: The scalar's name, such as "validation_l2_loss".
+        value_func: From the present value to the next one.
+        mode: "min" when less of the scalar is better, "max" when more is.
+        patience: How many values in a row may be no better than the best; then the count starts again.
+        min_delta: How much better a value must be to count.
+
+    Raises:
+        ConfigError: A wrong mode or a wrong number.
+
+    Example:
+        >>> StatMonitorParamSetter("learning_rate", "validation_l2_loss", lambda x: x * 0.2, mode="min", patience=5)
+        StatMonitorParamSetter(learning_rate by validation_l2_loss)
+    """
+
+    def __init__(
+        self,
+        param: str,
+        monitor: str,
+        value_func: Callable[[float], float],
+        mode: str,
+        patience: int = 10,
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        check_period("patience", patience)
+        self.param, self.value_func, self.patience = param, value_func, patience
+        self._waited = 0
+
+    @property
+    def name(self) -> str:
+        """The callback with what it sets and what it watches."""
+        return f"{type(self).__name__}({self.param} by {self.monitor})"
+
+    def setup_graph(self) -> None:
+        """See Callback."""
+        super().setup_graph()
+        check_param(self, self.param)
+
+    def heard(self, value: float, step: int) -> None:
+        """See WatchingCallback."""
+        self._waited = 0 if self.is_best(value) else self._waited + 1
+        if self._waited >= self.patience:
+            self._waited = 0
+            set_param(self, self.param, self.value_func(float(self.trainer.get_variable(self.param))))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Callback."""
+        return {**super().state_dict(), "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Callback."""
+        super().load_state_dict(state)
+        self._waited = int(state["waited"])
