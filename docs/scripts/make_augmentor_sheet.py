@@ -126,7 +126,9 @@ def draw(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.canvas.draw()
     drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[:, :, :3])
-    drawn.quantize(256, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)  # a third of the size
+    # 256 colours take a third of the size; they are chosen on every fifth pixel, since choosing is slow.
+    palette = Image.fromarray(np.asarray(drawn)[::5, ::5]).quantize(256, kmeans=3)
+    drawn.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
     plt.close(figure)
 
 
