@@ -16,6 +16,7 @@ __all__ = ["command"]
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @model_options
+@click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
     "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
 )
@@ -37,6 +38,7 @@ def command(
     model: str | None,
     args: tuple[str, ...],
     signature: str | None,
+    averaged: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     format: Any,
@@ -51,7 +53,7 @@ def command(
 
         flowtrain export train_log/colorize colorize.pb -m train.py:Colorize -o prediction/output
     """
-    graph = open_source(source, model, args, signature)
+    graph = open_source(source, model, args, signature, averaged)
     path = export(
         graph,
         target,

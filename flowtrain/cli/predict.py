@@ -21,6 +21,7 @@ __all__ = ["command"]
 @click.argument("source", type=click.Path())
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @model_options
+@click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
     "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
 )
@@ -40,6 +41,7 @@ def command(
     model: str | None,
     args: tuple[str, ...],
     signature: str | None,
+    averaged: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     folder: str,
@@ -56,7 +58,7 @@ def command(
 
         flowtrain predict denoise.pb noisy/*.png --range -0.5 0.5 --tile 256
     """
-    graph = open_source(source, model, args, signature)
+    graph = open_source(source, model, args, signature, averaged)
     predictor = LoadedPredictor.of(graph, list(inputs) or None, list(outputs) or None)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,9 @@ def model_options(function: Any) -> Any:
     return function
 
 
-def open_source(path: str, model: str | None, args: tuple[str, ...], signature: str | None = None) -> InferenceGraph:
+def open_source(
+    path: str, model: str | None, args: tuple[str, ...], signature: str | None = None, averaged: bool = False
+) -> InferenceGraph:
     """The graph of a file.
 
     Args:
@@ -40,12 +42,13 @@ def open_source(path: str, model: str | None, args: tuple[str, ...], signature: 
         model: ``FILE.py:NAME`` of a ModelDesc, Keras model, or a class or function that makes one.
         args: ``name=value`` for it.
         signature: Of a SavedModel.
+        averaged: Whether to use the averages of the weights.
 
     Raises:
         click.ClickException: NAME is or makes no model.
     """
     if model is None:
-        return load_graph(path, signature=signature)
+        return load_graph(path, signature=signature, averaged=averaged)
     made = load_name(model)
     if not isinstance(made, ModelDesc | keras.Model) and callable(made):
         try:
@@ -58,4 +61,4 @@ def open_source(path: str, model: str | None, args: tuple[str, ...], signature: 
         raise click.ClickException(
             f"{model} is no model: expected a ModelDesc or Keras model, got {type(made).__name__}"
         )
-    return load_graph(path, made)
+    return load_graph(path, made, averaged=averaged)

@@ -22,6 +22,7 @@ __all__ = ["export"]
 
 _log = logging.getLogger("flowtrain")
 _TOLERANCE = 1e-4
+_AVERAGE = "average/"
 _SIDE = 64  # of the pictures of the random batch: enough for six poolings
 
 
@@ -35,6 +36,7 @@ def export(
     overwrite: bool = False,
     height: int | None = None,
     width: int | None = None,
+    averaged: bool = False,
     batch: Mapping[str, Any] | Sequence[Any] | None = None,
     signature: str = "serving_default",
 ) -> Path:
@@ -55,6 +57,7 @@ def export(
         overwrite: Replace what is there already.
         height: Fix the height of pictures ("frozen", "tflite", "onnx").
         width: Fix the width.
+        averaged: Write the averages of the weights that a model with ``average_decay`` keeps.
         batch: The batch to check with, by name or in order; None: random, pictures of 64 x 64. Give one where random
             values make no sense, e.g. for strings or indices.
         signature: Name of the SavedModel's signature.
@@ -79,7 +82,7 @@ def export(
         raise ExportError(f"A fixed height or width can be written as {', '.join(fixable)}, not as {kind}.")
     if kind == "npz" and (inputs or outputs):
         raise ExportError("npz holds weights only: leave out inputs and outputs.")
-    job = _job(model, inputs, outputs, kind, height, width, signature)
+    job = _job(model, inputs, outputs, kind, height, width, averaged, signature)
     with replacing(path, overwrite) as temporary:
         chosen.write(job, temporary)
         if chosen.reopen is not None:
@@ -112,6 +115,7 @@ def _job(
     format: str,
     height: int | None,
     width: int | None,
+    averaged: bool,
     signature: str,
 ) -> Job:
     if isinstance(model, ModelDesc):
@@ -122,12 +126,19 @@ def _job(
     if keras_model is None and graph is not None and isinstance(graph.model, KerasModelDesc):
         keras_model = graph.model.keras_model
     if format == "keras":
+        if averaged:
+            raise ExportError(".keras holds the weights themselves: export averages in another format.")
         if inputs or outputs:
             raise ExportError(".keras holds the whole Keras model: leave out inputs and outputs.")
         if keras_model is not None:
             model = keras_model
-    predictor = as_predictor(model, inputs, outputs)
+    predictor = as_predictor(model, inputs, outputs, averaged)
     variables = _variables(graph, keras_model, predictor)
+    if averaged:  # they are the weights of what is written
+        averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
+        own = {name: value for name, value in variables.items() if not name.startswith(_AVERAGE)}
+        variables = own | {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
+        variables.pop("steps", None)
     shapes: dict[str, list[int | None]] = {}
     if height is not None or width is not None:
         shapes = {

@@ -54,29 +54,32 @@ class NamedGraph(InferenceGraph):
         self.output_names = list(outputs)
 
 
-def as_graph(model: Any) -> InferenceGraph:
+def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     """The inference graph of anything that has one.
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor that was loaded from a file.
+        averaged: Whether it is to read the averages of the weights, of a model with ``average_decay``.
 
     Returns:
         The graph, on the live weights where there are any. A ModelDesc is built with its initial weights.
 
     Raises:
-        ModelError: It is none of these.
+        ModelError: It is none of these, or has no averages.
     """
+    inner = getattr(model, "graph", None)
+    if isinstance(inner, InferenceGraph | ModelGraph) and not isinstance(model, InferenceGraph | ModelGraph):
+        model = inner
+    if isinstance(model, ModelDesc):
+        model = getattr(model, "_graph", None) or ModelGraph(model)
+    if isinstance(model, ModelGraph):
+        return model.averaged_inference if averaged else model.inference
+    if averaged:
+        raise ModelError(f"averaged=True needs a model with average_decay; {type(model).__name__} keeps no averages.")
     if isinstance(model, InferenceGraph):
         return model
-    if isinstance(model, ModelGraph):
-        return model.inference
-    if isinstance(model, ModelDesc):
-        return (getattr(model, "_graph", None) or ModelGraph(model)).inference
     if isinstance(model, keras.Model):
         return keras_graph(model)
-    inner = getattr(model, "graph", None)
-    if isinstance(inner, InferenceGraph | ModelGraph):
-        return as_graph(inner)
     raise ModelError(f"Expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
 
 
@@ -105,7 +108,12 @@ def keras_graph(model: keras.Model) -> NamedGraph:
     return NamedGraph(build, specs, outputs=names)
 
 
-def as_predictor(model: Any, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Predictor:
+def as_predictor(
+    model: Any,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    averaged: bool = False,
+) -> Predictor:
     """A predictor on the live weights of anything that has some.
 
     Args:
@@ -113,12 +121,13 @@ def as_predictor(model: Any, inputs: Sequence[str] | None = None, outputs: Seque
         inputs: Names of inputs; None for those that the outputs need.
         outputs: Names of tensors, or NAME_crop32 for the tensor NAME without 32 pixels on each side; None for the
             outputs that a file or Keras model declares, else for the last layer's.
+        averaged: Whether it is to read the averages of the weights.
 
     Raises:
         TensorNameError: An unknown name; lists the nearest.
         ModelError: An output needs an input that is not given.
     """
-    if isinstance(model, Predictor):
+    if isinstance(model, Predictor) and not averaged:
         if (inputs or model.inputs) != model.inputs or (outputs or model.outputs) != model.outputs:
             raise ModelError(f"{model} has inputs and outputs already; give the model or trainer to choose others.")
         return model
@@ -127,7 +136,7 @@ def as_predictor(model: Any, inputs: Sequence[str] | None = None, outputs: Seque
     if outputs is None and isinstance(desc, KerasModelDesc):
         several = len(desc.keras_model.outputs)
         outputs = ["prediction"] if several == 1 else [f"prediction_{place}" for place in range(several)]
-    return predictor_of(as_graph(model), inputs, outputs)
+    return predictor_of(as_graph(model, averaged), inputs, outputs)
 
 
 def predictor_of(

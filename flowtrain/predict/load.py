@@ -17,7 +17,7 @@ from flowtrain.utils.optional import require
 
 from .graphfile import read_graph, read_meta, with_own_functions
 from .kinds import checkpoint_prefix, kind_of
-from .live import NamedGraph, keras_graph
+from .live import NamedGraph, as_graph, keras_graph
 from .loader import get_model_loader
 from .offline import LoadedPredictor
 from .weights import read_weights
@@ -33,6 +33,7 @@ def load_predictor(
     outputs: Sequence[str] | None = None,
     model: Any = None,
     signature: str | None = None,
+    averaged: bool = False,
 ) -> LoadedPredictor:
     """Run a model from a file of any format.
 
@@ -47,6 +48,7 @@ def load_predictor(
             that the file declares, or those that nothing else uses.
         model: A ModelDesc or Keras model, for files that hold weights only.
         signature: Which signature of a SavedModel; None for ``serving_default``, or the only one.
+        averaged: Use the averages of the weights that the checkpoint of a model with ``average_decay`` holds.
 
     Returns:
         The predictor. ``predictor.tensor_names()`` lists what there is.
@@ -59,13 +61,17 @@ def load_predictor(
         >>> denoise = load_predictor("dncnn.pb", ["input"], ["output"])          # doctest: +SKIP
         >>> (clean,) = denoise(noisy[None])
     """
-    return LoadedPredictor.of(load_graph(path, model, signature), inputs, outputs)
+    return LoadedPredictor.of(load_graph(path, model, signature, averaged), inputs, outputs)
 
 
-def load_graph(path: str | Path, model: Any = None, signature: str | None = None) -> InferenceGraph:
+def load_graph(
+    path: str | Path, model: Any = None, signature: str | None = None, averaged: bool = False
+) -> InferenceGraph:
     """The graph of a file, for any number of predictors; see `load_predictor`."""
     if model is not None:
-        return _with_weights(path, model)
+        return _with_weights(path, model, averaged)
+    if averaged:
+        raise ModelError("averaged=True needs the model whose checkpoint holds averages: pass model=.")
     kind = kind_of(path)
     if kind == "bundle":
         prefix = checkpoint_prefix(path)
@@ -85,10 +91,10 @@ def load_graph(path: str | Path, model: Any = None, signature: str | None = None
     return _GRAPHS[kind](Path(path))
 
 
-def _with_weights(path: str | Path, model: Any) -> InferenceGraph:
+def _with_weights(path: str | Path, model: Any, averaged: bool) -> InferenceGraph:
     target = ModelGraph(model) if isinstance(model, ModelDesc) else model
     get_model_loader(path).restore(target)
-    return target.inference if isinstance(target, ModelGraph) else keras_graph(target)
+    return as_graph(target, averaged)
 
 
 # -- graphs -----------------------------------------------------------------------------------------------

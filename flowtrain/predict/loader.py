@@ -24,7 +24,8 @@ _log = logging.getLogger("flowtrain")
 
 # What a training run keeps beside the model: no part of a model that is only loaded.
 _TRAINING = re.compile(
-    r"(optimizer|training|ema|summaries|adam|sgd|rmsprop|adamw|momentum|loss_scale\w*)/.*"
+    r"(optimizer|training|average|summaries)/.*"
+    r"|(ada\w+|nadam|sgd|rmsprop|ftrl|lion|lamb|muon|loss_scale\w*?)(_\d+)?/.*"
     r"|.*/(Adam(_\d+)?|Momentum|RMSProp(_\d+)?|Adagrad|ExponentialMovingAverage|EMA)"
     r"|(.*/)?(global_step|save_counter|beta[12]_power(_\d+)?|iterations?|learning_rate)",
     re.IGNORECASE,
@@ -113,6 +114,8 @@ class ModelLoader(Mapping[str, np.ndarray]):
         by_variable = {place: name for name, place in taken.items() if place in variables}
         report = LoadReport()
         for name, variable in variables.items():
+            if name not in by_variable and name.removeprefix("average/") in by_variable:
+                by_variable[name] = by_variable[name.removeprefix("average/")]  # averages begin at the weights
             if name not in by_variable:
                 if not _made_by_training(name, variable):
                     report.missing.append(name)

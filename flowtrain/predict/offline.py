@@ -64,6 +64,7 @@ class PredictConfig:
         weights: What `get_model_loader` takes, or the loader it returned; None to leave the weights as they are.
         inputs: Names of the inputs to give; None for those that the outputs need.
         outputs: Names of the tensors to compute; None for a Keras model's outputs, or the last layer's.
+        averaged: Use the averages of the weights that a model with ``average_decay`` keeps.
 
     Raises:
         ConfigError: The model is a class, or names are no list.
@@ -77,6 +78,7 @@ class PredictConfig:
     weights: str | Path | Mapping[str, Any] | None = None
     inputs: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
+    averaged: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.model, type):
@@ -111,7 +113,7 @@ class OfflinePredictor(LoadedPredictor):
             loader.restore(model)
         elif model is not config.model:
             _log.warning("OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__)
-        self._take(as_graph(model), config.inputs, config.outputs)
+        self._take(as_graph(model, config.averaged), config.inputs, config.outputs)
 
 
 def predict_dataflow(
