@@ -54,6 +54,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "RandomChooseData",
         "RandomMapData",
         "RandomMixData",
+        "RemoteData",
         "RepeatedData",
         "RepeatedDataPoint",
         "SelectComponent",
@@ -68,6 +69,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "rgb_to_ab",
         "rgb_to_lab",
         "rgb_to_luminance",
+        "send_dataflow",
         "show",
     ),
     "flowtrain.dataflow.datasets": (

@@ -83,6 +83,7 @@ from flowtrain.dataflow import ProxyDataFlow as ProxyDataFlow
 from flowtrain.dataflow import RandomChooseData as RandomChooseData
 from flowtrain.dataflow import RandomMapData as RandomMapData
 from flowtrain.dataflow import RandomMixData as RandomMixData
+from flowtrain.dataflow import RemoteData as RemoteData
 from flowtrain.dataflow import RepeatedData as RepeatedData
 from flowtrain.dataflow import RepeatedDataPoint as RepeatedDataPoint
 from flowtrain.dataflow import RNGDataFlow as RNGDataFlow
@@ -98,6 +99,7 @@ from flowtrain.dataflow import imgaug as imgaug
 from flowtrain.dataflow import rgb_to_ab as rgb_to_ab
 from flowtrain.dataflow import rgb_to_lab as rgb_to_lab
 from flowtrain.dataflow import rgb_to_luminance as rgb_to_luminance
+from flowtrain.dataflow import send_dataflow as send_dataflow
 from flowtrain.dataflow import show as show
 from flowtrain.dataflow.datasets import BSDS500 as BSDS500
 from flowtrain.dataflow.datasets import ILSVRC12 as ILSVRC12

@@ -1,5 +1,8 @@
 """Data as plain Python and NumPy: composable flows of datapoints. Importing this never imports TensorFlow."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from ..utils.errors import closest
 from . import imgaug
 from .arrays import DataFromArrays, DataFromPandas
@@ -40,9 +43,13 @@ __all__ = [
     "AugmentImageComponent",
     "AugmentImageComponents",
     "AugmentImageCoordinates",
+    "BSDS500",
     "BatchData",
     "BatchDataByShape",
+    "CSVData",
     "CacheData",
+    "Cifar10",
+    "Cifar100",
     "ConcatData",
     "DataFlow",
     "DataFromArrays",
@@ -53,21 +60,27 @@ __all__ = [
     "DataFromPandas",
     "DataFromQueue",
     "FakeData",
+    "FashionMnist",
     "FilterData",
     "FixedSizeData",
     "FlatMapData",
+    "HDF5Data",
+    "ILSVRC12",
     "ImageFolder",
     "ImageFromFile",
     "InterleaveData",
     "JoinData",
+    "LMDBData",
     "LocallyShuffleData",
     "MapData",
     "MapDataComponent",
+    "Mnist",
     "MultiProcessMapAndBatchData",
     "MultiProcessMapData",
     "MultiProcessRunnerZMQ",
     "MultiThreadMapData",
     "MultiThreadRunner",
+    "NpzData",
     "PaddedBatchData",
     "PrefetchData",
     "PrefetchDataZMQ",
@@ -77,24 +90,76 @@ __all__ = [
     "RandomChooseData",
     "RandomMapData",
     "RandomMixData",
+    "RemoteData",
     "RepeatedData",
     "RepeatedDataPoint",
+    "SVHNDigit",
+    "SVMLightData",
     "SelectComponent",
     "ShardData",
     "ShuffleData",
     "SkipData",
+    "TFRecordData",
     "TakeData",
+    "TarData",
     "TestDataSpeed",
+    "TextLineData",
     "UnbatchData",
     "WindowData",
+    "datasets",
+    "formats",
     "imgaug",
     "lab_to_rgb",
     "rgb_to_ab",
     "rgb_to_lab",
     "rgb_to_luminance",
+    "send_dataflow",
     "show",
+    "write",
 ]
+
+# loaded when they are first used: worker processes rarely need them
+_LATER = {
+    "formats": (
+        "CSVData",
+        "HDF5Data",
+        "LMDBData",
+        "NpzData",
+        "SVMLightData",
+        "TFRecordData",
+        "TarData",
+        "TextLineData",
+        "write",
+    ),
+    "datasets": ("BSDS500", "Cifar10", "Cifar100", "FashionMnist", "ILSVRC12", "Mnist", "SVHNDigit"),
+    "remote": ("RemoteData", "send_dataflow"),
+}
+_HOME = {name: module for module, names in _LATER.items() for name in names}
+
+if TYPE_CHECKING:
+    from . import datasets, formats
+    from .datasets import BSDS500, ILSVRC12, Cifar10, Cifar100, FashionMnist, Mnist, SVHNDigit
+    from .formats import (
+        CSVData,
+        HDF5Data,
+        LMDBData,
+        NpzData,
+        SVMLightData,
+        TarData,
+        TextLineData,
+        TFRecordData,
+        write,
+    )
+    from .remote import RemoteData, send_dataflow
 
 
 def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     raise old_name(name) or AttributeError(f"flowtrain.dataflow has no {name!r}. {closest(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,39 @@
+"""The table of names holds names that exist, and every name that there is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import flowtrain.dataflow as df
+from flowtrain.dataflow.names import _TODAY
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "dataflow-names.md"
+OURS = re.compile(r"\b((?:[A-Z][A-Za-z0-9]*Data|DataFrom[A-Z]\w*|Image[A-Z]\w*|TestDataSpeed)[A-Za-z]*)\b")
+
+
+def _middle_column():
+    for line in PAGE.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("|") and len(cells) >= 2 and not cells[0].startswith("---"):
+            yield cells[1]
+
+
+def test_the_names_in_the_table_exist():
+    found = {name for cell in _middle_column() for name in OURS.findall(cell)}
+    assert len(found) > 30
+    assert found <= set(df.__all__)
+
+
+def test_every_stage_is_in_the_table():
+    text = PAGE.read_text()
+    absent = {name for name in df.__all__ if inspect.isclass(getattr(df, name)) and name not in text}
+    assert absent <= {"Cifar100", "FashionMnist"}
+
+
+def test_old_names_are_not_todays():
+    assert not set(_TODAY) & set(df.__all__)
+    for today in _TODAY.values():
+        for name in OURS.findall(today):
+            assert name in df.__all__
