@@ -288,6 +288,8 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
 
 
 def _hook_copying(code: int, data: bytes) -> Any:
+    if code == _ARRAY:  # the common case, without the detour
+        return _read_array(data).copy()
     return _from_ext(code, data, True, _hook_copying)
 
 
