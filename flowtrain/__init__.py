@@ -170,6 +170,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "ConsoleMonitor",
         "CSVMonitor",
         "CurvesMonitor",
+        "default_monitors",
         "JSONLMonitor",
         "MLflowMonitor",
         "Monitor",

@@ -96,7 +96,8 @@ class LRFinder(Callback):
         self.costs.append(cost)
         done = len(self.rates)
         smooth = self.smoothed()
-        if done >= self.steps or not math.isfinite(cost) or smooth[-1] > _DIVERGED * min(smooth):
+        diverged = max(smooth[-1], cost / _DIVERGED) > _DIVERGED * min(smooth)
+        if done >= self.steps or diverged or not math.isfinite(cost):
             self._finish()
         else:
             self.trainer.set_variable(self.param, self.start * (self.end / self.start) ** (done / (self.steps - 1)))

@@ -116,7 +116,9 @@ class Monitors:
             listener(name, value, step)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Log pictures: (N, H, W, C) or one (H, W, C), gray, RGB or RGBA; uint8, or floats in [0, 1] (clipped).
+        """Log pictures: (N, H, W, C) or one (H, W, C), gray, RGB or RGBA; uint8, or floats in [0, 1].
+
+        Values beyond the range are clipped.
 
         Raises:
             ConfigError: The shape is another.
@@ -126,7 +128,9 @@ class Monitors:
             image = image[None]
         if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
             raise ConfigError(f"image {name!r} must be of shape (N, H, W, 1, 3 or 4); got {image.shape}")
-        if image.dtype != np.uint8:
+        if image.dtype.kind in "iu":
+            image = np.clip(image, 0, 255).astype(np.uint8)
+        else:
             image = np.rint(np.clip(np.nan_to_num(image), 0.0, 1.0) * 255.0).astype(np.uint8)
         self._tell("put_image", name, image, int(step))
 
@@ -135,8 +139,10 @@ class Monitors:
         self._tell("put_histogram", name, np.asarray(values, dtype=np.float64), int(step))
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """Log what is neither number nor picture."""
+        """Log what is neither number nor picture; at an epoch's end all is flushed."""
         self._tell("put_event", kind, content, int(step))
+        if kind == "epoch":
+            self.flush()
 
     def latest(self, name: str) -> float:
         """The last value of a scalar.

@@ -18,6 +18,9 @@ import numpy as np
 __all__ = ["EventFile", "hparams_value", "histogram_value", "image_value"]
 
 
+_SECONDS = 5.0  # how long TensorBoard may have to wait for a value
+
+
 class EventFile:
     """One event file, new.
 
@@ -37,6 +40,7 @@ class EventFile:
         # TensorBoard reads the files of a folder in the order of their names.
         self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{host}.{os.getpid()}.{EventFile._made}"
         self._event = tf.compat.v1.Event
+        self._flushed = time.time()
         self._writer = tf.io.TFRecordWriter(str(self.path))
         self.add(0, file_version="brain.Event:2")
         if start_step is not None:
@@ -46,8 +50,10 @@ class EventFile:
 
     def add(self, step: int, **fields: Any) -> None:
         """Append one event; the fields are those of the Event message."""
-        event = self._event(wall_time=time.time(), step=step, **fields)
-        self._writer.write(event.SerializeToString())
+        now = time.time()
+        self._writer.write(self._event(wall_time=now, step=step, **fields).SerializeToString())
+        if now > self._flushed + _SECONDS:
+            self.flush()
 
     def add_value(self, step: int, **fields: Any) -> None:
         """Append one summary value; the fields are those of Summary.Value."""
@@ -58,6 +64,7 @@ class EventFile:
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
+        self._flushed = time.time()
         self._writer.flush()
 
     def close(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TextIO
 
 __all__ = ["LineFile", "set_aside"]
 
 logger = logging.getLogger("flowtrain.monitors")
+
+_SECONDS = 5.0  # how long who follows the file may have to wait for a line
 
 
 class LineFile:
@@ -25,6 +28,7 @@ class LineFile:
         self.path = path
         self._file: TextIO | None = None
         self._ours = False
+        self._flushed = time.monotonic()
 
     def write(self, line: str) -> None:
         """Append one line."""
@@ -34,9 +38,12 @@ class LineFile:
                 self._ours = True
             self._file = self.path.open("a", encoding="utf-8", newline="\n")
         self._file.write(line + "\n")
+        if time.monotonic() > self._flushed + _SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Hand everything to the operating system: it survives a kill of this process."""
+        self._flushed = time.monotonic()
         if self._file is not None:
             self._file.flush()
 
