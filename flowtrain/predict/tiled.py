@@ -36,8 +36,8 @@ def tiled(
     the picture's border, so the model meets there what it would meet in the whole picture.
 
     A size that is no multiple of ``align``, or smaller than a tile, is tried as it is. Where the model cannot take
-    it (an error, or an output of another size) the picture is continued at the bottom and right as far as
-    needed, and the result is cropped back.
+    it (an error, or an output of another size) the picture is continued at the bottom and right to the next
+    multiple, or to a whole tile if need be, and the result is cropped back.
 
     Args:
         predictor: Takes a batch (n, h, w, channels), one for each input, and returns one array (n, h', w', ...), or
@@ -70,9 +70,9 @@ def tiled(
     height, width = images[0].shape[1:3]
     grid = _Grid(expression, margin, align)
     run = _Run(predictor, images, _PADS[pad], batch_size)
-    last = grid.windows(height)[-1], grid.windows(width)[-1]
-    if any(window.stop - window.start < grid.length for window in last) and not run.takes(*last, align):
-        run.size = tuple(max(-(-n // align) * align, grid.length) for n in (height, width))
+    aligned = tuple(-(-n // align) * align for n in (height, width))
+    whole_tiles = tuple(max(n, grid.length) for n in aligned)
+    run.size = next((size for size in ((height, width), aligned) if run.takes(grid, size)), whole_tiles)
     result = run(grid)
     return result if many else _map(result, lambda array: array[0])
 
@@ -122,15 +122,18 @@ class _Run:
         self.picture: tuple[int, ...] = images[0].shape[1:3]
         self.size = self.picture  # what the tiles cover; more than the picture where it has to be continued
 
-    def takes(self, rows: _Window, columns: _Window, align: int) -> bool:
-        """Whether the model accepts a tile of this odd size and answers in a size that follows from it."""
+    def takes(self, grid: _Grid, size: tuple[int, ...]) -> bool:
+        """Whether the model takes the odd tile at the end of this size, and answers in a size that follows."""
+        rows, columns = (grid.windows(n)[-1] for n in size)
+        if rows.stop - rows.start == columns.stop - columns.start == grid.length:
+            return True  # no odd tile
         try:
             outputs = self._predict([(rows, columns)])
         except Exception:  # whatever it was: if it is not the size, the padded tile raises it again
             return False
         sizes = rows.stop - rows.start, columns.stop - columns.start
         return all(
-            array.ndim >= 3 and all(_follows(array.shape[1 + axis], sizes[axis], align) for axis in (0, 1))
+            array.ndim >= 3 and all(_follows(array.shape[1 + axis], sizes[axis], grid.align) for axis in (0, 1))
             for array in _leaves(outputs)
         )
 
