@@ -167,13 +167,9 @@ class _Run:
         costs = [dataclasses.replace(cost, share=cost.ms_per_output / total) for cost in costs]
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
         waited = self._waited / self.seconds
-        text = verdict(
-            costs,
-            period_ms=1e3 * self.seconds / self.count,
-            waited=waited,
-            workers=max((stage.workers for stage in parallel), default=0),
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        )
+        workers = max((stage.workers for stage in parallel), default=0)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        text = verdict(costs, workers, cores)
         return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
 
     def _runs_workers(self, stage: Stage) -> bool:

@@ -7,50 +7,56 @@ from typing import Any
 
 __all__ = ["verdict"]
 
-_SLOW_CONSUMER = 0.25  # a consumer that waits for less than this part of its time is the limit itself
 _BUSY = 0.5  # a stage whose time is less CPU than this mostly waits
 
 
-def verdict(costs: list[Any], period_ms: float, waited: float, workers: int, cores: int) -> str:
+def verdict(costs: list[Any], workers: int, cores: int) -> str:
     """Say what limits a flow.
+
+    What is done in this process and what is done by workers goes on at the same time; the slower one is the limit.
+    That is judged by what each costs, since the clock on the wall also counts what other programs do.
 
     Args:
         costs: Of each stage, as ``StageCost``; one that is named ``(consumer)`` is the consumer.
-        period_ms: Milliseconds from one datapoint of the flow to the next.
-        waited: The part of the time in which this process waited for workers.
         workers: How many there are.
         cores: How many the machine has for us.
     """
-    consumer = sum(cost.ms_per_output for cost in costs if cost.name == "(consumer)")
     stages = [cost for cost in costs if cost.name != "(consumer)"]
-    here = sum(cost.ms_per_output for cost in stages if cost.where == "here")
-    if consumer and consumer >= max(here, 0.5 * period_ms) and (not workers or waited < _SLOW_CONSUMER):
-        if workers:
-            return (
-                f"The consumer is the limit: it takes {consumer:.3g} ms of each {period_ms:.3g} ms, and its next "
-                "datapoint is ready by then. A faster flow would change nothing."
-            )
-        text = f"The consumer is the limit: it takes {consumer:.3g} ms of each {period_ms:.3g} ms."
-        gain = (here + consumer) / consumer
-        if gain < 1.1:
-            return f"{text} A faster flow would change next to nothing."
-        return f"{text} PrefetchData around the flow would do the rest meanwhile: up to {gain:.2g} times as fast."
-    if not workers:
-        return _serial(_largest(stages), stages, consumer, cores)
-    if waited < _SLOW_CONSUMER:
-        slowest = _largest([cost for cost in stages if cost.where == "here"])
-        return (
-            f"{_named(slowest)} takes {_share(slowest, stages)} of the flow's time, in this process, where the workers "
-            "cannot help: move it beneath the parallel stage."
-        )
+    consumer = sum(cost.ms_per_output for cost in costs) - sum(cost.ms_per_output for cost in stages)
+    here = [cost for cost in stages if cost.where == "here"]
     made = [cost for cost in stages if cost.where != "here"]
-    return _in_workers(_largest(made), made, here + consumer, workers, cores, stages)
+    rest = sum(cost.ms_per_output for cost in here)
+    if not workers:
+        return (
+            _consumer_alone(consumer, rest) if consumer > rest else _serial(_largest(stages), stages, consumer, cores)
+        )
+    slowest = _largest(made)
+    together = min(workers, cores) if slowest.cpu_share >= _BUSY else workers
+    if sum(cost.ms_per_output for cost in made) / together > rest + consumer:
+        return _in_workers(slowest, made, rest + consumer, workers, cores, stages)
+    if consumer > rest:
+        return (
+            f"The consumer is the limit: it takes {consumer:.3g} ms for each datapoint, and the workers have the next "
+            "one ready by then. A faster flow would change nothing."
+        )
+    return (
+        f"{_largest(here).name} takes {_share(_largest(here), stages)} of the flow's time, in this process, where the "
+        "workers cannot help: move it beneath the parallel stage."
+    )
+
+
+def _consumer_alone(consumer: float, rest: float) -> str:
+    text = f"The consumer is the limit: it takes {consumer:.3g} ms for each datapoint"
+    gain = (rest + consumer) / consumer
+    if gain < 1.1:
+        return f"{text}. A faster flow would change next to nothing."
+    return f"{text}. PrefetchData around the flow would do the rest meanwhile: up to {gain:.2g} times as fast."
 
 
 def _serial(slowest: Any, stages: list[Any], consumer: float, cores: int) -> str:
     work = sum(cost.ms_per_output for cost in stages)
     help_up_to = _useful_workers(work, consumer, slowest, cores)
-    text = f"{_named(slowest)} takes {_share(slowest, stages)} of the flow's time"
+    text = f"{slowest.name} takes {_share(slowest, stages)} of the flow's time"
     if help_up_to < 2 and not consumer:
         return f"{text}, and this machine has a single core for it: make it cheaper."
     return f"{text}. Make it cheaper, or put PrefetchData(num_proc={help_up_to}) around the flow."
@@ -59,7 +65,7 @@ def _serial(slowest: Any, stages: list[Any], consumer: float, cores: int) -> str
 def _in_workers(slowest: Any, made: list[Any], rest: float, workers: int, cores: int, stages: list[Any]) -> str:
     work = sum(cost.ms_per_output for cost in made)
     help_up_to = _useful_workers(work, rest, slowest, cores)
-    text = f"{_named(slowest)} takes {_share(slowest, stages)} of the flow's time"
+    text = f"{slowest.name} takes {_share(slowest, stages)} of the flow's time"
     if help_up_to > workers:
         return f"{text}: more workers help up to {help_up_to} (there are {workers})."
     full = (
@@ -78,10 +84,6 @@ def _useful_workers(work: float, rest: float, slowest: Any, cores: int) -> int:
 
 def _largest(costs: list[Any]) -> Any:
     return max(costs, key=lambda cost: cost.ms_per_output)
-
-
-def _named(cost: Any) -> str:
-    return cost.name
 
 
 def _share(cost: Any, stages: list[Any]) -> str:

@@ -165,7 +165,7 @@ def test_a_slow_decode_in_workers_is_named():
     assert found.verdict.startswith("MapData(_slow) takes ")
     assert _largest(found).where == "1 worker"
     assert found.stages[-1].queue is not None and found.stages[-1].where == "here"
-    assert found.waited > 0.25
+    assert 0 < found.waited <= 1
 
 
 def test_a_slow_batch_is_named():
@@ -218,22 +218,22 @@ def _cost(name, where, ms, cpu=1.0):
     [
         (
             [_cost("decode", "2 workers", 71), _cost("batch", "2 workers", 29)],
-            {"period_ms": 50, "waited": 0.9, "workers": 2, "cores": 8},
+            {"workers": 2, "cores": 8},
             "decode takes 71% of the flow's time: more workers help up to 8 (there are 2).",
         ),
         (
             [_cost("decode", "2 workers", 71), _cost("convert", "here", 29)],
-            {"period_ms": 36, "waited": 0.3, "workers": 2, "cores": 8},
+            {"workers": 2, "cores": 8},
             "decode takes 71% of the flow's time: more workers help up to 3 (there are 2).",
         ),
         (
             [_cost("read", "2 workers", 100, cpu=0.1)],
-            {"period_ms": 50, "waited": 0.9, "workers": 2, "cores": 2},
+            {"workers": 2, "cores": 2},
             "read takes 100% of the flow's time: more workers help up to 8 (there are 2).",
         ),
         (
             [_cost("decode", "2 workers", 100)],
-            {"period_ms": 50, "waited": 0.9, "workers": 2, "cores": 2},
+            {"workers": 2, "cores": 2},
             "decode takes 100% of the flow's time, and the 2 workers use the 2 cores that there are: make it cheaper.",
         ),
     ],
