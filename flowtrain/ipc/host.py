@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import select
+import threading
 import time
 from typing import Any, Protocol
 
@@ -191,7 +192,10 @@ def end_context() -> None:
     """End it, with its thread and descriptors."""
     global _context
     if _context is not None and _context[0] == os.getpid():
-        _context[1].destroy(linger=0)
+        # in a thread, because it waits for a socket that someone may still hold
+        ending = threading.Thread(target=_context[1].destroy, kwargs={"linger": 0}, daemon=True)
+        ending.start()
+        ending.join(2)
     _context = None
 
 

@@ -1,0 +1,266 @@
+"""The receiver's view of its senders: workers that come and go."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections import deque
+from typing import Any
+
+import zmq
+
+from ...ipc.failures import WorkerTraceback
+from ...ipc.host import context
+from ...ipc.pool import Lost, Task
+from ...ipc.wire import ForeignFrame, decode, encode
+from ...utils.errors import FlowtrainError, WorkerTimeout
+from .endpoint import load_key, prepare
+from .messages import Kind
+
+__all__ = ["RemoteCrew", "RemoteError", "RemoteResult"]
+
+_LOG = logging.getLogger("flowtrain")
+_LOOK = 0.25  # seconds between looks at whether the senders are there
+
+
+class RemoteError(FlowtrainError, RuntimeError):
+    """A sender's flow raised an error; the message holds its type and text, the cause the sender's traceback."""
+
+
+class _Failure:
+    def __init__(self, kind: str, text: str, trace: str) -> None:
+        self.kind, self.text, self.trace = kind, text, trace
+
+    def restore(self) -> BaseException:
+        error = RemoteError(f"{self.kind}: {self.text}")
+        error.__cause__ = WorkerTraceback(f"a sender\n{self.trace}")
+        return error
+
+
+class RemoteResult:
+    """What a sender made of a task."""
+
+    used = 0
+
+    def __init__(self, task: Task, made: list[Any], extra: Any, seconds: float, problem: list[str] | None) -> None:
+        self.task, self.seconds = task, seconds
+        self._value = made, extra, _Failure(*problem) if problem else None
+
+    def take(self) -> tuple[list[Any], Any, Any]:
+        return self._value
+
+    def drop(self) -> None:
+        pass
+
+
+class _Sender:
+    def __init__(self, identity: bytes, hello: dict[str, Any]) -> None:
+        self.identity, self.part = identity, hello["part"][0]
+        self.tasks: dict[int, tuple[Task, Any]] = {}
+
+
+class RemoteCrew:
+    """Binds, takes senders in, deals tasks out to them, and deals them out anew when a sender is lost.
+
+    Args:
+        address: Where to listen.
+        window: How many tasks may be ahead of the consumer.
+        timeout: Seconds without any answer that are an error.
+        key: The receiver's key file, or None.
+        max_bytes: Larger messages are refused.
+    """
+
+    closed = True  # until it listens
+
+    def __init__(self, address: str, window: int, timeout: float, key: Any, max_bytes: int) -> None:
+        self.window, self.timeout, self.name = window, timeout, f"RemoteData({address})"
+        self._address, self._max_bytes = address, max_bytes
+        secret, self._token = load_key(key, "receiver") if key is not None else (None, "")
+        self.hello: dict[str, Any] | None = None  # of the first sender; the others have to fit
+        self._senders: dict[bytes, _Sender] = {}
+        self._queue: deque[tuple[Task, Any]] = deque()
+        self._arrived: deque[RemoteResult | Lost] = deque()
+        self._number = 0
+        self._warned: set[bytes] = set()
+        self._socket = context().socket(zmq.ROUTER)
+        prepare(self._socket, max_bytes, high_water=1000)
+        self._socket.router_mandatory = True
+        if secret is not None:
+            self._socket.curve_server, self._socket.curve_secretkey = True, secret
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self._socket.close(linger=0)
+            raise FlowtrainError(f"RemoteData cannot listen on {address}: {error}") from error
+        self.closed = False
+
+    # ---- for the walks
+
+    @property
+    def workers(self) -> int:
+        return self.hello["part"][1] if self.hello and not self.hello["by_index"] else 1
+
+    def load(self, worker: int) -> int:
+        return 0
+
+    def idlest(self) -> int:
+        return 0
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        task = Task(self._number, worker, 0, args)
+        self._number += 1
+        self._queue.append((task, value))
+        self._deal()
+        return task
+
+    def poll(self) -> RemoteResult | Lost | None:
+        while not self._arrived and self._hear(0):
+            pass
+        return self._arrived.popleft() if self._arrived else None
+
+    def wait(self) -> RemoteResult | Lost:
+        end = time.monotonic() + self.timeout
+        while not self._arrived:
+            if not self._hear(_LOOK):
+                self._look()
+            if time.monotonic() > end and not self._arrived:
+                self._give_up()
+        return self._arrived.popleft()
+
+    def greet(self) -> None:
+        """Wait for the first sender."""
+        end = time.monotonic() + self.timeout
+        while self.hello is None:
+            self._hear(_LOOK)
+            if self.hello is None and time.monotonic() > end:
+                self._give_up()
+
+    def close(self) -> None:
+        """End a walk: forget what it asked for. The senders stay for the next one."""
+        self._queue.clear()
+        self._arrived.clear()
+        for sender in self._senders.values():
+            sender.tasks.clear()
+
+    def end(self) -> None:
+        """Tell the senders that nothing more is wanted, and let go of the address."""
+        if not self.closed:
+            self.closed = True
+            for _ in range(1000):  # who has just said hello is sent home too
+                if not self._hear(0):
+                    break
+            for identity in list(self._senders):
+                self._say(identity, Kind.BYE, None)
+            self._socket.close(linger=500)
+
+    def __del__(self) -> None:
+        self.end()
+
+    # ---- senders
+
+    def _hear(self, timeout: float) -> bool:
+        """Take in one message; False when there was none."""
+        if not self._socket.poll(timeout * 1000):
+            return False
+        identity, *frames = self._socket.recv_multipart(copy=False)
+        name = identity.bytes
+        try:
+            kind, value = decode([frame.buffer for frame in frames], self._max_bytes)
+            if kind == Kind.HELLO:
+                self._welcome(name, value)
+            elif kind == Kind.DATA and name in self._senders:
+                self._receive(self._senders[name], *value)
+        except (ForeignFrame, KeyError, TypeError, ValueError) as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                _LOG.warning("%s refused what a stranger sent: %s", self.name, error)
+        return True
+
+    def _welcome(self, name: bytes, hello: dict[str, Any]) -> None:
+        if not hmac.compare_digest(str(hello["token"]), self._token):
+            raise ForeignFrame("its key is another one")
+        problem = self._unfit(name, hello)
+        if problem:
+            self._say(name, Kind.REFUSED, problem)
+            return
+        self.hello = self.hello or hello
+        if name in self._senders:  # it was away, and has forgotten what it was asked for
+            self._lose(name)
+        self._senders[name] = _Sender(name, hello)
+        self._deal()
+
+    def _unfit(self, name: bytes, hello: dict[str, Any]) -> str | None:
+        known = self.hello
+        if known is not None:
+            for field in ("by_index", "size", "what"):
+                if hello[field] != known[field] and (field == "by_index" or known["by_index"]):
+                    return f"its {field} is {hello[field]!r}, that of the first sender {known[field]!r}"
+            if hello["part"][1] != known["part"][1]:
+                return f"it counts {hello['part'][1]} parts, the first sender {known['part'][1]}: give shard=(i, n)"
+        if hello["by_index"]:
+            return None
+        self._look(everyone=True)
+        if any(other.part == hello["part"][0] for key, other in self._senders.items() if key != name):
+            index, count = hello["part"]
+            return (
+                f"part {index} of {count} is being sent by another one. A flow that can only be iterated is sent in "
+                "parts: send_dataflow(ShardData(ds, n, i), address, shard=(i, n))"
+            )
+        return None
+
+    def _receive(self, sender: _Sender, number: int, made: list[Any], extra: Any, seconds: float, problem: Any) -> None:
+        task, _ = sender.tasks.pop(number, (None, None))
+        if task is not None:  # else it was dealt out anew meanwhile
+            self._arrived.append(RemoteResult(task, made, extra, seconds, problem))
+            self._deal()
+
+    def _deal(self) -> None:
+        """Give waiting tasks to senders that have few."""
+        if not self._senders:
+            return
+        by_index = self.hello is not None and self.hello["by_index"]
+        depth = max(2, self.window // len(self._senders))
+        waiting, self._queue = self._queue, deque()
+        for task, value in waiting:
+            able = [s for s in self._senders.values() if by_index or s.part == task.worker]
+            sender = min(able, key=lambda s: len(s.tasks), default=None)
+            if sender is None or (len(sender.tasks) >= depth and by_index):
+                self._queue.append((task, value))
+                continue
+            sender.tasks[task.number] = task, value
+            if not self._say(sender.identity, Kind.REQUEST, [task.number, list(task.args), value]):
+                self._lose(sender.identity)
+
+    def _say(self, name: bytes, kind: Kind, value: Any) -> bool:
+        try:
+            self._socket.send_multipart([name, *encode(kind, value)], zmq.NOBLOCK)
+        except zmq.ZMQError:  # unreachable
+            return False
+        return True
+
+    def _look(self, everyone: bool = False) -> None:
+        for name, sender in list(self._senders.items()):
+            if (everyone or sender.tasks) and not self._say(name, Kind.PING, None):
+                self._lose(name)
+        self._deal()
+
+    def _lose(self, name: bytes) -> None:
+        sender = self._senders.pop(name)
+        lost = list(sender.tasks.values())
+        if not lost:
+            return
+        if self.hello is not None and self.hello["by_index"]:
+            self._queue.extendleft(reversed(lost))
+            return
+        waiting = [item for item in self._queue if item[0].worker == sender.part]
+        self._queue = deque(item for item in self._queue if item[0].worker != sender.part)
+        self._arrived.append(Lost(sender.part, [task for task, _ in (*lost, *waiting)]))
+
+    def _give_up(self) -> None:
+        count = len(self._senders)
+        who = "no sender is connected" if not count else f"none of {count} senders has answered"
+        raise WorkerTimeout(
+            f"{self.name}: {who} for {self.timeout:g} s. Is send_dataflow(ds, {self._address!r}) running, "
+            "with the same key?"
+        )

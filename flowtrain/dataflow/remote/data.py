@@ -1,0 +1,123 @@
+"""A flow that is made elsewhere."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..base import DataFlow
+from ..cursor import Cursor, Datapoint
+from ..parallel.checks import check_timeout, check_whole, checked_position
+from ..parallel.indexed import IndexedCursor
+from ..parallel.walked import WalkedCursor
+from .crew import RemoteCrew
+from .endpoint import checked_address, warn_if_open
+
+__all__ = ["RemoteData"]
+
+
+class RemoteData(DataFlow):
+    """Receive a flow that ``send_dataflow`` serves, from one sender or several.
+
+    Args:
+        address: Where to listen, e.g. ``"tcp://:5555"`` (this machine alone) or ``"tcp://0.0.0.0:5555"`` (all of the
+            network; give a ``key``).
+        num_prefetch: How many datapoints may be on their way.
+        timeout: Seconds without any sender, or without an answer, that are an error.
+        key: The ``receiver.key`` that ``make_keys`` made: the connection is encrypted, and who has not the
+            ``sender.key`` is refused.
+        max_bytes: Larger messages are refused.
+
+    Order: that of the senders' flow where it is indexable; each datapoint comes once, also when a sender dies or
+        comes back. Else one datapoint of each sender's part in turn.
+
+    State: what was handed out. The senders make again what was on its way.
+
+    Raises:
+        WorkerTimeout: No sender was there, or none has answered, for ``timeout``.
+        RemoteError: A sender's flow raised an error.
+
+    Example:
+        >>> ds = RemoteData("tcp://:5555")
+        >>> ds.describe()
+        'RemoteData(tcp://127.0.0.1:5555)'
+    """
+
+    def __init__(
+        self,
+        address: str,
+        num_prefetch: int = 16,
+        *,
+        timeout: float = 300.0,
+        key: str | os.PathLike[str] | None = None,
+        max_bytes: int = 1 << 31,
+    ) -> None:
+        self.address = checked_address(address, "RemoteData")
+        self.num_prefetch = check_whole("RemoteData", "num_prefetch", num_prefetch, least=1)
+        self.timeout = check_timeout("RemoteData", timeout)
+        self.key = None if key is None else os.fspath(key)
+        self.max_bytes = check_whole("RemoteData", "max_bytes", max_bytes, least=1)
+        self._crew: RemoteCrew | None = None
+
+    def describe(self) -> str:
+        return f"RemoteData({self.address})"
+
+    def __len__(self) -> int:
+        size = self._crew.hello["size"] if self._crew is not None and self._crew.hello is not None else None
+        if size is None:
+            raise TypeError(f"the length of {self} is not known before a sender whose flow has one is connected")
+        return size
+
+    def close(self) -> None:
+        """Send the senders home and stop listening. It also happens when the flow is forgotten."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.end()
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return _RemoteCursor(self, epoch, state)
+
+    def _checked_position(self, state: Any) -> int:
+        return checked_position(self, state)
+
+    def _take_crew(self, epoch: int) -> RemoteCrew:
+        if self._crew is None or self._crew.closed:
+            warn_if_open(self.address, self.key is not None)
+            self._crew = RemoteCrew(self.address, self.num_prefetch, self.timeout, self.key, self.max_bytes)
+        return self._crew
+
+    def _give_back(self, crew: Any) -> None:
+        pass  # the senders stay for the next epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_crew": None}
+
+
+class _RemoteCursor(Cursor):
+    """Waits for the first sender, then walks as its flow allows."""
+
+    def __init__(self, flow: RemoteData, epoch: int, state: Any) -> None:
+        super().__init__(epoch)
+        self._flow, self._state = flow, state
+        self._walk: Cursor | None = None
+
+    def __next__(self) -> Datapoint:
+        if self._walk is None:
+            self._walk = self._start()
+        return next(self._walk)
+
+    def _start(self) -> Cursor:
+        flow = self._flow
+        crew = flow._take_crew(self.epoch)
+        crew.greet()
+        crew.close()  # whatever an earlier walk asked for
+        if crew.hello and crew.hello["by_index"]:
+            return IndexedCursor(flow, self.epoch, self._state)
+        return WalkedCursor(flow, self.epoch, self._state, crew.workers)
+
+    def state(self) -> Any:
+        return self._state if self._walk is None else self._walk.state()
+
+    def close(self) -> None:
+        if self._walk is not None:
+            self._walk.close()

@@ -1,0 +1,86 @@
+"""Addresses and keys of remote flows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from ...utils.errors import ConfigError
+
+__all__ = ["KEEPALIVE_MS", "checked_address", "load_key", "make_keys", "prepare", "warn_if_open"]
+
+KEEPALIVE_MS = 2000
+"""A peer that is silent on the wire for three times this long counts as gone."""
+
+_ADDRESS = re.compile(r"tcp://([^:/]*|\[[0-9a-fA-F:]+\]):\d+|ipc://.+")
+_KEY = re.compile(r"[\x21-\x7e]{40}")
+
+
+def checked_address(address: Any, who: str) -> str:
+    """An address to bind or connect to; ``tcp://:5555`` is this machine's loopback."""
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"{who}: an address looks like tcp://127.0.0.1:5555 or ipc:///tmp/flow, got {address!r}")
+    return address.replace("tcp://:", "tcp://127.0.0.1:")
+
+
+def make_keys(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Make the two keys that encrypt a remote flow and keep strangers out (CURVE).
+
+    Args:
+        folder: Where to write ``receiver.key``, for the receiver alone, and ``sender.key``, for the senders. A
+            sender without it cannot connect, and nobody else can listen.
+
+    Returns:
+        The paths of the receiver's and the senders' key.
+
+    Example:
+        >>> receiver, sender = make_keys(getfixture("tmp_path"))  # doctest: +SKIP
+        >>> ds = RemoteData("tcp://0.0.0.0:5555", key=receiver)  # doctest: +SKIP
+        >>> send_dataflow(ds, "tcp://trainer:5555", key=sender)  # on the other machine  # doctest: +SKIP
+    """
+    public, secret = zmq.curve_keypair()
+    token = secrets.token_hex(20)
+    paths = Path(folder) / "receiver.key", Path(folder) / "sender.key"
+    contents = f"receiver {secret.decode()} {token}\n", f"sender {public.decode()} {token}\n"
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, text in zip(paths, contents, strict=True):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+    return paths
+
+
+def load_key(path: str | os.PathLike[str], role: str) -> tuple[bytes, str]:
+    """The CURVE key and the shared token in a key file."""
+    try:
+        kind, *parts = Path(path).read_text().split()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the key {path}: {error}. make_keys(folder) makes keys") from error
+    if kind != role or len(parts) != 2 or not all(_KEY.fullmatch(part) for part in parts):
+        raise ConfigError(f"{path} is not a {role}'s key; make_keys(folder) makes {role}.key")
+    return parts[0].encode(), parts[1]
+
+
+def prepare(socket: zmq.Socket, max_bytes: int, high_water: int) -> None:
+    """Set what sockets on both sides have in common."""
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = high_water
+    socket.maxmsgsize = max_bytes  # a larger frame is refused before it is in memory
+    socket.heartbeat_ivl = KEEPALIVE_MS
+    socket.heartbeat_timeout = 3 * KEEPALIVE_MS
+    socket.handshake_ivl = 10_000
+
+
+def warn_if_open(address: str, keyed: bool) -> None:
+    """Say so where a flow can be fed by anyone in the network."""
+    if not keyed and address.startswith("tcp://") and not re.match(r"tcp://(127\.|localhost|\[::1\])", address):
+        logging.getLogger("flowtrain").warning(
+            "RemoteData listens on %s without a key: whoever reaches this port can feed it data; see make_keys()",
+            address,
+        )

@@ -1,0 +1,193 @@
+"""Serving a flow to a receiver in another process or on another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import time
+import traceback
+from collections import deque
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ...ipc.codec import CodecError
+from ...ipc.wire import ForeignFrame, decode, encode
+from ...utils.errors import ConfigError, DataFlowError
+from ..base import DataFlow
+from ..parallel.jobs import IndexJob, WalkJob
+from .endpoint import checked_address, load_key, prepare
+from .messages import Kind
+
+__all__ = ["send_dataflow"]
+
+_LOG = logging.getLogger("flowtrain")
+_REQUEST_BYTES = 1 << 24
+_LOOK = 0.5  # seconds between looks at the connection
+
+
+def send_dataflow(
+    ds: DataFlow,
+    address: str,
+    *,
+    shard: tuple[int, int] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    wait: float = 60.0,
+    reconnect: float = 10.0,
+) -> int:
+    """Serve a flow to a ``RemoteData``: to read or decode data on another machine than the one that trains.
+
+    It returns when the receiver is done or gone. Start it before the receiver or after, and start several: over an
+    indexable flow the receiver deals out the indices, so each datapoint comes once however many senders there are
+    and whichever of them fail. A flow that can only be iterated (a ``PrefetchData`` is one) is sent as one part. For
+    several senders divide it, ``ds = PrefetchData(ShardData(ds, 2, index))``, and say ``shard=(index, 2)``.
+
+    Only arrays, numbers, strings, bytes and lists, tuples and dicts of these can travel: nothing is pickled.
+
+    Args:
+        ds: The flow. All senders of indexable flows have to have the same one, with the same seeds.
+        address: Where the receiver listens, e.g. ``"tcp://10.0.0.5:5555"``.
+        shard: (which part this is, how many there are), for flows that can only be iterated.
+        key: The ``sender.key`` that ``make_keys`` made, where the receiver has one.
+        wait: Seconds to wait for the receiver at the start.
+        reconnect: Seconds to wait for it after the connection was lost.
+
+    Returns:
+        How many datapoints were sent.
+
+    Raises:
+        DataFlowError: The receiver was not there in time, or refused the flow; the message says why.
+    """
+    address = checked_address(address, "send_dataflow")
+    part = shard or (0, 1)
+    if len(part) != 2 or not 0 <= part[0] < part[1]:
+        raise ConfigError(f"send_dataflow: shard is (index, count) with 0 <= index < count, got {shard!r}")
+    context = zmq.Context()
+    try:
+        sender = _Sender(context, ds, address, part, key)
+        try:
+            return sender.serve(wait, reconnect)
+        finally:
+            sender.close()
+    finally:
+        context.destroy(linger=0)
+
+
+class _Sender:
+    def __init__(self, context: zmq.Context, ds: DataFlow, address: str, part: tuple[int, int], key: Any) -> None:
+        self.ds, self.address, self.part = ds, address, part
+        self.by_index = ds.indexable
+        self.job: Any = IndexJob(ds) if self.by_index else WalkJob([ds])
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.routing_id = b"s" + secrets.token_bytes(16)
+        prepare(self.socket, _REQUEST_BYTES, high_water=64)
+        self.token = ""
+        if key is not None:
+            self.socket.curve_serverkey, self.token = load_key(key, "sender")
+            self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        self.monitor = self.socket.get_monitor_socket(events)
+        self.connected = self.met = False
+        self.since = time.monotonic()  # of being connected, or not
+        self.tasks: deque[tuple[int, list[int], Any]] = deque()
+        self.sent = 0
+        self.done = False
+
+    def serve(self, wait: float, reconnect: float) -> int:
+        ds = self.ds
+        ds._ensure_reset()
+        self.socket.connect(self.address)
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self.monitor, zmq.POLLIN)
+        while not self.done:
+            ready = dict(poller.poll(0 if self.tasks else _LOOK * 1000))
+            if self.monitor in ready:
+                self.heard_of_connection()
+            if self.socket in ready:
+                self.hear()
+            patience = reconnect if self.met else wait
+            if not self.connected and time.monotonic() - self.since > patience:
+                if not self.met:
+                    raise DataFlowError(
+                        f"no RemoteData at {self.address} within {wait:g} s"
+                        + (", or it has another key" if self.token else ", or it wants a key")
+                    )
+                _LOG.info("the receiver at %s is gone; %d datapoints were sent", self.address, self.sent)
+                break
+            if self.tasks and not self.done:
+                self.work(*self.tasks.popleft())
+        return self.sent
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+    def heard_of_connection(self) -> None:
+        event = recv_monitor_message(self.monitor)["event"]
+        before, self.connected = self.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if self.connected != before:
+            self.since = time.monotonic()
+        self.met = self.met or self.connected
+        self.tasks.clear()  # after a new hello they are asked for again
+        if self.connected:
+            size = self.ds.size_or_none()
+            hello = {
+                "by_index": self.by_index,
+                "size": size,
+                "part": list(self.part),
+                "what": str(self.ds),
+                "token": self.token,
+            }
+            self.socket.send_multipart(encode(Kind.HELLO, hello))
+
+    def hear(self) -> None:
+        frames = self.socket.recv_multipart()
+        try:
+            kind, value = decode(frames, _REQUEST_BYTES)
+        except ForeignFrame as error:
+            raise DataFlowError(
+                f"what answers at {self.address} is not a RemoteData of this version: {error}"
+            ) from error
+        if kind == Kind.REQUEST:
+            self.tasks.append(tuple(value))
+        elif kind == Kind.BYE:
+            self.done = True
+        elif kind == Kind.REFUSED:
+            raise DataFlowError(f"the receiver at {self.address} refused the flow: {value}")
+
+    def work(self, number: int, args: list[int], begin: Any) -> None:
+        out: list[Any] = []
+        extra, problem = None, None
+        start = time.perf_counter()
+        try:
+            first, second, third = args  # the last is an epoch, or which part is meant: we have just one
+            extra = self.job.run((first, second, third if self.by_index else 0), begin, out, lambda datapoint: None)
+        except Exception as error:
+            problem = _described(error)
+        seconds = time.perf_counter() - start
+        try:
+            frames = encode(Kind.DATA, [number, out, extra, seconds, problem])
+        except CodecError as error:
+            frames = encode(Kind.DATA, [number, [], None, seconds, _described(error)])
+        if self.deliver(frames):
+            self.sent += len(out)
+
+    def deliver(self, frames: list[Any]) -> bool:
+        """Send, unless the connection breaks before there is room."""
+        while self.connected:
+            if self.socket.poll(_LOOK * 1000, zmq.POLLOUT):
+                with contextlib.suppress(zmq.Again):
+                    self.socket.send_multipart(frames, zmq.NOBLOCK)
+                    return True
+            if self.monitor.poll(0):
+                self.heard_of_connection()
+        return False
+
+
+def _described(error: Exception) -> list[str]:
+    return [type(error).__name__, str(error), "".join(traceback.format_exception(error))]
