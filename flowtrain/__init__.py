@@ -66,6 +66,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "UnbatchData",
         "WindowData",
         "imgaug",
+        "make_keys",
         "rgb_to_ab",
         "rgb_to_lab",
         "rgb_to_luminance",

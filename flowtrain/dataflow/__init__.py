@@ -31,6 +31,7 @@ from .parallel import (
 )
 from .printing import PrintData
 from .random_map import RandomMapData
+from .remote import RemoteData, make_keys, send_dataflow
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
 from .sheet import show
@@ -40,10 +41,11 @@ from .speed import TestDataSpeed
 from .streams import DataFromGenerator, DataFromIterable, DataFromQueue
 
 __all__ = [
+    "BSDS500",
+    "ILSVRC12",
     "AugmentImageComponent",
     "AugmentImageComponents",
     "AugmentImageCoordinates",
-    "BSDS500",
     "BatchData",
     "BatchDataByShape",
     "CSVData",
@@ -65,7 +67,6 @@ __all__ = [
     "FixedSizeData",
     "FlatMapData",
     "HDF5Data",
-    "ILSVRC12",
     "ImageFolder",
     "ImageFromFile",
     "InterleaveData",
@@ -110,6 +111,7 @@ __all__ = [
     "formats",
     "imgaug",
     "lab_to_rgb",
+    "make_keys",
     "rgb_to_ab",
     "rgb_to_lab",
     "rgb_to_luminance",
@@ -150,7 +152,6 @@ if TYPE_CHECKING:
         TFRecordData,
         write,
     )
-    from .remote import RemoteData, send_dataflow
 
 
 def __getattr__(name: str) -> object:
