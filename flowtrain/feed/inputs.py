@@ -49,7 +49,7 @@ class Inputs:
         self._part = part
         self._divide = divide
         self._rows = rows
-        self._casts: dict[tuple[int, np.dtype], Cast | None] = {}
+        self._casts: dict[tuple[int, np.dtype, tuple[int, ...]], Cast | None] = {}
         self._said_extra = False
 
     def arrays(self, datapoint: Any) -> list[np.ndarray]:
@@ -68,20 +68,13 @@ class Inputs:
         arrays = []
         for place, (spec, component) in enumerate(zip(self.specs, components, strict=True)):
             array = _as_array(component)
-            key = place, array.dtype
+            key = place, array.dtype, array.shape
             if key not in self._casts:
+                self._check_shape(spec, array)
+                if len(self._casts) > 1000:  # shapes that differ from batch to batch
+                    self._casts.clear()
                 self._casts[key] = host_cast(spec.name, array.dtype, spec.dtype)
             cast = self._casts[key]
-            if not spec.shape.is_compatible_with(array.shape):
-                raise DataFlowError(
-                    f"input {spec.name!r} is declared as {_shown(spec.shape)}, the dataflow gives {array.shape}."
-                    f"{_hint(spec, array)}"
-                )
-            if self._rows is not None and array.shape[:1] != (self._rows,):
-                raise DataFlowError(
-                    f"input {spec.name!r}: a batch has the shape {array.shape}, but global_batch is {self._rows}. "
-                    "The batch size is what one step consumes over all replicas."
-                )
             arrays.append(array if cast is None else cast(array))
         if self._part[1] > 1 or self._divide > 1:
             return [self._take_part(name, array) for name, array in zip(self.names, arrays, strict=True)]
@@ -93,6 +86,18 @@ class Inputs:
             tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor
             for spec, tensor in zip(self.specs, map(to_tensor, self.arrays(datapoint)), strict=True)
         ]
+
+    def _check_shape(self, spec: tf.TensorSpec, array: np.ndarray) -> None:
+        if not spec.shape.is_compatible_with(array.shape):
+            raise DataFlowError(
+                f"input {spec.name!r} is declared as {_shown(spec.shape)}, the dataflow gives {array.shape}."
+                f"{_hint(spec, array)}"
+            )
+        if self._rows is not None and array.shape[:1] != (self._rows,):
+            raise DataFlowError(
+                f"input {spec.name!r}: a batch has the shape {array.shape}, but global_batch is {self._rows}. "
+                "The batch size is what one step consumes over all replicas."
+            )
 
     def _ordered(self, datapoint: Any) -> Sequence[Any]:
         if isinstance(datapoint, Mapping):

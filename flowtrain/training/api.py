@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from .config import TrainConfig
+from .dry_run import dry_run as try_run
 from .trainer import SimpleTrainer, Trainer
 
 __all__ = ["train"]
 
 
-def train(config: TrainConfig, resume: str | Path | bool | None = None) -> Trainer:
+def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run: bool = False) -> Trainer:
     """Train a model.
 
     Args:
@@ -18,6 +19,8 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None) -> Train
         resume: ``"auto"``: continue the run in the log folder from its newest whole checkpoint (start one where
             there is none). The result is then bit for bit that of a run that was never interrupted. A path: continue
             from that checkpoint. None: start; a folder that holds a run is refused.
+        dry_run: Only try it, in seconds: one batch, one step, one save, one restore, one validation batch, in a
+            temporary folder; prints a table of verdicts and raises what failed.
 
     Returns:
         The trainer: ``.history``, ``.get_weights()``, ``.get_predictor(inputs, outputs)``, ``.log_dir``.
@@ -32,5 +35,7 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None) -> Train
         >>> trainer.history["cost"][-1]
         (320, 0.0123)
     """
+    if dry_run:
+        return try_run(config)
     with SimpleTrainer(config, resume=resume) as trainer:
         return trainer.train()

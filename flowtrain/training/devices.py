@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from flowtrain.utils.errors import ConfigError
 
 from .config import TrainConfig
 
-__all__ = ["any_worker", "is_chief", "local_replicas", "part", "prepare"]
+__all__ = ["any_worker", "from_chief", "is_chief", "local_replicas", "part", "prepare"]
 
 
 def prepare(config: TrainConfig) -> None:
@@ -48,8 +49,30 @@ def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     """Whether `flag` is set on any worker. All have to ask at the same point of their training."""
     if part(strategy)[1] == 1:
         return flag
-    mine = strategy.run(lambda: tf.constant(1.0 if flag else 0.0))
-    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, mine, axis=None)) > 0
+    return bool(_summed(strategy, np.array([float(flag)]))[0] > 0)
+
+
+def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
+    """The chief's values, on every worker. All have to ask at the same point of their training.
+
+    Args:
+        strategy: That of the run.
+        values: float64 (N,): this worker's.
+    """
+    if part(strategy)[1] == 1:
+        return values
+    return _summed(strategy, values if is_chief(strategy) else np.zeros_like(values))
+
+
+def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
+    """Summed over workers, whatever the number of replicas of each."""
+    first = values / local_replicas(strategy)
+
+    @tf.function(autograph=False)
+    def count(mine: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)
+
+    return count(tf.constant(first, tf.float64)).numpy()
 
 
 def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from .config import TrainConfig
+from .devices import part
 
 __all__ = ["block_capacity"]
 
@@ -28,6 +29,8 @@ def block_capacity(arrays: Sequence[np.ndarray], graph: Any, config: TrainConfig
         graph: The ModelGraph.
         config: Its ``steps_per_call`` is obeyed.
     """
+    if config.strategy is not None and part(config.strategy)[1] > 1:
+        return 0  # workers must call TensorFlow alike: it numbers exchanges within each call
     if config.steps_per_call is not None:
         return 0 if config.steps_per_call == 1 else config.steps_per_call
     size = sum(array.nbytes for array in arrays)

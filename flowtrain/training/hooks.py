@@ -24,7 +24,8 @@ class CallbackList(Sequence[Callback]):
 
     Args:
         callbacks: Checked here.
-        is_chief: Elsewhere than on the chief, callbacks with ``chief_only`` are left out.
+        is_chief: Elsewhere than on the chief, callbacks with ``chief_only`` only take part in what all workers have
+            to do alike: they set up their part of the graph, and say which tensors are fetched at which step.
 
     Raises:
         ConfigError: One is no callback, is there twice, or has a wrong hook.
@@ -36,10 +37,19 @@ class CallbackList(Sequence[Callback]):
             check_callback(callback)
             if any(callback is other for other in self._all):
                 raise ConfigError(f"the callback {callback.name} is in the list twice: make two objects, or drop one")
-            if is_chief or not callback.chief_only:
-                self._all.append(callback)
-        self._by_hook = {hook: [c for c in self._all if _overrides(c, hook)] for hook in HOOKS}
-        self._stepwise = [c for c in self._all if any(_overrides(c, hook) for hook in STEP_HOOKS)]
+            self._all.append(callback)
+        here = {c for c in self._all if is_chief or not c.chief_only}
+        fetching = {c for c in self._all if _overrides(c, "before_run")}
+        self._by_hook = {}
+        for hook in HOOKS:
+            told = set(self._all) if hook == "setup_graph" else here
+            if hook in ("before_train", "before_epoch", "before_run"):
+                told = here | fetching
+            self._by_hook[hook] = [c for c in self._all if c in told and _overrides(c, hook)]
+        self._here = here
+        self._stepwise = [
+            c for c in self._all if c in here | fetching and any(_overrides(c, hook) for hook in STEP_HOOKS)
+        ]
         self._active = self._stepwise
 
     def __len__(self) -> int:
@@ -123,10 +133,11 @@ class CallbackList(Sequence[Callback]):
 
     def after_run(self, wanted: dict[Callback, list[str]], values: dict[str, np.ndarray]) -> None:
         """Call after_run and then trigger_step of those that were due."""
-        for callback in self._active:
+        active = [callback for callback in self._active if callback in self._here]
+        for callback in active:
             with _Blame(callback, "after_run"):
                 callback.after_run({name: values[name] for name in wanted.get(callback, ())})
-        for callback in self._active:
+        for callback in active:
             with _Blame(callback, "trigger_step"):
                 callback.trigger_step()
 

@@ -61,6 +61,7 @@ class Loop:
             if resumed_inside:
                 trainer.reload_callbacks()
             trainer.settle()
+            trainer.share_scalars()
             self._run_steps(trainer.steps_per_epoch)
             if progress.local_step < trainer.steps_per_epoch:
                 return  # stopped inside the epoch

@@ -137,6 +137,8 @@ class Program:
         ]
         step = Step(self._graph, inputs, self._variables, self._strategy, fetches, self._accumulate, self._jit_replica)
         self._run_step(step)
+        if self._graph.average is not None:
+            self._graph.average.update()
         self._variables.finish_step(step.costs, step.scalars)
         for function in self._after_step:
             function(step.tower)

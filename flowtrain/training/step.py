@@ -107,10 +107,7 @@ class Step:
         with tf.GradientTape(persistent=len(chosen) > 1) as tape:
             tower = self.graph.training_tower(inputs)
             losses = [tower.costs[objective.name] * factor for objective in chosen]
-        gradients = [
-            tape.gradient(loss, [variable.value for variable in objective.variables.values()])
-            for loss, objective in zip(losses, chosen, strict=True)
-        ]
+        gradients = [objective.gradients(tape, tower, loss) for loss, objective in zip(losses, chosen, strict=True)]
         self.tower = tower
         self._scalar_names = list(tower.scalars)
         scalars = tf.stack([tf.cast(t, tf.float32) for t in tower.scalars.values()] or [tf.zeros(())])

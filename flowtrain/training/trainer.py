@@ -303,6 +303,15 @@ class Trainer:
         if devices.any_worker(self.strategy, self.stop_reason is not None) and self.stop_reason is None:
             self.stop("another worker stops")
 
+    def share_scalars(self) -> None:
+        """At the start of an epoch: scalars that callbacks of the chief have set (learning rates) reach all workers."""
+        if devices.part(self.strategy)[1] > 1:
+            scalars = [v for v in self.graph.store.variables.values() if tuple(v.shape) == () and not v.trainable]
+            values = np.array([read_value(variable) for variable in scalars], np.float64)
+            with self.strategy.scope():
+                for variable, value in zip(scalars, devices.from_chief(self.strategy, values), strict=True):
+                    assign(variable, value)
+
     def should_stop(self) -> bool:
         """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
         return self.stop_reason is not None and devices.part(self.strategy)[1] == 1

@@ -56,18 +56,10 @@ def start_workers(folder, epochs):
 
 
 @pytest.mark.timeout(240)
-def test_two_workers_equal_one_and_go_on_after_one_was_killed(tmp_path):
-    for worker in start_workers(tmp_path, epochs=2):
-        finish(worker)
-    results = [dict(np.load(tmp_path / f"worker{index}.npz")) for index in range(2)]
-    assert [bool(result.pop("chief")) for result in results] == [True, False]
-    alone = train(devices_run.configured(tmp_path / "alone", None)[1])
-    for result in results:
-        assert devices_run.difference(alone.get_weights(), result) < 1e-5
-
+def test_two_workers_of_which_one_is_killed_go_on_and_equal_one_process(tmp_path):
     workers = start_workers(tmp_path, epochs=400)
     folder = tmp_path / "workers" / "checkpoints"
-    while int(list_checkpoints(folder)[0].name[5:]) < 60:
+    while not list_checkpoints(folder) or int(list_checkpoints(folder)[0].name[5:]) < 24:
         assert workers[1].poll() is None, workers[1].communicate()[0][-4000:]
     workers[1].send_signal(signal.SIGKILL)
     workers[1].communicate()
@@ -78,6 +70,7 @@ def test_two_workers_equal_one_and_go_on_after_one_was_killed(tmp_path):
     for worker in start_workers(tmp_path, epochs=done + 2):
         finish(worker)
     alone = train(devices_run.configured(tmp_path / "longer", None, max_epoch=done + 2)[1])
-    result = dict(np.load(tmp_path / "worker0.npz"))
-    result.pop("chief")
-    assert devices_run.difference(alone.get_weights(), result) < 1e-4
+    results = [dict(np.load(tmp_path / f"worker{index}.npz")) for index in range(2)]
+    assert [bool(result.pop("chief")) for result in results] == [True, False]
+    for result in results:
+        assert devices_run.difference(alone.get_weights(), result) < 1e-5

@@ -1,0 +1,387 @@
+"""How fast training steps are, beside Keras and hand-written loops, in one run: python bench/train.py [case ...]
+
+Cases: mlp, unet, xla, fetch, feed, save, import. Each ratio is the median of several alternating rounds, so that what
+else the machine does hits all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import flowtrain as ft
+from flowtrain.callbacks import Callback, ModelSaver
+from flowtrain.dataflow import DataFlow
+from flowtrain.layers import BatchNorm, Conv2D, Deconv2D, FullyConnected
+from flowtrain.training import SimpleTrainer, TrainConfig
+
+ROUNDS = 5
+
+
+class Digits(DataFlow):
+    """Batches of pictures of the shape of MNIST's, from an array in memory."""
+
+    def __init__(self, batch: int = 32):
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(6400, 28, 28)).astype(np.float32)
+        self.y = rng.integers(0, 10, 6400).astype(np.int32)
+        self.batch = batch
+
+    def __len__(self):
+        return len(self.x) // self.batch
+
+    def get(self, index, epoch=0):
+        rows = slice(index * self.batch, (index + 1) * self.batch)
+        return [self.x[rows], self.y[rows]]
+
+
+class MLP(ft.ModelDesc):
+    def inputs(self):
+        return [tf.TensorSpec((None, 28, 28), tf.float32, "image"), tf.TensorSpec((None,), tf.int32, "label")]
+
+    def build_graph(self, image, label):
+        hidden = FullyConnected("hidden", tf.reshape(image, (-1, 784)), 64, activation=tf.nn.relu)
+        logits = FullyConnected("logits", hidden, 10)
+        cost = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=logits)
+        cost = tf.reduce_mean(cost, name="entropy")
+        ft.add_moving_summary(cost)
+        return cost
+
+    def optimizer(self):
+        return tf.keras.optimizers.Adam(1e-3)
+
+
+def keras_mlp() -> keras.Model:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10)]
+    return keras.Sequential([keras.Input((28, 28)), *layers])
+
+
+class Pictures(DataFlow):
+    """Pictures of 64x64 pixels and what is to be made of them, batches of 8."""
+
+    def __len__(self):
+        return 200
+
+    def get(self, index, epoch=0):
+        rng = np.random.default_rng(index)
+        return [rng.random((8, 64, 64, 1), np.float32), rng.random((8, 64, 64, 2), np.float32)]
+
+
+class UNet(ft.ModelDesc):
+    def inputs(self):
+        return [
+            tf.TensorSpec((None, 64, 64, 1), tf.float32, "luminance"),
+            tf.TensorSpec((None, 64, 64, 2), tf.float32, "ab"),
+        ]
+
+    def build_graph(self, luminance, ab):
+        skips, x = [], luminance
+        for i, filters in enumerate((16, 32, 64)):
+            x = Conv2D(f"down{i}", x, filters, kernel_size=4, strides=2)
+            x = tf.nn.leaky_relu(BatchNorm(f"down{i}_bn", x), 0.2)
+            skips.append(x)
+        for i, (filters, skip) in enumerate(((32, skips[1]), (16, skips[0]))):
+            x = Deconv2D(f"up{i}", x, filters, kernel_size=4, strides=2)
+            x = tf.concat([tf.nn.relu(BatchNorm(f"up{i}_bn", x)), skip], axis=-1)
+        prediction = Deconv2D("prediction", x, 2, kernel_size=4, strides=2, activation=tf.tanh)
+        cost = tf.reduce_mean(tf.square(prediction - ab), name="l2_loss")
+        ft.add_moving_summary(cost)
+        return cost
+
+    def optimizer(self):
+        return tf.keras.optimizers.Adam(2e-4)
+
+
+def keras_unet() -> keras.Model:
+    layers = keras.layers
+    inputs = keras.Input((64, 64, 1))
+    skips, x = [], inputs
+    for filters in (16, 32, 64):
+        x = layers.Conv2D(filters, 4, strides=2, padding="same")(x)
+        x = layers.LeakyReLU(0.2)(layers.BatchNormalization()(x))
+        skips.append(x)
+    for filters, skip in ((32, skips[1]), (16, skips[0])):
+        x = layers.Conv2DTranspose(filters, 4, strides=2, padding="same")(x)
+        x = layers.Concatenate()([layers.ReLU()(layers.BatchNormalization()(x)), skip])
+    return keras.Model(inputs, layers.Conv2DTranspose(2, 4, strides=2, padding="same", activation="tanh")(x))
+
+
+class Ours:
+    """flowtrain with its default callbacks and monitors; each call trains one more epoch."""
+
+    def __init__(self, model: ft.ModelDesc, flow: DataFlow, steps: int, callbacks: Sequence[Callback] = (), **options):
+        self.steps = steps
+        self.clock = Clock()
+        config = TrainConfig(
+            callbacks=[*callbacks, self.clock],
+            model=model,
+            dataflow=flow,
+            steps_per_epoch=steps,
+            max_epoch=10**6,
+            log_dir=Path(tempfile.mkdtemp()) / "run",
+            **options,
+        )
+        self.trainer = SimpleTrainer(config)
+
+    def __call__(self) -> float:
+        self.trainer.train(max_epoch=self.trainer.epoch_num + 2)  # the first of the two fills the prefetch
+        return self.steps / self.clock.seconds
+
+
+class Clock(Callback):
+    def before_epoch(self):
+        self.began = time.perf_counter()
+
+    def after_epoch(self):
+        self.seconds = time.perf_counter() - self.began
+
+
+def rate(steps: int, run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return steps / (time.perf_counter() - began)
+
+
+def compare(title: str, ways: dict[str, Callable[[], float]], targets: dict[str, float]) -> None:
+    """Run all ways in turn, several rounds, and print rates and the median of the first one's ratio to the others."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()  # warm up
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            rates[name].append(way())
+    first = next(iter(ways))
+    print(f"\n{title}")
+    for name, values in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(rates[first], values, strict=True))
+        target = f"  (target {targets[name]})" if name in targets else ""
+        print(f"  {name:58} {statistics.median(values):9.1f} /s   {first} is x {ratio:5.2f}{target}", flush=True)
+
+
+def generator(flow: DataFlow):
+    while True:
+        yield from (tuple(datapoint) for datapoint in flow)
+
+
+def mlp() -> None:
+    steps = 1000
+    flow = Digits()
+    compiled = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    by_generator, from_memory = keras_mlp(), keras_mlp()
+    by_generator.compile(keras.optimizers.Adam(1e-3), **compiled)
+    from_memory.compile(keras.optimizers.Adam(1e-3), steps_per_execution=32, **compiled)
+    source = generator(flow)
+    x, y = np.tile(flow.x, (5, 1, 1)), np.tile(flow.y, 5)
+
+    hand, optimizer = keras_mlp(), keras.optimizers.Adam(1e-3)
+    optimizer.build(hand.trainable_variables)
+
+    @tf.function
+    def one(x, y):
+        with tf.GradientTape() as tape:
+            logits = hand(x, training=True)
+            cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+        optimizer.apply(tape.gradient(cost, hand.trainable_variables), hand.trainable_variables)
+        return cost
+
+    specs = (tf.TensorSpec((None, 28, 28), tf.float32), tf.TensorSpec((None,), tf.int32))
+    dataset = tf.data.Dataset.from_generator(lambda: generator(flow), output_signature=specs).prefetch(4)
+    batches = iter(dataset)
+
+    def loop():
+        for _ in range(steps):
+            one(*next(batches))
+
+    compare(
+        "small MLP, batches of 32 NumPy pictures of 28x28 from a dataflow, default callbacks on",
+        {
+            "flowtrain": Ours(MLP(), flow, steps),
+            "Keras fit, the same data as a generator": lambda: rate(
+                steps, lambda: by_generator.fit(source, steps_per_epoch=steps, verbose=0)
+            ),
+            "Keras fit, steps_per_execution=32, from memory": lambda: rate(
+                steps, lambda: from_memory.fit(x, y, batch_size=32, shuffle=False, verbose=0)
+            ),
+            "hand-written tf.function over from_generator": lambda: rate(steps, loop),
+            "flowtrain, steps_per_call=1": Ours(MLP(), flow, steps, steps_per_call=1),
+        },
+        {
+            "Keras fit, the same data as a generator": 4.0,
+            "Keras fit, steps_per_execution=32, from memory": 1.2,
+            "hand-written tf.function over from_generator": 2.0,
+        },
+    )
+
+
+class _PyDataset(keras.utils.PyDataset):
+    def __init__(self, flow, **options):
+        super().__init__(**options)
+        self.flow = flow
+
+    def __len__(self):
+        return len(self.flow)
+
+    def __getitem__(self, index):
+        return tuple(self.flow.get(index))
+
+
+def resident(ours: Ours, steps: int) -> Callable[[], float]:
+    """The same compiled step again and again on one batch that is there already."""
+
+    def run() -> float:
+        trainer = ours.trainer
+        block = trainer._start_feeding().get(60)
+        began = time.perf_counter()
+        for _ in range(steps):
+            cost = trainer.program.run(block, 0, 1)
+        float(cost)
+        seconds = time.perf_counter() - began
+        trainer._stop_feeding()
+        return steps / seconds
+
+    return run
+
+
+def unet() -> None:
+    steps = 100
+    fed = ft.PrefetchData(Pictures(), num_proc=2)
+    ours = Ours(UNet(), fed, steps)
+    model = keras_unet()
+    model.compile(keras.optimizers.Adam(2e-4), loss="mse")
+    dataset = _PyDataset(Pictures(), workers=2, use_multiprocessing=False)
+    compare(
+        "small U-Net, 64x64, batches of 8 from 2 worker processes, default callbacks on",
+        {
+            "flowtrain": ours,
+            "the same step repeated on one resident batch": resident(ours, steps),
+            "Keras fit, PyDataset with 2 workers": lambda: rate(
+                steps, lambda: model.fit(dataset, steps_per_epoch=steps, epochs=1, verbose=0)
+            ),
+        },
+        {"the same step repeated on one resident batch": 0.97, "Keras fit, PyDataset with 2 workers": 1.15},
+    )
+
+
+def xla() -> None:
+    steps = 100
+    flow = Pictures()
+    model, optimizer = keras_unet(), keras.optimizers.Adam(2e-4)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(jit_compile=True)
+    def one(x, y):
+        with tf.GradientTape() as tape:
+            cost = tf.reduce_mean(tf.square(model(x, training=True) - y))
+        optimizer.apply(tape.gradient(cost, model.trainable_variables), model.trainable_variables)
+        return cost
+
+    def loop():
+        for i in range(steps):
+            cost = one(*map(tf.constant, flow.get(i % len(flow))))
+        float(cost)
+
+    compare(
+        "the same U-Net with XLA",
+        {
+            "flowtrain, jit=True": Ours(UNet(), ft.PrefetchData(Pictures(), num_proc=2), steps, jit=True),
+            "hand-written jit_compile loop": lambda: rate(steps, loop),
+        },
+        {"hand-written jit_compile loop": 1.0},
+    )
+
+
+class FetchEvery100(Callback):
+    def next_step(self):
+        return (self.global_step // 100 + 1) * 100
+
+    def before_run(self):
+        return ["hidden/output"]
+
+
+def fetch() -> None:
+    steps = 5000
+    flow = Digits()
+    compare(
+        "a callback that fetches a tensor every 100 steps (small MLP)",
+        {
+            "with": Ours(MLP(), flow, steps, callbacks=[FetchEvery100()]),
+            "without": Ours(MLP(), flow, steps),
+        },
+        {"without": 0.99},
+    )
+
+
+def feed() -> None:
+    array = ft.to_tensor.__globals__["aligned_empty"]((25_000_000 // 4,), np.float32)
+    array[:] = 1.0
+    compare(
+        "NumPy -> tensor, 25 MB",
+        {
+            "flowtrain.to_tensor": lambda: rate(20, lambda: [ft.to_tensor(array) for _ in range(20)]),
+            "tf.constant": lambda: rate(20, lambda: [tf.constant(array) for _ in range(20)]),
+        },
+        {"tf.constant": 10.0},
+    )
+
+
+class Large(MLP):
+    def build_graph(self, image, label):
+        ft.get_variable("large", (25_000_000,), initializer="zeros", trainable=False)
+        return super().build_graph(image, label)
+
+
+def save() -> None:
+    folder = Path(tempfile.mkdtemp())
+    ours = Ours(Large(), Digits(), 1, callbacks=[ModelSaver()])
+    trainer = ours.trainer
+    ours()
+    array = np.random.default_rng(0).random(25_000_000, np.float32)
+
+    def stopped(background: bool) -> Callable[[], float]:
+        def run() -> float:
+            trainer.checkpoints.wait()
+            trainer.save_checkpoint(name="bench", background=background)
+            result = rate(1, trainer.settle)
+            trainer.checkpoints.wait()
+            return result
+
+        return run
+
+    compare(
+        "a checkpoint of 100 MB: how often a second the loop could stop for it",
+        {
+            "np.save": lambda: rate(1, lambda: np.save(folder / "array.npy", array)),
+            "flowtrain": stopped(False),
+            "flowtrain, background=True": stopped(True),
+            "np.copy": lambda: rate(1, array.copy),
+        },
+        {"flowtrain": 1.2},
+    )
+
+
+def start() -> None:
+    code = "import time; t = time.perf_counter(); import flowtrain; print(time.perf_counter() - t)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(ROUNDS)]
+    print(f"\nimport flowtrain: {statistics.median(seconds) * 1000:.1f} ms  (target 100)")
+
+
+CASES = {"mlp": mlp, "unet": unet, "xla": xla, "fetch": fetch, "feed": feed, "save": save, "import": start}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
+    for case in parser.parse_args().cases or list(CASES):
+        CASES[case]()

@@ -1,0 +1,161 @@
+"""A run in small: everything that a long training will do once, in seconds, and a table of what worked."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from flowtrain.callbacks import Callback, InferenceRunner, ProxyCallback, check_callback
+from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint
+from flowtrain.utils.errors import CheckpointError, TrainingError
+
+from .config import TrainConfig
+from .trainer import SimpleTrainer, Trainer
+
+__all__ = ["dry_run"]
+
+logger = logging.getLogger("flowtrain.training")
+
+
+def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -> Trainer:
+    """Do one batch, one step, one save, one restore and one validation batch, and print a table of verdicts.
+
+    Nothing is written into the run's log folder, and the dataflows are left as they were.
+
+    Args:
+        config: The run to try.
+        trainer_class: The trainer to try it with.
+
+    Returns:
+        The trainer after its one step.
+
+    Raises:
+        Exception: That of the first part which failed, once the table is printed.
+
+    Example:
+        >>> train(config, dry_run=True)                                      # doctest: +SKIP
+    """
+    table = _Table()
+    with tempfile.TemporaryDirectory() as folder:
+        small = replace(
+            config, callbacks=[], default_callbacks=[], monitors=[], log_dir=Path(folder) / "run", steps_per_epoch=1
+        )
+        small = replace(small, steps_per_call=1, max_epoch=small.starting_epoch, weights=config.weights)
+        with table:
+            table.part("callbacks", lambda: _check(config))
+            trainer = table.part("model", lambda: _built(small, trainer_class))
+            with trainer:
+                table.part("one batch and one step", lambda: _step(trainer))
+                table.part("one save", lambda: _save(trainer))
+                table.part("one restore", lambda: _restore(trainer))
+                for runner in _runners(config.callbacks):
+                    table.part("one validation batch", lambda runner=runner: _validate(trainer, runner))
+        return trainer
+
+
+class _Table:
+    """Verdicts: part, ok or what went wrong, what was seen, milliseconds."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = []
+
+    def part(self, title: str, action: Callable[[], tuple[Any, str]]) -> Any:
+        began = time.perf_counter()
+        try:
+            result, seen = action()
+        except Exception as error:
+            self.rows.append([title, "FAILED", f"{type(error).__name__}: {error}"[:100], ""])
+            raise
+        self.rows.append([title, "ok", seen, f"{(time.perf_counter() - began) * 1000:.0f} ms"])
+        return result
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        logger.info("dry run\n%s", tabulate(self.rows, headers=["part", "verdict", "", "time"]))
+
+
+def _check(config: TrainConfig) -> tuple[None, str]:
+    for callback in config.callbacks:
+        check_callback(callback)
+    return None, f"{len(config.callbacks)} callbacks, {config.steps()} steps an epoch"
+
+
+def _built(config: TrainConfig, trainer_class: type[Trainer]) -> tuple[Trainer, str]:
+    trainer = trainer_class(config)
+    weights = sum(int(np.prod(variable.shape)) for variable in trainer.graph.store.trainable.values())
+    return trainer, f"{len(trainer.graph.store.trainable)} trainable variables, {weights:,} weights"
+
+
+def _step(trainer: Trainer) -> tuple[None, str]:
+    trainer.train()
+    return None, ", ".join(f"{name} {value:.4g}" for name, value in trainer.moving_averages().items())
+
+
+def _save(trainer: Trainer) -> tuple[None, str]:
+    trainer.save_checkpoint()
+    trainer.settle()
+    trainer.checkpoints.wait()
+    if trainer.checkpoints.failures:
+        raise TrainingError("the checkpoint could not be saved: see the log above")
+    newest = list_checkpoints(trainer.checkpoints.folder)[0]
+    return None, f"{sum(file.stat().st_size for file in newest.iterdir()) / 1e6:.1f} MB"
+
+
+def _restore(trainer: Trainer) -> tuple[None, str]:
+    path = list_checkpoints(trainer.checkpoints.folder)[0]
+    problem = check_checkpoint(path, deep=True)
+    if problem:
+        raise CheckpointError(problem)
+    values = read_checkpoint(path)
+    trainer.variables.restore(values, str(path))
+    wrong = [name for name in values if not np.array_equal(trainer.get_variable(name), values[name])]
+    if wrong:
+        raise CheckpointError(f"after a restore these variables differ: {', '.join(wrong)}")
+    return None, f"{len(values)} variables, all as saved"
+
+
+def _runners(callbacks: Any) -> list[InferenceRunner]:
+    found = []
+    for callback in callbacks:
+        inner: Callback = callback
+        while isinstance(inner, ProxyCallback):
+            inner = inner.callback
+        if isinstance(inner, InferenceRunner):
+            found.append(inner)
+    return found
+
+
+def _validate(trainer: Trainer, runner: InferenceRunner) -> tuple[None, str]:
+    flows, before = runner.flows, set(trainer.history)
+    try:
+        runner.flows = {name: _first(flow) for name, flow in flows.items()}
+        runner.trainer = trainer
+        runner.setup_graph()
+        runner.trigger()
+    finally:
+        runner.flows = flows
+    new = [f"{name} {values[-1][1]:.4g}" for name, values in trainer.history.items() if name not in before]
+    return None, ", ".join(new)
+
+
+def _first(flow: Any) -> list[Any]:
+    """The first batch, without moving the flow."""
+    position = flow.state_dict() if hasattr(flow, "state_dict") else None
+    iterator = iter(flow)
+    try:
+        return [datapoint for datapoint, _ in zip(iterator, range(1), strict=False)]
+    finally:
+        if hasattr(iterator, "close"):
+            iterator.close()
+        if position is not None:
+            flow.load_state_dict(position)
