@@ -28,6 +28,8 @@ class HumanHyperParamSetter(HyperParamSetter):
         HumanHyperParamSetter(learning_rate)
     """
 
+    chief_only = True  # the chief alone has the file; the trainer hands the value on
+
     def __init__(self, param: str, filename: str = "hyper.txt") -> None:
         super().__init__(param)
         self.filename = filename

@@ -42,6 +42,8 @@ class HyperParamSetter(Callback):
         Halve(learning_rate)
     """
 
+    chief_only = False  # every worker sets its own copy of the variable, to the same value
+
     def __init__(self, param: str, step_based: bool = False) -> None:
         if not isinstance(param, str):
             raise ConfigError(f"{type(self).__name__}: param={param!r:.60}; expected the name of a variable.")
