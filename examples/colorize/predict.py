@@ -33,7 +33,8 @@ def colorize(picture: np.ndarray, predictor, size: int) -> np.ndarray:
     luminance = ft.rgb_to_luminance(picture)
     small = cv2.resize(luminance, (size, size), interpolation=cv2.INTER_AREA)[None, ..., None]
     (ab,) = predictor(small)
-    ab = cv2.resize(np.asarray(ab)[0], picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.GaussianBlur(np.asarray(ab)[0], (0, 0), 1)  # transposed convolutions leave a faint grid
+    ab = cv2.resize(smooth, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     rgb = ft.lab_to_rgb(luminance, within_gamut(luminance, ab)).numpy()
     return np.rint(rgb * 255).astype(np.uint8)
 
