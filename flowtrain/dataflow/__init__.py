@@ -31,7 +31,6 @@ from .parallel import (
 )
 from .printing import PrintData
 from .random_map import RandomMapData
-from .remote import RemoteData, make_keys, send_dataflow
 from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
 from .select import FilterData, SelectComponent
 from .sheet import show
@@ -134,7 +133,7 @@ _LATER = {
         "write",
     ),
     "datasets": ("BSDS500", "Cifar10", "Cifar100", "FashionMnist", "ILSVRC12", "Mnist", "SVHNDigit"),
-    "remote": ("RemoteData", "send_dataflow"),
+    "remote": ("RemoteData", "make_keys", "send_dataflow"),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
@@ -152,6 +151,7 @@ if TYPE_CHECKING:
         TFRecordData,
         write,
     )
+    from .remote import RemoteData, make_keys, send_dataflow
 
 
 def __getattr__(name: str) -> object:
