@@ -159,7 +159,7 @@ class _Run:
                 idle.close()
 
     def explained(self) -> Explanation:
-        costs = [self._cost(stage) for stage in reversed(self._stages)]
+        costs = [self._cost(stage) for stage in reversed(self._stages) if self._measured(stage)]
         if self._consumer is not None:
             each = 1e3 * self._consumed / self.count
             costs.append(StageCost("(consumer)", _HERE, self.count, each, each, 1.0, 0.0, None, 0))
@@ -171,6 +171,9 @@ class _Run:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         text = verdict(costs, workers, cores)
         return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
+
+    def _measured(self, stage: Stage) -> bool:
+        return bool(self.here[stage.number, 0] or self.elsewhere[stage.number, 0])
 
     def _runs_workers(self, stage: Stage) -> bool:
         """Whether a stage had workers in this run: it was walked here, and something was measured elsewhere."""
@@ -209,7 +212,9 @@ class _Run:
             own, parents = part[stage.number, 0], part[stage.parent.number, 0]
             if own and parents:
                 return above * float(own) / float(parents)
-        return above  # they are made in different places: one for one
+        # They are made in different places: one for one, but for a batch that was stacked apart from its stage.
+        batches = stage.parent.flow if not stage.parent.workers else None
+        return above * getattr(batches, "batch_size", 1)
 
     def _ready(self, stage: Stage) -> float:
         soon = max(0.1 * self.seconds / self.count, 2e-4)

@@ -22,6 +22,7 @@ from .cursor import Cursor
 __all__ = ["Clock", "Stage", "instrumented"]
 
 _CELLS = 3  # datapoints made, wall time, CPU time (ns)
+_INNER = "_serial"  # where a parallel stage keeps what its workers do, as stages
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # CPU time, time ready to run but without a core (ns), time slices
 
 
@@ -178,7 +179,7 @@ def instrumented(ds: Any, folder: str) -> tuple[Any, Clock, list[Stage]]:
     _listed(ds, None, stages)
     clock = Clock(folder, len(stages))
     numbers = {id(stage.flow): stage.number for stage in stages}
-    return _copied(ds, clock, numbers, 0, {}), clock, stages
+    return _copied(ds, clock, numbers, 0, {}, inner=False), clock, stages
 
 
 def _listed(flow: Any, parent: Stage | None, stages: list[Stage]) -> None:
@@ -186,23 +187,25 @@ def _listed(flow: Any, parent: Stage | None, stages: list[Stage]) -> None:
         return
     stage = Stage(len(stages), flow, parent)
     stages.append(stage)
-    for child in flow.children():
+    inner = vars(flow).get(_INNER)
+    for child in [inner] if inner is not None else flow.children():
         _listed(child, stage, stages)
 
 
-def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any]) -> Any:
+def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any], inner: bool) -> Any:
     """A timed copy of a flow and all it holds; flows that are no stage by themselves count as the one above."""
     if id(flow) in made:
         return made[id(flow)]
     number = numbers.get(id(flow), above)
     twin = made[id(flow)] = copy.copy(flow)
     for name, value in list(vars(twin).items()):
+        within = inner or name == _INNER
         if _is_flow(value):
-            vars(twin)[name] = _copied(value, clock, numbers, number, made)
+            vars(twin)[name] = _copied(value, clock, numbers, number, made, within)
         elif isinstance(value, (list, tuple)) and value and all(map(_is_flow, value)):
-            vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made) for part in value)
-    if id(flow) not in numbers and callable(getattr(flow, "func", None)):
-        twin.func = _TimedFunction(flow.func, clock, number)
+            vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
+    if inner and callable(getattr(flow, "func", None)):
+        twin.func = _TimedFunction(flow.func, clock, number)  # it may be applied without the stage
     if "_crews" in vars(twin):
         twin._crews = copy.copy(twin._crews)  # workers of its own
     twin.__class__ = _timed_class(type(flow), clock, number, flow.indexable)

@@ -18,6 +18,9 @@ from flowtrain.dataflow import (
     FakeData,
     JoinData,
     MapData,
+    MultiProcessMapAndBatchData,
+    MultiProcessMapData,
+    MultiThreadMapData,
     PrefetchData,
     PrintData,
     TestDataSpeed,
@@ -27,7 +30,7 @@ from flowtrain.dataflow.explain import StageCost
 from flowtrain.dataflow.verdict import verdict
 from flowtrain.utils.errors import DataFlowError
 
-from .helpers_dataflow import Numbers
+from .helpers_dataflow import Numbers, Stream
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -184,6 +187,23 @@ def test_a_slow_consumer_is_named():
     assert found.stages[-1].name == "(consumer)"
     serial = BatchData(MapData(Numbers(400), _quick), 4).explain(n=5, consumer=lambda dp: _spin(10), quiet=True)
     assert serial.verdict.startswith("The consumer is the limit")
+
+
+@pytest.mark.parametrize("source", [Numbers, Stream])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda ds: BatchData(MultiThreadMapData(ds, 2, _slow), 4),
+        lambda ds: BatchData(MultiProcessMapData(ds, 1, _slow), 4),
+        lambda ds: MultiProcessMapAndBatchData(ds, 1, _slow, 4),
+    ],
+)
+def test_what_workers_apply_is_named(build, source):
+    found = build(source(4000)).explain(n=6, quiet=True)
+    slowest = _largest(found)
+    assert slowest.name == "MapData(_slow)" and "worker" in slowest.where
+    assert found.verdict.startswith("MapData(_slow) takes ")
+    assert 0.5 * 16 < slowest.ms_per_output < 100
 
 
 def test_flows_of_all_kinds_can_be_explained():
