@@ -40,7 +40,8 @@ class EstimatedTimeLeft(Callback):
         self._last = now
         epochs = self.trainer.max_epoch - self.epoch_num
         if epochs > 0:
-            logger.info("about %s left for %d epochs", _in_words(epochs * statistics.median(self._times)), epochs)
+            left = _in_words(epochs * statistics.median(self._times))
+            logger.info("about %s left for %d epoch%s", left, epochs, "s" if epochs > 1 else "")
 
 
 class ThroughputTracker(Callback):

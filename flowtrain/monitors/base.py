@@ -187,7 +187,8 @@ class Monitors:
         for index, monitor in enumerate(self._monitors):
             for name, monitor_state in saved:
                 if name == monitor.name:
-                    self._guarded(index, monitor, "load_state_dict", monitor_state)
+                    if monitor_state:  # a monitor that had failed has none
+                        self._guarded(index, monitor, "load_state_dict", monitor_state)
                     saved.remove((name, monitor_state))
                     break
 

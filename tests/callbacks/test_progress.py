@@ -30,7 +30,7 @@ def test_fast_steps_are_not_told_one_by_one(make_trainer, capsys):
 def test_the_time_left_is_logged_but_for_the_last_epoch(make_trainer, caplog):
     with caplog.at_level(logging.INFO, "flowtrain"):
         make_trainer(EstimatedTimeLeft()).run()
-    assert [record.getMessage().split("left")[1] for record in caplog.records] == [" for 2 epochs", " for 1 epochs"]
+    assert [record.getMessage().split("left")[1] for record in caplog.records] == [" for 2 epochs", " for 1 epoch"]
 
 
 def test_the_speed_is_logged_in_steps_or_samples(make_trainer):

@@ -63,6 +63,25 @@ def test_a_failing_monitor_warns_once_and_stops_nothing(tmp_path, caplog):
     assert [step for step, _ in read_jsonl(tmp_path)["cost"]] == [1, 2, 3]
 
 
+def test_a_monitor_that_had_failed_works_in_the_resumed_run(tmp_path, caplog):
+    class Full(JSONLMonitor):
+        name = "JSONLMonitor"
+
+        def flush(self):
+            raise OSError("disk is full")
+
+    first = Monitors([Full()], tmp_path)
+    log(first, [1])
+    state = first.state_dict()
+    second = Monitors([JSONLMonitor()], tmp_path)
+    second.load_state_dict(state)
+    log(second, [2])
+    second.close()
+    assert len(caplog.records) == 1
+    assert list(read_jsonl(tmp_path)["cost"]) == [(2, math.sin(2) / 3)]
+    assert second.history["cost"] == [(1, math.sin(1) / 3), (2, math.sin(2) / 3)]
+
+
 def test_what_is_no_monitor_is_refused():
     with pytest.raises(FlowtrainError, match="Monitor objects"):
         Monitors([JSONLMonitor])
