@@ -192,6 +192,9 @@ class DataFromQueue(DataFlow):
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
         return _QueueCursor(self, epoch, state)
 
+    def __copy__(self) -> DataFromQueue:
+        return type(self)(self.queue, self.end, self.timeout)
+
     def __getstate__(self) -> dict[str, Any]:
         raise DataFlowError(
             "DataFromQueue cannot go to another process: a queue lives in one. Use it above the parallel stage, or "

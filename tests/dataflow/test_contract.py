@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import queue
+import sys
 
 import cloudpickle
 import cv2
@@ -17,6 +18,8 @@ from flowtrain.dataflow import imgaug
 from flowtrain.utils.errors import DataFlowError, StateError
 
 from .helpers_dataflow import Numbers, Stream, first, same
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
 N = 23
 LIMIT = 60  # how much of a flow that never ends is looked at
@@ -232,6 +235,18 @@ def test_goes_on_from_any_position(build, capsys):
                 assert same(first(resumed, LIMIT), epochs[1])
 
 
+@pytest.mark.parametrize(
+    "build", [case for case in CASES if "Stream" not in case and "lists" not in case], indirect=True
+)
+def test_the_same_in_workers(build, capsys):
+    ds = build()
+    if not ds.indexable:
+        pytest.skip("cannot be divided among workers")
+    expected = first(ds, LIMIT) + first(ds, 5)
+    parallel = df.PrefetchData(build(), num_proc=2)
+    assert same(first(parallel, LIMIT) + first(parallel, 5), expected)
+
+
 @pytest.mark.parametrize("build", CASES, indirect=True)
 def test_refuses_a_state_that_is_not_its_own(build, capsys):
     with pytest.raises(StateError, match="not a dataflow's state"):
@@ -247,6 +262,13 @@ def test_a_queue_is_read_once():
     assert list(ds) == [[3]]
     with pytest.raises(DataFlowError, match="another process"):
         cloudpickle.dumps(ds)
+
+
+def test_a_queue_can_be_explained():
+    q = queue.Queue()
+    for item in range(9):
+        q.put([item])
+    assert df.DataFromQueue(q, timeout=5).explain(n=4, quiet=True).stages[0].datapoints == 4
 
 
 def test_a_silent_queue_is_an_error():
