@@ -6,6 +6,7 @@ import inspect
 import json
 import pkgutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,12 @@ def test_it_is_documented(name):
     parameters = set(inspect.signature(kind.__init__).parameters) - {"self", "hooks", "args", "kwargs"}
     for parameter in parameters:
         assert f"{parameter}:" in text, f"{name} does not document {parameter}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_in_the_guide(name):
+    guide = Path(__file__).parents[2] / "docs" / "howto" / "choose-a-callback.md"
+    assert f"`{name}" in guide.read_text(encoding="utf-8")
 
 
 def test_inferencers_are_documented():
