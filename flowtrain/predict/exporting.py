@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph, Predictor, read_value
-from flowtrain.utils.errors import CheckpointError, ConfigError, ExportError, ModelError, closest
+from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph, read_value
+from flowtrain.utils.errors import ConfigError, ExportError, ModelError, closest
 
 from .atomic import replacing
 from .live import as_predictor
-from .writers import FORMATS, Job, Runner
+from .verify import check, check_batch
+from .writers import FORMATS, Job, write_npz
 
 __all__ = ["export"]
 
 _log = logging.getLogger("flowtrain")
-_TOLERANCE = 1e-4
 _AVERAGE = "average/"
-_SIDE = 64  # of the pictures of the random batch: enough for six poolings
+_SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"npz": ".npz"}
+_FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 
 
 def export(
@@ -76,93 +75,106 @@ def export(
     """
     path = Path(path)
     kind = _format_of(path, format)
-    chosen = FORMATS[kind]
-    if (height is not None or width is not None) and not chosen.fixed:
-        fixable = [name for name, other in FORMATS.items() if other.fixed]
-        raise ExportError(f"A fixed height or width can be written as {', '.join(fixable)}, not as {kind}.")
-    if kind == "npz" and (inputs or outputs):
-        raise ExportError("npz holds weights only: leave out inputs and outputs.")
-    job = _job(model, inputs, outputs, kind, height, width, averaged, signature)
+    if (height is not None or width is not None) and kind not in _FIXABLE:
+        raise ExportError(f"A fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
+    if kind in ("npz", "keras") and (inputs or outputs):
+        raise ExportError(f"A {kind} file holds the whole model: leave out inputs and outputs.")
+    subject = _Subject(model, averaged)
+    if kind == "npz":
+        with replacing(path, overwrite) as temporary:
+            write_npz({name: read_value(variable) for name, variable in subject.variables.items()}, temporary)
+        return path
+    job = subject.job(kind, inputs, outputs, height, width, signature)
     with replacing(path, overwrite) as temporary:
-        chosen.write(job, temporary)
-        if chosen.reopen is not None:
-            worst = _check(job, chosen.reopen, temporary, _batch(job, batch, height, width), kind)
-            _log.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
+        FORMATS[kind].write(job, temporary)
+        worst = check(job, FORMATS[kind].reopen, temporary, check_batch(job, batch, height, width), kind)
+    _log.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
     return path
 
 
 def _format_of(path: Path, given: str | None) -> str:
     if given is None:
-        found = [name for name, format in FORMATS.items() if format.suffix == path.suffix]
+        found = [name for name, suffix in _SUFFIXES.items() if suffix == path.suffix]
         if not found:
             raise ConfigError(
-                f"Which format is {path.name!r}? It ends in none of "
-                f"{', '.join(format.suffix for format in FORMATS.values() if format.suffix)}; pass format=..."
+                f"Which format is {path.name!r}? It ends in none of {', '.join(filter(None, _SUFFIXES.values()))}; "
+                "pass format=..."
             )
         return found[0]
-    if given not in FORMATS:
-        raise ConfigError(f"format={given!r} is not known. {closest(given, list(FORMATS))}")
-    suffix = FORMATS[given].suffix
+    if given not in _SUFFIXES:
+        raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
+    suffix = _SUFFIXES[given]
     if suffix and path.suffix != suffix:
         raise ConfigError(f"The name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")
     return given
 
 
-def _job(
-    model: Any,
-    inputs: Sequence[str] | None,
-    outputs: Sequence[str] | None,
-    format: str,
-    height: int | None,
-    width: int | None,
-    averaged: bool,
-    signature: str,
-) -> Job:
-    if isinstance(model, ModelDesc):
-        model = getattr(model, "_graph", None) or ModelGraph(model)
-    graph = model if isinstance(model, ModelGraph) else getattr(model, "graph", None)
-    graph = graph if isinstance(graph, ModelGraph) else None
-    keras_model = model if isinstance(model, keras.Model) else None
-    if keras_model is None and graph is not None and isinstance(graph.model, KerasModelDesc):
-        keras_model = graph.model.keras_model
-    if format == "keras":
-        if averaged:
-            raise ExportError(".keras holds the weights themselves: export averages in another format.")
-        if inputs or outputs:
-            raise ExportError(".keras holds the whole Keras model: leave out inputs and outputs.")
-        if keras_model is not None:
-            model = keras_model
-    predictor = as_predictor(model, inputs, outputs, averaged)
-    variables = _variables(graph, keras_model, predictor)
-    if averaged:  # they are the weights of what is written
+class _Subject:
+    """What is exported, whatever it came as."""
+
+    def __init__(self, model: Any, averaged: bool) -> None:
+        if isinstance(model, ModelDesc):
+            model = getattr(model, "_graph", None) or ModelGraph(model)
+        graph = model if isinstance(model, ModelGraph) else getattr(model, "graph", None)
+        self.model, self.averaged = model, averaged
+        self.graph = graph if isinstance(graph, ModelGraph) else None
+        self.keras_model = model if isinstance(model, keras.Model) else None
+        if self.graph is not None and isinstance(self.graph.model, KerasModelDesc):
+            self.keras_model = self.graph.model.keras_model
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All variables by name; of a model that was loaded from a file, those that its outputs use."""
+        if self.graph is not None:
+            return self._own_or_averaged(dict(self.graph.store.variables))
+        if self.keras_model is not None:
+            return {variable.path: variable for variable in self.keras_model.variables}
+        function = as_predictor(self.model).function
+        return {str(variable.name).removesuffix(":0"): variable for variable in function.variables}
+
+    def _own_or_averaged(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """In a file of averages, they have the names of the weights."""
+        if not self.averaged:
+            return variables
         averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
+        if not averages:
+            raise ModelError("averaged=True needs a model with average_decay; this one keeps no averages.")
         own = {name: value for name, value in variables.items() if not name.startswith(_AVERAGE)}
-        variables = own | {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
-        variables.pop("steps", None)
-    shapes: dict[str, list[int | None]] = {}
-    if height is not None or width is not None:
-        shapes = {
-            name: _fixed(spec.shape.as_list(), height, width)
-            for name, spec in zip(predictor.inputs, predictor.specs, strict=True)
-            if spec.shape.rank == 4
-        }
-    return Job(
-        predictor,
-        lambda: {name: read_value(variable) for name, variable in variables.items()},
-        {id(_raw(variable).handle): name for name, variable in variables.items() if hasattr(_raw(variable), "handle")},
-        keras_model,
-        shapes,
-        signature,
-    )
+        own |= {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
+        own.pop("steps", None)
+        return own
 
-
-def _variables(graph: ModelGraph | None, keras_model: keras.Model | None, predictor: Predictor) -> dict[str, Any]:
-    """All variables by name; of a predictor without a model, those that it uses."""
-    if graph is not None:
-        return dict(graph.store.variables)
-    if keras_model is not None:
-        return {variable.path: variable for variable in keras_model.variables}
-    return {variable.name.removesuffix(":0"): variable for variable in predictor.function.variables}
+    def job(
+        self,
+        kind: str,
+        inputs: Sequence[str] | None,
+        outputs: Sequence[str] | None,
+        height: int | None,
+        width: int | None,
+        signature: str,
+    ) -> Job:
+        """What a writer needs to know."""
+        model = self.model
+        if kind == "keras":
+            if self.averaged:
+                raise ExportError(".keras holds the weights themselves: export averages in another format.")
+            if self.keras_model is None:
+                raise ExportError(
+                    "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: "
+                    "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
+                )
+            model = self.keras_model
+        predictor = as_predictor(model, inputs, outputs, self.averaged)
+        raw = {name: _raw(variable) for name, variable in self.variables.items()} if self.graph is not None else {}
+        names = {id(variable.handle): name for name, variable in raw.items() if hasattr(variable, "handle")}
+        shapes: dict[str, list[int | None]] = {}
+        if height is not None or width is not None:
+            shapes = {
+                name: _fixed(spec.shape.as_list(), height, width)
+                for name, spec in zip(predictor.inputs, predictor.specs, strict=True)
+                if spec.shape.rank == 4
+            }
+        return Job(predictor, names, self.keras_model, shapes, signature)
 
 
 def _raw(variable: Any) -> Any:
@@ -171,83 +183,3 @@ def _raw(variable: Any) -> Any:
 
 def _fixed(shape: list[int | None], height: int | None, width: int | None) -> list[int | None]:
     return [shape[0], height or shape[1], width or shape[2], shape[3]]
-
-
-# -- the check --------------------------------------------------------------------------------------------
-
-
-def _batch(
-    job: Job, given: Mapping[str, Any] | Sequence[Any] | None, height: int | None, width: int | None
-) -> dict[str, np.ndarray]:
-    names, specs = job.predictor.inputs, job.predictor.specs
-    if isinstance(given, Mapping):
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise ExportError(f"batch= has no {missing}; the inputs are {names}.")
-        values = [given[name] for name in names]
-    elif given is not None:
-        values = list(given)
-        if len(values) != len(names):
-            raise ExportError(f"batch= has {len(values)} components; the inputs are {names}.")
-    else:
-        random = np.random.default_rng(0)
-        values = [_random(random, name, spec, height, width) for name, spec in zip(names, specs, strict=True)]
-    return {
-        name: np.asarray(value, spec.dtype.as_numpy_dtype)
-        for name, spec, value in zip(names, specs, values, strict=True)
-    }
-
-
-def _random(
-    random: np.random.Generator, name: str, spec: tf.TensorSpec, height: int | None, width: int | None
-) -> np.ndarray:
-    if spec.shape.rank is None or spec.dtype == tf.string:
-        raise ExportError(f"There is no random value for the input {name!r} ({spec}): pass batch={{{name!r}: ...}}.")
-    shape = spec.shape.as_list()
-    if len(shape) == 4:
-        shape = [shape[0] or 2, height or shape[1] or _SIDE, width or shape[2] or _SIDE, shape[3] or 1]
-    shape = [2 if size is None and not place else size or 8 for place, size in enumerate(shape)]
-    if spec.dtype.is_floating:
-        return random.uniform(-1, 1, shape)
-    return random.integers(0, 256 if spec.dtype == tf.uint8 else 2, shape)
-
-
-def _check(job: Job, reopen: Callable[..., Runner], path: Path, batch: dict[str, np.ndarray], format: str) -> float:
-    """How much the export differs from the live predictor, at most."""
-    try:
-        expected = job.predictor(*[tf.constant(batch[name]) for name in job.predictor.inputs])
-    except (ModelError, tf.errors.OpError, ValueError) as error:
-        shapes = {name: value.shape for name, value in batch.items()}
-        raise ExportError(
-            f"The live model does not run on the random batch {shapes} that should check the export. Pass one that it "
-            f"takes: batch={{name: array}}. ({error})"
-        ) from error
-    try:
-        found = reopen(job, path)(batch)
-    except (ModelError, CheckpointError, tf.errors.OpError, ValueError, RuntimeError, KeyError) as error:
-        raise ExportError(f"The {format} was written, but cannot be run, so it was removed: {error}") from error
-    worst = 0.0
-    for name, live, copy in zip(job.predictor.outputs, expected, found, strict=True):
-        difference = _difference(np.asarray(live), np.asarray(copy))
-        if not difference <= _TOLERANCE:
-            raise ExportError(
-                f"The {format} computes another {name!r} than the live model: it differs by {difference:.1e} of the "
-                f"largest value, where {_TOLERANCE} is allowed. It was removed. Does the model draw random numbers?"
-            )
-        worst = max(worst, difference)
-    return worst
-
-
-def _difference(live: np.ndarray, copy: np.ndarray) -> float:
-    if live.shape != copy.shape:
-        return float("inf")
-    if live.dtype.kind not in "fciub" and live.dtype.name != "bfloat16":
-        return 0.0 if np.array_equal(live, copy) else float("inf")
-    live, copy = live.astype(np.complex128), copy.astype(np.complex128)
-    same = (live == copy) | (np.isnan(live) & np.isnan(copy))
-    if same.all():
-        return 0.0
-    finite = np.abs(live[np.isfinite(live)])
-    scale = float(finite.max()) if finite.size else 0.0
-    difference = np.where(same, 0, np.abs(live - copy))
-    return float(difference.max() / max(scale, np.finfo(np.float32).tiny))

@@ -208,7 +208,8 @@ def _h5(path: Path) -> NamedGraph:
     h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
     try:
         with h5py.File(path, "r") as file:
-            _refuse_code(str(file.attrs["model_config"]), path)
+            config = file.attrs["model_config"]
+            _refuse_code(config.decode() if isinstance(config, bytes) else config, path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error

@@ -22,7 +22,7 @@ from .graphfile import with_own_functions
 from .load import load_predictor
 from .weights import OWN_NAMES, read_weights
 
-__all__ = ["FORMATS", "Format", "Job", "Runner"]
+__all__ = ["FORMATS", "Format", "Job", "Runner", "write_npz"]
 
 Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
@@ -33,7 +33,6 @@ class Job:
 
     Attributes:
         predictor: Computes the outputs on the live weights.
-        weights: All variables by name.
         names: Name of a variable by the identity of its handle.
         keras_model: The Keras model, where the model is one.
         shapes: Fixed shapes of inputs by name; empty to leave them as they are.
@@ -41,7 +40,6 @@ class Job:
     """
 
     predictor: Predictor
-    weights: Callable[[], dict[str, np.ndarray]]
     names: dict[int, str]
     keras_model: keras.Model | None
     shapes: dict[str, list[int | None]]
@@ -55,13 +53,13 @@ class Format:
     Attributes:
         suffix: What its files end in; "" for a folder.
         write: Writes a job to a path.
-        reopen: Makes a function from named inputs to the outputs of what was written; None for mere weights.
+        reopen: Makes a function from named inputs to the outputs of what was written.
         fixed: Whether a fixed height and width can be written.
     """
 
     suffix: str
     write: Callable[[Job, Path], None]
-    reopen: Callable[[Job, Path], Runner] | None = None
+    reopen: Callable[[Job, Path], Runner]
     fixed: bool = False
 
 
@@ -169,23 +167,18 @@ def _rerun(job: Job, path: Path) -> Runner:
 
 
 def _write_keras(job: Job, path: Path) -> None:
-    if job.keras_model is None:
-        raise ExportError(
-            "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: Keras runs "
-            "that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
-        )
     try:
-        job.keras_model.save(path)
+        job.keras_model.save(path)  # type: ignore[union-attr]
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ExportError(f"Keras cannot save the model: {error}") from error
 
 
-def _write_npz(job: Job, path: Path) -> None:
-    weights = job.weights()
+def write_npz(weights: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write arrays by name, and read them again to see that they are the same."""
     with path.open("wb") as file:
         np.savez(file, **weights)  # type: ignore[arg-type]
     read = read_weights(path)
-    wrong = [name for name, value in weights.items() if not np.array_equal(read[name], value, equal_nan=True)]
+    wrong = [name for name, value in weights.items() if not np.array_equal(read[name], value)]
     if wrong:
         raise ExportError(f"These weights were not written as they are: {wrong}.")
 
@@ -201,7 +194,10 @@ def _write_tflite(job: Job, path: Path) -> None:
     try:
         path.write_bytes(converter.convert())
     except Exception as error:  # the converter's own class of errors is not public
-        raise ExportError(f"TFLite cannot express this model: {error}") from error
+        raise ExportError(
+            "TFLite cannot express this model: it has operations without a TFLite kernel (those of mixed precision and "
+            f"dynamic lists are such). Build a float32 model and load its weights, or use another format. ({error})"
+        ) from error
     finally:
         tf.io.gfile.rmtree(str(folder))
 
@@ -253,5 +249,4 @@ FORMATS: dict[str, Format] = {
     "keras": Format(".keras", _write_keras, _rerun),
     "tflite": Format(".tflite", _write_tflite, _rerun_tflite, fixed=True),
     "onnx": Format(".onnx", _write_onnx, _rerun_onnx, fixed=True),
-    "npz": Format(".npz", _write_npz),
 }
