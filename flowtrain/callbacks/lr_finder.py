@@ -81,6 +81,8 @@ class LRFinder(Callback):
 
     def before_train(self) -> None:
         """See Callback."""
+        if self._finished:  # training goes on after the search
+            return
         names = [name for name in self.trainer.variable_names() if not _counts_steps(name)]
         self._before = {name: self.trainer.get_variable(name) for name in names}
         self.trainer.set_variable(self.param, self.start)

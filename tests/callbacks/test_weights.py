@@ -71,6 +71,10 @@ def test_the_finder_suggests_a_rate_where_the_cost_falls(make_trainer, tmp_path)
     assert trainer.get_variable("learning_rate") == pytest.approx(0.1)
     assert trainer.get_variable("global_step") == trainer.global_step
 
+    steps, trainer.stop_reason = len(finder.rates), None  # go on, as in a notebook
+    trainer.run()
+    assert len(finder.rates) == steps and trainer.get_variable("learning_rate") == pytest.approx(0.1)
+
 
 def test_the_finder_says_when_the_cost_never_falls(make_trainer):
     finder = LRFinder("cost", steps=50)
