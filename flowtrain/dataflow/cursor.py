@@ -69,8 +69,11 @@ class IterCursor(Cursor):
         self._flow = flow
         self._skip = self._count = state or 0
         self._source: Iterator[Datapoint] | None = None
+        self._rng: Any = None
 
     def __next__(self) -> Datapoint:
+        if self._rng is not None:
+            self._flow.rng = self._rng  # another walk over the same flow may have set its own meanwhile
         if self._source is None:
             self._source = self._started()
             for done in range(self._skip):
@@ -85,6 +88,7 @@ class IterCursor(Cursor):
         for child in flow.children():  # so that the flows it walks are in the same epoch, in any process
             child._epoch, child._resume = self.epoch, None
         flow._begin(self.epoch)
+        self._rng = vars(flow).get("rng")
         return iter(flow._user_iter())  # type: ignore[misc]
 
     def state(self) -> int:

@@ -63,7 +63,8 @@ class TestDataSpeed(ProxyDataFlow):
     Args:
         ds: The flow to measure.
         size: How many datapoints to count; at the end of an epoch the next one begins.
-        warmup: How many to take before, uncounted: workers start and queues fill up meanwhile.
+        warmup: How many to take before, uncounted: workers start and queues fill up meanwhile. The first datapoint
+            never counts.
         max_seconds: Stop counting after this time, however few datapoints there were.
 
     Order: that of ``ds``. Iterating it measures first, then passes ``ds`` on from the start of its next epoch.

@@ -44,14 +44,25 @@ class _CountingCursor(Cursor):
     def __next__(self) -> Datapoint:
         if self._source is None:
             self._source = self._started()
+        flow = self._flow
         try:
             datapoint = next(self._source)
         except StopIteration:
+            if flow._length is not None and self._count < flow._length:
+                raise self._other_size(f"only {self._count}") from None
             raise
         except Exception as error:
-            self._flow._fail(error, self._count, self.epoch)
+            flow._fail(error, self._count, self.epoch)
+        if self._count == flow._length:
+            raise self._other_size("more")
         self._count += 1
         return datapoint
+
+    def _other_size(self, given: str) -> DataFlowError:
+        return DataFlowError(
+            f"{self._flow} was said to give {self._flow._length} datapoints (size=), but gave {given} in epoch "
+            f"{self.epoch}. Leave size= out, or put FixedSizeData around it, which makes epochs of any size"
+        )
 
     def _started(self) -> Iterator[Any]:
         source = self._flow._start_source()
@@ -75,7 +86,7 @@ class DataFromGenerator(_Restarted):
 
     Args:
         make: A function without arguments that returns a new iterator of datapoints; it is called for each epoch.
-        size: How many datapoints that is, if known; gives the flow a length.
+        size: How many datapoints that is, if known; gives the flow a length. Another number is an error.
 
     Order: the generator's. Not indexable: where datapoint i can be made alone, a ``DataFlow`` with ``get`` is
     better, as it runs exactly in any number of workers.

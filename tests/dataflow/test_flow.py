@@ -233,6 +233,11 @@ def test_epochs_of_a_fixed_size_go_on():
 
 
 def test_two_walks_at_once():
+    own = list(Own())
+    ds = Own()
+    one, other = iter(ds), iter(ds)
+    pairs = [(next(one), next(other)) for _ in range(5)]
+    assert same([a for a, _ in pairs], own) and not same([b for _, b in pairs], own)
     ds = df.MapData(Numbers(4), lambda dp: [dp[1]])
     assert list(zip(ds, ds, strict=True)) == [([n], [n]) for n in range(4)]
     stream = df.MapData(Stream(4), lambda dp: [dp[1]])

@@ -224,6 +224,12 @@ def test_an_error_in_a_generator_keeps_its_type_and_says_where():
         list(DataFromGenerator(broken))
 
 
+@pytest.mark.parametrize(("size", "message"), [(2, "gave more in epoch 0"), (4, "gave only 3 in epoch 0")])
+def test_a_wrong_size_is_an_error(size, message):
+    with pytest.raises(DataFlowError, match=message):
+        list(DataFromGenerator(lambda: iter([[1], [2], [3]]), size=size))
+
+
 def test_made_up_data():
     ds = FakeData(
         [(3,), (), (4,), ()], 5, dtype=["uint8", "int64", "float32", "bool"], domain=[(1, 3), (0, 10), (-1, 1), None]
