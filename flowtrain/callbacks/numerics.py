@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import Any
 
-from flowtrain.utils.errors import TensorNameError, TrainingError
+from flowtrain.utils.errors import TrainingError
 
 from .base import Callback
 from .periodic import check_period, next_multiple
@@ -39,13 +38,15 @@ class CheckNumerics(Callback):
         check_period("every_k_steps", every_k_steps)
         self.every_k_steps = every_k_steps
         self._names: list[str] = []
+        self._began: int | None = None
 
     def setup_graph(self) -> None:
         """Put the check into the step."""
         import tensorflow as tf
 
         graph = self.trainer.graph
-        forward = [op.name for op in graph.build_tower.graph.get_operations() if op.type not in _SOURCES]
+        operations = graph.build_tower.graph.get_operations()
+        forward = [op.name for op in operations if op.outputs and op.type not in _SOURCES]
         self._found = tf.Variable(tf.constant([-1, 0], tf.int64), trainable=False, name="first_not_finite")
 
         def check(tower: Any) -> None:
@@ -72,7 +73,8 @@ class CheckNumerics(Callback):
 
     def before_train(self) -> None:
         """See Callback."""
-        self._began = self.global_step
+        if self._began is None:
+            self._began = self.global_step
 
     def trigger_step(self) -> None:
         """See Callback."""
@@ -103,17 +105,15 @@ class CheckNumerics(Callback):
         if index < 0:
             return None
         return (
-            f"{self._names[index]} is not finite at step {self._began + steps}; it is the first one in the order "
+            f"{self._names[index]} is not finite at step {(self._began or 0) + steps}; it is the first one in the order "
             "of the graph."
         )
 
 
 def _forward_tensors(tower: Any, operations: list[str]) -> dict[str, Any]:
     """The outputs of build_graph's operations in their order, then other named tensors."""
-    found = {}
-    for name in operations:
-        with contextlib.suppress(TensorNameError):
-            found[f"the tensor {name!r}"] = tower.tensor(name)
+    there = {op.name for op in tower.graph.get_operations()} if operations else set()
+    found = {f"the tensor {name!r}": tower.tensor(name) for name in operations if tower.prefix + name in there}
     seen = {id(tensor) for tensor in found.values()}
     rest = {f"the tensor {name!r}": tensor for name, tensor in tower.tensors.items() if id(tensor) not in seen}
     return {**found, **rest}

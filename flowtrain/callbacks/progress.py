@@ -49,7 +49,7 @@ class ProgressBar(Callback):
             delay=1e-9,  # nothing is drawn before the first step is done
             leave=True,
         )
-        self._seen = self._began = time.monotonic()
+        self._seen = time.monotonic()
         self._next = self.global_step + 1
 
     def trigger_step(self) -> None:
