@@ -57,7 +57,7 @@ def host_cast(name: str, dtype: np.dtype, wanted: tf.DType) -> Cast | None:
     if dtype == target or _survives(dtype, target):
         return None
     if dtype.kind in "iu" and target.kind in "iu":
-        limits = np.iinfo(target)
+        limits = np.iinfo(target.name)
         return _checked(name, target, int(limits.min), int(limits.max))
     if dtype.kind in "iu" and target.name in _EXACT_BITS:
         bound = 2 ** _EXACT_BITS[target.name]

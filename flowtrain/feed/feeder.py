@@ -211,6 +211,7 @@ class Feeder:
     def _blocks(self, batches: Iterator[list[np.ndarray]]) -> Iterator[Block]:
         position = self._where()
         builder: _Stack | None = None
+        capacity: int | None = None
         while True:
             arrays, failure = None, None
             try:
@@ -223,9 +224,9 @@ class Feeder:
                 if failure is not None:
                     raise failure
                 return
-            if callable(self._capacity):
-                self._capacity = self._capacity(arrays)
-            if self._capacity == 0:
+            if capacity is None:
+                capacity = self._capacity(arrays) if callable(self._capacity) else self._capacity
+            if capacity == 0:
                 yield Block(_owned_tensors(arrays), 1, False, position)
                 del arrays
                 position = self._where()
@@ -235,10 +236,10 @@ class Feeder:
                 position = {**position, "skip": position["skip"] + builder.rows}
                 builder = None
             if builder is None:
-                builder = _Stack(arrays, self._capacity)
+                builder = _Stack(arrays, capacity)
             builder.add(arrays)
             del arrays
-            if builder.rows == self._capacity or (self._waiting and not self._ready):
+            if builder.rows == capacity or (self._waiting and not self._ready):
                 yield builder.block(position)
                 position, builder = self._where(), None
 

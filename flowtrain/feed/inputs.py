@@ -45,7 +45,7 @@ class Inputs:
         rows: int | None = None,
     ) -> None:
         self.specs = list(specs)
-        self.names = [spec.name for spec in self.specs]
+        self.names = [str(spec.name) for spec in self.specs]
         self._part = part
         self._divide = divide
         self._rows = rows
@@ -73,7 +73,7 @@ class Inputs:
                 self._check_shape(spec, array)
                 if len(self._casts) > 1000:  # shapes that differ from batch to batch
                     self._casts.clear()
-                self._casts[key] = host_cast(spec.name, array.dtype, spec.dtype)
+                self._casts[key] = host_cast(str(spec.name), array.dtype, spec.dtype)
             cast = self._casts[key]
             arrays.append(array if cast is None else cast(array))
         if self._part[1] > 1 or self._divide > 1:

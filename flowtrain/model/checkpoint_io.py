@@ -94,7 +94,7 @@ class CheckpointWriter:
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         names = sorted(variables)
         tensors = [tf.convert_to_tensor(variables[name]) for name in names]
-        _require_space(self._folder, sum(tensor.dtype.size * int(np.prod(tensor.shape)) for tensor in tensors))
+        _require_space(self._folder, sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in tensors))
         with tf.device("CPU:0"):
             tf.raw_ops.SaveV2(
                 prefix=str(self._folder / _PREFIX),

@@ -156,7 +156,8 @@ class Step:
             pairs = [(_any_replica(gradient), variable) for gradient, (_, variable) in zip(summed, pairs, strict=True)]
         scale = self._variables.loss_scale
         if scale is not None:
-            pairs = [(_map_gradient(g, lambda x: x / scale), v) for g, v in pairs]
+            inverse = 1.0 / scale.read_value()
+            pairs = [(_map_gradient(g, lambda x: x * inverse), v) for g, v in pairs]
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in pairs])
             self._variables.adjust_loss_scale(finite)
             tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
@@ -177,7 +178,7 @@ class Step:
                 sums[id(variable)].assign(tf.zeros_like(sums[id(variable)]))
             return tf.constant(True)
 
-        return tf.cond(tf.equal(self.number % self._accumulate, 0), apply, _nothing)
+        return tf.cond(tf.equal(tf.math.floormod(self.number, self._accumulate), 0), apply, _nothing)
 
     def _apply(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
         pairs = process_gradients(objective.processors, pairs)
@@ -188,11 +189,11 @@ class Step:
     def _keras_apply(self, objective: Any, pairs: list[tuple[Any, Any]], summed: bool = False) -> None:
         """Apply on all replicas. Keras sums gradients up over them, also those that are sums already."""
         variables = [variable for _, variable in pairs]
-        share = 1.0 / self._replicas if summed and self._replicas > 1 else None
+        divide = summed and self._replicas > 1
 
         def apply(gradients: Sequence[Any]) -> None:
-            if share is not None:
-                gradients = [_map_gradient(gradient, lambda x: x * tf.cast(share, x.dtype)) for gradient in gradients]
+            if divide:
+                gradients = [_map_gradient(gradient, lambda x: x / self._replicas) for gradient in gradients]
             objective.optimizer.apply(gradients, variables)
 
         self._strategy.run(apply, ([gradient for gradient, _ in pairs],))

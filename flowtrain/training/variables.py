@@ -32,13 +32,13 @@ class StepVariables:
         self, averaged: Sequence[str], objectives: Mapping[str, Any], accumulate: int, loss_scaling: bool
     ) -> None:
         self.averaged = list(averaged)
-        self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
-        self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
+        self.global_step = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="global_step")
+        self.bad_step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="bad_step")
         self.averages = tf.Variable(tf.zeros([len(self.averaged)]), trainable=False, name="moving_averages")
         self.loss_scale: tf.Variable | None = None
         if loss_scaling:
-            self.loss_scale = tf.Variable(_FIRST_SCALE, trainable=False, name="loss_scale")
-            self._good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+            self.loss_scale = tf.Variable(tf.constant(_FIRST_SCALE), trainable=False, name="loss_scale")
+            self._good_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="good_steps")
         self._accumulators: dict[str, dict[str, tf.Variable]] = {}
         if accumulate > 1:
             for objective in objectives.values():
