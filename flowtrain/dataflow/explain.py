@@ -45,7 +45,7 @@ class StageCost:
     queue: float | None
     """Of a parallel stage: how often a datapoint was there when it was asked for, from 0 to 1."""
     depth: int
-    """How many stages are above it."""
+    """How many of the stages above it join several flows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Run:
         ms = wall * 1e-6 / count if count else 0.0
         per_output = ms * self._per_output(stage)
         queue = self._ready(stage) if parallel else None
-        depth = len(list(self._above(stage)))
+        depth = sum(len(above.flow.children()) > 1 for above in self._above(stage))
         busy = min(cpu / wall, 1.0) if wall else 1.0
         shown = int(here[0]) if parallel and not count else count
         return StageCost(stage.flow.describe(), where, shown, ms, per_output, busy, 0.0, queue, depth)

@@ -8,7 +8,7 @@ key. Rows that differ in shape or dtype are an error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,22 +54,21 @@ class Stacker:
         self._keys: list[Any] = []
         self._kind: type = list
         self._columns: list[_Column] = []
+        self._writers: list[Callable[[int, Any], None]] = []
 
     def add(self, datapoint: Any) -> None:
         """Write the next row."""
-        if type(datapoint) is not self._kind or self.count == 0:
-            self._begin(datapoint)
         row = self.count
+        if type(datapoint) is not self._kind or not row:
+            self._begin(datapoint)
         if self._kind is dict:
             if datapoint.keys() != self._known:
                 raise self._different(datapoint)
-            for key, column in zip(self._keys, self._columns, strict=True):
-                column.write(row, datapoint[key])
-        else:
-            if len(datapoint) != len(self._columns):
-                raise self._different(datapoint)
-            for column, value in zip(self._columns, datapoint):  # noqa: B905 - lengths were compared
-                column.write(row, value)
+            datapoint = [datapoint[key] for key in self._keys]
+        elif len(datapoint) != len(self._writers):
+            raise self._different(datapoint)
+        for write, value in zip(self._writers, datapoint):  # noqa: B905 - lengths were compared
+            write(row, value)
         self.count = row + 1
 
     def finish(self) -> Any:
@@ -97,6 +96,7 @@ class Stacker:
             _column(value, self._rows, f"{self._owner}: component {key!r}")
             for key, value in zip(self._keys, values, strict=True)
         ]
+        self._writers = [column.write for column in self._columns]
 
     def _different(self, datapoint: Any) -> DataFlowError:
         def shown(keys: list[Any], kind: type) -> str:
