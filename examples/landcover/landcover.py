@@ -3,28 +3,37 @@
 \b
 python landcover.py train sentinel2.npz              # rows < 1000 to train, the others to test
 python landcover.py evaluate RUN sentinel2.npz       # beside logistic regression and boosted trees
-python landcover.py map RUN sentinel2.npz map.png    # the whole scene, tile by tile
+python landcover.py map RUN sentinel2.npz map.png    # the whole scene, tile by tile; map.tif: probabilities
 python landcover.py export RUN saved_model           # with cropped outputs predictions_crop16 ... 128
+python landcover.py make-patches sentinel2.npz patches --form tfrecords    # then: train patches
 """
 
 from __future__ import annotations
+
+import time
+from pathlib import Path
 
 import click
 import cv2
 import numpy as np
 import tensorflow as tf
-from data import TRAIN_ROWS, read_scene, training_data, vegetation
-from network import STRIDE, LandCover
+from data import GEOTIFF, TRAIN_ROWS, read_raster, vegetation, write_raster
+from network import MARGIN, STRIDE, LandCover
+from patches import (
+    RandomPatches,
+    grid,
+    patches_of,
+    stacked,
+    training_data,
+    write_patches_images,
+    write_tfrecords,
+)
 
 import flowtrain as ft
+from flowtrain.metrics import BinaryCounts
 
 OUTPUT = "predictions_softmax_tensor"
-
-
-def iou(truth: np.ndarray, found: np.ndarray) -> float:
-    """Intersection over union (Jaccard, 1912) of the pixels of class 1."""
-    truth, found = truth.astype(bool), found.astype(bool)
-    return float((truth & found).sum() / max((truth | found).sum(), 1))
+CROPS = (16, 32, 64, 96, 128)
 
 
 def load(run: str):
@@ -33,20 +42,20 @@ def load(run: str):
     return ft.OfflinePredictor(ft.PredictConfig(LandCover(bands), run, ["bands"], [OUTPUT]))
 
 
-def probabilities(predictor, bands: np.ndarray) -> np.ndarray:
-    """float32 (H, W, classes) of a whole scene, whatever its size."""
-    (result,) = ft.tiled(predictor, bands.astype(np.float32), expression=512, margin=64, align=STRIDE)
+def probabilities(predictor, bands: np.ndarray, expression: int = 512) -> np.ndarray:
+    """float32 (H, W, classes) of a whole scene, whatever its size, tile by tile."""
+    (result,) = ft.tiled(predictor, bands.astype(np.float32), expression=expression, margin=MARGIN, align=STRIDE)
     return result
 
 
-def pixelwise(train_bands, train_labels, test_bands, pixels: int = 200_000) -> dict[str, np.ndarray]:
+def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> dict[str, np.ndarray]:
     """What classifiers that see one pixel at a time find; each name with its labels of the test part."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = train_bands.reshape(-1, train_bands.shape[-1]).astype(np.float32), train_labels.ravel()
+    x, y = train_bands.reshape(-1, train_bands.shape[-1]).astype(np.float32), train_label.ravel()
     chosen = np.random.default_rng(0).choice(len(x), min(pixels, len(x)), replace=False)
     models = {
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
@@ -59,29 +68,55 @@ def pixelwise(train_bands, train_labels, test_bands, pixels: int = 200_000) -> d
     }
 
 
+def coloured(bands: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """The scene, and beside it the scene with what was found in green: uint8 (H, 2 W, 3), BGR."""
+    light = np.clip(bands.astype(np.float32) / np.percentile(bands, 99), 0, 1) ** (1 / 1.8) * 255
+    share = result[..., 1:] * 0.6
+    green = np.array([60, 200, 60], np.float32)
+    return np.concatenate([light, light * (1 - share) + green * share], axis=1).astype(np.uint8)
+
+
 @click.group(help=__doc__)
 def main():
     pass
 
 
+source = click.argument("source", type=click.Path(exists=True))
+scene = click.argument("scene", type=click.Path(exists=True, dir_okay=False))
+run = click.argument("run", type=click.Path(exists=True))
+
+
 @main.command()
-@click.argument("scene", type=click.Path(exists=True))
+@source
 @click.option("--epochs", default=20, show_default=True)
-@click.option("--steps", default=200, show_default=True, help="Steps an epoch.")
+@click.option(
+    "--steps", default=None, type=int, help="Of an epoch; default: 200 for a scene, all patches for a folder."
+)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--mirrored", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True)
-def train(scene, epochs, steps, batch, learning_rate, mirrored, log_dir, resume):
-    """Train on the upper rows of SCENE."""
-    bands, labels = vegetation(read_scene(scene)[:TRAIN_ROWS])
+@click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
+def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume):
+    """Train on the upper rows of a scene, or on a folder of patches."""
     rate = ft.schedules.cosine(learning_rate, epochs)
+    callbacks = [ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate)]
+    if Path(source).is_dir():
+        patches = patches_of(source, shuffle=True)
+    else:
+        bands, label = vegetation(read_raster(source))
+        steps = steps or 200
+        patches = RandomPatches(bands[:TRAIN_ROWS], label[:TRAIN_ROWS], size=steps * batch)
+        held_out = [grid(raster[TRAIN_ROWS:]) for raster in (bands, label)]
+        if len(held_out[0]):
+            held_out = ft.BatchData(ft.DataFromArrays(*held_out), 32, remainder=True)
+            callbacks.append(ft.InferenceRunner(held_out, [ft.BinaryClassificationStats("vegetation", "label")]))
     trainer = ft.train(
         ft.TrainConfig(
-            model=LandCover(bands.shape[-1], learning_rate),
-            dataflow=training_data(bands, labels, batch, steps),
-            callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate)],
+            model=LandCover(patches.get(0)[0].shape[-1], learning_rate),
+            dataflow=training_data(patches, batch),
+            callbacks=callbacks,
+            steps_per_epoch=steps,
             max_epoch=epochs,
             strategy=tf.distribute.MirroredStrategy() if mirrored else None,
             log_dir=log_dir or ft.auto_set_dir("landcover"),
@@ -92,60 +127,66 @@ def train(scene, epochs, steps, batch, learning_rate, mirrored, log_dir, resume)
 
 
 @main.command()
-@click.argument("run", type=click.Path(exists=True))
-@click.argument("scene", type=click.Path(exists=True))
+@run
+@scene
 def evaluate(run, scene):
     """Compare with per-pixel classifiers on the lower rows of SCENE."""
-    bands, labels = vegetation(read_scene(scene))
+    bands, label = vegetation(read_raster(scene))
     train, test = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
-    truth = labels[test][..., 0]
-    found = pixelwise(bands[train], labels[train], bands[test])
+    found = pixelwise(bands[train], label[train], bands[test])
     found["fully convolutional network"] = probabilities(load(run), bands[test]).argmax(-1)
+    click.echo(f"{'':30s}    IoU  precision  recall  accuracy")
     for name, labels in found.items():
-        click.echo(f"{name:30s} IoU {iou(truth, labels):.4f}   accuracy {np.mean(truth == labels):.4f}")
+        counts = BinaryCounts()
+        counts.add(labels=label[test][..., 0], predictions=labels)
+        click.echo(
+            f"{name:30s} {counts.iou:.4f}     {counts.precision:.4f}  {counts.recall:.4f}    {counts.accuracy:.4f}"
+        )
 
 
 @main.command("map")
-@click.argument("run", type=click.Path(exists=True))
-@click.argument("scene", type=click.Path(exists=True))
+@run
+@scene
 @click.argument("target", type=click.Path(dir_okay=False))
 def map_command(run, scene, target):
-    """Write a map of the whole SCENE: PNG in colours, or GeoTIFF (.tif) of probabilities."""
-    bands = read_scene(scene)[..., :3]
+    """Write a map of the whole SCENE: a picture, or a GeoTIFF (.tif) of probabilities, placed as SCENE is."""
+    bands = read_raster(scene)[..., :3]
+    started = time.monotonic()
     result = probabilities(load(run), bands)
-    if target.endswith((".tif", ".tiff")):
-        write_geotiff(target, result, like=scene)
-    else:
-        light = np.clip(bands.astype(np.float32) / 2500, 0, 1) ** (1 / 1.8) * 255
-        green = np.array([60, 200, 60], np.float32)
-        share = result[..., 1:] * 0.6
-        cv2.imwrite(target, np.concatenate([light, light * (1 - share) + green * share], axis=1).astype(np.uint8))
-    click.echo(f"wrote {target}")
-
-
-def write_geotiff(target: str, values: np.ndarray, like: str) -> None:
-    """Write (H, W, C) with the place on earth of another raster, where that one has it."""
-    import rasterio
-
-    place = {}
-    if like.endswith((".tif", ".tiff")):
-        with rasterio.open(like) as file:
-            place = {"crs": file.crs, "transform": file.transform}
-    height, width, count = values.shape
-    with rasterio.open(
-        target, "w", driver="GTiff", height=height, width=width, count=count, dtype=values.dtype, **place
-    ) as file:
-        file.write(np.moveaxis(values, -1, 0))
+    seconds = time.monotonic() - started
+    if Path(target).suffix in GEOTIFF:
+        write_raster(target, result, like=scene)
+    elif not cv2.imwrite(target, coloured(bands, result)):
+        raise click.BadParameter(f"cannot write {target}")
+    click.echo(f"wrote {target}: {bands.shape[0]} x {bands.shape[1]} pixels in {seconds:.1f} s")
 
 
 @main.command()
-@click.argument("run", type=click.Path(exists=True))
+@run
 @click.argument("target", type=click.Path())
 def export(run, target):
-    """Write a SavedModel whose outputs are also there with 16 to 128 pixels cut off at each side."""
-    outputs = [OUTPUT, *(f"{OUTPUT}_crop{size}" for size in (16, 32, 64, 128))]
-    ft.export(load(run), target, ["bands"], outputs, format="saved_model")
-    click.echo(f"wrote {target}")
+    """Write a SavedModel whose output is also there with 16 to 128 pixels cut off at each side."""
+    outputs = [OUTPUT, *(f"predictions_crop{pixels}" for pixels in CROPS)]
+    predictor = load(run)
+    side = 2 * max(CROPS) + STRIDE  # so that something is left to compare
+    batch = [np.random.default_rng(0).uniform(0, 5000, (1, side, side, predictor.specs[0].shape[-1]))]
+    ft.export(predictor, target, ["bands"], outputs, format="saved_model", batch=batch)
+    click.echo(f"wrote {target}: {', '.join(outputs)}")
+
+
+@main.command("make-patches")
+@scene
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--form", type=click.Choice(["npy", "tif", "tfrecords"]), default="tfrecords", show_default=True)
+@click.option("--size", default=64, show_default=True, help="Height and width of a patch.")
+def make_patches(scene, folder, form, size):
+    """Cut the upper rows of SCENE into patches: rasters of stacked patches, or TFRecord shards."""
+    bands, label = (grid(raster[:TRAIN_ROWS], size) for raster in vegetation(read_raster(scene)))
+    if form == "tfrecords":
+        write_tfrecords(folder, bands, label)
+    else:
+        write_patches_images(folder, bands, label, f".{form}")
+    click.echo(f"{len(bands)} patches in {folder}; stacked they are a raster of {stacked(bands).shape}")
 
 
 if __name__ == "__main__":

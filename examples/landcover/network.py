@@ -7,8 +7,8 @@ import tensorflow as tf
 import flowtrain as ft
 from flowtrain import Conv2D, Deconv2D
 
-PATCH = 64
 STRIDE = 16  # four convolutions of stride 2
+MARGIN = 64  # pixels; more than the border that padding reaches (ft.valid_crop says how many those are)
 CLASSES = 2
 
 
@@ -39,16 +39,18 @@ class LandCover(ft.ModelDesc):
             up2 = Deconv2D("tconv2", up3, 32) + conv2
             up1 = Deconv2D("tconv3", up2, 16) + conv1
             logits = Deconv2D("tconv4", up1, CLASSES, activation=None)
-        predictions = tf.nn.softmax(logits, name="predictions_softmax_tensor")
+        softmax = tf.nn.softmax(logits, name="predictions_softmax_tensor")
+        predictions = tf.identity(softmax, name="predictions")
+        found = tf.identity(predictions[..., 1:], name="vegetation")
 
         truth = tf.one_hot(label[..., 0], CLASSES)
         cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits), name="cross_entropy")
-        hit = tf.reduce_sum(predictions[..., 1:] * tf.cast(label, tf.float32))
-        said, there = tf.reduce_sum(predictions[..., 1:]), tf.cast(tf.reduce_sum(label), tf.float32)
+        said, there = tf.cast(found > 0.5, tf.float32), tf.cast(label, tf.float32)
+        hits = tf.reduce_sum(said * there)
         ft.add_moving_summary(
             cost,
-            tf.divide(hit, said + 1e-6, name="soft_precision"),
-            tf.divide(hit, there + 1e-6, name="soft_recall"),
+            tf.math.divide_no_nan(hits, tf.reduce_sum(said), name="precision"),
+            tf.math.divide_no_nan(hits, tf.reduce_sum(there), name="recall"),
         )
         return cost
 

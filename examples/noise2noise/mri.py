@@ -1,8 +1,9 @@
 """Noise2Noise on MRI slices: from spectra of which nine tenths are missing (section 3.4 of arXiv 1803.04189).
 
 \b
-python mri.py train brain_t1_slices.npz --valid other_brain.npz
-python mri.py validate RUN other_brain.npz --fspec
+python mri.py train brain_t1_slices.npz --hold-out 5      # every fifth slice is left for validation
+python mri.py validate RUN brain_t1_slices.npz --hold-out 5 --fspec
+python mri.py export RUN saved_model                      # the known spectrum is put back inside the graph
 """
 
 from __future__ import annotations
@@ -64,6 +65,14 @@ def read_slices(path: str | Path) -> np.ndarray:
     if slices.dtype != np.uint8:
         slices = np.clip((slices + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
     return slices[:, :SIZE, :SIZE]
+
+
+def part(slices: np.ndarray, hold_out: int | None, training: bool) -> np.ndarray:
+    """All slices; or with `hold_out` = k those that are trained on, or each k-th, that is kept from training."""
+    if hold_out is None:
+        return slices
+    held = np.arange(len(slices)) % hold_out == hold_out // 2
+    return slices[~held if training else held]
 
 
 # ---------------------------------------------------------------- sampling of the spectrum
@@ -181,6 +190,16 @@ class DenoiseSpectrum(ft.ModelDesc):
 # ---------------------------------------------------------------- commands
 
 
+def ramps(epochs: int):
+    """The two factors of the learning rate, up over the first 10 epochs and down over the last 30.
+
+    Shorter trainings go through the same curves in a third of their epochs each.
+    """
+    up, down = min(10, epochs / 3), min(30, epochs / 3)
+    falling = schedules.gaussian_ramp_down(1.0, 30 * epochs / down)
+    return schedules.gaussian_ramp_up(1.0, up), lambda epoch: falling(30 * epoch / down)
+
+
 def training_data(slices, noise2noise, batch, workers=2):
     """Batches of the model's inputs; an epoch shows each slice once."""
     ds = ft.DataFromArrays(slices, shuffle=True)
@@ -215,9 +234,19 @@ def names(fspec: bool) -> tuple[list[str], list[str]]:
     return (["noisy", "spectrum", "mask"], ["denoised_fspec"]) if fspec else (["noisy"], ["denoised"])
 
 
+def load(run: str, fspec: bool):
+    """The predictor of a run's newest checkpoint; the width and kind of the network are read off its weights."""
+    weights = ft.read_checkpoint(run)
+    model = DenoiseSpectrum(weights["enc_conv0/kernel"].shape[-1], bool(weights["residual"]))
+    return ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec)))
+
+
 @click.group(help=__doc__)
 def main():
     pass
+
+
+hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=None, help="Keep each k-th slice.")
 
 
 @main.command()
@@ -230,15 +259,14 @@ def main():
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True)
-def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, log_dir, resume):
+@hold_out_option
+def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, log_dir, resume, hold_out):
     """Train on the SLICES of an npz or pkl file."""
-    last = min(30, epochs // 3)
-    down = schedules.gaussian_ramp_down(1.0, epochs, last)
-    up = schedules.gaussian_ramp_up(1.0, min(10, epochs // 3))
+    up, down = ramps(epochs)
     trainer = ft.train(
         ft.TrainConfig(
             model=DenoiseSpectrum(width, residual, learning_rate),
-            dataflow=training_data(read_slices(slices), noise2noise, batch),
+            dataflow=training_data(part(read_slices(slices), hold_out, training=True), noise2noise, batch),
             callbacks=[
                 ft.ModelSaver(),
                 ft.HyperParamSetterWithFunc("learning_rate", lambda e: learning_rate * up(e) * down(e)),
@@ -256,13 +284,21 @@ def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, lo
 @click.argument("run", type=click.Path(exists=True))
 @click.argument("slices", type=click.Path(exists=True, dir_okay=False))
 @click.option("--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back.")
-def validate(run, slices, fspec):
+@hold_out_option
+def validate(run, slices, fspec, hold_out):
     """Print the mean PSNR on the SLICES of an npz or pkl file, before and after."""
-    weights = ft.read_checkpoint(run)
-    model = DenoiseSpectrum(weights["enc_conv0/kernel"].shape[-1], bool(weights["residual"]))
-    predictor = ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec)))
-    before, after = mean_psnr(predictor, read_slices(slices), fspec)
+    before, after = mean_psnr(load(run, fspec), part(read_slices(slices), hold_out, training=False), fspec)
     click.echo(f"zero-filled {before:.2f} dB, denoised {after:.2f} dB ({after - before:+.2f}), fspec {fspec}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True))
+@click.argument("target", type=click.Path())
+@click.option("--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back.")
+def export(run, target, fspec):
+    """Write a SavedModel from noisy (and spectrum and mask) to the denoised picture."""
+    ft.export(load(run, fspec), target, *names(fspec), format="saved_model")
+    click.echo(f"wrote {target}")
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def infer_image_pb(pb, source, target):
 @click.option("--height", type=int, default=None, help="Fix the height of the input, in pixels.")
 def freeze(run, target, width, height):
     """Write one file that holds graph and weights (node names: noisy, denoised)."""
-    ft.export(load(run), target, [INPUT], [OUTPUT], format="pb", height=height, width=width)
+    ft.export(load(run), target, [INPUT], [OUTPUT], format="frozen", height=height, width=width)
     click.echo(f"wrote {target} ({Path(target).stat().st_size / 1e6:.1f} MB): {INPUT}:0 -> {OUTPUT}:0")
 
 

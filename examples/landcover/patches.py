@@ -1,0 +1,104 @@
+"""Patches of a scene with their labels: cut while training, or kept in files in the two ways that OTBTF keeps them.
+
+Patches-images are rasters in which square patches lie one below the other, `bands.npy` (or `.tif`) and `label.npy`;
+the other way is a folder of TFRecord shards, `0.records`, `1.records`, ..., that OTBTF's own scripts read too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from data import read_raster, write_raster
+
+import flowtrain as ft
+from flowtrain import imgaug
+
+KEYS = ["bands", "label"]
+
+
+class RandomPatches(ft.RNGDataFlow):
+    """Patches at random places of a scene: [bands (P, P, C), label (P, P, 1)].
+
+    Args:
+        bands: (H, W, C).
+        label: (H, W, 1).
+        size: Patches an epoch.
+        patch: Their height and width, P.
+    """
+
+    def __init__(self, bands: np.ndarray, label: np.ndarray, size: int, patch: int = 64, seed=None) -> None:
+        super().__init__(seed)
+        self.bands, self.label, self.size, self.patch = bands, label, size, patch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def get(self, index: int, epoch: int = 0):
+        height, width = self.bands.shape[:2]
+        rng = self.stream.at(epoch, index)
+        y, x = rng.integers(height - self.patch + 1), rng.integers(width - self.patch + 1)
+        here = slice(y, y + self.patch), slice(x, x + self.patch)
+        return [self.bands[here], self.label[here]]
+
+
+def grid(raster: np.ndarray, patch: int = 64) -> np.ndarray:
+    """The patches of a grid without overlap, (N, P, P, C); what does not fill a patch is left out."""
+    rows, columns = raster.shape[0] // patch, raster.shape[1] // patch
+    cut = raster[: rows * patch, : columns * patch].reshape(rows, patch, columns, patch, -1)
+    return cut.swapaxes(1, 2).reshape(rows * columns, patch, patch, -1)
+
+
+def stacked(patches: np.ndarray) -> np.ndarray:
+    """Patches (N, P, P, C) one below the other, as a raster (N * P, P, C)."""
+    return patches.reshape(-1, *patches.shape[2:])
+
+
+def unstacked(raster: np.ndarray) -> np.ndarray:
+    """The patches of such a raster again, (N, P, P, C): P is its width."""
+    size = raster.shape[1]
+    if raster.shape[0] % size:
+        raise ft.FlowtrainError(f"a raster of patches is a multiple of its width high; got {raster.shape}")
+    return raster.reshape(-1, size, size, raster.shape[2])
+
+
+def write_patches_images(folder: str | Path, bands: np.ndarray, label: np.ndarray, suffix: str = ".npy") -> None:
+    """Write patches (N, P, P, C) and their labels (N, P, P, 1) as two rasters."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, patches in zip(KEYS, (bands, label), strict=True):
+        write_raster(folder / f"{name}{suffix}", stacked(patches))
+
+
+def write_tfrecords(folder: str | Path, bands: np.ndarray, label: np.ndarray, per_shard: int = 100) -> None:
+    """Write the same as TFRecord shards, with what OTBTF keeps beside them: the types and shapes as JSON."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard, first in enumerate(range(0, len(bands), per_shard)):
+        with ft.TFRecordWriter(folder / f"{shard}.records") as writer:
+            for row in zip(bands[first : first + per_shard], label[first : first + per_shard], strict=True):
+                features = {name: ft.encode_tensor(value) for name, value in zip(KEYS, row, strict=True)}
+                writer.write(ft.encode_example(features))
+    for name, facts in (
+        ("output_types", {"bands": str(bands.dtype), "label": str(label.dtype)}),
+        ("output_shapes", {"bands": bands.shape[1:], "label": label.shape[1:]}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(facts))
+
+
+def patches_of(folder: str | Path, shuffle: bool) -> ft.DataFlow:
+    """The patches in a folder of either kind, [bands, label] each."""
+    folder = Path(folder)
+    if any(folder.glob("*.records")):
+        return ft.OTBTFData(folder, KEYS, shuffle=shuffle)
+    rasters = [sorted(folder.glob(f"{name}.*")) for name in KEYS]
+    if not all(rasters):
+        raise ft.FlowtrainError(f"{folder} holds neither 0.records, ... nor the rasters bands.* and label.*")
+    return ft.DataFromArrays(*(unstacked(read_raster(paths[0])) for paths in rasters), shuffle=shuffle)
+
+
+def training_data(patches: ft.DataFlow, batch: int = 16) -> ft.DataFlow:
+    """Batches of patches, flipped and turned at random: bands (B, P, P, C), label (B, P, P, 1)."""
+    turn = [imgaug.Flip(horiz=True), imgaug.Flip(vert=True), imgaug.Transpose()]
+    return ft.BatchData(ft.AugmentImageComponents(patches, turn, index=[0], mask_index=[1]), batch)
