@@ -104,10 +104,8 @@ class CheckNumerics(Callback):
         index, steps = (int(number) for number in self._found.numpy())
         if index < 0:
             return None
-        return (
-            f"{self._names[index]} is not finite at step {(self._began or 0) + steps}; it is the first one in the order "
-            "of the graph."
-        )
+        step = (self._began or 0) + steps
+        return f"{self._names[index]} is not finite at step {step}; it is the first one in the order of the graph."
 
 
 def _forward_tensors(tower: Any, operations: list[str]) -> dict[str, Any]:
