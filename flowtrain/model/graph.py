@@ -17,7 +17,7 @@ from flowtrain.utils.seeding import resolve_seed
 from .average import WeightAverage
 from .inference import InferenceGraph
 from .inputs import checked_inputs
-from .internals import make_concrete, scratch_graph, sublayers
+from .internals import captured_variables, make_concrete, scratch_graph, sublayers
 from .objectives import Objective, handles, make_objectives
 from .predictor import Predictor
 from .store import VariableStore
@@ -212,10 +212,8 @@ class ModelGraph:
         for layer, outermost in tower.layers_seen:
             if outermost:
                 adopt(layer, tower.known_name(layer))
-        known_handles = handles(self.store.variables)
-        for variable in tower.graph.variables:
-            if id(variable.handle) not in known_handles:
-                self.store.add(self._free_name(re.sub(r":\d+$", "", variable.name)), variable)
+        for variable in captured_variables(tower.graph, handles(self.store.variables)):
+            self.store.add(self._free_name(re.sub(r":\d+$", "", variable.name)), variable)
 
     def _free_name(self, name: str) -> str:
         free, count = name, 0

@@ -28,6 +28,7 @@ class InferenceGraph:
     def __init__(self, build: Callable[[Sequence[tf.Tensor]], TowerContext], specs: Sequence[tf.TensorSpec]) -> None:
         self.specs = list(specs)
         self._lock = threading.Lock()
+        self._pruned: dict[Any, Any] = {}
         towers: list[TowerContext] = []
         self._traced = trace(lambda *inputs: towers.append(build(inputs)), self.specs)
         self.tower = towers[0]
@@ -55,6 +56,9 @@ class InferenceGraph:
             TensorNameError: A name that does not exist.
             ModelError: An output needs an input that is not given.
         """
+        key = tuple(inputs), tuple(outputs)
+        if key in self._pruned:
+            return self._pruned[key]
         feeds = [self._feed(name) for name in inputs]
         fetches = [self.tensor(name) for name in outputs]
         missing = self._missing(feeds, fetches)
@@ -64,7 +68,8 @@ class InferenceGraph:
                 f"predictor's inputs {list(inputs)}. Add them, or ask for outputs that do not need them."
             )
         with self._lock:
-            return self._traced.prune(feeds, fetches)
+            pruned = self._pruned[key] = self._traced.prune(feeds, fetches)
+        return pruned
 
     def predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
         """A predictor from named inputs to named outputs."""

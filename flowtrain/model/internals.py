@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import gc
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,10 +26,12 @@ __all__ = [
     "RandomInitializer",
     "adopt_variable",
     "auto_named",
+    "captured_variables",
     "clear_losses",
     "eager_seed",
     "external_captures",
     "fresh_names",
+    "is_unlifted",
     "isolated_keras_state",
     "keras_owner",
     "make_concrete",
@@ -55,6 +58,30 @@ def trace(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
 def external_captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Pairs (tensor outside, its placeholder inside) of what a traced graph reads from outside."""
     return list(graph.captures)
+
+
+def captured_variables(graph: Any, known: set[int]) -> list[tf.Variable]:
+    """The variables that a graph reads and that are not known by the identity of their handle.
+
+    A graph holds handles, not variables; those that nothing else leads to are looked for among all objects.
+    """
+    handles = {id(outside) for outside, _ in graph.captures if outside.dtype == tf.resource} - known
+    if not handles:
+        return []
+    found: dict[int, tf.Variable] = {}
+    for candidate in gc.get_objects():
+        # by its type: isinstance would wake proxies and lazy modules
+        if issubclass(type(candidate), tf.Variable) and not isinstance(candidate, tf.distribute.DistributedValues):
+            handle = id(getattr(candidate, "_handle", None))
+            if handle in handles:
+                whole = getattr(candidate, "_distributed_container", lambda: None)()
+                found[handle] = candidate if whole is None else whole
+    return [found[id(outside)] for outside, _ in graph.captures if id(outside) in found]
+
+
+def is_unlifted(variable: Any) -> bool:
+    """Whether a variable was made inside a ``tf.function``, which keeps it to itself."""
+    return type(variable).__name__ == "UnliftedInitializerVariable"
 
 
 class KerasScopes(list):

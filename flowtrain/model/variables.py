@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
-from .internals import adopt_variable, keras_owner, seeded_initial_value
+from .internals import adopt_variable, is_unlifted, keras_owner, seeded_initial_value
 from .tower import TowerContext, get_current_tower_context
 
 __all__ = [
@@ -98,6 +98,8 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         )
     if tf.is_tensor(initial_value) and hasattr(initial_value, "graph"):
         constant = tf.get_static_value(initial_value)
+        if constant is None and arguments.get("name") == "StateVar":
+            raise ModelError("Make a tf.random.Generator outside of build_graph, e.g. in __init__ of the model.")
         if constant is None:
             raise ModelError(
                 f"The initial value of the variable {name!r} is computed in the graph. Give a function "
@@ -110,14 +112,28 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         arguments["trainable"] = False
         if owner is not None:
             owner.trainable = False
-    with tf.init_scope():
-        made = next_creator(**arguments)
+    try:
+        with tf.init_scope():
+            made = next_creator(**arguments)
+    except ValueError as error:
+        if "tf.function" not in str(error):
+            raise
+        raise _inside_function(name) from error
+    if is_unlifted(made):
+        raise _inside_function(name)
     if owner is None:
         store.add(name, adopt_variable(made, name))
     else:
         owner._value = made  # Keras sets the same as soon as this returns; the store shows it now
         store.add(name, owner)
     return made
+
+
+def _inside_function(name: str) -> ModelError:
+    return ModelError(
+        f"The variable {name!r} is made inside a tf.function that build_graph calls. build_graph is compiled as a "
+        f"whole already: take the decorator @tf.function away from what it calls."
+    )
 
 
 def _check_same(name: str, found: keras.Variable, owner: Any, arguments: dict[str, Any]) -> None:

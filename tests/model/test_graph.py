@@ -328,6 +328,48 @@ def test_a_variable_with_a_value_computed_in_the_graph_is_refused():
         ModelGraph(desc(lambda x: squared(x * tf.Variable(tf.reduce_mean(x), name="w"))))
 
 
+def test_variables_inside_a_tf_function_are_refused():
+    @tf.function
+    def named(x):
+        return ft.Dense("fc", x, 3)
+
+    @tf.function
+    def plain(x):
+        return keras.layers.Dense(3)(x)
+
+    for net in (named, plain):
+        with pytest.raises(Exception, match=r"inside a tf\.function that build_graph calls"):
+            ModelGraph(desc(lambda x, net=net: squared(net(x))))
+
+
+def test_random_generators_of_tensorflow_are_saved_when_made_outside():
+    generator = tf.random.Generator.from_seed(3)
+    graph = ModelGraph(desc(lambda x: squared(ft.Dense("fc", x + generator.normal(tf.shape(x)), 3))))
+    assert "StateVar" in graph.store.variables
+    before = graph.store.get_weights()["StateVar"]
+    train(graph, array(2, 4))
+    assert not np.array_equal(before, graph.store.get_weights()["StateVar"])
+    with pytest.raises(ModelError, match=r"outside of build_graph"):
+        ModelGraph(desc(lambda x: squared(x + tf.random.Generator.from_seed(3).normal(tf.shape(x)))))
+
+
+def test_modules_of_tensorflow():
+    class Linear(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(tf.ones([4, 2]), name="w")
+
+        def __call__(self, x):
+            return x @ self.w
+
+    outside = Linear()
+    for net in (outside, lambda x: Linear()(x)):
+        graph = ModelGraph(desc(lambda x, net=net: squared(net(x))))
+        assert list(graph.store.trainable) == ["w"]
+        costs = train(graph, array(4, 4), steps=2)
+        assert costs[1] < costs[0]
+
+
 def test_constant_values_of_raw_variables_are_kept():
     def build(x):
         return squared(x * tf.Variable(tf.fill([4], 2.0), name="w") + keras.Variable(np.full(4, 3.0, "f"), name="k"))

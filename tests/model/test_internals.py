@@ -22,6 +22,29 @@ def test_a_scratch_graph_captures_variables():
     assert [outside is variable.handle for outside, _ in internals.external_captures(graph)] == [True]
 
 
+def test_captured_variables_are_found_by_their_handles():
+    known, state = tf.Variable(1.0), tf.random.Generator.from_seed(1)
+    graph = internals.scratch_graph("scratch")
+    with graph.as_default():
+        state.normal([2]) * known
+    found = internals.captured_variables(graph, {id(known.handle)})
+    assert [variable is state.state for variable in found] == [True]
+
+
+def test_variables_made_in_a_tf_function_are_told():
+    made = []
+
+    @tf.function
+    def function():
+        if not made:
+            made.append(tf.Variable(1.0))
+        return made[0] + 1
+
+    function()
+    assert internals.is_unlifted(made[0])
+    assert not internals.is_unlifted(tf.Variable(1.0))
+
+
 def test_a_traced_function_can_be_pruned():
     variable = tf.Variable(2.0)
     named = {}
