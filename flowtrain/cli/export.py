@@ -26,10 +26,10 @@ __all__ = ["command"]
 @click.option(
     "-f",
     "--format",
-    type=click.Choice(["saved_model", "frozen", "tflite", "onnx"]),
+    type=click.Choice(["saved_model", "pb", "tflite", "onnx"]),
     help="Default: by TARGET's ending.",
 )
-@click.option("--height", type=click.IntRange(1), help="Fix the height of pictures (frozen, tflite, onnx).")
+@click.option("--height", type=click.IntRange(1), help="Fix the height of pictures (pb, tflite, onnx).")
 @click.option("--width", type=click.IntRange(1), help="Fix the width.")
 @click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 def command(

@@ -22,6 +22,7 @@ __all__ = ["export"]
 _log = logging.getLogger("flowtrain")
 _AVERAGE = "average/"
 _SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"npz": ".npz"}
+_OTHER_NAMES = {"frozen": "pb", "frozen_pb": "pb", "savedmodel": "saved_model"}
 _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 
 
@@ -30,7 +31,7 @@ def export(
     path: str | Path,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
-    format: Literal["saved_model", "frozen", "keras", "tflite", "onnx", "npz"] | None = None,
+    format: Literal["saved_model", "pb", "keras", "tflite", "onnx", "npz"] | None = None,
     *,
     overwrite: bool = False,
     height: int | None = None,
@@ -50,11 +51,11 @@ def export(
         inputs: Names of the inputs; None for those that the outputs need.
         outputs: Names of the tensors to compute, also ``NAME_crop32`` for the tensor NAME without 32 pixels on
             each side; None for a Keras model's outputs, or the last layer's.
-        format: "saved_model" (a folder that TensorFlow alone runs), "frozen" (a graph of constants, .pb), "keras"
+        format: "saved_model" (a folder that TensorFlow alone runs), "pb" (a frozen graph of constants), "keras"
             (Keras models only), "tflite", "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what
             path ends in; a folder is a SavedModel.
         overwrite: Replace what is there already.
-        height: Fix the height of pictures ("frozen", "tflite", "onnx").
+        height: Fix the height of pictures ("pb", "tflite", "onnx").
         width: Fix the width.
         averaged: Write the averages of the weights that a model with ``average_decay`` keeps.
         batch: The batch to check with, by name or in order; None: random, pictures of 64 x 64. Give one where random
@@ -71,7 +72,7 @@ def export(
 
     Example:
         >>> export(trainer, "colorize.pb", ["luminance"], ["prediction/output"])    # doctest: +SKIP
-        >>> export(trainer, "exported", outputs=["softmax", "softmax_crop32"])      # a SavedModel
+        >>> export(trainer, "exported", outputs=["softmax", "softmax_crop32"])      # doctest: +SKIP
     """
     path = Path(path)
     kind = _format_of(path, format)
@@ -101,6 +102,7 @@ def _format_of(path: Path, given: str | None) -> str:
                 "pass format=..."
             )
         return found[0]
+    given = _OTHER_NAMES.get(given, given)
     if given not in _SUFFIXES:
         raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
     suffix = _SUFFIXES[given]

@@ -128,9 +128,11 @@ def as_predictor(
         ModelError: An output needs an input that is not given.
     """
     if isinstance(model, Predictor) and not averaged:
-        if (inputs or model.inputs) != model.inputs or (outputs or model.outputs) != model.outputs:
+        if (inputs or model.inputs) == model.inputs and (outputs or model.outputs) == model.outputs:
+            return model
+        if not isinstance(getattr(model, "graph", None), InferenceGraph):
             raise ModelError(f"{model} has inputs and outputs already; give the model or trainer to choose others.")
-        return model
+        outputs = outputs or model.outputs
     inner = getattr(model, "graph", model)
     desc = inner.model if isinstance(inner, ModelGraph) else inner
     if outputs is None and isinstance(desc, KerasModelDesc):

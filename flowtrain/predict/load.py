@@ -59,7 +59,7 @@ def load_predictor(
 
     Example:
         >>> denoise = load_predictor("dncnn.pb", ["input"], ["output"])          # doctest: +SKIP
-        >>> (clean,) = denoise(noisy[None])
+        >>> (clean,) = denoise(noisy[None])                                     # doctest: +SKIP
     """
     return LoadedPredictor.of(load_graph(path, model, signature, averaged), inputs, outputs)
 

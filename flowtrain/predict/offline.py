@@ -103,7 +103,7 @@ class OfflinePredictor(LoadedPredictor):
 
     Example:
         >>> predictor = OfflinePredictor(config)                                # doctest: +SKIP
-        >>> (ab,) = predictor(batch)              # or predictor(luminance=batch)
+        >>> (ab,) = predictor(batch)  # or predictor(luminance=batch)           # doctest: +SKIP
     """
 
     def __init__(self, config: PredictConfig) -> None:

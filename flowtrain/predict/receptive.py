@@ -110,9 +110,11 @@ def valid_crop(model: Any, outputs: str | Sequence[str] | None = None) -> ValidC
             that no margin is enough; names the operation.
 
     Example:
-        >>> margin = valid_crop(trainer)                                        # doctest: +SKIP
-        >>> print(margin.table(128))
-        >>> tiled(predictor, image, margin=margin.crop, align=margin.align)
+        >>> picture = keras.Input((None, None, 3))
+        >>> model = keras.Model(picture, keras.layers.Conv2D(8, 5, strides=2, padding="same")(picture))
+        >>> margin = valid_crop(model)        # for tiled(..., margin=margin.crop, align=margin.align)
+        >>> margin, margin.valid(128)
+        (ValidCrop(3, crop=4, align=2), 122)
     """
     predictor = as_predictor(model, None, [outputs] if isinstance(outputs, str) else outputs)
     try:

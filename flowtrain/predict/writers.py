@@ -245,7 +245,7 @@ def _rerun_onnx(job: Job, path: Path) -> Runner:
 
 FORMATS: dict[str, Format] = {
     "saved_model": Format("", _write_saved_model, _rerun_saved_model),
-    "frozen": Format(".pb", _write_frozen, _rerun, fixed=True),
+    "pb": Format(".pb", _write_frozen, _rerun, fixed=True),
     "keras": Format(".keras", _write_keras, _rerun),
     "tflite": Format(".tflite", _write_tflite, _rerun_tflite, fixed=True),
     "onnx": Format(".onnx", _write_onnx, _rerun_onnx, fixed=True),

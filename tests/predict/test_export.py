@@ -146,8 +146,12 @@ def test_an_offline_predictor_is_exported_as_it_is(graph, image, expected, tmp_p
     predictor = OfflinePredictor(PredictConfig(graph, inputs=["image"], outputs=["softmax"]))
     path = export(graph.predictor(["image"], ["softmax"]), tmp_path / "one.pb")
     np.testing.assert_allclose(load_predictor(path)(image)[0], expected[0], atol=1e-5)
-    path = export(predictor, tmp_path / "two.pb", outputs=["softmax"])
-    np.testing.assert_allclose(load_predictor(path)(image)[0], expected[0], atol=1e-5)
+    path = export(predictor, tmp_path / "two.pb", outputs=["net/logits/output", "softmax_crop4"])
+    logits, crop = load_predictor(path, outputs=["net/logits/output", "softmax_crop4"])(image)
+    np.testing.assert_allclose(logits, expected[1], atol=1e-5)
+    np.testing.assert_allclose(crop, expected[0][:, 4:-4, 4:-4], atol=1e-5)
+    with pytest.raises(FlowtrainError, match="give the model or trainer"):
+        export(graph.predictor(["image"], ["softmax"]), tmp_path / "three.pb", outputs=["loss"])
 
 
 def test_python_code_cannot_be_exported(graph, tmp_path):
@@ -195,8 +199,8 @@ def test_the_batch_to_check_with(graph, image, tmp_path):
 def test_wrong_arguments(graph, tmp_path):
     with pytest.raises(ConfigError, match="pass format="):
         export(graph, tmp_path / "model.xyz")
-    with pytest.raises(ConfigError, match="'frozen'"):
-        export(graph, tmp_path / "model.xyz", format="frozn")
+    with pytest.raises(ConfigError, match="'saved_model'"):
+        export(graph, tmp_path / "model.xyz", format="saved_modle")
     with pytest.raises(ConfigError, match=r"write 'model\.pb'"):
         export(graph, tmp_path / "model", format="frozen")
     with pytest.raises(ExportError, match="not as saved_model"):
