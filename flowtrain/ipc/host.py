@@ -75,6 +75,7 @@ class LinuxHost:
         self._identity = [b""] * count
         self._waiting: list[list[list[Any]] | None] = [None] * count  # messages for a worker that is not there yet
         self._number: dict[bytes, int] = {}
+        self._poller: zmq.Poller | None = None
         self._job = payload.write()
         self._endpoint = f"ipc://@flowtrain-{secrets.token_hex(12)}"
         self._socket = context().socket(zmq.ROUTER)
@@ -105,11 +106,12 @@ class LinuxHost:
             raise
         finally:
             os.close(writing)
-        self._status[number] = reading
+        self._status[number], self._poller = reading, None
         self._identity[number], self._number[identity] = identity, number
         self._waiting[number] = []
 
     def _forget(self, number: int) -> None:
+        self._poller = None
         if self._status[number] >= 0:
             os.close(self._status[number])
             self._status[number] = -1
@@ -125,15 +127,8 @@ class LinuxHost:
             self._socket.send_multipart([self._identity[number], *frames])
 
     def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                left = end - time.monotonic()
-                if left <= 0 or not self._wait(left):
-                    return None
-                continue
+        while self._there() or (timeout and self._wait(timeout)):
+            identity, *frames = self._socket.recv_multipart()
             number = self._number.get(identity)
             if number is None:  # a worker that was replaced, or a stranger
                 continue
@@ -143,14 +138,21 @@ class LinuxHost:
             self._waiting[number] = None  # its first message says that it is there
             for message in waiting:
                 self.send(number, message)
+        return None
+
+    def _there(self) -> bool:
+        """Whether a message can be received without waiting: cheaper to ask than to try in vain."""
+        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
 
     def _wait(self, seconds: float) -> bool:
         """Wait for a message; False when a worker ended first, or none came."""
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        for fd in self._status:
-            if fd >= 0:
-                poller.register(fd, zmq.POLLIN)
+        poller = self._poller
+        if poller is None:
+            poller = self._poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            for fd in self._status:
+                if fd >= 0:
+                    poller.register(fd, zmq.POLLIN)
         return any(source is self._socket for source, _ in poller.poll(seconds * 1000))
 
     def dead(self) -> dict[int, int | None]:
