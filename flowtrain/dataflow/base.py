@@ -50,6 +50,7 @@ class DataFlow:
     _resume: Any = None  # the position in it at which to start
     _latest: Cursor | None = None
     _reset_in: int = -1  # the process in which reset_state was called
+    _advice: str = "make it cheaper"  # what explain says where this stage is the limit
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "StageCost", "explain"]
 
 _HERE = "here"
+_WIDEST = 50  # characters of a stage's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,8 @@ class StageCost:
     """Of a parallel stage: how often a datapoint was there when it was asked for, from 0 to 1."""
     depth: int
     """How many of the stages above it join several flows."""
+    advice: str = "make it cheaper"
+    """What to do if it is the limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Explanation:
             queue = "" if stage.queue is None else f"{stage.queue:.0%} ready"
             rows.append(
                 (
-                    "  " * stage.depth + stage.name,
+                    "  " * stage.depth + _cut(stage.name),
                     stage.where,
                     str(stage.datapoints),
                     _ms(stage.ms),
@@ -196,7 +199,9 @@ class _Run:
         depth = sum(len(above.flow.children()) > 1 for above in self._above(stage))
         busy = min(cpu / wall, 1.0) if wall else 1.0
         shown = int(here[0]) if parallel and not count else count
-        return StageCost(stage.flow.describe(), where, shown, ms, per_output, busy, 0.0, queue, depth)
+        return StageCost(
+            stage.flow.describe(), where, shown, ms, per_output, busy, 0.0, queue, depth, stage.flow._advice
+        )
 
     def _above(self, stage: Stage) -> Any:
         while stage.parent is not None:
@@ -235,6 +240,10 @@ def _beneath(flow: Any) -> Any:
     for child in flow.children():
         yield child
         yield from _beneath(child)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _WIDEST else f"{name[: _WIDEST - 3]}..."
 
 
 def _ms(value: float) -> str:

@@ -78,6 +78,8 @@ class ImageFromFile(Ordered):
         self.channel, self.on_error = channel, on_error
         self.resize = _as_size(resize)
         self.min_size = None if min_size is None else check_count(min_size, "min_size", "ImageFromFile")
+        if min_size is None:
+            self._advice = "pass min_size= to decode large JPEGs scaled down, or keep smaller files"
         self.skipped: list[str] = []
         if on_error == "skip":
             self._leave_out_broken()

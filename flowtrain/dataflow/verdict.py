@@ -58,8 +58,8 @@ def _serial(slowest: Any, stages: list[Any], consumer: float, cores: int) -> str
     help_up_to = _useful_workers(work, consumer, slowest, cores)
     text = f"{slowest.name} takes {_share(slowest, stages)} of the flow's time"
     if help_up_to < 2 and not consumer:
-        return f"{text}, and this machine has a single core for it: make it cheaper."
-    return f"{text}. Make it cheaper, or put PrefetchData(num_proc={help_up_to}) around the flow."
+        return f"{text}, and this machine has a single core for it: {slowest.advice}."
+    return f"{text}. Put PrefetchData(num_proc={help_up_to}) around the flow, or {slowest.advice}."
 
 
 def _in_workers(slowest: Any, made: list[Any], rest: float, workers: int, cores: int, stages: list[Any]) -> str:
@@ -70,10 +70,10 @@ def _in_workers(slowest: Any, made: list[Any], rest: float, workers: int, cores:
         return f"{text}: more workers help up to {help_up_to} (there are {workers})."
     full = (
         f"the {workers} workers use the {cores} cores that there are"
-        if workers >= cores
+        if workers >= cores and slowest.cpu_share >= _BUSY
         else "more workers do not help"
     )
-    return f"{text}, and {full}: make it cheaper."
+    return f"{text}, and {full}: {slowest.advice}."
 
 
 def _useful_workers(work: float, rest: float, slowest: Any, cores: int) -> int:
