@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,19 @@ from tqdm import tqdm
 
 from flowtrain.dataflow import BatchData, DataFlow
 from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
-from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.errors import ConfigError, closest
 
 from .live import as_graph, predictor_of
 from .loader import ModelLoader, get_model_loader
 
 __all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
 
+_OLD_SPELLINGS = {
+    "session_init": "weights=get_model_loader(path), or weights=path",
+    "input_names": "inputs=[...]",
+    "output_names": "outputs=[...]",
+    "return_input": "outputs=[...], with the inputs' names in it",
+}
 _log = logging.getLogger("flowtrain")
 
 
@@ -55,7 +60,6 @@ class LoadedPredictor(Predictor):
         return predict_dataflow(self, dataflow, batch_size, progress, names)
 
 
-@dataclass
 class PredictConfig:
     """What an OfflinePredictor is made of.
 
@@ -74,18 +78,31 @@ class PredictConfig:
         ...                        ["prediction/output"])
     """
 
-    model: Any
-    weights: str | Path | Mapping[str, Any] | None = None
-    inputs: Sequence[str] | None = None
-    outputs: Sequence[str] | None = None
-    averaged: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.model, type):
-            raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
-        for name in ("inputs", "outputs"):
-            if isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name}= must be a list of names: [{getattr(self, name)!r}]")
+    def __init__(
+        self,
+        model: Any = None,
+        weights: str | Path | Mapping[str, Any] | None = None,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        averaged: bool = False,
+        **unknown: Any,
+    ) -> None:
+        for name in unknown:
+            if name in _OLD_SPELLINGS:
+                raise ConfigError(f"PredictConfig({name}=...) is spelled {_OLD_SPELLINGS[name]} here")
+            known = ["model", "weights", "inputs", "outputs", "averaged"]
+            raise ConfigError(f"PredictConfig takes no {name}=. {closest(name, known)}")
+        if model is None:
+            raise ConfigError(
+                "PredictConfig needs model=, an object of a class that extends ModelDesc, or a Keras model"
+            )
+        if isinstance(model, type):
+            raise ConfigError(f"model= must be an object; write {model.__name__}() instead of the class")
+        for name, value in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(value, str):
+                raise ConfigError(f"{name}= must be a list of names: [{value!r}]")
+        self.model, self.weights, self.inputs, self.outputs = model, weights, inputs, outputs
+        self.averaged = averaged
 
 
 class OfflinePredictor(LoadedPredictor):

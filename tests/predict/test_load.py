@@ -205,6 +205,10 @@ def test_offline_predictor(graph, noisy, expected, tmp_path):
         OfflinePredictor(PredictConfig(Denoiser(), {"a": noisy}, ["noisy"], ["output"]))
     with pytest.raises(ConfigError, match=r"Denoiser\(\)"):
         PredictConfig(Denoiser)
+    with pytest.raises(ConfigError, match="spelled inputs"):
+        PredictConfig(Denoiser(), input_names=["noisy"])
+    with pytest.raises(ConfigError, match="'outputs'"):
+        PredictConfig(Denoiser(), output=["noisy"])
     with pytest.raises(ConfigError, match=r"\['noisy'\]"):
         PredictConfig(Denoiser(), inputs="noisy")
 
