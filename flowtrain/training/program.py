@@ -85,11 +85,6 @@ class Program:
         cost, fetched = self._function(block._replace(tensors=tensors, stacked=False), names)(*tensors)
         return cost, {name: _joined(parts) for name, parts in zip(names, fetched, strict=True)}
 
-    def bad_step(self) -> int | None:
-        """The first step whose cost was not finite. Waits for the device."""
-        step = int(self._variables.bad_step.numpy())
-        return None if step < 0 else step
-
     # ------------------------------------------------------------------ tracing
 
     def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Any:

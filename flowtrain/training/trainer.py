@@ -245,7 +245,7 @@ class Trainer(RunView):
 
     def check_cost(self) -> None:
         """Raise when a cost since the start was not finite. Waits for the device."""
-        step = self.program.bad_step()
+        step = self._step_variables.first_bad_step()
         if step is not None:
             self.checkpoints.wait()
             newest = self.checkpoints.newest()

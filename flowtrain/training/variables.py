@@ -15,6 +15,7 @@ from flowtrain.utils.errors import CheckpointError, TensorNameError, closest
 __all__ = ["RunVariables", "StepVariables", "optimizer_names"]
 
 DECAY = 0.95  # of moving averages
+_NEVER = tf.int64.max
 _FIRST_SCALE, _GROW_AFTER = 2.0**15, 2000
 
 
@@ -33,7 +34,7 @@ class StepVariables:
     ) -> None:
         self.averaged = list(averaged)
         self.global_step = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="global_step")
-        self.bad_step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="bad_step")
+        self.bad_step = tf.Variable(tf.constant(_NEVER, tf.int64), trainable=False, name="bad_step")
         self.averages = tf.Variable(tf.zeros([len(self.averaged)]), trainable=False, name="moving_averages")
         self.loss_scale: tf.Variable | None = None
         if loss_scaling:
@@ -70,13 +71,13 @@ class StepVariables:
     def finish_step(self, costs: Mapping[str, tf.Tensor], scalars: Mapping[str, tf.Tensor]) -> None:
         """Count the step, note a cost that is not finite, and move the averages."""
         step = self.global_step.assign_add(1)
-        finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(costs.values()))))
-        bad = self.bad_step.read_value()
-        self.bad_step.assign(tf.where(tf.logical_or(finite, bad >= 0), bad, step))
+        total = tf.add_n(list(costs.values()))  # one operation for the usual one cost; NaN and infinity survive it
+        this = tf.where(tf.math.is_finite(total), _NEVER, step)
+        self.bad_step.assign(tf.minimum(self.bad_step, this))
         if self.averaged:
             known = {**scalars, **costs}
             now = tf.stack([tf.cast(known[name], tf.float32) for name in self.averaged])
-            self.averages.assign(self.averages * DECAY + now * (1.0 - DECAY))
+            self.averages.assign_add((now - self.averages) * (1.0 - DECAY))
 
     def adjust_loss_scale(self, finite: tf.Tensor) -> None:
         """Halve the loss scale after gradients that overflowed, double it after many that did not."""
@@ -89,6 +90,11 @@ class StepVariables:
         good.assign(tf.where(tf.logical_and(finite, tf.logical_not(grown)), good + 1, tf.zeros_like(good)))
 
     # ------------------------------------------------------------------ read by the trainer
+
+    def first_bad_step(self) -> int | None:
+        """The first step whose cost was not finite. Waits for the device."""
+        step = int(self.bad_step.numpy())
+        return None if step == _NEVER else step
 
     def read_averages(self) -> dict[str, float]:
         """The moving averages without their bias towards the zero they started from.
