@@ -17,7 +17,7 @@ from flowtrain.utils.seeding import resolve_seed
 from .average import WeightAverage
 from .inference import InferenceGraph
 from .inputs import checked_inputs
-from .internals import captured_variables, make_concrete, scratch_graph, sublayers
+from .internals import captured_variables, make_concrete, reseed, scratch_graph, sublayers
 from .objectives import Objective, handles, make_objectives
 from .predictor import Predictor
 from .store import VariableStore
@@ -205,7 +205,10 @@ class ModelGraph:
             for variable in layer.variables:
                 if id(variable) not in inner and id(variable._value) not in known:
                     known.add(id(variable._value))
-                    self.store.add(self._free_name(f"{path}/{variable.name}"), variable)
+                    name = self._free_name(f"{path}/{variable.name}")
+                    self.store.add(name, variable)
+                    with tf.init_scope():
+                        reseed(layer, variable, self.store.seed_for(name))
             for sub in sublayers(layer):
                 adopt(sub, f"{path}/{tower.name_below(path, sub)}")
 

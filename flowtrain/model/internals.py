@@ -37,6 +37,7 @@ __all__ = [
     "make_concrete",
     "own_losses",
     "rename",
+    "reseed",
     "scratch_graph",
     "seeded_initial_value",
     "sublayers",
@@ -173,6 +174,15 @@ def seeded_initial_value(initial_value: Any, seed: int) -> Any:
             return initial_value()
 
     return draw
+
+
+def reseed(layer: keras.Layer, variable: keras.Variable, seed: int) -> None:
+    """Start the random numbers of a layer that was made elsewhere, without a seed, from ``seed``."""
+    for generator in vars(layer).values():
+        if isinstance(generator, keras.random.SeedGenerator) and generator.state is variable:
+            if generator._initial_seed is None:
+                variable.assign([seed, 0])
+            return
 
 
 @contextlib.contextmanager

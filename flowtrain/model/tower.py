@@ -265,7 +265,7 @@ class TowerContext:
 
     def known_name(self, caller: Any) -> str:
         """The full path a layer had when it was first met."""
-        return self.layer_paths.get(id(caller), caller.name)
+        return self.layer_paths.get(id(caller), str(caller.name))
 
     def forget_number(self, path: str) -> None:
         """Let the next variable of this path have exactly this name."""

@@ -144,6 +144,17 @@ def test_a_functional_model_inside_and_as_an_attribute():
     assert set(ModelGraph(model).store.variables) == set(graph.store.variables)
 
 
+def test_layers_made_outside_without_a_seed_draw_the_same_numbers_in_each_run():
+    def states(seed):
+        net = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dropout(0.5, seed=5)])
+        graph = ModelGraph(desc(lambda x: squared(ft.Dense("fc", net(x), 2))), seed=seed)
+        return [v.tolist() for n, v in graph.store.get_weights().items() if n.endswith("seed_generator_state")]
+
+    assert states(1) == states(1)
+    assert states(1)[0] != states(2)[0]
+    assert states(1)[1] == states(2)[1] == [5, 0]
+
+
 def test_a_model_from_a_closure_has_its_variables_in_the_store():
     net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="net")
     graph = ModelGraph(desc(lambda x: squared(net(x))))
