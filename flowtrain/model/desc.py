@@ -36,15 +36,18 @@ class ModelDesc:
     ``tf.while_loop`` decide at run time.
 
     Example:
-        >>> class Line(ModelDesc):  # doctest: +SKIP
+        >>> import flowtrain as ft
+        >>> class Line(ft.ModelDesc):
         ...     def inputs(self):
         ...         return [tf.TensorSpec((None, 1), tf.float32, "x"), tf.TensorSpec((None, 1), tf.float32, "y")]
         ...
         ...     def build_graph(self, x, y):
-        ...         return tf.reduce_mean(tf.square(FullyConnected("line", x, 1) - y), name="l2_loss")
+        ...         return tf.reduce_mean(tf.square(ft.FullyConnected("line", x, 1) - y), name="l2_loss")
         ...
         ...     def optimizer(self):
-        ...         return tf.keras.optimizers.SGD(get_scalar_var("learning_rate", 0.1))
+        ...         return tf.keras.optimizers.SGD(ft.get_scalar_var("learning_rate", 0.1))
+        >>> Line().tensor_names()
+        ['x', 'y', 'line/output', 'l2_loss']
     """
 
     average_decay: float | None = None

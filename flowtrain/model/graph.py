@@ -56,8 +56,17 @@ class ModelGraph:
         ModelError: The model is wrong; says where and what to write instead.
 
     Example:
-        >>> graph = ModelGraph(Colorize())  # doctest: +SKIP
-        >>> graph.predictor(["luminance"], ["prediction/output"])(batch)
+        >>> import flowtrain as ft
+        >>> class Scaled(ft.ModelDesc):
+        ...     def inputs(self):
+        ...         return [tf.TensorSpec((None, 2), tf.float32, "x")]
+        ...
+        ...     def build_graph(self, x):
+        ...         return tf.reduce_mean(tf.multiply(x, ft.get_variable("scale", (), "ones"), name="scaled"))
+        >>> graph = ModelGraph(Scaled())
+        >>> graph.store.set_weights({"scale": 3.0})
+        >>> graph.predictor(["x"], ["scaled"])([[1.0, 2.0]])
+        [array([[3., 6.]], dtype=float32)]
     """
 
     def __init__(

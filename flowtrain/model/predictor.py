@@ -33,7 +33,7 @@ class Predictor:
 
     Example:
         >>> predictor = graph.predictor(["luminance"], ["prediction/output"])  # doctest: +SKIP
-        >>> (ab,) = predictor(batch)  # or predictor(luminance=batch)
+        >>> (ab,) = predictor(batch)  # or predictor(luminance=batch)  # doctest: +SKIP
     """
 
     def __init__(
