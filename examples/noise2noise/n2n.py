@@ -25,11 +25,16 @@ import flowtrain as ft
 from flowtrain import imgaug, schedules
 
 INPUT, OUTPUT = "noisy", "denoised"
+AVERAGE_DECAY = 0.999
+IN_MEMORY = 1 << 30  # bytes of TFRecords up to which the pictures are kept in memory
 
 
 def training_data(tfrecords, noise, noise2noise: bool, crop: int = 256, batch: int = 4, steps: int = 1000, workers=2):
     """Batches of [noisy, target], float32 (batch, crop, crop, 3) in [-0.5, 0.5]; an epoch is `steps` batches."""
-    ds = ft.Noise2NoiseData(tfrecords, shuffle=True)
+    if Path(tfrecords).stat().st_size < IN_MEMORY:
+        ds = ft.CacheData(ft.Noise2NoiseData(tfrecords), shuffle=True)
+    else:
+        ds = ft.Noise2NoiseData(tfrecords, shuffle=True)
     ds = ft.RepeatedData(ds, -(-steps * batch // len(ds)))
     ds = ft.AugmentImageComponent(ds, [imgaug.RandomCrop(crop)])
     ds = ft.MapData(ds, lambda dp: [to_float(dp[0])])
@@ -46,26 +51,52 @@ def denoise(predictor, picture: np.ndarray, multiple: int = 32) -> np.ndarray:
     return np.asarray(result)[0, :height, :width]
 
 
-def validate_folder(predictor, folder, noise, seed: int = 0) -> dict[str, float]:
-    """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8."""
-    noisy_db, denoised_db = [], []
-    for index, path in enumerate(pictures(folder)):
+def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    """scikit-image's non-local means (Buades et al., CVPR 2005), told sigma, with the strength that its guide advises.
+
+    Args:
+        noisy: float (H, W, 3) in about [-0.5, 0.5].
+        sigma: The noise's standard deviation, in units of 1/255.
+    """
+    from skimage.restoration import denoise_nl_means
+
+    sigma = sigma / 255
+    return denoise_nl_means(noisy, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=-1)
+
+
+def validate_folder(predictor, folder, noise, baseline: bool = False, seed: int = 0) -> dict[str, float]:
+    """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8.
+
+    Args:
+        predictor: Denoises a batch.
+        folder: Of clean pictures; none is smaller than 32 pixels.
+        noise: Added to them, the same for each picture in every call.
+        baseline: Denoise by non-local means too (for Gaussian noise, whose sigma it is told).
+        seed: Of the noise.
+    """
+    found = pictures(folder)
+    if not found:
+        raise ft.FlowtrainError(f"no picture in {folder}")
+    scores: dict[str, list[float]] = {}
+    for index, path in enumerate(found):
         clean = to_float(read(path))
         noisy = noise(clean, np.random.default_rng((seed, index)), training=False)
-        score = partial(ft.psnr_uint8, clean, low=-0.5, high=0.5)
-        noisy_db.append(score(noisy))
-        denoised_db.append(score(denoise(predictor, noisy)))
-        click.echo(f"{path.name:40s} noisy {noisy_db[-1]:6.2f} dB   denoised {denoised_db[-1]:6.2f} dB")
-    return {"noisy": float(np.mean(noisy_db)), "denoised": float(np.mean(denoised_db))}
+        made = {"noisy": noisy, "denoised": denoise(predictor, noisy)}
+        if baseline:
+            made["non-local means"] = non_local_means(noisy, noise.valid)
+        for name, picture in made.items():
+            scores.setdefault(name, []).append(ft.psnr_uint8(clean, picture, low=-0.5, high=0.5))
+        click.echo(f"{path.name:40s} " + "  ".join(f"{name} {values[-1]:.2f}" for name, values in scores.items()))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def load(run: str):
     """The predictor of a run's newest checkpoint; the width and kind of the network are read off its weights."""
     weights = ft.read_checkpoint(run)
     kernel = weights["enc_conv0/kernel"]
-    residual = bool(weights["residual"])
-    model = Denoise(width=kernel.shape[-1], residual=residual, channels=kernel.shape[2])
-    return ft.OfflinePredictor(ft.PredictConfig(model, run, [INPUT], [OUTPUT]))
+    residual, averaged = bool(weights["residual"]), "average/steps" in weights
+    model = Denoise(kernel.shape[-1], residual, kernel.shape[2], average_decay=AVERAGE_DECAY if averaged else None)
+    return ft.OfflinePredictor(ft.PredictConfig(model, run, [INPUT], [OUTPUT], averaged=averaged))
 
 
 @click.group(help=__doc__)
@@ -96,6 +127,7 @@ def make_tfrecords_command(folder, target):
 @click.option("--crop", default=256, show_default=True)
 @click.option("--batch", default=4, show_default=True)
 @click.option("--learning-rate", default=3e-4, show_default=True)
+@click.option("--average", is_flag=True, help="Average the weights over some 1,000 steps, for prediction.")
 @click.option("--precision", type=click.Choice(["float32", "mixed"]), default="float32", show_default=True)
 @click.option("--loss-scale", is_flag=True, help="With --precision mixed: float16 with loss scaling, not bfloat16.")
 @click.option("--distributed", is_flag=True, help="Train on all GPUs of this machine.")
@@ -103,7 +135,7 @@ def make_tfrecords_command(folder, target):
 @click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
 def train(
     train_tfrecords, noise, noise2noise, long_train, steps, epoch_steps, width, residual, crop, batch, learning_rate,
-    precision, loss_scale, distributed, log_dir, resume,
+    average, precision, loss_scale, distributed, log_dir, resume,
 ):  # fmt: skip
     """Train a network."""
     steps = 500_000 if long_train else steps
@@ -112,7 +144,7 @@ def train(
     rate = schedules.cosine_squared_ramp_down(learning_rate, steps, fraction=0.3)
     trainer = ft.train(
         ft.TrainConfig(
-            model=Denoise(width, residual, learning_rate=learning_rate),
+            model=Denoise(width, residual, 3, learning_rate, AVERAGE_DECAY if average else None),
             dataflow=training_data(train_tfrecords, NOISES[noise](), noise2noise, crop, batch, epoch_steps),
             callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, step_based=True)],
             steps_per_epoch=epoch_steps,
@@ -126,30 +158,35 @@ def train(
     click.echo(f"checkpoints in {trainer.log_dir}")
 
 
-def validated(predictor, dataset_dir, noise):
-    result = validate_folder(predictor, dataset_dir, NOISES[noise]())
-    click.echo("mean: noisy {noisy:.2f} dB, denoised {denoised:.2f} dB".format(**result))
+def validated(predictor, dataset_dir, noise, baseline):
+    if baseline and noise != "gaussian":
+        raise click.UsageError("--baseline needs --noise gaussian: non-local means is told the noise's sigma")
+    result = validate_folder(predictor, dataset_dir, NOISES[noise](), baseline)
+    click.echo("mean, dB: " + ", ".join(f"{name} {value:.2f}" for name, value in result.items()))
 
 
 dataset_option = click.option("--dataset-dir", required=True, type=click.Path(exists=True, file_okay=False))
+baseline_option = click.option("--baseline", is_flag=True, help="Beside scikit-image's non-local means.")
 
 
 @main.command()
 @click.argument("run", type=click.Path(exists=True))
 @dataset_option
 @noise_option
-def validate(run, dataset_dir, noise):
+@baseline_option
+def validate(run, dataset_dir, noise, baseline):
     """Add noise to the pictures of a folder, denoise them, print PSNRs."""
-    validated(load(run), dataset_dir, noise)
+    validated(load(run), dataset_dir, noise, baseline)
 
 
 @main.command("validate-pb")
 @click.argument("pb", type=click.Path(exists=True, dir_okay=False))
 @dataset_option
 @noise_option
-def validate_pb(pb, dataset_dir, noise):
+@baseline_option
+def validate_pb(pb, dataset_dir, noise, baseline):
     """The same with a frozen graph."""
-    validated(ft.load_predictor(pb, [INPUT], [OUTPUT]), dataset_dir, noise)
+    validated(ft.load_predictor(pb, [INPUT], [OUTPUT]), dataset_dir, noise, baseline)
 
 
 def infer(predictor, source, target):

@@ -49,10 +49,12 @@ class Denoise(ft.ModelDesc):
         residual: Whether the network predicts the noise.
         channels: 3 for colour, 1 for gray.
         learning_rate: Of Adam, before the ramp-down.
+        average_decay: Keep averages of the weights too, for prediction: targets that are noise make weights noisy.
     """
 
-    def __init__(self, width: int = 48, residual: bool = False, channels: int = 3, learning_rate: float = 3e-4) -> None:
+    def __init__(self, width=48, residual=False, channels=3, learning_rate=3e-4, average_decay=None) -> None:
         self.width, self.residual, self.channels, self.learning_rate = width, residual, channels, learning_rate
+        self.average_decay = average_decay
 
     def inputs(self):
         shape = (None, None, None, self.channels)
