@@ -103,9 +103,9 @@ class ModelDesc:
             ModelGraph(self)
         return self._graph  # type: ignore[return-value]
 
-    def tensor_names(self) -> list[str]:
+    def tensor_names(self, operations: bool = False) -> list[str]:
         """The named tensors that a predictor can take and compute; see :meth:`ModelGraph.tensor_names`."""
-        return self.graph.tensor_names()
+        return self.graph.tensor_names(operations)
 
     def summary(self) -> str:
         """A table of layers, output shapes, parameters and dtypes: ``print(model.summary())``."""

@@ -112,8 +112,12 @@ class ModelGraph:
             The tower: its cost or costs, named tensors and summaries.
 
         Raises:
-            ModelError: The tensors do not fit the inputs.
+            ModelError: The tensors do not fit the inputs, or nothing is being traced.
         """
+        if tf.executing_eagerly():
+            raise ModelError(
+                "A training step must be traced in a tf.function; with tf.config.run_functions_eagerly(True) it cannot be."
+            )
         if len(inputs) != len(self.input_specs):
             raise ModelError(
                 f"The model has {len(self.input_specs)} inputs {[spec.name for spec in self.input_specs]}, "
@@ -160,12 +164,17 @@ class ModelGraph:
     def _scope(self) -> contextlib.AbstractContextManager[Any]:
         return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
-    def tensor_names(self) -> list[str]:
+    def tensor_names(self, operations: bool = False) -> list[str]:
         """The named tensors a predictor can take or compute: inputs, outputs of layers, costs, summaries.
 
-        The output of any other operation can be asked for too, by the name that ``print(tensor)`` shows.
+        Args:
+            operations: List the outputs of all other operations too, by the names that ``print(tensor)`` shows.
         """
-        return list(self.inference.tower.tensors)
+        names = list(self.inference.tower.tensors)
+        if operations:
+            made = [op.name for op in self.inference.graph.get_operations() if op.outputs]
+            names += [name for name in made if name not in self.inference.tower.tensors]
+        return names
 
     def summary(self) -> str:
         """A table of layers, output shapes, parameters and dtypes: ``print(graph.summary())``."""

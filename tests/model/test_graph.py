@@ -50,6 +50,8 @@ def test_the_name_that_print_shows_is_the_name_a_predictor_takes():
     for name in set(shown):
         (value,) = graph.predictor(["x"], [name])(array(3, 4))
         assert value.shape == (3, 2)
+    assert "positive" not in graph.tensor_names()
+    assert {"positive", "prediction/output"} <= set(graph.tensor_names(operations=True))
 
 
 def test_training_moves_the_weights_and_a_predictor_sees_it():
@@ -531,6 +533,8 @@ def test_training_inputs_that_do_not_fit_are_named():
         train(graph, np.zeros((2, 4), np.uint8))
     with pytest.raises(ModelError, match="has 1 inputs"):
         train(graph, array(2, 4), array(2, 4))
+    with pytest.raises(ModelError, match=r"traced in a tf\.function"):
+        graph.training_tower([tf.zeros([2, 4])])
 
 
 # -- precision ----------------------------------------------------------------------------------------
