@@ -45,6 +45,8 @@ def kind_of(path: str | Path) -> str:
     if not path.exists():
         near = _names(path.parent.iterdir()) if path.parent.is_dir() else []
         raise CheckpointError(f"There is no {path}. {closest(path.name, near)}")
+    if path.name == "saved_model.pb":
+        raise CheckpointError(f"{path} is a part of a SavedModel: give its folder, {path.parent}.")
     if path.suffix in (".h5", ".hdf5"):
         return "weights_h5" if path.name.endswith(".weights.h5") else "h5"
     if path.suffix in _BY_SUFFIX:

@@ -73,7 +73,12 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     if isinstance(model, ModelDesc):
         model = getattr(model, "_graph", None) or ModelGraph(model)
     if isinstance(model, ModelGraph):
-        return model.averaged_inference if averaged else model.inference
+        graph = model.averaged_inference if averaged else model.inference
+        if isinstance(model.model, KerasModelDesc):
+            several = len(model.model.keras_model.outputs)
+            names = ["prediction"] if several == 1 else [f"prediction_{place}" for place in range(several)]
+            graph.output_names = names  # type: ignore[attr-defined]
+        return graph
     if averaged:
         raise ModelError(f"averaged=True needs a model with average_decay; {type(model).__name__} keeps no averages.")
     if isinstance(model, InferenceGraph):
@@ -133,11 +138,6 @@ def as_predictor(
         if not isinstance(getattr(model, "graph", None), InferenceGraph):
             raise ModelError(f"{model} has inputs and outputs already; give the model or trainer to choose others.")
         outputs = outputs or model.outputs
-    inner = getattr(model, "graph", model)
-    desc = inner.model if isinstance(inner, ModelGraph) else inner
-    if outputs is None and isinstance(desc, KerasModelDesc):
-        several = len(desc.keras_model.outputs)
-        outputs = ["prediction"] if several == 1 else [f"prediction_{place}" for place in range(several)]
     return predictor_of(as_graph(model, averaged), inputs, outputs)
 
 

@@ -109,8 +109,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
             model: As for `restore`.
         """
         variables = _variables_of(model)
-        places = _numbered_places(variables)
-        taken = {name: name if name in variables else places.get(name, name) for name in self.weights}
+        taken = _places(list(self.weights), variables)
         by_variable = {place: name for name, place in taken.items() if place in variables}
         report = LoadReport()
         for name, variable in variables.items():
@@ -230,6 +229,28 @@ def _variables_of(model: Any) -> Mapping[str, Any]:
     raise ModelError(
         f"Weights can be put into a trainer, ModelGraph, Keras model or dict of variables, not {type(model).__name__}."
     )
+
+
+def _places(names: list[str], variables: Mapping[str, Any]) -> dict[str, str]:
+    """Which variable each name of a file means.
+
+    Where no name fits, a scope around the whole model does not count: Keras puts a Sequential's name before all of its
+    variables, and makes up another one in each process.
+    """
+    numbered = _numbered_places(variables)
+    own, given = _scope_around(list(variables)), _scope_around(names)
+    for old, new in (("", ""), ("", own), (given, ""), (given, own)):
+        moved = {name: new + name.removeprefix(old) if name.startswith(old) else name for name in names}
+        places = {name: place if place in variables else numbered.get(place, name) for name, place in moved.items()}
+        if any(place in variables for place in places.values()):
+            return places
+    return {name: name for name in names}
+
+
+def _scope_around(names: list[str]) -> str:
+    """The first part of all names of a model, with its slash, where they share it."""
+    first = {name.split("/")[0] + "/" if "/" in name else "" for name in names if not _TRAINING.fullmatch(name)}
+    return first.pop() if len(first) == 1 else ""
 
 
 def _numbered_places(variables: Mapping[str, Any]) -> dict[str, str]:

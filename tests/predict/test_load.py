@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from flowtrain.dataflow import DataFromList
 from flowtrain.layers import BatchNorm, Conv2D, Dropout
-from flowtrain.model import ModelDesc, ModelGraph
+from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
 from flowtrain.model.checkpoint_io import CheckpointWriter
 from flowtrain.predict import OfflinePredictor, PredictConfig, load_predictor, predict_dataflow
 from flowtrain.utils.errors import CheckpointError, ConfigError, ModelError, TensorNameError
@@ -174,6 +174,8 @@ def test_files_that_are_cut_short(graph, tmp_path):
     (tmp_path / "saved" / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_predictor(tmp_path / "saved")
+    with pytest.raises(CheckpointError, match="give its folder"):
+        load_predictor(tmp_path / "saved" / "saved_model.pb")
     with pytest.raises(CheckpointError, match="There is no"):
         load_predictor(tmp_path / "nothing.pb")
 
@@ -259,3 +261,18 @@ def test_over_a_dataflow(graph, noisy, expected, capsys):
     both = graph.predictor(["clean", "noisy"], ["l2_loss"])
     with pytest.raises(ConfigError, match="1 components"):
         list(predict_dataflow(both, DataFromList([[noisy]])))
+
+
+def test_a_keras_model_that_was_trained_by_flowtrain(noisy, tmp_path):
+    def make(seed):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential([keras.Input((None, None, 1), name="picture"), L.Conv2D(2, 3, name="head")])
+
+    trained = make(1)
+    path = _own(ModelGraph(KerasModelDesc(trained, loss="mse")), tmp_path)
+    for predictor in (
+        OfflinePredictor(PredictConfig(KerasModelDesc(make(2), loss="mse"), path)),
+        load_predictor(path, model=KerasModelDesc(make(3), loss="mse")),
+        load_predictor(path, model=make(4)),
+    ):
+        np.testing.assert_allclose(predictor(picture=noisy)[0], trained(noisy), atol=1e-6)

@@ -197,3 +197,19 @@ def test_wrong_paths(tmp_path):
         get_model_loader(tmp_path)
     with pytest.raises(CheckpointError, match="cut short"):
         get_model_loader(tmp_path / "model.npz")
+
+
+def _sequential(name=None):
+    return keras.Sequential([keras.Input((4,)), L.Dense(3, name="a"), L.Dense(2, name="b")], name=name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "name", ["own checkpoint", "tf.train.Checkpoint", ".keras", ".weights.h5", ".h5", "SavedModel"]
+)
+def test_the_name_of_a_sequential_does_not_count(name, tmp_path):
+    model, other = _sequential(), _sequential("another")
+    source = FORMATS[name](model, tmp_path)
+    assert get_model_loader(source).restore(other).fits
+    for ours, theirs in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
