@@ -74,12 +74,13 @@ class NamedLayer(Generic[P, R]):
         if not name and self.nameless == "inline":
             return self.function(*bound.args, **bound.kwargs)
         name = name or tower.automatic_name(layer.lower())
+        row = len(tower.records)
         with tower.layer_scope(name) as (path, operations):
             result = self.function(*bound.args, **bound.kwargs)
             result = _named_output(result)
         for suffix, tensor in _outputs(result):
             tower.add_tensor(f"{operations}/{suffix}", tensor)
-        tower.records.append(LayerRecord(operations, path, layer, result))
+        tower.records.insert(row, LayerRecord(operations, path, layer, result))
         return result
 
     @property

@@ -116,7 +116,7 @@ class ModelGraph:
         """
         if tf.executing_eagerly():
             raise ModelError(
-                "A training step must be traced in a tf.function; with tf.config.run_functions_eagerly(True) it cannot be."
+                "A training step must be traced in a tf.function, which tf.config.run_functions_eagerly(True) prevents."
             )
         if len(inputs) != len(self.input_specs):
             raise ModelError(
