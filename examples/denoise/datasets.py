@@ -73,12 +73,19 @@ def _pair(dp: list, rng: np.random.Generator, noise) -> list[np.ndarray]:
 
 def clean_pictures(folder: str | Path, noise, channels: int = 1) -> ft.DataFlow:
     """Validation data: whole pictures, one a batch, each with the same noise every time."""
-    pictures = [[read(path, channels)] for path in files(folder)]
 
     def spoil(dp, rng):
-        return [noise(dp[0], rng), dp[0]]
+        clean = read(dp, channels)
+        return [noise(clean, rng), clean]
 
-    return ft.CacheData(ft.BatchData(ft.RandomMapData(ft.DataFromList(pictures, shuffle=False), spoil), 1))
+    return ft.CacheData(ft.BatchData(ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil), 1))
+
+
+def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1) -> ft.DataFlow:
+    """Validation data from two folders that hold the same names: whole pictures, one a batch."""
+    ds = ft.DataFromList(files(noisy), shuffle=False)
+    ds = ft.MapData(ds, lambda path: [read(path, channels), read(Path(clean) / path.name, channels)])
+    return ft.CacheData(ft.BatchData(ds, 1))
 
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from network import DenoiseModel, dncnn
 
 import flowtrain as ft
 
-METRICS = ("PSNR", "SSIM", "loss")
+METRICS = ("PSNR", "SSIM", "MSE")
 
 
 class Denoiser:
@@ -30,14 +31,23 @@ class Denoiser:
         self._predict = None
 
     @classmethod
-    def load(cls, path: str, inputs: str = "noisy", outputs: str = "denoised", network=None, channels: int = 1):
+    def load(
+        cls, path: str, inputs: str = "noisy", outputs: str = "denoised", network=None, channels: int = 1, **fixed
+    ):
         """Take a model from a file: a SavedModel, a frozen graph, a TF1 `.meta` checkpoint, a `.keras` file.
 
-        A checkpoint or run of flowtrain holds weights alone, so it needs the `network` too.
+        Args:
+            path: The file or folder. A checkpoint or run of flowtrain holds weights alone: it needs `network` too.
+            inputs: Name of the input.
+            outputs: Name of the output.
+            network: The function that made the model.
+            channels: Of its pictures, with `network`.
+            **fixed: Values of further inputs, e.g. ``is_training=False`` for many graphs of TensorFlow 1.
         """
         denoiser = cls(network, channels)
         if network is None:
-            denoiser._predict = ft.load_predictor(path, [inputs], [outputs])
+            predict = ft.load_predictor(path, [inputs, *fixed], [outputs])
+            denoiser._predict = partial(_with, predict, tuple(fixed.values())) if fixed else predict
         else:
             config = ft.PredictConfig(DenoiseModel(network, channels), path, [inputs], [outputs])
             denoiser._predict = ft.OfflinePredictor(config)
@@ -56,6 +66,7 @@ class Denoiser:
         valid_steps: int | None = None,
         log_dir: str | None = None,
         resume: str | None = None,
+        milestones: tuple[int, int] = (30, 60),
     ):
         """Train on batches of [noisy, clean]; the rate is divided by 10 after epoch 30, by 20 after epoch 60.
 
@@ -64,13 +75,14 @@ class Denoiser:
             valid: The same, to validate on; the checkpoint with the best PSNR on it is kept as `best`.
             n_epochs: How many epochs.
             n_stages: Steps of an epoch; None: as many as `data` has.
-            learning_rate: Until epoch 30.
+            learning_rate: At the start.
             optimizer: The name of a Keras optimizer.
             loss: "mse" or "mae".
-            metrics: What validation reports, as `validation_PSNR` and so on.
+            metrics: What validation reports, some of METRICS, as `validation_PSNR` and so on.
             valid_steps: How many batches of `valid` to use; None: all.
             log_dir: The run's folder; None: a new one.
             resume: "auto" goes on with the run in `log_dir`.
+            milestones: Other epochs than 30 and 60, for a shorter training.
 
         Returns:
             The trainer: its `history` holds the curves.
@@ -78,11 +90,12 @@ class Denoiser:
         callbacks: list[ft.Callback] = [
             ft.ModelSaver(),
             ft.ScheduledHyperParamSetter(
-                "learning_rate", [(0, learning_rate), (30, learning_rate / 10), (60, learning_rate / 20)]
+                "learning_rate",
+                [(0, learning_rate), (milestones[0], learning_rate / 10), (milestones[1], learning_rate / 20)],
             ),
         ]
         if valid is not None:
-            valid = valid if valid_steps is None else ft.FixedSizeData(valid, valid_steps)
+            valid = valid if valid_steps is None else ft.TakeData(valid, valid_steps)
             callbacks += [
                 ft.InferenceRunner(valid, [ft.ScalarStats(list(metrics))]),
                 ft.MaxSaver("validation_PSNR", name="best"),
@@ -109,3 +122,7 @@ class Denoiser:
         (clean,) = self._predict(np.ascontiguousarray(batch, np.float32))
         clean = np.clip(np.asarray(clean), 0, 1)
         return clean if noisy.ndim == 4 else clean[0]
+
+
+def _with(predict, fixed: tuple, batch: np.ndarray):
+    return predict(batch, *fixed)

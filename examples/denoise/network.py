@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
+import numpy as np
 import tensorflow as tf
 
 import flowtrain as ft
@@ -23,6 +27,23 @@ def dncnn(x: tf.Tensor, depth: int = 17, filters: int = 64, kernel_size: int = 3
             y = Conv2D(f"conv{layer}", y, filters, use_bias=False, activation=BNReLU)
         noise = Conv2D(f"conv{depth - 1}", y, x.shape[-1], use_bias=False)
     return x - noise
+
+
+class DnCNN:
+    """`dncnn` of a given size, e.g. DnCNN(depth=5, filters=32), which trains in minutes without a GPU."""
+
+    def __init__(self, depth: int = 17, filters: int = 64, kernel_size: int = 3) -> None:
+        self.size = {"depth": depth, "filters": filters, "kernel_size": kernel_size}
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return dncnn(x, **self.size)
+
+    @classmethod
+    def like(cls, weights: Mapping[str, np.ndarray]) -> tuple[DnCNN, int]:
+        """The network that a checkpoint's weights belong to, and its channels."""
+        kernel = weights["conv0/kernel"]
+        depth = sum(re.fullmatch(r"conv\d+/kernel", name) is not None for name in weights)
+        return cls(depth, kernel.shape[3], kernel.shape[0]), kernel.shape[2]
 
 
 LOSSES = {
@@ -56,12 +77,11 @@ class DenoiseModel(ft.ModelDesc):
         denoised = tf.identity(self.network(noisy), name="denoised")
         cost = tf.identity(self.loss(clean, denoised), name="loss")
         shown = tf.clip_by_value(denoised, 0.0, 1.0)
-        ft.add_moving_summary(
-            cost,
-            tf.identity(ft.psnr(clean, shown, data_range=1.0), name="PSNR"),
-            tf.identity(ft.ssim(clean, shown, data_range=1.0), name="SSIM"),
-        )
-        ft.add_image_summary("noisy_clean_denoised", tf.concat([noisy, clean, shown], axis=2), max_outputs=3)
+        ft.add_moving_summary(cost, tf.identity(ft.psnr(clean, shown, data_range=1.0), name="PSNR"))
+        tf.identity(ft.ssim(clean, shown, data_range=1.0), name="SSIM")  # for validation: a step has no use for them,
+        tf.identity(ft.mse(clean, shown), name="MSE")  # so they are not computed then
+        sides = [tf.clip_by_value(noisy, 0.0, 1.0), clean, shown]
+        ft.add_image_summary("noisy_clean_denoised", tf.concat(sides, axis=2), max_outputs=3)
         return cost
 
     def optimizer(self):

@@ -45,17 +45,17 @@ def jpeg(quality: int = 20) -> Noise:
 
     def spoil(x, rng):
         levels = np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
-        _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
         return cv2.imdecode(data, cv2.IMREAD_UNCHANGED).reshape(x.shape).astype(np.float32) / 255
 
     return spoil
 
 
-NOISES: dict[str, Noise] = {
-    "gaussian": gaussian(),
-    "blind": blind_gaussian(),
-    "poisson": poisson(),
-    "salt-and-pepper": salt_and_pepper(),
-    "speckle": speckle(),
-    "jpeg": jpeg(),
+NOISES: dict[str, Callable[..., Noise]] = {
+    "gaussian": gaussian,
+    "blind": blind_gaussian,
+    "poisson": poisson,
+    "salt-and-pepper": salt_and_pepper,
+    "speckle": speckle,
+    "jpeg": jpeg,
 }
