@@ -33,7 +33,9 @@ class SeveralFlows(DataFlow):
             raise DataFlowError(f"{name} got an empty list of flows")
         for number, flow in enumerate(flows):
             if not isinstance(flow, DataFlow):
-                raise DataFlowError(f"{name}: entry {number} is no DataFlow but {type(flow).__name__}")
+                pair = isinstance(flow, tuple) and len(flow) == 2 and isinstance(flow[0], DataFlow)
+                hint = f". Write {name}([a, b], probs=[0.3, 0.7])" if pair else ""
+                raise DataFlowError(f"{name}: entry {number} is no DataFlow but {type(flow).__name__}{hint}")
             if finite and endless(flow):
                 raise DataFlowError(f"{name}: {flow} never ends; put TakeData or FixedSizeData around it")
         self.flows = list(flows)

@@ -199,9 +199,7 @@ class _Run:
         depth = sum(len(above.flow.children()) > 1 for above in self._above(stage))
         busy = min(cpu / wall, 1.0) if wall else 1.0
         shown = int(here[0]) if parallel and not count else count
-        return StageCost(
-            stage.flow.describe(), where, shown, ms, per_output, busy, 0.0, queue, depth, stage.flow._advice
-        )
+        return StageCost(_name(stage.flow), where, shown, ms, per_output, busy, 0.0, queue, depth, stage.flow._advice)
 
     def _above(self, stage: Stage) -> Any:
         while stage.parent is not None:
@@ -240,6 +238,13 @@ def _beneath(flow: Any) -> Any:
     for child in flow.children():
         yield child
         yield from _beneath(child)
+
+
+def _name(flow: Any) -> str:
+    """The stage as messages name it; one with a lambda says where that is, as there may be many."""
+    code = getattr(getattr(flow, "func", None), "__code__", None)
+    name = flow.describe()
+    return name if code is None else name.replace("<lambda>", f"lambda in line {code.co_firstlineno}")
 
 
 def _cut(name: str) -> str:

@@ -69,7 +69,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
             )
         self._size = None if size is None else check_count(size, "size", "RandomChooseData")
         self._block_size = max(_BLOCK, count * count)
-        self._held: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._held: tuple[int, np.ndarray, np.ndarray, list[int]] | None = None
 
     def __len__(self) -> int:
         if self._size is not None:
@@ -94,23 +94,24 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
         held = self._held
         if held is None or held[0] != block:
             held = self._held = (block, *self._drawn(block))
-        return int(held[1][place]), int(held[2][place])
+        number = int(held[1][place])
+        return number, held[3][number] + int(held[2][place])
 
-    def _drawn(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+    def _drawn(self, block: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Which flow gives each datapoint of a block, how many it gave before in that block, and in those before."""
         before, after = self._given(block), self._given(block + 1)
         shares = [last - first for first, last in zip(before, after, strict=True)]
         choice = np.repeat(np.arange(len(shares)), shares)
         self.stream.at(0, block).shuffle(choice)
         place = np.empty(self._block_size, np.int64)
-        for number, first in enumerate(before):
-            chosen = np.flatnonzero(choice == number)
-            place[chosen] = np.arange(first, first + len(chosen))
-        return choice, place
+        for number, share in enumerate(shares):
+            place[choice == number] = np.arange(share)
+        return choice, place, before
 
     def _given(self, blocks: int) -> list[int]:
         """How many datapoints each flow gives in the first blocks; the likeliest one evens out the rounding."""
         total = blocks * self._block_size
-        given = [int(p * total) for p in self.probs]
+        given = [int(p * 2**32) * total >> 32 for p in self.probs]  # exact, however large the total
         likeliest = max(range(len(given)), key=self.probs.__getitem__)
         given[likeliest] += total - sum(given)
         return given

@@ -60,7 +60,7 @@ class RepeatedData(ProxyDataFlow):
 
     def _below(self, times: int, epoch: int) -> int:
         """The epoch of the flow beneath."""
-        return (epoch * (self.num if self.num > 0 else _AGAIN) + times) % 2**63
+        return epoch * (self.num if self.num > 0 else _AGAIN) + times
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
         return IndexCursor(self, epoch, state) if self.indexable else _RepeatCursor(self, epoch, state)
@@ -248,7 +248,8 @@ class _FixedCursor(Cursor):
         if self._given is not None:
             return _Chain(stage.ds, *self._given[1])
         if not stage.keep_state:
-            return _Chain(stage.ds, self.epoch * _AGAIN)
+            below = stage.ds.size_or_none()
+            return _Chain(stage.ds, self.epoch * (-(-len(stage) // below) if below else _AGAIN))
         kept, stage._kept = stage._kept, None
         if kept is not None and kept[0] == self.epoch:
             return kept[1]

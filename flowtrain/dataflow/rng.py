@@ -18,6 +18,7 @@ _SMALL = 1024
 _BLOCK = 8192  # how many entries are computed at once: the cost of an entry falls to some 40 ns by then
 _ROUNDS = 8
 _Block = tuple[int, np.ndarray, list[int]]
+_WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of the counter
 _ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
 
 
@@ -62,7 +63,7 @@ class RandomStream:
             state = bits.state
             generator = np.random.Generator(bits)
             local.parts = bits, state, generator
-        state["state"]["counter"][:] = (0, index, epoch, self.number)
+        state["state"]["counter"][:] = (0, index & _WORD, epoch & _WORD, self.number)
         state["buffer_pos"] = 4  # the buffer of drawn words is spent
         state["has_uint32"] = 0
         bits.state = state
@@ -169,7 +170,7 @@ class Permutation:
 
 
 def _counter(index: int, epoch: int, number: int) -> np.ndarray:
-    return np.array([0, index, epoch, number], np.uint64)
+    return np.array([0, index & _WORD, epoch & _WORD, number], np.uint64)
 
 
 def _mix(values: np.ndarray, key: np.uint64) -> np.ndarray:

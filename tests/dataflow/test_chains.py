@@ -154,3 +154,20 @@ def test_windows_by_index_are_those_of_a_walk(n, size, shift, stride, remainder)
     windows = [dp[0].tolist() for dp in by_index]
     assert windows == [dp[0].tolist() for dp in walked]
     assert len(windows) == len(by_index)
+
+
+def test_stages_that_repeat_go_into_each_other():
+    for source in (Numbers(2), Stream(2)):
+
+        def build(source=source):
+            ds = df.AugmentImageComponent(source, [imgaug.RandomCrop(3)])
+            for _ in range(6):
+                ds = df.TakeData(df.RepeatedData(df.FixedSizeData(ds, 2, keep_state=False)), 2)
+                ds = df.RandomChooseData([ds], size=2)
+            return ds
+
+        ds = build()
+        epochs = [first(ds, 2) for _ in range(3)]
+        resumed = build()
+        resumed.load_state_dict({**ds.state_dict(), "epoch": 1, "position": None})
+        assert same(first(resumed, 2), epochs[1])

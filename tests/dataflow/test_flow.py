@@ -153,6 +153,10 @@ def test_data_that_does_not_fit(build, message):
         (lambda: df.ConcatData(Numbers(3)), r"takes a list of flows, ConcatData\(\[a, b\]\)"),
         (lambda: df.ConcatData([]), "empty list of flows"),
         (lambda: df.JoinData([Numbers(3), 4]), "entry 1 is no DataFlow but int"),
+        (
+            lambda: df.RandomChooseData([(Numbers(3), 0.5), (Numbers(3), 0.5)]),
+            r"Write RandomChooseData\(\[a, b\], probs=",
+        ),
         (lambda: df.RandomChooseData([Numbers(3)], probs=[0.5]), "add up to 1"),
         (lambda: df.RandomChooseData([Numbers(3)], probs=[0.5, 0.5]), "must be 1 numbers"),
         (lambda: df.RandomMixData([Stream(3, known=False)]), "is not known"),

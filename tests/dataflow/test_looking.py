@@ -206,6 +206,12 @@ def test_what_workers_apply_is_named(build, source):
     assert 0.5 * 16 < slowest.ms_per_output < 100
 
 
+def test_lambdas_are_told_apart():
+    ds = MapData(MapData(Numbers(9), lambda dp: dp), _quick)
+    line = ds.ds.func.__code__.co_firstlineno
+    assert ds.explain(n=3, quiet=True).stages[1].name == f"MapData(lambda in line {line})"
+
+
 def test_flows_of_all_kinds_can_be_explained():
     two = JoinData([Numbers(6), MapData(Numbers(6), _quick)])
     found = BatchData(two, 2).explain(n=20, quiet=True)  # more than an epoch
