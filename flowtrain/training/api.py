@@ -35,7 +35,7 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
         >>> trainer.history["cost"][-1]
         (320, 0.0123)
     """
-    if dry_run:
+    if dry_run or config.dry_run:
         return try_run(config)
     with SimpleTrainer(config, resume=resume) as trainer:
         return trainer.train()
