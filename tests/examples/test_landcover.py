@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import tensorflow as tf
+from click.testing import CliRunner
 
 import flowtrain as ft
 
@@ -10,27 +12,118 @@ def scene():
     return rng.integers(200, 3000, (130, 200, 4)).astype(np.uint16)
 
 
+@pytest.fixture
+def script(load, monkeypatch):
+    """The command line, with the first 64 rows to train on, and a function that calls it."""
+    module = load("landcover", "landcover")
+    monkeypatch.setattr(module, "TRAIN_ROWS", 64)
+
+    def call(*arguments):
+        result = CliRunner().invoke(module.main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output + str(result.exception)
+        return result.output
+
+    module.call = call
+    return module
+
+
 def test_vegetation_is_where_ndvi_is_high(load, scene):
     data = load("landcover", "data")
-    bands, labels = data.vegetation(scene)
+    bands, label = data.vegetation(scene)
     red, infrared = scene[..., 2].astype(float), scene[..., 3].astype(float)
-    np.testing.assert_array_equal(labels[..., 0], (infrared - red) / (infrared + red) > 0.4)
+    np.testing.assert_array_equal(label[..., 0], (infrared - red) / (infrared + red) > 0.4)
     np.testing.assert_array_equal(bands, scene[..., :3])
+    with pytest.raises(ft.FlowtrainError, match="B08"):
+        data.vegetation(bands)
 
 
 def test_a_raster_of_patches_gives_its_patches_again(load):
-    data = load("landcover", "data")
-    patches = np.random.default_rng(0).random((5, 16, 16, 3))
-    np.testing.assert_array_equal(data.from_patches_image(data.patches_image(patches)), patches)
+    patches = load("landcover", "patches")
+    some = np.random.default_rng(0).random((5, 16, 16, 3))
+    np.testing.assert_array_equal(patches.unstacked(patches.stacked(some)), some)
     with pytest.raises(ft.FlowtrainError, match="multiple of its width"):
-        data.from_patches_image(np.zeros((17, 16, 3)))
+        patches.unstacked(np.zeros((17, 16, 3)))
+
+
+def test_both_forms_of_patches_give_the_same_data(load, scene, tmp_path):
+    data, patches = load("landcover", "data"), load("landcover", "patches")
+    bands, label = (patches.grid(raster, 32) for raster in data.vegetation(scene))
+    patches.write_patches_images(tmp_path / "images", bands, label)
+    patches.write_tfrecords(tmp_path / "records", bands, label, per_shard=10)
+    for folder in ("images", "records"):
+        read = list(patches.patches_of(tmp_path / folder, shuffle=False))
+        assert len(read) == 24
+        np.testing.assert_array_equal(np.stack([dp[0] for dp in read]), bands)
+        np.testing.assert_array_equal(np.stack([dp[1] for dp in read]), label)
+    assert len(list((tmp_path / "records").glob("*.records"))) == 3
+    with pytest.raises(ft.FlowtrainError, match="neither"):
+        patches.patches_of(tmp_path, shuffle=False)
+
+
+def test_tensorflow_reads_the_records(load, scene, tmp_path):
+    data, patches = load("landcover", "data"), load("landcover", "patches")
+    bands, label = (patches.grid(raster) for raster in data.vegetation(scene))
+    patches.write_tfrecords(tmp_path, bands, label)
+    record = next(iter(tf.data.TFRecordDataset(str(tmp_path / "0.records"))))
+    parsed = tf.io.parse_single_example(record, {"bands": tf.io.FixedLenFeature([], tf.string)})
+    np.testing.assert_array_equal(tf.io.parse_tensor(parsed["bands"], tf.uint16), bands[0])
+
+
+def test_bands_and_labels_are_turned_alike(load, scene):
+    data, patches = load("landcover", "data"), load("landcover", "patches")
+    _, label = data.vegetation(scene)
+    flow = patches.training_data(patches.RandomPatches(label, label, size=20, patch=32), batch=10)
+    for bands, labels in flow:
+        np.testing.assert_array_equal(bands, labels)
 
 
 def test_tiles_give_what_the_whole_scene_gives(load, scene):
     network, script = load("landcover", "network"), load("landcover", "landcover")
-    predictor = ft.ModelGraph(network.LandCover()).predictor(["bands"], [script.OUTPUT])
-    bands = scene[:128, :192, :3].astype(np.float32)
-    (whole,) = predictor(bands[None])
-    (tiles,) = ft.tiled(predictor, bands, expression=32, margin=32, align=network.STRIDE)
-    np.testing.assert_allclose(tiles, np.asarray(whole)[0], atol=1e-5)
+    graph = ft.ModelGraph(network.LandCover())
+    predictor = graph.predictor(["bands"], [script.OUTPUT])
+    assert ft.valid_crop(predictor).crop <= network.MARGIN
+    bands = np.tile(scene[:, :, :3], (3, 2, 1))[:384, :320]
+    (whole,) = predictor(bands[None].astype(np.float32))
+    np.testing.assert_allclose(script.probabilities(predictor, bands, expression=64), np.asarray(whole)[0], atol=1e-5)
     assert np.asarray(whole).sum(-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_from_a_scene_to_a_map_and_a_saved_model(script, scene, tmp_path):
+    np.savez(tmp_path / "scene.npz", bands=scene)
+    run = tmp_path / "run"
+    script.call("train", tmp_path / "scene.npz", "--epochs", 1, "--steps", 2, "--batch", 2, "--log-dir", run)
+    table = script.call("evaluate", run, tmp_path / "scene.npz")
+    assert all(name in table for name in ("logistic regression", "gradient-boosted trees", "fully convolutional"))
+    assert "130 x 200" in script.call("map", run, tmp_path / "scene.npz", tmp_path / "map.png")
+
+    script.call("export", run, tmp_path / "saved")
+    saved = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    outputs = saved(bands=tf.constant(np.tile(scene, (3, 2, 1))[None, :320, :320, :3], tf.float32))
+    whole = outputs["predictions_softmax_tensor"].numpy()
+    for pixels in (16, 32, 64, 96, 128):
+        inner = whole[:, pixels:-pixels, pixels:-pixels]
+        np.testing.assert_allclose(outputs[f"predictions_crop{pixels}"], inner, atol=1e-6)
+
+
+def test_training_on_a_folder_of_patches(script, scene, tmp_path):
+    np.savez(tmp_path / "scene.npz", bands=scene)
+    script.call("make-patches", tmp_path / "scene.npz", tmp_path / "patches", "--size", 32)
+    script.call("train", tmp_path / "patches", "--epochs", 1, "--batch", 4, "--log-dir", tmp_path / "run")
+    assert (tmp_path / "run/checkpoints").is_dir()
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of affine, in rasterio
+def test_geotiffs_keep_their_place(load, scene, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    data = load("landcover", "data")
+    place = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", height=130, width=200, count=4, dtype="uint16",
+        crs="EPSG:32631", transform=place,
+    ) as file:  # fmt: skip
+        file.write(np.moveaxis(scene, -1, 0))
+    read = data.read_raster(tmp_path / "scene.tif")
+    np.testing.assert_array_equal(read, scene)
+    data.write_raster(tmp_path / "map.tif", read[..., :2].astype(np.float32), like=tmp_path / "scene.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert (file.count, file.crs, file.transform) == (2, "EPSG:32631", place)
