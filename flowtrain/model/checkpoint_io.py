@@ -2,7 +2,7 @@
 
 A checkpoint is a folder::
 
-    variables.index, variables.data-00000-of-00001    TensorFlow's own format, under readable names: conv1/kernel
+    variables.index, variables.data-0000x-of-0000y    TensorFlow's own format, under readable names: conv1/kernel
     state.msgpack                                     everything that is not a variable: epoch, data position, ...
     manifest.json                                     format, versions, shapes; size and SHA-256 of the other files
 
@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ _PREFIX = "variables"
 _STATE = "state.msgpack"
 _MANIFEST = "manifest.json"
 _TEMPORARY = ".unfinished-"
+_LARGE = 32 << 20  # bytes
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -92,16 +94,9 @@ class CheckpointWriter:
             raise
 
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        names = sorted(variables)
-        tensors = [tf.convert_to_tensor(variables[name]) for name in names]
-        _require_space(self._folder, sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in tensors))
-        with tf.device("CPU:0"):
-            tf.raw_ops.SaveV2(
-                prefix=str(self._folder / _PREFIX),
-                tensor_names=names,
-                shape_and_slices=[""] * len(names),
-                tensors=tensors,
-            )
+        tensors = {name: tf.convert_to_tensor(variables[name]) for name in sorted(variables)}
+        _require_space(self._folder, sum(map(_bytes, tensors.values())))
+        _write_bundle(self._folder / _PREFIX, tensors)
         (self._folder / _STATE).write_bytes(pack(dict(state)))
         files = {}
         for file in sorted(self._folder.iterdir()):
@@ -113,8 +108,7 @@ class CheckpointWriter:
             **about,
             "files": files,
             "variables": {
-                name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name}
-                for name, tensor in zip(names, tensors, strict=True)
+                name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name} for name, tensor in tensors.items()
             },
         }
         (self._folder / _MANIFEST).write_text(json.dumps(manifest, indent=1))
@@ -266,6 +260,39 @@ def clear_unfinished(folder: str | Path) -> None:
     """Remove what killed processes left. Call it only while holding the run's lock."""
     for path in Path(folder).glob(f"{_TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_bundle(prefix: Path, tensors: Mapping[str, tf.Tensor]) -> None:
+    """Write TensorFlow's checkpoint format; large ones by two threads, as the kernel's copying is what takes time."""
+    if sum(map(_bytes, tensors.values())) < _LARGE or len(tensors) < 2:
+        _save(prefix, tensors)
+        return
+    halves: list[dict[str, tf.Tensor]] = [{}, {}]
+    sizes = [0, 0]
+    for name in sorted(tensors, key=lambda name: -_bytes(tensors[name])):
+        smaller = sizes.index(min(sizes))
+        halves[smaller][name] = tensors[name]
+        sizes[smaller] += _bytes(tensors[name])
+    parts = [prefix.with_name(f"{prefix.name}-part{number}") for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(_save, parts, halves))
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(part) for part in parts], destination_prefix=str(prefix), delete_old_dirs=False
+    )
+
+
+def _save(prefix: Path, tensors: Mapping[str, tf.Tensor]) -> None:
+    with tf.device("CPU:0"):
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+
+
+def _bytes(tensor: tf.Tensor) -> int:
+    return tensor.dtype.size * int(tf.size(tensor))
 
 
 def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:

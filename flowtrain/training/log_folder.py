@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.utils.errors import ConfigError, TrainingError
 
-__all__ = ["LogFolder", "auto_set_dir", "default_dir", "versions"]
+__all__ = ["LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
 
 ROOT = "train_log"
 _LOG = "log.txt"
@@ -147,18 +148,23 @@ class LogFolder:
 
 def versions() -> dict[str, Any]:
     """What the run's result depends on: command, code version, packages, machine."""
-    packages = ("flowtrain", "tensorflow", "keras", "numpy", "opencv-python-headless", "opencv-python")
-    found = {}
-    for package in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
     return {
         "command": sys.argv,
         "code": _code_version(),
         "python": platform.python_version(),
-        "packages": found,
+        "packages": packages(),
         "machine": {"platform": platform.platform(), "processors": os.cpu_count()},
     }
+
+
+@cache
+def packages() -> dict[str, str]:
+    """The versions of the packages that a run depends on."""
+    found = {}
+    for package in ("flowtrain", "tensorflow", "keras", "numpy", "opencv-python-headless", "opencv-python"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _code_version() -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint, read_state
 from flowtrain.utils.errors import CheckpointError, ConfigError
 
-from .log_folder import versions
+from .log_folder import packages
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -39,7 +39,7 @@ def save(trainer: Trainer, name: str | None, keep: int | None, background: bool)
         "epoch": trainer.epoch_num,
         "global_step": step,
         "saved": time.strftime("%F %T %z"),
-        "packages": versions()["packages"],
+        "packages": packages(),
     }
     trainer.checkpoints.save(name or f"step-{step:08d}", trainer.variables.snapshot(), state, about, keep, background)
 
