@@ -64,8 +64,8 @@ class DCGAN(ft.ModelDesc):
 
     def optimizer(self):
         return {
-            "d_loss": (tf.keras.optimizers.Adam(2e-4, beta_1=0.5), "discrim/"),
-            "g_loss": (tf.keras.optimizers.Adam(2e-4, beta_1=0.5), "gen/"),
+            "d_loss": (tf.keras.optimizers.Adam(2e-4, beta_1=0.5), "discrim/.*"),
+            "g_loss": (tf.keras.optimizers.Adam(2e-4, beta_1=0.5), "gen/.*"),
         }
 
 
