@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,7 @@ from flowtrain.utils.errors import ModelError
 from flowtrain.utils.seeding import resolve_seed
 
 from .average import WeightAverage
+from .described import DescribedModel
 from .inference import InferenceGraph
 from .inputs import checked_inputs
 from .internals import captured_variables, make_concrete, reseed, scratch_graph, sublayers
@@ -25,9 +26,6 @@ from .table import count_parameters, summary_table
 from .tower import TowerContext
 from .tracing import layer_losses, penalties, run_tower
 from .variables import ScalarVariable
-
-if TYPE_CHECKING:
-    from .desc import ModelDesc
 
 __all__ = ["ModelGraph"]
 
@@ -71,7 +69,7 @@ class ModelGraph:
 
     def __init__(
         self,
-        model: ModelDesc,
+        model: DescribedModel,
         strategy: tf.distribute.Strategy | None = None,
         precision: str | keras.DTypePolicy | None = None,
         seed: int | None = None,
