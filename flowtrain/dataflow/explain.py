@@ -8,16 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..utils.errors import DataFlowError
 from .measure import Stage, instrumented
 from .verdict import verdict
-
-if TYPE_CHECKING:
-    from .base import DataFlow
 
 __all__ = ["Explanation", "StageCost", "explain"]
 
@@ -91,7 +88,7 @@ class Explanation:
 
 
 def explain(
-    ds: DataFlow,
+    ds: Any,  # a DataFlow, whose method this is
     n: int = 50,
     consumer: Callable[[Any], Any] | None = None,
     max_seconds: float = 30.0,

@@ -95,8 +95,15 @@ def _cell(datapoint: Any) -> tuple[list[np.ndarray], list[str]]:
     for key, value in items:
         if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "buif" and min(value.shape):
             pictures += _pictures(value)
-        lines.append(f"{key}: {describe_component(value)[3:]}")
+        lines.append(f"{key}: {_caption(value)}")
     return pictures, lines
+
+
+def _caption(value: Any) -> str:
+    """A component in the few words that fit beneath a picture."""
+    if not isinstance(value, np.ndarray) or value.dtype == object or not value.size:
+        return describe_component(value)[3:]
+    return f"{'x'.join(map(str, value.shape))} {value.dtype} {value.min():.3g}..{value.max():.3g}"
 
 
 def _pictures(array: np.ndarray) -> list[np.ndarray]:
