@@ -1,7 +1,9 @@
 import pickle
 
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import flowtrain as ft
 
@@ -93,3 +95,77 @@ def test_pickles_of_anything_but_arrays_are_refused(load, tmp_path):
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps([slices, pytest.fail]))
     with pytest.raises(ft.FlowtrainError, match="only NumPy arrays"):
         mri.read_slices(tmp_path / "bad.pkl")
+
+
+@pytest.fixture
+def call(load):
+    """Calls a command of n2n.py or mri.py: `call("n2n", "train", ...)`; returns what it printed."""
+
+    def run(script, *arguments):
+        result = CliRunner().invoke(load("noise2noise", script).main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output + str(result.exception)
+        return result.output
+
+    return run
+
+
+def test_from_photographs_to_a_frozen_graph(call, photos, tmp_path):
+    records, run, pb = tmp_path / "train.tfrecords", tmp_path / "run", tmp_path / "denoise.pb"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for path in sorted((photos / "valid").glob("*.jpg"))[:2]:
+        cv2.imwrite(str(pictures / f"{path.stem}.png"), cv2.imread(str(path))[:270, :300])
+    assert "2 pictures" in call("n2n", "make-tfrecords", pictures, records)
+    size = ["--width", 4, "--residual", "--average", "--crop", 64, "--batch", 2, "--steps", 2, "--log-dir", run]
+    call("n2n", "train", "--train-tfrecords", records, *size)
+    live = call("n2n", "validate", run, "--dataset-dir", pictures)
+    assert "noisy 20." in live
+    call("n2n", "freeze", run, pb)
+    assert call("n2n", "validate-pb", pb, "--dataset-dir", pictures) == live
+
+    source = next(pictures.glob("*.png"))
+    call("n2n", "infer-image", run, source, tmp_path / "a.png")
+    call("n2n", "infer-image-pb", pb, source, tmp_path / "b.png")
+    made = cv2.imread(str(tmp_path / "a.png"))
+    assert made.shape == (270, 300, 3)
+    np.testing.assert_array_equal(made, cv2.imread(str(tmp_path / "b.png")))
+
+
+def test_mri_trains_on_some_slices_and_validates_on_others(call, load, tmp_path):
+    y, x = np.mgrid[:255, :255]
+    disc = np.hypot(x - 127, y - 127) < np.linspace(60, 100, 6)[:, None, None]
+    np.savez(tmp_path / "slices.npz", slices=(disc * 180).astype(np.uint8))
+    size = ["--width", 4, "--residual", "--batch", 2, "--epochs", 3, "--hold-out", 3, "--log-dir", tmp_path / "run"]
+    call("mri", "train", tmp_path / "slices.npz", *size)
+    for fspec in ("--fspec", "--no-fspec"):
+        assert "zero-filled" in call(
+            "mri", "validate", tmp_path / "run", tmp_path / "slices.npz", fspec, "--hold-out", 3
+        )
+    mri = load("noise2noise", "mri")
+    slices = np.arange(6)
+    kept, held = (mri.part(slices, 3, training) for training in (True, False))
+    assert kept.tolist() == [0, 2, 3, 5] and held.tolist() == [1, 4]
+
+
+def test_the_exported_graph_puts_the_known_spectrum_back(call, load, tmp_path):
+    mri = load("noise2noise", "mri")
+    slices = np.random.default_rng(0).integers(0, 255, (3, 255, 255), np.uint8)
+    np.savez(tmp_path / "slices.npz", slices=slices)
+    size = ["--width", 4, "--batch", 3, "--epochs", 1, "--log-dir", tmp_path / "run"]
+    call("mri", "train", tmp_path / "slices.npz", *size)
+    call("mri", "export", tmp_path / "run", tmp_path / "saved")
+    picture = slices[0].astype(np.float32) / 255 - 0.5
+    dp = mri.model_inputs(*mri.undersample(picture, np.random.default_rng(1)), picture)
+    restore = ft.load_predictor(tmp_path / "saved", *mri.names(True))
+    (restored,) = restore(*(dp[name][None] for name in ("noisy", "spectrum", "mask")))
+    known = dp["mask"] > 0
+    np.testing.assert_allclose(np.fft.fft2(restored[0, ..., 0])[known], np.fft.fft2(picture)[known], atol=0.02)
+
+
+def test_short_mri_trainings_run_through_the_whole_ramps(load):
+    mri = load("noise2noise", "mri")
+    up, down = mri.ramps(300)
+    assert up(10) == 1 and up(0) == pytest.approx(np.exp(-5))
+    assert down(270) == 1 and down(290) == pytest.approx(np.exp(-((20 / 2) ** 2) / 30))
+    short_up, short_down = mri.ramps(9)
+    assert short_up(3) == 1 and short_down(6) == 1 and short_down(9) == pytest.approx(down(300))
