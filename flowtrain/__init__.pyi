@@ -160,7 +160,10 @@ from flowtrain.layers import argscope as argscope
 from flowtrain.layers import lab_to_rgb as lab_to_rgb
 from flowtrain.layers import layer_register as layer_register
 from flowtrain.layers import leaky_relu as leaky_relu
+from flowtrain.metrics import mse as mse
+from flowtrain.metrics import psnr as psnr
 from flowtrain.metrics import psnr_uint8 as psnr_uint8
+from flowtrain.metrics import ssim as ssim
 from flowtrain.metrics import to_uint8 as to_uint8
 from flowtrain.model import CheckGradient as CheckGradient
 from flowtrain.model import FilterNoneGrad as FilterNoneGrad

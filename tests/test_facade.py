@@ -1,0 +1,46 @@
+"""The public names: listed once for people and once for type checkers, loaded when first used."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowtrain
+
+STUB = Path(flowtrain.__file__).with_suffix(".pyi")
+
+
+def stub_names() -> dict[str, str]:
+    """Public name -> the module that the stub takes it from."""
+    imports = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname: node.module for node in imports for alias in node.names}
+
+
+def test_the_stub_and_the_table_agree():
+    assert stub_names() == flowtrain._HOME
+
+
+@pytest.mark.parametrize("home", sorted(flowtrain._EXPORTS))
+def test_every_name_is_in_its_home(home):
+    module = importlib.import_module(home)
+    missing = [name for name in flowtrain._EXPORTS[home] if not hasattr(module, name)]
+    assert not missing
+    assert set(flowtrain._EXPORTS[home]) <= set(module.__all__)
+
+
+def test_a_wrong_name_is_answered_with_the_right_one():
+    with pytest.raises(AttributeError, match="PrefetchData"):
+        flowtrain.PrefechData  # noqa: B018
+
+
+def test_data_scripts_load_no_tensorflow():
+    code = (
+        "import sys, flowtrain; flowtrain.ImageFromFile, flowtrain.PrefetchData, flowtrain.TFRecordData; "
+        "flowtrain.imgaug.Resize, flowtrain.rgb_to_lab; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'keras')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
