@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .bench-venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS ?=
@@ -25,8 +26,12 @@ lint: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-bench
-	$(BIN)/python bench/run.py $(BENCH_ARGS)
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python bench/dataflow.py $(BENCH_ARGS)
+	$(BENCH_VENV)/bin/python bench/formats.py
+	$(BENCH_VENV)/bin/python bench/augmentors.py
+	$(BENCH_VENV)/bin/python bench/train.py
+	$(BENCH_VENV)/bin/python bench/summaries.py
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
@@ -42,9 +47,15 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+$(BENCH_VENV)/.installed: pyproject.toml bench/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[formats,images]' --requirement bench/requirements.txt
+	@touch $@
+
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info docs/_build
