@@ -1,4 +1,4 @@
-"""What every test runs under: quiet TensorFlow, hypothesis without deadlines, and a check that nothing is left behind."""
+"""What every test runs under: quiet TensorFlow, hypothesis without deadlines, a check that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def _shared_memory() -> set[str]:
     return mine
 
 
-def _processes() -> dict[int, str]:
-    found = {}
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found[process.pid] = " ".join(process.cmdline())[:200]
-        except psutil.Error:
-            continue
-    return found
+def _processes() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _command(process: psutil.Process) -> str:
+    """What a living process runs; empty when it has ended."""
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())[:200]
+    except psutil.Error:
+        return ""
 
 
 def _threads() -> set[str]:
@@ -66,9 +67,9 @@ def nothing_left_behind():
 
     gc.collect()
     shutdown()
-    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in _processes() if pid not in before[0]], timeout=3)
+    _, alive = psutil.wait_procs([process for process in _processes() if process not in before[0]], timeout=3)
     left = {
-        "processes": {p.pid: " ".join(p.cmdline())[:200] for p in alive if p.status() != psutil.STATUS_ZOMBIE},
+        "processes": [command for command in map(_command, alive) if command],
         "memfds": _memfds() - before[1],
         "entries of /dev/shm": {name for name in _shared_memory() - before[2] if "flowtrain" in name},
         "threads": {name for name in _threads() - before[3] if "flowtrain" in name.lower()},

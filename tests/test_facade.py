@@ -33,7 +33,7 @@ def test_every_name_is_in_its_home(home):
 
 def test_a_wrong_name_is_answered_with_the_right_one():
     with pytest.raises(AttributeError, match="PrefetchData"):
-        flowtrain.PrefechData  # noqa: B018
+        flowtrain.PrefechData
 
 
 def test_data_scripts_load_no_tensorflow():
