@@ -70,7 +70,8 @@ def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> di
 
 def coloured(bands: np.ndarray, result: np.ndarray) -> np.ndarray:
     """The scene, and beside it the scene with what was found in green: uint8 (H, 2 W, 3), BGR."""
-    light = np.clip(bands.astype(np.float32) / np.percentile(bands, 99), 0, 1) ** (1 / 1.8) * 255
+    dark, bright = np.percentile(bands, (1, 99), axis=(0, 1))
+    light = np.clip((bands - dark) / (bright - dark), 0, 1) ** (1 / 1.4) * 255
     share = result[..., 1:] * 0.6
     green = np.array([60, 200, 60], np.float32)
     return np.concatenate([light, light * (1 - share) + green * share], axis=1).astype(np.uint8)

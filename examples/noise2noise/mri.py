@@ -23,6 +23,7 @@ from flowtrain import schedules
 
 SIZE = 255
 PADDED = 256  # the network halves five times
+AVERAGE_DECAY = 0.98  # over some 50 steps
 
 
 # ---------------------------------------------------------------- slices
@@ -160,8 +161,9 @@ def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.T
 class DenoiseSpectrum(ft.ModelDesc):
     """The U-Net on zero-filled pictures, with `fspec` inside the loss and inside what is exported."""
 
-    def __init__(self, width: int = 48, residual: bool = False, learning_rate: float = 1e-3) -> None:
+    def __init__(self, width=48, residual=False, learning_rate=1e-3, average_decay=None) -> None:
         self.width, self.residual, self.learning_rate = width, residual, learning_rate
+        self.average_decay = average_decay
 
     def inputs(self):
         return [
@@ -218,15 +220,20 @@ def validation_data(slices, seed: int = 1):
     return ft.BatchData(ft.RandomMapData(ft.DataFromArrays(slices), sample, seed=seed), 1)
 
 
-def mean_psnr(predictor, slices, fspec: bool) -> tuple[float, float]:
-    """Mean PSNR in dB of the zero-filled and of the denoised slices, both rounded to uint8."""
-    before, after = [], []
+def mean_psnr(predictor, slices, fspec: bool) -> dict[str, float]:
+    """Mean PSNR in dB, everything rounded to uint8.
+
+    "input" is what the network sees, whose kept frequencies are divided by their probability; "zero-filled" is the
+    picture of the kept frequencies as they are.
+    """
+    scores: dict[str, list[float]] = {"input": [], "zero-filled": [], "denoised": []}
     for dp in validation_data(slices):
-        inputs = [dp["noisy"]] + ([dp["spectrum"], dp["mask"]] if fspec else [])
-        (result,) = predictor(*inputs)
-        before.append(ft.psnr_uint8(dp["target"], dp["noisy"], low=-0.5, high=0.5))
-        after.append(ft.psnr_uint8(dp["target"], np.asarray(result), low=-0.5, high=0.5))
-    return float(np.mean(before)), float(np.mean(after))
+        (result,) = predictor(*([dp["noisy"], dp["spectrum"], dp["mask"]] if fspec else [dp["noisy"]]))
+        spectrum = dp["spectrum"][..., 0] + 1j * dp["spectrum"][..., 1]
+        pictures = dp["noisy"], np.fft.ifft2(spectrum).real[..., None], np.asarray(result)
+        for values, picture in zip(scores.values(), pictures, strict=True):
+            values.append(ft.psnr_uint8(dp["target"], picture, low=-0.5, high=0.5))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def names(fspec: bool) -> tuple[list[str], list[str]]:
@@ -237,8 +244,9 @@ def names(fspec: bool) -> tuple[list[str], list[str]]:
 def load(run: str, fspec: bool):
     """The predictor of a run's newest checkpoint; the width and kind of the network are read off its weights."""
     weights = ft.read_checkpoint(run)
-    model = DenoiseSpectrum(weights["enc_conv0/kernel"].shape[-1], bool(weights["residual"]))
-    return ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec)))
+    width, averaged = weights["enc_conv0/kernel"].shape[-1], "average/steps" in weights
+    model = DenoiseSpectrum(width, bool(weights["residual"]), average_decay=AVERAGE_DECAY if averaged else None)
+    return ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec), averaged=averaged))
 
 
 @click.group(help=__doc__)
@@ -257,15 +265,16 @@ hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=Non
 @click.option("--residual", is_flag=True)
 @click.option("--noise2noise/--noise2clean", default=True, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--average", is_flag=True, help="Average the weights over some 50 steps, for prediction.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True)
 @hold_out_option
-def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, log_dir, resume, hold_out):
+def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, average, log_dir, resume, hold_out):
     """Train on the SLICES of an npz or pkl file."""
     up, down = ramps(epochs)
     trainer = ft.train(
         ft.TrainConfig(
-            model=DenoiseSpectrum(width, residual, learning_rate),
+            model=DenoiseSpectrum(width, residual, learning_rate, AVERAGE_DECAY if average else None),
             dataflow=training_data(part(read_slices(slices), hold_out, training=True), noise2noise, batch),
             callbacks=[
                 ft.ModelSaver(),
@@ -287,8 +296,8 @@ def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, lo
 @hold_out_option
 def validate(run, slices, fspec, hold_out):
     """Print the mean PSNR on the SLICES of an npz or pkl file, before and after."""
-    before, after = mean_psnr(load(run, fspec), part(read_slices(slices), hold_out, training=False), fspec)
-    click.echo(f"zero-filled {before:.2f} dB, denoised {after:.2f} dB ({after - before:+.2f}), fspec {fspec}")
+    found = mean_psnr(load(run, fspec), part(read_slices(slices), hold_out, training=False), fspec)
+    click.echo(", ".join(f"{name} {value:.2f} dB" for name, value in found.items()) + f", fspec {fspec}")
 
 
 @main.command()

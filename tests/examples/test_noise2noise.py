@@ -135,7 +135,20 @@ def test_mri_trains_on_some_slices_and_validates_on_others(call, load, tmp_path)
     y, x = np.mgrid[:255, :255]
     disc = np.hypot(x - 127, y - 127) < np.linspace(60, 100, 6)[:, None, None]
     np.savez(tmp_path / "slices.npz", slices=(disc * 180).astype(np.uint8))
-    size = ["--width", 4, "--residual", "--batch", 2, "--epochs", 3, "--hold-out", 3, "--log-dir", tmp_path / "run"]
+    size = [
+        "--width",
+        4,
+        "--residual",
+        "--batch",
+        2,
+        "--epochs",
+        3,
+        "--hold-out",
+        3,
+        "--average",
+        "--log-dir",
+        tmp_path / "run",
+    ]
     call("mri", "train", tmp_path / "slices.npz", *size)
     for fspec in ("--fspec", "--no-fspec"):
         assert "zero-filled" in call(
