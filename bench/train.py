@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,6 +30,13 @@ from flowtrain.layers import BatchNorm, Conv2D, Deconv2D, FullyConnected
 from flowtrain.training import SimpleTrainer, TrainConfig
 
 ROUNDS = 5
+
+
+class Speed(NamedTuple):
+    """Steps per second, and milliseconds of CPU time a step (of this process: without the workers)."""
+
+    rate: float
+    cpu: float
 
 
 class Digits(DataFlow):
@@ -136,39 +144,40 @@ class Ours:
         )
         self.trainer = SimpleTrainer(config)
 
-    def __call__(self) -> float:
+    def __call__(self) -> Speed:
         self.trainer.train(max_epoch=self.trainer.epoch_num + 2)  # the first of the two fills the prefetch
-        return self.steps / self.clock.seconds
+        return Speed(self.steps / self.clock.seconds, self.clock.cpu / self.steps * 1000)
 
 
 class Clock(Callback):
     def before_epoch(self):
-        self.began = time.perf_counter()
+        self.began = time.perf_counter(), time.process_time()
 
     def after_epoch(self):
-        self.seconds = time.perf_counter() - self.began
+        self.seconds, self.cpu = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
 
 
-def rate(steps: int, run: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def rate(steps: int, run: Callable[[], object]) -> Speed:
+    began, cpu = time.perf_counter(), time.process_time()
     run()
-    return steps / (time.perf_counter() - began)
+    return Speed(steps / (time.perf_counter() - began), (time.process_time() - cpu) / steps * 1000)
 
 
-def compare(title: str, ways: dict[str, Callable[[], float]], targets: dict[str, float]) -> None:
+def compare(title: str, ways: dict[str, Callable[[], Speed]], targets: dict[str, float]) -> None:
     """Run all ways in turn, several rounds, and print rates and the median of the first one's ratio to the others."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    speeds: dict[str, list[Speed]] = {name: [] for name in ways}
     for way in ways.values():
         way()  # warm up
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            rates[name].append(way())
+            speeds[name].append(way())
     first = next(iter(ways))
     print(f"\n{title}")
-    for name, values in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(rates[first], values, strict=True))
+    for name, values in speeds.items():
+        ratio = statistics.median(a.rate / b.rate for a, b in zip(speeds[first], values, strict=True))
+        rate, cpu = (statistics.median(column) for column in zip(*values, strict=True))
         target = f"  (target {targets[name]})" if name in targets else ""
-        print(f"  {name:58} {statistics.median(values):9.1f} /s   {first} is x {ratio:5.2f}{target}", flush=True)
+        print(f"  {name:47} {rate:9.1f} /s {cpu:8.3f} ms CPU   {first} is x {ratio:5.2f}{target}", flush=True)
 
 
 def generator(flow: DataFlow):
@@ -238,19 +247,14 @@ class _PyDataset(keras.utils.PyDataset):
         return tuple(self.flow.get(index))
 
 
-def resident(ours: Ours, steps: int) -> Callable[[], float]:
+def resident(ours: Ours, steps: int) -> Callable[[], Speed]:
     """The same compiled step again and again on one batch that is there already."""
 
-    def run() -> float:
+    def run() -> Speed:
         trainer = ours.trainer
         block = trainer._start_feeding().get(60)
-        began = time.perf_counter()
-        for _ in range(steps):
-            cost = trainer.program.run(block, 0, 1)
-        float(cost)
-        seconds = time.perf_counter() - began
-        trainer._stop_feeding()
-        return steps / seconds
+        trainer._stop_feeding()  # nothing else shall run beside
+        return rate(steps, lambda: float([trainer.program.run(block, 0, 1) for _ in range(steps)][-1]))
 
     return run
 
@@ -351,13 +355,13 @@ def save() -> None:
     ours()
     array = np.random.default_rng(0).random(25_000_000, np.float32)
 
-    def into_a_new_file() -> float:  # as a checkpoint is
+    def into_a_new_file() -> Speed:  # as a checkpoint is
         path = folder / "array.npy"
         path.unlink(missing_ok=True)
         return rate(1, lambda: np.save(path, array))
 
-    def stopped(background: bool) -> Callable[[], float]:
-        def run() -> float:
+    def stopped(background: bool) -> Callable[[], Speed]:
+        def run() -> Speed:
             trainer.checkpoints.wait()
             trainer.save_checkpoint(name="bench", background=background)
             result = rate(1, trainer.settle)
@@ -388,6 +392,6 @@ CASES = {"mlp": mlp, "unet": unet, "xla": xla, "fetch": fetch, "feed": feed, "sa
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
+    parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(CASES))
     for case in parser.parse_args().cases or list(CASES):
         CASES[case]()
