@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task, WorkerPool
+from .threads import ThreadCrew
 
 __all__ = ["Crew", "InlineCrew", "ProcessCrews", "Result"]
 
+_LOG = logging.getLogger("flowtrain")
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
 _COMPARED_SECONDS = 0.05
 
@@ -84,14 +88,21 @@ class ProcessCrews:
         self.workers, self.window, self.options = workers, window, options
         self._idle: WorkerPool | None = None
 
-    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> WorkerPool:
+    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
         """Workers for one walk, ready or being started.
+
+        On a system without anonymous shared files (other than Linux) they are threads: the same datapoints in the same
+        order, slower where the flow spends its time in Python.
 
         Args:
             make_job: Gives the job.
             marks: Compared with those of the idle workers: the flow's seeds.
             name: Whose they are, for errors.
         """
+        if not hasattr(os, "memfd_create"):
+            _LOG.info("%s uses threads: worker processes need Linux", name)
+            jobs = [make_job() for _ in range(self.workers)]
+            return ThreadCrew(jobs, self.window, self.options["timeout"], name)
         pool, self._idle = self._idle, None
         payload = None
         if pool is not None and not pool.closed:
@@ -107,12 +118,12 @@ class ProcessCrews:
         pool.tag = payload.data if small else None, marks
         return pool
 
-    def give_back(self, pool: WorkerPool) -> None:
+    def give_back(self, crew: Crew) -> None:
         """Keep the workers of a walk that is complete, for the next one."""
-        if self._idle is None or self._idle.closed:
-            self._idle = pool
+        if isinstance(crew, WorkerPool) and (self._idle is None or self._idle.closed):
+            self._idle = crew
         else:
-            pool.close()
+            crew.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_idle": None}
