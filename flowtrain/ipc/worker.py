@@ -106,6 +106,9 @@ def quiet() -> None:
     """Make a process a good worker: signals, threads, malloc, random numbers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(line_buffering=True)  # a worker is killed, so nothing may wait for its end
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
     with contextlib.suppress(AttributeError, OSError):

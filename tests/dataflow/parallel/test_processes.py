@@ -58,6 +58,11 @@ def test_a_plain_script_works_and_runs_once(tmp_path):
     assert result.stderr == ""
 
 
+def test_what_workers_print_is_seen(tmp_path):
+    body = "list(df.PrefetchData(df.MapData(df.TakeData(Numbers(), 3), lambda dp: print('made', dp[0]) or dp)))"
+    assert sorted(run(tmp_path, body).stdout.splitlines()) == ["made 0", "made 1", "made 2"]
+
+
 def test_an_error_type_of_the_main_script(tmp_path):
     body = """
         def bad(dp):
