@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint, read_state
 from flowtrain.utils.errors import CheckpointError, ConfigError
@@ -41,6 +42,9 @@ def save(trainer: Trainer, name: str | None, keep: int | None, background: bool)
         "saved": time.strftime("%F %T %z"),
         "packages": packages(),
     }
+    # On the CPU the snapshot costs nothing until a variable changes, and then one copy in memory. On a GPU that copy
+    # would take memory of the device: there training waits, unless it is asked not to.
+    background = background or not tf.config.list_physical_devices("GPU")
     trainer.checkpoints.save(name or f"step-{step:08d}", trainer.variables.snapshot(), state, about, keep, background)
 
 

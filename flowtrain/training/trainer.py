@@ -174,7 +174,8 @@ class Trainer(RunView):
         Args:
             name: None: ``step-<global_step>``; else it is replaced at each save and never deleted.
             keep: How many ``step-...`` checkpoints stay; None: all.
-            background: Whether training goes on while the file is written.
+            background: Whether training goes on while the file is written, at the cost of a copy of the variables on
+                their device. On the CPU it always does.
         """
         self._saves[name] = keep, background
 

@@ -234,7 +234,7 @@ def test_sigterm_saves_and_leaves(tmp_path):
     class Terminate(Callback):
         def trigger_step(self):
             if self.global_step == 17:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
         def next_step(self):
             return 17
