@@ -92,7 +92,7 @@ model = click.argument("model", type=click.Path())
 @click.option("--color", is_flag=True, help="Three channels instead of one.")
 @click.option("--depth", default=17, show_default=True)
 @click.option("--filters", default=64, show_default=True)
-@click.option("--shallow", is_flag=True, help="5 layers of 32 filters, 10 epochs of 150 steps of 32 patches.")
+@click.option("--shallow", is_flag=True, help="5 layers of 32 filters, 10 epochs of 100 steps of 32 patches.")
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--stages", default=500, show_default=True, help="Steps of an epoch.")
 @click.option("--batch", default=128, show_default=True)
@@ -109,7 +109,7 @@ def train(
     """Train on the pictures of FOLDER; the best checkpoint by validation_PSNR is kept as `best`."""
     milestones = (30, 60)
     if shallow:
-        depth, filters, epochs, stages, batch, milestones = 5, 32, 10, 150, 32, (7, 9)
+        depth, filters, epochs, stages, batch, milestones = 5, 32, 10, 100, 32, (7, 9)
     channels, spoil = (3 if color else 1), made_noise(noise, level)
     trainer = Denoiser(DnCNN(depth, filters), channels).train(
         data_of(dataset, folder, spoil, channels, True, batch),

@@ -89,12 +89,12 @@ run = click.argument("run", type=click.Path(exists=True))
 
 @main.command()
 @source
-@click.option("--epochs", default=20, show_default=True)
+@click.option("--epochs", default=30, show_default=True)
 @click.option(
-    "--steps", default=None, type=int, help="Of an epoch; default: 200 for a scene, all patches for a folder."
+    "--steps", default=None, type=int, help="Of an epoch; default: 300 for a scene, all patches for a folder."
 )
 @click.option("--batch", default=16, show_default=True)
-@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--mirrored", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
@@ -106,7 +106,7 @@ def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume
         patches = patches_of(source, shuffle=True)
     else:
         bands, label = vegetation(read_raster(source))
-        steps = steps or 200
+        steps = steps or 300
         patches = RandomPatches(bands[:TRAIN_ROWS], label[:TRAIN_ROWS], size=steps * batch)
         held_out = [grid(raster[TRAIN_ROWS:]) for raster in (bands, label)]
         if len(held_out[0]):
