@@ -247,7 +247,8 @@ def tfdata_numpy(case: str):
     cv2.setNumThreads(1)
     if case == "arrays":
         ds = tf.data.Dataset.from_tensor_slices(ARRAY).shuffle(60_000).batch(128, drop_remainder=True)
-        return ds.map(lambda rows: rows * 2).as_numpy_iterator()
+        ds = ds.map(lambda rows: rows * 2)
+        return _Again(ds.as_numpy_iterator)
 
     def load(index):
         made = tf.numpy_function(nth_picture, [index], tf.float32)
