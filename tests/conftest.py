@@ -89,7 +89,7 @@ def default_seed():
     set_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def photos() -> Path:
     """The folder of CC0 photographs that the repository carries."""
     return Path(__file__).parents[1] / "examples" / "colorize" / "photos"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,20 +13,24 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def load(monkeypatch) -> Callable[[str, str], ModuleType]:
+@pytest.fixture(scope="module")
+def load() -> Iterator[Callable[[str, str], ModuleType]]:
     """`load("colorize", "train")` imports examples/colorize/train.py, with its folder on the path."""
-    loaded: set[str] = set()
+    here: list[Path] = []
+
+    def leave() -> None:
+        for folder in here:
+            sys.path.remove(str(folder))
+            for file in folder.glob("*.py"):
+                sys.modules.pop(file.stem, None)
+        here.clear()
 
     def from_folder(folder: str, name: str) -> ModuleType:
-        path = EXAMPLES / folder
-        monkeypatch.syspath_prepend(str(path))
-        local = {file.stem for file in path.glob("*.py")}
-        for module in local - loaded:
-            sys.modules.pop(module, None)
-        loaded.update(local)
+        if here != [EXAMPLES / folder]:  # other examples have modules of the same names
+            leave()
+            here.append(EXAMPLES / folder)
+            sys.path.insert(0, str(here[0]))
         return importlib.import_module(name)
 
     yield from_folder
-    for module in loaded:
-        sys.modules.pop(module, None)
+    leave()

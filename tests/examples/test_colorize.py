@@ -6,8 +6,8 @@ from click.testing import CliRunner
 import flowtrain as ft
 
 
-@pytest.fixture
-def trained(load, photos, tmp_path):
+@pytest.fixture(scope="module")
+def trained(load, photos, tmp_path_factory):
     """A few steps of a small model, with all that the script does around them."""
     script = load("colorize", "train")
     train_data = script.get_data(photos / "train", 32, 4, training=True, workers=2)
@@ -23,7 +23,7 @@ def trained(load, photos, tmp_path):
             ],
             steps_per_epoch=2,
             max_epoch=2,
-            log_dir=tmp_path / "run",
+            log_dir=tmp_path_factory.mktemp("colorize") / "run",
         )
     )
     return script, trainer, train_data, valid_data
