@@ -26,10 +26,10 @@ import flowtrain as ft
 
 
 def load(model: str, inputs: str = "noisy", outputs: str = "denoised") -> Denoiser:
-    """A denoiser from a run of this script, whose size is read off its weights, or from a model of another kind."""
-    if not Path(model, "checkpoints").is_dir():
+    """A denoiser from a run of this script (or one of its checkpoints), or from a model of another kind."""
+    if not Path(model, "checkpoints").is_dir() and Path(model).absolute().parent.name != "checkpoints":
         return Denoiser.load(model, inputs, outputs)
-    network, channels = DnCNN.like(ft.read_checkpoint(model))
+    network, channels = DnCNN.like(ft.read_checkpoint(model))  # the size is read off the weights
     return Denoiser.load(model, network=network, channels=channels)
 
 

@@ -88,7 +88,7 @@ def test_the_command_line_trains_on_pairs_evaluates_applies_and_exports(load, sm
     size = ["--depth", 3, "--filters", 4, "--batch", 4, "--epochs", 1, "--stages", 2]
     call("train", small, "--dataset", "full", "--valid", small, *size, "--log-dir", run)
     assert "PSNR, uint8" in call("evaluate", run, small, "--dataset", "full")
-    call("apply", run, small / "in", made)
+    call("apply", f"{run}/checkpoints/best", small / "in", made)
     assert cv2.imread(f"{made}/a.png", cv2.IMREAD_GRAYSCALE).shape == (80, 90)
     call("export", run, saved)
 
