@@ -39,6 +39,15 @@ def colorize(picture: np.ndarray, predictor, size: int) -> np.ndarray:
     return np.rint(rgb * 255).astype(np.uint8)
 
 
+def load(checkpoint: str):
+    """The predictor of a checkpoint, and the size that it was trained on; both are read off the weights."""
+    weights = ft.read_checkpoint(checkpoint)
+    levels = sum(name.startswith("conv") and name.endswith("/kernel") for name in weights)
+    size, nf = (256 if levels == 8 else 128), weights["conv1/kernel"].shape[-1]
+    config = ft.PredictConfig(Colorize(size, nf, levels), checkpoint, ["luminance"], ["prediction/output"])
+    return ft.OfflinePredictor(config), size
+
+
 @click.command(help=__doc__)
 @click.argument("checkpoint", type=click.Path(exists=True))
 @click.argument("source", type=click.Path(exists=True, dir_okay=False))
@@ -47,12 +56,7 @@ def main(checkpoint, source, target):
     picture = cv2.imread(source, cv2.IMREAD_COLOR)
     if picture is None:
         raise click.BadParameter(f"{source} is not a picture that OpenCV can read")
-    weights = ft.read_checkpoint(checkpoint)
-    levels = sum(name.startswith("conv") and name.endswith("/kernel") for name in weights)
-    size, nf = (256 if levels == 8 else 128), weights["conv1/kernel"].shape[-1]
-    predictor = ft.OfflinePredictor(
-        ft.PredictConfig(Colorize(size, nf, levels), checkpoint, ["luminance"], ["prediction/output"])
-    )
+    predictor, size = load(checkpoint)
     rgb = colorize(np.ascontiguousarray(picture[..., ::-1]), predictor, size)
     if not cv2.imwrite(target, rgb[..., ::-1]):
         raise click.BadParameter(f"cannot write {target}")
