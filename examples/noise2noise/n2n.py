@@ -139,7 +139,8 @@ def train(
 ):  # fmt: skip
     """Train a network."""
     steps = 500_000 if long_train else steps
-    epoch_steps = min(epoch_steps, steps)
+    epochs = -(-steps // epoch_steps)
+    epoch_steps = -(-steps // epochs)  # so that the last epoch is no longer than what is left
     half = "mixed_float16" if loss_scale else "mixed_bfloat16"
     rate = schedules.cosine_squared_ramp_down(learning_rate, steps, fraction=0.3)
     trainer = ft.train(
@@ -148,7 +149,7 @@ def train(
             dataflow=training_data(train_tfrecords, NOISES[noise](), noise2noise, crop, batch, epoch_steps),
             callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, step_based=True)],
             steps_per_epoch=epoch_steps,
-            max_epoch=-(-steps // epoch_steps),
+            max_epoch=epochs,
             precision=half if precision == "mixed" else "float32",
             strategy=tf.distribute.MirroredStrategy() if distributed else None,
             log_dir=log_dir or ft.auto_set_dir("noise2noise"),
