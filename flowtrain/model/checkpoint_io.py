@@ -299,8 +299,9 @@ def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"cannot read {prefix}: {error}") from error
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:  # IndexError: a file is too short
+        files = ", ".join(sorted(file.name for file in prefix.parent.glob(f"{prefix.name}.*")))
+        raise CheckpointError(f"cannot read {prefix} (files: {files or 'none'}): {error}") from error
 
 
 def _require_space(folder: Path, needed: int) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "keras_owner",
     "make_concrete",
     "own_losses",
+    "quick_call",
     "rename",
     "reseed",
     "scratch_graph",
@@ -54,6 +55,15 @@ def scratch_graph(name: str) -> Any:
 def trace(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """Trace a function once, without AutoGraph, into something whose ``prune`` gives subgraphs."""
     return tf.compat.v1.wrap_function(function, specs)
+
+
+def quick_call(function: Any) -> Callable[[list[tf.Tensor]], Any]:
+    """A concrete function's call without the check of its arguments, which takes as long as a small training step.
+
+    Args:
+        function: What ``get_concrete_function`` gave; its arguments must be tensors alone, outside of any tape.
+    """
+    return lambda tensors: function._call_flat(tensors, function.captured_inputs)
 
 
 def external_captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.feed import Block
+from flowtrain.model.internals import quick_call
 
 from .step import Step
 from .variables import StepVariables
@@ -66,8 +67,8 @@ class Program:
             The cost of the last step, still on the device.
         """
         if not block.stacked:
-            return self._function(block, ())(*block.tensors)[0]
-        return self._function(block, None)(self._number(start), self._number(stop), *block.tensors)
+            return self._function(block, ())(block.tensors)[0]
+        return self._function(block, None)([self._number(start), self._number(stop), *block.tensors])
 
     def run_fetching(self, block: Block, row: int, names: Sequence[str]) -> tuple[tf.Tensor, dict[str, np.ndarray]]:
         """Run one step and bring tensors of it to the host.
@@ -81,37 +82,43 @@ class Program:
             The cost, and name -> array. With several replicas: of scalars the mean, else all rows in order.
         """
         names = tuple(sorted(set(names)))
-        tensors = [tensor[row] for tensor in block.tensors] if block.stacked else block.tensors
-        cost, fetched = self._function(block._replace(tensors=tensors, stacked=False), names)(*tensors)
+        place = [self._number(row)] if block.stacked else []
+        cost, fetched = self._function(block, names)([*place, *block.tensors])
         return cost, {name: _joined(parts) for name, parts in zip(names, fetched, strict=True)}
 
     # ------------------------------------------------------------------ tracing
 
     def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
-        key = fetches, *(tensor.dtype for tensor in block.tensors)
+        """The compiled function for blocks like this one; `fetches` of None: the one that runs many steps."""
+        key = fetches, block.stacked, *(tensor.dtype for tensor in block.tensors)
         if key not in self._functions:
             with self._strategy.scope():
                 made = self._trace(block, fetches)
             self._warn_of_random(made.graph)
-            self._functions[key] = made
+            self._functions[key] = quick_call(made)
         return self._functions[key]
 
     def _trace(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
-        specs = [
+        batch = [
             tf.TensorSpec(spec.shape, tensor.dtype, spec.name)
             for spec, tensor in zip(self._graph.input_specs, block.tensors, strict=True)
         ]
+        rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape), spec.dtype) for spec in batch]
+        index = tf.TensorSpec((), tf.int32)
+
+        def one(*inputs: tf.Tensor) -> Any:
+            step = self._one(inputs, fetches or ())
+            return _total(step), [step.fetched[name] for name in fetches or ()]
+
+        def one_of_block(row: tf.Tensor, *blocks: tf.Tensor) -> Any:
+            return one(*(block[row] for block in blocks))
+
         if fetches is None:
-            index = tf.TensorSpec((), tf.int32)
-            rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(s.shape), s.dtype) for s in specs]
             function, signature = self._many, [index, index, *rows]
+        elif block.stacked:
+            function, signature = one_of_block, [index, *rows]
         else:
-
-            def function(*inputs: tf.Tensor) -> Any:
-                step = self._one(inputs, fetches)
-                return _total(step), [step.fetched[name] for name in fetches]
-
-            signature = specs
+            function, signature = one, batch
         compiled = tf.function(function, input_signature=signature, autograph=False, jit_compile=self._jit_all or None)
         return compiled.get_concrete_function()
 

@@ -61,6 +61,18 @@ def test_a_traced_function_can_be_pruned():
     assert float(part(tf.constant(3.0))[0]) == 15.0
 
 
+def test_a_concrete_function_is_called_without_checks():
+    total = tf.Variable(1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.float32)] * 2, autograph=False)
+    def add(x, y):
+        return {"total": total.assign_add(x * y)}
+
+    call = internals.quick_call(add.get_concrete_function())
+    call([tf.constant(2.0), tf.constant(3.0)])
+    assert float(call([tf.constant(2.0), tf.constant(3.0)])["total"]) == 13.0 == float(total)
+
+
 def test_keras_pushes_a_scope_for_every_layer():
     seen = []
     stack = internals.KerasScopes(lambda layer, outermost: seen.append((layer.name, outermost)))

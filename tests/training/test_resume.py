@@ -10,7 +10,7 @@ import tensorflow as tf
 from flowtrain.callbacks import Callback, ModelSaver
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import FullyConnected
-from flowtrain.model.checkpoint_io import list_checkpoints, read_checkpoint, read_manifest
+from flowtrain.model.checkpoint_io import CheckpointWriter, list_checkpoints, read_checkpoint, read_manifest
 from flowtrain.monitors import read_jsonl
 from flowtrain.training import Preempted, SimpleTrainer, train
 from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
@@ -275,3 +275,14 @@ def test_initial_weights(tmp_path):
         SimpleTrainer(config(tmp_path / "d", weights={"nothing": np.zeros(2)}))
     with pytest.raises(CheckpointError, match="there is no"):
         SimpleTrainer(config(tmp_path / "e", weights=tmp_path / "aa"))
+
+
+@pytest.mark.parametrize("left", [0, 8, 100])
+def test_a_shortened_data_file_is_named(tmp_path, left):
+    writer = CheckpointWriter(tmp_path / "step-00000001")
+    writer.write({"large": tf.zeros([1000]), "small": tf.zeros([2])}, {}, {})
+    writer.commit()
+    (data,) = writer.path.glob("variables.data-*")
+    os.truncate(data, left)
+    with pytest.raises(CheckpointError, match=rf"cannot read .*{data.name}"):
+        read_checkpoint(writer.path / "variables")
