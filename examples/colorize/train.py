@@ -117,7 +117,7 @@ def baselines(train_data: ft.DataFlow, valid_data: ft.DataFlow) -> dict[str, flo
 @click.option("--batch", default=32, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Processes that prepare data.")
 @click.option("--log-dir", default=None, help="Default: train_log/colorize, or the next free name beside it.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the log folder.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
     if not (demo or data):
         raise click.UsageError("say what to train on: --data FOLDER, or --demo for the photographs in this folder")
@@ -134,23 +134,23 @@ def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
                 ft.ModelSaver(),
                 OnlineExport(valid_data),
                 ft.InferenceRunner(valid_data, [ft.ScalarStats("l2_loss")]),
+                ft.MinSaver("validation_l2_loss", name="best"),
                 ft.ScheduledHyperParamSetter("learning_rate", ft.schedules.cosine(rate, epochs)),
             ],
             max_epoch=epochs,
-            log_dir=log_dir or ft.auto_set_dir("colorize"),
+            log_dir=log_dir or ft.auto_set_dir("colorize", resume),
         ),
         resume="auto" if resume else None,
     )
 
-    rmse = 110 * trainer.history["validation_l2_loss"][-1][1] ** 0.5
-    print(
-        f"\nvalidation ab-RMSE {rmse:.2f}",
-        *(f"{k} {v:.2f}" for k, v in baselines(train_data, valid_data).items()),
-        sep=", ",
-    )
+    rmse = [110 * loss**0.5 for _, loss in trainer.history["validation_l2_loss"]]
+    print(f"\nvalidation ab-RMSE: {rmse[-1]:.2f} (at the best epoch {min(rmse):.2f})", end="")
+    for name, value in baselines(train_data, valid_data).items():
+        print(f", {name} {value:.2f}", end="")
+    print()
     print(f"pictures     {trainer.log_dir}/export*.jpg")
     print(f"curves       {trainer.log_dir}/curves.png")
-    print(f"TensorBoard  {trainer.log_dir}")
+    print(f"TensorBoard  tensorboard --logdir {trainer.log_dir}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class Denoiser:
                 callbacks=callbacks,
                 steps_per_epoch=n_stages,
                 max_epoch=n_epochs,
-                log_dir=log_dir or ft.auto_set_dir("denoise"),
+                log_dir=log_dir or ft.auto_set_dir("denoise", resume is not None),
             ),
             resume=resume,
         )

@@ -97,7 +97,7 @@ run = click.argument("run", type=click.Path(exists=True))
 @click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--mirrored", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume):
     """Train on the upper rows of a scene, or on a folder of patches."""
     rate = ft.schedules.cosine(learning_rate, epochs)
@@ -120,7 +120,7 @@ def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume
             steps_per_epoch=steps,
             max_epoch=epochs,
             strategy=tf.distribute.MirroredStrategy() if mirrored else None,
-            log_dir=log_dir or ft.auto_set_dir("landcover"),
+            log_dir=log_dir or ft.auto_set_dir("landcover", resume),
         ),
         resume="auto" if resume else None,
     )

@@ -46,7 +46,7 @@ class LeNet(ft.ModelDesc):
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True)
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 def main(data, epochs, batch, log_dir, resume):
     trainer = ft.train(
         ft.TrainConfig(
@@ -61,7 +61,7 @@ def main(data, epochs, batch, log_dir, resume):
                 ft.ScheduledHyperParamSetter("learning_rate", ft.schedules.cosine(1e-3, epochs)),
             ],
             max_epoch=epochs,
-            log_dir=log_dir or ft.auto_set_dir("mnist"),
+            log_dir=log_dir or ft.auto_set_dir("mnist", resume),
         ),
         resume="auto" if resume else None,
     )

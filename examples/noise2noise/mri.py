@@ -267,7 +267,7 @@ hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=Non
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--average", is_flag=True, help="Average the weights over some 50 steps, for prediction.")
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True)
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 @hold_out_option
 def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, average, log_dir, resume, hold_out):
     """Train on the SLICES of an npz or pkl file."""
@@ -282,7 +282,7 @@ def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, av
                 ft.HyperParamSetterWithFunc("beta_1", lambda e: 0.5 + 0.4 * down(e)),
             ],
             max_epoch=epochs,
-            log_dir=log_dir or ft.auto_set_dir("noise2noise-mri"),
+            log_dir=log_dir or ft.auto_set_dir("noise2noise-mri", resume),
         ),
         resume="auto" if resume else None,
     )

@@ -132,7 +132,7 @@ def make_tfrecords_command(folder, target):
 @click.option("--loss-scale", is_flag=True, help="With --precision mixed: float16 with loss scaling, not bfloat16.")
 @click.option("--distributed", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 def train(
     train_tfrecords, noise, noise2noise, long_train, steps, epoch_steps, width, residual, crop, batch, learning_rate,
     average, precision, loss_scale, distributed, log_dir, resume,
@@ -152,7 +152,7 @@ def train(
             max_epoch=epochs,
             precision=half if precision == "mixed" else "float32",
             strategy=tf.distribute.MirroredStrategy() if distributed else None,
-            log_dir=log_dir or ft.auto_set_dir("noise2noise"),
+            log_dir=log_dir or ft.auto_set_dir("noise2noise", resume),
         ),
         resume="auto" if resume else None,
     )

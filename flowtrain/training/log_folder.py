@@ -28,13 +28,15 @@ _LOCK = ".lock"
 _chosen: Path | None = None
 
 
-def auto_set_dir(name: str | None = None) -> Path:
+def auto_set_dir(name: str | None = None, resume: bool = False) -> Path:
     """Choose a new folder for the runs that follow in this process and are given no ``log_dir``.
 
     The first free one of ``train_log/<name>``, ``train_log/<name>-2``, ... It never asks and never reuses.
 
     Args:
         name: None: the name of the script.
+        resume: Choose the newest of these folders that holds a run, where there is one: for scripts that have a flag
+            with which they go on.
 
     Returns:
         The folder; it exists.
@@ -44,7 +46,8 @@ def auto_set_dir(name: str | None = None) -> Path:
         PosixPath('train_log/colorize')
     """
     global _chosen
-    _chosen = _make_free(name or _script())
+    name = name or _script()
+    _chosen = (_newest_run(name) if resume else None) or _make_free(name)
     return _chosen
 
 
@@ -52,12 +55,12 @@ def default_dir(resume: bool) -> Path:
     """The folder of a run that is given none: the newest of the script's that can be resumed, else a new one."""
     if _chosen is not None and (resume or not holds_run(_chosen)):
         return _chosen
-    if resume:
-        name = _script()
-        for path in reversed(_numbered(name)):
-            if holds_run(path) and not is_locked(path):
-                return path
-    return _make_free(_script())
+    return (_newest_run(_script()) if resume else None) or _make_free(_script())
+
+
+def _newest_run(name: str) -> Path | None:
+    """The newest folder of a name that holds a run which nobody is at."""
+    return next((path for path in reversed(_numbered(name)) if holds_run(path) and not is_locked(path)), None)
 
 
 def holds_run(path: Path) -> bool:

@@ -40,7 +40,9 @@ def test_auto_set_dir_chooses_the_folder_of_the_next_run(script):
     assert train(config(None, max_epoch=1)).log_dir == chosen
     assert train(config(None, max_epoch=1)).log_dir != chosen
     assert train(config(None, max_epoch=2), resume="auto").log_dir == chosen
+    assert auto_set_dir("mine", resume=True) == chosen
     assert str(auto_set_dir("mine")) == "train_log/mine-2"
+    assert str(auto_set_dir("other", resume=True)) == "train_log/other"
 
 
 def test_what_a_folder_says_about_its_run(tmp_path):
