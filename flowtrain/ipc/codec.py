@@ -26,7 +26,7 @@ import numpy as np
 
 from flowtrain.utils.errors import FlowtrainError
 
-__all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_frames"]
+__all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_fast", "unpack_frames"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -291,6 +291,12 @@ def _hook_copying(code: int, data: bytes) -> Any:
     if code == _ARRAY:  # the common case, without the detour
         return _read_array(data).copy()
     return _from_ext(code, data, True, _hook_copying)
+
+
+unpack_fast = functools.partial(
+    msgpack.unpackb, ext_hook=_hook_copying, strict_map_key=False, unicode_errors="surrogatepass"
+)
+"""``unpack(buf)`` for a loop over many small messages: of damaged ones it raises whatever msgpack raises."""
 
 
 def _hook_viewing(code: int, data: bytes) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataFlowError, FlowtrainError, FormatError
-from ..base import Datapoint
+from ..base import Cursor, Datapoint
 from ..memory import Ordered
+from .runs import ReadRun, RunCursor
 
 __all__ = ["FileSource", "MissingFile", "PathLike", "damaged", "resolve_file", "resolve_files"]
 
@@ -107,6 +108,7 @@ class FileSource(Ordered):
 
     _held: tuple[int, Any] | None = None  # the process's number, and what _open_files returned there
     _size: int | None = None
+    _reads_ahead: bool = False  # whether a walk reads runs of records; never where that calls a user's function
 
     # -- for subclasses
 
@@ -120,6 +122,10 @@ class FileSource(Ordered):
 
     def _read(self, index: int) -> Datapoint:
         """Make the datapoint of a record; threads may call this at once."""
+        raise NotImplementedError
+
+    def _run_reader(self) -> ReadRun:
+        """Open the files, and return what reads a run of records; only asked for where ``_reads_ahead``."""
         raise NotImplementedError
 
     @property
@@ -158,6 +164,11 @@ class FileSource(Ordered):
             raise  # it names the file and the record
         except Exception as error:  # of a user's decode function
             self._fail(error, index, epoch)
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        if self._reads_ahead and type(self).get is FileSource.get:
+            return RunCursor(self, epoch, state, self._run_reader)
+        return super()._cursor(epoch, state)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
