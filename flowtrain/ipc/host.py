@@ -1,4 +1,4 @@
-"""Where workers run and how messages reach them: on Linux a zygote's children, ZMQ, and pipes that tell their end.
+"""Where workers run and how messages reach them: on Linux a zygote's children, sockets, and pipes that tell an end.
 
 A :class:`Host` knows processes and messages; what the messages mean is the pool's business.
 """
@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import select
-import threading
 import time
+from collections import deque
 from typing import Any, Protocol
-
-import zmq
 
 from ..utils.errors import FlowtrainError
 from .arena import Arena
+from .channel import Channel, pair
 from .launcher import _ALWAYS, launcher
 from .payload import Payload
 from .zygote import STATUS
 
 __all__ = ["Host", "LinuxHost"]
-
-_context: tuple[int, zmq.Context] | None = None
 
 
 class Host(Protocol):
@@ -53,11 +49,9 @@ class Host(Protocol):
 
 
 class LinuxHost:
-    """Workers forked by the zygote.
+    """Workers forked by the zygote, each with a socket pair of its own.
 
-    ZMQ carries the messages, over an abstract name (no file). Anyone on the machine may connect to such a name: so
-    each worker has a random identity that only it and we know, and what comes under another is dropped. ZMQ does not
-    say that a peer has died; for that there is a pipe for each worker, into which the zygote writes how it ended.
+    How a worker ended is told by a pipe for each, into which the zygote writes it.
 
     Args:
         arena: The shared memory.
@@ -72,88 +66,95 @@ class LinuxHost:
         self.pids = [0] * count
         self._ids = [-1] * count  # at the launcher
         self._status = [-1] * count  # pipes
-        self._identity = [b""] * count
-        self._waiting: list[list[list[Any]] | None] = [None] * count  # messages for a worker that is not there yet
-        self._number: dict[bytes, int] = {}
-        self._poller: zmq.Poller | None = None
+        self._channels: list[Channel | None] = [None] * count
+        self._sources: dict[int, int] = {}  # socket -> worker
+        self._arrived: deque[tuple[int, list[Any]]] = deque()
+        self._poll: select.poll | None = None
         self._job = payload.write()
-        self._endpoint = f"ipc://@flowtrain-{secrets.token_hex(12)}"
-        self._socket = context().socket(zmq.ROUTER)
-        self._socket.linger = 0
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.router_mandatory = True
-        self._socket.bind(self._endpoint)
 
     def start(self, number: int) -> None:
         arena = self._arena
         self._forget(number)
-        identity = b"w" + secrets.token_bytes(16)
         request = {
-            "endpoint": self._endpoint,
-            "identity": identity.hex(),
             "number": number,
             "workers": arena.workers,
             "slots": arena.slots,
             "slot_bytes": arena.slot_bytes,
         }
         reading, writing = os.pipe()
+        ours, its = pair()
         try:
             self._ids[number], self.pids[number] = launcher().spawn(
-                request, [writing, arena.fd, self._job], self._preload
+                request, [writing, arena.fd, self._job, its.fileno()], self._preload
             )
         except BaseException:
             os.close(reading)
+            ours.close()
             raise
         finally:
             os.close(writing)
-        self._status[number], self._poller = reading, None
-        self._identity[number], self._number[identity] = identity, number
-        self._waiting[number] = []
+            its.close()
+        self._status[number], self._poll = reading, None
+        self._channels[number] = Channel(ours, blocking=False)
+        self._sources[ours.fileno()] = number
 
     def _forget(self, number: int) -> None:
-        self._poller = None
+        self._poll = None
         if self._status[number] >= 0:
             os.close(self._status[number])
             self._status[number] = -1
             launcher().stop([self._ids[number]])
-        self._number.pop(self._identity[number], None)
+        self._hang_up(number)
+
+    def _hang_up(self, number: int) -> None:
+        channel, self._channels[number] = self._channels[number], None
+        if channel is not None:
+            if self._poll is not None:
+                self._poll.unregister(channel)
+            del self._sources[channel.fileno()]
+            channel.close()
 
     def send(self, number: int, frames: list[Any]) -> None:
-        waiting = self._waiting[number]
-        if waiting is not None:
-            waiting.append(frames)
-            return
-        with contextlib.suppress(zmq.ZMQError):  # it died; its pipe will say so
-            self._socket.send_multipart([self._identity[number], *frames])
+        channel = self._channels[number]
+        if channel is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; its pipe will say so
+                channel.send(frames)
+                if channel.events != select.POLLIN:
+                    self._poll = None
 
     def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
-        while self._there() or (timeout and self._wait(timeout)):
-            identity, *frames = self._socket.recv_multipart()
-            number = self._number.get(identity)
-            if number is None:  # a worker that was replaced, or a stranger
+        if not self._arrived:
+            self._look(timeout)
+        return self._arrived.popleft() if self._arrived else None
+
+    def _look(self, seconds: float) -> None:
+        """Take one message of each worker that has one; wait until there is one, or a worker ended."""
+        poll = self._poll or self._registered()
+        for fd, event in poll.poll(seconds * 1000):
+            number = self._sources.get(fd)
+            channel = self._channels[number] if number is not None else None
+            if number is None or channel is None:  # a pipe
                 continue
-            waiting = self._waiting[number]
-            if waiting is None:
-                return number, frames
-            self._waiting[number] = None  # its first message says that it is there
-            for message in waiting:
-                self.send(number, message)
-        return None
+            if event & select.POLLOUT:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    channel.flush()
+                self._poll = None
+            if event & ~select.POLLOUT:
+                message = channel.receive()
+                if message is not None:
+                    self._arrived.append((number, message))
+                else:
+                    self._hang_up(number)
 
-    def _there(self) -> bool:
-        """Whether a message can be received without waiting: cheaper to ask than to try in vain."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait for a message; False when a worker ended first, or none came."""
-        poller = self._poller
-        if poller is None:
-            poller = self._poller = zmq.Poller()
-            poller.register(self._socket, zmq.POLLIN)
-            for fd in self._status:
-                if fd >= 0:
-                    poller.register(fd, zmq.POLLIN)
-        return any(source is self._socket for source, _ in poller.poll(seconds * 1000))
+    def _registered(self) -> select.poll:
+        poll = self._poll = select.poll()
+        for fd in self._status:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        for channel in self._channels:
+            if channel is not None:
+                poll.register(channel, channel.events)
+        return poll
 
     def dead(self) -> dict[int, int | None]:
         ended: dict[int, int | None] = {}
@@ -169,8 +170,9 @@ class LinuxHost:
         return ended
 
     def close(self) -> None:
-        self._socket.close(linger=0)
         launcher().stop([number for number in self._ids if number >= 0])
+        for number in range(len(self._channels)):
+            self._hang_up(number)
         end = time.monotonic() + 2
         for fd in self._status:
             if fd >= 0:
@@ -182,27 +184,8 @@ class LinuxHost:
         os.close(self._job)
 
 
-def context() -> zmq.Context:
-    """This process's ZMQ context, made when first wanted."""
-    global _context
-    if _context is None or _context[0] != os.getpid() or _context[1].closed:
-        _context = os.getpid(), zmq.Context()
-    return _context[1]
-
-
-def end_context() -> None:
-    """End it, with its thread and descriptors."""
-    global _context
-    if _context is not None and _context[0] == os.getpid():
-        # in a thread, because it waits for a socket that someone may still hold
-        ending = threading.Thread(target=_context[1].destroy, kwargs={"linger": 0}, daemon=True)
-        ending.start()
-        ending.join(2)
-    _context = None
-
-
 def _check_descriptors(workers: int) -> None:
-    """ZMQ aborts the process when descriptors run out in the wrong place: so look before."""
+    """Look before, so that the message can say what is needed: descriptors run out in places that cannot."""
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

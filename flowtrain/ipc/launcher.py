@@ -26,7 +26,7 @@ __all__ = ["Launcher", "launcher"]
 _LINGER = 1.0  # seconds that an unused zygote is kept
 _START = 60.0  # seconds in which it must have answered, preloading included
 _BOOT = "import sys; from flowtrain.ipc.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-_ALWAYS = ("numpy", "cv2", "cloudpickle", "zmq", "flowtrain.ipc.worker")
+_ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
 
 
 class Launcher:
@@ -46,7 +46,7 @@ class Launcher:
 
         Args:
             request: What :func:`flowtrain.ipc.worker.main` wants to know.
-            fds: Where the exit status goes, the shared memory, the job.
+            fds: Where the exit status goes, the shared memory, the job, the channel.
             preload: Modules that the zygote shall import before.
 
         Returns:

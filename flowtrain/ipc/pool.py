@@ -14,8 +14,9 @@ from typing import Any
 
 from ..utils.errors import WorkerDied, WorkerTimeout
 from .arena import Arena, SlotPool, SlotWriter
+from .context import end_context
 from .failures import Failure
-from .host import Host, LinuxHost, end_context
+from .host import Host, LinuxHost
 from .launcher import launcher
 from .parcel import EMPTY, Parcel, pack, parse, unpack
 from .payload import Payload

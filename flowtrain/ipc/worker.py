@@ -8,16 +8,17 @@ import gc
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-import zmq
 
 from . import buffers
 from .arena import Arena, SlotWriter
+from .channel import Channel
 from .failures import Failure
 from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
 from .payload import load
@@ -60,46 +61,19 @@ class Job(Protocol):
         ...
 
 
-class Channel(Protocol):
-    """Messages of a few frames, in order, to and from the parent."""
-
-    def receive(self) -> list[Any]:
-        """The next task."""
-        ...
-
-    def send(self, frames: list[Any]) -> None:
-        """Hand a reply over."""
-        ...
-
-
-class _ZmqChannel:
-    def __init__(self, endpoint: str, identity: bytes) -> None:
-        self._socket = zmq.Context().socket(zmq.DEALER)
-        self._socket.linger = 0
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.routing_id = identity
-        self._socket.connect(endpoint)
-
-    def receive(self) -> list[Any]:
-        return self._socket.recv_multipart()  # the kernel ends the worker when its zygote ends
-
-    def send(self, frames: list[Any]) -> None:
-        self._socket.send_multipart(frames)
-
-
-def main(request: dict[str, Any], memory: int, job: int) -> None:
+def main(request: dict[str, Any], memory: int, job: int, channel: int) -> None:
     """Serve as the worker that a zygote's request describes.
 
     Args:
-        request: ``endpoint``, ``identity`` (hex), ``number``, and the shape of the shared memory.
+        request: ``number``, and the shape of the shared memory.
         memory: The shared memory's descriptor.
         job: The job's.
+        channel: That of the socket to the parent.
     """
     quiet()
     arena = Arena(memory, request["workers"], request["slots"], request["slot_bytes"])
     arena.close()
-    channel = _ZmqChannel(request["endpoint"], bytes.fromhex(request["identity"]))
-    serve(channel, arena, request["number"], lambda: load(job))
+    serve(Channel(socket.socket(fileno=channel), blocking=True), arena, request["number"], lambda: load(job))
 
 
 def quiet() -> None:
@@ -121,7 +95,7 @@ def quiet() -> None:
 
 
 def serve(channel: Channel, arena: Arena, number: int, load_job: Callable[[], Any]) -> None:
-    """Work until the process is ended.
+    """Work until the process is ended, or the parent is gone.
 
     Args:
         channel: To the parent.
@@ -132,13 +106,12 @@ def serve(channel: Channel, arena: Arena, number: int, load_job: Callable[[], An
     global _serving
     _serving = True
     worker = _Worker(arena, number)
-    channel.send([b""])  # ready: only now can the parent address us
     worker.note[0], worker.note[1] = LOADING, time.monotonic_ns()
     worker.load(load_job)
     worker.note[1] = 0
-    while True:
-        frames = channel.receive()
-        channel.send(worker.work(frames))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while (frames := channel.receive()) is not None:
+            channel.send(worker.work(frames))
 
 
 class _Worker:

@@ -4,8 +4,8 @@ A process that holds TensorFlow, or any threads, must not be forked; a fresh int
 quarter of a second and runs the user's main script again. So one small process is started, imports NumPy and OpenCV
 once, and forks as many workers as are wanted, in milliseconds each and with the imported pages shared.
 
-It reads requests from a socket that only its parent holds: ``spawn`` (with three descriptors: where to write the exit
-status, the shared memory, the job) and ``stop``. When the parent dies it kills the workers and ends.
+It reads requests from a socket that only its parent holds: ``spawn`` (with four descriptors: where to write the exit
+status, the shared memory, the job, the channel) and ``stop``. When the parent dies it kills the workers and ends.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ STATUS = struct.Struct("<i")
 """What is written when a worker has ended: its exit code, or minus the number of the signal."""
 
 MESSAGE_BYTES = 1 << 16
+_FDS = 4
 
 
 def main(fd: int, parent: int) -> None:
@@ -83,7 +84,7 @@ class _Zygote:
 
     def request(self) -> None:
         try:
-            message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, 3)
+            message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, _FDS)
         except ConnectionResetError:  # the parent died with something unread
             message, fds = b"", []
         if not message:
@@ -128,7 +129,7 @@ class _Zygote:
             gc.collect()
             gc.freeze()  # a worker never collects what is there now: its pages stay shared
 
-    def become_worker(self, request: dict[str, Any], status: int, memory: int, job: int) -> None:
+    def become_worker(self, request: dict[str, Any], status: int, memory: int, job: int, channel: int) -> None:
         code = 1
         try:
             die_with_parent()
@@ -140,7 +141,7 @@ class _Zygote:
                     os.close(fd)
             from .worker import main as work
 
-            work(request, memory, job)
+            work(request, memory, job, channel)
             code = 0
         except SystemExit:
             code = 0

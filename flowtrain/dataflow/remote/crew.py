@@ -10,8 +10,8 @@ from typing import Any
 
 import zmq
 
+from ...ipc.context import context
 from ...ipc.failures import WorkerTraceback
-from ...ipc.host import context
 from ...ipc.pool import Lost, Task
 from ...ipc.wire import ForeignFrame, decode, encode
 from ...utils.errors import FlowtrainError, WorkerTimeout

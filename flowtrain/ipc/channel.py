@@ -1,0 +1,115 @@
+"""Messages of a few frames between a process and one of its workers, over a pair of sockets.
+
+A message is small (a descriptor; the data lie in shared memory), so it is one packet: no thread between the two
+processes, one system call on each side. What is large all the same goes into an anonymous file that travels along.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import select
+import socket
+import struct
+from collections import deque
+from typing import Any
+
+__all__ = ["Channel", "pair"]
+
+_PACKET = 1 << 15  # bytes
+_FILE = b"+"  # the packet of a message that is in a file; a descriptor is never as short
+_COUNT = struct.Struct("<q")
+_BUFFER = 1 << 20  # bytes that the kernel may hold for a side that is not looking
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a new connection. Nobody else can open it, and its end is noticed on the other side."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+class Channel:
+    """One end.
+
+    Args:
+        end: A socket of ``pair``.
+        blocking: Whether ``send`` waits while the other side does not look. Else messages are kept: one of two sides
+            must never wait, or both might.
+    """
+
+    def __init__(self, end: socket.socket, blocking: bool) -> None:
+        self._socket = end
+        self._kept: deque[list[Any]] = deque()
+        self._flags = 0 if blocking else socket.MSG_DONTWAIT
+        end.setblocking(True)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+
+    def fileno(self) -> int:
+        """For ``poll``."""
+        return self._socket.fileno()
+
+    @property
+    def events(self) -> int:
+        """What to poll for."""
+        return select.POLLIN | select.POLLOUT if self._kept else select.POLLIN
+
+    def send(self, frames: list[Any]) -> None:
+        """Send a message.
+
+        Raises:
+            BrokenPipeError, ConnectionResetError: The other side is gone.
+        """
+        if self._kept or not self._sent(frames):
+            self._kept.append(frames)
+
+    def flush(self) -> None:
+        """Send what was kept, as far as the other side has room."""
+        while self._kept and self._sent(self._kept[0]):
+            self._kept.popleft()
+
+    def _sent(self, frames: list[Any]) -> bool:
+        try:
+            if len(frames) == 1 and len(frames[0]) <= _PACKET:
+                self._socket.send(frames[0], self._flags)
+            else:
+                self._send_file(frames)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _send_file(self, frames: list[Any]) -> None:
+        sizes = [memoryview(frame).nbytes for frame in frames]
+        fd = os.memfd_create("flowtrain-message", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(fd), "wb") as file:
+                file.write(struct.pack(f"<{len(sizes) + 1}q", len(sizes), *sizes))
+                for frame in frames:
+                    file.write(frame)
+            socket.send_fds(self._socket, [_FILE], [fd], self._flags)
+        finally:
+            os.close(fd)
+
+    def receive(self) -> list[Any] | None:
+        """The next message, waiting for it; None when the other side is gone and all that it said was received."""
+        for _ in range(2):  # an other side that went without listening is an error once, before what it still said
+            with contextlib.suppress(ConnectionResetError):
+                packet, ancillary, _, _ = self._socket.recvmsg(_PACKET, _FDS, socket.MSG_CMSG_CLOEXEC)
+                if ancillary:
+                    return _read(array.array("i", ancillary[0][2])[0])
+                return [packet] if packet else None
+        return None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+
+_FDS = socket.CMSG_SPACE(struct.calcsize("i"))
+
+
+def _read(fd: int) -> list[Any]:
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        (count,) = _COUNT.unpack(file.read(_COUNT.size))
+        sizes = struct.unpack(f"<{count}q", file.read(8 * count))
+        return [file.read(size) for size in sizes]
