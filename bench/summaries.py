@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 import flowtrain as ft
 from flowtrain.model import ModelGraph
+from flowtrain.training.variables import StepVariables
 
 STEPS, ROUNDS = 32, 100
 
@@ -46,7 +47,8 @@ class MLP(ft.ModelDesc):
 def compiled(scalars: int) -> Callable[[], None]:
     """Run STEPS steps of the model."""
     graph = ModelGraph(MLP(scalars))
-    averages = tf.Variable(tf.zeros([scalars]))
+    averaged = list(graph.build_tower.scalars)
+    variables = StepVariables(averaged, graph.objectives, accumulate=1, loss_scaling=False)
     (objective,) = graph.objectives.values()
 
     @tf.function(autograph=False)
@@ -55,8 +57,7 @@ def compiled(scalars: int) -> Callable[[], None]:
             with tf.GradientTape() as tape:
                 tower = graph.training_tower([x, y])
             objective.optimizer.apply(objective.gradients(tape, tower), list(objective.variables.values()))
-            if scalars:
-                averages.assign(averages * 0.95 + tf.stack(list(tower.scalars.values())) * 0.05)
+            variables.finish_step(tower.costs, tower.scalars)
             return i + 1, tower.cost
 
         return tf.while_loop(lambda i, _: i < STEPS, step, (0, 0.0), parallel_iterations=1)[1]

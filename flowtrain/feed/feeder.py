@@ -128,11 +128,14 @@ class Feeder:
         """Say that training has used so many more batches of the block that `get` gave last."""
         self._consumed += rows
 
-    def close(self, timeout: float = 10.0) -> None:
+    def close(self, timeout: float = 10.0) -> bool:
         """Stop the thread and close the dataflow's iterator. What was not consumed is dropped.
 
         Args:
             timeout: Seconds to wait for a datapoint that is being made.
+
+        Returns:
+            Whether the thread has ended. If not, it ends after its datapoint; call again to wait for it.
         """
         with self._change:
             self._stopping = True
@@ -141,7 +144,9 @@ class Feeder:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 logger.warning("the dataflow is still busy with a datapoint after %g s; it is left behind", timeout)
+                return False
         self._ready.clear()
+        return True
 
     # ------------------------------------------------------------------ in the thread
 

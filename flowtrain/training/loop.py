@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowtrain.feed import Block, Feeder
 from flowtrain.utils.errors import TrainingError
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .run import Run
 
 __all__ = ["Loop", "Preempted"]
 
@@ -42,7 +41,7 @@ class Loop:
         feeder: Gives the batches; None: there are no steps to run.
     """
 
-    def __init__(self, trainer: Trainer, feeder: Feeder | None) -> None:
+    def __init__(self, trainer: Run, feeder: Feeder | None) -> None:
         self._trainer = trainer
         self._callbacks = trainer.callbacks
         self._feeder = feeder

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,16 +16,14 @@ from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint, read
 from flowtrain.utils.errors import CheckpointError, ConfigError
 
 from .log_folder import packages
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .run import Run
 
 __all__ = ["load_weights", "resume", "save"]
 
 logger = logging.getLogger("flowtrain.training")
 
 
-def save(trainer: Trainer, name: str | None, keep: int | None, background: bool) -> None:
+def save(trainer: Run, name: str | None, keep: int | None, background: bool) -> None:
     """Save the run as it is now; only between two rounds of hooks."""
     step = trainer.global_step
     state = {
@@ -48,7 +46,7 @@ def save(trainer: Trainer, name: str | None, keep: int | None, background: bool)
     trainer.checkpoints.save(name or f"step-{step:08d}", trainer.variables.snapshot(), state, about, keep, background)
 
 
-def resume(trainer: Trainer, where: str | Path | bool) -> None:
+def resume(trainer: Run, where: str | Path | bool) -> None:
     """Go on from a checkpoint; with ``"auto"`` from the newest whole one of the log folder, if there is any."""
     if where in ("auto", True):
         path = trainer.checkpoints.newest()
@@ -69,7 +67,7 @@ def resume(trainer: Trainer, where: str | Path | bool) -> None:
     logger.info("resumed from %s: epoch %d, step %d", path, trainer.epoch_num, trainer.global_step)
 
 
-def load_weights(trainer: Trainer, source: str | Path | Mapping[str, np.ndarray]) -> None:
+def load_weights(trainer: Run, source: str | Path | Mapping[str, np.ndarray]) -> None:
     """Start from given values, where names agree.
 
     Raises:

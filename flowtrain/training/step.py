@@ -92,7 +92,7 @@ class Step:
         gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
         for name, tensors in fetched.items():
             self.fetched[name] = list(self._strategy.experimental_local_results(tensors))
-        self.scalars.update(zip(self._scalar_names, tf.unstack(self._mean(scalars)), strict=True))
+        self.scalars.update(self._means(scalars))
         self.costs.update({name: self._mean(cost) for name, cost in costs.items()})
         for objective, its_gradients in zip(chosen, gradients, strict=True):
             self._update(objective, its_gradients)
@@ -109,12 +109,8 @@ class Step:
             losses = [tower.costs[objective.name] * factor for objective in chosen]
         gradients = [objective.gradients(tape, tower, loss) for loss, objective in zip(losses, chosen, strict=True)]
         self.tower = tower
-        self._scalar_names = list(tower.scalars)
-        scalars = tf.stack([tf.cast(t, tf.float32) for t in tower.scalars.values()] or [tf.zeros(())])
-        if not tower.scalars:
-            scalars = scalars[:0]
         fetched = {name: tower.tensor(name) for name in self._fetches}
-        return gradients, dict(tower.costs), scalars, fetched
+        return gradients, dict(tower.costs), dict(tower.scalars), fetched
 
     def _share(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """This replica's rows of the batch that the worker was fed."""
@@ -137,6 +133,13 @@ class Step:
         if self._replicas == 1:
             return value
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+
+    def _means(self, scalars: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """Of several scalars, in one exchange between the replicas."""
+        if self._replicas == 1 or not scalars:
+            return scalars
+        stacked = self._strategy.run(lambda mine: tf.stack([mine[name] for name in scalars]), (scalars,))
+        return dict(zip(scalars, tf.unstack(self._mean(stacked), len(scalars)), strict=True))
 
     def _update(self, objective: Any, gradients: Sequence[Any]) -> None:
         names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]

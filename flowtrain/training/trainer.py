@@ -37,6 +37,8 @@ __all__ = ["NoOpTrainer", "SimpleTrainer", "Trainer"]
 
 logger = logging.getLogger("flowtrain.training")
 
+_LEAVE = 0.5  # seconds
+
 
 class Trainer(RunView):
     """Trains a model: ``train(config)`` makes one, a notebook may use it directly.
@@ -83,6 +85,7 @@ class Trainer(RunView):
         self._feeder_state: dict[str, Any] | None = None
         self._callback_state: dict[str, Any] = {}
         self._feeder: Feeder | None = None
+        self._left_behind: Feeder | None = None  # it is still busy with a datapoint
         self._failed = False
         try:
             self._build(resume)
@@ -327,6 +330,9 @@ class Trainer(RunView):
         config, flow = self.config, self.config.dataflow
         if flow is None:
             raise ConfigError("TrainConfig needs dataflow= to train")
+        if self._left_behind is not None:  # two threads cannot walk one flow
+            self._left_behind.close()
+            self._left_behind = None
         inputs = Inputs(
             self.graph.input_specs,
             part=devices.part(self.strategy),
@@ -342,10 +348,11 @@ class Trainer(RunView):
             self._feeder.load_state_dict(self._feeder_state)
         return self._feeder
 
-    def _stop_feeding(self) -> None:
+    def _stop_feeding(self, seconds: float = 10.0) -> None:
         if self._feeder is not None:
             self._feeder_state = self._feeder.state_dict()
-            self._feeder.close()
+            if not self._feeder.close(seconds):
+                self._left_behind = self._feeder
             self._feeder = None
 
     def _finish(self, failure: BaseException | None) -> None:
@@ -355,7 +362,8 @@ class Trainer(RunView):
                 self.settle()
             self._saves.clear()  # after an error the run is in no state to be saved
         finally:
-            self._stop_feeding()
+            # who wants to leave need not wait for a datapoint, or for workers that are still starting
+            self._stop_feeding(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
             self.checkpoints.wait()
             self.monitors.flush()
 

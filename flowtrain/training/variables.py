@@ -77,7 +77,7 @@ class StepVariables:
         if self.averaged:
             known = {**scalars, **costs}
             now = tf.stack([tf.cast(known[name], tf.float32) for name in self.averaged])
-            self.averages.assign_add((now - self.averages) * (1.0 - DECAY))
+            self.averages.assign_sub((self.averages - now) * (1.0 - DECAY))
 
     def adjust_loss_scale(self, finite: tf.Tensor) -> None:
         """Halve the loss scale after gradients that overflowed, double it after many that did not."""
