@@ -118,6 +118,48 @@ def rows_of_flowtrain(folder: Path):
     return {name: lambda ds=ds: count(ds) for name, ds in flows.items()}
 
 
+def rows_of_bare_loops(folder: Path):
+    """What the libraries underneath take: get, CRC32C and unpack in one loop, with nothing around it."""
+    import struct
+
+    import google_crc32c
+    import lmdb
+    import msgpack
+    import numpy as np
+
+    environment = lmdb.open(str(folder / "x.lmdb"), subdir=False, readonly=True, lock=False, readahead=False)
+    transaction = environment.begin()
+    get, crc, unpack = transaction.get, google_crc32c.value, msgpack.unpackb
+    rng = np.random.default_rng(0)
+    keys = [struct.pack(">Q", i) for i in range(RECORDS)]
+
+    def only_get(number=0):
+        for i in rng.permutation(RECORDS).tolist():
+            get(keys[i])
+            number += 1
+        return number
+
+    def unchecked(number=0):
+        for i in rng.permutation(RECORDS).tolist():
+            unpack(get(keys[i]))
+            number += 1
+        return number
+
+    def checked(number=0):
+        for i in rng.permutation(RECORDS).tolist():
+            value = get(keys[i])
+            crc(value)
+            unpack(value)
+            number += 1
+        return number
+
+    return {
+        "LMDB get, shuffled": only_get,
+        "LMDB get and unpack, shuffled": unchecked,
+        "LMDB get, CRC32C and unpack, shuffled": checked,
+    }
+
+
 def rows_of_tf_data(folder: Path):
     import tensorflow as tf
 
@@ -165,6 +207,7 @@ def rows_of_webdataset(folder: Path):
 
 LIBRARIES = {
     "flowtrain": rows_of_flowtrain,
+    "bare loops": rows_of_bare_loops,
     "tf.data": rows_of_tf_data,
     "Tensorpack": rows_of_tensorpack,
     "webdataset": rows_of_webdataset,

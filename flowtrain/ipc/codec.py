@@ -328,20 +328,21 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
 def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.ndarray:
     """The array whose head is in ``data``: a view of the bytes after it, or of a frame."""
     length, ndim = _HEAD.unpack_from(data, at)
-    end = at + _HEAD.size + length + 8 * ndim
-    dtype, shape, size = _parse_head(data[at:end])
+    at += 3  # _HEAD.size
+    end = at + length
+    # only the dtype is worth a cache: shapes may all differ, as those of encoded pictures do
+    dtype, shape = _dtype_from(data[at:end]), _shape_of(ndim).unpack_from(data, end)
+    end += 8 * ndim
+    size = math.prod(shape) * dtype.itemsize
     body, start = (data, end) if frame is None else (frame, 0)
     if len(body) - start != size:
         raise CodecError(f"An array of shape {shape} and dtype {dtype} has {size:,} bytes, {len(body) - start:,} came.")
     return np.ndarray(shape, dtype, body, start) if size else np.empty(shape, dtype)
 
 
-@functools.lru_cache(maxsize=1024)  # the arrays of a flow are mostly alike
-def _parse_head(head: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
-    length, ndim = _HEAD.unpack_from(head)
-    at = _HEAD.size + length
-    dtype, shape = _dtype_from(head[_HEAD.size : at]), struct.unpack_from(f"<{ndim}Q", head, at)
-    return dtype, shape, math.prod(shape) * dtype.itemsize
+@functools.lru_cache(maxsize=256)
+def _shape_of(ndim: int) -> struct.Struct:
+    return struct.Struct(f"<{ndim}Q")
 
 
 @functools.lru_cache(maxsize=256)

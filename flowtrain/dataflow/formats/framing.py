@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import array
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from ...utils.optional import require
 from .maps import FileMaps, map_file
+from .runs import RUN_BYTES
 from .sidecar import load_or_build
 from .source import damaged
 
@@ -86,6 +88,27 @@ class RecordFile:
                     offset=starts[number],
                 )
         return data
+
+    def size(self, number: int) -> int:
+        """How many bytes a record has in the file."""
+        return self._starts[number + 1] - self._starts[number]
+
+    def read_run(self, numbers: Sequence[int]) -> list[list[bytes]]:
+        """The data of the first of some records, at least of one, each as ``[data]``."""
+        starts, mapped, verify, crc32 = self._starts, self._maps[self.path], self._verify, self._crc
+        stored, found, left = _crc_of.unpack_from, [], RUN_BYTES
+        for number in numbers:
+            start, end = starts[number], starts[number + 1] - 4
+            data = mapped[start + 12 : end]
+            if verify:
+                crc = crc32(data)
+                if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != stored(mapped, end)[0]:
+                    return found or [[self.read(number)]]  # it raises, once the record's turn has come
+            found.append([data])
+            left -= end - start
+            if left < 0:
+                break
+        return found
 
 
 def _find_records(path: str) -> bytes:

@@ -13,6 +13,7 @@ from .example import parse_example
 from .framing import RecordFile, frame
 from .maps import FileMaps
 from .records import LAYOUT, decode_datapoint
+from .runs import RUN_BYTES, ReadRun
 from .shards import ShardedSource
 from .source import PathLike, damaged
 from .tensorproto import parse_tensor
@@ -86,6 +87,7 @@ class TFRecordData(ShardedSource):
         super().__init__(path, shuffle=shuffle, seed=seed, what="TFRecord file")
         self._decoder: Decoder | None = _DECODERS[decode] if isinstance(decode, str) else decode
         self._verify = verify
+        self._reads_ahead = not callable(decode)
 
     def _open_files(self) -> Any:
         maps = FileMaps()
@@ -99,6 +101,24 @@ class TFRecordData(ShardedSource):
             return decode(record)
         except FormatError as error:
             raise damaged(shard.path, str(error), record=number) from error
+
+    def _run_reader(self) -> ReadRun:
+        shards, _ = self._handle
+        return self._read_run if len(shards) > 1 or self._decoder is not _raw else shards[0].read_run
+
+    def _read_run(self, records: Sequence[int]) -> list[Datapoint]:
+        found, left = [], RUN_BYTES
+        try:
+            for index in records:
+                shard, number = self._locate(index)
+                found.append(self._read(index))
+                left -= shard.size(number)
+                if left < 0:
+                    break
+        except Exception:
+            if not found:  # else it is raised when the record's turn has come
+                raise
+        return found
 
     def _find_decoder(self, record: bytes) -> Decoder:
         """Ours, or raw: told by any one record, as `write` marks each."""
