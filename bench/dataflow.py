@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "tiny": (
         "Tiny datapoints (28 x 28 float32, label), batched 128",
         "datapoints",
-        ["flowtrain", "tensorpack", "torch", "grain"],
+        ["flowtrain", "tensorpack", "tensorpack_batched", "torch", "grain"],
     ),
     "jpeg": (
         "JPEG (500 to 1600 px) -> 256 x 256 -> Lab -> batches of 32",
@@ -97,6 +97,7 @@ TITLES = {
     "flowtrain_threads": "flowtrain, MultiThreadRunner",
     "flowtrain_scaled": "flowtrain, scaled decoding (min_size=256)",
     "tensorpack": "Tensorpack, MultiProcessRunnerZMQ",
+    "tensorpack_batched": "Tensorpack, batched in its workers",
     "tensorpack_threads": "Tensorpack, MultiThreadMapData",
     "torch": "torch DataLoader, processes",
     "grain": "grain, processes",
@@ -208,9 +209,7 @@ def table(case: str, results: dict[str, list]) -> str:
         gigabytes = f"{rate * size:.1f} | " if transport else ""
         lines.append(f"| {titles[name]} | {rate:,.0f} | {gigabytes}{amount(cpu)} | {ratio:.2f} |")
     if transport and ours:
-        lines.append(
-            f"\nThe parent's own CPU per batch, ZMQ's thread included: {median([r['own_us'] for r in ours]):.0f} us."
-        )
+        lines.append(f"\nThe parent's own CPU per batch: {median([r['own_us'] for r in ours]):.0f} us.")
     return "\n".join(lines)
 
 

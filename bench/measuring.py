@@ -37,7 +37,12 @@ def spin(seconds: float) -> None:
 
 
 def measure(
-    flow: Iterable[Any], per_batch: int, seconds: float, spin_ms: float = 0.0, warm_seconds: float = 1.0
+    flow: Iterable[Any],
+    per_batch: int,
+    seconds: float,
+    spin_ms: float = 0.0,
+    warm_seconds: float = 1.0,
+    warm_batches: int = 12,
 ) -> dict[str, float]:
     """Iterate for a while, epoch after epoch.
 
@@ -47,6 +52,8 @@ def measure(
         seconds: How long to count.
         spin_ms: What the consumer does with a batch.
         warm_seconds: How long to iterate before, uncounted.
+        warm_batches: How many batches to take before, so that every place in a queue has been used and its memory is
+            there; but for three times ``warm_seconds`` at most.
 
     Returns:
         ``rate`` (datapoints/s), ``cpu_ms`` (of the whole tree, per datapoint), ``own_us`` (CPU of this process alone,
@@ -56,8 +63,12 @@ def measure(
     batches = itertools.chain.from_iterable(itertools.repeat(flow))
     batch = next(batches)
     first = time.perf_counter() - start
-    while time.perf_counter() - start < first + warm_seconds:
+    warmed, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < warm_seconds or (
+        warmed < warm_batches and passed < 3 * warm_seconds
+    ):
         batch = next(batches)
+        warmed += 1
         if spin_ms:
             spin(spin_ms / 1e3)
     count = 0

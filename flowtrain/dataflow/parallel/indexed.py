@@ -69,10 +69,13 @@ class IndexedCursor(Cursor):
             raise StopIteration
         crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
         self._hand_out(crew)
-        while (result := self._done.pop(self._next, None)) is None:
+        result = self._done.pop(self._next, None)
+        if result is not None:  # workers are ahead: see what else they have done, so that the idlest is the idlest
+            while (event := crew.poll()) is not None:
+                self._take(crew, event)
+        while result is None:
             self._take(crew, crew.wait())
-        while (event := crew.poll()) is not None:
-            self._take(crew, event)
+            result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)
         made, _, self._failure = result.take()
