@@ -1,4 +1,4 @@
-# make demo    train the colorization example on the photographs in this repository (about 3 minutes on 2 cores)
+# make demo    train the colorization example on the photographs in this repository (about 2 minutes on 2 cores)
 # make test    everything that CI checks: style, types, import order, tests
 # make bench   the benchmarks, beside their peers, in an environment of their own
 # make docs    the HTML documentation

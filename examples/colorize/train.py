@@ -1,6 +1,6 @@
 """Colour grayscale photographs: a U-Net that predicts the ab channels of Lab from L.
 
-python examples/colorize/train.py --demo          # the photographs in this folder, about 3 minutes on 2 cores
+python examples/colorize/train.py --demo          # the photographs in this folder, about 2 minutes on 2 cores
 python examples/colorize/train.py --data FOLDER   # any folder of images; --full is the U-Net of NF=64 at 256x256
 """
 
