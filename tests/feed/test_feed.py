@@ -166,6 +166,7 @@ def arrays():
     aligned = aligned_empty((8, 16), np.float32)
     aligned[:] = np.arange(128).reshape(8, 16)
     unaligned = aligned_empty((129,), np.float32)[1:].reshape(8, 16)
+    unaligned[:] = aligned
     read_only = aligned.copy()
     read_only.flags.writeable = False
     return {
