@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import random
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..utils.malloc import keep_freed_memory
 from . import buffers
 from .arena import Arena, SlotWriter
 from .channel import Channel
@@ -34,7 +34,6 @@ HELD = 1
 LOADING = -1
 """Noted in place of a datapoint's number while the job is being unpacked."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _serving = False
 
 
@@ -85,11 +84,7 @@ def quiet() -> None:
             stream.reconfigure(line_buffering=True)  # a worker is killed, so nothing may wait for its end
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
-    with contextlib.suppress(AttributeError, OSError):
-        # freed pictures go back to the system by default and fault in again: a fifth of all CPU when decoding
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    keep_freed_memory()  # else a fifth of all CPU goes into page faults when decoding
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same from the global state
 

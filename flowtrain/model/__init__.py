@@ -1,5 +1,7 @@
 """Models: descriptions, variables, named tensors, graphs for training and inference."""
 
+from flowtrain.utils.malloc import keep_freed_memory
+
 from .average import WeightAverage
 from .checkpoint_io import read_checkpoint
 from .desc import ModelDesc
@@ -63,3 +65,5 @@ __all__ = [
     "regularize_cost",
     "variable_scope",
 ]
+
+keep_freed_memory(one_arena=True)  # here, before TensorFlow starts its threads
