@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..utils.errors import FormatError
+from .jpeg import decode_fast, read_header
 
 __all__ = ["BrokenImage", "looks_whole", "read_image"]
 
@@ -45,7 +46,10 @@ def read_image(path: str | os.PathLike[str], channel: int = 3, min_size: int | N
     head, tail = data[:4].tobytes(), data[-_TAIL:].tobytes()
     if not _ended(head, tail) and not _ended(head, data.tobytes()):
         raise BrokenImage(f"{os.fspath(path)}: the picture is cut short: its end is missing ({data.size} bytes)")
-    scale = _scale(data, min_size) if min_size is not None and head.startswith(_JPEG) else 1
+    is_jpeg = head.startswith(_JPEG)
+    scale = _scale(data, min_size) if min_size is not None and is_jpeg else 1
+    if is_jpeg and scale == 1 and (fast := decode_fast(data, channel)) is not None:
+        return fast
     try:
         image = _decoded(data, channel, scale)
     except cv2.error as error:  # e.g. a header that claims a huge picture
@@ -67,19 +71,8 @@ def _decoded(data: np.ndarray, channel: int, scale: int) -> np.ndarray | None:
 
 def _scale(data: np.ndarray, min_size: int) -> int:
     """By how much a JPEG can be scaled down while it is decoded."""
-    shorter = min(_jpeg_size(data.data))
+    shorter = min(read_header(data.data)[:2])
     return next((scale for scale in (8, 4, 2) if shorter >= scale * min_size), 1)
-
-
-def _jpeg_size(data: memoryview) -> tuple[int, int]:
-    """Height and width, from the frame header (ITU-T T.81, B.2.2); (0, 0) where there is none."""
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
-        at += 1 if marker == 0xFF else 2 + (data[at + 2] << 8 | data[at + 3])
-    return 0, 0
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:

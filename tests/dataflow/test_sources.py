@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from flowtrain.dataflow import (
     ImageFolder,
     ImageFromFile,
     MapData,
+    PrefetchData,
 )
 from flowtrain.utils.errors import DataFlowError, FormatError
 
@@ -60,6 +62,35 @@ def test_scaled_decoding_is_near_to_area_resampling(tmp_path):
     assert next(iter(ImageFromFile([tmp_path / "a.jpg"], resize=64, min_size=64)))[0].shape == (64, 64, 3)
     cv2.imwrite(str(tmp_path / "a.png"), rgb)
     assert next(iter(ImageFromFile([tmp_path / "a.png"], min_size=10)))[0].shape == (520, 700, 3)
+
+
+def turned(jpeg: bytes, orientation: int, order: str = "<") -> bytes:
+    """A JPEG with what a camera notes about how it was held (Exif 2.3)."""
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, 1) + entry + bytes(4)
+    segment = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("channel", [1, 3])
+def test_workers_decode_the_same_pixels(tmp_path, channel):
+    rng = np.random.default_rng(0)
+    rgb = cv2.GaussianBlur(rng.integers(0, 256, (101, 67, 3), np.uint8), (0, 0), 2)
+    jpegs = [cv2.imencode(".jpg", rgb[..., 0])[1].tobytes()]
+    for sampling in (0x111111, 0x211111, 0x221111, 0x121111):  # 4:4:4, 4:2:2, 4:2:0, 4:4:0
+        for progressive in (0, 1):
+            options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+            jpegs.append(cv2.imencode(".jpg", rgb, options)[1].tobytes())
+    jpegs += [turned(jpegs[1], orientation, order) for orientation in (1, 3, 6) for order in "<>"]
+    jpegs.append(jpegs[1][:-400] + b"\xff\xd9")  # damaged, but ended
+    paths = [tmp_path / f"{i:02d}.jpg" for i in range(len(jpegs))]
+    for path, jpeg in zip(paths, jpegs, strict=True):
+        path.write_bytes(jpeg)
+    serial = [dp[0] for dp in ImageFromFile(paths, channel=channel)]
+    assert serial[9].shape == (101, 67, channel) and serial[13].shape == (67, 101, channel)
+    workers = PrefetchData(ImageFromFile(paths, channel=channel), num_proc=1)
+    for expected, (image,) in zip(serial, workers, strict=True):
+        assert np.array_equal(image, expected)
 
 
 def test_a_folder_is_its_pictures(photos):
