@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +18,14 @@ __all__ = ["EMA"]
 class EMA(ProxyCallback):
     """Keeps an exponential moving average of the trainable weights, which often validates better than they do.
 
-    The averages are updated on the device within each step, are part of every checkpoint as
-    ``ema/<variable>``, and can stand in for the weights: for what this callback holds, or inside ``with
-    ema.applied():``. (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.)
+    It is the average that a model with ``average_decay`` keeps (:class:`flowtrain.model.WeightAverage`), asked for in
+    the run instead of in the model: updated on the device within each step, part of every checkpoint as
+    ``average/<variable>``, read by predictors and exports with ``averaged=True``. And it can stand in for the weights:
+    for what this callback holds, or inside ``with ema.applied():``.
 
     Args:
-        decay: The share that is kept at each step. In the first steps less is kept,
-            ``(1 + step) / (10 + step)``, so that the initial weights are forgotten.
+        decay: The share that is kept at each step. In the first steps less is kept, so that the initial weights do
+            not count. A model with ``average_decay`` must have the same.
         callback: Triggered with the averages in place of the weights, for instance a validation.
 
     Raises:
@@ -48,42 +48,13 @@ class EMA(ProxyCallback):
         return "EMA" if type(self.callback) is Callback else super().name
 
     def setup_graph(self) -> None:
-        """Make the averages and put their update into the step."""
-        import tensorflow as tf
-
-        weights = self.trainer.graph.store.trainable
-        self._names = list(weights)
-        once = tf.VariableAggregation.ONLY_FIRST_REPLICA
-        strategy = getattr(self.trainer.graph, "strategy", None)
-        with strategy.scope() if strategy is not None else contextlib.nullcontext():
-            self._averages = {
-                name: tf.Variable(
-                    tf.constant(self.trainer.get_variable(name)),
-                    trainable=False,
-                    name=f"ema/{name}",
-                    aggregation=once,
-                )
-                for name in weights
-            }
-            self._steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="ema/steps", aggregation=once)
-
-        def update(tower: Any) -> None:
-            done = tf.cast(self._steps.assign_add(1), tf.float32)
-            kept = tf.minimum(self.decay, (1.0 + done) / (10.0 + done))
-            for name, average in self._averages.items():
-                value = tf.convert_to_tensor(weights[name])
-                average.assign_sub(tf.cast(1.0 - kept, average.dtype) * (average - tf.cast(value, average.dtype)))
-
-        self.trainer.add_variables({**{f"ema/{n}": v for n, v in self._averages.items()}, "ema/steps": self._steps})
-        self.trainer.add_to_step(update)
+        """Have the averages kept."""
+        graph = self.trainer.graph
+        kept_already = graph.average is not None
+        self._average = graph.keep_average(self.decay)
+        if not kept_already:
+            self.trainer.add_variables(self._average.variables)
         super().setup_graph()
-
-    def before_train(self) -> None:
-        """See Callback."""
-        if self.global_step == 0:  # weights may have been loaded since the averages were made
-            for name in self._names:
-                self.trainer.set_variable(f"ema/{name}", self.trainer.get_variable(name))
-        super().before_train()
 
     def trigger_epoch(self) -> None:
         """See Callback."""
@@ -106,18 +77,21 @@ class EMA(ProxyCallback):
             >>> with ema.applied():  # doctest: +SKIP
             ...     prediction = trainer.get_predictor(["x"], ["y/output"])(x)
         """
-        kept = {name: self.trainer.get_variable(name) for name in self._names}
+        averages = self.get_weights()
+        weights = {name: self.trainer.get_variable(name) for name in averages}
         try:
-            for name, average in self.get_weights().items():
-                self.trainer.set_variable(name, average)
+            self._set(averages)
             yield
         finally:
-            for name, value in kept.items():
-                self.trainer.set_variable(name, value)
+            self._set(weights)
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """The averages by the names of their variables."""
-        return {name: self.trainer.get_variable(f"ema/{name}") for name in self._names}
+        return self._average.weights()
+
+    def _set(self, weights: dict[str, np.ndarray]) -> None:
+        for name, value in weights.items():
+            self.trainer.set_variable(name, value)
 
     def _applied_if_held(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if type(self.callback) is Callback else self.applied()

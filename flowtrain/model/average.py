@@ -20,14 +20,15 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """Exponential moving averages of a model's trainable variables, kept in the store as ``average/NAME``.
 
-    A model asks for it with ``average_decay``. The training step calls :meth:`update` after each change of the
-    weights; the averages are saved and restored with the other variables, and a predictor reads them with
-    ``averaged=True``.
+    A model asks for it with ``average_decay``, a run with the callback ``EMA``; both mean this one. The training step
+    calls :meth:`update` after each change of the weights; the averages are saved and restored with the other
+    variables, and a predictor reads them with ``averaged=True``. (Polyak and Juditsky, "Acceleration of stochastic
+    approximation by averaging", 1992.)
 
     Args:
         store: The model's variables.
-        decay: How much of the average stays at each step. In the first steps it is less, (1 + n) / (10 + n)
-            at step n, so that the initial weights are soon forgotten.
+        decay: How much of the average stays at each step. In the first steps it is less: n / (9 + n) after n of them,
+            so the first step takes the weights as they are, and the initial ones never count.
 
     Raises:
         ModelError: The decay is not between 0 and 1.
@@ -49,10 +50,15 @@ class WeightAverage:
         )
         return store.add(name, made)
 
+    @property
+    def variables(self) -> dict[str, keras.Variable]:
+        """All that it keeps, by the names in the store."""
+        return {variable.path: variable for variable in [*(average for _, average in self._pairs), self._steps]}
+
     def update(self) -> None:
         """Move the averages towards the weights; to be called in the step, after the optimizer."""
         steps = tf.cast(self._steps.value, tf.float32)
-        decay = tf.minimum(self.decay, (1.0 + steps) / (10.0 + steps))
+        decay = tf.minimum(self.decay, steps / (9.0 + steps))
         self._steps.value.assign_add(1)
         for variable, average in self._pairs:
             now = average.value

@@ -47,7 +47,7 @@ class ModelGraph:
         input_specs: The model's inputs.
         store: Its variables.
         inference: Its inference graph.
-        average: The averages of its weights, or None where the model does not ask for them.
+        average: The averages of its weights, or None where nobody asks for them.
         objectives: What is minimised, by the name of the cost; empty when the model declares no optimizer.
 
     Raises:
@@ -85,8 +85,9 @@ class ModelGraph:
             self.inference = self._inference_graph()
             self._check_inference()
             self.objectives = make_objectives(model, self.store, self.build_tower)
-            decay = self.model.average_decay
-            self.average = WeightAverage(self.store, decay) if decay is not None else None
+        self.average: WeightAverage | None = None
+        if model.average_decay is not None:
+            self.keep_average(model.average_decay)
         self._averaged: InferenceGraph | None = None
         self._lock = threading.Lock()
         model._graph = self
@@ -143,12 +144,35 @@ class ModelGraph:
         """
         return (self.averaged_inference if averaged else self.inference).predictor(inputs, outputs)
 
+    def keep_average(self, decay: float) -> WeightAverage:
+        """Keep averages of the weights, as a model with ``average_decay`` does; before the step is traced.
+
+        Args:
+            decay: How much of the average stays at each step; see :class:`WeightAverage`.
+
+        Returns:
+            The averages: those that are kept already, where the decay is the same.
+
+        Raises:
+            ModelError: The decay is not between 0 and 1, or averages with another one are kept.
+        """
+        if self.average is None:
+            with self._scope():
+                self.average = WeightAverage(self.store, decay)
+        elif self.average.decay != decay:
+            raise ModelError(
+                f"The weights' averages are kept with a decay of {self.average.decay}, and now asked for with {decay}: "
+                "there is one average in a model, give the same decay everywhere."
+            )
+        return self.average
+
     @property
     def averaged_inference(self) -> InferenceGraph:
         """The inference graph on the averages of the weights; traced when first used."""
         if self.average is None:
             raise ModelError(
-                f"{type(self.model).__name__} keeps no averages of its weights: set average_decay = 0.999 in it."
+                f"{type(self.model).__name__} keeps no averages of its weights: set average_decay = 0.999 in it, "
+                "or train it with the callback EMA."
             )
         with self._lock:
             if self._averaged is None:

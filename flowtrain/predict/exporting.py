@@ -57,7 +57,7 @@ def export(
         overwrite: Replace what is there already.
         height: Fix the height of pictures ("pb", "tflite", "onnx").
         width: Fix the width.
-        averaged: Write the averages of the weights that a model with ``average_decay`` keeps.
+        averaged: Write the averages that a model with ``average_decay``, or a run with the callback ``EMA``, keeps.
         batch: The batch to check with, by name or in order; None: random, pictures of 64 x 64. Give one where random
             values make no sense, e.g. for strings or indices.
         signature: Name of the SavedModel's signature.
@@ -140,7 +140,10 @@ class _Subject:
             return variables
         averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
         if not averages:
-            raise ModelError("averaged=True needs a model with average_decay; this one keeps no averages.")
+            raise ModelError(
+                "averaged=True needs a model with average_decay, or a run with the callback EMA: this one keeps no "
+                "averages."
+            )
         own = {name: value for name, value in variables.items() if not name.startswith(_AVERAGE)}
         own |= {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
         own.pop("steps", None)

@@ -59,7 +59,7 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor that was loaded from a file.
-        averaged: Whether it is to read the averages of the weights, of a model with ``average_decay``.
+        averaged: Whether it is to read the averages of the weights.
 
     Returns:
         The graph, on the live weights where there are any. A ModelDesc is built with its initial weights.
@@ -80,7 +80,7 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
             graph.output_names = names  # type: ignore[attr-defined]
         return graph
     if averaged:
-        raise ModelError(f"averaged=True needs a model with average_decay; {type(model).__name__} keeps no averages.")
+        raise ModelError(f"averaged=True needs a ModelDesc; {type(model).__name__} keeps no averages.")
     if isinstance(model, InferenceGraph):
         return model
     if isinstance(model, keras.Model):

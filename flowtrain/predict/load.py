@@ -11,14 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph
+from flowtrain.model import InferenceGraph
 from flowtrain.utils.errors import CheckpointError, ModelError, closest
 from flowtrain.utils.optional import require
 
 from .graphfile import read_graph, read_meta, with_own_functions
 from .kinds import checkpoint_prefix, kind_of
 from .live import NamedGraph, as_graph, keras_graph
-from .loader import get_model_loader
+from .loader import with_weights
 from .offline import LoadedPredictor
 from .weights import read_weights
 
@@ -48,7 +48,8 @@ def load_predictor(
             that the file declares, or those that nothing else uses.
         model: A ModelDesc or Keras model, for files that hold weights only.
         signature: Which signature of a SavedModel; None for ``serving_default``, or the only one.
-        averaged: Use the averages of the weights that the checkpoint of a model with ``average_decay`` holds.
+        averaged: Use the averages of the weights that a checkpoint holds, of a model with ``average_decay`` or a run
+            with the callback ``EMA``.
 
     Returns:
         The predictor. ``predictor.tensor_names()`` lists what there is.
@@ -69,7 +70,7 @@ def load_graph(
 ) -> InferenceGraph:
     """The graph of a file, for any number of predictors; see `load_predictor`."""
     if model is not None:
-        return _with_weights(path, model, averaged)
+        return as_graph(with_weights(model, path, averaged), averaged)
     if averaged:
         raise ModelError("averaged=True needs the model whose checkpoint holds averages: pass model=.")
     kind = kind_of(path)
@@ -89,12 +90,6 @@ def load_graph(
     if signature is not None:
         raise CheckpointError(f"Only a SavedModel has signatures; {path} is a {kind}.")
     return _GRAPHS[kind](Path(path))
-
-
-def _with_weights(path: str | Path, model: Any, averaged: bool) -> InferenceGraph:
-    target = ModelGraph(model) if isinstance(model, ModelDesc) else model
-    get_model_loader(path).restore(target)
-    return as_graph(target, averaged)
 
 
 # -- graphs -----------------------------------------------------------------------------------------------

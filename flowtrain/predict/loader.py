@@ -13,12 +13,12 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from flowtrain.model import ModelGraph, VariableStore, read_value
+from flowtrain.model import ModelDesc, ModelGraph, VariableStore, read_value
 from flowtrain.utils.errors import CheckpointError, ModelError
 
 from .weights import read_weights
 
-__all__ = ["LoadReport", "ModelLoader", "get_model_loader"]
+__all__ = ["LoadReport", "ModelLoader", "get_model_loader", "with_weights"]
 
 _log = logging.getLogger("flowtrain")
 
@@ -191,6 +191,26 @@ def get_model_loader(
     """
     shown = f"a dict of {len(source)} arrays" if isinstance(source, Mapping) else str(source)
     return ModelLoader(_renamed(read_weights(source), rename or {}, shown), shown, ignore_mismatch)
+
+
+def with_weights(model: Any, weights: Any, averaged: bool = False) -> Any:
+    """A model with the weights of a file.
+
+    Args:
+        model: A ModelDesc, which is built; or anything that `ModelLoader.restore` takes, which is changed in place.
+        weights: What `get_model_loader` takes, or the loader it returned.
+        averaged: Whether averages of the weights are wanted: a file has them also where the model does not ask for
+            them, after a training with the callback EMA.
+
+    Returns:
+        The graph of the ModelDesc, or the model itself.
+    """
+    loader = weights if isinstance(weights, ModelLoader) else get_model_loader(weights)
+    graph = ModelGraph(model) if isinstance(model, ModelDesc) else model
+    if averaged and isinstance(graph, ModelGraph) and graph.average is None and "average/steps" in loader:
+        graph.keep_average(0.999)  # the decay matters to training alone
+    loader.restore(graph)
+    return graph
 
 
 def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: str) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
 from flowtrain.utils.errors import ConfigError, closest
 
 from .live import as_graph, predictor_of
-from .loader import ModelLoader, get_model_loader
+from .loader import with_weights
 
 __all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
 
@@ -68,7 +68,7 @@ class PredictConfig:
         weights: What `get_model_loader` takes, or the loader it returned; None to leave the weights as they are.
         inputs: Names of the inputs to give; None for those that the outputs need.
         outputs: Names of the tensors to compute; None for a Keras model's outputs, or the last layer's.
-        averaged: Use the averages of the weights that a model with ``average_decay`` keeps.
+        averaged: Use the averages that a model with ``average_decay``, or a run with the callback ``EMA``, has kept.
 
     Raises:
         ConfigError: The model is a class, or names are no list.
@@ -124,11 +124,11 @@ class OfflinePredictor(LoadedPredictor):
     """
 
     def __init__(self, config: PredictConfig) -> None:
-        model = ModelGraph(config.model) if isinstance(config.model, ModelDesc) else config.model
+        model = config.model
         if config.weights is not None:
-            loader = config.weights if isinstance(config.weights, ModelLoader) else get_model_loader(config.weights)
-            loader.restore(model)
-        elif model is not config.model:
+            model = with_weights(model, config.weights, config.averaged)
+        elif isinstance(model, ModelDesc):
+            model = ModelGraph(model)
             _log.warning("OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__)
         self._take(as_graph(model, config.averaged), config.inputs, config.outputs)
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from flowtrain.callbacks import check_callback, uses_steps
+from flowtrain.model import VariableStore, WeightAverage
 from flowtrain.monitors import Monitors
 from flowtrain.utils.errors import ConfigError, TensorNameError
 
@@ -31,11 +32,14 @@ class FakeTrainer:
             "optimizer/momentum/weight": tf.Variable(0.0),
             "global_step": tf.Variable(0, dtype=tf.int64),
         }
-        weights = {"weight": self.variables["weight"]}
+        store = VariableStore(0)
+        store.add("weight", self.variables["weight"])
         specs = [tf.TensorSpec((None, 2), tf.float32, "x"), tf.TensorSpec((None,), tf.int64, "label")]
         self.graph = SimpleNamespace(
             input_specs=specs,
-            store=SimpleNamespace(variables=weights, trainable=weights),
+            store=store,
+            average=None,
+            keep_average=self.keep_average,
             optimizer=SimpleNamespace(beta_1=0.9),
             build_tower=SimpleNamespace(
                 costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))},
@@ -88,6 +92,10 @@ class FakeTrainer:
 
     def histogram_names(self):
         return {}
+
+    def keep_average(self, decay):
+        self.graph.average = WeightAverage(self.graph.store, decay)
+        return self.graph.average
 
     def add_to_step(self, function):
         self.in_step.append(function)
@@ -148,6 +156,8 @@ class FakeTrainer:
         self.global_step, self.local_step = self.global_step + 1, self.local_step + 1
         self.variables["weight"].assign_add(1.0)
         self.variables["global_step"].assign_add(1)
+        if self.graph.average is not None:
+            self.graph.average.update()
         now = {name: np.asarray(function(self.global_step)) for name, function in self.tensors.items()}
         for function in self.in_step:
             function(SimpleNamespace(tensors={name: tf.constant(value) for name, value in now.items()}))

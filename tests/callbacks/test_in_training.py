@@ -128,7 +128,7 @@ def test_a_killed_and_resumed_run_logs_what_an_undisturbed_one_does(tmp_path):
         np.testing.assert_array_equal(again.get_weights()[name], value)
     for name in ("best-validation_l2_loss", "step-00000016"):
         mine, theirs = (read_checkpoint(tmp_path / run / "checkpoints" / name) for run in ("cut", "whole"))
-        assert mine.keys() == theirs.keys() and "ema/conv0/kernel" in mine
+        assert mine.keys() == theirs.keys() and "average/conv0/kernel" in mine
         for variable, value in theirs.items():
             np.testing.assert_array_equal(mine[variable], value)
 

@@ -19,7 +19,7 @@ class Look(Callback):
 def averaged(decay, steps):
     average = 0.0
     for step in range(1, steps + 1):
-        kept = min(decay, (1 + step) / (10 + step))
+        kept = min(decay, (step - 1) / (9 + step - 1))
         average = kept * average + (1 - kept) * step  # the weight after each step is the step's number
     return average
 
@@ -36,7 +36,7 @@ def test_the_average_follows_its_formula_and_stands_in_for_the_weights(make_trai
         np.testing.assert_allclose(trainer.get_weights()["weight"], expected[-1], rtol=1e-5)
         1 / 0
     assert trainer.get_weights()["weight"] == 12.0
-    assert {"ema/weight", "ema/steps"} <= set(trainer.variable_names())
+    assert {"average/weight", "average/steps"} <= set(trainer.variable_names())
 
 
 def test_the_average_starts_from_loaded_weights(make_trainer):
@@ -44,7 +44,7 @@ def test_the_average_starts_from_loaded_weights(make_trainer):
     trainer = make_trainer(ema)
     trainer.set_variable("weight", 100.0)
     trainer.run()
-    assert ema.get_weights()["weight"] > 100.0
+    assert 101.0 < ema.get_weights()["weight"] < 112.0
 
 
 def test_a_decay_is_a_share():

@@ -176,10 +176,12 @@ def test_equal_to_keras_in_evaluation():
 def test_averaged_weights_serve_beside_the_live_ones():
     graph = ModelGraph(desc(two_branches, X, Y, average_decay=0.5))
     x, y = array(8, 4), array(8, 2)
-    start = graph.store.get_weights()["prediction/kernel"]
+    train(graph, x, y, steps=1)
+    first = graph.store.get_weights()["prediction/kernel"]
+    assert np.array_equal(graph.average.weights()["prediction/kernel"], first)
     train(graph, x, y, steps=1)
     live = graph.store.get_weights()
-    expected = 0.1 * start + 0.9 * live["prediction/kernel"]
+    expected = 0.1 * first + 0.9 * live["prediction/kernel"]
     averages = graph.average.weights()
     assert np.allclose(averages["prediction/kernel"], expected, atol=1e-6)
     assert np.array_equal(live["average/prediction/kernel"], averages["prediction/kernel"])
