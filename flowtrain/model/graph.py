@@ -135,7 +135,7 @@ class ModelGraph:
 
         Args:
             inputs: Names of the inputs to give (or of tensors to give in their place).
-            outputs: Names of the tensors to compute.
+            outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side.
             averaged: Use the averages of the weights.
 
         Raises:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, TensorNameError, closest
 
+from .crops import make_crop
 from .internals import trace
 from .predictor import Predictor
 from .tower import TowerContext
@@ -39,8 +40,15 @@ class InferenceGraph:
         return self._traced.graph
 
     def tensor(self, name: str) -> tf.Tensor:
-        """The tensor of that name; see :meth:`TowerContext.tensor`."""
-        return self.tower.tensor(name)
+        """The tensor of that name; see :meth:`TowerContext.tensor`. ``NAME_crop32`` is NAME without its border."""
+        with self._lock:
+            try:
+                return self.tower.tensor(name)
+            except TensorNameError:
+                crop = make_crop(name, self.tower.tensor)
+                if crop is None:
+                    raise
+                return crop
 
     def prune(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
         """The part of the graph between inputs and outputs, as a function of tensors that returns a list.

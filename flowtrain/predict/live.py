@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,11 +17,9 @@ from flowtrain.model import (
     TowerContext,
     VariableStore,
 )
-from flowtrain.utils.errors import ModelError, TensorNameError
+from flowtrain.utils.errors import ModelError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "needed_inputs", "predictor_of"]
-
-_CROP = re.compile(r"(?P<base>.+)_crop(?P<pixels>\d+)(?P<port>:\d+)?")
 
 
 class NamedGraph(InferenceGraph):
@@ -147,7 +144,6 @@ def predictor_of(
     """Like `as_predictor`, from a graph."""
     if outputs is None:
         outputs = _expected_outputs(graph)
-    _add_crops(graph, outputs)
     if inputs is None:
         inputs = needed_inputs(graph, outputs)
     return graph.predictor(list(inputs), list(outputs))
@@ -176,26 +172,3 @@ def _expected_outputs(graph: InferenceGraph) -> list[str]:
     if layers:
         return [graph.tower.name_of_tensor(layers[-1], "the last layer")]
     raise ModelError(f"Say which outputs to compute. There are: {', '.join(graph.tower.tensors)}.")
-
-
-def _add_crops(graph: InferenceGraph, names: Sequence[str]) -> None:
-    """Make the tensors that are asked for as NAME_crop32."""
-    for name in names:
-        match = _CROP.fullmatch(name)
-        if not match or _exists(graph, name):
-            continue
-        tensor = graph.tensor(match["base"])
-        pixels = int(match["pixels"])
-        if tensor.shape.rank is None or tensor.shape.rank < 3:
-            raise ModelError(f"{name!r}: {match['base']!r} has shape {tensor.shape}; only pictures can be cropped.")
-        kept = slice(pixels, -pixels) if pixels else slice(None)
-        with graph.graph.as_default(), graph.graph.name_scope(None):
-            tf.identity(tensor[:, kept, kept], name=name.removesuffix(match["port"] or ""))
-
-
-def _exists(graph: InferenceGraph, name: str) -> bool:
-    try:
-        graph.tensor(name)
-    except TensorNameError:
-        return False
-    return True

@@ -67,7 +67,8 @@ class PredictConfig:
         model: A ModelDesc, ModelGraph or Keras model.
         weights: What `get_model_loader` takes, or the loader it returned; None to leave the weights as they are.
         inputs: Names of the inputs to give; None for those that the outputs need.
-        outputs: Names of the tensors to compute; None for a Keras model's outputs, or the last layer's.
+        outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for a
+            Keras model's outputs, or the last layer's.
         averaged: Use the averages that a model with ``average_decay``, or a run with the callback ``EMA``, has kept.
 
     Raises:

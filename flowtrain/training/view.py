@@ -73,7 +73,8 @@ class RunView:
 
         Args:
             inputs: Names of the inputs it takes, by position or by name.
-            outputs: Names of the tensors it returns, as a list of arrays.
+            outputs: Names of the tensors it returns, as a list of arrays; ``NAME_crop32`` is NAME without 32 pixels on
+                each side.
 
         Raises:
             TensorNameError: An unknown name; lists the nearest.

@@ -9,18 +9,20 @@ from flowtrain.dataflow import DataFromList
 from flowtrain.layers import BatchNorm, Conv2D, Dropout
 from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
 from flowtrain.model.checkpoint_io import CheckpointWriter
-from flowtrain.predict import OfflinePredictor, PredictConfig, load_predictor, predict_dataflow
+from flowtrain.predict import OfflinePredictor, PredictConfig, export, load_predictor, predict_dataflow
+from flowtrain.training import SimpleTrainer, TrainConfig
 from flowtrain.utils.errors import CheckpointError, ConfigError, ModelError, TensorNameError
 
 L = keras.layers
 
 
 class Denoiser(ModelDesc):
+    def __init__(self, side=None):
+        self.side = side
+
     def inputs(self):
-        return [
-            tf.TensorSpec((None, None, None, 1), tf.float32, "noisy"),
-            tf.TensorSpec((None, None, None, 1), tf.float32, "clean"),
-        ]
+        shape = (None, self.side, self.side, 1)
+        return [tf.TensorSpec(shape, tf.float32, "noisy"), tf.TensorSpec(shape, tf.float32, "clean")]
 
     def build_graph(self, noisy, clean):
         x = BatchNorm("bn", Conv2D("conv1", noisy, 4, kernel_size=3, activation=tf.nn.relu))
@@ -224,6 +226,32 @@ def test_named_crops(graph, noisy, expected):
     np.testing.assert_array_equal(third, first)
     with pytest.raises(ModelError, match="only pictures"):
         OfflinePredictor(PredictConfig(graph, outputs=["l2_loss_crop3"]))
+
+
+def test_crops_have_one_meaning_everywhere(tmp_path, noisy):
+    config = TrainConfig(model=Denoiser(), max_epoch=1, steps_per_epoch=1, log_dir=tmp_path / "run")
+    with SimpleTrainer(config) as trainer:
+        name = "conv1/output_crop2"
+        whole, crop = trainer.get_predictor(["noisy"], ["conv1/output", name])(noisy)
+        np.testing.assert_array_equal(crop, whole[:, 2:-2, 2:-2])
+        assert trainer.graph.inference.tensor(name) is trainer.graph.inference.tensor(name + ":0")
+        exported = load_predictor(export(trainer, tmp_path / "m.pb", outputs=[name]))
+        np.testing.assert_allclose(exported(noisy)[0], crop, atol=1e-6)
+        assert "output_crop2" not in " ".join(trainer.graph.tensor_names())
+        for find in (
+            lambda wrong: trainer.get_predictor(["noisy"], [wrong]),
+            lambda wrong: OfflinePredictor(PredictConfig(trainer.graph, outputs=[wrong])),
+            lambda wrong: export(trainer, tmp_path / "wrong.pb", outputs=[wrong]),
+        ):
+            with pytest.raises(TensorNameError, match=r"conv1/output"):
+                find("conv/output_crop2")
+
+
+def test_a_crop_that_leaves_nothing():
+    graph = ModelGraph(Denoiser(16))
+    with pytest.raises(ModelError, match=r"leaves nothing of 'output', whose shape is \(None, 16, 16, 1\)"):
+        graph.predictor(["noisy"], ["output_crop8"])
+    assert graph.predictor(["noisy"], ["output_crop7"])(np.zeros((1, 16, 16, 1)))[0].shape == (1, 2, 2, 1)
 
 
 def test_threads(graph, noisy, expected):
