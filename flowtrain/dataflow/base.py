@@ -229,9 +229,12 @@ class DataFlow:
         if isinstance(error, StopIteration):  # it would end the epoch without a word
             raise DataFlowError(f"a function raised StopIteration [in {where}]") from error
         noted = annotate_error(error, where)
-        if noted is error:
-            raise noted
-        raise noted from error
+        try:
+            if noted is error:
+                raise noted
+            raise noted from error
+        finally:
+            del error, noted  # the traceback holds this frame, and would hold itself and all that its frames hold
 
     def _ensure_reset(self) -> None:
         for child in self.children():

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..utils.errors import FlowtrainError
 from .buffers import ALIGNMENT
+from .mapping import map_shared
 
 __all__ = ["Arena", "SlotPool", "SlotWriter", "aligned"]
 
@@ -39,13 +40,12 @@ class Arena:
         workers: How many lines of notes.
         slots: How many slots.
         slot_bytes: The size of each.
-        memory: The mapping, where there is one already.
     """
 
-    def __init__(self, fd: int, workers: int, slots: int, slot_bytes: int, memory: mmap.mmap | None = None) -> None:
+    def __init__(self, fd: int, workers: int, slots: int, slot_bytes: int) -> None:
         self.fd, self.workers, self.slots, self.slot_bytes = fd, workers, slots, slot_bytes
-        self.memory = memory or mmap.mmap(fd, _total(workers, slots, slot_bytes))
-        self.bytes = np.ndarray((len(self.memory),), np.uint8, buffer=self.memory)
+        self.memory: Any = map_shared(fd, _total(workers, slots, slot_bytes))
+        self.bytes: np.ndarray = np.ndarray((len(self.memory),), np.uint8, buffer=self.memory)
         self.address: int = self.bytes.__array_interface__["data"][0]
         self._first = aligned(workers * _LINE, mmap.PAGESIZE)
 
@@ -79,10 +79,11 @@ class Arena:
 
     def note(self, worker: int) -> memoryview:
         """A worker's line: two int64, the datapoint that it is making and since when (CLOCK_MONOTONIC, ns; 0: idle)."""
-        return memoryview(self.memory)[worker * _LINE : worker * _LINE + 16].cast("q")
+        return self.bytes.data[worker * _LINE : worker * _LINE + 16].cast("q")
 
     def close(self) -> None:
-        """Close the file. The mapping lives on until the last array in it is gone."""
+        """Close the file and let go of the memory, which lives on until the last array in it is gone."""
+        self.memory, self.bytes = b"", np.empty(0, np.uint8)
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             with contextlib.suppress(OSError):

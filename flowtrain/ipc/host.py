@@ -170,18 +170,19 @@ class LinuxHost:
         return ended
 
     def close(self) -> None:
-        launcher().stop([number for number in self._ids if number >= 0])
-        for number in range(len(self._channels)):
-            self._hang_up(number)
+        status, self._status = [fd for fd in self._status if fd >= 0], []
         end = time.monotonic() + 2
-        for fd in self._status:
-            if fd >= 0:
+        try:
+            launcher().stop([number for number in self._ids if number >= 0])
+            for fd in status:
                 poll = select.poll()
                 poll.register(fd, select.POLLIN)
                 poll.poll(max(0, (end - time.monotonic()) * 1000))
+        finally:  # a second Ctrl-C must not leave them open
+            for number in range(len(self._channels)):
+                self._hang_up(number)
+            for fd in (*status, self._job):
                 os.close(fd)
-        self._status = []
-        os.close(self._job)
 
 
 def _check_descriptors(workers: int) -> None:

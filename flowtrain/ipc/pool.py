@@ -297,10 +297,14 @@ class WorkerPool:
         """End the workers. Arrays that were handed out stay good."""
         host, self._host = self._host, None
         _pools.discard(self)
-        if host is not None and self._pid == os.getpid():
-            host.close()
+        self._notes = []  # they hold the memory; a traceback may hold this pool
+        self._arrived.clear()
         if self._pid == os.getpid():
-            self.arena.close()
+            try:
+                if host is not None:
+                    host.close()
+            finally:
+                self.arena.close()
 
     def __del__(self) -> None:
         if not sys.is_finalizing():

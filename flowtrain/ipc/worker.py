@@ -71,7 +71,7 @@ def main(request: dict[str, Any], memory: int, job: int, channel: int) -> None:
     """
     quiet()
     arena = Arena(memory, request["workers"], request["slots"], request["slot_bytes"])
-    arena.close()
+    os.close(memory)
     serve(Channel(socket.socket(fileno=channel), blocking=True), arena, request["number"], lambda: load(job))
 
 

@@ -37,8 +37,7 @@ class IndexedCursor(Cursor):
     def __next__(self) -> Datapoint:
         while not self._ready:
             if self._failure is not None:
-                self.close()
-                raise self._failure.restore()
+                raise self._ended_by()
             if self._next == self._limit:
                 self._finish()
                 raise StopIteration
@@ -56,6 +55,12 @@ class IndexedCursor(Cursor):
         self._ready.clear()  # they hold shared memory
         if crew is not None:
             crew.close()
+
+    def _ended_by(self) -> BaseException:
+        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
+        failure, self._failure = self._failure, None
+        self.close()
+        return failure.restore()
 
     def _finish(self) -> None:
         stage, crew = self._stage, self._crew

@@ -13,6 +13,7 @@ from ..cursor import Cursor, Datapoint
 from ..each import DROPPED
 from .crew import Crew, Result
 from .grouping import Grouping
+from .threads import Thrown
 
 __all__ = ["SentCursor"]
 
@@ -125,8 +126,7 @@ class SentCursor(Cursor):
                 if datapoint is not DROPPED:
                     return datapoint
             if self._failure is not None:
-                self.close()
-                raise self._failure.restore()
+                raise self._ended_by()
             if not self._advance():
                 self._finish()
                 raise StopIteration
@@ -142,6 +142,12 @@ class SentCursor(Cursor):
         self._source.close()
         if crew is not None:
             crew.close()
+
+    def _ended_by(self) -> BaseException:
+        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
+        failure, self._failure = self._failure, None
+        self.close()
+        return failure.restore()
 
     def _finish(self) -> None:
         stage, crew = self._stage, self._crew
@@ -164,8 +170,8 @@ class SentCursor(Cursor):
         self._send(crew)
         if not self._sent:
             if self._source.error is not None:
-                self.close()
-                raise self._source.error
+                self._failure, self._source.error = Thrown(self._source.error), None
+                raise self._ended_by()
             return False
         while (event := crew.poll()) is not None:
             self._take(crew, event)

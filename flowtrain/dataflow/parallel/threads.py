@@ -12,19 +12,24 @@ from ...ipc.pool import Task
 from ...utils.errors import WorkerTimeout
 from .place import flat
 
-__all__ = ["ThreadCrew"]
+__all__ = ["ThreadCrew", "Thrown"]
 
 _LOOK = 1.0  # seconds between looks at whether a datapoint takes too long
 
 
-class _Thrown:
-    """A failure that is in this process already."""
+class Thrown:
+    """A failure that is in this process already.
+
+    Args:
+        error: As caught. Its traceback may refer to this object, so this lets go of it when it is raised.
+    """
 
     def __init__(self, error: BaseException) -> None:
-        self._error = error
+        self._error: list[BaseException] = [error]
 
     def restore(self) -> BaseException:
-        return self._error
+        """The exception, once."""
+        return self._error.pop()
 
 
 class _Result:
@@ -146,5 +151,5 @@ def _done(job: Any, task: Task, value: Any, mark: Callable[[int], None]) -> _Res
     try:
         extra = job.run(task.args, value, out, mark)
     except BaseException as error:
-        failure = _Thrown(error)
+        failure = Thrown(error)
     return _Result(task, time.perf_counter() - start, (out, extra, failure))

@@ -100,6 +100,12 @@ class WalkedCursor(Cursor):
         if crew is not None:
             crew.close()
 
+    def _ended_by(self, part: _Part) -> BaseException:
+        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
+        failure, part.failure = part.failure, None
+        self.close()
+        return failure.restore()
+
     def _finish(self) -> None:
         stage, crew = self._stage, self._crew
         self._crew = self._stage = None
@@ -116,8 +122,7 @@ class WalkedCursor(Cursor):
         """Get datapoints of a part; False when it has none any more."""
         while not part.ready:
             if part.failure is not None:
-                self.close()
-                raise part.failure.restore()
+                raise self._ended_by(part)
             if part.ended or self._handed[number] == 0:
                 part.ended = True
                 return False

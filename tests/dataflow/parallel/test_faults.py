@@ -276,11 +276,15 @@ def leave_by_error(ds):
             raise LookupError
 
 
+def leave_by_closing(ds):
+    it = iter(ds)
+    next(it)
+    it.close()
+
+
 def leave_by_forgetting(ds):
     it = iter(ds)
     next(it)
-    del it, ds
-    gc.collect()
 
 
 def leave_by_interrupt(ds):
@@ -290,14 +294,78 @@ def leave_by_interrupt(ds):
                 signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("leave", [leave_by_break, leave_by_error, leave_by_forgetting, leave_by_interrupt])
-def test_nothing_is_left_when_the_consumer_leaves(leave):
+def leave_by_interrupt_while_waiting(ds):
+    ds = df.PrefetchData(df.MapData(ds.ds, lambda dp: time.sleep(60)))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(ds))
+    timer.join()
+
+
+def leave_by_error_in_a_worker(ds):
+    with pytest.raises(ValueError, match="datapoint 37"):
+        values(df.PrefetchData(df.MapData(ds.ds, raising(ValueError))))
+
+
+def leave_by_error_above_the_workers(ds):
+    with pytest.raises(ValueError, match="datapoint 37"):
+        values(df.MapData(ds, raising(ValueError)))
+
+
+def leave_by_death(ds):
+    with pytest.raises(WorkerDied):
+        values(df.PrefetchData(df.MapData(ds.ds, lambda dp: os._exit(3))))
+
+
+LEAVE = [function for name, function in sorted(globals().items()) if name.startswith("leave_by_")]
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_nothing_is_left_when_the_consumer_leaves(leave, no_collector):
     shutdown()
     leave(df.PrefetchData(Numbers(10**6)))
+    assert not shared_files()
     _, alive = psutil.wait_procs(workers(), timeout=5)
     assert not alive
-    gc.collect()  # an exception that was caught holds its traceback, whose frames hold the flow, in a circle
-    assert not [fd for fd in os.listdir("/proc/self/fd") if "memfd:flowtrain" in _link(fd)]
+
+
+@pytest.mark.parametrize("leave", [leave_by_error_in_a_worker, leave_by_error_above_the_workers, leave_by_death])
+def test_an_error_that_was_caught_holds_no_shared_memory(leave, no_collector):
+    leave(df.PrefetchData(Numbers(10**6)))
+    assert not shared_memory()
+
+
+def test_what_the_consumer_holds_stays_when_an_error_ends_the_walk(no_collector):
+    kept = []
+    with pytest.raises(ValueError, match="datapoint 37"):
+        for dp in prefetched(raising(ValueError)):
+            kept.append(dp)
+    assert not shared_files()
+    assert shared_memory()
+    for index, array in kept:
+        assert (array == index).all()
+    del kept, dp, array
+    assert not shared_memory()
+
+
+def shared_files():
+    """The descriptors that are open for memory that workers share."""
+    return [fd for fd in os.listdir("/proc/self/fd") if "memfd:flowtrain" in _link(fd)]
+
+
+def shared_memory():
+    """Where it is mapped."""
+    with open("/proc/self/maps") as maps:
+        return [line for line in maps if "memfd:flowtrain" in line]
 
 
 def _link(fd):
