@@ -13,7 +13,19 @@ from ...utils.optional import require
 from .columns import ColumnSpool
 from .framing import crc32c, frame
 from .hdf5 import write_hdf5
-from .lmdb import HEADER_KEY, VERSION, pack_record, record_key
+from .lmdbchunks import (
+    CHUNK_BYTES,
+    CHUNK_RECORDS,
+    HEADER_KEY,
+    MAX_RECORD_BYTES,
+    MAX_RECORDS,
+    PLACES_KEY,
+    pack_header,
+    pack_record,
+    pack_table,
+    place_of,
+    record_key,
+)
 from .npzfile import write_npz
 from .records import encode_datapoint
 from .table import HEADER
@@ -48,8 +60,8 @@ class Sink(Protocol):
 class _AppendOnly:
     """A file that grows at its end."""
 
-    def __init__(self, folder: str, position: Any) -> None:
-        self.path = os.path.join(folder, "data")
+    def __init__(self, folder: str, position: Any, name: str = "data") -> None:
+        self.path = os.path.join(folder, name)
         self._file = open(self.path, "r+b" if position else "w+b")  # noqa: SIM115 - closed by close()
         self._end = position["end"] if position else 0
         if os.path.getsize(self.path) < self._end:
@@ -57,7 +69,7 @@ class _AppendOnly:
         self._file.truncate(self._end)  # what was written after the last commit
         self._file.seek(self._end)
 
-    def _add(self, content: bytes) -> None:
+    def add(self, content: bytes) -> None:
         self._file.write(content)
         self._end += len(content)
 
@@ -79,7 +91,7 @@ class TFRecordSink(_AppendOnly):
     """Records as tf.train.Examples."""
 
     def append(self, datapoint: Any) -> None:
-        self._add(frame(encode_datapoint(datapoint)))
+        self.add(frame(encode_datapoint(datapoint)))
 
 
 class TarSink(_AppendOnly):
@@ -94,7 +106,7 @@ class TarSink(_AppendOnly):
         container, members = encode_members(datapoint)
         if not self._container:
             self._container = container
-            self._add(tarfile.TarInfo.create_pax_global_header({MARK: container}))
+            self.add(tarfile.TarInfo.create_pax_global_header({MARK: container}))
         if container != self._container:
             raise FormatError(f"datapoint {self._count} is a {container}, the first one a {self._container}")
         content = io.BytesIO()
@@ -104,19 +116,19 @@ class TarSink(_AppendOnly):
             content.write(info.tobuf(tarfile.PAX_FORMAT))
             content.write(data)
             content.write(bytes(-len(data) % 512))
-        self._add(content.getvalue())
+        self.add(content.getvalue())
         self._count += 1
 
     def commit(self) -> Any:
         return {**super().commit(), "count": self._count, "container": self._container}
 
     def finish(self) -> str:
-        self._add(bytes(-self._end % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
+        self.add(bytes(-self._end % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
         return super().finish()
 
 
 class LMDBSink:
-    """Records by number, with their checksums."""
+    """Records in chunks, and the table of where each one is."""
 
     def __init__(self, folder: str, position: Any) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
@@ -126,56 +138,80 @@ class LMDBSink:
         # no lock file: `write` holds a lock on the folder
         self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
         self._map_size = size
-        self._count = self._stored = position["count"] if position else 0
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
         self._crc = crc32c()
-        self._drop_after(self._count)
+        if position and "places" not in position:
+            raise FormatError(f"{folder} is of an older flowtrain: pass resume=False to start again")
+        self._places = _AppendOnly(folder, position and position["places"], "places")
+        self._count, self._chunks = (position["count"], position["chunks"]) if position else (0, 0)
+        self._records: list[bytes] = []  # of the chunk that is being filled
+        self._end = 0  # of that chunk
+        self._pending: list[bytes] = []  # chunks that are full
+        self._pending_bytes = 0
+        self._drop_after(self._chunks)
 
     def append(self, datapoint: Any) -> None:
         try:
-            data = pack_record(datapoint, self._crc)
+            record = pack_record(datapoint, self._crc)
         except CodecError as error:
             raise FormatError(str(error)) from error
-        self._pending.append(data)
-        self._pending_bytes += len(data)
+        if len(record) > MAX_RECORD_BYTES:
+            raise FormatError(f"datapoint {self._count} has {len(record):,} bytes; LMDB holds {MAX_RECORD_BYTES:,}")
+        if self._count == MAX_RECORDS:
+            raise FormatError(f"an LMDB file holds {MAX_RECORDS:,} datapoints: write several files")
+        if self._end + len(record) > CHUNK_BYTES or len(self._records) == CHUNK_RECORDS:
+            self._end_chunk()
+        start, self._end = self._end, self._end + len(record)
+        self._places.add(place_of.pack(self._chunks + len(self._pending), start, self._end))
+        self._records.append(record)
         self._count += 1
-        if self._pending_bytes > 1 << 25:
+        if self._pending_bytes + self._end > 1 << 25:
             self._store()
 
     def commit(self) -> Any:
         self._store()
         self._env.sync(True)
-        return {"count": self._count}
+        return {"count": self._count, "chunks": self._chunks, "places": self._places.commit()}
 
     def finish(self) -> str:
-        self._store(pack({"version": VERSION, "count": self._count, "checksum": "crc32c"}))
+        self._store()
+        with open(self._places.finish(), "rb") as file:
+            self._put({PLACES_KEY: pack_table(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
         self._env.sync(True)
         self.close()
         return self.path
 
     def close(self) -> None:
+        self._places.close()
         self._env.close()
 
-    def _store(self, header: bytes | None = None) -> None:
-        """Put what is pending, in one transaction; again with more room where there is too little."""
+    def _end_chunk(self) -> None:
+        if self._records:
+            self._pending.append(b"".join(self._records))
+            self._pending_bytes += self._end
+            self._records, self._end = [], 0
+
+    def _store(self) -> None:
+        """Put all that was appended; the chunk that is being filled ends here."""
+        self._end_chunk()
+        self._put({record_key(number): chunk for number, chunk in enumerate(self._pending, self._chunks)})
+        self._chunks += len(self._pending)
+        self._pending, self._pending_bytes = [], 0
+
+    def _put(self, items: dict[bytes, bytes]) -> None:
+        """One transaction; again with more room where there is too little."""
         while True:
             try:
                 with self._env.begin(write=True) as transaction:
-                    for number, value in enumerate(self._pending, self._stored):
-                        transaction.put(record_key(number), value, append=True)
-                    if header is not None:
-                        transaction.put(HEADER_KEY, header)
-                break
+                    for key, value in items.items():
+                        transaction.put(key, value)
+                return
             except self._full:
                 self._map_size *= 2
                 self._env.set_mapsize(self._map_size)
-        self._stored += len(self._pending)
-        self._pending, self._pending_bytes = [], 0
 
-    def _drop_after(self, count: int) -> None:
+    def _drop_after(self, chunks: int) -> None:
         with self._env.begin(write=True) as transaction, transaction.cursor() as cursor:
-            found = cursor.set_range(record_key(count))
+            found = cursor.set_range(record_key(chunks))
             while found:
                 found = cursor.delete()
 

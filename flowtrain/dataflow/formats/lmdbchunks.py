@@ -1,0 +1,211 @@
+"""How `write` lays out an LMDB file, and how a record is found in it without LMDB's search.
+
+An LMDB file of version 2 holds
+
+* chunks, under their numbers from 0 (8 bytes, big endian): up to 64 records, or as many as make 1 MB, one after the
+  other with nothing between them;
+* under ``__flowtrain_places__`` a table with 12 bytes for each record, three uint32 (little endian): the number of
+  its chunk, and where in that it begins and ends; then the CRC32C of the table;
+* under ``__flowtrain__`` the msgpack map {version: 2, count: of records, checksum: "crc32c"}.
+
+A record is the msgpack array [datapoint, CRC32C of the bytes before it]. In version 1 each record was a value of its
+own, under its number; finding and copying it in LMDB cost more than all else that reading a small record takes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...ipc.codec import CodecError, pack, unpack, unpack_fast
+from ...utils.errors import FormatError
+from ..cursor import Datapoint
+from .framing import crc32c
+from .lmdbfile import Environment
+from .runs import RUN_BYTES
+from .source import damaged
+
+__all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_RECORDS",
+    "HEADER_KEY",
+    "MAX_RECORDS",
+    "MAX_RECORD_BYTES",
+    "PLACES_KEY",
+    "VERSION",
+    "ChunkedRecords",
+    "pack_header",
+    "pack_record",
+    "pack_table",
+    "parse_header",
+    "place_of",
+    "record_key",
+    "unpack_record",
+]
+
+HEADER_KEY = b"__flowtrain__"
+PLACES_KEY = b"__flowtrain_places__"
+VERSION = 2
+CHUNK_RECORDS = 64
+CHUNK_BYTES = 1 << 20
+MAX_RECORD_BYTES = (1 << 32) - 1  # of an LMDB value
+MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
+
+_key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
+_crc_of = struct.Struct("<I")
+_CRC_RESIDUE = 0x48674BC7  # the CRC32C of any data followed by their own CRC32C, little endian
+
+record_key = _key_of.pack
+place_of = struct.Struct("<III")
+
+
+def pack_record(datapoint: Any, crc: Callable[[bytes], int]) -> bytes:
+    """A record: the msgpack array of the datapoint and the CRC32C of all bytes before the CRC.
+
+    So one function call checks it and one parses it, and neither needs a copy of a part.
+    """
+    body = b"".join((b"\x92", pack(datapoint), b"\xc4\x04"))  # an array of 2; bytes, of which there are 4
+    return body + _crc_of.pack(crc(body))
+
+
+def unpack_record(record: bytes, crc: Callable[[bytes], int] | None) -> Datapoint:
+    """The datapoint of a record.
+
+    Args:
+        record: What :func:`pack_record` made.
+        crc: What computes a CRC32C; None: the checksum is not compared.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    if crc is not None and crc(record) != _CRC_RESIDUE:
+        raise FormatError(f"the {len(record):,} bytes of the record do not have the checksum that ends them")
+    try:
+        return unpack(record)[0]
+    except (CodecError, LookupError, TypeError) as error:
+        raise FormatError(f"not a record of write: {error}") from error
+
+
+def pack_header(count: int) -> bytes:
+    """The value of ``HEADER_KEY``."""
+    return pack({"version": VERSION, "count": count, "checksum": "crc32c"})
+
+
+def pack_table(places: bytes, crc: Callable[[bytes], int]) -> bytes:
+    """The value of ``PLACES_KEY``: what :data:`place_of` packed for each record, and the checksum."""
+    return places + _crc_of.pack(crc(places))
+
+
+def parse_header(path: str, value: bytes) -> tuple[int, int]:
+    """The version of a file and how many records it has.
+
+    Raises:
+        FormatError: The header is damaged, or of a version that is not known here.
+    """
+    try:
+        header = unpack(value)
+        version, count = header["version"], header["count"]
+    except (CodecError, KeyError, TypeError) as error:
+        raise damaged(path, f"its header {HEADER_KEY!r} is damaged: {error}") from error
+    if version not in (1, VERSION):
+        raise damaged(path, f"written in version {version} of the form; this flowtrain reads versions 1 and {VERSION}")
+    return version, count
+
+
+class ChunkedRecords:
+    """The records of a file of version 2: slices of its chunks, which stay mapped.
+
+    What is kept for each chunk that was touched is a view of it, of some 200 bytes. The table of places is never
+    copied.
+
+    Args:
+        environment: The open file.
+        count: How many records its header says it has.
+        verify: Whether the checksums of records are compared; that of the table always is.
+
+    Raises:
+        FormatError: The table is missing or damaged.
+    """
+
+    def __init__(self, environment: Environment, count: int, verify: bool) -> None:
+        import numpy as np
+
+        self.count, self._path, self._error = count, environment.path, environment.error
+        self._crc = crc32c() if verify else None
+        self._chunks = _Chunks(environment)
+        try:
+            table = environment.view(PLACES_KEY)
+        except self._error as error:
+            raise damaged(self._path, f"LMDB cannot read its table of places: {error}") from error
+        if table is None or len(table) != count * place_of.size + 4:
+            found = "is missing" if table is None else f"has {len(table):,} bytes"
+            raise damaged(self._path, f"its table of {count:,} places {found}, under the key {PLACES_KEY!r}")
+        if crc32c()(np.frombuffer(table, np.uint8)) != _CRC_RESIDUE:  # an array: bytes would be a copy
+            raise damaged(self._path, f"its table of places does not have its checksum, under the key {PLACES_KEY!r}")
+        self._table = table
+
+    def record(self, index: int) -> bytes:
+        """The bytes of a record, unchecked.
+
+        Raises:
+            FormatError: Its chunk is missing, or ends before the record does.
+        """
+        number, start, end = place_of.unpack_from(self._table, index * 12)
+        try:
+            chunk = self._chunks[number]
+        except self._error as error:
+            raise self._damaged(index, f"LMDB cannot read its chunk: {error}") from error
+        if end > len(chunk):
+            raise self._damaged(index, f"cut short, or missing: it ends at byte {end:,}, its chunk at {len(chunk):,}")
+        return chunk[start:end].tobytes()
+
+    def read(self, index: int) -> Datapoint:
+        """The datapoint of a record.
+
+        Raises:
+            FormatError: It is damaged, or cut short.
+        """
+        record = self.record(index)
+        try:
+            return unpack_record(record, self._crc)
+        except FormatError as error:
+            raise self._damaged(index, str(error)) from error
+
+    def _damaged(self, index: int, what: str) -> FormatError:
+        number, start, _ = place_of.unpack_from(self._table, index * 12)
+        return damaged(self._path, f"{what} (the record begins at byte {start:,} of chunk {number})", record=index)
+
+    def read_run(self, records: Sequence[int]) -> list[Datapoint]:
+        """The datapoints of the first of some records, at least of one."""
+        found: list[Datapoint] = []
+        add, place, table, chunks, crc = found.append, place_of.unpack_from, self._table, self._chunks, self._crc
+        left = RUN_BYTES
+        try:
+            for record in records:
+                number, start, end = place(table, record * 12)
+                value = chunks[number][start:end]
+                if crc is not None:
+                    value = value.tobytes()
+                    if crc(value) != _CRC_RESIDUE:
+                        break
+                add(unpack_fast(value)[0])
+                left -= end - start
+                if left < 0:
+                    break
+        except Exception:  # whatever it is: `read` knows what to say, and only when the record's turn has come
+            pass
+        return found or [self.read(records[0])]
+
+
+class _Chunks(dict[int, memoryview]):
+    """The chunks that were touched; one that is missing is an empty one."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__()
+        self._environment = environment  # the views are of its memory
+
+    def __missing__(self, number: int) -> memoryview:
+        chunk = self._environment.view(record_key(number))
+        self[number] = chunk = memoryview(b"") if chunk is None else chunk
+        return chunk

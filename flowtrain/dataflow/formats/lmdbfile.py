@@ -1,0 +1,83 @@
+"""An LMDB file that is open for reading: one in each process, shared by all flows over it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any
+
+from ...utils.optional import require
+from .source import damaged
+
+__all__ = ["Environment"]
+
+
+class _Transaction(threading.local):
+    """A transaction of each thread that reads: one must not be used by two at once."""
+
+    def __init__(self, environment: Any) -> None:  # called again in each thread
+        self.transaction = environment.begin()
+        self.get = self.transaction.get
+
+
+class Environment:
+    """One open LMDB file of this process: LMDB forbids to open a file twice, so flows over one file share it."""
+
+    _opened: weakref.WeakValueDictionary[tuple[int, int, int], Environment] = weakref.WeakValueDictionary()
+
+    @classmethod
+    def of(cls, path: str) -> Environment:
+        """The open file.
+
+        Args:
+            path: The file.
+
+        Raises:
+            FormatError: It is not LMDB, or cut short.
+        """
+        status = os.stat(path)  # not the name: another file may have been put in its place
+        key = (os.getpid(), status.st_dev, status.st_ino)
+        found = cls._opened.get(key)
+        if found is None:
+            found = cls._opened[key] = cls(path)
+        return found
+
+    def __init__(self, path: str) -> None:
+        lmdb = require("lmdb", extra="formats", needed_for="LMDBData")
+        self.path, self.error = path, lmdb.Error
+        size = os.path.getsize(path)
+        try:
+            self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
+        except lmdb.Error as error:
+            raise damaged(path, f"not an LMDB file, or damaged ({size:,} bytes): {error}") from error
+        # LMDB maps as many pages as its head says; reading one that is not there would end the process (SIGBUS)
+        wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if size < wanted:
+            raise damaged(path, f"cut short: it has {size:,} bytes and should have {wanted:,}", offset=size)
+        self.local = _Transaction(self._env)
+        self._views = self._env.begin(buffers=True)  # never ended before this object: what it gave stays readable
+        self._viewing = threading.Lock()
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is none."""
+        try:
+            return self.local.get(key)
+        except self.error as error:
+            raise damaged(self.path, f"LMDB cannot read key {key!r}: {error}") from error
+
+    def view(self, key: bytes) -> memoryview | None:
+        """The value of a key where it lies in the mapped file: to be read only while this object is there.
+
+        Raises:
+            lmdb.Error: LMDB cannot read it.
+        """
+        with self._viewing:
+            return self._views.get(key)
+
+    def list_keys(self) -> list[bytes]:
+        """All keys, in LMDB's order."""
+        try:
+            return list(self.local.transaction.cursor().iternext(keys=True, values=False))
+        except self.error as error:
+            raise damaged(self.path, f"LMDB cannot list the keys: {error}") from error
