@@ -19,7 +19,7 @@ import numpy as np
 
 from ..utils.errors import DataFlowError, StateError, annotate_error
 from ..utils.seeding import resolve_seed
-from .cursor import Cursor, Datapoint, IndexCursor, IterCursor, walk
+from .cursor import Cursor, Datapoint, IndexCursor, IterCursor, RetracedCursor, walk
 from .explain import Explanation, explain
 from .rng import RandomStream
 
@@ -140,13 +140,19 @@ class DataFlow:
 
     def _start(self) -> Iterator[Datapoint]:
         self._ensure_reset()
-        cursor = self._open(self._epoch, self._resume)
+        position, skip = RetracedCursor.parsed(self._resume)
+        cursor = self._open(self._epoch, position)
+        if skip or not cursor.knows_after_error:
+            cursor = RetracedCursor(cursor, position, skip)
         self._epoch, self._resume = cursor.epoch + 1, None
         self._latest = cursor
         return walk(cursor)
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the latest iteration, in a form that JSON or msgpack can hold.
+
+        After an error in a function of the user's it is the position of the datapoint that failed: with the function
+        mended, the flow goes on there.
 
         Returns:
             ``version``, ``epoch``, ``position`` (after the last datapoint handed out; None at an epoch's start)

@@ -246,3 +246,43 @@ def test_two_walks_at_once():
     assert list(zip(ds, ds, strict=True)) == [([n], [n]) for n in range(4)]
     stream = df.MapData(Stream(4), lambda dp: [dp[1]])
     assert list(zip(stream, stream, strict=True)) == [([n], [n]) for n in range(4)]
+
+
+FAILING = {
+    "map": lambda ds, f: df.MapData(ds, f),
+    "map under batches": lambda ds, f: df.BatchData(df.MapData(ds, f), 4, remainder=True),
+    "dropping map": lambda ds, f: df.MapData(df.MapData(ds, lambda dp: dp if dp[1] % 5 else None, may_drop=True), f),
+    "map above a shuffle": lambda ds, f: df.MapData(df.LocallyShuffleData(ds, 8), f),
+    "joined, the second fails": lambda ds, f: df.JoinData([ds, df.MapData(Stream(40), f)]),
+    "repeated": lambda ds, f: df.RepeatedData(df.MapData(ds, f), 2),
+    "each twice": lambda ds, f: df.RepeatedDataPoint(df.MapData(ds, f), 2),
+    "indexable": lambda ds, f: df.BatchData(df.MapData(Numbers(40), f), 4),
+    "one worker": lambda ds, f: df.PrefetchData(df.MapData(ds, f), num_proc=1),
+    "above a worker": lambda ds, f: df.MapData(df.PrefetchData(ds, num_proc=1), f),
+    "no worker": lambda ds, f: df.PrefetchData(df.MapData(ds, f), num_proc=0),
+    "threads": lambda ds, f: df.MultiThreadMapData(ds, 2, f, strict=True),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_after_an_error_the_position_is_that_of_the_datapoint_which_failed(name):
+    def fails(dp):
+        if dp[1] in broken:
+            raise LookupError("not yet")
+        return dp
+
+    broken = {23, 31}
+    expected = first(FAILING[name](Stream(40), lambda dp: dp), 1000)
+    ds, found = FAILING[name](Stream(40), fails), []
+    for _ in range(2):  # the second time after passing over some
+        with pytest.raises(LookupError):
+            found.extend(ds)
+        state = ds.state_dict()
+        ds = FAILING[name](Stream(40), fails)
+        ds.load_state_dict(state)
+        assert ds.state_dict() == state
+        iter(ds)
+        assert ds.state_dict() == state
+        broken.discard(min(broken))
+        ds.load_state_dict(state)
+    assert same([*found, *ds], expected)

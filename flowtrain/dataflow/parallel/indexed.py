@@ -22,6 +22,8 @@ class IndexedCursor(Cursor):
         state: The index to go on at.
     """
 
+    knows_after_error = True
+
     def __init__(self, stage: Any, epoch: int, state: int | None = None) -> None:
         super().__init__(epoch)
         self._stage: Any = stage

@@ -94,6 +94,8 @@ class SentCursor(Cursor):
         state: As ``state`` gave it: the position of the flow beneath, and what was handed out beyond it.
     """
 
+    knows_after_error = True
+
     def __init__(self, stage: Any, walked: DataFlow | None, epoch: int, state: Any = None) -> None:
         super().__init__(epoch)
         if state is None:

@@ -61,6 +61,8 @@ class WalkedCursor(Cursor):
         shares: How many datapoints each part gives at most; None: all that it has.
     """
 
+    knows_after_error = True
+
     def __init__(self, stage: Any, epoch: int, state: Any, parts: int, shares: list[int] | None = None) -> None:
         super().__init__(epoch)
         self._stage: Any = stage
