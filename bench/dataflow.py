@@ -85,14 +85,14 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "arrays": (
         "In-memory arrays (28 x 28), scaled and batched 128, one process",
         "datapoints",
-        ["flowtrain", "tensorpack", "torch", "grain", "tfdata_numpy", "keras"],
+        ["limit_numpy", "flowtrain", "tensorpack", "torch", "grain", "tfdata_numpy", "keras"],
     ),
     "own": ("flowtrain alone", "", ["own_figures"]),
 }
 
 TITLES = {
     "limit_memcpy": "limit: memcpy in and out, one process",
-    "limit_cv2": "limit: the same cv2 calls in 2 bare processes",
+    "limit_cv2": "limit: the same work by cv2 in 2 bare processes",
     "flowtrain": "**flowtrain**",
     "flowtrain_threads": "flowtrain, MultiThreadRunner",
     "flowtrain_scaled": "flowtrain, scaled decoding (min_size=256)",
@@ -104,16 +104,17 @@ TITLES = {
     "grain_threads": "grain, threads",
     "tfdata_numpy": "tf.data, numpy_function",
     "tfdata_native": "tf.data, native operations",
-    "keras": "Keras PyDataset, threads",
+    "keras": "Keras PyDataset with threads, as fit reads it",
     "webdataset": "webdataset, WebLoader",
 }
 IN_ONE_PROCESS = {
+    "limit_numpy": "limit: NumPy's indexing alone",
     "flowtrain": "**flowtrain**, get_batch",
     "tensorpack": "Tensorpack",
     "torch": "torch DataLoader",
     "grain": "grain, batch then map",
     "tfdata_numpy": "tf.data, batch then map",
-    "keras": "Keras PyDataset",
+    "keras": "Keras PyDataset, as fit reads it",
 }
 PACKAGE = {
     "tfdata": "tensorflow",
