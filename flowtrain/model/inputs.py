@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-__all__ = ["checked_inputs"]
+__all__ = ["checked_inputs", "checked_specs"]
 
 
 def checked_inputs(model: Any) -> list[tf.TensorSpec]:
@@ -26,23 +26,35 @@ def checked_inputs(model: Any) -> list[tf.TensorSpec]:
             f"Expected a ModelDesc, got {type(model).__name__}. "
             "Wrap a plain Keras model in KerasModelDesc(model, loss=...)."
         )
-    kind = type(model).__name__
-    specs = model.inputs()
+    specs = checked_specs(model.inputs(), f"{type(model).__name__}.inputs()")
+    _check_signature(model, [str(spec.name) for spec in specs])
+    return specs
+
+
+def checked_specs(specs: Any, where: str) -> list[tf.TensorSpec]:
+    """Input specs, with every mistake in them reported.
+
+    Args:
+        specs: What a user gave as a list of ``tf.TensorSpec``.
+        where: What gave them, for messages.
+
+    Raises:
+        ModelError: They are no such list, or are not named apart.
+    """
     if isinstance(specs, tf.TensorSpec) or not isinstance(specs, (list, tuple)) or not specs:
-        raise ModelError(f"{kind}.inputs() must return a list of tf.TensorSpec, got {specs!r:.120}.")
+        raise ModelError(f"{where} must be a list of tf.TensorSpec, got {specs!r:.120}.")
     for place, spec in enumerate(specs):
         if not isinstance(spec, tf.TensorSpec):
-            raise ModelError(f"{kind}.inputs()[{place}] is {spec!r:.120}; write tf.TensorSpec(shape, dtype, name).")
+            raise ModelError(f"{where}[{place}] is {spec!r:.120}; write tf.TensorSpec(shape, dtype, name).")
         if not spec.name or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", spec.name):
             raise ModelError(
-                f"{kind}.inputs()[{place}] needs a name of letters, digits and '_', got {spec.name!r}: "
+                f"{where}[{place}] needs a name of letters, digits and '_', got {spec.name!r}: "
                 f'tf.TensorSpec({spec.shape}, tf.{spec.dtype.name}, "name").'
             )
     names = [spec.name for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ModelError(f"{kind}.inputs() has two inputs named {twice[0]!r}.")
-    _check_signature(model, names)
+        raise ModelError(f"{where} has two inputs named {twice[0]!r}.")
     return list(specs)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "eager_seed",
     "external_captures",
     "fresh_names",
+    "input_structure",
     "is_unlifted",
     "isolated_keras_state",
     "keras_owner",
@@ -270,6 +271,11 @@ def clear_losses(layer: keras.Layer) -> None:
     """Forget the losses of earlier traces."""
     layer._losses.clear()
     layer._loss_ids.clear()
+
+
+def input_structure(model: keras.Model) -> Any:
+    """How a functional model wants its inputs: a tensor, list or dict; None for a model of another kind."""
+    return getattr(model, "_inputs_struct", None)
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:

@@ -11,10 +11,17 @@ import tensorflow as tf
 from flowtrain.utils.errors import ModelError
 
 from .desc import ModelDesc
+from .inputs import checked_specs
+from .keras_io import call_keras, declared_inputs, readable, symbolic_outputs
 from .summaries import add_moving_summary
+from .tower import get_current_tower_context
 from .variables import get_scalar_var
 
 __all__ = ["KerasModelDesc"]
+
+_INPUTS_NEEDED = (
+    'Say what they are: KerasModelDesc(model, loss, inputs=[tf.TensorSpec((None, 28, 28, 1), tf.float32, "image")]).'
+)
 
 
 class KerasModelDesc(ModelDesc):
@@ -23,7 +30,7 @@ class KerasModelDesc(ModelDesc):
     Its inputs come first in a datapoint, then one target for each of its outputs.
 
     Args:
-        keras_model: A Sequential or functional model with known inputs.
+        keras_model: A Sequential, functional or subclassed model.
         loss: A Keras loss, its name, or a function of (target, prediction); one for each output in a list.
         metrics: Names known to Keras or functions of (target, prediction): the batch's mean of each is a
             moving summary.
@@ -31,12 +38,18 @@ class KerasModelDesc(ModelDesc):
             variable ``learning_rate``, which schedules can set.
         targets: ``tf.TensorSpec`` of each target; None to infer them: integers for a sparse loss, else
             float32 of the output's shape.
+        inputs: ``tf.TensorSpec`` of each input, for a model that does not declare them: a subclassed one, or a
+            Sequential without ``keras.Input``.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(1)])
         >>> desc = KerasModelDesc(net, loss="mse", metrics=["mae"], optimizer="adam")
         >>> [spec.name for spec in desc.inputs()]
         ['x', 'target']
+        >>> undeclared = keras.Sequential([keras.layers.Dense(1)])
+        >>> desc = KerasModelDesc(undeclared, "mse", inputs=[tf.TensorSpec((None, 4), tf.float32, "x")])
+        >>> desc.inputs()[1]
+        TensorSpec(shape=(None, 1), dtype=tf.float32, name='target')
     """
 
     def __init__(
@@ -46,28 +59,24 @@ class KerasModelDesc(ModelDesc):
         metrics: Sequence[Any] = (),
         optimizer: Any = "adam",
         targets: Sequence[tf.TensorSpec] | None = None,
+        inputs: Sequence[tf.TensorSpec] | None = None,
     ) -> None:
         if not isinstance(keras_model, keras.Model):
             raise ModelError(f"KerasModelDesc takes a keras.Model, got {type(keras_model).__name__}.")
-        try:
-            inputs, outputs = list(keras_model.inputs), list(keras_model.outputs)
-        except (AttributeError, TypeError, ValueError):
-            inputs, outputs = [], []
-        if not inputs or not outputs:
-            raise ModelError(
-                "KerasModelDesc needs a model whose inputs are known: a functional one, or a Sequential that "
-                "begins with keras.Input. Use a ModelDesc for others and call the model in build_graph."
-            )
         self.keras_model = keras_model
+        if inputs is None:
+            self._inputs = readable(declared_inputs(keras_model, _INPUTS_NEEDED))
+        else:
+            self._inputs = checked_specs(inputs, "KerasModelDesc(inputs=...)")
+        outputs = symbolic_outputs(keras_model, self._inputs)
+        self.output_names = ["prediction"] if len(outputs) == 1 else [f"prediction_{n}" for n in range(len(outputs))]
+        """The names of the tensors that are the model's outputs."""
         losses = list(loss) if isinstance(loss, (list, tuple)) else [loss] * len(outputs)
         if len(losses) != len(outputs):
             raise ModelError(f"The model has {len(outputs)} output(s), but there are {len(losses)} losses.")
         self._losses = [_loss_function(one) for one in losses]
         self._metrics = list(metrics)
         self._optimizer = optimizer
-        self._inputs = [
-            tf.TensorSpec(x.shape, x.dtype, x.name if len(inputs) > 1 or x.name else "input") for x in inputs
-        ]
         self._targets = list(targets) if targets is not None else self._infer_targets(losses, outputs)
 
     @staticmethod
@@ -88,15 +97,14 @@ class KerasModelDesc(ModelDesc):
 
     def build_graph(self, *tensors: tf.Tensor) -> tf.Tensor:
         """Call the model; its outputs are the tensors ``prediction`` (or ``prediction_0``, ...)."""
-        count = len(self._inputs)
-        given, targets = list(tensors[:count]), tensors[count:]
-        result = self.keras_model(given[0] if count == 1 else given)
-        outputs = list(result) if isinstance(result, (list, tuple)) else [result]
+        count, tower = len(self._inputs), get_current_tower_context()
+        outputs, targets = call_keras(self.keras_model, tensors[:count]), tensors[count:]
         several = len(outputs) > 1
         costs = []
         for place, (output, target, loss) in enumerate(zip(outputs, targets, self._losses, strict=True)):
             suffix = f"_{place}" if several else ""
-            output = tf.identity(output, name=f"prediction{suffix}")
+            output = tf.identity(output, name=self.output_names[place])
+            tower.add_tensor(self.output_names[place], output)
             costs.append(tf.reduce_mean(tf.cast(loss(target, output), tf.float32), name=f"loss{suffix}"))
             for metric in self._metrics:
                 name, function = _metric_function(metric, target, output)

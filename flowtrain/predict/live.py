@@ -17,9 +17,15 @@ from flowtrain.model import (
     TowerContext,
     VariableStore,
 )
+from flowtrain.model.keras_io import call_keras, declared_inputs
 from flowtrain.utils.errors import ModelError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "needed_inputs", "predictor_of"]
+
+_INPUTS_NEEDED = (
+    'Wrap it where they are known: image = keras.Input((28, 28, 1), name="image"); keras.Model(image, model(image)). '
+    "Or train it as KerasModelDesc(model, loss, inputs=[...]), or inside a ModelDesc."
+)
 
 
 class NamedGraph(InferenceGraph):
@@ -72,9 +78,7 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     if isinstance(model, ModelGraph):
         graph = model.averaged_inference if averaged else model.inference
         if isinstance(model.model, KerasModelDesc):
-            several = len(model.model.keras_model.outputs)
-            names = ["prediction"] if several == 1 else [f"prediction_{place}" for place in range(several)]
-            graph.output_names = names  # type: ignore[attr-defined]
+            graph.output_names = model.model.output_names  # type: ignore[attr-defined]
         return graph
     if averaged:
         raise ModelError(f"averaged=True needs a ModelDesc; {type(model).__name__} keeps no averages.")
@@ -87,20 +91,11 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
 
 def keras_graph(model: keras.Model) -> NamedGraph:
     """A Keras model's graph for inference, with the model's own names of inputs and outputs."""
-    if not getattr(model, "inputs", None):
-        raise ModelError(
-            f"The Keras model {model.name!r} has no declared inputs. Build it from keras.Input (Sequential, "
-            "functional), or use it inside a ModelDesc."
-        )
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
+    specs = declared_inputs(model, _INPUTS_NEEDED)
     names = list(getattr(model, "output_names", [])) or ["output"]
-    structure = getattr(model, "_inputs_struct", None)
 
     def build(tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        given: Any = list(tensors) if len(tensors) > 1 else tensors[0]
-        if structure is not None:
-            given = tf.nest.pack_sequence_as(structure, list(tensors))
-        outputs = tf.nest.flatten(model(given, training=False))
+        outputs = call_keras(model, tensors, training=False)
         found = {str(spec.name): tensor for spec, tensor in zip(specs, tensors, strict=True)}
         with tf.compat.v1.get_default_graph().name_scope(None):
             for name, tensor in zip(names, outputs, strict=True):

@@ -471,7 +471,7 @@ def test_methods_of_tensorpack_are_refused_by_name(old):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        ([], "must return a list"),
+        ([], "must be a list"),
         ([tf.TensorSpec((None, 4), tf.float32)], "needs a name"),
         ([tf.TensorSpec((None, 4), tf.float32, "a/b")], "needs a name"),
         ([X4, X4], "two inputs named 'x'"),

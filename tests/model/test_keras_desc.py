@@ -63,11 +63,62 @@ def test_several_inputs_and_outputs():
     assert graph.predictor(["a", "b"], ["prediction_1"])(*inputs[:2])[0].shape == (4, 2)
 
 
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.drop, self.out = keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(2)
+
+    def call(self, x, training=False):
+        return self.out(self.drop(tf.nn.relu(self.inner(x)), training=training))
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_model_without_declared_inputs_is_given_them(built):
+    model = Subclassed()
+    if built:
+        model(np.zeros((3, 4), np.float32))
+    for undeclared in (model, keras.Sequential([keras.layers.Dense(1)])):
+        with pytest.raises(ModelError, match=r"does not declare its inputs.*inputs=\[tf.TensorSpec\("):
+            ft.KerasModelDesc(undeclared, "mse")
+    rate = keras.optimizers.Adam(0.02)
+    desc = ft.KerasModelDesc(model, "mse", optimizer=rate, inputs=[tf.TensorSpec((None, 4), tf.float32, "x")])
+    assert [(s.name, tuple(s.shape)) for s in desc.inputs()] == [("x", (None, 4)), ("target", (None, 2))]
+    graph = ModelGraph(desc)
+    x = array(16, 4)
+    costs = train(graph, x, np.tanh(x[:, :2]), steps=40)
+    assert costs[-1] < costs[0]
+    (prediction,) = graph.predictor(["x"], ["prediction"])(x)
+    assert np.abs(prediction - model(x, training=False)).max() < 1e-6
+    assert "prediction" in graph.tensor_names()
+
+
+def test_inputs_are_dicts_too():
+    a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model({"b": b, "a": a}, {"p": keras.layers.Dense(1)(a), "o": keras.layers.Dense(2)(b)})
+    graph = ModelGraph(ft.KerasModelDesc(model, ["mse", "mse"]))
+    found = graph.predictor(["a", "b"], ["prediction_0", "prediction_1"])(x := array(3, 4), y := array(3, 2))
+    expected = model({"a": x, "b": y})
+    assert np.allclose(found[0], expected["o"]) and np.allclose(found[1], expected["p"])
+
+
+def test_names_and_sizes_do_not_depend_on_what_was_made_before():
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model(np.zeros((2, 4), np.float32))
+    unnamed = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    for desc in (ft.KerasModelDesc(model, "mse"), ft.KerasModelDesc(unnamed, "mse")):
+        assert [(s.name, tuple(s.shape)) for s in desc.inputs()] == [("input", (None, 4)), ("target", (None, 3))]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: ft.KerasModelDesc(keras.layers.Dense(1), "mse"), "takes a keras.Model"),
-        (lambda: ft.KerasModelDesc(keras.Sequential([keras.layers.Dense(1)]), "mse"), "inputs are known"),
+        (lambda: ft.KerasModelDesc(net(), "mse", inputs=[(None, 4)]), r"inputs=...\)\[0\] is"),
+        (lambda: ft.KerasModelDesc(net(), "mse", inputs=tf.TensorSpec((None, 4))), "must be a list"),
+        (
+            lambda: ft.KerasModelDesc(net(), "mse", inputs=[tf.TensorSpec((None, 5), tf.float32, "x")]),
+            r"cannot be called on its inputs \(x: float32 \(None, 5\)\)",
+        ),
         (lambda: ft.KerasModelDesc(net(), ["mse", "mse"]), "1 output"),
         (lambda: ft.KerasModelDesc(net(), "msee"), "no loss 'msee'"),
         (lambda: ModelGraph(ft.KerasModelDesc(net(), "mse", ["maee"])), "no metric 'maee'"),

@@ -291,7 +291,7 @@ def test_over_a_dataflow(graph, noisy, expected, capsys):
         list(predict_dataflow(both, DataFromList([[noisy]])))
 
 
-def test_a_keras_model_that_was_trained_by_flowtrain(noisy, tmp_path):
+def test_a_keras_model_that_was_trained_here(noisy, tmp_path):
     def make(seed):
         keras.utils.set_random_seed(seed)
         return keras.Sequential([keras.Input((None, None, 1), name="picture"), L.Conv2D(2, 3, name="head")])

@@ -1,0 +1,85 @@
+"""What goes into a Keras model and comes out of it, whichever of Keras's three ways it is written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .internals import input_structure
+
+__all__ = ["call_keras", "declared_inputs", "readable", "symbolic_outputs"]
+
+
+def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpec]:
+    """The inputs that a functional or Sequential model declares.
+
+    The batch size of a Sequential that was built by calling it is that of the call by chance: it is left open, unless
+    a layer keeps states for each of the batch.
+
+    Args:
+        model: The model.
+        what_to_write: What a user can do about a model without them; the end of the error.
+
+    Raises:
+        ModelError: It declares none: a subclassed one, or a Sequential without keras.Input.
+    """
+    try:
+        inputs = list(model.inputs or ())
+    except (AttributeError, TypeError, ValueError):
+        inputs = []
+    if not inputs:
+        raise ModelError(
+            f"The Keras model {model.name!r} does not declare its inputs (a subclassed model never does, a Sequential "
+            f"only with keras.Input). {what_to_write}"
+        )
+    stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
+    open_batch = isinstance(model, keras.Sequential) and not stateful
+    return [
+        tf.TensorSpec((None, *tensor.shape[1:]) if open_batch else tensor.shape, tensor.dtype, tensor.name)
+        for tensor in inputs
+    ]
+
+
+def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
+    """The same with names that do not depend on what else a process has made: Keras counts inputs without a name."""
+    named = []
+    for place, spec in enumerate(specs):
+        unnamed = not spec.name or re.fullmatch(r"keras_tensor(_\d+)?", spec.name)
+        name = ("input" if len(specs) == 1 else f"input_{place}") if unnamed else spec.name
+        named.append(tf.TensorSpec(spec.shape, spec.dtype, name))
+    return named
+
+
+def call_keras(model: keras.Model, tensors: Sequence[Any], **call: Any) -> list[Any]:
+    """Call a model on a list of tensors, in the order of its inputs, and give its outputs as a list.
+
+    Args:
+        model: The model; one whose inputs are a dict gets a dict.
+        tensors: One for each input.
+        **call: Arguments of the call, e.g. ``training=False``.
+    """
+    given: Any = tensors[0] if len(tensors) == 1 else list(tensors)
+    structure = input_structure(model)
+    if structure is not None:
+        given = tf.nest.pack_sequence_as(structure, list(tensors))
+    return tf.nest.flatten(model(given, **call))
+
+
+def symbolic_outputs(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> list[keras.KerasTensor]:
+    """The shapes and dtypes that come out of a model; one that is not built yet is built by this.
+
+    Raises:
+        ModelError: The model cannot be called on such inputs.
+    """
+    symbols = [keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=spec.name) for spec in specs]
+    try:
+        return call_keras(model, symbols)
+    except Exception as error:  # whatever the user's code makes of such inputs
+        shown = ", ".join(f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in specs)
+        raise ModelError(f"The Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error
