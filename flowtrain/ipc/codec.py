@@ -288,9 +288,30 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
 
 
 def _hook_copying(code: int, data: bytes) -> Any:
-    if code == _ARRAY:  # the common case, without the detour
-        return _read_array(data).copy()
-    return _from_ext(code, data, True, _hook_copying)
+    if code != _ARRAY:
+        return _from_ext(code, data, True, _hook_copying)
+    head = _short_head(data[:6])  # the common case, without the detour
+    if head is not None:
+        dtype, shape_from, start = head
+        shape = shape_from(data)
+        size = math.prod(shape) * dtype.itemsize
+        if size and size == len(data) - start:
+            return np.ndarray(shape, dtype, data, start).copy()
+    return _read_array(data).copy()
+
+
+@functools.lru_cache(maxsize=256)
+def _short_head(head: bytes) -> tuple[np.dtype, Callable[[bytes], tuple[int, ...]], int] | None:
+    """What the head of an array says, of which these are the first 6 bytes; None where its dtype's text is longer.
+
+    Returns:
+        The dtype, what reads the shape, and where the elements begin.
+    """
+    length, ndim = _HEAD.unpack_from(head)
+    if length != 3:
+        return None
+    shape_of = struct.Struct(f"<6x{ndim}Q")
+    return _dtype_from(head[3:]), shape_of.unpack_from, shape_of.size
 
 
 unpack_fast = functools.partial(

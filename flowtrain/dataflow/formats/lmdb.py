@@ -18,6 +18,7 @@ from .tensorpack import parse_keys, parse_value
 __all__ = ["LMDBData"]
 
 _TENSORPACK_KEYS = b"__keys__"
+_CRC_OF_VERSION_1 = 0x48674BC7  # the CRC32C of any bytes followed by their own, little endian
 
 
 class LMDBData(FileSource):
@@ -162,7 +163,7 @@ class _KeyedRecords:
         return found or [self.read(records[0])]
 
     def _unpack(self, key: bytes, value: bytes) -> Datapoint:
-        return unpack_record(value, self._crc)
+        return unpack_record(value, self._crc, _CRC_OF_VERSION_1)
 
 
 def _pair(key: bytes, value: bytes) -> list[bytes]:

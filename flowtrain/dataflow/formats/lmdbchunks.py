@@ -5,11 +5,15 @@ An LMDB file of version 2 holds
 * chunks, under their numbers from 0 (8 bytes, big endian): up to 64 records, or as many as make 1 MB, one after the
   other with nothing between them;
 * under ``__flowtrain_places__`` a table with 12 bytes for each record, three uint32 (little endian): the number of
-  its chunk, and where in that it begins and ends; then the CRC32C of the table;
+  its chunk, and where in that it begins and ends; then 4 bytes that are its checksum;
 * under ``__flowtrain__`` the msgpack map {version: 2, count: of records, checksum: "crc32c"}.
 
-A record is the msgpack array [datapoint, CRC32C of the bytes before it]. In version 1 each record was a value of its
-own, under its number; finding and copying it in LMDB cost more than all else that reading a small record takes.
+A record is the msgpack array [datapoint, 4 bytes]. The 4 bytes, like those at the end of the table, are such that the
+CRC32C of the whole is 0: the checksum's register is then as it was before, and the checksum of any number of records,
+one after the other, is 0 too. So a run of records is copied, checked and parsed by three calls, not three for each.
+
+In version 1 each record was a value of its own, under its number; finding and copying it in LMDB cost more than all
+else that reading a small record takes. Its 4 bytes were the CRC32C of those before them.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack, unpack_fast
 from ...utils.errors import FormatError
@@ -54,32 +60,34 @@ MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
 
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
 _crc_of = struct.Struct("<I")
-_CRC_RESIDUE = 0x48674BC7  # the CRC32C of any data followed by their own CRC32C, little endian
+_TO_ZERO = 0x9BE09BAB  # bytes, followed by their CRC32C xor this (little endian), have the CRC32C 0
+_ARRAY16 = struct.Struct(">BH")  # how a msgpack array of up to 65,535 begins: 0xdc, and how many
 
 record_key = _key_of.pack
 place_of = struct.Struct("<III")
 
 
 def pack_record(datapoint: Any, crc: Callable[[bytes], int]) -> bytes:
-    """A record: the msgpack array of the datapoint and the CRC32C of all bytes before the CRC.
-
-    So one function call checks it and one parses it, and neither needs a copy of a part.
-    """
-    body = b"".join((b"\x92", pack(datapoint), b"\xc4\x04"))  # an array of 2; bytes, of which there are 4
-    return body + _crc_of.pack(crc(body))
+    """A record: bytes whose CRC32C is 0, which hold the datapoint."""
+    return _sealed(b"".join((b"\x92", pack(datapoint), b"\xc4\x04")), crc)  # an array of 2; bytes, of which there are 4
 
 
-def unpack_record(record: bytes, crc: Callable[[bytes], int] | None) -> Datapoint:
+def _sealed(content: bytes, crc: Callable[[bytes], int]) -> bytes:
+    return content + _crc_of.pack(crc(content) ^ _TO_ZERO)
+
+
+def unpack_record(record: bytes, crc: Callable[[bytes], int] | None, expected: int = 0) -> Datapoint:
     """The datapoint of a record.
 
     Args:
         record: What :func:`pack_record` made.
         crc: What computes a CRC32C; None: the checksum is not compared.
+        expected: The CRC32C of a whole record.
 
     Raises:
         FormatError: It is damaged.
     """
-    if crc is not None and crc(record) != _CRC_RESIDUE:
+    if crc is not None and crc(record) != expected:
         raise FormatError(f"the {len(record):,} bytes of the record do not have the checksum that ends them")
     try:
         return unpack(record)[0]
@@ -94,7 +102,7 @@ def pack_header(count: int) -> bytes:
 
 def pack_table(places: bytes, crc: Callable[[bytes], int]) -> bytes:
     """The value of ``PLACES_KEY``: what :data:`place_of` packed for each record, and the checksum."""
-    return places + _crc_of.pack(crc(places))
+    return _sealed(places, crc)
 
 
 def parse_header(path: str, value: bytes) -> tuple[int, int]:
@@ -129,8 +137,6 @@ class ChunkedRecords:
     """
 
     def __init__(self, environment: Environment, count: int, verify: bool) -> None:
-        import numpy as np
-
         self.count, self._path, self._error = count, environment.path, environment.error
         self._crc = crc32c() if verify else None
         self._chunks = _Chunks(environment)
@@ -141,7 +147,7 @@ class ChunkedRecords:
         if table is None or len(table) != count * place_of.size + 4:
             found = "is missing" if table is None else f"has {len(table):,} bytes"
             raise damaged(self._path, f"its table of {count:,} places {found}, under the key {PLACES_KEY!r}")
-        if crc32c()(np.frombuffer(table, np.uint8)) != _CRC_RESIDUE:  # an array: bytes would be a copy
+        if crc32c()(np.frombuffer(table, np.uint8)):  # it takes no memoryview, and bytes would be a copy
             raise damaged(self._path, f"its table of places does not have its checksum, under the key {PLACES_KEY!r}")
         self._table = table
 
@@ -178,24 +184,37 @@ class ChunkedRecords:
 
     def read_run(self, records: Sequence[int]) -> list[Datapoint]:
         """The datapoints of the first of some records, at least of one."""
-        found: list[Datapoint] = []
-        add, place, table, chunks, crc = found.append, place_of.unpack_from, self._table, self._chunks, self._crc
-        left = RUN_BYTES
+        place, table, chunks = place_of.unpack_from, self._table, self._chunks
+        parts: list[Any] = [b""]
+        size = 0
         try:
             for record in records:
                 number, start, end = place(table, record * 12)
-                value = chunks[number][start:end]
-                if crc is not None:
-                    value = value.tobytes()
-                    if crc(value) != _CRC_RESIDUE:
-                        break
-                add(unpack_fast(value)[0])
-                left -= end - start
-                if left < 0:
+                parts.append(chunks[number][start:end])
+                size += end - start
+                if size > RUN_BYTES:
                     break
-        except Exception:  # whatever it is: `read` knows what to say, and only when the record's turn has come
-            pass
-        return found or [self.read(records[0])]
+            return self._parse(parts, size)
+        except Exception:  # whatever it is: `read` knows what to say
+            return self._read_while_sound(records)
+
+    def _parse(self, parts: list[Any], size: int) -> list[Datapoint]:
+        """The datapoints of records of so many bytes; the first part is the place for the head of an array of them."""
+        parts[0] = _ARRAY16.pack(0xDC, len(parts) - 1)
+        message = b"".join(parts)
+        sound = self._crc is None or not self._crc(np.frombuffer(message, np.uint8, -1, _ARRAY16.size))
+        if not sound or len(message) != _ARRAY16.size + size:
+            raise FormatError("a record of the run is damaged")
+        return [datapoint for datapoint, _ in unpack_fast(message)]
+
+    def _read_while_sound(self, records: Sequence[int]) -> list[Datapoint]:
+        found = [self.read(records[0])]
+        try:
+            for record in records[1:]:
+                found.append(self.read(record))
+        except FormatError:
+            pass  # raised when the record's turn has come
+        return found
 
 
 class _Chunks(dict[int, memoryview]):
