@@ -144,4 +144,4 @@ def _gathered(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.asarray(column[rows])
     out = empty((len(rows), *column.shape[1:]), column.dtype)
     # "clip" lets NumPy write into out directly; the rows are known to be valid
-    return np.take(column, rows, axis=0, out=out, mode="clip")
+    return column.take(rows, axis=0, out=out, mode="clip")

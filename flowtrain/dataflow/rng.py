@@ -17,6 +17,7 @@ __all__ = ["Permutation", "RandomStream"]
 _SMALL = 1024
 _BLOCK = 8192  # how many entries are computed at once: the cost of an entry falls to some 40 ns by then
 _ROUNDS = 8
+_TABLED = 12  # bits of half a number up to which a round's function is looked up in a table
 _Block = tuple[int, np.ndarray, list[int]]
 _WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of the counter
 _ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
@@ -110,7 +111,8 @@ class Permutation:
         self.size = size
         self._keys = np.asarray(keys, np.uint64)
         bits = max((size - 1).bit_length(), 2)
-        self._widths = np.uint64(bits // 2), np.uint64(bits - bits // 2)
+        self._widths = bits // 2, bits - bits // 2
+        self._tables: list[np.ndarray] | None = None
         self._block: _Block = (-1, np.empty(0, np.int64), [])  # one object, so that threads see its parts agree
 
     def __len__(self) -> int:
@@ -135,7 +137,8 @@ class Permutation:
             return np.empty(0, np.int64)
         number = int(indices[0]) // _BLOCK
         offsets = indices - number * _BLOCK
-        if self.size > _SMALL and (offsets.min() < 0 or offsets.max() >= _BLOCK):
+        # negative ones are the largest as unsigned numbers
+        if self.size > _SMALL and offsets.astype(np.int64, copy=False).view(np.uint64).max() >= _BLOCK:
             return self._entries(indices)
         block = self._block
         return (block if block[0] == number else self._computed(number))[1][offsets]
@@ -151,22 +154,28 @@ class Permutation:
         if self.size <= _SMALL:
             key = [int(k) for k in self._keys[:2]]
             return np.random.Generator(np.random.Philox(key=key)).permutation(self.size)[indices]
-        values = self._encrypt(indices.astype(np.uint64))
+        values = self._encrypt(indices.astype(np.int64, copy=False))
         outside = np.flatnonzero(values >= self.size)
         while outside.size:
             values[outside] = self._encrypt(values[outside])
             outside = outside[values[outside] >= self.size]
-        return values.astype(np.int64)
+        return values
 
     def _encrypt(self, values: np.ndarray) -> np.ndarray:
-        low_bits, high_bits = self._widths
-        low = values & ((np.uint64(1) << low_bits) - np.uint64(1))
-        high = values >> low_bits
-        for key in self._keys:
-            # (high, low) -> (low, high ^ f(low)): the halves change places, and widths, each round
-            low, high = high ^ (_mix(low, key) >> (np.uint64(64) - high_bits)), low
-            low_bits, high_bits = high_bits, low_bits
+        """The network: (high, low) -> (low, high ^ f(low)), so the halves change places, and widths, each round."""
+        low_bits = self._widths[0]
+        high, low = values >> low_bits, values & ((1 << low_bits) - 1)
+        if self._tables is None and max(self._widths) <= _TABLED:
+            halves = [np.arange(1 << self._widths[number % 2]) for number in range(_ROUNDS)]
+            self._tables = [self._round(number, half) for number, half in enumerate(halves)]
+        for number in range(_ROUNDS):
+            f = self._tables[number][low] if self._tables else self._round(number, low)
+            low, high = high ^ f, low
         return (high << low_bits) | low
+
+    def _round(self, number: int, low: np.ndarray) -> np.ndarray:
+        mixed = _mix(low.view(np.uint64), self._keys[number])
+        return (mixed >> np.uint64(64 - self._widths[1 - number % 2])).view(np.int64)
 
 
 def _counter(index: int, epoch: int, number: int) -> np.ndarray:
