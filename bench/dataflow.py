@@ -63,6 +63,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
             "tfdata_numpy",
             "tfdata_native",
             "keras",
+            "keras_numpy",
             "webdataset",
         ],
     ),
@@ -79,13 +80,14 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
             "grain_threads",
             "tfdata_numpy",
             "keras",
+            "keras_numpy",
             "webdataset",
         ],
     ),
     "arrays": (
         "In-memory arrays (28 x 28), scaled and batched 128, one process",
         "datapoints",
-        ["limit_numpy", "flowtrain", "tensorpack", "torch", "grain", "tfdata_numpy", "keras"],
+        ["limit_numpy", "flowtrain", "tensorpack", "torch", "grain", "tfdata_numpy", "keras", "keras_numpy"],
     ),
     "own": ("flowtrain alone", "", ["own_figures"]),
 }
@@ -105,6 +107,7 @@ TITLES = {
     "tfdata_numpy": "tf.data, numpy_function",
     "tfdata_native": "tf.data, native operations",
     "keras": "Keras PyDataset with threads, as fit reads it",
+    "keras_numpy": "Keras PyDataset with threads, as its JAX backend reads it",
     "webdataset": "webdataset, WebLoader",
 }
 IN_ONE_PROCESS = {
@@ -115,6 +118,7 @@ IN_ONE_PROCESS = {
     "grain": "grain, batch then map",
     "tfdata_numpy": "tf.data, batch then map",
     "keras": "Keras PyDataset, as fit reads it",
+    "keras_numpy": "Keras PyDataset, as its JAX backend reads it",
 }
 PACKAGE = {
     "tfdata": "tensorflow",

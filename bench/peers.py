@@ -194,6 +194,17 @@ def tfdata_native(case: str):
 
 def keras(case: str):
     """What fit reads from a PyDataset on TensorFlow: the adapter's tf.data pipeline."""
+    adapter = _keras_adapter(case)
+    return Again(lambda: _keras_epoch(adapter, adapter.get_tf_dataset))
+
+
+def keras_numpy(case: str):
+    """What fit reads on JAX, and in essence on torch."""
+    adapter = _keras_adapter(case)
+    return Again(lambda: _keras_epoch(adapter, adapter.get_numpy_iterator))
+
+
+def _keras_adapter(case: str):
     import keras as k
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
@@ -215,14 +226,13 @@ def keras(case: str):
             return (np.stack([nth_picture(index * BATCH + i) for i in range(BATCH)]),)
 
     made = Rows() if case == "arrays" else Pictures(workers=WORKERS, max_queue_size=6)
-    adapter = PyDatasetAdapter(made, shuffle=False)
+    return PyDatasetAdapter(made, shuffle=False)
 
-    def epoch():
-        adapter.on_epoch_begin()
-        yield from adapter.get_tf_dataset()
-        adapter.on_epoch_end()
 
-    return Again(epoch)
+def _keras_epoch(adapter, batches):
+    adapter.on_epoch_begin()
+    yield from batches()
+    adapter.on_epoch_end()
 
 
 class Again:
