@@ -38,6 +38,7 @@ class Failure:
         self.kind, self.text = type(error).__qualname__, _text(error)
         self.data = _whole(error)
         self.parts = None if self.data else _in_parts(error)
+        self.told_as: BaseException | None = None  # what to raise in its place
 
     def restore(self) -> BaseException:
         """The exception, to be raised in the consumer."""
@@ -46,6 +47,8 @@ class Failure:
         return error
 
     def _made(self) -> BaseException:
+        if self.told_as is not None:
+            return self.told_as
         try:
             if self.data:
                 return pickle.loads(self.data)

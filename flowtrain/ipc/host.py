@@ -39,6 +39,10 @@ class Host(Protocol):
         """The next message and who sent it; None when none came within ``timeout`` seconds."""
         ...
 
+    def interrupt(self, number: int) -> bool:
+        """Make a worker look at its note; False where that cannot be done."""
+        ...
+
     def dead(self) -> dict[int, int | None]:
         """The workers that have ended by themselves, with exit code or minus the signal (None: not known)."""
         ...
@@ -155,6 +159,10 @@ class LinuxHost:
             if channel is not None:
                 poll.register(channel, channel.events)
         return poll
+
+    def interrupt(self, number: int) -> bool:
+        launcher().interrupt(self._ids[number])
+        return True
 
     def dead(self) -> dict[int, int | None]:
         ended: dict[int, int | None] = {}

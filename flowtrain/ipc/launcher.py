@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..utils.errors import FlowtrainError, WorkerDied
 from .payload import THREADS
+from .worker import INTERRUPT
 from .zygote import MESSAGE_BYTES
 
 __all__ = ["Launcher", "launcher"]
@@ -72,12 +74,21 @@ class Launcher:
         """Kill workers."""
         with self._lock:
             workers = [worker for worker in workers if worker in self._users]
-            if workers and self._control is not None:
-                with contextlib.suppress(OSError):
-                    self._control.send(json.dumps({"do": "stop", "workers": workers}).encode())
+            if workers:
+                self._signal(workers, signal.SIGKILL)
             self._users.difference_update(workers)
             if not self._users and self._process is not None:
                 self._end_soon()
+
+    def interrupt(self, worker: int) -> None:
+        """Make a worker look at its note."""
+        with self._lock:
+            self._signal([worker], INTERRUPT)
+
+    def _signal(self, workers: list[int], number: int) -> None:
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(json.dumps({"do": "signal", "workers": workers, "signal": number}).encode())
 
     def shutdown(self) -> None:
         """End the zygote, and with it every worker that is left; returns when it is gone."""

@@ -20,12 +20,13 @@ from .host import Host, LinuxHost
 from .launcher import launcher
 from .parcel import EMPTY, Parcel, pack, parse, unpack
 from .payload import Payload
-from .worker import FROM_TASK, HELD, LOADING
+from .worker import FROM_TASK, HELD, LOADING, Overdue
 
 __all__ = ["Lost", "Reply", "Task", "WorkerPool", "shutdown"]
 
 _SPARE = 4  # slots that a consumer may keep before it is handed copies
 _START = 60.0  # seconds that a worker may take to start and unpack the flow
+_GRACE = 1.0  # seconds that a worker has to stop what takes too long, before it is killed
 _DEATHS = 3  # in a row without a reply between them, before restarting is given up
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
@@ -59,6 +60,7 @@ class Reply:
     _parcel: Parcel
     _pool: WorkerPool
     _keep: bool  # the worker holds on to the slot
+    _late: str  # what to say where it was interrupted, because it took too long
     _taken: bool = field(default=False)
 
     def take(self) -> tuple[list[Any], Any, Failure | None]:
@@ -116,6 +118,7 @@ class WorkerPool:
         self._notes = [self.arena.note(number) for number in range(workers)]
         self._tasks: list[deque[Task]] = [deque() for _ in range(workers)]
         self._since = [time.monotonic()] * workers  # when the worker got something to do
+        self._late: dict[int, tuple[str, float]] = {}  # interrupted workers: what to say, when to kill
         self._number = 0  # of the next task
         self._pending = 0  # tasks whose replies were not taken
         self._deaths = 0  # since the last reply
@@ -213,9 +216,16 @@ class WorkerPool:
         parcel.frames = frames[1:]
         self._since[worker], self._deaths = time.monotonic(), 0
         task = self._tasks[worker].popleft()
-        return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, bool(flags & HELD))
+        late, _ = self._late.pop(worker, ("", 0.0))
+        return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, bool(flags & HELD), late)
 
     def _open(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
+        out, extra, failure = self._unpacked(reply)
+        if failure is not None and reply._late and failure.kind == Overdue.__qualname__:
+            failure.told_as = WorkerTimeout(reply._late)
+        return out, extra, failure
+
+    def _unpacked(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
         arena, slot, parcel = self.arena, reply.task.slot, reply._parcel
         self._pending -= 1
         plenty = len(self.slots) + self._pending >= self.window  # though this one stays out
@@ -252,12 +262,12 @@ class WorkerPool:
             self._died(worker, code)
         now = time.monotonic()
         for worker, tasks in enumerate(self._tasks):
-            datapoint, since = self._notes[worker]
+            datapoint, since, _ = self._notes[worker]
             started = max(since * 1e-9, self._since[worker])
             limit = self.timeout if since and datapoint != LOADING else max(self.timeout, _START)
             self._since[worker] = started
             if tasks and now - started >= limit:
-                self._stuck(worker, now - started, limit)
+                self._stuck(worker, since, now - started, limit)
 
     def _died(self, worker: int, code: int | None) -> None:
         assert self._host is not None
@@ -276,19 +286,31 @@ class WorkerPool:
         for task in lost:
             self.slots.give(task.slot)
         self._notes[worker][1] = 0
+        self._late.pop(worker, None)
         self._since[worker] = time.monotonic()
         self._host.start(worker)
         self._arrived.append(Lost(worker, lost))
 
-    def _stuck(self, worker: int, seconds: float, limit: float) -> None:
-        text = f"worker {worker} of {self.name} (pid {self.pids[worker]}) has been {self._doing(worker)}"
+    def _stuck(self, worker: int, since: int, seconds: float, limit: float) -> None:
+        """Interrupt a worker, whose answer then is what it had made, and an error; kill it where that does not help."""
+        assert self._host is not None
+        text, until = self._late.get(worker, ("", 0.0))
+        if text and time.monotonic() < until:
+            return
+        if not text:
+            text = (
+                f"worker {worker} of {self.name} (pid {self.pids[worker]}) has been {self._doing(worker)} "
+                f"for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
+            )
+            self._notes[worker][2] = since
+            if since and self._host.interrupt(worker):
+                self._late[worker] = text, time.monotonic() + _GRACE
+                return
         self.close()
-        raise WorkerTimeout(
-            f"{text} for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
-        )
+        raise WorkerTimeout(text)
 
     def _doing(self, worker: int) -> str:
-        datapoint, since = self._notes[worker]
+        datapoint, since, _ = self._notes[worker]
         if not since:
             return "idle" if not self._tasks[worker] else "starting"
         return "unpacking the flow" if datapoint == LOADING else f"making datapoint {datapoint}"

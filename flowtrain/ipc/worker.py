@@ -23,7 +23,7 @@ from .failures import Failure
 from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
 from .payload import load
 
-__all__ = ["FROM_TASK", "HELD", "Job", "in_worker", "main", "serve"]
+__all__ = ["FROM_TASK", "HELD", "INTERRUPT", "Job", "Overdue", "in_worker", "main", "serve"]
 
 FROM_TASK = 1
 """Flag of a task: a value came along, in the slot."""
@@ -34,12 +34,19 @@ HELD = 1
 LOADING = -1
 """Noted in place of a datapoint's number while the job is being unpacked."""
 
+INTERRUPT = getattr(signal, "SIGUSR1", 0)
+"""The signal that makes a worker look at its note; 0: there is none."""
+
 _serving = False
 
 
 def in_worker() -> bool:
     """Whether this process is a worker: a parallel stage inside another one's worker runs serially."""
     return _serving
+
+
+class Overdue(BaseException):
+    """Raised in a worker in the middle of a datapoint that takes too long."""
 
 
 class Job(Protocol):
@@ -101,6 +108,8 @@ def serve(channel: Channel, arena: Arena, number: int, load_job: Callable[[], An
     global _serving
     _serving = True
     worker = _Worker(arena, number)
+    if INTERRUPT:
+        signal.signal(INTERRUPT, worker.interrupted)
     worker.note[0], worker.note[1] = LOADING, time.monotonic_ns()
     worker.load(load_job)
     worker.note[1] = 0
@@ -116,17 +125,26 @@ class _Worker:
         self.writer = SlotWriter(arena)
         self.job: Any = None
         self.broken: BaseException | None = None
+        self.inside = False  # of the user's code
         self.in_place = True  # until someone turns out to keep arrays that lie in a slot
 
     def load(self, load_job: Callable[[], Any]) -> None:
         try:
+            self.inside = True
             self.job = load_job()
+            self.inside = False
         except BaseException as error:
+            self.inside = False
             error.add_note("raised while a worker process unpacked the flow")
             self.broken = error
 
     def mark(self, datapoint: int) -> None:
         self.note[0], self.note[1] = datapoint, time.monotonic_ns()
+
+    def interrupted(self, *_: Any) -> None:
+        """End what takes too long, if it is still that: what was made before it can then be handed over."""
+        if self.inside and self.note[1] == self.note[2]:
+            raise Overdue
 
     def work(self, frames: list[Any]) -> list[Any]:
         (task, slot, flags, *args), parcel = parse(frames[0])
@@ -138,11 +156,14 @@ class _Worker:
         extra, failure = None, None
         buffers.use(self.writer.allocate if self.in_place else None)
         try:
+            self.inside = True
             if self.broken is not None:
                 raise self.broken
             value = self.received(parcel) if flags & FROM_TASK else None
             extra = self.job.run(tuple(args), value, out, self.mark)
+            self.inside = False
         except BaseException as error:
+            self.inside = False
             failure = Failure(error, f"worker {self.number} (pid {os.getpid()})")
             del error
         value = None

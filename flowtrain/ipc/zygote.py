@@ -5,7 +5,7 @@ quarter of a second and runs the user's main script again. So one small process 
 once, and forks as many workers as are wanted, in milliseconds each and with the imported pages shared.
 
 It reads requests from a socket that only its parent holds: ``spawn`` (with four descriptors: where to write the exit
-status, the shared memory, the job, the channel) and ``stop``. When the parent dies it kills the workers and ends.
+status, the shared memory, the job, the channel) and ``signal``. When the parent dies it kills the workers and ends.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class _Zygote:
         if not message:
             self.end()
         request = json.loads(message)
-        if request["do"] == "stop":
-            self.stop(request["workers"])
+        if request["do"] == "signal":
+            self.pass_on(request["workers"], request["signal"])
         else:
             self.reply(self.spawn(request, fds))
 
@@ -101,10 +101,10 @@ class _Zygote:
         except OSError:
             self.end()
 
-    def stop(self, ids: list[int]) -> None:
+    def pass_on(self, ids: list[int], number: int) -> None:
         for pid, (worker, _) in self.workers.items():
             if worker in ids:
-                os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid is still its own
+                os.kill(pid, number)  # not reaped yet, so the pid is still its own
 
     def spawn(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         try:

@@ -114,7 +114,8 @@ class PrefetchData(Runner):
         num_prefetch: How many datapoints are kept ready, beyond those that are being made. Tiny datapoints count
             by the group in which they travel (about a millisecond's worth).
         num_proc: How many workers. 0: none, everything runs in this process, for debugging.
-        timeout: Seconds that a single datapoint may take before it is an error.
+        timeout: Seconds that a single datapoint may take. Then it is interrupted (or, where it ignores that, its worker
+            is killed), and there is an error after all datapoints that came before it.
         restart: Replace a worker that was killed and make its datapoints again. Else that is an error.
         duplicate: For a flow that can only be iterated: each worker walks a copy of its own, whose random numbers
             are its own. For i.i.d. data only: without randomness each datapoint comes ``num_proc`` times.

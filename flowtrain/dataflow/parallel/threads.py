@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ...ipc.pool import Task
@@ -30,6 +30,17 @@ class Thrown:
     def restore(self) -> BaseException:
         """The exception, once."""
         return self._error.pop()
+
+
+@dataclass(slots=True)
+class _Note:
+    """What a thread is doing."""
+
+    datapoint: int
+    since: float
+    task: Task
+    out: list[Any]
+    made: int  # how many of the task's datapoints were made before
 
 
 class _Result:
@@ -61,7 +72,8 @@ class ThreadCrew:
         self._tasks: list[queue.SimpleQueue[tuple[Task, Any] | None]] = [queue.SimpleQueue() for _ in range(workers)]
         self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         self._loads = [0] * workers
-        self._notes: list[tuple[int, float] | None] = [None] * workers  # (datapoint, since)
+        self._notes: list[_Note | None] = [None] * workers
+        self._given_up: list[Task] = []  # answered in place of the threads that are stuck in them
         for number, job in enumerate(jobs):
             arguments = (job, self._tasks[number], self._results, self._notes, number)
             threading.Thread(target=_work, args=arguments, name=f"flowtrain-worker-{number}", daemon=True).start()
@@ -80,31 +92,38 @@ class ThreadCrew:
 
     def poll(self) -> _Result | None:
         try:
-            result = self._results.get_nowait()
+            return self._counted(self._results.get_nowait())
         except queue.Empty:
             return None
-        self._loads[result.task.worker] -= 1
-        return result
 
     def wait(self) -> _Result:
         while True:
             try:
-                result = self._results.get(timeout=min(_LOOK, self._timeout))
+                result = self._counted(self._results.get(timeout=min(_LOOK, self._timeout)))
             except queue.Empty:
-                self._check()
-                continue
-            self._loads[result.task.worker] -= 1
-            return result
+                result = self._overdue()
+            if result is not None:
+                return result
 
-    def _check(self) -> None:
+    def _counted(self, result: _Result) -> _Result | None:
+        if any(task is result.task for task in self._given_up):
+            return None
+        self._loads[result.task.worker] -= 1
+        return result
+
+    def _overdue(self) -> _Result | None:
+        """The answer of a thread that is stuck: what it had made, and an error."""
         now = time.monotonic()
         for number, note in enumerate(self._notes):
-            if note is not None and now - note[1] >= self._timeout:
-                self.close()
-                raise WorkerTimeout(
-                    f"thread {number} of {self.name} has been making datapoint {note[0]} for {now - note[1]:.1f} s, "
-                    f"longer than {self._timeout:g} s. Raise timeout= if that is what it takes."
-                )
+            if note is None or now - note.since < self._timeout or any(task is note.task for task in self._given_up):
+                continue
+            error = WorkerTimeout(
+                f"thread {number} of {self.name} has been making datapoint {note.datapoint} for "
+                f"{now - note.since:.1f} s, longer than {self._timeout:g} s. Raise timeout= if that is what it takes."
+            )
+            self._given_up.append(note.task)
+            return _Result(note.task, now - note.since, (note.out[: note.made], None, Thrown(error)))
+        return None
 
     def close(self) -> None:
         """Make the threads end, each after the datapoint that it is making."""
@@ -126,28 +145,25 @@ def _work(
     job: Any,
     tasks: queue.SimpleQueue[tuple[Task, Any] | None],
     results: queue.SimpleQueue[_Result],
-    notes: list[tuple[int, float] | None],
+    notes: list[_Note | None],
     number: int,
 ) -> None:
     """A thread's life. It knows the crew's queues and not the crew, which may be forgotten without being closed."""
     with flat():
         while (item := tasks.get()) is not None:
-            results.put(_done(job, *item, _marker(notes, number)))
+            results.put(_done(job, *item, notes, number))
             notes[number] = None
             del item
 
 
-def _marker(notes: list[tuple[int, float] | None], number: int) -> Callable[[int], None]:
-    def mark(datapoint: int) -> None:
-        notes[number] = datapoint, time.monotonic()
-
-    return mark
-
-
-def _done(job: Any, task: Task, value: Any, mark: Callable[[int], None]) -> _Result:
+def _done(job: Any, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:
     out: list[Any] = []
     extra = failure = None
     start = time.perf_counter()
+
+    def mark(datapoint: int) -> None:
+        notes[number] = _Note(datapoint, time.monotonic(), task, out, len(out))
+
     try:
         extra = job.run(task.args, value, out, mark)
     except BaseException as error:

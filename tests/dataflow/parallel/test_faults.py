@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -236,20 +237,66 @@ def test_the_death_of_the_process_that_starts_the_workers_is_made_good_by_restar
     assert seen + [dp[0] for dp in it] == list(range(5000))
 
 
-def test_an_endless_loop_is_ended_and_named():
-    def loops(dp):
-        while dp[0] == 37:
-            pass
-        return dp
+def loops(dp):
+    while dp[0] == 37:
+        pass
+    return dp
 
-    seen = []
-    with pytest.raises(WorkerTimeout, match=r"epoch 0,.*making datapoint 37 for .* longer than 0.5 s"):
-        for dp in prefetched(loops, timeout=0.5):
+
+def sleeps(dp):
+    return time.sleep(60) if dp[0] == 37 else dp
+
+
+def loops_whatever_comes(dp):
+    while dp[0] == 37:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+    return dp
+
+
+@pytest.mark.parametrize("function", [loops, sleeps])
+@pytest.mark.parametrize(
+    "spread",
+    [
+        lambda f: df.PrefetchData(df.MapData(Numbers(), f), timeout=0.5),
+        lambda f: df.PrefetchData(df.DataFromGenerator(lambda: (f([i]) for i in range(60))), num_proc=1, timeout=0.5),
+        lambda f: df.MultiProcessMapData(df.DataFromGenerator(lambda: Numbers()), 2, f, strict=True, timeout=0.5),
+    ],
+    ids=["by index", "walked", "sent"],
+)
+def test_what_takes_too_long_is_ended_and_named_after_all_that_came_before_it(function, spread):
+    ds, seen = spread(function), []
+    with pytest.raises(WorkerTimeout, match=r"epoch 0,.*making datapoint 37 for .* longer than 0.5 s") as caught:
+        for dp in ds:
+            seen.append(dp[0])
+    assert seen == list(range(37))
+    assert f"in {function.__name__}" in str(caught.value.__cause__)  # where it was
+
+
+def test_what_does_not_let_itself_be_ended_is_killed():
+    ds, seen = prefetched(loops_whatever_comes, timeout=0.5), []
+    with pytest.raises(WorkerTimeout, match=r"making datapoint 37 for .* longer than 0.5 s"):
+        for dp in ds:
             seen.append(dp[0])
     assert seen == list(range(len(seen)))
+    resumed = df.PrefetchData(Numbers())
+    resumed.load_state_dict(ds.state_dict())
+    assert seen + values(resumed) == list(range(100))  # those that came in the same group are not lost
 
 
-def test_a_thread_that_hangs_is_named():
+def test_a_flow_that_takes_too_long_to_unpack(monkeypatch):
+    monkeypatch.setattr("flowtrain.ipc.pool._START", 0.5)
+
+    class Slow:
+        def __reduce__(self):
+            return time.sleep, (60,)
+
+    with pytest.raises(WorkerTimeout, match="unpacking the flow for"):
+        values(prefetched(_with(Slow()), timeout=0.5))
+
+
+@pytest.mark.parametrize("spread", [df.MultiThreadMapData, lambda ds, n, f, **o: _thread_runner(ds, n, f, **o)])
+def test_a_thread_that_hangs_is_named_after_all_that_came_before(spread):
     release = threading.Event()
 
     def waits(dp):
@@ -257,9 +304,16 @@ def test_a_thread_that_hangs_is_named():
             release.wait(60)
         return dp
 
+    seen = []
     with pytest.raises(WorkerTimeout, match=r"making datapoint 37"):
-        values(df.MultiThreadMapData(Numbers(), 2, waits, strict=True, timeout=0.3))
+        for dp in spread(Numbers(), 2, waits, strict=True, timeout=0.3):
+            seen.append(dp[0])
     release.set()
+    assert seen == list(range(37))
+
+
+def _thread_runner(ds, num_thread, function, strict, timeout):
+    return df.MultiThreadRunner(df.MapData(ds, function), num_thread=num_thread, timeout=timeout)
 
 
 # ---- leaving
