@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import flowtrain as ft
+from flowtrain import imgaug
 
 
 def count_parameters(model) -> int:
@@ -16,6 +17,28 @@ def count_parameters(model) -> int:
 def test_the_network_has_the_papers_size(load):
     network = load("noise2noise", "network")
     assert count_parameters(network.Denoise()) == 991_203
+
+
+def test_a_residual_network_begins_with_its_input(load):
+    network = load("noise2noise", "network")
+    model = network.Denoise(width=4, residual=True)
+    noisy = np.random.default_rng(0).random((1, 32, 64, 3), np.float32) - 0.5
+    (denoised,) = ft.ModelGraph(model).predictor(["noisy"], ["denoised"])(noisy)
+    np.testing.assert_allclose(denoised, noisy, atol=1e-6)
+
+
+def test_crops_show_shrunk_mirrored_pictures(load):
+    n2n = load("noise2noise", "n2n")
+    picture = np.tile(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], (100, 1, 3))  # grows by 2 a pixel
+    augmentor = imgaug.AugmentorList(n2n.crops(32, 0.5))
+    rng = np.random.default_rng(0)
+    slopes = []
+    for _ in range(100):
+        crop = augmentor.augment(picture, rng=rng).astype(float)
+        assert crop.shape == (32, 32, 3)
+        slopes.append(max(abs(crop[-1, 0, 0] - crop[0, 0, 0]), abs(crop[0, -1, 0] - crop[0, 0, 0])) / 31)
+    assert min(slopes) == pytest.approx(2, abs=0.2)
+    assert max(slopes) == pytest.approx(4, abs=0.2)
 
 
 def test_two_corruptions_of_one_picture_are_independent(load):
