@@ -30,7 +30,7 @@ def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpe
         ModelError: It declares none: a subclassed one, or a Sequential without keras.Input.
     """
     try:
-        inputs = list(model.inputs or ())
+        inputs: list[Any] = list(model.inputs or ())
     except (AttributeError, TypeError, ValueError):
         inputs = []
     if not inputs:

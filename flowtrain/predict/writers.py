@@ -218,17 +218,43 @@ def _rerun_tflite(job: Job, path: Path) -> Runner:
 
 def _write_onnx(job: Job, path: Path) -> None:
     tf2onnx = require("tf2onnx.convert", extra="onnx", needed_for="exporting to ONNX")
-    graph = _constant_graph(job)
+    names = [*job.predictor.inputs, *job.predictor.outputs]
     try:
-        tf2onnx.from_graph_def(
-            graph,
+        model, _ = tf2onnx.from_graph_def(
+            _without_erfc(_constant_graph(job)),
             input_names=[_tensor_name(name) for name in job.predictor.inputs],
             output_names=[_tensor_name(name) for name in job.predictor.outputs],
             opset=17,
-            output_path=str(path),
         )
     except Exception as error:  # tf2onnx raises whatever it stumbles over
         raise ExportError(f"ONNX cannot express this model: {type(error).__name__}: {error}") from error
+    _rename_onnx(model.graph, {_tensor_name(name): name for name in names})
+    path.write_bytes(model.SerializeToString())
+
+
+def _without_erfc(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """Write 1 - erf(x) for erfc(x), which ONNX does not have and GELU is made of."""
+    for node in [node for node in graph.node if node.op == "Erfc"]:
+        erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
+        one = graph.node.add(name=f"{node.name}/one", op="Const")
+        erf.attr["T"].CopyFrom(node.attr["T"])
+        one.attr["dtype"].CopyFrom(node.attr["T"])
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1, tf.as_dtype(node.attr["T"].type), []))
+        node.op = "Sub"
+        node.input[:] = [one.name, erf.name]
+    return graph
+
+
+def _rename_onnx(graph: Any, names: Mapping[str, str]) -> None:
+    """Call values as the model calls its tensors: tf2onnx leaves TensorFlow's ":0" at their ends."""
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:  # branches and loop bodies read values of the graph around them
+            for inner in [attribute.g, *attribute.graphs]:
+                _rename_onnx(inner, names)
 
 
 def _rerun_onnx(job: Job, path: Path) -> Runner:
@@ -237,8 +263,7 @@ def _rerun_onnx(job: Job, path: Path) -> Runner:
     known = {entry.name for entry in session.get_inputs()}
 
     def run(batch: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        given = {_tensor_name(name): value for name, value in batch.items() if _tensor_name(name) in known}
-        return session.run([_tensor_name(name) for name in job.predictor.outputs], given)
+        return session.run(job.predictor.outputs, {name: value for name, value in batch.items() if name in known})
 
     return run
 

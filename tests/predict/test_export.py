@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import flowtrain.predict.exporting as export_module
-from flowtrain.layers import BatchNorm, Conv2D
+from flowtrain.layers import LSTM, BatchNorm, Conv2D, Embedding
 from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
 from flowtrain.predict import OfflinePredictor, PredictConfig, export, get_model_loader, load_predictor, read_weights
 from flowtrain.utils.errors import ConfigError, ExportError, FlowtrainError, TensorNameError
@@ -116,16 +116,54 @@ def test_tflite_and_npz(graph, tmp_path):
         export(graph, tmp_path / "other.npz", outputs=["softmax"])
 
 
-def test_onnx(graph, tmp_path):
-    try:
-        import onnxruntime  # noqa: F401
-        import tf2onnx  # noqa: F401
-    except ImportError:
-        with pytest.raises(FlowtrainError, match=r"flowtrain\[onnx\]"):
-            export(graph, tmp_path / "model.onnx", ["image"], ["softmax"])
-        assert not list(tmp_path.iterdir())
-    else:
-        assert export(graph, tmp_path / "model.onnx", ["image"], ["softmax"]).stat().st_size > 500
+def test_onnx_needs_its_extra(graph, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx.convert", None)
+    with pytest.raises(FlowtrainError, match=r"flowtrain\[onnx\]"):
+        export(graph, tmp_path / "model.onnx", ["image"], ["softmax"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx(graph, image, expected, tmp_path):
+    pytest.importorskip("tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def run(path, **inputs):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        assert [value.name for value in session.get_inputs()] == list(inputs)
+        assert [value.name for value in session.get_outputs()] == ["softmax", "net/logits/output", "softmax_crop8"]
+        return session.run(None, inputs)
+
+    outputs = ["softmax", "net/logits/output", "softmax_crop8"]
+    for name, fixed in (("dynamic.onnx", {}), ("fixed.onnx", {"height": 40, "width": 52})):
+        softmax, logits, crop = run(export(graph, tmp_path / name, ["image"], outputs, **fixed), image=image)
+        np.testing.assert_allclose(softmax, expected[0], atol=1e-4)
+        np.testing.assert_allclose(logits, expected[1], atol=1e-4)
+        np.testing.assert_allclose(crop, expected[0][:, 8:-8, 8:-8], atol=1e-4)
+    with pytest.raises(ExportError, match="Python"):
+        export(graph, tmp_path / "python.onnx", ["image"], ["python"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dynamic.onnx", "fixed.onnx"]
+
+
+def test_onnx_takes_branches_and_recurrent_layers(tmp_path):
+    pytest.importorskip("tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    class Words(ModelDesc):
+        def inputs(self):
+            return [tf.TensorSpec((None, 6), tf.int32, "words")]
+
+        def build_graph(self, words):
+            x = LSTM("lstm", keras.activations.gelu(Embedding("embedding", words, 10, 4)), 5)
+            x = tf.cond(tf.reduce_sum(x) > 0, lambda: x * 2.0, lambda: tf.cast(words[:, :5], tf.float32) - x)
+            return tf.reduce_mean(tf.identity(x, name="score"), name="cost")
+
+    graph = ModelGraph(Words())
+    path = export(graph, tmp_path / "words.onnx", outputs=["score"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    live = graph.predictor(["words"], ["score"])
+    for seed in range(4):
+        words = np.random.default_rng(seed).integers(0, 10, (3, 6)).astype("int32")
+        np.testing.assert_allclose(session.run(["score"], {"words": words})[0], live(words)[0], atol=1e-5)
 
 
 def test_keras_models(image, tmp_path):
