@@ -15,6 +15,8 @@ import struct
 from collections import deque
 from typing import Any
 
+from ..utils.errors import FlowtrainError
+
 __all__ = ["Channel", "pair"]
 
 _PACKET = 1 << 15  # bytes
@@ -85,17 +87,27 @@ class Channel:
                 file.write(struct.pack(f"<{len(sizes) + 1}q", len(sizes), *sizes))
                 for frame in frames:
                     file.write(frame)
-            socket.send_fds(self._socket, [_FILE], [fd], self._flags)
+            rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
+            self._socket.sendmsg([_FILE], [rights], self._flags)  # Python 3.11's send_fds would drop the flags
         finally:
             os.close(fd)
 
     def receive(self) -> list[Any] | None:
-        """The next message, waiting for it; None when the other side is gone and all that it said was received."""
+        """The next message, waiting for it; None when the other side is gone and all that it said was received.
+
+        Raises:
+            FlowtrainError: A large message came for which there is no descriptor left.
+        """
         for _ in range(2):  # an other side that went without listening is an error once, before what it still said
             with contextlib.suppress(ConnectionResetError):
                 packet, ancillary, _, _ = self._socket.recvmsg(_PACKET, _FDS, socket.MSG_CMSG_CLOEXEC)
                 if ancillary:
                     return _read(array.array("i", ancillary[0][2])[0])
+                if packet == _FILE:
+                    raise FlowtrainError(
+                        "a large message from another process was lost: this one has no descriptor left for it. "
+                        "Raise the limit of open files (ulimit -n 4096)."
+                    )
                 return [packet] if packet else None
         return None
 
