@@ -32,7 +32,7 @@ PHOTOS = Path(__file__).parent.parent / "examples/colorize/photos/train"
 
 def make_files(folder: Path) -> None:
     """The same pictures in each format; a folder that has them is left as it is."""
-    if (folder / "done").exists():
+    if (folder / "done-2").exists():
         return
     import cv2
     import numpy as np
@@ -66,7 +66,7 @@ def make_files(folder: Path) -> None:
     for name in ("tensorpack", "tensorpack-arrays"):
         # LMDB cannot be opened twice by one process, and Tensorpack opens a file for each reader
         shutil.copy(folder / f"{name}.lmdb", folder / f"{name}-shuffled.lmdb")
-    (folder / "done").touch()
+    (folder / "done-2").touch()
     print(f"{RECORDS} records of {sum(map(len, records)) / RECORDS / 1000:.1f} kB on average in {folder}")
 
 
@@ -120,18 +120,16 @@ def rows_of_flowtrain(folder: Path):
 
 def rows_of_bare_loops(folder: Path):
     """What the libraries underneath take: get, CRC32C and unpack in one loop, with nothing around it."""
-    import struct
-
     import google_crc32c
     import lmdb
     import msgpack
     import numpy as np
 
-    environment = lmdb.open(str(folder / "x.lmdb"), subdir=False, readonly=True, lock=False, readahead=False)
+    environment = lmdb.open(str(folder / "tensorpack.lmdb"), subdir=False, readonly=True, lock=False, readahead=False)
     transaction = environment.begin()
     get, crc, unpack = transaction.get, google_crc32c.value, msgpack.unpackb
     rng = np.random.default_rng(0)
-    keys = [struct.pack(">Q", i) for i in range(RECORDS)]
+    keys = [f"{i:08d}".encode() for i in range(RECORDS)]
 
     def only_get(number=0):
         for i in rng.permutation(RECORDS).tolist():

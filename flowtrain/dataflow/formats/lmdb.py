@@ -118,12 +118,12 @@ class _KeyedRecords:
     def __init__(self, environment: Environment, decode: Any, verify: bool, count: int | None) -> None:
         self._environment = environment
         self._keys: list[bytes] | None = None
-        self._crc = crc32c() if verify else None
-        self._make: Callable[[bytes, bytes], Datapoint]
+        self._make: Callable[[bytes, bytes], Datapoint]  # never a method: a cycle would keep the file open
         keys = environment.get(_TENSORPACK_KEYS) if count is None else None
         if decode is None and count is not None:
+            crc = crc32c() if verify else None
             self.count = count
-            self._make = self._unpack
+            self._make = lambda key, value: unpack_record(value, crc, _CRC_OF_VERSION_1)
             return
         if decode is None and keys is not None:
             self._keys = parse_keys(environment.path, keys)
@@ -161,9 +161,6 @@ class _KeyedRecords:
         except Exception:  # whatever it is: `read` knows what to say, and only when the record's turn has come
             pass
         return found or [self.read(records[0])]
-
-    def _unpack(self, key: bytes, value: bytes) -> Datapoint:
-        return unpack_record(value, self._crc, _CRC_OF_VERSION_1)
 
 
 def _pair(key: bytes, value: bytes) -> list[bytes]:

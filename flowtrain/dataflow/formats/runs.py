@@ -13,9 +13,9 @@ from ..cursor import Datapoint, IndexCursor
 
 __all__ = ["RUN_BYTES", "ReadRun", "RunCursor"]
 
-RUN_BYTES = 1 << 17  # a run ends when its records have as many: they should still be in the CPU's cache when handed out
+RUN_BYTES = 1 << 18  # a run ends when its records have as many: they should still be in the CPU's cache when handed out
 
-_RECORDS = 16  # and when it has as many records
+_RECORDS = 32  # and when it has as many records
 _PLACES = 1024  # places of records computed at once
 
 ReadRun = Callable[[Sequence[int]], list[Datapoint]]

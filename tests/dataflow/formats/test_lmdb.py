@@ -3,13 +3,18 @@ from __future__ import annotations
 import pickle
 import threading
 
+import google_crc32c
 import lmdb
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import LMDBData, write
+from flowtrain.dataflow.map import MapData
 from flowtrain.dataflow.memory import DataFromList
+from flowtrain.dataflow.streams import DataFromGenerator
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 
@@ -128,3 +133,151 @@ def test_bad_input(tmp_path):
     assert "empty.lmdb" in str(LMDBData(empty))
     with pytest.raises(IndexError, match="0 datapoints"):
         LMDBData(empty).get(0)
+
+
+# ---- chunks
+
+
+def chunked(path, sizes=(10,) * 150, **options):
+    """A file of records of so many bytes."""
+    return write(DataFromList([[i, bytes([i % 256]) * size] for i, size in enumerate(sizes)]), path, **options)
+
+
+def edit(path, change):
+    """Give a dict of a file's items to `change`, and write another file of what it makes of them."""
+    with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as env, env.begin() as txn:
+        items = dict(txn.cursor())
+    change(items)
+    return make(path.with_name(f"edited-{len(list(path.parent.iterdir()))}.lmdb"), items)
+
+
+def chunk_key(number):
+    return number.to_bytes(8, "big")
+
+
+def test_files_of_version_1(tmp_path, same):
+    """Each record a value of its own, with its plain CRC32C at its end."""
+    data = [[i, "text", {"x": b"y" * i}] for i in range(70)]
+    items = {b"__flowtrain__": msgpack.packb({"version": 1, "count": 70, "checksum": "crc32c"})}
+    for number, dp in enumerate(data):
+        body = b"\x92" + msgpack.packb(dp) + b"\xc4\x04"
+        items[chunk_key(number)] = body + google_crc32c.value(body).to_bytes(4, "little")
+    path = make(tmp_path / "one.lmdb", items)
+    same(data, list(LMDBData(path)))
+    assert sorted(dp[0] for dp in LMDBData(path, shuffle=True)) == list(range(70))
+    assert LMDBData(path, "raw").get(3) == [chunk_key(3), items[chunk_key(3)]]
+
+    damaged = items[chunk_key(40)].replace(b"text", b"tixt")
+    with pytest.raises(FormatError, match=r"record 40.*checksum"):
+        list(LMDBData(make(tmp_path / "damaged.lmdb", {**items, chunk_key(40): damaged})))
+    del items[chunk_key(40)]
+    with pytest.raises(FormatError, match=r"record 40.*missing"):
+        LMDBData(make(tmp_path / "missing.lmdb", items)).get(40)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 1000, 1 << 19, (1 << 20) - 20, 1 << 20, 3 << 20]), max_size=9),
+    st.integers(1, 140),
+    st.integers(1, 80),
+)
+def test_records_of_any_size(tmp_path_factory, large, small, every):
+    sizes = [*large, *[5] * small]
+    path = tmp_path_factory.mktemp("sizes") / "x.lmdb"
+    ds = LMDBData(chunked(path, sizes, commit_every=every, progress=False))
+    assert [(i, len(blob), set(blob)) for i, blob in ds] == [
+        (i, size, {i % 256} if size else set()) for i, size in enumerate(sizes)
+    ]
+    assert all(ds.get(i)[0] == i for i in reversed(range(len(sizes))))
+
+
+def test_no_records(tmp_path):
+    path = write(DataFromGenerator(lambda: iter(())), tmp_path / "x.lmdb", progress=False)
+    assert list(LMDBData(path)) == [] and len(LMDBData(path, "raw")) == 0
+
+
+def test_going_on_within_what_would_be_a_chunk_makes_the_same_records(tmp_path):
+    broken = True
+
+    def fail(dp):
+        if broken and dp[0] == 100:
+            raise RuntimeError("planted")
+        return dp
+
+    flow = DataFromList([[i, b"x" * i] for i in range(150)])
+    with pytest.raises(RuntimeError, match="planted"):
+        write(MapData(flow, fail), tmp_path / "x.lmdb", commit_every=30, progress=False)
+    broken = False
+    path = write(MapData(flow, fail), tmp_path / "x.lmdb", commit_every=30, progress=False)
+    assert list(LMDBData(path)) == list(flow)
+
+
+def test_keys_and_records_of_a_file_in_chunks(tmp_path):
+    path = chunked(tmp_path / "x.lmdb", progress=False)
+    key, record = LMDBData(path, "raw").get(70)
+    assert key == chunk_key(70)
+    assert msgpack.unpackb(record)[0] == [70, bytes([70]) * 10]
+    assert [len(pair) for pair in LMDBData(path, "raw")] == [2] * 150
+    assert list(LMDBData(path, lambda key, value: [int.from_bytes(key)])) == [[i] for i in range(150)]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_damaged_chunks(tmp_path, verify):
+    path = chunked(tmp_path / "x.lmdb", progress=False)
+
+    def reader(change):
+        return LMDBData(edit(path, change), verify=verify)
+
+    def cut(items):
+        items[chunk_key(1)] = items[chunk_key(1)][:-50]
+
+    found = []
+    with pytest.raises(FormatError, match=r"record 125: cut short.*byte 1.* of chunk 1"):
+        for dp in reader(cut):
+            found.append(dp[0])
+    assert found == list(range(125))
+    ds = reader(lambda items: items.pop(chunk_key(1)))
+    assert ds.get(63)[0] == 63 and ds.get(128)[0] == 128
+    with pytest.raises(FormatError, match=r"edited-\d\.lmdb, record 64: .*missing"):
+        ds.get(64)
+    with pytest.raises(FormatError, match=r"edited-\d\.lmdb, record 64: .*missing"):
+        list(ds)
+    with pytest.raises(FormatError, match=r"edited-\d\.lmdb, record 64: .*missing"):
+        LMDBData(ds.path, "raw").get(64)
+
+
+def test_a_damaged_table_or_header(tmp_path):
+    places, header = b"__flowtrain_places__", b"__flowtrain__"
+    path = chunked(tmp_path / "x.lmdb", progress=False)
+
+    def reader(change):
+        return LMDBData(edit(path, change), verify=False)
+
+    def flip(items):
+        items[places] = bytes([items[places][0] ^ 1]) + items[places][1:]
+
+    with pytest.raises(FormatError, match="places does not have its checksum"):
+        len(reader(flip))
+    with pytest.raises(FormatError, match="150 places is missing"):
+        len(reader(lambda items: items.pop(places)))
+    with pytest.raises(FormatError, match="150 places has 12 bytes"):
+        len(reader(lambda items: items.update({places: bytes(12)})))
+    with pytest.raises(FormatError, match=r"version 9 .* reads versions 1 and 2"):
+        len(reader(lambda items: items.update({header: msgpack.packb({"version": 9, "count": 1})})))
+    with pytest.raises(FormatError, match=r"header .* is damaged"):
+        len(reader(lambda items: items.update({header: b"\x93"})))
+
+
+def test_chunks_in_several_threads(tmp_path):
+    ds = LMDBData(chunked(tmp_path / "x.lmdb", (200,) * 1000, progress=False), shuffle=True)
+    found = [[] for _ in range(4)]
+
+    def read(numbers):
+        numbers.extend(ds.get(i)[0] for i in range(1000))
+
+    threads = [threading.Thread(target=read, args=(numbers,)) for numbers in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[ds.get(i)[0] for i in range(1000)]] * 4
