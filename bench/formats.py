@@ -1,6 +1,6 @@
 """CPU microseconds per record of every format: 10,000 small JPEG pictures, read in order and shuffled.
 
-    python bench/formats.py [--rounds 5] [--peers-python PYTHON] [--folder FOLDER]
+    python bench/formats.py [--rounds 7] [--write FILE] [--peers-python PYTHON] [--folder FOLDER]
 
 Each library runs in a process of its own and takes its turn within each round, and the median over the rounds is
 shown. What is counted is the CPU time of the whole process, all threads, for one pass over all records, which lie in
@@ -164,9 +164,11 @@ def rows_of_tf_data(folder: Path):
     records = str(folder / "x.tfrecord")
     files = str(folder / "files/*.jpg")
     return {
-        "TFRecord, batches of 64": lambda: sum(len(b.numpy()) for b in tf.data.TFRecordDataset(records).batch(64)),
-        "TFRecord, one by one": lambda: sum(1 for r in tf.data.TFRecordDataset(records) if r.numpy()),
-        "files, batches of 64": lambda: sum(
+        "TFRecord, batches of 64, sequential": lambda: sum(
+            len(b.numpy()) for b in tf.data.TFRecordDataset(records).batch(64)
+        ),
+        "TFRecord, one by one, sequential": lambda: sum(1 for r in tf.data.TFRecordDataset(records) if r.numpy()),
+        "files, batches of 64, sequential": lambda: sum(
             len(b.numpy()) for b in tf.data.Dataset.list_files(files, shuffle=False).map(tf.io.read_file).batch(64)
         ),
     }
@@ -234,7 +236,8 @@ def serve(library: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write", type=Path, help="write the table into this Markdown file")
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--folder", type=Path, help="where the files are kept; a temporary folder without it")
     parser.add_argument("--serve", choices=LIBRARIES, help=argparse.SUPPRESS)
@@ -246,20 +249,31 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         make_files(folder)
-        measure(folder, arguments.rounds, arguments.peers_python)
+        load, start = os.getloadavg()[0], time.time()
+        figures, missing = measure(folder, arguments.rounds, arguments.peers_python)
+    text = report(figures, missing)
+    about = (
+        f"{arguments.rounds} rounds, {time.time() - start:.0f} s in all; the machine's load before it was {load:.1f}, "
+        f"at its end {os.getloadavg()[0]:.1f}."
+    )
+    print(f"{about}\n\n{text}")
+    if arguments.write:
+        arguments.write.write_text(f"{about}\n\n{text}\n")
 
 
-def measure(folder: Path, rounds: int, peers_python: str) -> None:
-    from tabulate import tabulate
+Figures = dict[tuple[str, str], list[float]]
 
-    workers, figures, table = {}, {}, []
+
+def measure(folder: Path, rounds: int, peers_python: str) -> tuple[Figures, dict[str, str]]:
+    """The figures of each library's rows, one for each round, and why libraries are missing."""
+    workers, figures, missing = {}, {}, {}
     for library in LIBRARIES:
         python = peers_python if library in PEERS_ELSEWHERE else sys.executable
         command = [python, __file__, "--serve", library, "--folder", str(folder)]
         worker = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True)
         answer = json.loads(worker.stdout.readline() or '{"missing": "it ended"}')
         if "missing" in answer:
-            table.append([library, "not installed", answer["missing"]])
+            missing[library] = answer["missing"]
             worker.communicate()
         else:
             workers[library] = worker
@@ -270,19 +284,34 @@ def measure(folder: Path, rounds: int, peers_python: str) -> None:
             values.append(float(workers[library].stdout.readline()))
     for worker in workers.values():
         worker.communicate()
-    median = {key: statistics.median(values) for key, values in figures.items()}
-    table = [[*key, f"{value:.2f}", f"{min(figures[key]):.2f}"] for key, value in median.items()] + table
-    print(tabulate(table, ["library", "row", "CPU us a record", "best"], disable_numparse=True))
-    compare = [
-        ("TFRecord, sequential", "tf.data", "TFRecord, batches of 64", 2.5),
-        ("LMDB, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
-        ("LMDB, uint8 arrays, shuffled", "Tensorpack", "LMDB with decoder, uint8 arrays, shuffled", 1.5),
-    ]
-    for ours, library, theirs, target in compare:
+    return figures, missing
+
+
+TARGETS = [  # our row, the peer and its row, how many times as fast is wanted
+    ("TFRecord, sequential", "tf.data", "TFRecord, batches of 64, sequential", 2.5),
+    ("LMDB, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
+    ("LMDB, uint8 arrays, shuffled", "Tensorpack", "LMDB with decoder, uint8 arrays, shuffled", 1.5),
+]
+
+
+def report(figures: Figures, missing: dict[str, str]) -> str:
+    """All rows as a table in Markdown, and the ratios."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for (library, row), values in figures.items():
+        name, order = row.rsplit(", ", 1)
+        cells.setdefault((library, name), {})[order] = f"{statistics.median(values):.2f}"
+    lines = ["| CPU us a record | in order | shuffled |", "| --- | ---: | ---: |"]
+    for (library, name), found in cells.items():
+        shown = f"**{library}**" if library == "flowtrain" else library
+        lines.append(f"| {shown} {name} | {found.get('sequential', '')} | {found.get('shuffled', '')} |")
+    lines += [f"| {library} | not installed: {why} | |" for library, why in missing.items()]
+    lines.append("")
+    for ours, library, theirs, target in TARGETS:
         if (library, theirs) in figures:
             pairs = zip(figures[library, theirs], figures["flowtrain", ours], strict=True)
             ratio = statistics.median(a / b for a, b in pairs)
-            print(f"{ours}: {ratio:.2f} times as fast as {library}'s {theirs} (wanted: {target})")
+            lines.append(f"{ours}: {ratio:.2f} times as fast as {library}'s {theirs} (wanted: {target}).")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
