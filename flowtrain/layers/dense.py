@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.errors import ModelError
+
 from .activate import activate
 from .register import apply_keras_layer, layer_register
 
@@ -30,6 +32,11 @@ def FullyConnected(x: tf.Tensor, units: int, activation: Any = None, **options: 
         >>> logits = FullyConnected("fc", x, 10)  # doctest: +SKIP
     """
     if x.shape.rank is not None and x.shape.rank > 2:
+        if x.shape[1:].num_elements() is None:
+            raise ModelError(
+                f"FullyConnected flattens its input, of which all sizes but the batch's must be known; got {x.shape}. "
+                "Use GlobalAvgPooling before it, Dense to work on the last axis alone, or fixed sizes in inputs()."
+            )
         x = keras.ops.reshape(x, (-1, x.shape[1:].num_elements()))
     return activate(activation, apply_keras_layer(keras.layers.Dense, x, {"units": units, **options}))
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from flowtrain.model.internals import fresh_names, isolated_keras_state, make_concrete
 from flowtrain.model.tower import LayerRecord, get_current_tower_context
 from flowtrain.model.variables import check_name
-from flowtrain.utils.errors import ModelError, closest
+from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error, closest
 
 from .argscope import scoped_arguments
 from .spellings import refuse_old_spelling
@@ -76,8 +76,13 @@ class NamedLayer(Generic[P, R]):
         name = name or tower.automatic_name(layer.lower())
         row = len(tower.records)
         with tower.layer_scope(name) as (path, operations):
-            result = self.function(*bound.args, **bound.kwargs)
-            result = _named_output(result)
+            try:
+                result = _named_output(self.function(*bound.args, **bound.kwargs))
+            except Exception as error:
+                if not isinstance(error, FlowtrainError):
+                    noted = annotate_error(error, f"layer {operations!r}: {layer} of {_shown(bound.args)}")
+                    raise noted.with_traceback(error.__traceback__) from error.__cause__
+                raise
         for suffix, tensor in _outputs(result):
             tower.add_tensor(f"{operations}/{suffix}", tensor)
         tower.records.insert(row, LayerRecord(operations, path, layer, result))
@@ -102,6 +107,12 @@ class NamedLayer(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<layer {self.__name__}>"
+
+
+def _shown(args: tuple[Any, ...]) -> str:
+    """The input of a layer, for errors."""
+    x = args[0] if args else None
+    return f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else f"{x!r:.60}"
 
 
 def _options(source: Any) -> list[str]:

@@ -36,6 +36,7 @@ __all__ = [
     "isolated_keras_state",
     "keras_owner",
     "make_concrete",
+    "output_spec",
     "own_losses",
     "quick_call",
     "rename",
@@ -276,6 +277,17 @@ def clear_losses(layer: keras.Layer) -> None:
 def input_structure(model: keras.Model) -> Any:
     """How a functional model wants its inputs: a tensor, list or dict; None for a model of another kind."""
     return getattr(model, "_inputs_struct", None)
+
+
+def output_spec(layer: keras.Layer) -> tf.TensorSpec | None:
+    """What comes out of a layer for the inputs that it was built for; None where only a call would tell."""
+    if type(layer).compute_output_shape is keras.Layer.compute_output_shape:
+        return None
+    try:
+        shape = (layer.get_build_config() or {})["input_shape"]
+        return tf.TensorSpec(layer.compute_output_shape(shape), layer.compute_dtype)
+    except Exception:  # several inputs or outputs, or a layer of the user's own: this is for a table alone
+        return None
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:

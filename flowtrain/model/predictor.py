@@ -64,7 +64,11 @@ class Predictor:
         tensors = [
             to_input(spec, name, value) for spec, name, value in zip(self.specs, self.inputs, given, strict=True)
         ]
-        results = self._run(*tensors)
+        try:
+            results = self._run(*tensors)
+        except tf.errors.InvalidArgumentError as error:
+            shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in zip(self.inputs, tensors, strict=True))
+            raise ModelError(f"The model cannot compute {self.outputs} of {shapes}: {error.message}") from error
         return list(results) if as_tensors else [_to_array(result) for result in results]
 
     def _run(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -117,7 +121,10 @@ def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
         _check_cast(np.dtype(given), dtype, name)
         tensor = tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
     else:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"The input {name!r} cannot be made an array: {error}") from error
         if array.dtype != spec.dtype.as_numpy_dtype:
             _check_cast(array.dtype, spec.dtype, name, array)
             array = array.astype(spec.dtype.as_numpy_dtype)

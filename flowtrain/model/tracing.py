@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +14,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.errors import ModelError
+from flowtrain.utils.errors import FlowtrainError, ModelError
 
 from .described import DescribedModel
-from .internals import auto_named, fresh_names, isolated_keras_state, own_losses
+from .internals import auto_named, fresh_names, isolated_keras_state, output_spec, own_losses
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
 from .variables import variable_making
@@ -75,8 +76,12 @@ def run_tower(
     for spec, tensor in zip(specs, inputs, strict=True):
         tower.tensors[str(spec.name)] = tensor
 
-    with _dtype_policy(precision):
-        result = _call(tower, lambda: model.build_graph(*inputs))
+    try:
+        with _dtype_policy(precision):
+            result = _call(tower, lambda: model.build_graph(*inputs))
+    except Exception as error:
+        _add_note(error, model, is_training)
+        raise
     with tower.entered(), _name_root(graph, tower.prefix):
         _take_costs(model, tower, result)
         _record_keras_layers(tower)
@@ -241,6 +246,7 @@ def _record(tower: TowerContext, layer: keras.Layer, path: str) -> None:
             _record(tower, inner, f"{path}/{tower.name_below(path, inner)}")
     else:
         output = getattr(layer, "output", None)  # known where the layer is part of a functional model
+        output = output_spec(layer) if output is None else output
         tower.records.append(LayerRecord(path, path, type(layer).__name__, output))
 
 
@@ -263,6 +269,23 @@ def _plain(error: BaseException) -> BaseException:
     for part in reversed(frames[first:]):
         kept = types.TracebackType(kept, part.tb_frame, part.tb_lasti, part.tb_lineno)
     return error.with_traceback(kept)
+
+
+def _add_note(error: Exception, model: DescribedModel, is_training: bool) -> None:
+    """Say below an error of TensorFlow's or Keras's where in the user's code it comes from, and what tracing is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, FlowtrainError) or not frames[-1].filename.startswith(_INSIDE):
+        return
+    own = [frame for frame in frames if not frame.filename.startswith(_INSIDE)]
+    place = f", {own[-1].filename}:{own[-1].lineno}" if own else ""
+    error.add_note(
+        f"This was raised in {_where(model)}, traced for {'training' if is_training else 'inference'}{place}."
+    )
+    if "symbolic" in str(error).lower():
+        error.add_note(
+            "build_graph is traced, not run: tensors have shapes and dtypes in it, but no values. Use TensorFlow's "
+            "operations on them, and tf.cond or tf.where to decide by their values."
+        )
 
 
 def _is_inside(trace: types.TracebackType) -> bool:

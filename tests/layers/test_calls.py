@@ -139,6 +139,20 @@ def test_an_input_that_does_not_fit_names_the_layer():
         built(build)
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda x: ft.Conv2D("c", x, 3, 20, padding="valid"), r"\[in layer 'c': Conv2D of float32 \(None, 8, 8, 3\)\]"),
+        (lambda x: ft.Dense("c", x, 3, kernel_initializer="he_norml"), "he_norml.*in layer 'c'"),
+        (lambda x: ft.BNReLU("c", x, axis=7), "in layer 'c/bn'"),
+        (lambda x: ft.FullyConnected("c", tf.image.resize(x, tf.shape(x)[1:3] + 1), 3), "GlobalAvgPooling before it"),
+    ],
+)
+def test_errors_of_keras_name_the_layer(layer, message):
+    with pytest.raises((ValueError, IndexError), match=message):
+        built(lambda x: tf.reduce_mean(layer(x)))
+
+
 # -- activations, nameless layers ------------------------------------------------------------------------
 
 
@@ -245,7 +259,7 @@ def test_summary_counts_and_shows_shapes():
     rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
     assert "(?, 8, 8, 4)" in rows["conv1"] and " 112 " in rows["conv1"]
     assert " 16 " in rows["conv1/bn"]
-    assert rows["plain"].split() == ["plain", "Dense", "10"]
+    assert rows["plain"].split() == ["plain", "Dense", "(?,", "8,", "8,", "2)", "10", "float32"]
     assert "parameters: 140, of which trained: 132, not trained: 8" in table
     assert graph.count_parameters() == 140
     assert graph.count_parameters(trainable_only=True) == 132

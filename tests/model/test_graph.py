@@ -455,8 +455,11 @@ def test_python_branches_on_tensors_give_tensorflows_error():
         y = ft.Dense("fc", x, 1)
         return squared(y) if tf.reduce_mean(y) > 0 else squared(y + 1)
 
-    with pytest.raises(TypeError, match="Python `bool`"):
+    with pytest.raises(TypeError, match="Python `bool`") as caught:
         ModelGraph(desc(build))
+    where, why = caught.value.__notes__
+    assert "Model.build_graph, traced for training" in where and "test_graph.py" in where
+    assert "tf.cond" in why
 
 
 # -- descriptions ------------------------------------------------------------------------------------

@@ -197,3 +197,16 @@ def test_averages_must_be_asked_for(graph):
         graph.predictor(["x"], ["prediction/output"], averaged=True)
     with pytest.raises(ModelError, match="between 0 and 1"):
         ModelGraph(desc(two_branches, X, Y, average_decay=1.0))
+
+
+def test_what_the_model_cannot_compute_is_said_with_its_shapes():
+    def hourglass(x):
+        return tf.reduce_mean(ft.ConcatWith("skip", ft.Deconv2D("up", ft.MaxPooling("down", x, 2), 3), x))
+
+    graph = ModelGraph(desc(hourglass, tf.TensorSpec((None, None, None, 3), tf.float32, "picture")))
+    predictor = graph.predictor(["picture"], ["skip/output"])
+    assert predictor(array(1, 4, 4, 3))[0].shape == (1, 4, 4, 6)
+    with pytest.raises(ModelError, match=r"cannot compute \['skip/output'\] of picture \(1, 5, 5, 3\)"):
+        predictor(array(1, 5, 5, 3))
+    with pytest.raises(ModelError, match="'picture' cannot be made an array"):
+        predictor([[1, 2], [1]])
