@@ -292,26 +292,26 @@ def _hook_copying(code: int, data: bytes) -> Any:
         return _from_ext(code, data, True, _hook_copying)
     head = _short_head(data[:6])  # the common case, without the detour
     if head is not None:
-        dtype, shape_from, start = head
+        dtype, itemsize, shape_from, start = head
         shape = shape_from(data)
-        size = math.prod(shape) * dtype.itemsize
-        if size and size == len(data) - start:
+        if math.prod(shape) * itemsize + start == len(data) != start:
             return np.array(np.ndarray(shape, dtype, data, start))  # quicker than .copy()
     return _read_array(data).copy()
 
 
 @functools.lru_cache(maxsize=256)
-def _short_head(head: bytes) -> tuple[np.dtype, Callable[[bytes], tuple[int, ...]], int] | None:
+def _short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int, ...]], int] | None:
     """What the head of an array says, of which these are the first 6 bytes; None where its dtype's text is longer.
 
     Returns:
-        The dtype, what reads the shape, and where the elements begin.
+        The dtype, its size, what reads the shape, and where the elements begin.
     """
     length, ndim = _HEAD.unpack_from(head)
     if length != 3:
         return None
     shape_of = struct.Struct(f"<6x{ndim}Q")
-    return _dtype_from(head[3:]), shape_of.unpack_from, shape_of.size
+    dtype = _dtype_from(head[3:])
+    return dtype, dtype.itemsize, shape_of.unpack_from, shape_of.size
 
 
 unpack_fast = functools.partial(

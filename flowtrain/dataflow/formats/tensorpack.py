@@ -6,6 +6,7 @@ An array is the map {nd: True, type, kind, shape, data}, a NumPy scalar {nd: Fal
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgpack
@@ -60,6 +61,8 @@ def parse_value(value: bytes) -> Any:
 
 
 def _restore(found: dict[Any, Any]) -> Any:
+    if found.get(b"nd") is True and found.get(b"kind") == b"":  # the common case, without the detour
+        return np.array(np.ndarray(found[b"shape"], _plain_dtype(found[b"type"]), found[b"data"]))
     if b"nd" not in found and "nd" not in found and b"complex" not in found and "complex" not in found:
         return found
     plain = {key.decode() if isinstance(key, bytes) else key: item for key, item in found.items()}
@@ -80,6 +83,11 @@ def _dtype(descr: Any) -> np.dtype:
     if dtype.hasobject:
         raise FormatError(f"the record holds pickled objects. {_ADVICE}")
     return dtype
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_dtype(descr: str | bytes) -> np.dtype:
+    return _dtype(descr)
 
 
 def _text(value: Any) -> str:
