@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from network import unet
 from noise import to_float
+from options import quick_option
 
 import flowtrain as ft
 from flowtrain import schedules
@@ -24,6 +25,7 @@ from flowtrain import schedules
 SIZE = 255
 PADDED = 256  # the network halves five times
 AVERAGE_DECAY = 0.98  # over some 50 steps
+QUICK = {"width": 16, "residual": True, "batch": 16, "learning_rate": 2e-3, "average": True, "steps": 400}
 
 
 # ---------------------------------------------------------------- slices
@@ -158,8 +160,23 @@ def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.T
     return tf.math.real(tf.signal.ifft2d(mixed))[..., None]
 
 
+def zero_filled(noisy: tf.Tensor) -> tf.Tensor:
+    """The picture of the measured frequencies as they are: not divided by their probabilities.
+
+    Args:
+        noisy: float32 (B, 255, 255, 1), of frequencies that were divided.
+    """
+    probability = tf.constant(np.fft.ifftshift(keep_probability()), tf.complex64)
+    spectrum = tf.signal.fft2d(tf.cast(noisy[..., 0], tf.complex64))
+    return tf.math.real(tf.signal.ifft2d(spectrum * probability))[..., None]
+
+
 class DenoiseSpectrum(ft.ModelDesc):
-    """The U-Net on zero-filled pictures, with `fspec` inside the loss and inside what is exported."""
+    """The U-Net on undersampled pictures, with `fspec` inside the loss and inside what is exported.
+
+    A `residual` network sees the zero-filled picture, some 5 dB nearer to the truth than what was divided by the
+    probabilities, with black as 0, and says what to subtract from it.
+    """
 
     def __init__(self, width=48, residual=False, learning_rate=1e-3, average_decay=None) -> None:
         self.width, self.residual, self.learning_rate = width, residual, learning_rate
@@ -175,8 +192,9 @@ class DenoiseSpectrum(ft.ModelDesc):
 
     def build_graph(self, noisy, spectrum, mask, target):
         ft.get_scalar_var("residual", float(self.residual))
-        padded = tf.pad(noisy, [[0, 0], [0, PADDED - SIZE], [0, PADDED - SIZE], [0, 0]], "REFLECT")
-        plain = unet(padded, self.width, self.residual)[:, :SIZE, :SIZE]
+        seen, black = (zero_filled(noisy), -0.5) if self.residual else (noisy, 0.0)
+        padded = tf.pad(seen - black, [[0, 0], [0, PADDED - SIZE], [0, PADDED - SIZE], [0, 0]], "REFLECT")
+        plain = unet(padded, self.width, self.residual)[:, :SIZE, :SIZE] + black
         plain = tf.identity(plain, name="denoised")
         restored = tf.identity(known_spectrum_restored(plain, spectrum, mask), name="denoised_fspec")
         cost = tf.reduce_mean(tf.square(restored - target), name="square_loss")
@@ -195,15 +213,15 @@ class DenoiseSpectrum(ft.ModelDesc):
 def ramps(epochs: int):
     """The two factors of the learning rate, up over the first 10 epochs and down over the last 30.
 
-    Shorter trainings go through the same curves in a third of their epochs each.
+    Shorter trainings go through the same curves in a fifth and a third of their epochs.
     """
-    up, down = min(10, epochs / 3), min(30, epochs / 3)
+    up, down = min(10, epochs / 5), min(30, epochs / 3)
     falling = schedules.gaussian_ramp_down(1.0, 30 * epochs / down)
     return schedules.gaussian_ramp_up(1.0, up), lambda epoch: falling(30 * epoch / down)
 
 
 def training_data(slices, noise2noise, batch, workers=2):
-    """Batches of the model's inputs; an epoch shows each slice once."""
+    """Batches of the model's inputs; an epoch shows each slice once, but for what is left of the last batch."""
     ds = ft.DataFromArrays(slices, shuffle=True)
     ds = ft.RandomMapData(ds, partial(training_pair, noise2noise=noise2noise))
     ds = ft.BatchData(ds, batch)
@@ -259,7 +277,9 @@ hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=Non
 
 @main.command()
 @click.argument("slices", type=click.Path(exists=True, dir_okay=False))
+@quick_option(QUICK, "A small network, trained in ten minutes on two CPU cores")
 @click.option("--epochs", default=300, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=None, help="As many epochs as it takes to have so many steps.")
 @click.option("--batch", default=16, show_default=True)
 @click.option("--width", default=48, show_default=True)
 @click.option("--residual", is_flag=True)
@@ -269,13 +289,17 @@ hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=Non
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 @hold_out_option
-def train(slices, epochs, batch, width, residual, noise2noise, learning_rate, average, log_dir, resume, hold_out):
+def train(
+    slices, epochs, steps, batch, width, residual, noise2noise, learning_rate, average, log_dir, resume, hold_out
+):  # fmt: skip
     """Train on the SLICES of an npz or pkl file."""
+    data = training_data(part(read_slices(slices), hold_out, training=True), noise2noise, batch)
+    epochs = -(-steps // len(data)) if steps else epochs
     up, down = ramps(epochs)
     trainer = ft.train(
         ft.TrainConfig(
             model=DenoiseSpectrum(width, residual, learning_rate, AVERAGE_DECAY if average else None),
-            dataflow=training_data(part(read_slices(slices), hold_out, training=True), noise2noise, batch),
+            dataflow=data,
             callbacks=[
                 ft.ModelSaver(),
                 ft.HyperParamSetterWithFunc("learning_rate", lambda e: learning_rate * up(e) * down(e)),

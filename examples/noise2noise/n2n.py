@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from network import Denoise
 from noise import NOISES, noise_pair, to_float, to_uint8
+from options import quick_option
 from records import make_tfrecords, pictures, read
 
 import flowtrain as ft
@@ -31,7 +32,7 @@ QUICK = {
     "width": 16,
     "residual": True,
     "crop": 64,
-    "smallest_scale": 1 / 3,
+    "smallest_scale": 0.33,
     "learning_rate": 2e-3,
     "average": True,
     "steps": 16_000,
@@ -127,12 +128,6 @@ def load(run: str):
     return ft.OfflinePredictor(ft.PredictConfig(model, run, [INPUT], [OUTPUT], averaged=averaged))
 
 
-def use_quick_defaults(context, parameter, chosen: bool) -> None:
-    """What `--quick` stands for; options that are given as well come before it."""
-    if chosen:
-        context.default_map = {**(context.default_map or {}), **QUICK}
-
-
 @click.group(help=__doc__)
 def main():
     pass
@@ -150,17 +145,7 @@ def make_tfrecords_command(folder, target):
 
 
 @main.command()
-@click.option(
-    "--quick",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=use_quick_defaults,
-    help="A small network, trained in ten minutes on a CPU; the same as "
-    + " ".join(
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:.3g}") for name, value in QUICK.items()
-    ),
-)
+@quick_option(QUICK, "A small network, trained in ten minutes on two CPU cores")
 @click.option("--train-tfrecords", required=True, type=click.Path(exists=True), help="Made by make-tfrecords.")
 @noise_option
 @click.option("--noise2noise/--noise2clean", default=True, show_default=True, help="What the targets are.")

@@ -139,7 +139,7 @@ def test_from_photographs_to_a_frozen_graph(call, photos, tmp_path):
     for path in sorted((photos / "valid").glob("*.jpg"))[:2]:
         cv2.imwrite(str(pictures / f"{path.stem}.png"), cv2.imread(str(path))[:270, :300])
     assert "2 pictures" in call("n2n", "make-tfrecords", pictures, records)
-    size = ["--width", 4, "--residual", "--average", "--crop", 64, "--batch", 2, "--steps", 2, "--log-dir", run]
+    size = ["--quick", "--width", 4, "--batch", 2, "--steps", 2, "--log-dir", run]
     call("n2n", "train", "--train-tfrecords", records, *size)
     live = call("n2n", "validate", run, "--dataset-dir", pictures)
     assert "noisy 20." in live
@@ -164,7 +164,7 @@ def test_held_out_slices_are_not_trained_on(load):
 def test_from_slices_to_a_graph_that_puts_the_known_spectrum_back(call, load, tmp_path):
     slices, run, saved = tmp_path / "slices.npz", tmp_path / "run", tmp_path / "saved"
     np.savez(slices, slices=np.random.default_rng(0).integers(0, 255, (4, 255, 255), np.uint8))
-    size = ["--width", 4, "--residual", "--average", "--batch", 1, "--epochs", 1, "--log-dir", run]
+    size = ["--quick", "--width", 4, "--batch", 1, "--steps", 2, "--log-dir", run]
     call("mri", "train", slices, *size, "--hold-out", 2)
     assert "zero-filled" in call("mri", "validate", run, slices, "--hold-out", 4)
     call("mri", "export", run, saved)
