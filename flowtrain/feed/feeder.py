@@ -19,7 +19,7 @@ from flowtrain.dataflow.base import DataFlow
 from flowtrain.utils.errors import DataFlowError, StateError, annotate_error
 
 from .inputs import Inputs
-from .tensors import aligned_empty, can_alias, is_exclusive, to_tensor
+from .tensors import aligned_empty, can_alias, is_exclusive, share, to_tensor
 
 __all__ = ["Block", "Feeder"]
 
@@ -120,7 +120,8 @@ class Feeder:
             if isinstance(item, BaseException):
                 raise item
             self._ready.popleft()
-            self._change.notify_all()
+            if len(self._ready) <= self._depth // 2:
+                self._change.notify_all()
         self._position, self._consumed = item.position, 0
         return item
 
@@ -163,11 +164,13 @@ class Feeder:
 
     def _put(self, item: Block | BaseException) -> bool:
         with self._change:
-            self._change.wait_for(lambda: self._stopping or len(self._ready) < self._depth)
+            if len(self._ready) >= self._depth:  # made anew several at a time: waking for each costs as much again
+                self._change.wait_for(lambda: self._stopping or len(self._ready) <= self._depth // 2)
             if self._stopping:
                 return False
             self._ready.append(item)
-            self._change.notify_all()
+            if self._waiting:
+                self._change.notify_all()
             return True
 
     def _batches(self) -> Iterator[list[np.ndarray]]:
@@ -280,9 +283,10 @@ def _owned_tensors(arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
     """Tensors whose memory nobody writes into any more."""
     tensors = []
     for array in arrays:
-        if not can_alias(array) or not is_exclusive(array, held=2):
-            array = _aligned_copy(array)
-        tensors.append(to_tensor(array))
+        if can_alias(array) and is_exclusive(array, held=2):
+            tensors.append(share(array))
+        else:
+            tensors.append(to_tensor(_aligned_copy(array)))
     return tensors
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from flowtrain.ipc.arena import _Lease as Lease
 from flowtrain.ipc.buffers import ALIGNMENT
 
-__all__ = ["aligned_empty", "can_alias", "is_exclusive", "to_tensor"]
+__all__ = ["aligned_empty", "can_alias", "is_exclusive", "share", "to_tensor"]
 
 # what DLPack and TensorFlow both know
 _KINDS = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
@@ -39,9 +39,14 @@ def to_tensor(array: np.ndarray, alias: bool = True) -> tf.Tensor:
         [2, 3]
     """
     if alias and can_alias(array):
-        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+        return share(array)
     with tf.device("CPU:0"):
         return tf.constant(array)
+
+
+def share(array: np.ndarray) -> tf.Tensor:
+    """A tensor in the memory of an array that `can_alias`."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def can_alias(array: np.ndarray) -> bool:
