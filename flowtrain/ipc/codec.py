@@ -295,6 +295,8 @@ def _hook_copying(code: int, data: bytes) -> Any:
         dtype, itemsize, shape_from, start = head
         shape = shape_from(data)
         if math.prod(shape) * itemsize + start == len(data) != start:
+            if itemsize == 1:  # of the memory's address nothing is asked: the quickest copy will do
+                return np.ndarray(shape, dtype, bytearray(data), start)
             return np.array(np.ndarray(shape, dtype, data, start))  # quicker than .copy()
     return _read_array(data).copy()
 
