@@ -112,7 +112,7 @@ class NamedLayer(Generic[P, R]):
 def _shown(args: tuple[Any, ...]) -> str:
     """The input of a layer, for errors."""
     x = args[0] if args else None
-    return f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else f"{x!r:.60}"
+    return f"{x.dtype.name} {x.shape}" if isinstance(x, tf.Tensor) else f"{x!r:.60}"
 
 
 def _options(source: Any) -> list[str]:

@@ -329,7 +329,8 @@ class TowerContext:
         try:
             return self.graph.get_tensor_by_name(wanted)
         except (KeyError, ValueError) as error:
-            known = list(self.tensors)
-            if not known or closest(bare, known).startswith("There"):
-                known += [op.name for op in self.graph.get_operations()]
-            raise TensorNameError(f"The model has no tensor named {name!r}. {closest(bare, known)}") from error
+            nearest = closest(bare, list(self.tensors))
+            if nearest.startswith("There"):  # none is near: look among all operations, which are too many to be listed
+                among_all = closest(bare, [op.name for op in self.graph.get_operations()])
+                nearest = nearest if among_all.startswith("There") else among_all
+            raise TensorNameError(f"The model has no tensor named {name!r}. {nearest}") from error

@@ -102,7 +102,7 @@ def _format_of(path: Path, given: str | None) -> str:
                 "pass format=..."
             )
         return found[0]
-    given = _OTHER_NAMES.get(given, given)
+    given = _OTHER_NAMES.get(given.lower(), given)
     if given not in _SUFFIXES:
         raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
     suffix = _SUFFIXES[given]

@@ -7,7 +7,20 @@ from pathlib import Path
 
 from flowtrain.utils.errors import CheckpointError, closest
 
-__all__ = ["checkpoint_prefix", "kind_of"]
+__all__ = ["KINDS", "checkpoint_prefix", "kind_of"]
+
+KINDS = {
+    "own": "checkpoint of flowtrain",
+    "bundle": "TensorFlow checkpoint",
+    "meta": "TensorFlow 1 checkpoint with its graph",
+    "saved_model": "SavedModel",
+    "keras": ".keras file",
+    "h5": ".h5 file",
+    "weights_h5": ".weights.h5 file",
+    "npz": ".npz file",
+    "frozen": "frozen graph",
+}
+"""What `kind_of` returns, in words."""
 
 _BY_SUFFIX = {".npz": "npz", ".keras": "keras", ".pb": "frozen", ".meta": "meta"}
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth"}
@@ -24,8 +37,7 @@ def kind_of(path: str | Path) -> str:
         path: A file, a folder or the prefix of a TensorFlow checkpoint.
 
     Returns:
-        "own", "bundle" (any TensorFlow checkpoint), "meta" (one with a graph), "saved_model", "keras", "h5",
-        "weights_h5", "npz" or "frozen".
+        One of `KINDS`.
 
     Raises:
         CheckpointError: There is nothing, or it is of no such kind.

@@ -86,6 +86,8 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
         return model
     if isinstance(model, keras.Model):
         return keras_graph(model)
+    if isinstance(model, type):
+        raise ModelError(f"Give a model, not its class: {model.__name__}().")
     raise ModelError(f"Expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
 
 
@@ -137,6 +139,9 @@ def predictor_of(
     graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
 ) -> Predictor:
     """Like `as_predictor`, from a graph."""
+    for what, names in (("inputs", inputs), ("outputs", outputs)):
+        if isinstance(names, str):
+            raise ModelError(f"{what}= is a list of names: write [{names!r}].")
     if outputs is None:
         outputs = _expected_outputs(graph)
     if inputs is None:

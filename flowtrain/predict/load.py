@@ -12,11 +12,11 @@ import keras
 import tensorflow as tf
 
 from flowtrain.model import InferenceGraph
-from flowtrain.utils.errors import CheckpointError, ModelError, closest
+from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.optional import require
 
 from .graphfile import read_graph, read_meta, with_own_functions
-from .kinds import checkpoint_prefix, kind_of
+from .kinds import KINDS, checkpoint_prefix, kind_of
 from .live import NamedGraph, as_graph, keras_graph
 from .loader import with_weights
 from .offline import LoadedPredictor
@@ -82,13 +82,13 @@ def load_graph(
         kind = "weights_h5"
     if kind not in _GRAPHS:
         raise CheckpointError(
-            f"{path} holds weights only ({kind}). Give the model that they belong to: "
+            f"{path} holds weights only: it is a {KINDS[kind]}. Give the model that they belong to: "
             f"load_predictor(path, inputs, outputs, model=MyModel())."
         )
     if kind == "saved_model":
         return _saved_model(Path(path), signature)
     if signature is not None:
-        raise CheckpointError(f"Only a SavedModel has signatures; {path} is a {kind}.")
+        raise CheckpointError(f"Only a SavedModel has signatures; {path} is a {KINDS[kind]}.")
     return _GRAPHS[kind](Path(path))
 
 
@@ -154,7 +154,7 @@ def _is_result(op: Any) -> bool:
 def _saved_model(path: Path, signature: str | None) -> NamedGraph:
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, tf.errors.OpError) as error:
         raise CheckpointError(
             f"The SavedModel {path} cannot be loaded; is it cut short or damaged? ({error})"
         ) from error
@@ -194,7 +194,7 @@ def _keras(path: Path) -> NamedGraph:
         with zipfile.ZipFile(path) as archive:
             _refuse_code(archive.read("config.json").decode(), path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Keras raises whatever it stumbles over
         raise _unreadable(path, error) from error
     return keras_graph(model)
 
@@ -206,13 +206,13 @@ def _h5(path: Path) -> NamedGraph:
             config = file.attrs["model_config"]
             _refuse_code(config.decode() if isinstance(config, bytes) else config, path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
     return keras_graph(model)
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
-    if isinstance(error, CheckpointError | ModelError):
+    if isinstance(error, FlowtrainError):
         return error
     return CheckpointError(
         f"{path} cannot be loaded as a Keras model: it is damaged, or it has layers of your own (register them with "

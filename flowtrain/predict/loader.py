@@ -224,7 +224,10 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
             raise CheckpointError(
                 f"rename: {pattern!r} matches none of the names in {source}: {', '.join(sorted(names.values())[:20])}."
             )
-        names = {old: regex.sub(replacement, new) for old, new in names.items()}
+        try:
+            names = {old: regex.sub(replacement, new) for old, new in names.items()}
+        except re.error as error:
+            raise CheckpointError(f"rename: {replacement!r} cannot replace {pattern!r}: {error}.") from None
     result: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     for old, new in names.items():
@@ -235,6 +238,8 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
 
 
 def _variables_of(model: Any) -> Mapping[str, Any]:
+    if isinstance(model, type):
+        raise ModelError(f"Give a model, not its class: {model.__name__}().")
     if isinstance(model, VariableStore):
         return model.variables
     if isinstance(model, ModelGraph):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from flowtrain.model.checkpoint_io import read_checkpoint
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
 
-from .kinds import checkpoint_prefix, kind_of
+from .kinds import KINDS, checkpoint_prefix, kind_of
 
 __all__ = ["OWN_NAMES", "read_weights"]
 
 OWN_NAMES = "flowtrain_variables"
 """Under this attribute an exported SavedModel holds its variables by their readable names."""
 
+# What libraries stumble over in damaged files; h5py gives None where a link leads nowhere.
+_DAMAGE = (OSError, ValueError, LookupError, RuntimeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -52,8 +55,10 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
         return _plain(_READERS[kind](path), str(path))
     except CheckpointError:
         raise
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile, EOFError, tf.errors.OpError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read as {kind}; is it cut short or damaged? ({error})") from error
+    except (*_DAMAGE, tf.errors.OpError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as {KINDS[kind]}; is it cut short or damaged? ({error})"
+        ) from error
 
 
 def _plain(values: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
 from flowtrain.model.checkpoint_io import CheckpointWriter
 from flowtrain.predict import OfflinePredictor, PredictConfig, export, load_predictor, predict_dataflow
 from flowtrain.training import SimpleTrainer, TrainConfig
-from flowtrain.utils.errors import CheckpointError, ConfigError, ModelError, TensorNameError
+from flowtrain.utils.errors import CheckpointError, ConfigError, FlowtrainError, ModelError, TensorNameError
 
 L = keras.layers
 
@@ -304,3 +304,29 @@ def test_a_keras_model_that_was_trained_here(noisy, tmp_path):
         load_predictor(path, model=make(4)),
     ):
         np.testing.assert_allclose(predictor(picture=noisy)[0], trained(noisy), atol=1e-6)
+
+
+def test_names_and_models_that_are_none(graph, tmp_path):
+    with pytest.raises(ModelError, match=r"write \['output'\]"):
+        load_predictor(_own(graph, tmp_path), outputs="output", model=Denoiser())
+    with pytest.raises(ModelError, match=r"not its class: Denoiser\(\)"):
+        load_predictor(_own(graph, tmp_path), outputs=["output"], model=Denoiser)
+    with pytest.raises(TensorNameError, match=r"named 'psnr'. There are: bn/output, .*, output\.$|There are: .*noisy"):
+        load_predictor(_own(graph, tmp_path), outputs=["psnr"], model=Denoiser())
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_damaged_keras_files_give_our_error(suffix, keras_model, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    keras_model.save(path)
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        damaged = bytearray(data)
+        for place in random.integers(len(data), size=20):
+            damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            load_predictor(path)
+        except FlowtrainError:
+            continue

@@ -138,6 +138,8 @@ def test_rename():
         get_model_loader(weights, rename={"/(W|bias)$": "/same"})
     with pytest.raises(CheckpointError, match="no regular expression"):
         get_model_loader(weights, rename={"(": ""})
+    with pytest.raises(CheckpointError, match="cannot replace"):
+        get_model_loader(weights, rename={"stem": r"\7"})
 
 
 def test_scalars_and_random_states_may_be_missing():
