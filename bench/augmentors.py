@@ -1,6 +1,6 @@
 """Microseconds per call of every augmentor on one 256 x 256 x 3 uint8 picture, beside Tensorpack's and albumentations'.
 
-    python bench/augmentors.py [--rounds 61] [--only Hue,Gamma]
+    python bench/augmentors.py [--rounds 61] [--only Hue,Gamma] [--write FILE]
 
 Each row is one change of the picture, set up alike in the libraries that have it. The libraries take turns within each
 round, and the median over the rounds is shown, so that a busy moment of the machine hits all alike. OpenCV runs on one
@@ -9,13 +9,15 @@ Gamma, Contrast, BrightnessScale and MinMaxNormalize look values up with stringz
 with albumentations), and with OpenCV, to the same result in five times the time, where it is not.
 
 The ratio is our time over that of the fastest peer. What is compared is a new, contiguous picture. Tensorpack's
-RandomCutout and SaltPepperNoise write into the picture that they are given, and its Flip returns a reversed view,
-which makes the next stage slow (stacking one into a batch takes 190 us): with these a copy is counted, and marked *.
+RandomCutout and SaltPepperNoise write into the picture that they are given, and its Flip returns a reversed view: with
+these a copy is counted, and marked *. The rows "into a batch" count what a user pays for a flip in the end, with
+nothing made contiguous: the flip as the library returns it, and its copy into a place of a batch.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -103,6 +105,18 @@ def rows():
             F.Flip(vert=True, prob=1),
             lambda T: Copied(T.Flip(vert=True, prob=1.0)),
             lambda A: A.VerticalFlip(p=1),
+        ),
+        (
+            "Flip horiz into a batch",
+            IntoBatch(F.Flip(horiz=True, prob=1)),
+            lambda T: IntoBatch(T.Flip(horiz=True, prob=1.0)),
+            lambda A: IntoBatch(A.HorizontalFlip(p=1)),
+        ),
+        (
+            "Flip vert into a batch",
+            IntoBatch(F.Flip(vert=True, prob=1)),
+            lambda T: IntoBatch(T.Flip(vert=True, prob=1.0)),
+            lambda A: IntoBatch(A.VerticalFlip(p=1)),
         ),
         ("Gamma", F.Gamma((0.5, 1.5)), lambda T: T.Gamma((-0.5, 0.5)), lambda A: A.RandomGamma((50, 150), p=1)),
         (
@@ -256,6 +270,13 @@ class Floats:
         self.augmentor, self.scale = augmentor, scale
 
 
+class IntoBatch:
+    """An augmentor whose result is to be copied into a batch of 32, each time into the next place."""
+
+    def __init__(self, augmentor):
+        self.augmentor = augmentor
+
+
 class Copied:
     """Tensorpack's augmentor where it writes into the picture or returns a view, with the copy that this calls for."""
 
@@ -279,6 +300,10 @@ def caller(made, img, rng):
     """A function without arguments that augments the picture once, whatever library the augmentor is of."""
     if isinstance(made, Floats):
         made, img = made.augmentor, img.astype(np.float32) * np.float32(made.scale)
+    if isinstance(made, IntoBatch):
+        call = caller(made.augmentor, img, rng)
+        places = itertools.cycle(np.zeros((32, *img.shape), img.dtype))
+        return lambda: np.copyto(next(places), call())
     if isinstance(made, F.Augmentor):
         return lambda: made.augment(img, rng)
     if hasattr(made, "augment"):
@@ -307,6 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=61)
     parser.add_argument("--only", default="", help="names, with commas between them")
+    parser.add_argument("--write", type=Path, help="write the table into this Markdown file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
@@ -315,6 +341,7 @@ def main() -> None:
     rng = np.random.Generator(np.random.Philox(0))
     chosen = {name.strip() for name in args.only.split(",") if name.strip()}
     table, slower = [], []
+    load, start = os.getloadavg()[0], time.time()
     for name, ours, *peers in rows():
         if chosen and name.split()[0] not in chosen:
             continue
@@ -342,9 +369,17 @@ def main() -> None:
         if ratio is not None and ratio > 1.1:
             slower.append(name)
         table.append([name, f"{ours_took * 1e6:.1f}", *cells, "" if ratio is None else f"{ratio:.2f}"])
-    headers = ["us per call", "flowtrain", "tensorpack", "albumentations", "ratio"]
-    print(tabulate(table, headers, colalign=("left", "right", "right", "right", "right"), disable_numparse=True))
-    print("slower than 1.1 times the fastest peer:", ", ".join(slower) or "none")
+    headers = ["us per call", "flowtrain", "Tensorpack", "albumentations", "ratio"]
+    align = ("left", "right", "right", "right", "right")
+    text = tabulate(table, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+    text += f"\n\nSlower than 1.1 times the fastest peer: {', '.join(slower) or 'none'}."
+    about = (
+        f"{args.rounds} rounds, {time.time() - start:.0f} s in all; the machine's load before it was {load:.1f}, "
+        f"at its end {os.getloadavg()[0]:.1f}."
+    )
+    print(f"{about}\n\n{text}")
+    if args.write:
+        args.write.write_text(f"{about}\n\n{text}\n")
 
 
 if __name__ == "__main__":
