@@ -260,6 +260,35 @@ def resident(ours: Ours, steps: int) -> Callable[[], Speed]:
     return run
 
 
+PICTURES_FOR_NOBODY = """
+import sys, time
+import numpy as np
+gap, due, index = float(sys.argv[1]), time.monotonic(), 0
+while True:
+    rng = np.random.default_rng(index)
+    rng.random((8, 64, 64, 1), np.float32), rng.random((8, 64, 64, 2), np.float32)
+    index, due = index + 1, due + gap
+    time.sleep(max(0.0, due - time.monotonic()))
+"""
+
+
+def beside_two_workers(run: Callable[[], Speed]) -> Callable[[], Speed]:
+    """What is run, while two processes make as many batches as it uses, and throw them away."""
+
+    def beside() -> Speed:
+        gap = 2 / run().rate
+        workers = [subprocess.Popen([sys.executable, "-c", PICTURES_FOR_NOBODY, str(gap)]) for _ in range(2)]
+        try:
+            run()  # meanwhile they have started
+            return run()
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+
+    return beside
+
+
 def unet() -> None:
     steps = 100
     fed = ft.PrefetchData(Pictures(), num_proc=2)
@@ -272,12 +301,15 @@ def unet() -> None:
         {
             "flowtrain": ours,
             "the same step repeated on one resident batch": resident(ours, steps),
+            "the same while two processes make such batches": beside_two_workers(resident(ours, steps)),
             "Keras fit, PyDataset with 2 workers": lambda: rate(
                 steps, lambda: model.fit(dataset, steps_per_epoch=steps, epochs=1, verbose=0)
             ),
         },
         {"the same step repeated on one resident batch": 0.97, "Keras fit, PyDataset with 2 workers": 1.15},
     )
+    making = rate(200, lambda: [Pictures().get(index) for index in range(200)])
+    print(f"  making a batch takes {making.cpu:.3f} ms of CPU")
 
 
 def xla() -> None:
