@@ -1,6 +1,6 @@
 """Memory that a process shares with its workers, cut into slots: one task, one slot.
 
-The memory is a file without a name (memfd): nothing can be left behind, the size of /dev/shm does not matter, and a
+The memory is a file without a name: nothing can be left behind, on Linux the size of /dev/shm does not matter, and a
 page costs memory only once it is touched, so slots can be far larger than what is written into them.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..utils.errors import FlowtrainError
 from .buffers import ALIGNMENT
-from .mapping import map_shared
+from .mapping import anonymous_memory, map_shared
 
 __all__ = ["Arena", "SlotPool", "SlotWriter", "aligned"]
 
@@ -56,12 +56,12 @@ class Arena:
         Raises:
             FlowtrainError: The system gives none; the message says why.
         """
-        size = slot_bytes or SLOT_BYTES
+        # where memory is not anonymous there may be limits to how much of it can be promised
+        size = slot_bytes or (SLOT_BYTES if hasattr(os, "memfd_create") else SLOT_BYTES >> 4)
         while True:
             fd = -1
             try:
-                fd = os.memfd_create("flowtrain", os.MFD_CLOEXEC)
-                os.ftruncate(fd, _total(workers, slots, size))
+                fd = anonymous_memory("flowtrain", _total(workers, slots, size))
                 return cls(fd, workers, slots, size)
             except OSError as error:
                 if fd >= 0:

@@ -116,7 +116,7 @@ class Channel:
         self._socket.close()
 
 
-_FDS = socket.CMSG_SPACE(struct.calcsize("i"))
+_FDS = socket.CMSG_SPACE(struct.calcsize("i")) if hasattr(socket, "CMSG_SPACE") else 0
 
 
 def _read(fd: int) -> list[Any]:

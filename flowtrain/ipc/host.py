@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..utils.errors import FlowtrainError
 from .arena import Arena
 from .channel import Channel, pair
-from .launcher import _ALWAYS, launcher
+from .launcher import ALWAYS, launcher
 from .payload import Payload
 from .zygote import STATUS
 
@@ -64,7 +64,7 @@ class LinuxHost:
     """
 
     def __init__(self, arena: Arena, payload: Payload, preload: tuple[str, ...] = ()) -> None:
-        self._arena, self._preload = arena, (*_ALWAYS, *preload)
+        self._arena, self._preload = arena, (*ALWAYS, *preload)
         count = arena.workers
         _check_descriptors(count)
         self.pids = [0] * count

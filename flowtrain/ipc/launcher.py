@@ -23,12 +23,20 @@ from .payload import THREADS
 from .worker import INTERRUPT
 from .zygote import MESSAGE_BYTES
 
-__all__ = ["Launcher", "launcher"]
+__all__ = ["ALWAYS", "Launcher", "interpreter", "launcher"]
 
 _LINGER = 1.0  # seconds that an unused zygote is kept
 _START = 60.0  # seconds in which it must have answered, preloading included
 _BOOT = "import sys; from flowtrain.ipc.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-_ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
+
+ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
+"""What every worker needs."""
+
+
+def interpreter(boot: str) -> tuple[list[str], dict[str, str]]:
+    """A command that runs a line of Python in an interpreter like this one, and its environment."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return [sys.executable, "-P", "-c", boot], {**os.environ, **THREADS, "PYTHONPATH": path}
 
 
 class Launcher:
@@ -149,13 +157,13 @@ class Launcher:
 
     def _start(self) -> socket.socket:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        command, environment = interpreter(_BOOT)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, str(its.fileno()), str(os.getpid())],
+                [*command, str(its.fileno()), str(os.getpid())],
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **THREADS, "PYTHONPATH": path},
+                env=environment,
             )
         except BaseException:
             ours.close()

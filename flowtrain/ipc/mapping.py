@@ -1,4 +1,4 @@
-"""Files as memory, mapped without keeping the file open."""
+"""Files without a name, and files as memory, mapped without keeping the file open."""
 
 from __future__ import annotations
 
@@ -6,10 +6,58 @@ import ctypes
 import functools
 import mmap
 import os
+import secrets
+import tempfile
 import weakref
 from typing import Any
 
-__all__ = ["map_shared"]
+__all__ = ["anonymous_file", "anonymous_memory", "map_shared"]
+
+
+def anonymous_memory(name: str, length: int) -> int:
+    """Make memory that can be handed to another process, and is gone when the last process closes it.
+
+    Args:
+        name: What diagnostic tools show; it is in no folder.
+        length: In bytes. A page costs memory once it is touched.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    else:
+        # what multiprocessing's SharedMemory is made of; that has no way to do without the name, which would stay
+        # behind when this process is killed
+        import _posixshmem
+
+        path = f"/{name}-{secrets.token_hex(6)}"
+        fd = _posixshmem.shm_open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
+        _posixshmem.shm_unlink(path)
+    try:
+        os.ftruncate(fd, length)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def anonymous_file(name: str) -> int:
+    """Make a file to be written and handed to other processes: in memory on Linux, elsewhere on disk.
+
+    Args:
+        name: What diagnostic tools show.
+
+    Returns:
+        Its descriptor.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile(prefix=name) as file:
+        return os.dup(file.fileno())
 
 
 def map_shared(fd: int, length: int) -> Any:

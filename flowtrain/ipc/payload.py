@@ -1,4 +1,4 @@
-"""A job's way to its workers: a cloudpickle in anonymous memory, and the surroundings in which to unpack it.
+"""A job's way to its workers: a cloudpickle in a file without a name, and the surroundings in which to unpack it.
 
 Large arrays of the job (a data set in memory) are written once and mapped copy-on-write by every worker: ten workers
 share one copy.
@@ -20,6 +20,7 @@ import cloudpickle
 
 from ..utils.errors import FlowtrainError
 from .arena import aligned
+from .mapping import anonymous_file
 
 __all__ = ["THREADS", "Payload", "load"]
 
@@ -77,10 +78,10 @@ class Payload:
         return False
 
     def write(self) -> int:
-        """Put it into anonymous memory, with this process's import path, folder and environment.
+        """Put it into a file without a name, with this process's import path, folder and environment.
 
         Returns:
-            The memory's descriptor.
+            The file's descriptor.
         """
         around = json.dumps(
             {
@@ -95,7 +96,7 @@ class Payload:
             at = aligned(at, _PAGE)
             table.append((at, view.nbytes))
             at += view.nbytes
-        fd = os.memfd_create("flowtrain-job", os.MFD_CLOEXEC)
+        fd = anonymous_file("flowtrain-job")
         try:
             entries = b"".join([_ENTRY.pack(*entry) for entry in table])
             _write(fd, 0, _HEAD.pack(len(table), len(around), len(self.data)) + entries + around)

@@ -20,6 +20,7 @@ from .host import Host, LinuxHost
 from .launcher import launcher
 from .parcel import EMPTY, Parcel, pack, parse, unpack
 from .payload import Payload
+from .spawn import SpawnHost
 from .worker import FROM_TASK, HELD, LOADING, Overdue
 
 __all__ = ["Lost", "Reply", "Task", "WorkerPool", "shutdown"]
@@ -107,7 +108,6 @@ class WorkerPool:
         preload: tuple[str, ...] = (),
         name: str = "a flow",
         slot_bytes: int | None = None,
-        host: type[LinuxHost] | None = None,
     ) -> None:
         self.workers, self.timeout, self.restart, self.name = workers, timeout, restart, name
         self.window = window
@@ -127,7 +127,7 @@ class WorkerPool:
         self._pid = os.getpid()
         _pools.add(self)
         try:
-            self._host = (host or LinuxHost)(self.arena, payload, preload)
+            self._host = _make_host(self.arena, payload, preload)
             for number in range(workers):
                 self._host.start(number)
         except BaseException:
@@ -332,6 +332,12 @@ class WorkerPool:
         if not sys.is_finalizing():
             with contextlib.suppress(Exception):
                 self.close()
+
+
+def _make_host(arena: Arena, payload: Payload, preload: tuple[str, ...]) -> Host:
+    """Processes, in the best way that the system has."""
+    linux = sys.platform == "linux" and hasattr(os, "memfd_create")
+    return (LinuxHost if linux else SpawnHost)(arena, payload, preload)
 
 
 def _ending(code: int | None) -> str:

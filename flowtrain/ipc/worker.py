@@ -67,6 +67,18 @@ class Job(Protocol):
         ...
 
 
+class Line(Protocol):
+    """A worker's way to its parent."""
+
+    def send(self, frames: list[Any]) -> None:
+        """Send a message, waiting for room."""
+        ...
+
+    def receive(self) -> list[Any] | None:
+        """The next message, waiting for it; None when the parent is gone."""
+        ...
+
+
 def main(request: dict[str, Any], memory: int, job: int, channel: int) -> None:
     """Serve as the worker that a zygote's request describes.
 
@@ -96,7 +108,7 @@ def quiet() -> None:
     np.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same from the global state
 
 
-def serve(channel: Channel, arena: Arena, number: int, load_job: Callable[[], Any]) -> None:
+def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any]) -> None:
     """Work until the process is ended, or the parent is gone.
 
     Args:

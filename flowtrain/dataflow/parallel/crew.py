@@ -17,6 +17,7 @@ __all__ = ["Crew", "InlineCrew", "ProcessCrews", "Result"]
 _LOG = logging.getLogger("flowtrain")
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
 _COMPARED_SECONDS = 0.05
+_PROCESSES = os.name == "posix"
 
 
 class Result(Protocol):
@@ -91,16 +92,16 @@ class ProcessCrews:
     def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
         """Workers for one walk, ready or being started.
 
-        On a system without anonymous shared files (other than Linux) they are threads: the same datapoints in the same
-        order, slower where the flow spends its time in Python.
+        On Windows they are threads: the same datapoints in the same order, slower where the flow spends its time in
+        Python.
 
         Args:
             make_job: Gives the job.
             marks: Compared with those of the idle workers: the flow's seeds.
             name: Whose they are, for errors.
         """
-        if not hasattr(os, "memfd_create"):
-            _LOG.info("%s uses threads: worker processes need Linux", name)
+        if not _PROCESSES:
+            _LOG.info("%s uses threads: worker processes need Linux, macOS or another Unix", name)
             jobs = [make_job() for _ in range(self.workers)]
             return ThreadCrew(jobs, self.window, self.options["timeout"], name)
         pool, self._idle = self._idle, None

@@ -428,10 +428,8 @@ def test_thread_runner_over_a_function_that_makes_flows():
     assert sorted(dp[0] for dp in df.MultiThreadRunner(lambda: stream(5), num_thread=2)) == sorted([*range(5)] * 2)
 
 
-def test_without_anonymous_shared_files_threads_do_the_same(monkeypatch):
-    import os
-
-    monkeypatch.delattr(os, "memfd_create")
+def test_where_there_are_no_worker_processes_threads_do_the_same(monkeypatch):
+    monkeypatch.setattr("flowtrain.dataflow.parallel.crew._PROCESSES", False)
     expected = serial(Noise(Pictures(30)))
     ds = df.PrefetchData(Noise(Pictures(30)), num_proc=3)
     for epoch in range(3):
