@@ -14,17 +14,22 @@ __all__ = ["Environment"]
 
 
 class _Transaction(threading.local):
-    """A transaction of each thread that reads: one must not be used by two at once."""
+    """Transactions of each thread that reads: one must not be used by two at once."""
 
     def __init__(self, environment: Any) -> None:  # called again in each thread
         self.transaction = environment.begin()
         self.get = self.transaction.get
+        self.view = environment.begin(buffers=True).get
 
 
 class Environment:
-    """One open LMDB file of this process: LMDB forbids to open a file twice, so flows over one file share it."""
+    """One open LMDB file of this process: LMDB forbids to open a file twice, so flows over one file share it.
 
-    _opened: weakref.WeakValueDictionary[tuple[int, int, int], Environment] = weakref.WeakValueDictionary()
+    The child of a fork goes on with what its parent had open. That LMDB forbids too, because of its lock file; here
+    there is none, and nothing but memory that both map is read.
+    """
+
+    _opened: weakref.WeakValueDictionary[tuple[int, int], Environment] = weakref.WeakValueDictionary()
 
     @classmethod
     def of(cls, path: str) -> Environment:
@@ -37,7 +42,7 @@ class Environment:
             FormatError: It is not LMDB, or cut short.
         """
         status = os.stat(path)  # not the name: another file may have been put in its place
-        key = (os.getpid(), status.st_dev, status.st_ino)
+        key = (status.st_dev, status.st_ino)
         found = cls._opened.get(key)
         if found is None:
             found = cls._opened[key] = cls(path)
@@ -50,14 +55,12 @@ class Environment:
         try:
             self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
         except lmdb.Error as error:
-            raise damaged(path, f"not an LMDB file, or damaged ({size:,} bytes): {error}") from error
+            raise damaged(path, f"not an LMDB file, damaged, or open elsewhere ({size:,} bytes): {error}") from error
         # LMDB maps as many pages as its head says; reading one that is not there would end the process (SIGBUS)
         wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if size < wanted:
             raise damaged(path, f"cut short: it has {size:,} bytes and should have {wanted:,}", offset=size)
         self.local = _Transaction(self._env)
-        self._views = self._env.begin(buffers=True)  # never ended before this object: what it gave stays readable
-        self._viewing = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None where there is none."""
@@ -69,11 +72,12 @@ class Environment:
     def view(self, key: bytes) -> memoryview | None:
         """The value of a key where it lies in the mapped file: to be read only while this object is there.
 
+        The file is mapped for as long; the transaction that found the place may end before.
+
         Raises:
             lmdb.Error: LMDB cannot read it.
         """
-        with self._viewing:
-            return self._views.get(key)
+        return self.local.view(key)
 
     def list_keys(self) -> list[bytes]:
         """All keys, in LMDB's order."""

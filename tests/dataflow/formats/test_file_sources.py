@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowtrain import dataflow
 from flowtrain.dataflow import DataFlow, DataFromList, datasets, formats
 from flowtrain.dataflow.formats import TFRecordWriter, encode_example, encode_tensor, write
 
@@ -107,3 +108,12 @@ def test_contract(name, tmp_path, same):
 def test_arguments_are_checked(name, tmp_path):
     with pytest.raises(ValueError, match="shuffle"):
         SOURCES[name](tmp_path, shuffle="yes")
+
+
+def test_sources_are_names_of_dataflow():
+    classes = [
+        name
+        for name in formats.__all__
+        if inspect.isclass(value := getattr(formats, name)) and issubclass(value, DataFlow)
+    ]
+    assert [name for name in classes if getattr(dataflow, name, None) is not getattr(formats, name)] == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 
 import google_crc32c
@@ -281,3 +283,29 @@ def test_chunks_in_several_threads(tmp_path):
     for thread in threads:
         thread.join()
     assert found == [[ds.get(i)[0] for i in range(1000)]] * 4
+
+
+def test_forks_go_on_reading(tmp_path):
+    path = chunked(tmp_path / "x.lmdb", progress=False)
+    script = """
+import os, sys
+from flowtrain.dataflow.formats import LMDBData
+ds = LMDBData(sys.argv[1], shuffle=True)
+walk = iter(ds)
+found = [next(walk) for _ in range(70)]
+child = os.fork()
+found += walk
+same = found == [ds.get(i, 0) for i in range(150)] and sorted(ds) == sorted(found)
+if not child:
+    os._exit(0 if same else 7)
+_, status = os.waitpid(child, 0)
+sys.exit(status or not same)
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
+
+
+def test_another_file_may_take_the_place_of_one_that_is_read(tmp_path):
+    first = LMDBData(chunked(tmp_path / "x.lmdb", progress=False))
+    assert first.get(0) == [0, bytes(10)]
+    again = LMDBData(chunked(tmp_path / "x.lmdb", [3] * 9, overwrite=True, progress=False))
+    assert [len(again), again.get(8)[1], len(first), first.get(149)[1]] == [9, bytes([8] * 3), 150, bytes([149] * 10)]
