@@ -1,4 +1,4 @@
-"""The training that test_kill.py kills: python killed_run.py <log_dir>. Everything that can be random is."""
+"""The training that test_kill.py kills: python killed_run.py <log_dir> <epochs>. Everything that can be random is."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ from flowtrain.layers import BatchNorm, Dropout, FullyConnected
 from flowtrain.model import ModelDesc, add_moving_summary, get_scalar_var
 from flowtrain.monitors import CSVMonitor, JSONLMonitor
 from flowtrain.training import TrainConfig, Trainer, train
-
-EPOCHS = 5
 
 
 class Noise(RNGDataFlow):
@@ -88,7 +86,7 @@ def points(seed: int, count: int) -> list:
     return [[row, int(row.sum() > 0)] for row in x]
 
 
-def run(log_dir: str | Path, pause: float = 0.0, workers: int = 2) -> Trainer:
+def run(log_dir: str | Path, epochs: int, pause: float = 0.0, workers: int = 2) -> Trainer:
     flow: DataFlow = Noise(DataFromList(points(0, 160), shuffle=True), pause)
     flow = BatchData(MapData(flow, lambda dp: [dp[0] * 2.0, dp[1]]), 8)
     flow = PrefetchData(flow, num_proc=workers)
@@ -106,7 +104,7 @@ def run(log_dir: str | Path, pause: float = 0.0, workers: int = 2) -> Trainer:
                 PeriodicTrigger(MovingAverageSummary(), every_k_steps=7),
             ],
             monitors=[JSONLMonitor(), CSVMonitor()],
-            max_epoch=EPOCHS,
+            max_epoch=epochs,
             deterministic=True,
             log_dir=log_dir,
         ),
@@ -115,4 +113,4 @@ def run(log_dir: str | Path, pause: float = 0.0, workers: int = 2) -> Trainer:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], pause=0.004)
+    run(sys.argv[1], int(sys.argv[2]), pause=0.004)

@@ -2,12 +2,12 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint, read_state
@@ -16,32 +16,47 @@ from flowtrain.monitors import read_jsonl
 from . import killed_run
 
 KILLS = int(os.environ.get("FLOWTRAIN_TEST_KILLS", "3"))
+EPOCHS = 4 + 2 * KILLS  # long enough for all of them, though each undoes some steps
 
 
 def start(log_dir):
-    command = [sys.executable, str(Path(killed_run.__file__)), str(log_dir)]
+    command = [sys.executable, str(Path(killed_run.__file__)), str(log_dir), str(EPOCHS)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     return process
 
 
+def kill_a_worker(process):
+    """One that makes the training's data, of which the training dies, unless it has all its data already."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in below if not child.children()]
+    if workers:
+        workers[-1].kill()
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 0 or "WorkerDied" in error, error[-4000:]
+
+
 @pytest.mark.timeout(60 + 30 * KILLS)
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
-    whole = killed_run.run(tmp_path / "whole", workers=0)
+    whole = killed_run.run(tmp_path / "whole", EPOCHS, workers=0)
     moments = random.Random(int(os.environ.get("FLOWTRAIN_TEST_SEED", "0")))
     killed, found = 0, set()
-    for _ in range(KILLS * 20):
+    while True:
         process = start(tmp_path / "killed")
         try:
             process.communicate(timeout=moments.uniform(0.0, 0.4) if killed < KILLS else 100)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+            if killed % 3 == 2:
+                kill_a_worker(process)
+            process.kill()
             process.communicate()
-            killed += 1
-            found.update(list_checkpoints(tmp_path / "killed/checkpoints"))
-            continue
-        assert process.returncode == 0
-        break
+        else:
+            assert process.returncode == 0, "it died by itself"
+        if process.returncode == 0:
+            break
+        killed += 1
+        found.update(list_checkpoints(tmp_path / "killed/checkpoints"))
+    print(f"killed {killed} times, with {len(found)} different checkpoints to go on from")
     assert killed >= 1 and found, "no kill came after a save"
 
     newest, expected = (list_checkpoints(tmp_path / run / "checkpoints")[0] for run in ("killed", "whole"))
