@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ __all__ = ["command"]
 @click.option(
     "-f",
     "--format",
-    type=click.Choice(["saved_model", "pb", "tflite", "onnx"]),
+    type=click.Choice(["saved_model", "pb", "keras", "tflite", "onnx", "npz"]),
     help="Default: by TARGET's ending.",
 )
 @click.option("--height", type=click.IntRange(1), help="Fix the height of pictures (pb, tflite, onnx).")
@@ -53,6 +54,8 @@ def command(
 
         flowtrain export train_log/colorize colorize.pb -m train.py:Colorize -o prediction/output
     """
+    if Path(target).exists() and not overwrite:
+        raise click.ClickException(f"{target} exists. Choose another path, or pass --overwrite to replace it.")
     graph = open_source(source, model, args, signature, averaged)
     path = export(
         graph,

@@ -31,8 +31,12 @@ def command(path: str, pattern: str, stats: bool, tensors: bool, as_json: bool) 
     CKPT is anything that holds weights: a checkpoint or a run's log folder, a TensorFlow checkpoint, SavedModel,
     .keras, .h5, .weights.h5, .npz or frozen .pb.
     """
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise click.BadParameter(f"{pattern!r} is no regular expression: {error}", param_hint="--pattern") from None
     kind = kind_of(path)
-    weights = {name: value for name, value in read_weights(path).items() if re.search(pattern, name)}
+    weights = {name: value for name, value in read_weights(path).items() if wanted.search(name)}
     report: dict[str, Any] = {"path": str(path), "kind": kind, **_about(path, kind)}
     report["variables"] = {name: _described(value, stats) for name, value in sorted(weights.items())}
     report["parameters"] = int(sum(value.size for value in weights.values()))

@@ -9,6 +9,7 @@ import keras
 
 from ..model import InferenceGraph, ModelDesc
 from ..predict import load_graph
+from ..predict.load import WeightsOnlyError
 from .load import arguments, load_name
 
 __all__ = ["model_options", "open_source"]
@@ -45,10 +46,15 @@ def open_source(
         averaged: Whether to use the averages of the weights.
 
     Raises:
-        click.ClickException: NAME is or makes no model.
+        click.ClickException: NAME is or makes no model, or is missing where the file has only weights.
     """
     if model is None:
-        return load_graph(path, signature=signature, averaged=averaged)
+        try:
+            return load_graph(path, signature=signature, averaged=averaged)
+        except WeightsOnlyError:
+            raise click.ClickException(
+                f"{path} holds weights only. Give the model that they belong to: --model FILE.py:NAME"
+            ) from None
     made = load_name(model)
     if not isinstance(made, ModelDesc | keras.Model) and callable(made):
         try:

@@ -130,7 +130,9 @@ def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
             array = array.astype(spec.dtype.as_numpy_dtype)
         tensor = tf.constant(array)
     if not spec.shape.is_compatible_with(tensor.shape):
-        raise ModelError(f"The input {name!r} expects shape {spec.shape}, got {tensor.shape}.")
+        one = spec.shape.rank is not None and spec.shape[1:].is_compatible_with(tensor.shape)
+        hint = " Predictors take batches: a single one is given as value[None]." if one else ""
+        raise ModelError(f"The input {name!r} expects shape {spec.shape}, got {tensor.shape}.{hint}")
     return tensor
 
 

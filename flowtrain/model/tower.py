@@ -328,9 +328,9 @@ class TowerContext:
         wanted = self.prefix + (name if ":" in name else f"{name}:0")
         try:
             return self.graph.get_tensor_by_name(wanted)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError):
             nearest = closest(bare, list(self.tensors))
             if nearest.startswith("There"):  # none is near: look among all operations, which are too many to be listed
                 among_all = closest(bare, [op.name for op in self.graph.get_operations()])
                 nearest = nearest if among_all.startswith("There") else among_all
-            raise TensorNameError(f"The model has no tensor named {name!r}. {nearest}") from error
+            raise TensorNameError(f"The model has no tensor named {name!r}. {nearest}") from None

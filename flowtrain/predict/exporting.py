@@ -82,6 +82,8 @@ def export(
         raise ExportError(f"A {kind} file holds the whole model: leave out inputs and outputs.")
     subject = _Subject(model, averaged)
     if kind == "npz":
+        if not subject.variables:
+            raise ExportError("The model has no variables to write: a frozen graph holds constants.")
         with replacing(path, overwrite) as temporary:
             write_npz({name: read_value(variable) for name, variable in subject.variables.items()}, temporary)
         return path

@@ -22,7 +22,12 @@ from .loader import with_weights
 from .offline import LoadedPredictor
 from .weights import read_weights
 
-__all__ = ["load_graph", "load_predictor"]
+__all__ = ["WeightsOnlyError", "load_graph", "load_predictor"]
+
+
+class WeightsOnlyError(CheckpointError):
+    """A file is to be run that has no graph, and no model was given with it."""
+
 
 _INPUTS = {"Placeholder", "PlaceholderV2"}
 
@@ -81,7 +86,7 @@ def load_graph(
     if kind == "h5" and not _is_whole(Path(path)):
         kind = "weights_h5"
     if kind not in _GRAPHS:
-        raise CheckpointError(
+        raise WeightsOnlyError(
             f"{path} holds weights only: it is a {KINDS[kind]}. Give the model that they belong to: "
             f"load_predictor(path, inputs, outputs, model=MyModel())."
         )

@@ -155,12 +155,14 @@ def predict_dataflow(
         The outputs of each batch, in order.
 
     Raises:
-        ConfigError: A datapoint has too few components, or lacks an input.
+        ConfigError: It is no dataflow, or a datapoint has too few components, or lacks an input.
 
     Example:
         >>> for (prediction,) in predict_dataflow(predictor, ds, batch_size=32):    # doctest: +SKIP
         ...     ...
     """
+    if not isinstance(dataflow, DataFlow):
+        raise ConfigError(f"predict takes a dataflow, got {type(dataflow).__name__}; DataFromList(list) makes one.")
     if batch_size is not None:
         dataflow = BatchData(dataflow, batch_size, remainder=True)
     with tqdm(total=dataflow.size_or_none(), desc="predict", unit="batch", disable=not progress) as bar:

@@ -67,7 +67,7 @@ class Format:
 
 
 def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
-    """The frozen graph, its inputs and outputs called as the predictor's, shapes fixed where asked for."""
+    """The frozen graph, its inputs, outputs and weights called as the model's, shapes fixed where asked for."""
     function = job.predictor.function
     graph = frozen(function)
     renamed = {
@@ -76,6 +76,9 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
         if tensor.op.name != name.removesuffix(":0")
     }
     taken = {node.name for node in graph.node}
+    captured = zip(function.captured_inputs, function.inputs[len(job.predictor.inputs) :], strict=False)
+    variables = {inside.op.name: job.names[id(handle)] for handle, inside in captured if id(handle) in job.names}
+    renamed |= {op: name for op, name in variables.items() if name not in taken}
     for node in graph.node:
         node.name = renamed.get(node.name, node.name)
         node.attr.pop("_user_specified_name", None)

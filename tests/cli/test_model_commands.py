@@ -69,10 +69,12 @@ def test_export_a_checkpoint(folder, tmp_path):
     assert again.exit_code == 0, again.output
     refused = _run("export", folder, tmp_path / "saved", *model)
     assert refused.exit_code == 1
-    assert "overwrite=True" in refused.output
+    assert "pass --overwrite" in refused.output
     wrong = _run("export", folder, tmp_path / "x", *model, "-o", "blurr/output")
     assert "Did you mean 'blur/output'" in wrong.output
-    assert "holds weights only" in _run("export", folder, tmp_path / "x").output
+    assert "KeyError" not in wrong.output
+    assert "--model FILE.py:NAME" in _run("export", folder, tmp_path / "x").output
+    assert "holds constants" in _run("export", tmp_path / "small.pb", tmp_path / "small.npz").output
     assert "-a name=value" in _run("export", folder, tmp_path / "x", *model, "-a", "size=1").output
 
 
@@ -88,6 +90,7 @@ def test_inspect(folder):
     assert "blur/output" in report["outputs"]
     assert "blur/output:0" in _run("inspect", folder / "blur.pb", "--tensors").output
     assert "There is no" in _run("inspect", folder / "nothing.pb").output
+    assert "no regular expression" in _run("inspect", folder, "-p", "(").output
 
 
 def test_predict(folder, tmp_path):

@@ -78,6 +78,10 @@ def test_a_frozen_graph_keeps_the_names(graph, image, expected, tmp_path):
     assert names["image"] == "Placeholder"
     assert {"net/logits/output", "softmax"} <= set(names)
     assert "VarHandleOp" not in names.values()
+    weights = read_weights(path)
+    for name, value in graph.store.get_weights().items():
+        if name.startswith(("conv1/", "bn/", "net/")):
+            np.testing.assert_array_equal(weights[name], value)
     logits, softmax = load_predictor(path, ["image"], ["net/logits/output", "softmax"])(image)
     np.testing.assert_allclose(logits, expected[1], atol=1e-5)
     np.testing.assert_allclose(softmax, expected[0], atol=1e-5)

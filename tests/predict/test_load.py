@@ -284,6 +284,10 @@ def test_over_a_dataflow(graph, noisy, expected, capsys):
     ((output,),) = predict_dataflow(predictor, DataFromList([[noisy]]), progress=False)
     np.testing.assert_array_equal(output, expected)
     assert capsys.readouterr().err == ""
+    with pytest.raises(ConfigError, match="takes a dataflow, got list"):
+        list(predictor.predict([[noisy]]))
+    with pytest.raises(ModelError, match=r"takes? batches: a single one is given as value\[None\]"):
+        list(predictor.predict(rows))
     with pytest.raises(ConfigError, match="have no"):
         list(predictor.predict(DataFromList([{"x": noisy}])))
     both = graph.predictor(["clean", "noisy"], ["l2_loss"])
