@@ -50,6 +50,7 @@ class Launcher:
         self._next = 0
         self._renewed = threading.Event()
         self._lingering: threading.Thread | None = None
+        self._leaving = False
 
     def spawn(self, request: dict[str, Any], fds: list[int], preload: tuple[str, ...]) -> tuple[int, int]:
         """Fork a worker.
@@ -116,6 +117,14 @@ class Launcher:
                 process.kill()
                 process.wait(10)
 
+    def leave(self) -> None:
+        """At the end of the interpreter: shut down for good, without waiting for a zygote that still imports."""
+        self._leaving = True
+        process = self._process
+        if process is not None and not self._users:
+            process.kill()
+        self.shutdown()
+
     def forget(self) -> None:
         """In a fork of this process: let go of what belongs to the parent."""
         if self._control is not None:
@@ -156,6 +165,8 @@ class Launcher:
         return json.loads(answer)
 
     def _start(self) -> socket.socket:
+        if self._leaving:
+            raise WorkerDied("no worker can be started: this process is ending")
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command, environment = interpreter(_BOOT)
         try:
@@ -182,7 +193,7 @@ def launcher() -> Launcher:
     global _launcher
     if _launcher is None:
         _launcher = Launcher()
-        atexit.register(_launcher.shutdown)
+        atexit.register(_launcher.leave)
     return _launcher
 
 
@@ -190,7 +201,7 @@ def _after_fork() -> None:
     global _launcher
     if _launcher is not None:
         _launcher.forget()
-        atexit.unregister(_launcher.shutdown)
+        atexit.unregister(_launcher.leave)
         _launcher = None
 
 
