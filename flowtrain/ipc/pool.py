@@ -60,7 +60,7 @@ class Reply:
     used: int  # bytes of the slot
     _parcel: Parcel
     _pool: WorkerPool
-    _keep: bool  # the worker holds on to the slot
+    _kept: list[int] | None  # where the worker holds on to the slot: what else it holds
     _late: str  # what to say where it was interrupted, because it took too long
     _taken: bool = field(default=False)
 
@@ -118,6 +118,7 @@ class WorkerPool:
         self._notes = [self.arena.note(number) for number in range(workers)]
         self._tasks: list[deque[Task]] = [deque() for _ in range(workers)]
         self._since = [time.monotonic()] * workers  # when the worker got something to do
+        self._kept: list[list[int]] = [[] for _ in range(workers)]  # slots that user code in a worker holds on to
         self._late: dict[int, tuple[str, float]] = {}  # interrupted workers: what to say, when to kill
         self._number = 0  # of the next task
         self._pending = 0  # tasks whose replies were not taken
@@ -217,7 +218,8 @@ class WorkerPool:
         self._since[worker], self._deaths = time.monotonic(), 0
         task = self._tasks[worker].popleft()
         late, _ = self._late.pop(worker, ("", 0.0))
-        return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, bool(flags & HELD), late)
+        kept = self._kept[worker] if flags & HELD else None
+        return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, kept, late)
 
     def _open(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
         out, extra, failure = self._unpacked(reply)
@@ -229,19 +231,25 @@ class WorkerPool:
         arena, slot, parcel = self.arena, reply.task.slot, reply._parcel
         self._pending -= 1
         plenty = len(self.slots) + self._pending >= self.window  # though this one stays out
-        if not parcel.table or reply._keep or not plenty:
+        if not parcel.table or reply._kept is not None or not plenty:
             try:
                 return unpack(parcel, lambda place, length: arena.bytes[place : place + length].copy(), arena.bytes)
             finally:
-                if not reply._keep:
-                    self.slots.give(slot)
+                self._give(reply)
         lease, start = self.slots.lease(slot), arena.start(slot)
         return unpack(parcel, lambda place, length: lease[place - start : place - start + length], arena.bytes)
 
     def _free(self, reply: Reply) -> None:
         self._pending -= 1
-        if not reply._keep:
-            self.slots.give(reply.task.slot)
+        self._give(reply)
+
+    def _give(self, reply: Reply) -> None:
+        """Free a slot, unless the worker that wrote into it holds on to it and lives."""
+        slot, kept = reply.task.slot, reply._kept
+        if kept is not None and kept is self._kept[reply.task.worker]:
+            kept.append(slot)
+        else:
+            self.slots.give(slot)
 
     # ---------------------------------------------------------------- what goes wrong
 
@@ -283,8 +291,9 @@ class WorkerPool:
         lost = list(self._tasks[worker])
         self._tasks[worker].clear()
         self._pending -= len(lost)
-        for task in lost:
-            self.slots.give(task.slot)
+        kept, self._kept[worker] = self._kept[worker], []
+        for slot in (*kept, *(task.slot for task in lost)):
+            self.slots.give(slot)
         self._notes[worker][1] = 0
         self._late.pop(worker, None)
         self._since[worker] = time.monotonic()

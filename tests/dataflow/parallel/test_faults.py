@@ -493,6 +493,21 @@ def test_what_a_worker_keeps_is_not_overwritten():
         batch[:] = -5  # the consumer may write into what it got
 
 
+def test_what_a_dead_worker_kept_is_used_again(tmp_path):
+    first = []
+
+    def keeping(dp):
+        mark = tmp_path / str(dp[0][0])
+        if dp[0][0] % 20 == 8 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        first.append(dp)
+        return dp
+
+    ds = df.PrefetchData(df.MapData(df.BatchData(Numbers(400), 2), keeping), 1, num_proc=1, restart=True)
+    assert [index[0] for index, _ in ds] == list(range(0, 400, 2))  # 20 deaths, 7 slots
+
+
 def test_datapoints_larger_than_a_slot(monkeypatch):
     monkeypatch.setattr("flowtrain.ipc.arena.SLOT_BYTES", 1 << 20)
 
