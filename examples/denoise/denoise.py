@@ -76,6 +76,16 @@ def made_noise(noise, level):
     return NOISES[noise](0, level) if noise == "blind" else NOISES[noise](level)
 
 
+SHALLOW = {"depth": 5, "filters": 32, "epochs": 10, "stages": 100, "batch": 32}
+
+
+def use_shallow_defaults(context: click.Context, parameter: click.Parameter, chosen: bool) -> bool:
+    """Other defaults; what is given as well comes before them."""
+    if chosen:
+        context.default_map = {**(context.default_map or {}), **SHALLOW}
+    return chosen
+
+
 @click.group(help=__doc__)
 def main():
     pass
@@ -92,7 +102,13 @@ model = click.argument("model", type=click.Path())
 @click.option("--color", is_flag=True, help="Three channels instead of one.")
 @click.option("--depth", default=17, show_default=True)
 @click.option("--filters", default=64, show_default=True)
-@click.option("--shallow", is_flag=True, help="5 layers of 32 filters, 10 epochs of 100 steps of 32 patches.")
+@click.option(
+    "--shallow",
+    is_flag=True,
+    is_eager=True,
+    callback=use_shallow_defaults,
+    help="5 layers of 32 filters, 10 epochs of 100 steps of 32 patches, unless other options say otherwise.",
+)
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--stages", default=500, show_default=True, help="Steps of an epoch.")
 @click.option("--batch", default=128, show_default=True)
@@ -107,9 +123,7 @@ def train(
     optimizer, loss, valid_steps, log_dir, resume,
 ):  # fmt: skip
     """Train on the pictures of FOLDER; the best checkpoint by validation_PSNR is kept as `best`."""
-    milestones = (30, 60)
-    if shallow:
-        depth, filters, epochs, stages, batch, milestones = 5, 32, 10, 100, 32, (7, 9)
+    milestones = (max(1, round(0.7 * epochs)), max(2, round(0.9 * epochs))) if shallow else (30, 60)
     channels, spoil = (3 if color else 1), made_noise(noise, level)
     trainer = Denoiser(DnCNN(depth, filters), channels).train(
         data_of(dataset, folder, spoil, channels, True, batch),

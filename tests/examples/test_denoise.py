@@ -85,7 +85,7 @@ def test_the_command_line_trains_on_pairs_evaluates_applies_and_exports(load, sm
         assert result.exit_code == 0, result.output + str(result.exception)
         return result.output
 
-    size = ["--depth", 3, "--filters", 4, "--batch", 4, "--epochs", 1, "--stages", 2]
+    size = ["--shallow", "--depth", 3, "--filters", 4, "--batch", 4, "--epochs", 1, "--stages", 2]
     call("train", small, "--dataset", "full", "--valid", small, *size, "--log-dir", run)
     assert "PSNR, uint8" in call("evaluate", run, small, "--dataset", "full")
     call("apply", f"{run}/checkpoints/best", small / "in", made)
