@@ -11,6 +11,7 @@ import contextlib
 import copy
 import gc
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "clear_losses",
     "eager_seed",
     "external_captures",
+    "failure_of",
     "fresh_names",
     "input_structure",
     "is_unlifted",
@@ -90,6 +92,14 @@ def captured_variables(graph: Any, known: set[int]) -> list[tf.Variable]:
                 whole = getattr(candidate, "_distributed_container", lambda: None)()
                 found[handle] = candidate if whole is None else whole
     return [found[id(outside)] for outside, _ in graph.captures if id(outside) in found]
+
+
+def failure_of(error: tf.errors.OpError) -> str:
+    """What TensorFlow says of an operation that failed while a graph ran, without the frames of its tracing."""
+    reason = error.message.strip().split("\n\n")[-1].split("\n\t")[0]
+    reason = re.sub(r"\{\{function_node [^}]*\}\}", "", reason).strip()
+    node = re.search(r"\{\{node (?:while/)?(?:body/)?([^}]+)\}\}", error.message)
+    return f"the operation {node[1]!r} failed: {reason}" if node else reason
 
 
 def is_unlifted(variable: Any) -> bool:

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
+from .internals import failure_of
+
 __all__ = ["Predictor", "to_input"]
 
 
@@ -68,7 +70,7 @@ class Predictor:
             results = self._run(*tensors)
         except tf.errors.InvalidArgumentError as error:
             shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in zip(self.inputs, tensors, strict=True))
-            raise ModelError(f"The model cannot compute {self.outputs} of {shapes}: {error.message}") from error
+            raise ModelError(f"The model cannot compute {self.outputs} of {shapes}: {failure_of(error)}") from error
         return list(results) if as_tensors else [_to_array(result) for result in results]
 
     def _run(self, *tensors: tf.Tensor) -> list[tf.Tensor]:

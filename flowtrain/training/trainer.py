@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flowtrain.feed import Feeder, Inputs
 from flowtrain.model import ModelGraph
+from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors, default_monitors
 from flowtrain.utils.errors import ConfigError, TrainingError
@@ -136,6 +137,8 @@ class Trainer(RunView):
                 self.check_cost()
         except BaseException as error:
             failure = error
+            if isinstance(error, tf.errors.OpError):
+                error.add_note(f"In {type(self.model).__name__}, after step {self.global_step}: {failure_of(error)}")
             self._failed = not isinstance(error, Preempted | KeyboardInterrupt)
             raise
         finally:

@@ -1,5 +1,6 @@
 import logging
 import math
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from flowtrain.callbacks import Callback, ModelSaver, StopTraining
 from flowtrain.dataflow import DataFlow
-from flowtrain.layers import FullyConnected
+from flowtrain.layers import Embedding, FullyConnected
 from flowtrain.model import ModelDesc
 from flowtrain.monitors import read_jsonl
 from flowtrain.training import NoOpTrainer, SimpleTrainer, TrainConfig, Trainer, train
@@ -265,6 +266,18 @@ def test_a_cost_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path
     with pytest.raises(TrainingError, match=r"at step 17 .*step-00000012"):
         train(config(tmp_path, model=Sensitive(), dataflow=Points(wrong_at=(1, 4))))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000012"]
+
+
+class Looks(PlainClassifier):
+    def build_graph(self, x, side):
+        return super().build_graph(x + Embedding("table", side, 1, 6), side)
+
+
+def test_a_step_that_tensorflow_cannot_compute_is_explained(tmp_path):
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        train(config(tmp_path, model=Looks()))
+    (note,) = caught.value.__notes__
+    assert re.match(r"In Looks, after step 0: the operation 'table/.*' failed: indices.* is not in \[0, 1\)$", note)
 
 
 def test_a_cost_that_is_not_a_scalar(tmp_path):
