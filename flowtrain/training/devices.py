@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +14,9 @@ from flowtrain.utils.errors import ConfigError
 
 from .config import TrainConfig
 
-__all__ = ["any_worker", "from_chief", "is_chief", "local_replicas", "part", "prepare"]
+__all__ = ["any_worker", "from_chief", "is_chief", "local_replicas", "own_randomness", "part", "prepare"]
+
+_APART = 0x9E3779B1  # between the seeds of two replicas: larger than what seeds are drawn from
 
 
 def prepare(config: TrainConfig) -> None:
@@ -43,6 +50,33 @@ def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
     """How many replicas this process has."""
     return strategy.num_replicas_in_sync // part(strategy)[1]
+
+
+@contextlib.contextmanager
+def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """While a step is traced: each replica draws random numbers of its own from a generator that all of them share.
+
+    Keras keeps the state of a ``SeedGenerator`` alike on all replicas, so that dropout would drop the same units of
+    each one's share of the batch.
+    """
+    plain = keras.random.SeedGenerator.next
+
+    def following(generator: Any, ordered: bool = True) -> Any:
+        seed = plain(generator, ordered=ordered)
+        context = tf.distribute.get_replica_context()
+        if context is None:
+            return seed
+        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([replica * tf.constant(_APART, seed.dtype), tf.zeros_like(replica)])
+
+    if strategy.num_replicas_in_sync == 1:
+        yield
+        return
+    keras.random.SeedGenerator.next = following
+    try:
+        yield
+    finally:
+        keras.random.SeedGenerator.next = plain
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from flowtrain.model.gradient import process_gradients
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
-from .devices import local_replicas
+from .devices import local_replicas, own_randomness
 from .variables import StepVariables
 
 __all__ = ["Step"]
@@ -89,7 +89,8 @@ class Step:
             compiled = tf.function(lambda *its: self._forward(its, chosen), jit_compile=True, autograph=False)
             return compiled(*inputs)  # made here: each replica compiles its own, with its own variables
 
-        gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
+        with own_randomness(self._strategy):
+            gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
         for name, tensors in fetched.items():
             self.fetched[name] = list(self._strategy.experimental_local_results(tensors))
         self.scalars.update(self._means(scalars))

@@ -9,10 +9,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from flowtrain.callbacks import Callback, ModelSaver, MovingAverageSummary
+from flowtrain.layers import Dropout
 from flowtrain.model import GlobalNormClip
 from flowtrain.monitors import JSONLMonitor
 from flowtrain.training import TrainConfig, train
@@ -26,21 +28,33 @@ class Clipped(PlainClassifier):
         return [GlobalNormClip(0.3)]
 
 
+class Masked(PlainClassifier):
+    """Drops out of ones, so that one sees which."""
+
+    def build_graph(self, x, side):
+        mask = Dropout("mask", tf.ones_like(x), rate=0.5)
+        noise = tf.identity(keras.random.normal(tf.shape(x)), name="noise")
+        return super().build_graph(x * mask + 0.01 * noise, side)
+
+
 class Fetch(Callback):
     chief_only = False
+
+    def __init__(self, names):
+        self.names = names
 
     def next_step(self):
         return 5 if self.global_step < 5 else float("inf")
 
     def before_run(self):
-        return ["x", "entropy"]
+        return self.names
 
     def after_run(self, values):
         self.values = values
 
 
-def configured(folder, strategy, **options):
-    fetch = Fetch()
+def configured(folder, strategy, names=("x", "entropy"), **options):
+    fetch = Fetch(names)
     options = {"model": Clipped(), "dataflow": Points(rows=16), "max_epoch": 2, **options}
     return fetch, TrainConfig(
         callbacks=[ModelSaver(), fetch],
@@ -76,6 +90,13 @@ def mirrored(folder: Path) -> None:
         assert abs(fetch.values["entropy"] - fetch_one.values["entropy"]) < 1e-5, name
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    names = ["mask/output", "noise"]
+    for name, jit in {"masked": False, "masked_jit": True}.items():
+        fetch, config = configured(folder / name, strategy, names, model=Masked(), max_epoch=1, jit=jit)
+        train(config)
+        for drawn in fetch.values.values():
+            assert not np.array_equal(*np.split(drawn, 2)), "both replicas drew the same numbers"
+
     _, config = configured(folder / "plain", strategy, max_epoch=3)
     resumed = train(config, resume="auto")
     longer = train(configured(folder / "longer", None, max_epoch=3)[1])
