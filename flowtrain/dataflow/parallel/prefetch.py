@@ -107,7 +107,8 @@ class PrefetchData(Runner):
     keep and to write to; who keeps many of them is handed copies.
 
     The flow goes to the workers by cloudpickle, so lambdas and what the main script defines work. A script needs no
-    ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own.
+    ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own. On Linux
+    workers start in milliseconds; on other Unix systems each is an interpreter of its own, and on Windows a thread.
 
     Args:
         ds: The flow to run in the workers.
