@@ -95,7 +95,8 @@ def test_subclasses_arrive_as_what_they_extend():
 
 
 def test_arrays_are_writable_unless_asked_for_without_a_copy():
-    assert unpack(pack(np.zeros(3))).flags.writeable
+    for dtype in (np.uint8, np.float64):
+        assert unpack(pack(np.zeros(3, dtype))).flags.writeable
     assert not unpack(pack(np.zeros(3)), copy=False).flags.writeable
 
 
