@@ -47,6 +47,11 @@ class TrainerView(Protocol):
     def max_epoch(self) -> int: ...
 
     @property
+    def workers(self) -> int:
+        """How many processes train together: what a callback of the chief alone sets reaches the others per epoch."""
+        ...
+
+    @property
     def callbacks(self) -> Sequence[Callback]: ...
 
     @property

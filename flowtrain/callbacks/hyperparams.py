@@ -206,6 +206,11 @@ def check_param(callback: Callback, param: str) -> None:
 def set_param(callback: Callback, param: str, value: float, quiet: bool = False) -> None:
     """Set a variable and log it, unless it has that value."""
     trainer = callback.trainer
+    if callback.chief_only and trainer.workers > 1 and 0 < trainer.local_step < trainer.steps_per_epoch:
+        raise ConfigError(
+            f"{callback.name} sets {param!r} inside an epoch, on the chief alone. With several workers that would part "
+            "their models: trigger it at the end of epochs, or use a ScheduledHyperParamSetter, which all workers run."
+        )
     before = float(trainer.get_variable(param))
     trainer.set_variable(param, value)
     now = float(trainer.get_variable(param))

@@ -74,6 +74,11 @@ class LRFinder(Callback):
 
     def setup_graph(self) -> None:
         """See Callback."""
+        if self.trainer.workers > 1:
+            raise ConfigError(
+                "LRFinder searches in one process. Run it without the multi-worker strategy, on batches of the same "
+                "global size, and take the rate that it suggests."
+            )
         check_param(self, self.param)
         if self.cost is None:
             self.cost = next(iter(self.trainer.graph.build_tower.costs.values())).op.name

@@ -31,7 +31,7 @@ from .program import Program
 from .progress import Progress
 from .signals import Terminator
 from .step import Step
-from .variables import RunVariables, StepVariables, assign
+from .variables import RunVariables, StepVariables, assign, optimizer_names
 from .view import RunView
 
 __all__ = ["NoOpTrainer", "SimpleTrainer", "Trainer"]
@@ -226,8 +226,11 @@ class Trainer(RunView):
 
     def share_scalars(self) -> None:
         """At the start of an epoch: scalars that callbacks of the chief have set (learning rates) reach all workers."""
-        if devices.part(self.strategy)[1] > 1:
-            scalars = [v for v in self.graph.store.variables.values() if tuple(v.shape) == () and not v.trainable]
+        if self.workers > 1:
+            named = {**self.graph.store.variables, **optimizer_names(self.graph.objectives)}
+            scalars = [
+                variable for variable in named.values() if tuple(variable.shape) == () and not variable.trainable
+            ]
             values = np.array([read_value(variable) for variable in scalars], np.float64)
             with self.strategy.scope():
                 for variable, value in zip(scalars, devices.from_chief(self.strategy, values), strict=True):
@@ -235,7 +238,7 @@ class Trainer(RunView):
 
     def should_stop(self) -> bool:
         """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
-        return self.stop_reason is not None and devices.part(self.strategy)[1] == 1
+        return self.stop_reason is not None and self.workers == 1
 
     def check_signal(self) -> None:
         """Save and leave when the process was asked to end."""

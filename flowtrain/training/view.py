@@ -13,6 +13,7 @@ from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors
 from flowtrain.utils.errors import ConfigError
 
+from . import devices
 from .hooks import CallbackList
 from .progress import Progress
 from .variables import RunVariables, StepVariables, assign
@@ -53,6 +54,11 @@ class RunView:
     def local_step(self) -> int:
         """How many steps of this epoch are done."""
         return self.progress.local_step
+
+    @property
+    def workers(self) -> int:
+        """How many processes train together."""
+        return devices.part(self.strategy)[1]
 
     @property
     def callbacks(self) -> CallbackList:

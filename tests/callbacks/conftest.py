@@ -18,13 +18,16 @@ from flowtrain.utils.errors import ConfigError, TensorNameError
 class FakeTrainer:
     """Runs hooks in order; a "step" adds one to the variable ``weight``; named tensors are functions of the step."""
 
-    def __init__(self, callbacks, log_dir, steps_per_epoch=4, max_epoch=3, tensors=(), averages=None, step=None):
+    def __init__(
+        self, callbacks, log_dir, steps_per_epoch=4, max_epoch=3, tensors=(), averages=None, step=None, workers=1
+    ):
         self.callbacks, self.log_dir = list(callbacks), log_dir
         self.steps_per_epoch, self.max_epoch = steps_per_epoch, max_epoch
         self.epoch_num = self.global_step = self.local_step = 0
         self.tensors, self.step = dict(tensors), step
         self.averages = averages or (lambda step: {"cost": 1.0 / max(step, 1)})
         self.monitors = Monitors([], None)
+        self.workers = workers
         self.is_chief, self.stop_reason, self.config, self.model = True, None, None, None
         self.variables = {
             "weight": tf.Variable(0.0),

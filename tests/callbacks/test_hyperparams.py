@@ -107,6 +107,17 @@ def test_any_variable_can_be_set(make_trainer):
     assert track.rates == [7.0] * 4
 
 
+def test_the_chief_alone_sets_nothing_inside_an_epoch(make_trainer):
+    class Log(Callback):
+        def trigger_step(self):
+            self.trainer.monitors.put_scalar("loss", 1.0, self.global_step)
+
+    setter = StatMonitorParamSetter("learning_rate", "loss", lambda rate: rate / 2, mode="min", patience=1)
+    trainer = make_trainer(Log(), setter, workers=2)
+    with pytest.raises(FlowtrainError, match=r"sets 'learning_rate' inside an epoch.*at the end of epochs"):
+        trainer.run()
+
+
 def test_changes_are_logged(make_trainer, caplog):
     with caplog.at_level(logging.INFO, "flowtrain"):
         make_trainer(ScheduledHyperParamSetter("learning_rate", [(1, 0.01)])).run()

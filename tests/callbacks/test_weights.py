@@ -76,6 +76,11 @@ def test_the_finder_suggests_a_rate_where_the_cost_falls(make_trainer, tmp_path)
     assert len(finder.rates) == steps and trainer.get_variable("learning_rate") == pytest.approx(0.1)
 
 
+def test_the_finder_searches_in_one_process(make_trainer):
+    with pytest.raises(FlowtrainError, match="searches in one process"):
+        make_trainer(LRFinder(), workers=2)
+
+
 def test_the_finder_says_when_the_cost_never_falls(make_trainer):
     finder = LRFinder("cost", steps=50)
     trainer = make_trainer(finder, tensors={"cost": lambda step: 1.0 + step}, steps_per_epoch=100).run()

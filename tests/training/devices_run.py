@@ -1,4 +1,4 @@
-"""Trainings on several devices, run by test_devices.py: python devices_run.py mirrored|worker <folder>."""
+"""Trainings on several devices, run by test_devices.py: python devices_run.py mirrored|worker|setters <folder>."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback, ModelSaver, MovingAverageSummary
+from flowtrain.callbacks import (
+    Callback,
+    HumanHyperParamSetter,
+    ModelSaver,
+    MovingAverageSummary,
+    StatMonitorParamSetter,
+)
 from flowtrain.layers import Dropout
-from flowtrain.model import GlobalNormClip
+from flowtrain.model import GlobalNormClip, get_scalar_var
 from flowtrain.monitors import JSONLMonitor
 from flowtrain.training import TrainConfig, train
 
@@ -35,6 +41,16 @@ class Masked(PlainClassifier):
         mask = Dropout("mask", tf.ones_like(x), rate=0.5)
         noise = tf.identity(keras.random.normal(tf.shape(x)), name="noise")
         return super().build_graph(x * mask + 0.01 * noise, side)
+
+
+class Steered(PlainClassifier):
+    """Its rate is known to the optimizer alone."""
+
+    def build_graph(self, x, side):
+        return super().build_graph(x * get_scalar_var("strength", 1.0), side)
+
+    def optimizer(self):
+        return tf.keras.optimizers.SGD(0.01)
 
 
 class Fetch(Callback):
@@ -124,6 +140,35 @@ def worker(folder: Path) -> None:
     np.savez(folder / f"worker{index}.npz", chief=trainer.is_chief, **trainer.get_weights())
 
 
+def steered(folder: Path, strategy):
+    """The chief alone reads a file and watches the cost."""
+    folder.mkdir(exist_ok=True)
+    (folder / "hyper.txt").write_text("strength: 0.5")
+    trainer = train(
+        TrainConfig(
+            model=Steered(),
+            dataflow=Points(rows=16),
+            callbacks=[
+                HumanHyperParamSetter("strength"),
+                StatMonitorParamSetter("learning_rate", "cost", lambda rate: rate * 3, mode="max", patience=1),
+            ],
+            default_callbacks=[MovingAverageSummary()],
+            monitors=[JSONLMonitor()],
+            max_epoch=4,
+            log_dir=folder,
+            strategy=strategy,
+        )
+    )
+    assert trainer.get_variable("strength") == 0.5 and trainer.get_variable("learning_rate") > 0.01
+    return trainer
+
+
+def setters(folder: Path) -> None:
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    trainer = steered(folder / "workers", strategy)
+    np.savez(folder / f"worker{strategy.cluster_resolver.task_id}.npz", **trainer.get_weights())
+
+
 if __name__ == "__main__":
-    {"mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]))
+    {"mirrored": mirrored, "worker": worker, "setters": setters}[sys.argv[1]](Path(sys.argv[2]))
     print("passed")

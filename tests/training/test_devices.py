@@ -38,7 +38,7 @@ def test_two_replicas_equal_one(tmp_path):
     finish(start("mirrored", tmp_path))
 
 
-def start_workers(folder, epochs):
+def start_workers(folder, what="worker", epochs=1):
     ports = []
     for _ in range(2):
         with socket.socket() as free:
@@ -47,13 +47,22 @@ def start_workers(folder, epochs):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     return [
         start(
-            "worker",
+            what,
             folder,
             EPOCHS=str(epochs),
             TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         )
         for index in range(2)
     ]
+
+
+@pytest.mark.timeout(240)
+def test_what_the_chief_sets_reaches_all_workers(tmp_path):
+    for worker in start_workers(tmp_path, "setters"):
+        finish(worker)
+    alone = devices_run.steered(tmp_path / "alone", None)
+    for index in range(2):
+        assert devices_run.difference(alone.get_weights(), dict(np.load(tmp_path / f"worker{index}.npz"))) < 1e-5
 
 
 @pytest.mark.timeout(240)
