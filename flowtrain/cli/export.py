@@ -56,9 +56,8 @@ def command(
     """
     if Path(target).exists() and not overwrite:
         raise click.ClickException(f"{target} exists. Choose another path, or pass --overwrite to replace it.")
-    graph = open_source(source, model, args, signature, averaged)
     path = export(
-        graph,
+        open_source(source, model, args, signature, averaged),
         target,
         list(inputs) or None,
         list(outputs) or None,
@@ -66,5 +65,6 @@ def command(
         overwrite=overwrite,
         height=height,
         width=width,
+        averaged=averaged,
     )
     click.echo(f"{path}: checked against {source}")

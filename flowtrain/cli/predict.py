@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..predict import LoadedPredictor, tiled
+from ..predict import LoadedPredictor, read_weights, tiled
+from ..predict.live import as_graph
 from ..utils.errors import ConfigError
 from .source import model_options, open_source
 
@@ -58,7 +59,7 @@ def command(
 
         flowtrain predict denoise.pb noisy/*.png --range -0.5 0.5 --tile 256
     """
-    graph = open_source(source, model, args, signature, averaged)
+    graph = as_graph(open_source(source, model, args, signature, averaged), averaged)
     predictor = LoadedPredictor.of(graph, list(inputs) or None, list(outputs) or None)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -75,15 +76,18 @@ def command(
 def _read(path: Path, predictor: LoadedPredictor, span: tuple[float, float]) -> list[np.ndarray]:
     """One array for each input, without a batch dimension."""
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in predictor.inputs if name not in file]
-            if missing:
-                raise ConfigError(f"{path} has no array {missing[0]!r}; it has {', '.join(file.files)}.")
-            return [file[name] for name in predictor.inputs]
+        arrays = read_weights(path)
+        missing = [name for name in predictor.inputs if name not in arrays]
+        if missing:
+            raise ConfigError(f"{path} has no array {missing[0]!r}; it has {', '.join(arrays)}.")
+        return [arrays[name] for name in predictor.inputs]
     if len(predictor.inputs) > 1:
         raise ConfigError(f"The model needs {predictor.inputs}: give .npz files with an array for each.")
     if path.suffix == ".npy":
-        return [np.load(path, allow_pickle=False)]
+        try:
+            return [np.load(path, allow_pickle=False)]
+        except (ValueError, OSError, EOFError) as error:
+            raise ConfigError(f"{path} is no array of numbers, or it is damaged ({error}).") from None
     channels = predictor.specs[0].shape[-1] if predictor.specs[0].shape.rank == 4 else 3
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flag)

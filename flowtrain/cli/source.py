@@ -7,9 +7,10 @@ from typing import Any
 import click
 import keras
 
-from ..model import InferenceGraph, ModelDesc
+from ..model import ModelDesc
 from ..predict import load_graph
 from ..predict.load import WeightsOnlyError
+from ..predict.loader import with_weights
 from .load import arguments, load_name
 
 __all__ = ["model_options", "open_source"]
@@ -35,15 +36,15 @@ def model_options(function: Any) -> Any:
 
 def open_source(
     path: str, model: str | None, args: tuple[str, ...], signature: str | None = None, averaged: bool = False
-) -> InferenceGraph:
-    """The graph of a file.
+) -> Any:
+    """The model of a file: its graph, or the given model with the file's weights.
 
     Args:
         path: Any file that ``load_predictor`` takes.
         model: ``FILE.py:NAME`` of a ModelDesc, Keras model, or a class or function that makes one.
         args: ``name=value`` for it.
         signature: Of a SavedModel.
-        averaged: Whether to use the averages of the weights.
+        averaged: Whether averages of the weights are wanted.
 
     Raises:
         click.ClickException: NAME is or makes no model, or is missing where the file has only weights.
@@ -67,4 +68,4 @@ def open_source(
         raise click.ClickException(
             f"{model} is no model: expected a ModelDesc or Keras model, got {type(made).__name__}"
         )
-    return load_graph(path, made, averaged=averaged)
+    return with_weights(made, path, averaged)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import keras
 
-from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph, read_value
+from flowtrain.model import InferenceGraph, KerasModelDesc, ModelDesc, ModelGraph, read_value
 from flowtrain.utils.errors import ConfigError, ExportError, ModelError, closest
 
 from .atomic import replacing
 from .live import as_predictor
 from .verify import check, check_batch
+from .weights import OWN_NAMES
 from .writers import FORMATS, Job, write_npz
 
 __all__ = ["export"]
@@ -133,6 +134,12 @@ class _Subject:
             return self._own_or_averaged(dict(self.graph.store.variables))
         if self.keras_model is not None:
             return {variable.path: variable for variable in self.keras_model.variables}
+        graph = self.model if isinstance(self.model, InferenceGraph) else getattr(self.model, "graph", None)
+        if isinstance(graph, InferenceGraph) and graph.tower.store.variables:
+            return dict(graph.tower.store.variables)
+        loaded = getattr(graph, "loaded", None)
+        if hasattr(loaded, OWN_NAMES):  # a SavedModel that flowtrain wrote
+            return dict(getattr(loaded, OWN_NAMES))
         function = as_predictor(self.model).function
         return {str(variable.name).removesuffix(":0"): variable for variable in function.variables}
 
@@ -172,7 +179,7 @@ class _Subject:
                 )
             model = self.keras_model
         predictor = as_predictor(model, inputs, outputs, self.averaged)
-        raw = {name: _raw(variable) for name, variable in self.variables.items()} if self.graph is not None else {}
+        raw = {name: _raw(variable) for name, variable in self.variables.items()}
         names = {id(variable.handle): name for name, variable in raw.items() if hasattr(variable, "handle")}
         shapes: dict[str, list[int | None]] = {}
         if height is not None or width is not None:

@@ -10,7 +10,7 @@ from flowtrain.cli import main
 from flowtrain.layers import Conv2D
 from flowtrain.model import ModelDesc, ModelGraph
 from flowtrain.model.checkpoint_io import CheckpointWriter
-from flowtrain.predict import export, load_predictor
+from flowtrain.predict import export, load_predictor, read_weights
 
 SCRIPT = """
 import tensorflow as tf
@@ -67,6 +67,12 @@ def test_export_a_checkpoint(folder, tmp_path):
     np.testing.assert_allclose(output[0, 4, 4], 1, atol=1e-6)
     again = _run("export", tmp_path / "saved", tmp_path / "small.pb", "--height", "8", "--width", "9")
     assert again.exit_code == 0, again.output
+    assert _run("export", tmp_path / "saved", tmp_path / "saved.npz").exit_code == 0
+    assert (
+        set(read_weights(tmp_path / "saved.npz"))
+        == {"blur/kernel", "blur/bias"}
+        <= set(read_weights(tmp_path / "small.pb"))
+    )
     refused = _run("export", folder, tmp_path / "saved", *model)
     assert refused.exit_code == 1
     assert "pass --overwrite" in refused.output
@@ -112,5 +118,7 @@ def test_predict(folder, tmp_path):
         == 0
     )
     np.testing.assert_allclose(np.load(out / "b.npy"), np.load(out / "c.npy"))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    assert "no array of numbers" in _run("predict", folder / "blur.pb", tmp_path / "objects.npy").output
     (tmp_path / "bad.png").write_bytes(b"no picture")
     assert "no picture that can be decoded" in _run("predict", folder / "blur.pb", tmp_path / "bad.png").output
