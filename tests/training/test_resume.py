@@ -1,7 +1,10 @@
+import contextlib
 import json
 import os
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,11 +104,27 @@ def test_a_folder_that_a_living_run_uses_is_refused(tmp_path):
     train(config(tmp_path), resume="auto")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match="cannot be written"):
-        train(config(tmp_path / "run"))
+@contextlib.contextmanager
+def not_as_root():
+    """Root may write everywhere: be nobody for a while."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("run", ["new", "."])
+def test_a_read_only_folder_is_refused(run):
+    with tempfile.TemporaryDirectory() as folder:  # nobody may not even look into tmp_path
+        os.chmod(folder, 0o555)
+        with not_as_root(), pytest.raises(ConfigError, match=r"cannot be written.*Permission.*log_dir="):
+            train(config(Path(folder) / run))
+        os.chmod(folder, 0o755)
+        assert not os.listdir(folder)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

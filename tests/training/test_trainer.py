@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback, ModelSaver, StopTraining
+from flowtrain.callbacks import Callback, InferenceRunner, ModelSaver, ProcessTensors, ScalarStats, StopTraining
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import Embedding, FullyConnected
 from flowtrain.model import ModelDesc
@@ -456,10 +456,27 @@ def test_xla(tmp_path):
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(tmp_path, precision):
-    trainer = train(config(tmp_path, precision=precision, max_epoch=4))
-    assert trainer.history["cost"][-1][1] < trainer.history["cost"][0][1]
+    fetched = []
+
+    def configured(folder, max_epoch):
+        runner = InferenceRunner(Points(3), [ScalarStats("entropy")])
+        fetching = ProcessTensors(["hidden/output", "entropy"], lambda *its: fetched.append(its), every_k_steps=5)
+        callbacks = [ModelSaver(), runner, fetching]
+        return config(tmp_path / folder, precision=precision, callbacks=callbacks, max_epoch=max_epoch)
+
+    trainer = train(configured("whole", 4))
+    for name in ("cost", "validation_entropy"):
+        assert trainer.history[name][-1][1] < trainer.history[name][0][1]
     assert trainer.get_weights()["hidden/kernel"].dtype == np.float32
     assert ("loss_scale" in trainer.history) == (precision == "mixed_float16")
+    assert len(fetched) == 48 // 5
+    for hidden, entropy in fetched:
+        assert hidden.dtype.name == precision.removeprefix("mixed_") and hidden.shape == (8, 16)
+        assert np.isfinite(hidden.astype(np.float32)).all() and np.isfinite(float(entropy))
+
+    train(configured("parts", 2))
+    parts = train(configured("parts", 4), resume="auto")
+    assert same_weights(trainer, parts) and trainer.history == parts.history
 
 
 def test_the_loss_scale_backs_off_and_skips_the_update(tmp_path):
