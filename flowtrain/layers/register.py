@@ -51,42 +51,51 @@ class NamedLayer(Generic[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Call the layer: its name, its input, then its own arguments."""
-        layer = self.__name__
         tower = get_current_tower_context()
         if "name" in kwargs:
             args = (kwargs.pop("name"), *args)
+        name, args = self._name_and_rest(args)
+        self._refuse_unknown(kwargs)
+        call = self._bind(args, {**self._from_scope(args), **kwargs})
+        if not name and self.nameless == "inline":
+            return self.function(*call.args, **call.kwargs)
+        name = name or tower.automatic_name(self.__name__.lower())
+        row = len(tower.records)
+        with tower.layer_scope(name) as (path, operations):
+            result = self._run(call, operations)
+        for suffix, tensor in _outputs(result):
+            tower.add_tensor(f"{operations}/{suffix}", tensor)
+        tower.records.insert(row, LayerRecord(operations, path, self.__name__, result))
+        return result
+
+    def _name_and_rest(self, args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         if args and isinstance(args[0], str):
-            name, args = args[0], args[1:]
-            check_name(name, "layer")
-        elif self.nameless is None:
+            check_name(args[0], "layer")
+            return args[0], args[1:]
+        if self.nameless is None:
+            layer = self.__name__
             raise LayerArgumentError(
                 f'{layer} takes its name first: {layer}("name", x, ...), got {args[0] if args else "nothing"!r:.80}.'
             )
-        else:
-            name = ""
+        return "", args
+
+    def _refuse_unknown(self, kwargs: Mapping[str, Any]) -> None:
         for argument in kwargs:
             if argument not in self.arguments and argument != self._first:
-                refuse_old_spelling(layer, argument, self.arguments, LayerArgumentError)
+                refuse_old_spelling(self.__name__, argument, self.arguments, LayerArgumentError)
                 raise LayerArgumentError(
-                    f"{layer} has no argument {argument!r}. {closest(argument, list(self.arguments))}"
+                    f"{self.__name__} has no argument {argument!r}. {closest(argument, list(self.arguments))}"
                 )
-        bound = self._bind(args, {**self._from_scope(args), **kwargs})
-        if not name and self.nameless == "inline":
-            return self.function(*bound.args, **bound.kwargs)
-        name = name or tower.automatic_name(layer.lower())
-        row = len(tower.records)
-        with tower.layer_scope(name) as (path, operations):
-            try:
-                result = _named_output(self.function(*bound.args, **bound.kwargs))
-            except Exception as error:
-                if not isinstance(error, FlowtrainError):
-                    noted = annotate_error(error, f"layer {operations!r}: {layer} of {_shown(bound.args)}")
-                    raise noted.with_traceback(error.__traceback__) from error.__cause__
-                raise
-        for suffix, tensor in _outputs(result):
-            tower.add_tensor(f"{operations}/{suffix}", tensor)
-        tower.records.insert(row, LayerRecord(operations, path, layer, result))
-        return result
+
+    def _run(self, call: inspect.BoundArguments, operations: str) -> R:
+        """The layer's result, named; errors of Keras and TensorFlow say which layer they are about."""
+        try:
+            return _named_output(self.function(*call.args, **call.kwargs))
+        except FlowtrainError:
+            raise
+        except Exception as error:
+            noted = annotate_error(error, f"layer {operations!r}: {self.__name__} of {_shown(call.args)}")
+            raise noted.with_traceback(error.__traceback__) from error.__cause__
 
     @property
     def _first(self) -> str:

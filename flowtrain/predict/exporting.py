@@ -7,21 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
-
-from flowtrain.model import InferenceGraph, KerasModelDesc, ModelDesc, ModelGraph, read_value
-from flowtrain.utils.errors import ConfigError, ExportError, ModelError, closest
+from flowtrain.model import read_value
+from flowtrain.utils.errors import ConfigError, ExportError, closest
 
 from .atomic import replacing
-from .live import as_predictor
+from .subject import Subject
 from .verify import check, check_batch
-from .weights import OWN_NAMES
-from .writers import FORMATS, Job, write_npz
+from .writers import FORMATS, write_npz
 
 __all__ = ["export"]
 
 _log = logging.getLogger("flowtrain")
-_AVERAGE = "average/"
 _SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"npz": ".npz"}
 _OTHER_NAMES = {"frozen": "pb", "frozen_pb": "pb", "savedmodel": "saved_model"}
 _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
@@ -81,12 +77,13 @@ def export(
         raise ExportError(f"A fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
     if kind in ("npz", "keras") and (inputs or outputs):
         raise ExportError(f"A {kind} file holds the whole model: leave out inputs and outputs.")
-    subject = _Subject(model, averaged)
+    subject = Subject(model, averaged)
     if kind == "npz":
-        if not subject.variables:
+        variables = subject.variables()
+        if not variables:
             raise ExportError("The model has no variables to write: a frozen graph holds constants.")
         with replacing(path, overwrite) as temporary:
-            write_npz({name: read_value(variable) for name, variable in subject.variables.items()}, temporary)
+            write_npz({name: read_value(variable) for name, variable in variables.items()}, temporary)
         return path
     job = subject.job(kind, inputs, outputs, height, width, signature)
     with replacing(path, overwrite) as temporary:
@@ -112,88 +109,3 @@ def _format_of(path: Path, given: str | None) -> str:
     if suffix and path.suffix != suffix:
         raise ConfigError(f"The name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")
     return given
-
-
-class _Subject:
-    """What is exported, whatever it came as."""
-
-    def __init__(self, model: Any, averaged: bool) -> None:
-        if isinstance(model, ModelDesc):
-            model = getattr(model, "_graph", None) or ModelGraph(model)
-        graph = model if isinstance(model, ModelGraph) else getattr(model, "graph", None)
-        self.model, self.averaged = model, averaged
-        self.graph = graph if isinstance(graph, ModelGraph) else None
-        self.keras_model = model if isinstance(model, keras.Model) else None
-        if self.graph is not None and isinstance(self.graph.model, KerasModelDesc):
-            self.keras_model = self.graph.model.keras_model
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """All variables by name; of a model that was loaded from a file, those that its outputs use."""
-        if self.graph is not None:
-            return self._own_or_averaged(dict(self.graph.store.variables))
-        if self.keras_model is not None:
-            return {variable.path: variable for variable in self.keras_model.variables}
-        graph = self.model if isinstance(self.model, InferenceGraph) else getattr(self.model, "graph", None)
-        if isinstance(graph, InferenceGraph) and graph.tower.store.variables:
-            return dict(graph.tower.store.variables)
-        loaded = getattr(graph, "loaded", None)
-        if hasattr(loaded, OWN_NAMES):  # a SavedModel that flowtrain wrote
-            return dict(getattr(loaded, OWN_NAMES))
-        function = as_predictor(self.model).function
-        return {str(variable.name).removesuffix(":0"): variable for variable in function.variables}
-
-    def _own_or_averaged(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """In a file of averages, they have the names of the weights."""
-        if not self.averaged:
-            return variables
-        averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
-        if not averages:
-            raise ModelError(
-                "averaged=True needs a model with average_decay, or a run with the callback EMA: this one keeps no "
-                "averages."
-            )
-        own = {name: value for name, value in variables.items() if not name.startswith(_AVERAGE)}
-        own |= {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
-        own.pop("steps", None)
-        return own
-
-    def job(
-        self,
-        kind: str,
-        inputs: Sequence[str] | None,
-        outputs: Sequence[str] | None,
-        height: int | None,
-        width: int | None,
-        signature: str,
-    ) -> Job:
-        """What a writer needs to know."""
-        model = self.model
-        if kind == "keras":
-            if self.averaged:
-                raise ExportError(".keras holds the weights themselves: export averages in another format.")
-            if self.keras_model is None:
-                raise ExportError(
-                    "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: "
-                    "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
-                )
-            model = self.keras_model
-        predictor = as_predictor(model, inputs, outputs, self.averaged)
-        raw = {name: _raw(variable) for name, variable in self.variables.items()}
-        names = {id(variable.handle): name for name, variable in raw.items() if hasattr(variable, "handle")}
-        shapes: dict[str, list[int | None]] = {}
-        if height is not None or width is not None:
-            shapes = {
-                name: _fixed(spec.shape.as_list(), height, width)
-                for name, spec in zip(predictor.inputs, predictor.specs, strict=True)
-                if spec.shape.rank == 4
-            }
-        return Job(predictor, names, self.keras_model, shapes, signature)
-
-
-def _raw(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _fixed(shape: list[int | None], height: int | None, width: int | None) -> list[int | None]:
-    return [shape[0], height or shape[1], width or shape[2], shape[3]]

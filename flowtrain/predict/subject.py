@@ -1,0 +1,104 @@
+"""What is exported, whatever it came as: its variables under the model's names, and what a writer needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from flowtrain.model import InferenceGraph, KerasModelDesc, ModelDesc, ModelGraph, Predictor
+from flowtrain.utils.errors import ExportError, ModelError
+
+from .live import as_predictor
+from .weights import OWN_NAMES
+from .writers import Job
+
+__all__ = ["Subject"]
+
+_AVERAGE = "average/"
+
+
+class Subject:
+    """A model that is exported.
+
+    Args:
+        model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor or graph that was loaded.
+        averaged: Whether the averages of the weights stand for them.
+    """
+
+    def __init__(self, model: Any, averaged: bool) -> None:
+        if isinstance(model, ModelDesc):
+            model = getattr(model, "_graph", None) or ModelGraph(model)
+        graph = model if isinstance(model, ModelGraph | InferenceGraph) else getattr(model, "graph", None)
+        self.model, self.averaged = model, averaged
+        self.graph = graph if isinstance(graph, ModelGraph) else None
+        self.loaded = graph if isinstance(graph, InferenceGraph) else None
+        self.keras_model = model if isinstance(model, keras.Model) else None
+        if self.graph is not None and isinstance(self.graph.model, KerasModelDesc):
+            self.keras_model = self.graph.model.keras_model
+
+    def variables(self, predictor: Predictor | None = None) -> dict[str, Any]:
+        """All variables by name; where nobody has named them, those that a predictor uses."""
+        if self.graph is not None:
+            return self._averages_for_weights(dict(self.graph.store.variables))
+        if self.keras_model is not None:
+            return {variable.path: variable for variable in self.keras_model.variables}
+        if self.loaded is not None and self.loaded.tower.store.variables:
+            return dict(self.loaded.tower.store.variables)
+        saved = getattr(self.loaded, "loaded", None)
+        if hasattr(saved, OWN_NAMES):  # a SavedModel that flowtrain wrote
+            return dict(getattr(saved, OWN_NAMES))
+        function = (predictor or as_predictor(self.model)).function
+        return {str(variable.name).removesuffix(":0"): variable for variable in function.variables}
+
+    def _averages_for_weights(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """In a file of averages, they have the names of the weights."""
+        if not self.averaged:
+            return variables
+        averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
+        if not averages:
+            raise ModelError(
+                "averaged=True needs a model with average_decay, or a run with the callback EMA: this one keeps no "
+                "averages."
+            )
+        named = {name: value for name, value in variables.items() if name not in averages}
+        return named | {
+            name.removeprefix(_AVERAGE): value for name, value in averages.items() if name != f"{_AVERAGE}steps"
+        }
+
+    def job(
+        self,
+        kind: str,
+        inputs: Sequence[str] | None,
+        outputs: Sequence[str] | None,
+        height: int | None,
+        width: int | None,
+        signature: str,
+    ) -> Job:
+        """What a writer needs to know; the arguments are those of `export`."""
+        if kind == "keras":
+            self._require_keras()
+        model = self.keras_model if kind == "keras" else self.model
+        predictor = as_predictor(model, inputs, outputs, self.averaged)
+        names = {}
+        for name, variable in self.variables(predictor).items():
+            raw = variable.value if isinstance(variable, keras.Variable) else variable
+            if hasattr(raw, "handle"):
+                names[id(raw.handle)] = name
+        shapes = {}
+        if height is not None or width is not None:
+            for name, spec in zip(predictor.inputs, predictor.specs, strict=True):
+                if spec.shape.rank == 4:
+                    batch, own_height, own_width, channels = spec.shape.as_list()
+                    shapes[name] = [batch, height or own_height, width or own_width, channels]
+        return Job(predictor, names, self.keras_model, shapes, signature)
+
+    def _require_keras(self) -> None:
+        if self.averaged:
+            raise ExportError(".keras holds the weights themselves: export averages in another format.")
+        if self.keras_model is None:
+            raise ExportError(
+                "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: "
+                "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
+            )
