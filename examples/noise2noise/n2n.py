@@ -179,13 +179,12 @@ def train(
     epochs = -(-steps // epoch_steps)
     epoch_steps = -(-steps // epochs)  # so that the last epoch is no longer than what is left
     half = "mixed_float16" if loss_scale else "mixed_bfloat16"
+    made = NOISES[noise]()
     rate = schedules.cosine_squared_ramp_down(learning_rate, steps, fraction=0.3)
     trainer = ft.train(
         ft.TrainConfig(
-            model=Denoise(width, residual, 3, learning_rate, AVERAGE_DECAY if average else None),
-            dataflow=training_data(
-                train_tfrecords, NOISES[noise](), noise2noise, crop, batch, epoch_steps, smallest_scale
-            ),
+            model=Denoise(width, residual, 3, learning_rate, made.clip, AVERAGE_DECAY if average else None),
+            dataflow=training_data(train_tfrecords, made, noise2noise, crop, batch, epoch_steps, smallest_scale),
             callbacks=[ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, step_based=True)],
             steps_per_epoch=epoch_steps,
             max_epoch=epochs,

@@ -51,12 +51,15 @@ class Denoise(ft.ModelDesc):
         residual: Whether the network predicts the noise.
         channels: 3 for colour, 1 for gray.
         learning_rate: Of Adam, before the ramp-down.
+        clip: The most that the norm of all gradients may be; None: anything.
         average_decay: Keep averages of the weights too, for prediction: targets that are noise make weights noisy.
     """
 
-    def __init__(self, width=48, residual=False, channels=3, learning_rate=3e-4, average_decay=None) -> None:
+    def __init__(
+        self, width=48, residual=False, channels=3, learning_rate=3e-4, clip=None, average_decay=None
+    ) -> None:  # fmt: skip
         self.width, self.residual, self.channels, self.learning_rate = width, residual, channels, learning_rate
-        self.average_decay = average_decay
+        self.clip, self.average_decay = clip, average_decay
 
     def inputs(self):
         shape = (None, None, None, self.channels)
@@ -71,4 +74,4 @@ class Denoise(ft.ModelDesc):
 
     def optimizer(self):
         rate = ft.get_scalar_var("learning_rate", self.learning_rate, summary=True)
-        return tf.keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99)
+        return tf.keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, global_clipnorm=self.clip)

@@ -15,6 +15,8 @@ class Gaussian:
         valid: sigma when validating.
     """
 
+    clip = None  # what the norm of gradients is clipped to in training
+
     def __init__(self, train: tuple[float, float] = (0.0, 50.0), valid: float = 25.0) -> None:
         self.train, self.valid = train, valid
 
@@ -30,6 +32,9 @@ class Poisson:
         train: chi is drawn from this range for each picture.
         valid: chi when validating.
     """
+
+    # A photon where hardly any is expected counts 1 / chi, and its gradients are thousands of times the usual ones.
+    clip = 0.1
 
     def __init__(self, train: tuple[float, float] = (0.001, 50.0), valid: float = 30.0) -> None:
         self.train, self.valid = train, valid
