@@ -32,6 +32,7 @@ QUICK = {
     "width": 16,
     "residual": True,
     "crop": 64,
+    "batch": 8,
     "smallest_scale": 0.33,
     "learning_rate": 2e-3,
     "average": True,
