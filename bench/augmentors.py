@@ -29,6 +29,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from measuring import Run
 from tabulate import tabulate
 
 from flowtrain.dataflow import imgaug as F
@@ -346,7 +347,7 @@ def main() -> None:
     rng = np.random.Generator(np.random.Philox(0))
     chosen = {name.strip() for name in args.only.split(",") if name.strip()}
     table, slower = [], []
-    load, start = os.getloadavg()[0], time.time()
+    run = Run()
     for name, ours, *peers in rows():
         if chosen and name.split()[0] not in chosen:
             continue
@@ -378,13 +379,7 @@ def main() -> None:
     align = ("left", "right", "right", "right", "right")
     text = tabulate(table, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
     text += f"\n\nSlower than 1.1 times the fastest peer: {', '.join(slower) or 'none'}."
-    about = (
-        f"{args.rounds} rounds, {time.time() - start:.0f} s in all; the machine's load before it was {load:.1f}, "
-        f"at its end {os.getloadavg()[0]:.1f}."
-    )
-    print(f"{about}\n\n{text}")
-    if args.write:
-        args.write.write_text(f"{about}\n\n{text}\n")
+    run.publish(f"{args.rounds} rounds", text, args.write)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from importlib import metadata
 from pathlib import Path
+
+from measuring import Run
 
 _BOUND = 60  # seconds for one turn
 CONTENDERS = Path(__file__).with_name("contenders.py")
@@ -278,20 +279,12 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="keep the raw figures in this JSON file")
     args = parser.parse_args()
     cases = args.only or list(CASES)
-    load = os.getloadavg()[0]
-    start = time.time()
+    run_of_all = Run()
     results = measure(cases, args.rounds, args.seconds)
     if args.save:
         args.save.write_text(json.dumps(results))
     text = "\n\n".join(table(case, results[case]) for case in cases)
-    about = (
-        f"{machine()}; {versions()}. {args.rounds} rounds of {args.seconds:g} s each, "
-        f"{time.time() - start:.0f} s in all; the machine's load before it was {load:.1f}, at its end "
-        f"{os.getloadavg()[0]:.1f}."
-    )
-    print(f"\n{about}\n\n{text}")
-    if args.write:
-        args.write.write_text(f"{about}\n\n{text}\n")
+    run_of_all.publish(f"{machine()}; {versions()}. {args.rounds} rounds of {args.seconds:g} s each", text, args.write)
 
 
 if __name__ == "__main__":

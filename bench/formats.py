@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measuring import Run
+
 RECORDS = 10_000
 SIDE = 180  # pixels: records of about 5.6 kB
 PHOTOS = Path(__file__).parent.parent / "examples/colorize/photos/train"
@@ -249,16 +251,9 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         make_files(folder)
-        load, start = os.getloadavg()[0], time.time()
+        run = Run()
         figures, missing = measure(folder, arguments.rounds, arguments.peers_python)
-    text = report(figures, missing)
-    about = (
-        f"{arguments.rounds} rounds, {time.time() - start:.0f} s in all; the machine's load before it was {load:.1f}, "
-        f"at its end {os.getloadavg()[0]:.1f}."
-    )
-    print(f"{about}\n\n{text}")
-    if arguments.write:
-        arguments.write.write_text(f"{about}\n\n{text}\n")
+    run.publish(f"{arguments.rounds} rounds", report(figures, missing), arguments.write)
 
 
 Figures = dict[tuple[str, str], list[float]]

@@ -1,19 +1,21 @@
-"""How the data benchmarks count: datapoints and CPU seconds of the whole process tree, after a warmup."""
+"""How the data benchmarks count: datapoints and CPU seconds of the whole process tree, after a warmup; and publish."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
-
-import psutil
 
 
 def tree_cpu_seconds() -> float:
     """CPU time of this process and all that it has started and are alive."""
+    import psutil
+
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
@@ -25,6 +27,8 @@ def tree_cpu_seconds() -> float:
 
 
 def own_cpu_seconds() -> float:
+    import psutil
+
     times = psutil.Process().cpu_times()
     return times.user + times.system
 
@@ -96,3 +100,18 @@ def report(result: dict[str, Any]) -> None:
     """Hand a result to the process that asked for it, whatever else was printed, and leave at once."""
     sys.stdout.write("\nRESULT " + json.dumps(result) + "\n")
     sys.stdout.flush()
+
+
+class Run:
+    """A benchmark's run, from its beginning: says when its tables were made, and how busy the machine was."""
+
+    def __init__(self) -> None:
+        self._load, self._start = os.getloadavg()[0], time.time()
+
+    def publish(self, about: str, text: str, path: Path | None) -> None:
+        """Print tables, and write them into a Markdown file where one is given."""
+        seconds, load = time.time() - self._start, os.getloadavg()[0]
+        about += f", {seconds:.0f} s in all; the machine's load before it was {self._load:.1f}, at its end {load:.1f}."
+        print(f"\n{about}\n\n{text}")
+        if path:
+            path.write_text(f"{about}\n\n{text}\n")
