@@ -147,6 +147,8 @@ class RemoteCrew:
         """Tell the senders that nothing more is wanted, and let go of the address."""
         if not self.closed:
             self.closed = True
+            if self._socket.closed:  # the collector took it first
+                return
             for _ in range(1000):  # who has just said hello is sent home too
                 if not self._hear(0):
                     break

@@ -167,32 +167,29 @@ def test_a_sender_whose_part_is_taken_up_by_another():
     body = """
     def generate():
         for i in range(50):
-            if i == 5 and not os.path.exists(sys.argv[1]):
-                open(sys.argv[1], "w").close()
-                os.kill(os.getpid(), 9)
+            if i == 5 and sys.argv[1] == "stuck":
+                sys.stdin.read()  # until it is killed
             yield [i, np.zeros(2), "x"]
     send_dataflow(df.DataFromGenerator(generate), address)
     """
-    mark = f"/tmp/flowtrain-test-{os.getpid()}-{address[-5:]}"
-    code = CHAIN + f"\naddress = {address!r}\nsys.argv = ['', {mark!r}]\n" + textwrap.dedent(body)
-    first, second = (None, None)
+    code = CHAIN + f"\naddress = {address!r}\n" + textwrap.dedent(body)
+    stuck = second = None
     try:
-        first = subprocess.Popen([sys.executable, "-c", code])
+        stuck = subprocess.Popen([sys.executable, "-c", code, "stuck"], stdin=subprocess.PIPE)
         ds = RemoteData(address, timeout=60)
         it = iter(ds)
         taken = [next(it)[0]]
-        assert first.wait(60) == -signal.SIGKILL
-        second = subprocess.Popen([sys.executable, "-c", code])
+        stuck.kill()
+        assert stuck.wait(60) == -signal.SIGKILL
+        second = subprocess.Popen([sys.executable, "-c", code, "whole"])
         assert taken + [dp[0] for dp in it] == list(range(50))
         ds.close()
         assert second.wait(30) == 0
     finally:
-        if os.path.exists(mark):
-            os.unlink(mark)
-        for process in (first, second):
+        for process in (stuck, second):
             if process is not None:
                 process.kill()
-                process.wait()
+                process.communicate()
 
 
 def test_a_sender_ends_when_its_receiver_is_killed():
