@@ -188,7 +188,8 @@ class Callback:
         """The next global step whose before_run, after_run and trigger_step this callback needs.
 
         The trainer asks after each call, only callbacks that override one of these hooks, and runs the steps
-        before it without telling, several in one call of TensorFlow. Return ``math.inf`` for none in sight.
+        before it without telling, several in one call of TensorFlow, which may still run when it asks the next time:
+        decide by counts or the clock, not by variables. Return ``math.inf`` for none in sight.
         """
         return self.trainer.global_step + 1
 

@@ -33,6 +33,7 @@ class Block(NamedTuple):
     rows: int
     stacked: bool
     position: dict[str, Any]  # of the dataflow before the first row
+    nbytes: int
 
 
 class Feeder:
@@ -235,7 +236,7 @@ class Feeder:
             if capacity is None:
                 capacity = self._capacity(arrays) if callable(self._capacity) else self._capacity
             if capacity == 0:
-                yield Block(_owned_tensors(arrays), 1, False, position)
+                yield Block(_owned_tensors(arrays), 1, False, position, _bytes_of(arrays))
                 del arrays
                 position = self._where()
                 continue
@@ -276,7 +277,8 @@ class _Stack:
         self.rows += 1
 
     def block(self, position: dict[str, Any]) -> Block:
-        return Block([to_tensor(buffer) for buffer in self._buffers], self.rows, True, position)
+        tensors = [to_tensor(buffer) for buffer in self._buffers]
+        return Block(tensors, self.rows, True, position, _bytes_of(self._buffers))
 
 
 def _owned_tensors(arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
@@ -288,6 +290,10 @@ def _owned_tensors(arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
         else:
             tensors.append(to_tensor(_aligned_copy(array)))
     return tensors
+
+
+def _bytes_of(arrays: Sequence[np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 def _aligned_copy(array: np.ndarray) -> np.ndarray:

@@ -21,8 +21,10 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.initializers.random_initializers import RandomInitializer
 from tensorflow.python.eager import context as eager_context
+from tensorflow.python.eager import executor as eager_executor
 
 __all__ = [
+    "BackgroundExecutor",
     "KerasScopes",
     "RandomInitializer",
     "adopt_variable",
@@ -68,6 +70,28 @@ def quick_call(function: Any) -> Callable[[list[tf.Tensor]], Any]:
         function: What ``get_concrete_function`` gave; its arguments must be tensors alone, outside of any tape.
     """
     return lambda tensors: function._call_flat(tensors, function.captured_inputs)
+
+
+class BackgroundExecutor:
+    """Inside ``with``, this thread's calls of TensorFlow return at once and run in order on a thread of their own.
+
+    Their results are tensors that wait when they are read. An operation's error is raised by whatever reads its results
+    or makes the next call, until `forget_error`.
+    """
+
+    def __init__(self) -> None:
+        self._executor = eager_executor.new_executor(enable_async=True)
+
+    def __enter__(self) -> None:
+        self._scope = eager_context.executor_scope(self._executor)
+        self._scope.__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        self._scope.__exit__(*exc)
+
+    def forget_error(self) -> None:
+        """Be as new after an error."""
+        self._executor.clear_error()
 
 
 def external_captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:

@@ -51,6 +51,13 @@ class Loop:
 
     def run(self, last_epoch: int) -> None:
         """Run until the end of an epoch, or until something stops the training."""
+        try:
+            self._run_epochs(last_epoch)
+        except BaseException:
+            self._trainer.progress.advance(-self._trainer.program.abandon())
+            raise
+
+    def _run_epochs(self, last_epoch: int) -> None:
         trainer, progress = self._trainer, self._trainer.progress
         while not trainer.should_stop() and (progress.epoch < last_epoch or not progress.epoch_done):
             resumed_inside = not progress.epoch_done
@@ -85,6 +92,7 @@ class Loop:
             else:
                 self._run_told()
             trainer.settle()
+        trainer.program.finish()
 
     def _run_quiet(self, count: int) -> None:
         """Run up to `count` steps that no callback wants to see, as many as one call can take."""
@@ -94,15 +102,15 @@ class Loop:
             return
         block = self._next_block()
         count = min(count, block.rows - self._row, self._most_per_call())
-        began = time.perf_counter()
-        self._trainer.program.run(block, self._row, self._row + count)
-        self._seconds_per_step = (time.perf_counter() - began) / count
+        self._trainer.program.start(block, self._row, self._row + count)
         self._consume(count)
+        self._seconds_per_step = self._trainer.program.throttle()
 
     def _run_told(self) -> None:
         """Run one step with the step hooks of the callbacks that are due."""
         progress = self._trainer.progress
         block = None if self._feeder is None else self._next_block()  # it may wait: before any hook
+        self._trainer.program.finish()
         wanted = self._callbacks.before_run(progress.global_step + 1)
         values: dict[str, Any] = {}
         if block is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from flowtrain.feed import Block
 from flowtrain.model.internals import quick_call
 
+from .pipeline import StepPipeline
 from .step import Step
 from .variables import StepVariables
 
@@ -56,6 +58,8 @@ class Program:
         self._strategy, self._after_step, self._accumulate = strategy, after_step, accumulate
         self._jit_all = jit and strategy.num_replicas_in_sync == 1
         self._jit_replica = jit and not self._jit_all
+        self._pipeline = StepPipeline() if strategy.num_replicas_in_sync == 1 else None
+        self._seconds_per_step = 0.0
         self._functions: dict[Any, Any] = {}
         self._numbers: dict[int, tf.Tensor] = {}
         self._warned = False
@@ -66,9 +70,44 @@ class Program:
         Returns:
             The cost of the last step, still on the device.
         """
-        if not block.stacked:
-            return self._function(block, ())(block.tensors)[0]
-        return self._function(block, None)([self._number(start), self._number(stop), *block.tensors])
+        return self._call(block, start, stop)()
+
+    def start(self, block: Block, start: int, stop: int) -> None:
+        """As `run`, but return while they still run, where that is possible. Then call `throttle`."""
+        call, steps = self._call(block, start, stop), stop - start
+        if self._pipeline is None:
+            began = time.perf_counter()
+            call()
+            self._seconds_per_step = (time.perf_counter() - began) / steps
+        else:
+            self._pipeline.start(call, steps, block.nbytes)
+
+    def throttle(self) -> float:
+        """Wait while too much is under way to start more.
+
+        Returns:
+            How many seconds a step takes; 0.0 before that is known.
+
+        Raises:
+            OpError: An operation failed.
+        """
+        if self._pipeline is None:
+            return self._seconds_per_step
+        self._pipeline.throttle()
+        return self._pipeline.seconds_per_step
+
+    def finish(self) -> None:
+        """Wait for what was started.
+
+        Raises:
+            OpError: An operation failed.
+        """
+        if self._pipeline is not None:
+            self._pipeline.finish()
+
+    def abandon(self) -> int:
+        """Wait for what was started, after an error; gives the number of steps that were started and failed."""
+        return 0 if self._pipeline is None else self._pipeline.abandon()
 
     def run_fetching(self, block: Block, row: int, names: Sequence[str]) -> tuple[tf.Tensor, dict[str, np.ndarray]]:
         """Run one step and bring tensors of it to the host.
@@ -87,6 +126,14 @@ class Program:
         return cost, {name: _joined(parts) for name, parts in zip(names, fetched, strict=True)}
 
     # ------------------------------------------------------------------ tracing
+
+    def _call(self, block: Block, start: int, stop: int) -> Callable[[], tf.Tensor]:
+        if not block.stacked:
+            one = self._function(block, ())
+            return lambda: one(block.tensors)[0]
+        many = self._function(block, None)
+        tensors = [self._number(start), self._number(stop), *block.tensors]
+        return lambda: many(tensors)
 
     def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
         """The compiled function for blocks like this one; `fetches` of None: the one that runs many steps."""

@@ -212,7 +212,7 @@ class Trainer(RunView):
     def settle(self) -> None:
         """Between two rounds of hooks: do the saves that were asked for, and obey SIGTERM."""
         if self._saves:
-            self.check_cost()
+            self.check_cost()  # which waits for the steps under way
             saves, self._saves = self._saves, {}
             if self.is_chief:
                 for name, (keep, background) in saves.items():
@@ -255,6 +255,7 @@ class Trainer(RunView):
 
     def check_cost(self) -> None:
         """Raise when a cost since the start was not finite. Waits for the device."""
+        self.program.finish()
         step = self._step_variables.first_bad_step()
         if step is not None:
             self.checkpoints.wait()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from flowtrain.model import internals
@@ -152,3 +153,24 @@ def test_regularizers_made_in_a_graph_work_outside():
         regularizer = keras.regularizers.L1(0.5)
         internals.make_concrete(regularizer)
     assert float(regularizer(tf.ones([4]))) == 2.0
+
+
+def test_calls_in_the_background_run_in_order_and_an_error_is_forgotten_when_asked():
+    variable = tf.Variable(1.0)
+
+    @tf.function
+    def step(factor):
+        tf.debugging.assert_positive(factor)
+        return variable.assign(variable * factor + 1.0)
+
+    executor = internals.BackgroundExecutor()
+    with executor:
+        results = [step(tf.constant(2.0)) for _ in range(50)]
+    assert [float(result) for result in results[:3]] == [3.0, 7.0, 15.0]
+    with pytest.raises(tf.errors.InvalidArgumentError), executor:
+        float(step(tf.constant(-1.0)))
+    executor.forget_error()
+    before = float(variable)
+    with executor:
+        result = step(tf.constant(1.0))
+    assert float(result) == before + 1.0

@@ -280,6 +280,60 @@ def test_a_step_that_tensorflow_cannot_compute_is_explained(tmp_path):
     assert re.match(r"In Looks, after step 0: the operation 'table/.*' failed: indices.* is not in \[0, 1\)$", note)
 
 
+class Far(Points):
+    """Its datapoint `at` asks for a row that the table of `Rows` lacks."""
+
+    at = 9
+
+    def get(self, index, epoch=0):
+        x, side = super().get(index, epoch)
+        return [x, side + 2 * (index == self.at)]
+
+
+class Rows(PlainClassifier):
+    def build_graph(self, x, side):
+        return super().build_graph(x + Embedding("table", side, 2, 6), side % 2)
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 4])
+def test_steps_under_way_when_one_fails_are_not_counted(tmp_path, steps_per_call):
+    seen = []
+
+    class AtTheEnd(Callback):
+        def after_train(self):
+            seen.append((self.global_step, self.trainer.get_variable("hidden/kernel")))
+
+    def trained(**options):
+        return config(tmp_path / str(len(seen)), model=Rows(), callbacks=[AtTheEnd()], **options)
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        train(trained(dataflow=Far(), steps_per_call=steps_per_call))
+    step = seen[0][0]
+    assert caught.value.__notes__[0].startswith(f"In Rows, after step {step}: the operation 'table/")
+    assert step == 9 if steps_per_call == 1 else step in range(6, 10)  # a call counts as a whole
+    if steps_per_call == 1:
+        train(trained(dataflow=Points(), steps_per_epoch=9, max_epoch=1))
+        assert np.array_equal(seen[0][1], seen[1][1])
+
+
+def test_hooks_see_the_steps_before_them_done(tmp_path):
+    class Looking(Callback):
+        def __init__(self, every):
+            self.every, self.seen = every, {}
+
+        def next_step(self):
+            return (self.global_step // self.every + 1) * self.every
+
+        def before_run(self):
+            self.seen[self.global_step] = self.trainer.get_variable("hidden/kernel")
+
+    every, seventh = Looking(1), Looking(7)
+    for looking in (every, seventh):
+        train(config(tmp_path / str(looking.every), callbacks=[looking], steps_per_call=1, max_epoch=3))
+    assert list(seventh.seen) == [6, 13, 20, 27, 34]
+    assert all(np.array_equal(kernel, every.seen[step]) for step, kernel in seventh.seen.items())
+
+
 def test_a_cost_that_is_not_a_scalar(tmp_path):
     class Vector(Classifier):
         def build_graph(self, x, side):
