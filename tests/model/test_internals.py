@@ -165,7 +165,7 @@ def test_calls_in_the_background_run_in_order_and_an_error_is_forgotten_when_ask
 
     executor = internals.BackgroundExecutor()
     with executor:
-        results = [step(tf.constant(2.0)) for _ in range(50)]
+        results = [step(tf.constant(2.0)) for _ in range(10)]
     assert [float(result) for result in results[:3]] == [3.0, 7.0, 15.0]
     with pytest.raises(tf.errors.InvalidArgumentError), executor:
         float(step(tf.constant(-1.0)))
