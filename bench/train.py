@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -79,11 +80,13 @@ def rate(steps: int, run: Callable[[], object]) -> Speed:
 def compare(title: str, ways: dict[str, Callable[[], Speed]], targets: dict[str, float]) -> None:
     """Run all ways in turn, several rounds, and print rates and the median of the first one's ratio to the others."""
     speeds: dict[str, list[Speed]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()  # warm up
+    order = list(ways)
+    for name in order:
+        ways[name]()  # warm up
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            speeds[name].append(way())
+        random.shuffle(order)  # what one way leaves behind in caches and queues meets all others
+        for name in order:
+            speeds[name].append(ways[name]())
     first = next(iter(ways))
     print(f"\n{title}")
     for name, values in speeds.items():
@@ -160,14 +163,23 @@ class _PyDataset(keras.utils.PyDataset):
         return tuple(self.flow.get(index))
 
 
-def resident(ours: Ours, steps: int) -> Callable[[], Speed]:
-    """The same compiled step again and again on one batch that is there already."""
+def resident(ours: Ours, steps: int, ahead: bool = False) -> Callable[[], Speed]:
+    """The same compiled step again and again on one batch that is there already; `ahead`: started as flowtrain does."""
+    program = ours.trainer.program
+
+    def one_by_one(block) -> None:
+        float([program.run(block, 0, 1) for _ in range(steps)][-1])
+
+    def started_ahead(block) -> None:
+        for _ in range(steps):
+            program.start(block, 0, 1)
+            program.throttle()
+        program.finish()
 
     def run() -> Speed:
-        trainer = ours.trainer
-        block = trainer._start_feeding().get(60)
-        trainer._stop_feeding()  # nothing else shall run beside
-        return rate(steps, lambda: float([trainer.program.run(block, 0, 1) for _ in range(steps)][-1]))
+        block = ours.trainer._start_feeding().get(60)
+        ours.trainer._stop_feeding()  # nothing else shall run beside
+        return rate(steps, lambda: (started_ahead if ahead else one_by_one)(block))
 
     return run
 
@@ -202,7 +214,7 @@ def beside_two_workers(run: Callable[[], Speed]) -> Callable[[], Speed]:
 
 
 def unet() -> None:
-    steps = 100
+    steps = 200
     fed = ft.PrefetchData(Pictures(), num_proc=2)
     ours = Ours(UNet(), fed, steps)
     model = keras_unet()
@@ -213,7 +225,8 @@ def unet() -> None:
         {
             "flowtrain": ours,
             "the same step repeated on one resident batch": resident(ours, steps),
-            "the same while two processes make such batches": beside_two_workers(resident(ours, steps)),
+            "the same, started ahead as flowtrain does": resident(ours, steps, ahead=True),
+            "one resident batch, while two processes make such batches": beside_two_workers(resident(ours, steps)),
             "Keras fit, PyDataset with 2 workers": lambda: rate(
                 steps, lambda: model.fit(dataset, steps_per_epoch=steps, epochs=1, verbose=0)
             ),
@@ -255,6 +268,9 @@ def xla() -> None:
 class FetchEvery100(Callback):
     """Fetches in every other epoch, so that both ways run in one training, moments apart."""
 
+    def __init__(self, fetched: str):
+        self.fetched = fetched
+
     @property
     def on(self) -> bool:
         return self.epoch_num % 4 in (1, 2)  # on, on, off, off: what slows down or speeds up hits both alike
@@ -263,7 +279,7 @@ class FetchEvery100(Callback):
         return (self.global_step // 100 + 1) * 100 if self.on else math.inf
 
     def before_run(self):
-        return ["hidden/output"]
+        return [self.fetched]
 
 
 class Epochs(Callback):
@@ -283,11 +299,15 @@ class Epochs(Callback):
 
 
 def fetch() -> None:
-    steps, epochs = 1000, 400
-    fetching = FetchEvery100()
+    fetched("small U-Net", UNet(), ft.PrefetchData(Pictures(), num_proc=2), "down0/output", steps=200, epochs=160)
+    fetched("small MLP", MLP(), Digits(), "hidden/output", steps=1000, epochs=400)
+
+
+def fetched(title: str, model: ft.ModelDesc, flow: DataFlow, name: str, steps: int, epochs: int) -> None:
+    fetching = FetchEvery100(name)
     clock = Epochs(fetching)
-    Ours(MLP(), Digits(), steps, callbacks=[fetching, clock]).trainer.train(max_epoch=epochs + 4)
-    print(f"\na callback that fetches a tensor every 100 steps (small MLP), {epochs} epochs of {steps} steps in turn")
+    Ours(model, flow, steps, callbacks=[fetching, clock]).trainer.train(max_epoch=epochs + 4)
+    print(f"\na callback that fetches a tensor every 100 steps ({title}), {epochs} epochs of {steps} steps in turn")
     for place, what in enumerate(("time", "CPU time")):
         on, off = ([epoch[place] / steps * 1e6 for epoch in clock.seen[key]] for key in (True, False))
         ratio = statistics.median(a / b for a, b in zip(on, off, strict=True))
