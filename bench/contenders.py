@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import peers
 from measuring import measure, report
-from work import ARRAY, BATCH, MANY, PATHS, TINY, WORKERS, batch_of, nth_picture, small_lab
+from work import BATCH, MANY, PATHS, WORKERS, array, batch_of, nth_picture, small_lab, tiny_datapoints
 
 # ---- flowtrain
 
@@ -37,7 +37,7 @@ def flowtrain(case: str):
 
         return df.PrefetchData(Batches(), 4, WORKERS)
     if case == "tiny":
-        tiny = TINY
+        tiny = tiny_datapoints()
 
         class Tiny(df.DataFlow):
             def __len__(self):
@@ -48,7 +48,7 @@ def flowtrain(case: str):
 
         return df.PrefetchData(df.BatchData(Tiny(), 128), 8, WORKERS)
     if case == "arrays":
-        ds = df.MapData(df.DataFromArrays(ARRAY, shuffle=True), _doubled, batched=True)
+        ds = df.MapData(df.DataFromArrays(array(), shuffle=True), _doubled, batched=True)
         return df.BatchData(ds, 128)
     return df.PrefetchData(df.BatchData(_pictures(df), BATCH), 6, WORKERS)
 
@@ -96,9 +96,10 @@ def limit_memcpy(case: str):
 
 def limit_numpy(case: str):
     """NumPy's own indexing and multiplication, in an order that is there already: no library at all."""
-    order = np.random.default_rng(0).permutation(len(ARRAY))
-    starts = range(0, len(ARRAY) - 127, 128)
-    return peers.Again(lambda: (ARRAY[order[start : start + 128]] * np.float32(2) for start in starts))
+    images = array()
+    order = np.random.default_rng(0).permutation(len(images))
+    starts = range(0, len(images) - 127, 128)
+    return peers.Again(lambda: (images[order[start : start + 128]] * np.float32(2) for start in starts))
 
 
 def limit_cv2(seconds: float) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from work import ARRAY, BATCH, MANY, PATHS, TINY, WORKERS, batch_of, nth_picture, small_lab
+from work import BATCH, MANY, PATHS, WORKERS, array, batch_of, nth_picture, small_lab, tiny_datapoints
 
 # ---- Tensorpack
 
@@ -47,7 +47,7 @@ def tensorpack(case: str):
         # as in Tensorpack's own examples: the runner over datapoints, the batches in the trainer's process
         return _reset(tp.BatchData(tp.MultiProcessRunnerZMQ(_tiny(tp), WORKERS, hwm=8 * 128), 128))
     if case == "arrays":
-        ds = tp.DataFromList([[row] for row in ARRAY], shuffle=True)
+        ds = tp.DataFromList([[row] for row in array()], shuffle=True)
         ds = tp.MapData(ds, lambda dp: [dp[0] * np.float32(2)])
         return _reset(tp.BatchData(ds, 128))
     ds = tp.MapData(_endless(tp, lambda i: [i]), lambda dp: [nth_picture(dp[0])])
@@ -61,7 +61,8 @@ def tensorpack_batched(case: str):
 
 
 def _tiny(tp):
-    return _endless(tp, lambda i: [*TINY[i % 1000]])
+    tiny = tiny_datapoints()
+    return _endless(tp, lambda i: [*tiny[i % 1000]])
 
 
 def tensorpack_threads(case: str):
@@ -100,9 +101,10 @@ def torch(case: str):
         batch = batch_of(case)  # an array: a tensor would be moved to shared memory once, and not copied again
         return DataLoader(Map(lambda index: batch), batch_size=None, **options)
     if case == "tiny":
-        return DataLoader(Map(lambda index: TINY[index % 1000]), batch_size=128, **options)
+        tiny = tiny_datapoints()
+        return DataLoader(Map(lambda index: tiny[index % 1000]), batch_size=128, **options)
     if case == "arrays":
-        data = th.from_numpy(ARRAY)
+        data = th.from_numpy(array())
         return DataLoader(Map(lambda index: data[index] * 2, len(data)), batch_size=128, shuffle=True)
     return DataLoader(Map(lambda index: th.from_numpy(nth_picture(index))), batch_size=BATCH, **options)
 
@@ -127,13 +129,14 @@ def _grain(case: str, processes: bool):
             return "Source"
 
     if case == "arrays":
-        ds = grain.MapDataset.source(Source(ARRAY.__getitem__, len(ARRAY))).shuffle(seed=0)
+        ds = grain.MapDataset.source(Source(array().__getitem__, len(array()))).shuffle(seed=0)
         return ds.batch(128).map(lambda rows: rows * np.float32(2))
     if case.startswith("transport"):
         batch = batch_of(case)
         ds = grain.MapDataset.source(Source(lambda index: batch))
     elif case == "tiny":
-        ds = grain.MapDataset.source(Source(lambda index: TINY[index % 1000])).batch(128)
+        tiny = tiny_datapoints()
+        ds = grain.MapDataset.source(Source(lambda index: tiny[index % 1000])).batch(128)
     else:
         ds = grain.MapDataset.source(Source(nth_picture)).batch(BATCH)
     if processes:
@@ -161,7 +164,7 @@ def tfdata_numpy(case: str):
 
     cv2.setNumThreads(1)
     if case == "arrays":
-        ds = tf.data.Dataset.from_tensor_slices(ARRAY).shuffle(10_000).batch(128, drop_remainder=True)
+        ds = tf.data.Dataset.from_tensor_slices(array()).shuffle(10_000).batch(128, drop_remainder=True)
         ds = ds.map(lambda rows: rows * 2)
         return Again(ds.as_numpy_iterator)
 
@@ -209,14 +212,15 @@ def _keras_adapter(case: str):
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
     cv2.setNumThreads(1)
-    order = np.random.default_rng(0).permutation(len(ARRAY))
+    images = array()
+    order = np.random.default_rng(0).permutation(len(images))
 
     class Rows(k.utils.PyDataset):
         def __len__(self):
-            return len(ARRAY) // 128
+            return len(images) // 128
 
         def __getitem__(self, index):
-            return (ARRAY[order[index * 128 : index * 128 + 128]] * np.float32(2),)
+            return (images[order[index * 128 : index * 128 + 128]] * np.float32(2),)
 
     class Pictures(k.utils.PyDataset):
         def __len__(self):

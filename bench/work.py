@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -33,5 +34,12 @@ def batch_of(case: str) -> np.ndarray:
     return np.ones(shape, np.uint8) if case == "transport-uint8" else np.ones(shape, np.float32)
 
 
-TINY = [(np.full((28, 28), i, np.float32), i) for i in range(1000)]
-ARRAY = np.random.default_rng(0).random((60_000, 28, 28), dtype=np.float32)
+@functools.cache
+def tiny_datapoints() -> list[tuple[np.ndarray, int]]:
+    return [(np.full((28, 28), i, np.float32), i) for i in range(1000)]
+
+
+@functools.cache
+def array() -> np.ndarray:
+    """As large as MNIST. Made when asked for: workers that look at pictures import this module too."""
+    return np.random.default_rng(0).random((60_000, 28, 28), dtype=np.float32)
