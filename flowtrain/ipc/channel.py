@@ -7,9 +7,7 @@ processes, one system call on each side. What is large all the same goes into an
 from __future__ import annotations
 
 import array
-import contextlib
 import os
-import select
 import socket
 import struct
 from collections import deque
@@ -51,9 +49,9 @@ class Channel:
         return self._socket.fileno()
 
     @property
-    def events(self) -> int:
-        """What to poll for."""
-        return select.POLLIN | select.POLLOUT if self._kept else select.POLLIN
+    def behind(self) -> bool:
+        """Whether messages are kept until the other side has room."""
+        return bool(self._kept)
 
     def send(self, frames: list[Any]) -> None:
         """Send a message.
@@ -99,16 +97,18 @@ class Channel:
             FlowtrainError: A large message came for which there is no descriptor left.
         """
         for _ in range(2):  # an other side that went without listening is an error once, before what it still said
-            with contextlib.suppress(ConnectionResetError):
+            try:
                 packet, ancillary, _, _ = self._socket.recvmsg(_PACKET, _FDS, socket.MSG_CMSG_CLOEXEC)
-                if ancillary:
-                    return _read(array.array("i", ancillary[0][2])[0])
-                if packet == _FILE:
-                    raise FlowtrainError(
-                        "a large message from another process was lost: this one has no descriptor left for it. "
-                        "Raise the limit of open files (ulimit -n 4096)."
-                    )
-                return [packet] if packet else None
+            except ConnectionResetError:
+                continue
+            if ancillary:
+                return _read(array.array("i", ancillary[0][2])[0])
+            if packet == _FILE:
+                raise FlowtrainError(
+                    "a large message from another process was lost: this one has no descriptor left for it. "
+                    "Raise the limit of open files (ulimit -n 4096)."
+                )
+            return [packet] if packet else None
         return None
 
     def close(self) -> None:

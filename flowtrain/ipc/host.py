@@ -120,11 +120,14 @@ class LinuxHost:
 
     def send(self, number: int, frames: list[Any]) -> None:
         channel = self._channels[number]
-        if channel is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; its pipe will say so
-                channel.send(frames)
-                if channel.events != select.POLLIN:
-                    self._poll = None
+        if channel is None:
+            return
+        try:
+            channel.send(frames)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it died; its pipe will say so
+        if channel.behind:
+            self._poll = None
 
     def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
         if not self._arrived:
@@ -157,7 +160,7 @@ class LinuxHost:
                 poll.register(fd, select.POLLIN)
         for channel in self._channels:
             if channel is not None:
-                poll.register(channel, channel.events)
+                poll.register(channel, select.POLLIN | select.POLLOUT if channel.behind else select.POLLIN)
         return poll
 
     def interrupt(self, number: int) -> bool:

@@ -116,8 +116,8 @@ def parse(head: bytes) -> tuple[tuple[int, ...], Parcel]:
     Returns:
         (number, slot, flags, a, b, c), and where the value lies, yet without its frames.
     """
-    *fields, place, length = HEADER.unpack_from(head)
-    return tuple(fields), Parcel(place, length, list(_ENTRY.iter_unpack(memoryview(head)[HEADER.size :])))
+    values = HEADER.unpack_from(head)
+    return values[:6], Parcel(values[6], values[7], list(_ENTRY.iter_unpack(head[HEADER.size :])))
 
 
 def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) -> Any:

@@ -27,7 +27,9 @@ __all__ = ["Lost", "Reply", "Task", "WorkerPool", "shutdown"]
 
 _SPARE = 4  # slots that a consumer may keep before it is handed copies
 _START = 60.0  # seconds that a worker may take to start and unpack the flow
+_BRIEF = 0.05  # seconds to wait before looking whether something is wrong
 _GRACE = 1.0  # seconds that a worker has to stop what takes too long, before it is killed
+_IN_TIME = "", 0.0
 _DEATHS = 3  # in a row without a reply between them, before restarting is given up
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
@@ -153,7 +155,8 @@ class WorkerPool:
 
     def idlest(self) -> int:
         """The worker that has the fewest tasks."""
-        return min(range(self.workers), key=self.load)
+        loads = [len(tasks) for tasks in self._tasks]
+        return loads.index(min(loads))
 
     def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
         """Give a worker a task.
@@ -197,11 +200,11 @@ class WorkerPool:
             WorkerDied: A worker has ended, and ``restart`` is off or does not help.
             WorkerTimeout: A worker has worked on one datapoint for longer than ``timeout``.
         """
-        while True:
-            reply = self._receive(self._patience())
-            if reply is not None:
-                return reply
+        reply = self._receive(_BRIEF)
+        while reply is None:
             self._check()
+            reply = self._receive(self._patience())
+        return reply
 
     def _receive(self, timeout: float) -> Reply | Lost | None:
         if self._arrived:
@@ -217,7 +220,7 @@ class WorkerPool:
         parcel.frames = frames[1:]
         self._since[worker], self._deaths = time.monotonic(), 0
         task = self._tasks[worker].popleft()
-        late, _ = self._late.pop(worker, ("", 0.0))
+        late, _ = self._late.pop(worker, _IN_TIME)
         kept = self._kept[worker] if flags & HELD else None
         return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, kept, late)
 
