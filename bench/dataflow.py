@@ -31,17 +31,22 @@ from measuring import Run
 _BOUND = 60  # seconds for one turn
 CONTENDERS = Path(__file__).with_name("contenders.py")
 
+# peers, in the order of their turns
+OF_BATCHES = ["tensorpack", "torch", "grain"]
+OF_PICTURES = ["tensorpack", "tensorpack_threads", "torch", "grain", "grain_threads"]
+OF_PICTURES += ["tfdata_numpy", "keras", "keras_numpy", "webdataset"]
+
 # case -> (title, unit, contenders in the order of their turns)
 CASES: dict[str, tuple[str, str, list[str]]] = {
     "transport-uint8": (
         "Hand-over of 6.3 MB uint8 batches",
         "batches",
-        ["limit_memcpy", "flowtrain", "tensorpack", "torch", "grain"],
+        ["limit_memcpy", "flowtrain", *OF_BATCHES],
     ),
     "transport-float32": (
         "Hand-over of 25 MB float32 batches",
         "batches",
-        ["limit_memcpy", "flowtrain", "tensorpack", "torch", "grain"],
+        ["limit_memcpy", "flowtrain", *OF_BATCHES],
     ),
     "tiny": (
         "Tiny datapoints (28 x 28 float32, label), batched 128",
@@ -51,39 +56,12 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "jpeg": (
         "JPEG (500 to 1600 px) -> 256 x 256 -> Lab -> batches of 32",
         "pictures",
-        [
-            "limit_cv2",
-            "flowtrain",
-            "flowtrain_threads",
-            "flowtrain_scaled",
-            "tensorpack",
-            "tensorpack_threads",
-            "torch",
-            "grain",
-            "grain_threads",
-            "tfdata_numpy",
-            "tfdata_native",
-            "keras",
-            "keras_numpy",
-            "webdataset",
-        ],
+        ["limit_cv2", "flowtrain", "flowtrain_threads", "flowtrain_scaled", *OF_PICTURES, "tfdata_native"],
     ),
     "jpeg-busy": (
         "The same, with a consumer that spins 60 ms in Python per batch",
         "pictures",
-        [
-            "flowtrain",
-            "flowtrain_scaled",
-            "tensorpack",
-            "tensorpack_threads",
-            "torch",
-            "grain",
-            "grain_threads",
-            "tfdata_numpy",
-            "keras",
-            "keras_numpy",
-            "webdataset",
-        ],
+        ["flowtrain", "flowtrain_scaled", *OF_PICTURES],
     ),
     "arrays": (
         "In-memory arrays (28 x 28), scaled and batched 128, one process",
