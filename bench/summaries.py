@@ -1,12 +1,16 @@
 """What moving summaries cost in a small model's step: python bench/summaries.py
 
-An MLP (784-256-256-256-10, batch 64) is trained 32 steps a call with 0, 2, 10 and 20 scalars averaged in the step.
-The variants take turns; the smallest CPU time of each counts, so that what else the machine does matters little.
+An MLP (784-256-256-256-10, batch 64) is trained 32 steps a call with 0, 2, 10 and 20 scalars averaged in the step, and
+with as many that are computed but not averaged: most of what a scalar costs is to compute it.
+The variants take turns, each time in another order; the median of the rounds' ratios counts, so that what else the
+machine does matters little.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import statistics
 import time
 from collections.abc import Callable
 
@@ -19,12 +23,12 @@ import flowtrain as ft
 from flowtrain.model import ModelGraph
 from flowtrain.training.variables import StepVariables
 
-STEPS, ROUNDS = 32, 100
+STEPS, ROUNDS = 32, 300
 
 
 class MLP(ft.ModelDesc):
-    def __init__(self, scalars: int):
-        self.scalars = scalars
+    def __init__(self, scalars: int, averaged: bool):
+        self.scalars, self.averaged = scalars, averaged
 
     def inputs(self):
         return [tf.TensorSpec((None, 784), tf.float32, "x"), tf.TensorSpec((None,), tf.int32, "y")]
@@ -37,18 +41,20 @@ class MLP(ft.ModelDesc):
         hits = tf.equal(tf.argmax(logits, 1, tf.int32), y)
         shown = [cost, tf.reduce_mean(tf.cast(hits, tf.float32), name="accuracy")]
         shown += [tf.reduce_mean(logits[:, i % 10], name=f"mean{i}") for i in range(18)]
-        ft.add_moving_summary(*shown[: self.scalars])
+        if self.averaged:
+            ft.add_moving_summary(*shown[: self.scalars])
+        elif self.scalars:
+            cost += tf.stop_gradient(0.0 * tf.add_n(shown[: self.scalars]))
         return cost
 
     def optimizer(self):
         return tf.keras.optimizers.Adam(1e-3)
 
 
-def compiled(scalars: int) -> Callable[[], None]:
+def compiled(scalars: int, averaged: bool) -> Callable[[], None]:
     """Run STEPS steps of the model."""
-    graph = ModelGraph(MLP(scalars))
-    averaged = list(graph.build_tower.scalars)
-    variables = StepVariables(averaged, graph.objectives, accumulate=1, loss_scaling=False)
+    graph = ModelGraph(MLP(scalars, averaged))
+    variables = StepVariables(list(graph.build_tower.scalars), graph.objectives, accumulate=1, loss_scaling=False)
     (objective,) = graph.objectives.values()
 
     @tf.function(autograph=False)
@@ -68,15 +74,26 @@ def compiled(scalars: int) -> Callable[[], None]:
 
 
 def main() -> None:
-    variants = {scalars: compiled(scalars) for scalars in (0, 2, 10, 20)}
-    best = dict.fromkeys(variants, float("inf"))
+    variants = [(scalars, averaged) for scalars in (0, 2, 10, 20) for averaged in (False, True)]
+    runs = {variant: compiled(*variant) for variant in variants}
+    spent: dict[tuple[int, bool], list[float]] = {variant: [] for variant in variants}
     for _ in range(ROUNDS):
-        for scalars, run in variants.items():
+        random.shuffle(variants)
+        for variant in variants:
             start = time.process_time()
-            run()
-            best[scalars] = min(best[scalars], (time.process_time() - start) / STEPS * 1e6)
-    rows = [[n, f"{us:.0f}", f"{100 * (us / best[0] - 1):+.1f} %"] for n, us in best.items()]
-    print(tabulate(rows, ["scalars", "CPU us a step", "more than without"]))
+            runs[variant]()
+            spent[variant].append((time.process_time() - start) / STEPS * 1e6)
+
+    def more(variant: tuple[int, bool], than: tuple[int, bool]) -> str:
+        ratios = [a / b for a, b in zip(spent[variant], spent[than], strict=True)]
+        return f"{100 * (statistics.median(ratios) - 1):+.1f} %"
+
+    rows = [
+        [scalars, f"{statistics.median(spent[key]):.0f}", more(key, (scalars, False)), more(key, (0, True))]
+        for key in sorted(spent)
+        if (scalars := key[0]) and key[1]
+    ]
+    print(tabulate(rows, ["scalars", "CPU us a step", "more than computed, not averaged", "more than none"]))
 
 
 if __name__ == "__main__":
