@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import time
@@ -157,7 +158,8 @@ class RemoteCrew:
             self._socket.close(linger=500)
 
     def __del__(self) -> None:
-        self.end()
+        with contextlib.suppress(zmq.ZMQError):
+            self.end()
 
     # ---- senders
 

@@ -41,7 +41,7 @@ def free_address():
 
 def start_sender(address, body="send_dataflow(chain(), address)"):
     code = CHAIN + f"\naddress = {address!r}\n" + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class Background(threading.Thread):
@@ -116,7 +116,7 @@ def test_a_sender_that_is_killed_and_one_that_takes_over():
         """
         def deadly(dp):
             if dp[0] == 40:
-                os.kill(os.getpid(), 9)
+                sys.stdin.read()  # until it is killed
             return dp
         send_dataflow(df.MapData(chain(), deadly), address)
         """,
@@ -124,6 +124,7 @@ def test_a_sender_that_is_killed_and_one_that_takes_over():
     ds = RemoteData(address, timeout=60, num_prefetch=4)
     it = iter(ds)
     taken = [next(it)]
+    dying.kill()
     replacement = start_sender(
         address, "def deadly(dp):\n    return dp\nsend_dataflow(df.MapData(chain(), deadly), address)"
     )
@@ -133,6 +134,7 @@ def test_a_sender_that_is_killed_and_one_that_takes_over():
     assert dying.wait(30) == -signal.SIGKILL
     assert replacement.wait(30) in (0, 1)
     for process in (dying, replacement):
+        process.stdin.close()
         process.stderr.close()
 
 
