@@ -78,12 +78,12 @@ class Arena:
         return self._first + slot * self.slot_bytes
 
     def note(self, worker: int) -> memoryview:
-        """A worker's line: three int64.
+        """A worker's line: four int64.
 
         The datapoint that it is making; since when (CLOCK_MONOTONIC, ns; 0: idle); the same time again where the
-        parent has had enough of waiting for it.
+        parent has had enough of waiting for it; how many tasks it has done.
         """
-        return self.bytes.data[worker * _LINE : worker * _LINE + 24].cast("q")
+        return self.bytes.data[worker * _LINE : worker * _LINE + 32].cast("q")
 
     def close(self) -> None:
         """Close the file and let go of the memory, which lives on until the last array in it is gone."""

@@ -20,6 +20,7 @@ __all__ = ["Channel", "pair"]
 _PACKET = 1 << 15  # bytes
 _FILE = b"+"  # the packet of a message that is in a file; a descriptor is never as short
 _COUNT = struct.Struct("<q")
+_TIMEVAL = struct.Struct("@ll")  # seconds and microseconds
 _BUFFER = 1 << 20  # bytes that the kernel may hold for a side that is not looking
 
 
@@ -35,14 +36,17 @@ class Channel:
         end: A socket of ``pair``.
         blocking: Whether ``send`` waits while the other side does not look. Else messages are kept: one of two sides
             must never wait, or both might.
+        patience: Seconds that ``receive`` waits at most; None: for ever.
     """
 
-    def __init__(self, end: socket.socket, blocking: bool) -> None:
+    def __init__(self, end: socket.socket, blocking: bool, patience: float | None = None) -> None:
         self._socket = end
         self._kept: deque[list[Any]] = deque()
         self._flags = 0 if blocking else socket.MSG_DONTWAIT
         end.setblocking(True)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        if patience is not None:  # the kernel's own: Python's would be a second system call
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(patience * 1e6)))
 
     def fileno(self) -> int:
         """For ``poll``."""
@@ -94,6 +98,7 @@ class Channel:
         """The next message, waiting for it; None when the other side is gone and all that it said was received.
 
         Raises:
+            BlockingIOError: Nothing came in time.
             FlowtrainError: A large message came for which there is no descriptor left.
         """
         for _ in range(2):  # an other side that went without listening is an error once, before what it still said

@@ -19,7 +19,10 @@ from .launcher import ALWAYS, launcher
 from .payload import Payload
 from .zygote import STATUS
 
-__all__ = ["Host", "LinuxHost"]
+__all__ = ["BRIEF", "Host", "LinuxHost"]
+
+BRIEF = 0.05
+"""Seconds to wait for one worker before looking at the others, and at whether something is wrong."""
 
 
 class Host(Protocol):
@@ -35,8 +38,11 @@ class Host(Protocol):
         """Send a worker a message; it is kept until the worker is there."""
         ...
 
-    def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
-        """The next message and who sent it; None when none came within ``timeout`` seconds."""
+    def receive(self, timeout: float, worker: int | None = None) -> tuple[int, list[Any]] | None:
+        """The next message and who sent it; None when none came within ``timeout`` seconds.
+
+        With ``worker`` it may listen to that one alone, and for BRIEF whatever the timeout is.
+        """
         ...
 
     def interrupt(self, number: int) -> bool:
@@ -99,7 +105,7 @@ class LinuxHost:
             os.close(writing)
             its.close()
         self._status[number], self._poll = reading, None
-        self._channels[number] = Channel(ours, blocking=False)
+        self._channels[number] = Channel(ours, blocking=False, patience=BRIEF)
         self._sources[ours.fileno()] = number
 
     def _forget(self, number: int) -> None:
@@ -129,9 +135,14 @@ class LinuxHost:
         if channel.behind:
             self._poll = None
 
-    def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
+    def receive(self, timeout: float, worker: int | None = None) -> tuple[int, list[Any]] | None:
         if not self._arrived:
-            self._look(timeout)
+            channel = self._channels[worker] if worker is not None else None
+            if channel is None or channel.behind:
+                self._look(timeout)
+            else:
+                with contextlib.suppress(BlockingIOError):  # it kept silent
+                    self._read(worker, channel)  # type: ignore[arg-type]
         return self._arrived.popleft() if self._arrived else None
 
     def _look(self, seconds: float) -> None:
@@ -147,11 +158,14 @@ class LinuxHost:
                     channel.flush()
                 self._poll = None
             if event & ~select.POLLOUT:
-                message = channel.receive()
-                if message is not None:
-                    self._arrived.append((number, message))
-                else:
-                    self._hang_up(number)
+                self._read(number, channel)
+
+    def _read(self, number: int, channel: Channel) -> None:
+        message = channel.receive()
+        if message is not None:
+            self._arrived.append((number, message))
+        else:
+            self._hang_up(number)
 
     def _registered(self) -> select.poll:
         poll = self._poll = select.poll()

@@ -101,7 +101,7 @@ class SpawnHost:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: that is noticed elsewhere
                 end.send(waiting.popleft())
 
-    def receive(self, timeout: float) -> tuple[int, list[Any]] | None:
+    def receive(self, timeout: float, worker: int | None = None) -> tuple[int, list[Any]] | None:
         if not self._arrived:
             ends = {end: number for number, end in enumerate(self._ends) if end is not None}
             for end in wait(list(ends), min(timeout, _LOOK)):

@@ -188,6 +188,7 @@ class _Worker:
             relocate(result, self.writer)
             self.in_place, reply_flags = False, HELD
         self.note[1] = 0
+        self.note[3] += 1
         wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
         return result.message(task, slot, reply_flags, wall, cpu, self.writer.used)
 

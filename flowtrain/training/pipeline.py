@@ -13,8 +13,8 @@ from flowtrain.model.internals import BackgroundExecutor
 
 __all__ = ["StepPipeline"]
 
-# What may be under way. More calls gain little: a step of 8 ms on two cores, with data from workers, runs at 0.95 of the
-# speed that it has called again and again on one resident batch; with 2 ahead at 0.96, 8: 1.01, 16: 1.02, 32: 1.02.
+# What may be under way. More calls gain little: a step of 8 ms on two cores, with data from workers, runs at 0.95 of
+# the speed that it has called again and again on one resident batch; with 2 ahead at 0.96, 8: 1.01, 16 and 32: 1.02.
 _CALLS = 16
 _SECONDS = 0.1  # of all calls under way: signals and hooks wait for them
 _BYTES = 64 << 20  # of their batches

@@ -48,12 +48,8 @@ class Crew(Protocol):
         """Whether the workers are gone."""
         ...
 
-    def load(self, worker: int) -> int:
-        """How many tasks a worker has."""
-        ...
-
     def idlest(self) -> int:
-        """The worker that has the fewest tasks."""
+        """The worker that has the fewest tasks to do."""
         ...
 
     def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
@@ -64,8 +60,8 @@ class Crew(Protocol):
         """What has arrived, without waiting."""
         ...
 
-    def wait(self) -> Result | Lost:
-        """The next result."""
+    def wait(self, worker: int | None = None) -> Result | Lost:
+        """The next result, best of the given worker."""
         ...
 
     def close(self) -> None:
@@ -145,9 +141,6 @@ class InlineCrew:
         self._job = job
         self._tasks: deque[tuple[Task, Any]] = deque()
 
-    def load(self, worker: int) -> int:
-        return len(self._tasks)
-
     def idlest(self) -> int:
         return 0
 
@@ -159,7 +152,7 @@ class InlineCrew:
     def poll(self) -> None:
         return None
 
-    def wait(self) -> Result:
+    def wait(self, worker: int | None = None) -> Result:
         return _Inline(self._job, *self._tasks.popleft())
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class IndexedCursor(Cursor):
         self._next = self._asked = stage._checked_position(state)
         self._limit = stage.size_or_none()
         self._done: dict[int, Result] = {}  # by first index
-        self._out = 0  # tasks that are with workers
+        self._out: dict[int, int] = {}  # by first index: the worker that has it
         self._ready: deque[Datapoint] = deque()
         self._failure: Any = None
         self._grouping = Grouping()
@@ -80,7 +80,7 @@ class IndexedCursor(Cursor):
         if result is not None and (event := crew.poll()) is not None:  # so that the idlest worker is the idlest
             self._take(crew, event)
         while result is None:
-            self._take(crew, crew.wait())
+            self._take(crew, crew.wait(self._out.get(self._next)))
             result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)
@@ -92,16 +92,19 @@ class IndexedCursor(Cursor):
     def _take(self, crew: Crew, event: Result | Lost) -> None:
         if isinstance(event, Lost):
             for task in event.tasks:
-                crew.submit(crew.idlest(), task.args)
+                self._submit(crew, task.args)
         else:
-            self._done[event.task.args[0]] = event
-            self._out -= 1
+            first = event.task.args[0]
+            self._done[first] = event
+            del self._out[first]
 
     def _hand_out(self, crew: Crew) -> None:
-        while self._out + len(self._done) < crew.window and self._asked != self._limit:
+        while len(self._out) + len(self._done) < crew.window and self._asked != self._limit:
             end = self._asked + self._grouping.size
             if self._limit is not None:
                 end = min(end, self._limit)
-            crew.submit(crew.idlest(), (self._asked, end, self.epoch))
+            self._submit(crew, (self._asked, end, self.epoch))
             self._asked = end
-            self._out += 1
+
+    def _submit(self, crew: Crew, args: tuple[int, int, int]) -> None:
+        self._out[args[0]] = crew.submit(crew.idlest(), args).worker

@@ -78,11 +78,8 @@ class ThreadCrew:
             arguments = (job, self._tasks[number], self._results, self._notes, number)
             threading.Thread(target=_work, args=arguments, name=f"flowtrain-worker-{number}", daemon=True).start()
 
-    def load(self, worker: int) -> int:
-        return self._loads[worker]
-
     def idlest(self) -> int:
-        return min(range(self.workers), key=self.load)
+        return self._loads.index(min(self._loads))
 
     def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
         task = Task(0, worker, 0, args)
@@ -96,7 +93,7 @@ class ThreadCrew:
         except queue.Empty:
             return None
 
-    def wait(self) -> _Result:
+    def wait(self, worker: int | None = None) -> _Result:
         while True:
             try:
                 result = self._counted(self._results.get(timeout=min(_LOOK, self._timeout)))

@@ -102,9 +102,6 @@ class RemoteCrew:
     def workers(self) -> int:
         return self.hello["part"][1] if self.hello and not self.hello["by_index"] else 1
 
-    def load(self, worker: int) -> int:
-        return 0
-
     def idlest(self) -> int:
         return 0
 
@@ -120,7 +117,7 @@ class RemoteCrew:
             pass
         return self._arrived.popleft() if self._arrived else None
 
-    def wait(self) -> RemoteResult | Lost:
+    def wait(self, worker: int | None = None) -> RemoteResult | Lost:
         end = time.monotonic() + self.timeout
         while not self._arrived:
             if not self._hear(_LOOK):
