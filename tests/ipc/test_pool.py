@@ -172,6 +172,36 @@ def test_a_pool_takes_values_and_gives_results():
     assert pool.closed
 
 
+class Gated:
+    """Its task 0 ends when something is written into a named pipe."""
+
+    def __init__(self, gate):
+        self.gate = gate
+
+    def run(self, args, value, out, mark):
+        if args[0] == 0:
+            with open(self.gate) as gate:
+                gate.read()
+
+
+def test_a_reply_that_is_wanted_keeps_none_from_arriving(tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    pool = WorkerPool(Payload(Gated(str(gate))), 2, window=4, timeout=30)
+    try:
+        for n in range(4):
+            pool.submit(n % 2, (n, 0, 0))
+        others = [pool.wait(0).task.args[0] for _ in range(2)]
+        assert others == [1, 3]
+        assert pool.idlest() == 1
+        gate.write_text("now")
+        assert [pool.wait(0).task.args[0] for _ in range(2)] == [0, 2]
+        assert pool.idlest() == 0
+    finally:
+        pool.close()
+    shutdown()
+
+
 def test_messages_between_machines():
     value = [1, {"a": np.arange(5000)}, b"x"]
     kind, again = decode([bytes(frame) for frame in encode(3, value)], 1 << 20)
