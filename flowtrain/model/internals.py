@@ -91,6 +91,8 @@ class BackgroundExecutor:
 
     def forget_error(self) -> None:
         """Be as new after an error."""
+        with contextlib.suppress(tf.errors.OpError):
+            self._executor.wait()  # results tell of an error before the executor knows of it
         self._executor.clear_error()
 
 
