@@ -46,7 +46,7 @@ class Channel:
         end.setblocking(True)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         if patience is not None:  # the kernel's own: Python's would be a second system call
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(patience * 1e6)))
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(patience), int(patience % 1 * 1e6)))
 
     def fileno(self) -> int:
         """For ``poll``."""

@@ -28,7 +28,6 @@ __all__ = ["Lost", "Reply", "Task", "WorkerPool", "shutdown"]
 _SPARE = 4  # slots that a consumer may keep before it is handed copies
 _START = 60.0  # seconds that a worker may take to start and unpack the flow
 _GRACE = 1.0  # seconds that a worker has to stop what takes too long, before it is killed
-_IN_TIME = "", 0.0
 _DEATHS = 3  # in a row without a reply between them, before restarting is given up
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
@@ -221,7 +220,7 @@ class WorkerPool:
         parcel.frames = frames[1:]
         self._since[worker], self._deaths = time.monotonic(), 0
         task = self._tasks[worker].popleft()
-        late, _ = self._late.pop(worker, _IN_TIME)
+        late, _ = self._late.pop(worker, ("", 0.0))
         kept = self._kept[worker] if flags & HELD else None
         return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, kept, late)
 

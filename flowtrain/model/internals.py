@@ -73,7 +73,7 @@ def quick_call(function: Any) -> Callable[[list[tf.Tensor]], Any]:
 
 
 class BackgroundExecutor:
-    """Inside ``with``, this thread's calls of TensorFlow return at once and run in order on a thread of their own.
+    """Runs calls of TensorFlow in order on a thread of its own.
 
     Their results are tensors that wait when they are read. An operation's error is raised by whatever reads its results
     or makes the next call, until `forget_error`.
@@ -82,12 +82,9 @@ class BackgroundExecutor:
     def __init__(self) -> None:
         self._executor = eager_executor.new_executor(enable_async=True)
 
-    def __enter__(self) -> None:
-        self._scope = eager_context.executor_scope(self._executor)
-        self._scope.__enter__()
-
-    def __exit__(self, *exc: Any) -> None:
-        self._scope.__exit__(*exc)
+    def scope(self) -> contextlib.AbstractContextManager[None]:
+        """Where calls that this thread makes return at once."""
+        return eager_context.executor_scope(self._executor)
 
     def forget_error(self) -> None:
         """Be as new after an error."""

@@ -53,7 +53,7 @@ class StepPipeline:
         began = time.perf_counter()
         if not self._under_way:
             self._ended = began
-        with self._executor:
+        with self._executor.scope():
             cost = call()
         self._under_way.append((cost, steps, began))
         self._room = min(_CALLS, _BYTES // max(size, 1))

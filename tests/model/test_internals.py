@@ -164,14 +164,14 @@ def test_calls_in_the_background_run_in_order_and_an_error_is_forgotten_when_ask
         return variable.assign(variable * factor + 1.0)
 
     executor = internals.BackgroundExecutor()
-    with executor:
+    with executor.scope():
         results = [step(tf.constant(2.0)) for _ in range(10)]
     assert [float(result) for result in results[:3]] == [3.0, 7.0, 15.0]
     for _ in range(100):  # a result may tell of the error before the executor knows
-        with pytest.raises(tf.errors.InvalidArgumentError), executor:
+        with pytest.raises(tf.errors.InvalidArgumentError), executor.scope():
             [float(result) for result in [step(tf.constant(factor)) for factor in (-1.0, 1.0, 1.0)]]
         executor.forget_error()
     before = float(variable)
-    with executor:
+    with executor.scope():
         result = step(tf.constant(1.0))
     assert float(result) == before + 1.0

@@ -21,8 +21,5 @@ class Grouping:
 
     def learn(self, count: int, seconds: float, used: int) -> None:
         """Take in what a group of ``count`` datapoints took."""
-        if used >= count * _BYTES:  # one is as much as a message should bring: nothing to weigh
-            self.size = 1
-            return
         fitting = min(_SECONDS / max(seconds / count, 1e-7), _BYTES / max(used / count, 1.0), _MOST)
         self.size = max(1, min(int(fitting), 2 * self.size))

@@ -77,8 +77,9 @@ class IndexedCursor(Cursor):
         crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
         self._hand_out(crew)
         result = self._done.pop(self._next, None)
-        if result is not None and (event := crew.poll()) is not None:  # so that the idlest worker is the idlest
-            self._take(crew, event)
+        if result is not None:  # workers are ahead: see what else they have done, so that the idlest is the idlest
+            while (event := crew.poll()) is not None:
+                self._take(crew, event)
         while result is None:
             self._take(crew, crew.wait(self._out.get(self._next)))
             result = self._done.pop(self._next, None)

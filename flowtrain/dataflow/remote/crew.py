@@ -145,8 +145,6 @@ class RemoteCrew:
         """Tell the senders that nothing more is wanted, and let go of the address."""
         if not self.closed:
             self.closed = True
-            if self._socket.closed:  # the collector took it first
-                return
             for _ in range(1000):  # who has just said hello is sent home too
                 if not self._hear(0):
                     break
@@ -155,7 +153,7 @@ class RemoteCrew:
             self._socket.close(linger=500)
 
     def __del__(self) -> None:
-        with contextlib.suppress(zmq.ZMQError):
+        with contextlib.suppress(zmq.ZMQError):  # the collector may have closed the socket first
             self.end()
 
     # ---- senders
