@@ -10,6 +10,7 @@ import click
 
 from .. import __version__
 from ..utils.errors import FlowtrainError
+from ..utils.loading import LoadingEnded, look_only
 
 __all__ = ["main"]
 
@@ -39,7 +40,13 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with look_only():
+                return super().invoke(ctx)
+        except LoadingEnded as end:
+            raise click.ClickException(
+                f"{end.call} was called in line {end.line} of {end.file}, but this command only looks at what a script "
+                "defines, it never runs it. Name a function that makes the data or the model, and nothing more."
+            ) from end
         except FlowtrainError as error:
             cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
             raise click.ClickException(f"{error}{cause}") from error

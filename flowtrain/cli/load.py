@@ -13,12 +13,18 @@ import click
 import cloudpickle
 
 from ..utils.errors import closest
+from ..utils.loading import LoadingEnded, look_only
 
 __all__ = ["arguments", "load_name", "load_script"]
 
+_ENDED = "__flowtrain_loading_ended__"  # in the module of a script: why it was not loaded to its end
+
 
 def load_script(path: str) -> ModuleType:
-    """Import a script by its path; the folder it lies in is where its own imports are looked for first.
+    """Import a script by its path, to look at what it defines; its own folder is where its imports are found first.
+
+    The script does not train: ``train()`` (and whatever else starts a run) ends the loading there, so that a script
+    needs no ``if __name__ == "__main__"``. What is defined above that call is in the module.
 
     Args:
         path: Of a Python file.
@@ -36,7 +42,16 @@ def load_script(path: str) -> ModuleType:
     sys.path.insert(0, str(file.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    command, sys.argv = sys.argv, [str(file)]  # a script that reads its arguments must not take ours for its own
+    try:
+        with look_only():
+            spec.loader.exec_module(module)
+    except LoadingEnded as end:
+        module.__dict__[_ENDED] = f"{end.call} in line {end.line} of {Path(end.file).name}"
+    except SystemExit:
+        module.__dict__[_ENDED] = "it exits"
+    finally:
+        sys.argv = command
     cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
     return module
 
@@ -56,7 +71,9 @@ def load_name(target: str) -> Any:
     module = load_script(path)
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
-        raise click.ClickException(f"{path} has no {name!r}. {closest(name, own)}")
+        ended = getattr(module, _ENDED, None)
+        why = f" above the place where loading ends ({ended})" if ended else ""
+        raise click.ClickException(f"{path} has no {name!r}{why}. {closest(name, own)}")
     return getattr(module, name)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flowtrain.utils.loading import only_to_run
+
 from .config import TrainConfig
 from .dry_run import dry_run as try_run
 from .trainer import SimpleTrainer, Trainer
@@ -35,6 +37,7 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
         >>> trainer.history["cost"][-1]
         (320, 0.0123)
     """
+    only_to_run("train()")
     if dry_run or config.dry_run:
         return try_run(config)
     with SimpleTrainer(config, resume=resume) as trainer:

@@ -19,6 +19,7 @@ from typing import Any
 
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.utils.errors import ConfigError, TrainingError
+from flowtrain.utils.loading import looking
 
 __all__ = ["LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
 
@@ -47,6 +48,8 @@ def auto_set_dir(name: str | None = None, resume: bool = False) -> Path:
     """
     global _chosen
     name = name or _script()
+    if looking():  # a script that is only loaded leaves no empty folder behind
+        return Path(ROOT) / name
     _chosen = (_newest_run(name) if resume else None) or _make_free(name)
     return _chosen
 

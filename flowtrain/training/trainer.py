@@ -16,6 +16,7 @@ from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors, default_monitors
 from flowtrain.utils.errors import ConfigError, TrainingError
+from flowtrain.utils.loading import only_to_run
 from flowtrain.utils.seeding import default_seed
 
 from . import devices, run_state
@@ -67,6 +68,7 @@ class Trainer(RunView):
     """
 
     def __init__(self, config: TrainConfig, resume: str | Path | bool | None = None) -> None:
+        only_to_run("train()")
         if not isinstance(config, TrainConfig):
             raise ConfigError(f"a trainer takes a TrainConfig, got {type(config).__name__}")
         self.config, self.model = config, config.model

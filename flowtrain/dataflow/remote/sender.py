@@ -17,6 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 from ...ipc.codec import CodecError
 from ...ipc.wire import ForeignFrame, decode, encode
 from ...utils.errors import ConfigError, DataFlowError
+from ...utils.loading import only_to_run
 from ..base import DataFlow
 from ..parallel.jobs import IndexJob, WalkJob
 from .endpoint import checked_address, load_key, prepare
@@ -61,6 +62,7 @@ def send_dataflow(
     Raises:
         DataFlowError: The receiver was not there in time, or refused the flow; the message says why.
     """
+    only_to_run("send_dataflow()")
     address = checked_address(address, "send_dataflow")
     part = shard or (0, 1)
     if len(part) != 2 or not 0 <= part[0] < part[1]:

@@ -1,0 +1,60 @@
+"""Scripts that are loaded to look at what they define: they define, and they do not train or serve."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+__all__ = ["LoadingEnded", "look_only", "looking", "only_to_run"]
+
+_looking = 0
+
+
+class LoadingEnded(BaseException):
+    """A script that is only looked at has reached the call with which it starts to run.
+
+    Derived from BaseException, as SystemExit is: the script's own ``except Exception`` must not swallow it.
+
+    Attributes:
+        call: The call, as a user writes it: ``"train()"``.
+        file: The file that makes the call.
+        line: The line of the call in that file.
+    """
+
+    def __init__(self, call: str, file: str, line: int) -> None:
+        super().__init__(f"{call} in line {line} of {file}")
+        self.call, self.file, self.line = call, file, line
+
+
+@contextlib.contextmanager
+def look_only() -> Iterator[None]:
+    """Scope of the command line: whatever trains or serves raises `LoadingEnded` instead."""
+    global _looking
+    _looking += 1
+    try:
+        yield
+    finally:
+        _looking -= 1
+
+
+def looking() -> bool:
+    """Whether code runs only so that what it defines can be looked at."""
+    return _looking > 0
+
+
+def only_to_run(call: str) -> None:
+    """End the loading of a script that is only looked at; called first by everything that starts a run.
+
+    Args:
+        call: The call, for messages.
+
+    Raises:
+        LoadingEnded: The script is only looked at.
+    """
+    if not looking():
+        return
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "flowtrain":
+        frame = frame.f_back
+    raise LoadingEnded(call, frame.f_code.co_filename, frame.f_lineno)
