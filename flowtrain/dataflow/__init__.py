@@ -5,21 +5,11 @@ from typing import TYPE_CHECKING
 
 from ..utils.errors import closest
 from . import imgaug
-from .arrays import DataFromArrays, DataFromPandas
-from .augment import AugmentImageComponent, AugmentImageComponents, AugmentImageCoordinates
-from .base import DataFlow, ProxyDataFlow, RNGDataFlow
-from .batch import BatchData
-from .cache import CacheData
-from .color import lab_to_rgb, rgb_to_ab, rgb_to_lab, rgb_to_luminance
-from .combine import ConcatData, InterleaveData, JoinData
-from .expand import FlatMapData, UnbatchData
-from .files import DataFromFiles
-from .grouping import BatchDataByShape, PaddedBatchData, WindowData
-from .images import ImageFolder, ImageFromFile
-from .map import MapData, MapDataComponent
-from .memory import DataFromList, FakeData
-from .mix import RandomChooseData, RandomMixData
-from .names import old_name
+from .core.base import DataFlow, ProxyDataFlow, RNGDataFlow
+from .inspect.printing import PrintData
+from .inspect.sheet import show
+from .inspect.speed import TestDataSpeed
+from .old_names import old_name
 from .parallel import (
     MultiProcessMapAndBatchData,
     MultiProcessMapData,
@@ -29,15 +19,25 @@ from .parallel import (
     PrefetchData,
     PrefetchDataZMQ,
 )
-from .printing import PrintData
-from .random_map import RandomMapData
-from .repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
-from .select import FilterData, SelectComponent
-from .sheet import show
-from .shuffle import LocallyShuffleData
-from .slices import ShardData, ShuffleData, SkipData, TakeData
-from .speed import TestDataSpeed
-from .streams import DataFromGenerator, DataFromIterable, DataFromQueue
+from .sources.arrays import DataFromArrays, DataFromPandas
+from .sources.color import lab_to_rgb, rgb_to_ab, rgb_to_lab, rgb_to_luminance
+from .sources.files import DataFromFiles
+from .sources.images import ImageFolder, ImageFromFile
+from .sources.memory import DataFromList, FakeData
+from .sources.streams import DataFromGenerator, DataFromIterable, DataFromQueue
+from .stages.augment import AugmentImageComponent, AugmentImageComponents, AugmentImageCoordinates
+from .stages.batch import BatchData
+from .stages.cache import CacheData
+from .stages.combine import ConcatData, InterleaveData, JoinData
+from .stages.expand import FlatMapData, UnbatchData
+from .stages.grouping import BatchDataByShape, PaddedBatchData, WindowData
+from .stages.map import MapData, MapDataComponent
+from .stages.mix import RandomChooseData, RandomMixData
+from .stages.random_map import RandomMapData
+from .stages.repeat import FixedSizeData, RepeatedData, RepeatedDataPoint
+from .stages.select import FilterData, SelectComponent
+from .stages.shuffle import LocallyShuffleData
+from .stages.slices import ShardData, ShuffleData, SkipData, TakeData
 
 __all__ = [
     "BSDS500",

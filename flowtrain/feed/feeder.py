@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.dataflow.base import DataFlow
+from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.utils.errors import DataFlowError, StateError, annotate_error
 
 from .inputs import Inputs

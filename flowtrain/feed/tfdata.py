@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from flowtrain.dataflow.base import DataFlow
+from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .inputs import Inputs, check_specs

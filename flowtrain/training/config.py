@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.callbacks.base import Callback
-from flowtrain.dataflow.base import DataFlow
+from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed import from_tf_dataset
 from flowtrain.monitors.base import Monitor
 from flowtrain.utils.errors import ConfigError

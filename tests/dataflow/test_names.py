@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import flowtrain.dataflow as df
-from flowtrain.dataflow.names import _TODAY
+from flowtrain.dataflow.old_names import _TODAY
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "dataflow-names.md"
 OURS = re.compile(r"\b((?:[A-Z][A-Za-z0-9]*Data|DataFrom[A-Z]\w*|Image[A-Z]\w*|TestDataSpeed)[A-Za-z]*)\b")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrain.dataflow import BatchData, DataFlow, DataFromList, MapData, ShuffleData
-from flowtrain.dataflow.rng import RandomStream
+from flowtrain.dataflow.core.rng import RandomStream
 from flowtrain.utils.errors import DataFlowError
 
 BILLION = 10**9

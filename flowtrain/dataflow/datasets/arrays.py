@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike
 from .fetch import folder_of
 

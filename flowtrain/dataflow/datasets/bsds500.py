@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged
 from .arrays import check_split
 from .fetch import Remote, fetch, folder_of

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from ..formats.protobuf import WireError, fields
 from ..formats.source import FileSource, PathLike, damaged, resolve_file
 from .arrays import check_split

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError, FormatError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .example import parse_example
 from .source import MissingFile, PathLike, damaged, resolve_file
 from .tensorproto import parse_tensor, tensor_dtype

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .framing import crc32c
 from .lmdbchunks import HEADER_KEY, ChunkedRecords, parse_header, record_key, unpack_record
 from .lmdbfile import Environment

@@ -26,7 +26,7 @@ import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack, unpack_fast
 from ...utils.errors import FormatError
-from ..cursor import Datapoint
+from ..core.cursor import Datapoint
 from .framing import crc32c
 from .lmdbfile import Environment
 from .runs import RUN_BYTES

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cursor import Datapoint, IndexCursor
+from ..core.cursor import Datapoint, IndexCursor
 
 __all__ = ["RUN_BYTES", "ReadRun", "RunCursor"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal
 
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .source import FileSource, PathLike, describe_paths, resolve_files
 
 __all__ = ["ShardedSource"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataFlowError, FlowtrainError, FormatError
-from ..base import Cursor, Datapoint
-from ..memory import Ordered
+from ..core.base import Cursor, Datapoint
+from ..sources.memory import Ordered
 from .runs import ReadRun, RunCursor
 
 __all__ = ["FileSource", "MissingFile", "PathLike", "damaged", "resolve_file", "resolve_files"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .lines import LineFile
 from .maps import FileMaps
 from .shards import ShardedSource

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ipc.codec import CodecError, unpack
 from ...utils.errors import DataFlowError, closest
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .columns import FIXED_KINDS, row_value, unflatten
 from .framing import crc32c
 from .source import FileSource, PathLike, damaged, resolve_file

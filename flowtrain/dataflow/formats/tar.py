@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgpack
 
 from ...utils.errors import DataFlowError, FormatError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .maps import FileMaps, map_file
 from .shards import ShardedSource
 from .sidecar import load_or_build

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .lines import LineFile
 from .maps import FileMaps
 from .shards import ShardedSource

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
-from ..base import Datapoint
+from ..core.base import Datapoint
 from .example import parse_example
 from .framing import RecordFile, frame
 from .maps import FileMaps

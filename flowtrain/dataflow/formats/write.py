@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import DataFlowError
-from ..base import DataFlow
+from ..core.base import DataFlow
 from .sidecar import SUFFIX
 from .sinks import SINKS, Sink, format_of
 from .source import PathLike

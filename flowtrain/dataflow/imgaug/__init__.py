@@ -53,15 +53,7 @@ from .paste import (
     RandomPaste,
 )
 from .resize import RandomResize, Resize, ResizeShortestEdge
-from .tone import (
-    Brightness,
-    BrightnessScale,
-    Clip,
-    Contrast,
-    Gamma,
-    MeanVarianceNormalize,
-    MinMaxNormalize,
-)
+from .tone import Brightness, BrightnessScale, Clip, Contrast, Gamma, MeanVarianceNormalize, MinMaxNormalize
 from .warp import Affine, Rotation, RotationAndCropValid, Shift
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from ...ipc.pool import Lost
-from ..cursor import Cursor, Datapoint
+from ..core.cursor import Cursor, Datapoint
 from .crew import Crew, Result
 from .grouping import Grouping
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..base import DataFlow
-from ..cursor import Cursor
+from ..core.base import DataFlow
+from ..core.cursor import Cursor
 
 __all__ = ["ApplyJob", "IndexJob", "WalkJob"]
 

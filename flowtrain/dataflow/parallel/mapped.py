@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...utils.errors import ConfigError
-from ..base import DataFlow, ProxyDataFlow
-from ..batch import BatchData
-from ..cursor import Cursor, Datapoint, IndexCursor
-from ..map import MapData
+from ..core.base import DataFlow, ProxyDataFlow
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..stages.batch import BatchData
+from ..stages.map import MapData
 from .checks import check_timeout, check_whole, checked_position, refuse_old
 from .crew import Crew, InlineCrew, ProcessCrews
 from .indexed import IndexedCursor

@@ -7,7 +7,7 @@ import copy
 import cloudpickle
 
 from ...utils.errors import DataFlowError
-from ..base import DataFlow
+from ..core.base import DataFlow
 
 __all__ = ["copies_of", "shardable", "shards_of"]
 

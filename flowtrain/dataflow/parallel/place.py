@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from ...ipc.worker import in_worker
-from ..base import DataFlow
+from ..core.base import DataFlow
 
 __all__ = ["flat", "indexable_in_worker", "may_have_workers"]
 

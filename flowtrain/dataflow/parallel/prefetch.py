@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..base import DataFlow, ProxyDataFlow
-from ..cursor import Cursor, IndexCursor
+from ..core.base import DataFlow, ProxyDataFlow
+from ..core.cursor import Cursor, IndexCursor
 from .checks import check_timeout, check_whole, checked_position, refuse_old
 from .crew import Crew, ProcessCrews
 from .indexed import IndexedCursor

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
-from ..base import DataFlow
-from ..cursor import Cursor, Datapoint
-from ..each import DROPPED
+from ..core.base import DataFlow
+from ..core.cursor import Cursor, Datapoint
+from ..stages.each import DROPPED
 from .crew import Crew, Result
 from .grouping import Grouping
 from .threads import Thrown

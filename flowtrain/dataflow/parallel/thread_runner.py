@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...utils.errors import DataFlowError
-from ..base import DataFlow
+from ..core.base import DataFlow
 from .checks import check_timeout, check_whole, refuse_old
 from .crew import Crew
 from .jobs import IndexJob, WalkJob

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
-from ..base import DataFlow
-from ..cursor import Cursor, Datapoint
+from ..core.base import DataFlow
+from ..core.cursor import Cursor, Datapoint
 from .crew import Crew, Result
 from .grouping import Grouping
 

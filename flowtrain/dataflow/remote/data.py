@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..base import DataFlow
-from ..cursor import Cursor, Datapoint
+from ..core.base import DataFlow
+from ..core.cursor import Cursor, Datapoint
 from ..parallel.checks import check_timeout, check_whole, checked_position
 from ..parallel.indexed import IndexedCursor
 from ..parallel.walked import WalkedCursor

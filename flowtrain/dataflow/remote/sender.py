@@ -18,7 +18,7 @@ from ...ipc.codec import CodecError
 from ...ipc.wire import ForeignFrame, decode, encode
 from ...utils.errors import ConfigError, DataFlowError
 from ...utils.loading import only_to_run
-from ..base import DataFlow
+from ..core.base import DataFlow
 from ..parallel.jobs import IndexJob, WalkJob
 from .endpoint import checked_address, load_key, prepare
 from .messages import Kind

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import LMDBData, write
-from flowtrain.dataflow.map import MapData
-from flowtrain.dataflow.memory import DataFromList
-from flowtrain.dataflow.streams import DataFromGenerator
+from flowtrain.dataflow.sources.memory import DataFromList
+from flowtrain.dataflow.sources.streams import DataFromGenerator
+from flowtrain.dataflow.stages.map import MapData
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 

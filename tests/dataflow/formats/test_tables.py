@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flowtrain.dataflow.formats import HDF5Data, NpzData, write
-from flowtrain.dataflow.memory import DataFromList
+from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 X = np.arange(60, dtype=np.uint8).reshape(10, 2, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flowtrain.dataflow.formats import TarData, write
-from flowtrain.dataflow.memory import DataFromList
+from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 

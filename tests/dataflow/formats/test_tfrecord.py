@@ -22,7 +22,7 @@ from flowtrain.dataflow.formats import (
     parse_tensor,
     write,
 )
-from flowtrain.dataflow.memory import DataFromList
+from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 RECORDS = [b"", b"a", b"\0" * 100, bytes(range(256)) * 20]

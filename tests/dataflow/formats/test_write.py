@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as hnp
 
 from flowtrain.dataflow import PrefetchData
 from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
-from flowtrain.dataflow.map import MapData
-from flowtrain.dataflow.memory import DataFromList
-from flowtrain.dataflow.streams import DataFromGenerator
+from flowtrain.dataflow.sources.memory import DataFromList
+from flowtrain.dataflow.sources.streams import DataFromGenerator
+from flowtrain.dataflow.stages.map import MapData
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 SOURCES = {"lmdb": LMDBData, "tfrecord": TFRecordData, "tar": TarData, "npz": NpzData, "h5": HDF5Data}
@@ -117,8 +117,8 @@ def test_a_kill_leaves_no_file_and_the_next_call_goes_on(ending, tmp_path, same)
         import os, signal, sys
         import numpy as np
         from flowtrain.dataflow.formats import write
-        from flowtrain.dataflow.map import MapData
-        from flowtrain.dataflow.memory import DataFromList
+        from flowtrain.dataflow.stages.map import MapData
+        from flowtrain.dataflow.sources.memory import DataFromList
         def make(dp):
             if dp[0] == 37:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,183 @@
+"""What a flow spends its time on: ``ds.explain()``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow
+from ..core.explanation import Explanation, StageCost
+from .measure import Stage, instrumented
+from .verdict import verdict
+
+__all__ = ["explain"]
+
+_HERE = "here"
+
+
+def explain(
+    ds: DataFlow,
+    n: int = 50,
+    consumer: Callable[[Any], Any] | None = None,
+    max_seconds: float = 30.0,
+    quiet: bool = False,
+) -> Explanation:
+    """Measure a flow; see ``DataFlow.explain``."""
+    if n < 1:
+        raise DataFlowError(f"explain: n must be at least 1, not {n!r}")
+    with tempfile.TemporaryDirectory(prefix="flowtrain-explain-") as folder:
+        flow, clock, stages = instrumented(ds, folder)
+        run = _Run(flow, clock, stages, consumer)
+        try:
+            run.measure(n, max_seconds)
+        finally:
+            run.close()
+        found = run.explained()
+    if not quiet:
+        sys.stdout.write(f"{found}\n")
+        sys.stdout.flush()
+    return found
+
+
+class _Run:
+    """One measurement."""
+
+    def __init__(self, flow: Any, clock: Any, stages: list[Stage], consumer: Callable[[Any], Any] | None) -> None:
+        self._flow, self._clock, self._stages, self._consumer = flow, clock, stages, consumer
+        self._walk: Any = None
+        self._consumed = 0.0
+
+    def measure(self, n: int, max_seconds: float) -> None:
+        began = time.perf_counter()
+        self._walk = iter(self._flow)
+        self._take()
+        self.first = time.perf_counter() - began
+        before = self._clock.read()
+        self._clock.waits.clear()
+        self._consumed = 0.0
+        start = now = time.perf_counter()
+        count = 0
+        while count < n and now - start < max_seconds:
+            self._take()
+            count += 1
+            now = time.perf_counter()
+        after = self._clock.read()
+        self.seconds, self.count = now - start, count
+        self.here, self.elsewhere = (_without_delay(last - first) for last, first in zip(after, before, strict=True))
+        parallel = [stage for stage in self._stages if self._runs_workers(stage)]
+        self._waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel)
+
+    def _take(self) -> None:
+        for _ in range(2):
+            for datapoint in self._walk:
+                taken = time.perf_counter()
+                if self._consumer is not None:
+                    self._consumer(datapoint)
+                self._consumed += time.perf_counter() - taken
+                return
+            self._walk = iter(self._flow)  # the next epoch
+        raise DataFlowError(f"explain: {self._flow} gave no datapoint at all")
+
+    def close(self) -> None:
+        if self._walk is not None:
+            self._walk.close()
+        for stage in [self._flow, *_beneath(self._flow)]:
+            idle = getattr(getattr(stage, "_crews", None), "_idle", None)
+            if idle is not None:
+                idle.close()
+
+    def explained(self) -> Explanation:
+        costs = [self._cost(stage) for stage in reversed(self._stages) if self._measured(stage)]
+        if self._consumer is not None:
+            each = 1e3 * self._consumed / self.count
+            costs.append(StageCost("(consumer)", _HERE, self.count, each, each, 1.0, 0.0, None, 0))
+        total = sum(cost.ms_per_output for cost in costs) or 1.0
+        costs = [dataclasses.replace(cost, share=cost.ms_per_output / total) for cost in costs]
+        parallel = [stage for stage in self._stages if self._runs_workers(stage)]
+        waited = self._waited / self.seconds
+        workers = max((stage.workers for stage in parallel), default=0)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        text = verdict(costs, workers, cores)
+        return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
+
+    def _measured(self, stage: Stage) -> bool:
+        return bool(self.here[stage.number, 0] or self.elsewhere[stage.number, 0])
+
+    def _runs_workers(self, stage: Stage) -> bool:
+        """Whether a stage had workers in this run: it was walked here, and something was measured elsewhere."""
+        return stage.workers > 0 and bool(self.here[stage.number, 0]) and bool(self.elsewhere[:, 1].any())
+
+    def _cost(self, stage: Stage) -> StageCost:
+        number = stage.number
+        here, elsewhere = self.here[number], self.elsewhere[number]
+        parallel = self._runs_workers(stage)
+        made = elsewhere if elsewhere[0] or parallel else here
+        owner = next((above for above in self._above(stage) if self._runs_workers(above)), None)
+        where = _HERE
+        if elsewhere[0] and (owner is not None or parallel):
+            count = (owner or stage).workers
+            where = f"{count} worker{'s' if count != 1 else ''}"
+        count, wall, cpu = (int(value) for value in made)
+        ms = wall * 1e-6 / count if count else 0.0
+        per_output = ms * self._per_output(stage)
+        queue = self._ready(stage) if parallel else None
+        depth = sum(len(above.flow.children()) > 1 for above in self._above(stage))
+        busy = min(cpu / wall, 1.0) if wall else 1.0
+        shown = int(here[0]) if parallel and not count else count
+        return StageCost(_name(stage.flow), where, shown, ms, per_output, busy, 0.0, queue, depth, stage.flow._advice)
+
+    def _above(self, stage: Stage) -> Any:
+        while stage.parent is not None:
+            stage = stage.parent
+            yield stage
+
+    def _per_output(self, stage: Stage) -> float:
+        """How many datapoints of a stage go into one of the whole flow."""
+        if stage.parent is None:
+            return 1.0
+        above = self._per_output(stage.parent)
+        for part in (self.here, self.elsewhere):
+            own, parents = part[stage.number, 0], part[stage.parent.number, 0]
+            if own and parents:
+                return above * float(own) / float(parents)
+        # They are made in different places: one for one, but for a batch that was stacked apart from its stage.
+        batches = stage.parent.flow if not stage.parent.workers else None
+        return above * getattr(batches, "batch_size", 1)
+
+    def _ready(self, stage: Stage) -> float:
+        soon = max(0.1 * self.seconds / self.count, 2e-4)
+        return float(np.mean([wait < soon for wait in self._clock.waits[stage.number]]))
+
+
+def _without_delay(measured: np.ndarray) -> np.ndarray:
+    """Take the time without a core out of the stages' wall times, in proportion to what is not CPU time of each."""
+    stages, delay = measured[:-1], measured[-1, 0]
+    idle = stages[:, 1] - stages[:, 2]
+    total = idle.sum()
+    if total > 0:
+        stages[:, 1] -= idle * min(delay / total, 1.0)
+    return stages
+
+
+def _beneath(flow: Any) -> Any:
+    for child in flow.children():
+        yield child
+        yield from _beneath(child)
+
+
+def _name(flow: Any) -> str:
+    """The stage as messages name it; one with a lambda says where that is, as there may be many."""
+    code = getattr(getattr(flow, "func", None), "__code__", None)
+    name = flow.describe()
+    return name if code is None else name.replace("<lambda>", f"lambda in line {code.co_firstlineno}")
+
+
+DataFlow.explainer = staticmethod(explain)  # core lies beneath this room and cannot import it

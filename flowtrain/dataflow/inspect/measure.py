@@ -1,0 +1,234 @@
+"""Measuring where a flow spends its time, in this process and in its workers.
+
+The flow is copied, and each stage of the copy becomes one of a class made for the purpose whose ``get`` and cursors
+are timed. Every thread of every process adds what it measures to a file of its own in a folder, mapped into memory;
+so it does not matter how the stages reach their workers, and nothing of it travels with the data.
+"""
+
+from __future__ import annotations
+
+import copy
+import mmap
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.cursor import Cursor
+
+__all__ = ["Clock", "Stage", "instrumented"]
+
+_CELLS = 3  # datapoints made, wall time, CPU time (ns)
+_INNER = "_serial"  # where a parallel stage keeps what its workers do, as stages
+_SCHEDSTAT = "/proc/thread-self/schedstat"  # CPU time, time ready to run but without a core (ns), time slices
+
+
+class Clock:
+    """Adds up times by stage, for each thread of each process.
+
+    Args:
+        folder: Where the files are.
+        stages: How many stages there are.
+    """
+
+    def __init__(self, folder: str, stages: int) -> None:
+        self.folder, self.stages = folder, stages
+        self.waits: dict[int, list[float]] = {}
+        """Seconds that each step of a stage's walk took in this process, by stage."""
+        self._local = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Clock, (self.folder, self.stages)
+
+    def part(self) -> _Part:
+        """The calling thread's own."""
+        part = getattr(self._local, "part", None)
+        if part is None or part.pid != os.getpid():
+            part = self._local.part = _Part(self.folder, self.stages)
+        return part
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """What was measured until now.
+
+        Returns:
+            For the calling thread and for all others together: float64 (stages + 1, 3): datapoints, wall time and CPU
+            time in ns, without the stages beneath; in the last row, first, the time that was spent ready to run but
+            without a core.
+        """
+        here, elsewhere = np.zeros((2, self.stages + 1, _CELLS))
+        mine = self.part().name
+        for path in Path(self.folder).iterdir():
+            cells = np.fromfile(path, np.int64, here.size)
+            if cells.size == here.size:  # else it is just being made
+                into = here if path.name == mine else elsewhere
+                into += cells.reshape(here.shape)
+        return here, elsewhere
+
+
+class _Part:
+    """One thread's sums, and what it is doing at the moment."""
+
+    def __init__(self, folder: str, stages: int) -> None:
+        self.pid = os.getpid()
+        self.name = f"{self.pid}-{threading.get_native_id()}"
+        path = os.path.join(folder, self.name)
+        size = 8 * _CELLS * (stages + 1)
+        with open(path, "w+b") as file:
+            file.truncate(size)
+            self._map = mmap.mmap(file.fileno(), size)
+        self.cells = memoryview(self._map).cast("q")
+        self.stage, self.wall, self.cpu = -1, 0, 0  # whose call is running, and what it spent in stages beneath
+        self._delay = _CELLS * stages
+        self._schedstat = os.open(_SCHEDSTAT, os.O_RDONLY) if os.path.exists(_SCHEDSTAT) else -1
+
+    def note_delay(self) -> None:
+        """Write down how long this thread has waited for a core: other programs' doing, not a stage's."""
+        if self._schedstat >= 0:
+            self.cells[self._delay] = int(os.pread(self._schedstat, 80, 0).split()[1])
+
+    def __del__(self) -> None:
+        if getattr(self, "_schedstat", -1) >= 0:
+            os.close(self._schedstat)
+
+
+def _timed(clock: Clock, number: int, count: int, call: Any, *args: Any) -> Any:
+    part = clock.part()
+    outer = part.stage, part.wall, part.cpu
+    part.stage, part.wall, part.cpu = number, 0, 0
+    wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+    try:
+        made = call(*args)
+    except BaseException:
+        count = 0
+        raise
+    finally:
+        wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
+        cells, cell = part.cells, number * _CELLS
+        if outer[0] != number:  # else a stage's cursor that calls the stage's own get
+            cells[cell] += count
+        cells[cell + 1] += wall - part.wall
+        cells[cell + 2] += cpu - part.cpu
+        part.stage, part.wall, part.cpu = outer[0], outer[1] + wall, outer[2] + cpu
+        if outer[0] < 0:
+            part.note_delay()
+    return made
+
+
+class _TimedCursor(Cursor):
+    """A cursor whose steps are timed."""
+
+    def __init__(self, cursor: Cursor, clock: Clock, number: int) -> None:
+        super().__init__(cursor.epoch)
+        self._cursor, self._clock, self._number = cursor, clock, number
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        made = _timed(self._clock, self._number, 1, self._cursor.__next__)
+        self._clock.waits.setdefault(self._number, []).append(time.perf_counter() - start)
+        return made
+
+    def state(self) -> Any:
+        return self._cursor.state()
+
+    def close(self) -> None:
+        self._cursor.close()
+
+
+class _TimedFunction:
+    """A stage's function, timed where the stage is taken apart to be applied in workers."""
+
+    def __init__(self, func: Any, clock: Clock, number: int) -> None:
+        self._func, self._clock, self._number = func, clock, number
+        self.__name__ = getattr(func, "__name__", type(func).__name__)
+
+    def __call__(self, *args: Any) -> Any:
+        return _timed(self._clock, self._number, 1, self._func, *args)
+
+
+class Stage:
+    """One stage of a flow that is measured.
+
+    Attributes:
+        number: Its row in what the clock gives.
+        flow: The stage itself, as the user built it.
+        parent: The stage above; None for the uppermost.
+        workers: How many workers it has; 0 for a stage without.
+    """
+
+    def __init__(self, number: int, flow: Any, parent: Stage | None) -> None:
+        self.number, self.flow, self.parent = number, flow, parent
+        count = getattr(flow, "num_proc", None) or getattr(flow, "num_thread", None) or 0
+        threads = type(flow).__name__ == "MultiThreadRunner"
+        self.workers = count or int(threads)
+
+
+def instrumented(ds: Any, folder: str) -> tuple[Any, Clock, list[Stage]]:
+    """Make a copy of a flow that is timed.
+
+    Args:
+        ds: The flow; it is left alone.
+        folder: An empty one, for the clock's files.
+
+    Returns:
+        The copy, the clock, and the stages from the top down.
+    """
+    stages: list[Stage] = []
+    _listed(ds, None, stages)
+    clock = Clock(folder, len(stages))
+    numbers = {id(stage.flow): stage.number for stage in stages}
+    return _copied(ds, clock, numbers, 0, {}, inner=False), clock, stages
+
+
+def _listed(flow: Any, parent: Stage | None, stages: list[Stage]) -> None:
+    if any(stage.flow is flow for stage in stages):
+        return
+    stage = Stage(len(stages), flow, parent)
+    stages.append(stage)
+    inner = vars(flow).get(_INNER)
+    for child in [inner] if inner is not None else flow.children():
+        _listed(child, stage, stages)
+
+
+def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any], inner: bool) -> Any:
+    """A timed copy of a flow and all it holds; flows that are no stage by themselves count as the one above."""
+    if id(flow) in made:
+        return made[id(flow)]
+    number = numbers.get(id(flow), above)
+    twin = made[id(flow)] = copy.copy(flow)
+    for name, value in list(vars(twin).items()):
+        within = inner or name == _INNER
+        if _is_flow(value):
+            vars(twin)[name] = _copied(value, clock, numbers, number, made, within)
+        elif isinstance(value, (list, tuple)) and value and all(map(_is_flow, value)):
+            vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
+    if inner and callable(getattr(flow, "func", None)):
+        twin.func = _TimedFunction(flow.func, clock, number)  # it may be applied without the stage
+    if "_crews" in vars(twin):
+        twin._crews = copy.copy(twin._crews)  # workers of its own
+    twin.__class__ = _timed_class(type(flow), clock, number, flow.indexable)
+    return twin
+
+
+def _is_flow(value: Any) -> bool:
+    return hasattr(type(value), "size_or_none") and hasattr(type(value), "_open")
+
+
+def _timed_class(kind: type, clock: Clock, number: int, indexable: bool) -> type:
+    base: Any = kind
+
+    def get(self: Any, index: int, epoch: int = 0) -> Any:
+        return _timed(clock, number, 1, base.get, self, index, epoch)
+
+    def get_batch(self: Any, indices: np.ndarray, epoch: int = 0) -> Any:
+        return _timed(clock, number, len(indices), base.get_batch, self, indices, epoch)
+
+    def _open(self: Any, epoch: int, state: Any = None) -> Cursor:
+        return _TimedCursor(base._open(self, epoch, state), clock, number)
+
+    methods: dict[str, Any] = {"_open": _open, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    if indexable:
+        methods |= {"get": get, "get_batch": get_batch}
+    return type(kind.__name__, (kind,), methods)

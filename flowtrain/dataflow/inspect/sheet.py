@@ -1,0 +1,175 @@
+"""``show``: a contact sheet of what a flow gives, as one PNG or one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow
+from ..stages.batch import check_count
+from .printing import describe_component
+
+__all__ = ["show"]
+
+_LINE = 15  # pixels of a line of text
+_GAP = 6
+
+
+def show(ds: DataFlow, path: str | os.PathLike[str], num: int = 16, size: int = 160) -> str:
+    """Draw the first datapoints of a flow on one sheet: the quickest way to see a wrong crop or swapped colours.
+
+    The flow's position is left alone. Pictures are taken to be RGB. Floats in [0, 1] or [-1, 1] are brought to 0..255,
+    any other range is stretched; the caption says which range there was. Of arrays with another number of channels
+    than 1, 3 or 4 the first three are drawn one by one. Batches are taken apart.
+
+    Args:
+        ds: The flow.
+        path: Where to write; ``.png`` gives a picture, ``.html`` a page that holds all and needs no other file.
+        num: How many datapoints, at most.
+        size: How large to draw a picture, in pixels.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataFlowError: The path ends in something else, or the flow is empty.
+
+    Example:
+        >>> import tempfile
+        >>> from flowtrain.dataflow import FakeData
+        >>> path = tempfile.mkdtemp() + "/sheet.png"
+        >>> show(FakeData([(32, 32, 3), ()], dtype=["uint8", "int64"]), path) == path
+        True
+    """
+    target = Path(path)
+    check_count(num, "num", "show")
+    if target.suffix.lower() not in (".png", ".html"):
+        raise DataFlowError(f"show: the path must end in .png or .html, not {target.suffix!r}")
+    cells = list(itertools.islice(_cells(ds), num))
+    if not cells:
+        raise DataFlowError(f"show: {ds} gave no datapoint")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() == ".html":
+        target.write_text(_page(cells, size), encoding="utf-8")
+    else:
+        cv2.imwrite(str(target), _sheet(cells, size)[:, :, ::-1])
+    return str(path)
+
+
+def _cells(ds: DataFlow) -> Any:
+    """(pictures, lines of text) of each datapoint."""
+    walk = iter(copy.copy(ds))
+    try:
+        for datapoint in walk:
+            yield from map(_cell, _rows(datapoint))
+    finally:
+        walk.close()  # type: ignore[attr-defined]
+
+
+def _rows(datapoint: Any) -> list[Any]:
+    """The datapoints of a batch; of anything else, itself."""
+    values = list(datapoint.values()) if isinstance(datapoint, dict) else datapoint
+    if not isinstance(values, (list, tuple)):
+        return [[datapoint]]
+    columns = [value for value in values if isinstance(value, np.ndarray) and value.ndim]
+    rows = {len(column) for column in columns}
+    batch = len(columns) == len(values) and len(rows) == 1 and any(column.ndim == 4 for column in columns)
+    if not batch:
+        return [datapoint]
+    keys = list(datapoint) if isinstance(datapoint, dict) else range(len(datapoint))
+    return [{key: datapoint[key][row] for key in keys} for row in range(rows.pop())]
+
+
+def _cell(datapoint: Any) -> tuple[list[np.ndarray], list[str]]:
+    pictures, lines = [], []
+    items = datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint)
+    for key, value in items:
+        if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "buif" and min(value.shape):
+            pictures += _pictures(value)
+        lines.append(f"{key}: {_caption(value)}")
+    return pictures, lines
+
+
+def _caption(value: Any) -> str:
+    """A component in the few words that fit beneath a picture."""
+    if not isinstance(value, np.ndarray) or value.dtype == object or not value.size:
+        return describe_component(value)[3:]
+    return f"{'x'.join(map(str, value.shape))} {value.dtype} {value.min():.3g}..{value.max():.3g}"
+
+
+def _pictures(array: np.ndarray) -> list[np.ndarray]:
+    """An array as uint8 RGB pictures."""
+    shown = _stretched(array)
+    if shown.ndim == 2:
+        shown = shown[:, :, None]
+    if shown.shape[2] == 1:
+        return [np.repeat(shown, 3, axis=2)]
+    if shown.shape[2] in (3, 4):
+        return [np.ascontiguousarray(shown[:, :, :3])]
+    return [np.repeat(shown[:, :, channel : channel + 1], 3, axis=2) for channel in range(min(3, shown.shape[2]))]
+
+
+def _stretched(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    values = np.nan_to_num(array.astype(np.float32))
+    low, high = float(values.min()), float(values.max())
+    if array.dtype.kind == "f" and low >= -1 and high <= 1:
+        low, high = (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
+    return np.rint((values - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
+
+
+def _fitted(picture: np.ndarray, size: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = size / max(height, width)
+    shape = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(picture, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+
+
+def _sheet(cells: list[Any], size: int) -> np.ndarray:
+    across = max(max(len(pictures) for pictures, _ in cells), 1)
+    lines = max(len(text) for _, text in cells)
+    width, height = across * (size + _GAP) + _GAP, size + 2 * _GAP + lines * _LINE
+    columns = max(1, min(len(cells), round((16 / 9 * len(cells) * height / width) ** 0.5)))
+    rows = -(-len(cells) // columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for number, (pictures, text) in enumerate(cells):
+        top, left = number // columns * height, number % columns * width
+        for place, picture in enumerate(pictures):
+            drawn = _fitted(picture, size)
+            x, y = left + _GAP + place * (size + _GAP), top + _GAP
+            sheet[y : y + drawn.shape[0], x : x + drawn.shape[1]] = drawn
+        for line, words in enumerate(text):
+            at = left + _GAP, top + size + _GAP + (line + 1) * _LINE - 3
+            fitting = words[: max((width - 2 * _GAP) // 6, 10)].encode("ascii", "replace").decode()
+            cv2.putText(sheet, fitting, at, cv2.FONT_HERSHEY_SIMPLEX, 0.33, (60, 60, 60), 1, cv2.LINE_AA)
+    return sheet
+
+
+def _page(cells: list[Any], size: int) -> str:
+    parts = []
+    for pictures, text in cells:
+        images = "".join(f'<img src="data:image/png;base64,{_encoded(_fitted(p, size))}">' for p in pictures)
+        lines = "<br>".join(map(html.escape, text))
+        parts.append(f"<figure>{images}<figcaption>{lines}</figcaption></figure>")
+    style = (
+        "body{font:12px sans-serif;display:flex;flex-wrap:wrap;gap:12px}figure{margin:0}"
+        "img{margin-right:4px;image-rendering:pixelated}figcaption{color:#555}"
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Contact sheet</title><style>{style}</style>'
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _encoded(picture: np.ndarray) -> str:
+    return base64.b64encode(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()).decode()

@@ -1,0 +1,1 @@
+"""Where datapoints begin: lists, arrays, files, pictures, generators and queues."""

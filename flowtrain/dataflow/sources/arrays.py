@@ -1,0 +1,147 @@
+"""Sources over arrays and tables in memory: vectorised, for data whose rows are too small to be handled one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from ...ipc.buffers import empty
+from ...utils.errors import DataFlowError
+from ..core.cursor import Datapoint
+from .memory import Ordered
+
+__all__ = ["DataFromArrays", "DataFromPandas"]
+
+
+class DataFromArrays(Ordered):
+    """Hand out the rows of arrays that belong together.
+
+    Under ``BatchData`` (and ``MapData(..., batched=True)`` between) whole batches are gathered in one call: millions
+    of rows a second from one process.
+
+    Args:
+        *arrays: Arrays with the same number of rows, memory-mapped ones included: datapoints are lists. Or one dict
+            of them: datapoints are dicts.
+        shuffle: A new order each epoch.
+        seed: Of the order; None takes the default.
+
+    Arrays are handed out as read-only views of the rows, numbers as NumPy scalars of the array's dtype. Batches are
+    copies.
+
+    Order: that of the arrays, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
+
+    State: one number.
+
+    Raises:
+        DataFlowError: There is no array, one has no rows, or they have different numbers of them.
+
+    Example:
+        >>> x, y = np.zeros((100, 28, 28), np.float32), np.arange(100)
+        >>> image, label = next(iter(DataFromArrays(x, y, shuffle=True)))
+        >>> image.shape, label.dtype
+        ((28, 28), dtype('int64'))
+    """
+
+    def __init__(self, *arrays: Any, shuffle: bool = False, seed: int | Literal["random"] | None = None) -> None:
+        super().__init__(shuffle, seed)
+        self._named = len(arrays) == 1 and isinstance(arrays[0], Mapping)
+        given = dict(arrays[0]) if self._named else dict(enumerate(arrays))
+        if not given:
+            raise DataFlowError(f"{type(self).__name__} got no array")
+        self._columns = {key: _read_only(array, key, type(self).__name__) for key, array in given.items()}
+        sizes = {key: len(column) for key, column in self._columns.items()}
+        if len(set(sizes.values())) > 1:
+            rows = ", ".join(f"{key!r} has {size}" for key, size in sizes.items())
+            raise DataFlowError(f"{type(self).__name__}: all arrays must have the same number of rows, but {rows}")
+        self._rows = next(iter(sizes.values()))
+        if not self._rows:
+            raise DataFlowError(f"{type(self).__name__}: the arrays have no rows: there is nothing to hand out")
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def vectorized(self) -> bool:
+        return True
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        row = self._place(index, epoch)
+        if self._named:
+            return {key: column[row] for key, column in self._columns.items()}
+        return [column[row] for column in self._columns.values()]
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        rows = self._places(indices, epoch)
+        gathered = {key: _gathered(column, rows) for key, column in self._columns.items()}
+        return gathered if self._named else list(gathered.values())
+
+
+class DataFromPandas(DataFromArrays):
+    """Hand out the rows of a pandas DataFrame as dicts, one component a column.
+
+    Args:
+        frame: The table.
+        columns: Which columns to take; None takes all. Their names must be strings.
+        shuffle: A new order each epoch.
+        seed: Of the order; None takes the default.
+
+    Numbers come in their column's dtype, strings as str, categories as their values.
+
+    Order: that of the table, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
+
+    State: one number.
+
+    Raises:
+        DataFlowError: It is no table, it has no rows, or a column does not exist.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"age": [31, 54], "name": ["Ann", "Bo"]})
+        >>> next(iter(DataFromPandas(frame)))
+        {'age': np.int64(31), 'name': 'Ann'}
+    """
+
+    def __init__(
+        self,
+        frame: Any,
+        columns: list[str] | None = None,
+        shuffle: bool = False,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
+            raise DataFlowError(f"DataFromPandas takes a pandas DataFrame, got {type(frame).__name__}")
+        names = list(frame.columns) if columns is None else list(columns)
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            raise DataFlowError(f"DataFromPandas: there is no column {missing[0]!r}. There are: {list(frame.columns)}")
+        odd = [name for name in names if not isinstance(name, str)]
+        if odd:
+            raise DataFlowError(f"DataFromPandas: the column {odd[0]!r} has no string as its name; rename it before")
+        super().__init__({name: frame[name].to_numpy() for name in names}, shuffle=shuffle, seed=seed)
+
+
+def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:
+    if not isinstance(array, np.ndarray):
+        if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
+            raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
+        try:
+            array = np.asarray(array)
+        except ValueError as error:
+            raise DataFlowError(f"{owner}: {key!r} is no regular array: {error}") from error
+    if array.ndim == 0:
+        raise DataFlowError(f"{owner}: {key!r} is a single number; an array with one row per datapoint is needed")
+    if array.dtype.kind in "US":
+        array = array.astype(object)  # so that a row is a str or bytes
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _gathered(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if column.dtype == object or isinstance(column, np.memmap):
+        return np.asarray(column[rows])
+    out = empty((len(rows), *column.shape[1:]), column.dtype)
+    # "clip" lets NumPy write into out directly; the rows are known to be valid
+    return column.take(rows, axis=0, out=out, mode="clip")

@@ -1,0 +1,210 @@
+"""Sources over picture files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.cursor import Datapoint
+from ..stages.batch import check_count
+from .decode import BrokenImage, looks_whole, read_image
+from .files import labelled_files
+from .memory import Ordered
+
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "ImageFromFile"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""The endings that count as pictures where a folder is given."""
+
+_log = logging.getLogger("flowtrain")
+
+
+class ImageFromFile(Ordered):
+    """Read pictures from files.
+
+    Args:
+        files: Paths, or one folder, of which all pictures directly in it are taken, sorted by name.
+        channel: 3 for RGB, 1 for gray.
+        resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
+        shuffle: A new order each epoch.
+        on_error: ``"raise"``: a broken file is an error that names it. ``"skip"``: broken files are left out; they
+            are looked for once, when the flow is made (the beginning and end of each file: some 20 us), so the length
+            is true. ``skipped`` lists them and one warning names them. Should a file be broken in its middle, the
+            next one takes its place.
+        min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so many
+            pixels: for pictures that are cropped or resized to ``min_size`` afterwards, and much larger. It saves a
+            quarter of the time and more, and is closer to area resampling than decoding all and resizing linearly.
+        seed: Of the order; None takes the default.
+
+    Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
+
+    State: one number.
+
+    Yields:
+        [picture]: uint8 (H, W, channel).
+
+    Raises:
+        DataFlowError: No file was given, a path does not exist, or the folder holds no picture.
+        BrokenImage: A file is cut short or no picture; named.
+
+    Example:
+        >>> from pathlib import Path
+        >>> ds = ImageFromFile(sorted(Path("photos").glob("*.jpg")), shuffle=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        files: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        channel: int = 3,
+        resize: int | tuple[int, int] | None = None,
+        shuffle: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        min_size: int | None = None,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(shuffle, seed)
+        if channel not in (1, 3):
+            raise DataFlowError(f"ImageFromFile: channel is 3 (RGB) or 1 (gray), not {channel!r}")
+        if on_error not in ("raise", "skip"):
+            raise DataFlowError(f"ImageFromFile: on_error is 'raise' or 'skip', not {on_error!r}")
+        self.files = _listed(files)
+        self.channel, self.on_error = channel, on_error
+        self.resize = _as_size(resize)
+        self.min_size = None if min_size is None else check_count(min_size, "min_size", "ImageFromFile")
+        if min_size is None:
+            self._advice = "pass min_size= to decode large JPEGs scaled down, or keep smaller files"
+        self.skipped: list[str] = []
+        if on_error == "skip":
+            self._leave_out_broken()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        place = self._place(index, epoch)
+        for step in range(len(self.files)):
+            at = (place + step) % len(self.files)
+            try:
+                return self._datapoint(at)
+            except (BrokenImage, OSError) as error:
+                if self.on_error == "raise":
+                    self._fail(error, index, epoch)
+                self._skip(self.files[at], error)
+        raise DataFlowError(f"{type(self).__name__}: none of the {len(self.files)} files can be decoded")
+
+    def _datapoint(self, at: int) -> Datapoint:
+        return [self._read(self.files[at])]
+
+    def _read(self, path: str) -> np.ndarray:
+        image = read_image(path, self.channel, self.min_size)
+        if self.resize is not None and image.shape[:2] != self.resize:
+            height, width = self.resize
+            shrinks = height < image.shape[0] and width < image.shape[1]
+            resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            image = resized[:, :, None] if resized.ndim == 2 else resized
+        return image
+
+    def _leave_out_broken(self) -> None:
+        whole = [path for path in self.files if looks_whole(path)]
+        kept = set(whole)
+        self.skipped = [path for path in self.files if path not in kept]
+        if not whole:
+            raise DataFlowError(f"ImageFromFile: none of the {len(self.files)} files is a whole picture")
+        if self.skipped:
+            named = ", ".join(self.skipped[:5]) + (", ..." if len(self.skipped) > 5 else "")
+            _log.warning("ImageFromFile skips %d of %d files: %s", len(self.skipped), len(self.files), named)
+        self.files = whole
+
+    def _skip(self, path: str, error: Exception) -> None:
+        if path not in self.skipped:
+            self.skipped.append(path)
+            _log.warning("ImageFromFile skips a file (%d so far): %s", len(self.skipped), error)
+
+
+class ImageFolder(ImageFromFile):
+    """Read pictures that lie in one folder per class, with their class.
+
+    Args:
+        folder: Holds one folder per class; their names in sorted order are the classes 0, 1, 2, ...
+        channel: 3 for RGB, 1 for gray.
+        resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
+        shuffle: A new order each epoch.
+        on_error: ``"raise"`` or ``"skip"``; see ``ImageFromFile``.
+        min_size: Decode large JPEGs scaled down; see ``ImageFromFile``.
+        seed: Of the order; None takes the default.
+
+    ``classes`` lists the classes' names, ``labels`` each file's class.
+
+    Order: by class, then by name; or with ``shuffle`` one that depends on (seed, epoch). Indexable.
+
+    State: one number.
+
+    Yields:
+        [picture, label]: uint8 (H, W, channel) and a Python int.
+
+    Raises:
+        DataFlowError: There are no such folders, or no picture in them.
+
+    Example:
+        >>> ds = ImageFolder("flowers", resize=64, shuffle=True)  # doctest: +SKIP
+        >>> ds.classes  # doctest: +SKIP
+        ['daisy', 'rose']
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        channel: int = 3,
+        resize: int | tuple[int, int] | None = None,
+        shuffle: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        min_size: int | None = None,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        self.classes, files = labelled_files(folder, IMAGE_SUFFIXES)
+        super().__init__([path for path, _ in files], channel, resize, shuffle, on_error, min_size, seed)
+        numbers = dict(files)
+        self.labels = [numbers[path] for path in self.files]
+
+    def _datapoint(self, at: int) -> Datapoint:
+        return [self._read(self.files[at]), self.labels[at]]
+
+
+def _listed(files: Any) -> list[str]:
+    """The paths as strings; of a folder, the pictures in it."""
+    if isinstance(files, (str, os.PathLike)):
+        folder = Path(files)
+        if not folder.is_dir():
+            what = "is a file; pass a list of files" if folder.exists() else "does not exist"
+            raise DataFlowError(f"ImageFromFile: {os.fspath(files)} {what}, or a folder of pictures")
+        found = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise DataFlowError(
+                f"ImageFromFile: the folder {folder} holds no picture. It looks for {', '.join(IMAGE_SUFFIXES)}, not "
+                "in folders within it"
+            )
+        return found
+    paths: Sequence[str] = [os.fspath(path) for path in files]
+    if not paths:
+        raise DataFlowError("ImageFromFile got an empty list of files. Does the pattern that made it find any?")
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataFlowError(f"ImageFromFile: {missing[0]} does not exist{more} (of {len(paths)} files)")
+    return list(paths)
+
+
+def _as_size(resize: Any) -> tuple[int, int] | None:
+    if resize is None:
+        return None
+    pair = (resize, resize) if isinstance(resize, (int, np.integer)) else tuple(resize)
+    if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in pair):
+        raise DataFlowError(f"ImageFromFile: resize is (height, width) in pixels, not {resize!r}")
+    return int(pair[0]), int(pair[1])

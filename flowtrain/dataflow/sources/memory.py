@@ -1,0 +1,203 @@
+"""Sources over what is in memory, or computed: lists and made-up data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import RNGDataFlow
+from ..core.components import protected
+from ..core.cursor import Datapoint
+from ..core.rng import Permutation
+from ..imgaug.checks import renamed
+
+__all__ = ["DataFromList", "FakeData", "Ordered"]
+
+
+class Ordered(RNGDataFlow):
+    """The base of sources that have a size and may be shuffled: the order of each epoch, computed by index."""
+
+    _order: tuple[int, Permutation] | None = None
+
+    def __init__(self, shuffle: bool, seed: int | Literal["random"] | None) -> None:
+        super().__init__(seed)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise DataFlowError(f"{type(self).__name__}: shuffle is True or False, not {shuffle!r}")
+        self.shuffle = bool(shuffle)
+
+    def _permutation(self, size: int, epoch: int) -> Permutation:
+        held = self._order
+        if held is None or held[0] != epoch or held[1].size != size:
+            held = self._order = epoch, self.stream.permutation(size, epoch)
+        return held[1]
+
+    def _place(self, index: int, epoch: int) -> int:
+        """Which entry of the source is datapoint ``index`` of an epoch."""
+        size = len(self)
+        if not 0 <= index < size:
+            raise IndexError(f"{self} has {size} datapoints; there is no number {index}")
+        return self._permutation(size, epoch)[index] if self.shuffle else index
+
+    def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        return self._permutation(len(self), epoch).take(indices) if self.shuffle else indices
+
+    def _set_seed(self, seed: int) -> None:
+        super()._set_seed(seed)
+        self._order = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_order", None)
+        return state
+
+
+@renamed(lst="datapoints")
+class DataFromList(Ordered):
+    """Hand out the entries of a list.
+
+    Args:
+        datapoints: A list, tuple, range or anything else with ``len()`` and ``[]``. Each entry is a datapoint: a
+            list or a dict of components.
+        shuffle: A new order each epoch. Nothing is stored for it: 10**9 entries of a ``range`` shuffle at once.
+        seed: Of the order; None takes the default.
+
+    The lists and dicts are handed out as copies and arrays as read-only views, so that no function further up can
+    change what the next epoch sees.
+
+    Order: that of the list, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
+
+    State: one number.
+
+    Raises:
+        DataFlowError: There is nothing in it, or it is no list.
+
+    Example:
+        >>> list(DataFromList([[1, "one"], [2, "two"]]))
+        [[1, 'one'], [2, 'two']]
+    """
+
+    def __init__(
+        self, datapoints: Sequence[Any], shuffle: bool = False, seed: int | Literal["random"] | None = None
+    ) -> None:
+        super().__init__(shuffle, seed)
+        if not hasattr(datapoints, "__getitem__") or not hasattr(datapoints, "__len__") or isinstance(datapoints, dict):
+            raise DataFlowError(
+                f"DataFromList takes a list or another sequence, got {type(datapoints).__name__}. For a generator "
+                "function use DataFromGenerator, for a set or the like DataFromIterable, for arrays DataFromArrays."
+            )
+        if len(datapoints) == 0:
+            raise DataFlowError("DataFromList got an empty list: there is nothing to hand out")
+        self.datapoints = datapoints
+
+    def __len__(self) -> int:
+        return len(self.datapoints)
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        return protected(self.datapoints[self._place(index, epoch)])
+
+
+class FakeData(RNGDataFlow):
+    """Hand out made-up arrays: to try a model before the data are there, or to measure it without them.
+
+    Args:
+        shapes: A list of shapes, one per component, or a dict of name -> shape.
+        size: How many datapoints an epoch has.
+        random: New numbers for each datapoint. Without it all are the same one, and cost nothing.
+        dtype: One for all components, or one each (list, or dict by name).
+        domain: (low, high), one for all or one each: numbers from low up to and without high. None is (0, 1) for
+            floats, (0, 256) for whole numbers as far as the dtype holds them; bools are drawn evenly.
+        seed: Of the numbers; None takes the default.
+
+    Order: indexable; datapoint i of epoch e depends on (seed, e, i).
+
+    State: one number.
+
+    Example:
+        >>> image, label = next(iter(FakeData([(8, 8, 3), ()], dtype=["uint8", "int64"])))
+        >>> image.shape, image.dtype, label.shape
+        ((8, 8, 3), dtype('uint8'), ())
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[Sequence[int]] | dict[str, Sequence[int]],
+        size: int = 1000,
+        random: bool = True,
+        dtype: Any = "float32",
+        domain: Any = None,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(seed)
+        if not isinstance(shapes, (list, tuple, dict)) or not shapes:
+            raise DataFlowError(f"FakeData takes a list or a dict of shapes, e.g. [(28, 28), ()]; got {shapes!r}")
+        named = shapes if isinstance(shapes, dict) else dict(enumerate(shapes))
+        bad = [shape for shape in named.values() if not isinstance(shape, (list, tuple))]
+        if bad:
+            raise DataFlowError(f"FakeData: {bad[0]!r} is not a shape; give a list of shapes, e.g. [(28, 28), ()]")
+        self._as_list = not isinstance(shapes, dict)
+        dtypes = _each(dtype, named, one=lambda given: not isinstance(given, (list, tuple, dict)))
+        domains = _each(domain, named, one=lambda given: given is None or _is_pair(given))
+        self._parts = {
+            key: (tuple(int(n) for n in shape), np.dtype(dtypes[key]), _domain(np.dtype(dtypes[key]), domains[key]))
+            for key, shape in named.items()
+        }
+        self.size_per_epoch, self.random = int(size), random
+        self._fixed: Datapoint = None
+
+    def __len__(self) -> int:
+        return self.size_per_epoch
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if not 0 <= index < self.size_per_epoch:
+            raise IndexError(f"{self} has {self.size_per_epoch} datapoints; there is no number {index}")
+        if self.random:
+            return self._made(self.stream.at(epoch, index))
+        if self._fixed is None:
+            self._fixed = self._made(self.stream.at(0, 0))
+        return protected(self._fixed)
+
+    def _made(self, rng: np.random.Generator) -> Datapoint:
+        parts = {key: _draw(rng, *part) for key, part in self._parts.items()}
+        return list(parts.values()) if self._as_list else parts
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.isscalar(bound) for bound in value)
+
+
+def _each(given: Any, named: dict[Any, Any], one: Any) -> dict[Any, Any]:
+    """One setting per component, from one for all or one each."""
+    if one(given):
+        return dict.fromkeys(named, given)
+    each = given if isinstance(given, dict) else dict(enumerate(given))
+    if each.keys() != named.keys():
+        raise DataFlowError(f"FakeData: {given!r} must be one for all components or one for each of {list(named)}")
+    return each
+
+
+def _domain(dtype: np.dtype[Any], given: Any) -> tuple[Any, Any]:
+    if given is not None:
+        low, high = given
+        if not low < high:
+            raise DataFlowError(f"FakeData: a domain is (low, high) with low < high, not {given!r}")
+        return low, high
+    if dtype.kind in "iu":
+        return 0, min(256, int(np.iinfo(dtype).max) + 1)
+    return 0, 1
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], domain: tuple[Any, Any]) -> Any:
+    low, high = domain
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool) if shape else np.bool_(rng.integers(0, 2))
+    if dtype.kind in "iu":
+        drawn = rng.integers(low, high, shape, dtype=dtype)
+        return drawn if shape else dtype.type(drawn)
+    if dtype.kind != "f":
+        raise DataFlowError(f"FakeData: no data of dtype {dtype} can be made up; use float, int, uint or bool")
+    drawn = rng.random(shape, np.float32 if dtype == np.float32 else np.float64)
+    scaled = np.asarray(drawn * (high - low) + low, dtype)
+    return scaled if shape else scaled[()]

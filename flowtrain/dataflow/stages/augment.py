@@ -1,0 +1,194 @@
+"""Stages that augment pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow, RNGDataFlow
+from ..core.components import Key, check_key, missing_component, replaced
+from ..core.cursor import Datapoint
+from ..imgaug import Augmentor, AugmentorList
+from ..imgaug.checks import renamed
+from .each import EachData
+
+__all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
+
+
+class _Augmented(EachData, RNGDataFlow):
+    """What the stages share: the augmentors, and a stream of their own."""
+
+    def __init__(self, ds: DataFlow, augmentors: Augmentor | Sequence[Augmentor], seed: Any) -> None:
+        EachData.__init__(self, ds)
+        RNGDataFlow.__init__(self, seed)
+        self.augmentors = augmentors if isinstance(augmentors, Augmentor) else AugmentorList(augmentors)
+
+    def _component(self, datapoint: Datapoint, key: Key) -> Any:
+        try:
+            return datapoint[key]
+        except (LookupError, TypeError) as error:
+            raise missing_component(datapoint, key, self.describe()) from error
+
+    def describe(self) -> str:
+        listed = self.augmentors.augmentors if isinstance(self.augmentors, AugmentorList) else [self.augmentors]
+        return f"{type(self).__name__}({', '.join(type(augmentor).__name__ for augmentor in listed)})"
+
+
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+)
+class AugmentImageComponent(_Augmented):
+    """Augment the picture in one component of each datapoint.
+
+    Args:
+        ds: The flow beneath.
+        augmentors: One, or a list that is applied in its order.
+        index: Which component is the picture: a position, or a key where datapoints are dicts.
+        seed: None takes the default.
+
+    Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
+
+    State: that of ``ds``.
+
+    Example:
+        >>> from flowtrain.dataflow import FakeData, imgaug
+        >>> ds = AugmentImageComponent(FakeData([(8, 8, 3)], dtype="uint8"), [imgaug.CenterCrop(4)])
+        >>> next(iter(ds))[0].shape
+        (4, 4, 3)
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        augmentors: Augmentor | Sequence[Augmentor],
+        index: Key = 0,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(ds, augmentors, seed)
+        self.index = check_key(index, type(self).__name__)
+
+    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
+        image = self._component(datapoint, self.index)
+        try:
+            image = self.augmentors.augment(image, self.stream.at(epoch, index))
+        except Exception as error:
+            self._fail(error, index, epoch)
+        return replaced(datapoint, self.index, image)
+
+
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+)
+class AugmentImageComponents(_Augmented):
+    """Augment several components of each datapoint alike: a picture, its target, its label map and points in it.
+
+    What is drawn for the first picture is done to all.
+
+    Args:
+        ds: The flow beneath.
+        augmentors: One, or a list that is applied in its order.
+        index: Which components are pictures, all of one size.
+        mask_index: Which are label maps: moved like the pictures, without new values in between, and never recoloured.
+        coords_index: Which are points: (N, 2), x before y, in pixels.
+        seed: None takes the default.
+
+    Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
+
+    State: that of ``ds``.
+
+    Raises:
+        DataFlowError: ``index`` is empty, or the pictures differ in size.
+
+    Example:
+        >>> from flowtrain.dataflow import FakeData, imgaug
+        >>> ds = FakeData([(8, 8, 3), (8, 8)], dtype="uint8")
+        >>> ds = AugmentImageComponents(ds, [imgaug.RandomCrop(4)], index=[0], mask_index=[1])
+        >>> [component.shape for component in next(iter(ds))]
+        [(4, 4, 3), (4, 4)]
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        augmentors: Augmentor | Sequence[Augmentor],
+        index: Sequence[Key] = (0, 1),
+        mask_index: Sequence[Key] = (),
+        coords_index: Sequence[Key] = (),
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(ds, augmentors, seed)
+        self.index, self.mask_index, self.coords_index = _keys(index), _keys(mask_index), _keys(coords_index)
+        if not self.index:
+            raise DataFlowError("AugmentImageComponents: index must name at least one picture")
+
+    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
+        images = [self._component(datapoint, key) for key in self.index]
+        masks = [self._component(datapoint, key) for key in self.mask_index]
+        points = [self._component(datapoint, key) for key in self.coords_index]
+        try:
+            first, transform = self.augmentors.augment_return_transform(images[0], self.stream.at(epoch, index))
+            changed = [first, *map(transform.apply_image, images[1:])]
+            changed += map(transform.apply_mask, masks)
+            changed += map(transform.apply_coords, points)
+        except Exception as error:
+            self._fail(error, index, epoch)
+        for key, value in zip((*self.index, *self.mask_index, *self.coords_index), changed, strict=True):
+            datapoint = replaced(datapoint, key, value)
+        return datapoint
+
+
+@renamed(
+    copy="What is given is never written to",
+    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
+    img_index="index",
+)
+class AugmentImageCoordinates(_Augmented):
+    """Augment a picture and points in it.
+
+    Args:
+        ds: The flow beneath.
+        augmentors: One, or a list that is applied in its order.
+        index: Which component is the picture.
+        coords_index: Which component holds the points: (N, 2), x before y, in pixels.
+        seed: None takes the default.
+
+    Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
+
+    State: that of ``ds``.
+
+    Example:
+        >>> import numpy as np
+        >>> from flowtrain.dataflow import DataFromList, imgaug
+        >>> ds = DataFromList([[np.zeros((8, 8, 3), np.uint8), np.array([[4.0, 4.0]])]])
+        >>> next(iter(AugmentImageCoordinates(ds, imgaug.CenterCrop(4))))[1]
+        array([[2., 2.]])
+    """
+
+    def __init__(
+        self,
+        ds: DataFlow,
+        augmentors: Augmentor | Sequence[Augmentor],
+        index: Key = 0,
+        coords_index: Key = 1,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        super().__init__(ds, augmentors, seed)
+        self.index, self.coords_index = _keys([index])[0], _keys([coords_index])[0]
+
+    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
+        image = self._component(datapoint, self.index)
+        points = self._component(datapoint, self.coords_index)
+        try:
+            image, transform = self.augmentors.augment_return_transform(image, self.stream.at(epoch, index))
+            points = transform.apply_coords(points)
+        except Exception as error:
+            self._fail(error, index, epoch)
+        return replaced(replaced(datapoint, self.index, image), self.coords_index, points)
+
+
+def _keys(given: Key | Sequence[Key]) -> list[Key]:
+    listed = [given] if isinstance(given, (int, str)) else list(given)
+    return [check_key(key, "AugmentImageComponents") for key in listed]

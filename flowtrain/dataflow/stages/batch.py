@@ -1,0 +1,160 @@
+"""Batching: datapoints stacked into columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow, ProxyDataFlow
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.stack import Stacker
+
+__all__ = ["BatchData", "GroupingData"]
+
+
+def check_count(value: Any, name: str, owner: str, low: int = 1) -> int:
+    """A whole number of at least ``low``."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+        raise DataFlowError(f"{owner}: {name} must be a whole number of at least {low}, not {value!r}")
+    return int(value)
+
+
+class GroupingData(ProxyDataFlow):
+    """The base of stages that make one datapoint out of each ``batch_size`` that follow each other.
+
+    A subclass defines ``_collector``, which gives an object with ``add(datapoint)`` and ``finish()``.
+    """
+
+    def __init__(self, ds: DataFlow, batch_size: int, remainder: bool) -> None:
+        super().__init__(ds)
+        self.batch_size = check_count(batch_size, "batch_size", type(self).__name__)
+        self.remainder = remainder
+        size = ds.size_or_none()
+        if size is not None and size < self.batch_size and not remainder:
+            raise DataFlowError(
+                f"{type(self).__name__}: {size} datapoints do not fill one batch of {batch_size}, so there would be "
+                "no batch at all. Take a smaller batch_size, or remainder=True for a last batch that is smaller"
+            )
+
+    def __len__(self) -> int:
+        size = len(self.ds)
+        return -(-size // self.batch_size) if self.remainder else size // self.batch_size
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        start, stop = self._range(index)
+        collector = self._collector(stop - start)
+        get = self.ds.get
+        for position in range(start, stop):
+            collector.add(get(position, epoch))
+        return collector.finish()
+
+    def _range(self, index: int) -> tuple[int, int]:
+        """The datapoints of one batch."""
+        start = index * self.batch_size
+        size = self.ds.size_or_none()
+        stop = start + self.batch_size if size is None else min(start + self.batch_size, size)
+        if index < 0 or stop <= start or (stop < start + self.batch_size and not self.remainder):
+            raise IndexError(f"{self} has {len(self)} batches; there is no number {index}")
+        return start, stop
+
+    def _collector(self, rows: int) -> Any:
+        raise NotImplementedError
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _GroupCursor(self, epoch, state)
+
+    def describe(self) -> str:
+        return f"{type(self).__name__}({self.batch_size})"
+
+
+class _GroupCursor(Cursor):
+    """The walk over batches of a flow that can only be iterated."""
+
+    def __init__(self, stage: GroupingData, epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        self._stage = stage
+        self._child = stage.ds._open(epoch, state)
+
+    def __next__(self) -> Datapoint:
+        stage = self._stage
+        collector = stage._collector(stage.batch_size)
+        count = 0
+        for datapoint in self._child:
+            collector.add(datapoint)
+            count += 1
+            if count == stage.batch_size:
+                return collector.finish()
+        if count and stage.remainder:
+            return collector.finish()
+        raise StopIteration
+
+    def state(self) -> Any:
+        return self._child.state()
+
+    def close(self) -> None:
+        self._child.close()
+
+
+class BatchData(GroupingData):
+    """Stack datapoints that follow each other into batches.
+
+    Arrays keep their dtype and get one more axis in front; Python's bool, int and float become bool, int64 and
+    float32; strings, bytes and other objects become arrays of objects. Rows whose shapes or dtypes differ are an
+    error that names them: use ``PaddedBatchData``, ``BatchDataByShape`` or ``use_list`` for those.
+
+    Args:
+        ds: The flow beneath.
+        batch_size: How many datapoints to a batch.
+        remainder: Whether a last batch that is smaller is handed out. Without it (the default, as a training step
+            wants one shape) the last ``len(ds) % batch_size`` datapoints of an epoch are left out.
+        use_list: Components become lists of rows instead of arrays: for rows of different shapes.
+
+    Order: that of ``ds``; indexable where ``ds`` is. Over a vectorised flow (``DataFromArrays``) a whole batch is
+    made in one call.
+
+    State: that of ``ds``.
+
+    Raises:
+        DataFlowError: Rows differ in shape, dtype or components, or there are fewer datapoints than one batch.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> next(iter(BatchData(DataFromList([[1, "a"], [2, "b"]]), 2)))
+        [array([1, 2]), array(['a', 'b'], dtype=object)]
+    """
+
+    def __init__(self, ds: DataFlow, batch_size: int, remainder: bool = False, use_list: bool = False) -> None:
+        super().__init__(ds, batch_size, remainder)
+        self.use_list = use_list
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self.use_list or not self.ds.vectorized:
+            return super().get(index, epoch)
+        start, stop = self._range(index)
+        return self.ds.get_batch(np.arange(start, stop), epoch)
+
+    def _collector(self, rows: int) -> Any:
+        return _Lists() if self.use_list else Stacker(rows, self.describe())
+
+
+class _Lists:
+    """Collects components as lists of rows."""
+
+    def __init__(self) -> None:
+        self._rows: list[Any] = []
+
+    def add(self, datapoint: Any) -> None:
+        first = self._rows[0] if self._rows else datapoint
+        if not isinstance(datapoint, (list, tuple, dict)) or len(datapoint) != len(first):
+            raise DataFlowError(
+                f"BatchData: row 0 is {first!r:.80}, row {len(self._rows)} is {datapoint!r:.80}: "
+                "all datapoints of a batch must be lists or dicts with the same components"
+            )
+        self._rows.append(datapoint)
+
+    def finish(self) -> Any:
+        if isinstance(self._rows[0], dict):
+            return {key: [row[key] for row in self._rows] for key in self._rows[0]}
+        return [list(column) for column in zip(*self._rows, strict=True)]

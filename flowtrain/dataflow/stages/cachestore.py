@@ -1,0 +1,141 @@
+"""Where CacheData keeps datapoints: a dict, or a folder of files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ...ipc.codec import CodecError, pack, unpack
+from ...utils.errors import DataFlowError
+from ..core.components import protected
+
+__all__ = ["DiskStore", "MemoryStore"]
+
+_VERSION = 1
+_HEAD = 16  # bytes: mark, crc32, length
+_MARK = b"FTC1"
+_PER_FOLDER = 1000
+
+
+class MemoryStore:
+    """Datapoints in memory."""
+
+    def __init__(self) -> None:
+        self.whole: int | None = None
+        """How many datapoints there are, once all are kept; known only of flows that can only be iterated."""
+        self._kept: dict[int, Any] = {}
+
+    def load(self, place: int) -> Any:
+        """The datapoint that is kept at a place, or None."""
+        kept = self._kept.get(place)
+        return None if kept is None else protected(kept)
+
+    def save(self, place: int, datapoint: Any) -> Any:
+        """Keep a datapoint and give it back as it will be given from now on."""
+        self._kept[place] = datapoint
+        return protected(datapoint)
+
+    def finish(self, count: int) -> None:
+        """All are there, if so many are."""
+        if len(self._kept) == count:
+            self.whole = count
+
+
+class DiskStore:
+    """Datapoints in a folder, one file each, with a manifest that says which flow they are of.
+
+    Args:
+        path: The folder; made when the first datapoint is kept.
+        flow: The flow's description.
+        size: Its length, if known.
+    """
+
+    def __init__(self, path: Path, flow: str, size: int | None) -> None:
+        self._path, self._identity = path, {"version": _VERSION, "flow": flow, "size": size}
+        self._ready = False
+        self.whole: int | None = None
+        if path.exists() and not path.is_dir():
+            raise DataFlowError(f"CacheData: {path} is a file; give a folder of its own for the cache")
+        self._check_manifest()
+
+    def load(self, place: int) -> Any:
+        """The datapoint that is kept at a place; None where there is none, or a damaged one."""
+        try:
+            data = self._file(place).read_bytes()
+        except FileNotFoundError:
+            return None
+        body = memoryview(data)[_HEAD:]
+        if data[:_HEAD] != _head(body):
+            return None
+        with contextlib.suppress(CodecError):
+            return protected(unpack(body))
+        return None
+
+    def save(self, place: int, datapoint: Any) -> Any:
+        """Keep a datapoint and give it back as it will be given from now on."""
+        if not self._ready:
+            self._begin()
+        try:
+            body = pack(datapoint)
+        except CodecError as error:
+            raise DataFlowError(f"CacheData: datapoint {place} cannot be kept on disk: {error}") from error
+        file = self._file(place)
+        file.parent.mkdir(exist_ok=True)
+        _write(file, _head(memoryview(body)) + body)
+        return protected(datapoint)
+
+    def finish(self, count: int) -> None:
+        """All are there, if so many are: say so in the manifest."""
+        if all(self._file(place).exists() for place in range(count)):
+            if not self._ready:
+                self._begin()
+            self.whole = count
+            _write(self._path / "manifest.json", json.dumps({**self._identity, "whole": count}).encode())
+
+    def _file(self, place: int) -> Path:
+        return self._path / f"{place // _PER_FOLDER:06d}" / f"{place % _PER_FOLDER:03d}.msgpack"
+
+    def _begin(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
+        if not (self._path / "manifest.json").exists():
+            _write(self._path / "manifest.json", json.dumps(self._identity).encode())
+        self._ready = True
+
+    def _check_manifest(self) -> None:
+        try:
+            found = json.loads((self._path / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            if self._path.is_dir() and any(self._path.iterdir()):
+                raise DataFlowError(
+                    f"CacheData: the folder {self._path} holds other files; give one of its own"
+                ) from None
+            return
+        except ValueError as error:
+            raise DataFlowError(f"CacheData: {self._path}/manifest.json is damaged; delete the folder") from error
+        if {key: found.get(key) for key in self._identity} != self._identity:
+            raise DataFlowError(
+                f"CacheData: the folder {self._path} was filled by another flow:\n  {found.get('flow')} "
+                f"(size {found.get('size')})\nnot by this one:\n  {self._identity['flow']} "
+                f"(size {self._identity['size']})\nDelete the folder, or give another one."
+            )
+        self.whole = found.get("whole")
+
+
+def _head(body: memoryview) -> bytes:
+    return _MARK + zlib.crc32(body).to_bytes(4, "little") + len(body).to_bytes(8, "little")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it: it is there as a whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()

@@ -1,0 +1,283 @@
+"""Stages over several flows: one after the other, side by side, in turns."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..imgaug.checks import renamed
+from .batch import check_count
+from .slices import endless, out_of_range
+
+__all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
+
+_log = logging.getLogger("flowtrain")
+
+
+class SeveralFlows(DataFlow):
+    """The base of stages over several flows."""
+
+    def __init__(self, flows: Sequence[DataFlow], finite: bool) -> None:
+        name = type(self).__name__
+        if isinstance(flows, DataFlow) or not isinstance(flows, (list, tuple)):
+            raise DataFlowError(f"{name} takes a list of flows, {name}([a, b]); got {type(flows).__name__}")
+        if not flows:
+            raise DataFlowError(f"{name} got an empty list of flows")
+        for number, flow in enumerate(flows):
+            if not isinstance(flow, DataFlow):
+                pair = isinstance(flow, tuple) and len(flow) == 2 and isinstance(flow[0], DataFlow)
+                hint = f". Write {name}([a, b], probs=[0.3, 0.7])" if pair else ""
+                raise DataFlowError(f"{name}: entry {number} is no DataFlow but {type(flow).__name__}{hint}")
+            if finite and endless(flow):
+                raise DataFlowError(f"{name}: {flow} never ends; put TakeData or FixedSizeData around it")
+        self.flows = list(flows)
+
+    def children(self) -> tuple[DataFlow, ...]:
+        return tuple(self.flows)
+
+    def _sizes(self) -> list[int]:
+        return [len(flow) for flow in self.flows]
+
+    def describe(self) -> str:
+        return f"{type(self).__name__}({len(self.flows)} flows)"
+
+
+class _SeveralCursor(Cursor):
+    """The base of walks over several flows."""
+
+    def __init__(self, flows: list[DataFlow], epoch: int, states: list[Any] | None) -> None:
+        super().__init__(epoch)
+        given = states or [None] * len(flows)
+        self._children = [flow._open(epoch, state) for flow, state in zip(flows, given, strict=True)]
+
+    def _states(self) -> list[Any]:
+        return [child.state() for child in self._children]
+
+    def close(self) -> None:
+        for child in self._children:
+            child.close()
+
+
+@renamed(df_lists="flows")
+class ConcatData(SeveralFlows):
+    """Hand out several flows one after the other.
+
+    Args:
+        flows: Finite ones.
+
+    Order: all of the first, then all of the second, ...; indexable where all are.
+
+    State: those of the flows, and which one's turn it is.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(ConcatData([DataFromList([[1], [2]]), DataFromList([[3]])]))
+        [[1], [2], [3]]
+    """
+
+    def __init__(self, flows: Sequence[DataFlow]) -> None:
+        super().__init__(flows, finite=True)
+        self._ends: list[int] | None = None
+
+    def __len__(self) -> int:
+        return sum(self._sizes())
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self._ends is None:
+            self._ends = list(itertools.accumulate(self._sizes()))
+        number = bisect.bisect_right(self._ends, index)
+        if index < 0 or number == len(self.flows):
+            raise out_of_range(self, index)
+        before = self._ends[number - 1] if number else 0
+        return self.flows[number].get(index - before, epoch)
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _ConcatCursor(self.flows, epoch, state)
+
+
+class _ConcatCursor(Cursor):
+    def __init__(self, flows: list[DataFlow], epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        self._flows = flows
+        self._number, below = state or (0, None)
+        self._child = flows[self._number]._open(epoch, below)
+
+    def __next__(self) -> Datapoint:
+        while True:
+            for datapoint in self._child:
+                return datapoint
+            if self._number + 1 == len(self._flows):
+                raise StopIteration
+            self._child.close()
+            self._number += 1
+            self._child = self._flows[self._number]._open(self.epoch)
+
+    def state(self) -> list[Any]:
+        return [self._number, self._child.state()]
+
+    def close(self) -> None:
+        self._child.close()
+
+
+@renamed(df_lists="flows")
+class JoinData(SeveralFlows):
+    """Put flows side by side: the components of their datapoints become one datapoint (zip).
+
+    Args:
+        flows: Their datapoints must all be lists, or all dicts without a key in common.
+
+    Order: datapoint i is made of the datapoints i of all. An epoch ends with the shortest flow; where the lengths
+    are known and differ, a warning says so. Indexable where all are; vectorised where all are.
+
+    State: those of the flows.
+
+    Raises:
+        DataFlowError: Lists and dicts meet, or two dicts have a key in common.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(JoinData([DataFromList([[1], [2]]), DataFromList([["a"], ["b"]])]))
+        [[1, 'a'], [2, 'b']]
+    """
+
+    def __init__(self, flows: Sequence[DataFlow]) -> None:
+        super().__init__(flows, finite=False)
+        sizes = [flow.size_or_none() for flow in self.flows if not endless(flow)]
+        if len({size for size in sizes if size is not None}) > 1:
+            _log.warning("JoinData: the flows have different lengths, %s: an epoch ends with the shortest", sizes)
+
+    def __len__(self) -> int:
+        sizes = [len(flow) for flow in self.flows if not endless(flow)]
+        if not sizes:
+            raise TypeError(f"{self} never ends")
+        return min(sizes)
+
+    @property
+    def vectorized(self) -> bool:
+        return all(flow.vectorized for flow in self.flows)
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        return self._joined([flow.get(index, epoch) for flow in self.flows])
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        return self._joined([flow.get_batch(indices, epoch) for flow in self.flows])
+
+    def _joined(self, parts: list[Any]) -> Any:
+        if isinstance(parts[0], dict):
+            whole: dict[Any, Any] = {}
+            for number, part in enumerate(parts):
+                shared = whole.keys() & part.keys() if isinstance(part, dict) else None
+                if shared is None:
+                    raise DataFlowError(f"JoinData: flow 0 gives dicts, flow {number} gives {type(part).__name__}")
+                if shared:
+                    raise DataFlowError(f"JoinData: flow {number} gives the keys {sorted(shared)}, as one before does")
+                whole.update(part)
+            return whole
+        components: list[Any] = []
+        for number, part in enumerate(parts):
+            if not isinstance(part, (list, tuple)):
+                raise DataFlowError(
+                    f"JoinData: flow {number} gives {type(part).__name__}; all must give lists (or all dicts)"
+                )
+            components += part
+        return components
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _JoinCursor(self, epoch, state)
+
+
+class _JoinCursor(_SeveralCursor):
+    def __init__(self, stage: JoinData, epoch: int, state: Any = None) -> None:
+        super().__init__(stage.flows, epoch, state)
+        self._stage = stage
+
+    def __next__(self) -> Datapoint:
+        return self._stage._joined([next(child) for child in self._children])
+
+    def state(self) -> list[Any]:
+        return self._states()
+
+
+class InterleaveData(SeveralFlows):
+    """Hand out several flows in turns.
+
+    Args:
+        flows: Finite ones. Those that have ended are left out of the turns.
+        block: How many datapoints of a flow to a turn.
+
+    Order: ``block`` of the first, ``block`` of the second, ..., again from the first. Indexable where all are.
+
+    State: those of the flows, and whose turn it is.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(InterleaveData([DataFromList([[1], [2], [3]]), DataFromList([["a"]])]))
+        [[1], ['a'], [2], [3]]
+    """
+
+    def __init__(self, flows: Sequence[DataFlow], block: int = 1) -> None:
+        super().__init__(flows, finite=True)
+        self.block = check_count(block, "block", "InterleaveData")
+        self._table: tuple[list[int], list[Any]] | None = None
+
+    def __len__(self) -> int:
+        return sum(self._sizes())
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self._table is None:
+            self._table = self._spans()
+        starts, spans = self._table
+        number = bisect.bisect_right(starts, index) - 1
+        if number < 0 or index >= len(self):
+            raise out_of_range(self, index)
+        first_round, per_round, shares = spans[number]
+        rounds, place = divmod(index - starts[number], per_round)
+        for flow, share in shares:
+            if place < share:
+                return self.flows[flow].get((first_round + rounds) * self.block + place, epoch)
+            place -= share
+        raise out_of_range(self, index)
+
+    def _spans(self) -> tuple[list[int], list[Any]]:
+        """The spans of rounds in which the same flows take part with the same shares."""
+        sizes, block = self._sizes(), self.block
+        bounds = sorted({0, *(size // block for size in sizes), *(-(-size // block) for size in sizes)})
+        starts, spans, start = [], [], 0
+        for first, last in itertools.pairwise(bounds):
+            shares = [(n, min(block, size - first * block)) for n, size in enumerate(sizes) if size > first * block]
+            per_round = sum(share for _, share in shares)
+            starts.append(start)
+            spans.append((first, per_round, shares))
+            start += (last - first) * per_round
+        return starts, spans
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _TurnsCursor(self, epoch, state)
+
+
+class _TurnsCursor(_SeveralCursor):
+    def __init__(self, stage: InterleaveData, epoch: int, state: Any = None) -> None:
+        self._turn, self._taken, self._ended, states = state or (0, 0, [], None)
+        super().__init__(stage.flows, epoch, states)
+        self._block, self._ended = stage.block, list(self._ended)
+
+    def __next__(self) -> Datapoint:
+        while len(self._ended) < len(self._children):
+            if self._turn not in self._ended and self._taken < self._block:
+                for datapoint in self._children[self._turn]:
+                    self._taken += 1
+                    return datapoint
+                self._ended.append(self._turn)
+            self._turn, self._taken = (self._turn + 1) % len(self._children), 0
+        raise StopIteration
+
+    def state(self) -> list[Any]:
+        return [self._turn, self._taken, list(self._ended), self._states()]

@@ -1,0 +1,153 @@
+"""Stages that make several datapoints out of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow, ProxyDataFlow
+from ..core.cursor import Cursor, Datapoint
+from .map import check_callable, function_name
+
+__all__ = ["ExpandedData", "FlatMapData", "UnbatchData"]
+
+
+class ExpandedData(ProxyDataFlow):
+    """The base: a subclass defines ``_expand``, the datapoints that one datapoint becomes."""
+
+    def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
+        raise NotImplementedError
+
+    @property
+    def indexable(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        raise TypeError(f"the length of {self} is not known: each datapoint may become any number of them")
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        return DataFlow.get(self, index, epoch)  # says what is in the way
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return _ExpandCursor(self, epoch, state)
+
+
+class _ExpandCursor(Cursor):
+    """Its position is the child's before the datapoint that is being expanded, and how many of it were handed out."""
+
+    def __init__(self, stage: ExpandedData, epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        self._stage = stage
+        self._index, self._handed, self._before = state or (0, 0, None)
+        self._child = stage.ds._open(epoch, self._before)
+        self._parts: Iterator[Datapoint] | None = None
+
+    def __next__(self) -> Datapoint:
+        while True:
+            if self._parts is None:
+                self._parts = iter(self._stage._expand(next(self._child), self._index, self.epoch))
+                for _ in range(self._handed):
+                    next(self._parts, None)
+            try:
+                for datapoint in self._parts:
+                    self._handed += 1
+                    return datapoint
+            except Exception as error:
+                self._stage._fail(error, self._index, self.epoch)
+            self._parts = None
+            self._index, self._handed, self._before = self._index + 1, 0, self._child.state()
+
+    def state(self) -> list[Any]:
+        return [self._index, self._handed, self._before]
+
+    def close(self) -> None:
+        self._child.close()
+
+
+class FlatMapData(ExpandedData):
+    """Make any number of datapoints out of each: the tiles of a picture, the sentences of a text.
+
+    Args:
+        ds: The flow beneath.
+        func: Takes a datapoint and returns, or yields, datapoints; none is fine.
+
+    Order: that of ``ds``, each datapoint's in the order in which ``func`` gives them. Not indexable and without a
+    length. Where each datapoint becomes equally many, a ``DataFlow`` with ``get`` is better.
+
+    State: that of ``ds``, and how many of the current datapoint's were handed out.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(FlatMapData(DataFromList([["a b"], ["c"]]), lambda dp: [[word] for word in dp[0].split()]))
+        [['a'], ['b'], ['c']]
+    """
+
+    def __init__(self, ds: DataFlow, func: Callable[[Any], Iterable[Any]]) -> None:
+        super().__init__(ds)
+        check_callable(func, "FlatMapData", "a datapoint")
+        self.func = func
+
+    def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
+        try:
+            made = self.func(datapoint)
+        except Exception as error:
+            self._fail(error, index, epoch)
+        if not isinstance(made, Iterable) or isinstance(made, (str, bytes, dict)):
+            raise DataFlowError(
+                f"{self.describe()}: the function must return a list of datapoints (or yield them); for datapoint "
+                f"{index} of epoch {epoch} it returned {type(made).__name__}"
+            )
+        return made
+
+    def describe(self) -> str:
+        return f"FlatMapData({function_name(self.func)})"
+
+
+class UnbatchData(ExpandedData):
+    """Take batches apart into datapoints again.
+
+    Args:
+        ds: A flow of batches: lists or dicts of columns with equally many rows.
+
+    Order: that of ``ds``. Not indexable and without a length, since batches may be of any size.
+
+    State: that of ``ds``, and how many rows of the current batch were handed out.
+
+    Raises:
+        DataFlowError: The columns of a batch have different numbers of rows.
+
+    Example:
+        >>> from flowtrain.dataflow import BatchData, DataFromList
+        >>> list(UnbatchData(BatchData(DataFromList([["a"], ["b"]]), 2)))
+        [['a'], ['b']]
+    """
+
+    def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
+        columns = datapoint.values() if isinstance(datapoint, dict) else datapoint
+        rows = {_rows(column) for column in columns} if isinstance(datapoint, (list, tuple, dict)) else {None}
+        if len(rows) != 1 or None in rows:
+            raise DataFlowError(
+                f"UnbatchData: batch {index} of epoch {epoch} must be a list or dict of columns with equally many "
+                f"rows; it has {sorted(map(str, rows))}"
+            )
+        for row in range(rows.pop() or 0):
+            yield _row(datapoint, row)
+
+
+def _rows(column: Any) -> int | None:
+    if isinstance(column, dict):
+        counts = {_rows(part) for part in column.values()}
+        return counts.pop() if len(counts) == 1 else None
+    return len(column) if isinstance(column, list) or (isinstance(column, np.ndarray) and column.ndim) else None
+
+
+def _row(batch: Any, row: int) -> Any:
+    def one(column: Any) -> Any:
+        return _row(column, row) if isinstance(column, dict) else column[row]
+
+    if isinstance(batch, dict):
+        return {key: one(column) for key, column in batch.items()}
+    return [one(column) for column in batch]

@@ -1,0 +1,228 @@
+"""Stages that mix several flows at random."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow, RNGDataFlow
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.rng import Permutation
+from ..imgaug.checks import renamed
+from .batch import check_count
+from .combine import SeveralFlows
+from .slices import endless, out_of_range
+
+__all__ = ["RandomChooseData", "RandomMixData"]
+
+_BLOCK = 4096
+_AGAIN = 2**20
+
+
+@renamed(df_lists="flows")
+class RandomChooseData(SeveralFlows, RNGDataFlow):
+    """Draw each datapoint from one of several flows, with given probabilities.
+
+    The draws are made without replacement out of blocks of 4,096, in each of which every flow has its exact share:
+    so the proportions hold in every epoch, and datapoint i can still be made alone. Each flow goes on where its last
+    datapoint was, over the epochs too; one that ends begins its next epoch.
+
+    Args:
+        flows: To draw from.
+        probs: The probability of each; None makes them equal.
+        size: How many datapoints an epoch has; None: as many as all flows have together.
+        seed: None takes the default.
+
+    Order: depends on (seed, epoch). Indexable where all flows are.
+
+    State: those of the flows, and a number.
+
+    Raises:
+        DataFlowError: The probabilities are not as many as the flows, or do not add up to 1.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> ds = RandomChooseData([DataFromList([["a"]]), DataFromList([["b"]])], probs=[0.9, 0.1], size=1000)
+        >>> sum(dp == ["b"] for dp in ds) in range(80, 121)
+        True
+    """
+
+    def __init__(
+        self,
+        flows: Sequence[DataFlow],
+        probs: Sequence[float] | None = None,
+        size: int | None = None,
+        seed: int | Literal["random"] | None = None,
+    ) -> None:
+        SeveralFlows.__init__(self, flows, finite=False)
+        RNGDataFlow.__init__(self, seed)
+        count = len(self.flows)
+        self.probs = [1 / count] * count if probs is None else [float(p) for p in probs]
+        if len(self.probs) != count or min(self.probs) < 0 or abs(sum(self.probs) - 1) > 1e-6:
+            raise DataFlowError(
+                f"RandomChooseData: probs must be {count} numbers from 0 to 1 that add up to 1, got {probs}"
+            )
+        self._size = None if size is None else check_count(size, "size", "RandomChooseData")
+        self._block_size = max(_BLOCK, count * count)
+        self._held: tuple[int, np.ndarray, np.ndarray, list[int]] | None = None
+
+    def __len__(self) -> int:
+        if self._size is not None:
+            return self._size
+        if any(endless(flow) for flow in self.flows):
+            raise TypeError(f"{self} never ends")
+        return sum(self._sizes())
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        size = self.size_or_none()
+        if index < 0 or (size is not None and index >= size):
+            raise out_of_range(self, index)
+        number, place = self._draw(epoch * (size or _AGAIN * self._block_size) + index)
+        flow = self.flows[number]
+        below = flow.size_or_none()
+        times, place = divmod(place, below) if below else (0, place)
+        return flow.get(place, times)
+
+    def _draw(self, position: int) -> tuple[int, int]:
+        """Which flow gives the datapoint, and how many it gave before."""
+        block, place = divmod(position, self._block_size)
+        held = self._held
+        if held is None or held[0] != block:
+            held = self._held = (block, *self._drawn(block))
+        number = int(held[1][place])
+        return number, held[3][number] + int(held[2][place])
+
+    def _drawn(self, block: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Which flow gives each datapoint of a block, how many it gave before in that block, and in those before."""
+        before, after = self._given(block), self._given(block + 1)
+        shares = [last - first for first, last in zip(before, after, strict=True)]
+        choice = np.repeat(np.arange(len(shares)), shares)
+        self.stream.at(0, block).shuffle(choice)
+        place = np.empty(self._block_size, np.int64)
+        for number, share in enumerate(shares):
+            place[choice == number] = np.arange(share)
+        return choice, place, before
+
+    def _given(self, blocks: int) -> list[int]:
+        """How many datapoints each flow gives in the first blocks; the likeliest one evens out the rounding."""
+        total = blocks * self._block_size
+        given = [int(p * 2**32) * total >> 32 for p in self.probs]  # exact, however large the total
+        likeliest = max(range(len(given)), key=self.probs.__getitem__)
+        given[likeliest] += total - sum(given)
+        return given
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        if self.indexable:
+            return IndexCursor(self, epoch, state)
+        if self.size_or_none() is None:
+            blocker = self._blocker()
+            raise DataFlowError(f"{self}: the length of {blocker} is not known; pass size=, how many make an epoch")
+        return _MixCursor(self, epoch, state)
+
+    def _which(self, index: int, epoch: int) -> int:
+        return self._draw(epoch * len(self) + index)[0]
+
+    def _set_seed(self, seed: int) -> None:
+        super()._set_seed(seed)
+        self._held = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_held": None}
+
+
+@renamed(df_lists="flows")
+class RandomMixData(SeveralFlows, RNGDataFlow):
+    """Hand out all datapoints of several flows in one random order, each once an epoch.
+
+    Args:
+        flows: Finite ones of known length.
+        seed: None takes the default.
+
+    Order: depends on (seed, epoch). Where all flows are indexable it is a full shuffle of all, and indexable; else
+    the flows take random turns, each in its own order.
+
+    State: those of the flows, and a number.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> sorted(RandomMixData([DataFromList([[1], [2]]), DataFromList([[3]])]))
+        [[1], [2], [3]]
+    """
+
+    def __init__(self, flows: Sequence[DataFlow], seed: int | Literal["random"] | None = None) -> None:
+        SeveralFlows.__init__(self, flows, finite=True)
+        RNGDataFlow.__init__(self, seed)
+        unknown = [flow for flow in self.flows if flow.size_or_none() is None]
+        if unknown:
+            raise DataFlowError(f"RandomMixData: the length of {unknown[0]} is not known; use RandomChooseData")
+        self._ends = list(itertools.accumulate(self._sizes()))
+        self._order: tuple[int, Permutation] | None = None
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def _entry(self, index: int, epoch: int) -> tuple[int, int]:
+        if not 0 <= index < self._ends[-1]:
+            raise out_of_range(self, index)
+        held = self._order
+        if held is None or held[0] != epoch:
+            held = self._order = epoch, self.stream.permutation(self._ends[-1], epoch)
+        entry = held[1][index]
+        number = bisect.bisect_right(self._ends, entry)
+        return number, entry - (self._ends[number - 1] if number else 0)
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        number, place = self._entry(index, epoch)
+        return self.flows[number].get(place, epoch)
+
+    def _which(self, index: int, epoch: int) -> int:
+        return self._entry(index, epoch)[0]
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _MixCursor(self, epoch, state)
+
+    def _set_seed(self, seed: int) -> None:
+        super()._set_seed(seed)
+        self._order = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_order": None}
+
+
+class _MixCursor(Cursor):
+    """Random turns of flows that can only be iterated; each begins its next epoch when one has ended."""
+
+    def __init__(self, stage: RandomChooseData | RandomMixData, epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        self._stage = stage
+        first = epoch * _AGAIN if isinstance(stage, RandomChooseData) else epoch
+        self._index, given = state or (0, [(first, None)] * len(stage.flows))
+        self._epochs = [times for times, _ in given]
+        self._children = [flow._open(*at) for flow, at in zip(stage.flows, given, strict=True)]
+
+    def __next__(self) -> Datapoint:
+        stage = self._stage
+        if self._index >= len(stage):
+            raise StopIteration
+        number = stage._which(self._index, self.epoch)
+        for _ in range(2):
+            for datapoint in self._children[number]:
+                self._index += 1
+                return datapoint
+            self._children[number].close()
+            self._epochs[number] += 1
+            self._children[number] = stage.flows[number]._open(self._epochs[number])
+        raise DataFlowError(f"{stage}: an epoch of {stage.flows[number]} is empty")
+
+    def state(self) -> list[Any]:
+        states = [child.state() for child in self._children]
+        return [self._index, [list(at) for at in zip(self._epochs, states, strict=True)]]
+
+    def close(self) -> None:
+        for child in self._children:
+            child.close()

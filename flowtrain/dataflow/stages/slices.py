@@ -1,0 +1,250 @@
+"""Stages that hand out a part of a flow: the first, all but the first, every n-th; and another order of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.rng import Permutation
+from .batch import check_count
+
+__all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData", "endless", "out_of_range"]
+
+
+def endless(ds: DataFlow) -> bool:
+    """Whether a flow never ends, as far as that is known."""
+    return ds.indexable and ds.size_or_none() is None
+
+
+def out_of_range(flow: DataFlow, index: int) -> IndexError:
+    """The error for an index that a flow does not have."""
+    size = flow.size_or_none()
+    return IndexError(f"{flow} has {'no end' if size is None else f'{size} datapoints'}; there is no number {index}")
+
+
+class _Part(ProxyDataFlow):
+    """The base: datapoint i is the child's datapoint first + i * step."""
+
+    first: int = 0
+    step: int = 1
+    limit: int | None = None
+
+    def _size(self, below: int) -> int:
+        """How many there are if the flow beneath has so many."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self._size(len(self.ds))
+
+    @property
+    def vectorized(self) -> bool:
+        return self.ds.vectorized
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        size = self.size_or_none()
+        if index < 0 or (size is not None and index >= size):
+            raise out_of_range(self, index)
+        return self.ds.get(self.first + index * self.step, epoch)
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        return self.ds.get_batch(self.first + indices * self.step, epoch)
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        return IndexCursor(self, epoch, state) if self.indexable else _PartCursor(self, epoch, state)
+
+
+class _PartCursor(Cursor):
+    """The walk over a part of a flow that can only be iterated."""
+
+    def __init__(self, stage: _Part, epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        self._stage = stage
+        self._handed, below = state or (0, None)
+        self._child = stage.ds._open(epoch, below)
+        self._skip = stage.step - 1 if self._handed else stage.first
+
+    def __next__(self) -> Datapoint:
+        if self._handed == self._stage.limit:
+            raise StopIteration
+        for _ in range(self._skip):
+            next(self._child)
+        self._skip = 0
+        datapoint = next(self._child)
+        self._handed, self._skip = self._handed + 1, self._stage.step - 1
+        return datapoint
+
+    def state(self) -> list[Any]:
+        return [self._handed, self._child.state()]
+
+    def close(self) -> None:
+        self._child.close()
+
+
+class TakeData(_Part):
+    """Hand out only the first datapoints of each epoch: to try something on little, or to make an endless flow end.
+
+    Args:
+        ds: The flow beneath.
+        num: How many; fewer where ``ds`` has fewer.
+
+    Order: that of ``ds``; indexable and vectorised where ``ds`` is.
+
+    State: that of ``ds``.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(TakeData(DataFromList([[1], [2], [3]]), 2))
+        [[1], [2]]
+    """
+
+    def __init__(self, ds: DataFlow, num: int) -> None:
+        super().__init__(ds)
+        self.limit = self._num = check_count(num, "num", "TakeData")
+
+    def _size(self, below: int) -> int:
+        return min(self._num, below)
+
+    def __len__(self) -> int:
+        return self._num if endless(self.ds) else super().__len__()
+
+    def describe(self) -> str:
+        return f"TakeData({self._num})"
+
+
+class SkipData(_Part):
+    """Leave out the first datapoints of each epoch.
+
+    Args:
+        ds: The flow beneath.
+        num: How many to leave out.
+
+    Order: that of ``ds``; indexable and vectorised where ``ds`` is.
+
+    State: that of ``ds``.
+
+    Raises:
+        DataFlowError: Nothing would be left.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(SkipData(DataFromList([[1], [2], [3]]), 2))
+        [[3]]
+    """
+
+    def __init__(self, ds: DataFlow, num: int) -> None:
+        super().__init__(ds)
+        self.first = check_count(num, "num", "SkipData", low=0)
+        size = ds.size_or_none()
+        if size is not None and self.first >= size:
+            raise DataFlowError(f"SkipData({num}) leaves nothing of {ds}, which has {size} datapoints")
+
+    def _size(self, below: int) -> int:
+        return below - self.first
+
+    def describe(self) -> str:
+        return f"SkipData({self.first})"
+
+
+class ShardData(_Part):
+    """Hand out every n-th datapoint: one machine's or one process's part of a flow.
+
+    Args:
+        ds: The flow beneath, built alike everywhere.
+        num_shards: Into how many parts.
+        index: Which part, from 0: it gets the datapoints ``index``, ``index + num_shards``, ...
+
+    Order: that of ``ds``; indexable and vectorised where ``ds`` is. The parts together are ``ds``, each datapoint
+    once; where ``len(ds)`` is no multiple of ``num_shards`` the first parts have one more.
+
+    State: that of ``ds``.
+
+    Raises:
+        DataFlowError: There is no such part, or it would be empty.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> list(ShardData(DataFromList([[1], [2], [3]]), num_shards=2, index=0))
+        [[1], [3]]
+    """
+
+    def __init__(self, ds: DataFlow, num_shards: int, index: int) -> None:
+        super().__init__(ds)
+        self.step = check_count(num_shards, "num_shards", "ShardData")
+        self.first = check_count(index, "index", "ShardData", low=0)
+        if self.first >= self.step:
+            raise DataFlowError(f"ShardData: index is from 0 to num_shards - 1 = {self.step - 1}, not {index}")
+        size = ds.size_or_none()
+        if size is not None and self.first >= size:
+            raise DataFlowError(f"ShardData: part {index} of {num_shards} is empty: {ds} has only {size} datapoints")
+
+    def _size(self, below: int) -> int:
+        return (below - self.first + self.step - 1) // self.step
+
+    def describe(self) -> str:
+        return f"ShardData({self.first} of {self.step})"
+
+
+class ShuffleData(ProxyDataFlow, RNGDataFlow):
+    """Hand out a flow's datapoints in a new random order each epoch: a full shuffle, without a buffer.
+
+    Args:
+        ds: The flow beneath; indexable and finite. Sources have ``shuffle=True`` for the same.
+        seed: None takes the default.
+
+    Order: depends on (seed, epoch). It is computed by index and never stored, so 10**9 datapoints shuffle at once.
+    Indexable; vectorised where ``ds`` is.
+
+    State: one number.
+
+    Raises:
+        DataFlowError: ``ds`` can only be iterated (use ``LocallyShuffleData``), or never ends.
+
+    Example:
+        >>> from flowtrain.dataflow import DataFromList
+        >>> sorted(ShuffleData(DataFromList([[1], [2], [3]])))
+        [[1], [2], [3]]
+    """
+
+    def __init__(self, ds: DataFlow, seed: int | Literal["random"] | None = None) -> None:
+        ProxyDataFlow.__init__(self, ds)
+        RNGDataFlow.__init__(self, seed)
+        if not ds.indexable:
+            raise DataFlowError(
+                f"ShuffleData needs to reach any datapoint alone, but {ds._blocker()} can only be iterated. Shuffle "
+                "beneath it, or use LocallyShuffleData, which shuffles within a buffer"
+            )
+        if endless(ds):
+            raise DataFlowError(
+                f"ShuffleData: {ds} never ends. Shuffle beneath RepeatedData, or use LocallyShuffleData"
+            )
+        self._order: tuple[int, Permutation] | None = None
+
+    @property
+    def vectorized(self) -> bool:
+        return self.ds.vectorized
+
+    def _permutation(self, size: int, epoch: int) -> Permutation:
+        held = self._order
+        if held is None or held[0] != epoch or held[1].size != size:
+            held = self._order = epoch, self.stream.permutation(size, epoch)
+        return held[1]
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        size = len(self)
+        if not 0 <= index < size:
+            raise out_of_range(self, index)
+        return self.ds.get(self._permutation(size, epoch)[index], epoch)
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        return self.ds.get_batch(self._permutation(len(self), epoch).take(indices), epoch)
+
+    def _set_seed(self, seed: int) -> None:
+        super()._set_seed(seed)
+        self._order = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_order": None}
