@@ -4,7 +4,8 @@ A checkpoint is a folder::
 
     variables.index, variables.data-0000x-of-0000y    TensorFlow's own format, under readable names: conv1/kernel
     state.msgpack                                     everything that is not a variable: epoch, data position, ...
-    manifest.json                                     format, versions, shapes; size and SHA-256 of the other files
+    manifest.json                                     format, versions, shapes; size and SHA-256 of the other files,
+                                                      and a SHA-256 of itself
 
 ``tf.train.load_checkpoint(f"{folder}/variables")`` reads the variables without flowtrain. The data file holds a CRC32C
 of each tensor, which reading checks; the index that holds those is itself under the manifest's SHA-256.
@@ -18,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -33,6 +33,8 @@ import tensorflow as tf
 from flowtrain.ipc.codec import CodecError, pack, unpack
 from flowtrain.utils.errors import CheckpointError, closest
 
+from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
+
 __all__ = [
     "CheckpointWriter",
     "check_checkpoint",
@@ -44,10 +46,6 @@ __all__ = [
     "read_state",
 ]
 
-FORMAT = 1
-_PREFIX = "variables"
-_STATE = "state.msgpack"
-_MANIFEST = "manifest.json"
 _TEMPORARY = ".unfinished-"
 _LARGE = 32 << 20  # bytes
 _STEP = re.compile(r"step-(\d+)")
@@ -96,22 +94,12 @@ class CheckpointWriter:
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         tensors = {name: tf.convert_to_tensor(variables[name]) for name in sorted(variables)}
         _require_space(self._folder, sum(map(_bytes, tensors.values())))
-        _write_bundle(self._folder / _PREFIX, tensors)
-        (self._folder / _STATE).write_bytes(pack(dict(state)))
-        files = {}
-        for file in sorted(self._folder.iterdir()):
-            files[file.name] = {"bytes": file.stat().st_size}
-            if ".data-" not in file.name:
-                files[file.name]["sha256"] = _sha256(file)
-        manifest = {
-            "format": FORMAT,
-            **about,
-            "files": files,
-            "variables": {
-                name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name} for name, tensor in tensors.items()
-            },
+        _write_bundle(self._folder / PREFIX, tensors)
+        (self._folder / STATE).write_bytes(pack(dict(state)))
+        about_variables = {
+            name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name} for name, tensor in tensors.items()
         }
-        (self._folder / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        write_manifest(self._folder, about, about_variables)
 
     def commit(self) -> None:
         """Sync the temporary folder to disk and give it its name; afterwards the checkpoint survives a power cut."""
@@ -157,7 +145,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     problem = check_checkpoint(path)
     if problem:
         raise CheckpointError(f"checkpoint {path} is damaged: {problem}")
-    return _read_bundle(path / _PREFIX)
+    return _read_bundle(path / PREFIX)
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -166,28 +154,14 @@ def read_state(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    file = Path(path) / _STATE
+    file = Path(path) / STATE
     try:
-        return unpack(file.read_bytes())
+        state = unpack(file.read_bytes())
     except (OSError, CodecError) as error:
         raise CheckpointError(f"cannot read {file}: {error}") from error
-
-
-def read_manifest(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's manifest.
-
-    Raises:
-        CheckpointError: It is missing, damaged or of a later format.
-    """
-    file = Path(path) / _MANIFEST
-    try:
-        manifest = json.loads(file.read_text())
-        version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: cannot read its {_MANIFEST} ({error})") from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version}; this version of flowtrain reads format {FORMAT}")
-    return manifest
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file} holds a {type(state).__name__}, not the state of a run")
+    return state
 
 
 def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
@@ -213,7 +187,7 @@ def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
             if "sha256" in expected and _sha256(file) != expected["sha256"]:
                 return f"{name} does not match its checksum"
         if deep:
-            _read_bundle(path / _PREFIX)
+            _read_bundle(path / PREFIX)
     except (CheckpointError, OSError) as error:
         return str(error)
     return None
@@ -239,7 +213,7 @@ def find_checkpoint(path: str | Path) -> Path:
         CheckpointError: There is none.
     """
     path = Path(path)
-    if (path / _MANIFEST).exists():
+    if (path / MANIFEST).exists():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     damaged = []
@@ -253,7 +227,7 @@ def find_checkpoint(path: str | Path) -> Path:
     if not path.exists():
         near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
-    raise CheckpointError(f"{path} is not a checkpoint (it has no {_MANIFEST}) and holds none")
+    raise CheckpointError(f"{path} is not a checkpoint (it has no {MANIFEST}) and holds none")
 
 
 def clear_unfinished(folder: str | Path) -> None:

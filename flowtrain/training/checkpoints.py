@@ -14,14 +14,39 @@ from flowtrain.model.checkpoint_io import (
     check_checkpoint,
     clear_unfinished,
     list_checkpoints,
+    read_state,
 )
 from flowtrain.utils.errors import CheckpointError, FlowtrainError
+from flowtrain.utils.schema import Anything, Flag, ListOf, MapOf, Nullable, Number, Record, Row, Text, Whole, mismatch
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "read_run_state"]
 
 logger = logging.getLogger("flowtrain.training")
 
 _PATIENCE = 600.0  # seconds to wait for a disk
+
+_NAME = Text(10_000)
+_RUN_STATE = Record(
+    {
+        "progress": Record({"epoch": Whole(), "epoch_done": Flag(), "local_step": Whole(0), "global_step": Whole(0)}),
+        "data": Anything(),
+        "callbacks": MapOf(_NAME, Anything()),
+        "monitors": Record(
+            {
+                "history": MapOf(_NAME, ListOf(Row(Whole(), Anything()))),
+                "monitors": ListOf(Row(_NAME, Anything())),
+            }
+        ),
+        "random": Record(
+            {
+                # what random.getstate() and np.random.get_state(legacy=False) give
+                "python": Row(Whole(), ListOf(Whole(0, 2**32 - 1)), Nullable(Number())),
+                "numpy": Record({"bit_generator": Text(), "state": Record({}, others=Anything())}, others=Anything()),
+            }
+        ),
+    },
+    others=Anything(),
+)
 
 
 class Checkpoints:
@@ -95,14 +120,14 @@ class Checkpoints:
             self._thread = None
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint; damaged ones are reported and passed over.
+        """The newest whole checkpoint; damaged ones are reported by name and passed over.
 
         Raises:
             CheckpointError: There are checkpoints, but all are damaged.
         """
         candidates = list_checkpoints(self.folder)
         for path in candidates:
-            problem = check_checkpoint(path, deep=True)
+            problem = _problem(path)
             if problem is None:
                 return path
             logger.warning("checkpoint %s is damaged and is passed over: %s", path, problem)
@@ -131,3 +156,26 @@ class Checkpoints:
         if keep is not None:
             for path in list_checkpoints(self.folder)[max(keep, 1) :]:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def read_run_state(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's state and see that it is that of a run.
+
+    Raises:
+        CheckpointError: It is missing or damaged, or a part that every run has is not there.
+    """
+    state = read_state(path)
+    problem = mismatch(state, _RUN_STATE, "the state")
+    if problem is not None:
+        raise CheckpointError(f"{path} does not hold the state of a run: {problem}")
+    return state
+
+
+def _problem(path: Path) -> str | None:
+    problem = check_checkpoint(path, deep=True)
+    if problem is None:
+        try:
+            read_run_state(path)
+        except CheckpointError as error:
+            return str(error)
+    return problem

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint, read_state
+from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint
 from flowtrain.utils.errors import CheckpointError, ConfigError
 
+from .checkpoints import read_run_state
 from .log_folder import packages
 from .run import Run
 
@@ -57,7 +58,7 @@ def resume(trainer: Run, where: str | Path | bool) -> None:
         path = find_checkpoint(where)
     else:
         raise ConfigError(f'resume= must be "auto", the path of a checkpoint, or None; got {where!r}')
-    state = read_state(path)
+    state = read_run_state(path)
     with trainer.strategy.scope():
         trainer.variables.restore(read_checkpoint(path), str(path))
     trainer.progress.load_state_dict(state["progress"])

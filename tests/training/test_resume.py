@@ -13,7 +13,7 @@ import tensorflow as tf
 from flowtrain.callbacks import Callback, ModelSaver
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import FullyConnected
-from flowtrain.model.checkpoint_io import CheckpointWriter, list_checkpoints, read_checkpoint, read_manifest
+from flowtrain.model.checkpoint_io import CheckpointWriter, list_checkpoints, read_checkpoint, read_manifest, read_state
 from flowtrain.monitors import read_jsonl
 from flowtrain.training import Preempted, SimpleTrainer, train
 from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
@@ -133,9 +133,16 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         train(config(tmp_path / "file" / "run"))
 
 
+def write_again(path, state):
+    """Give a checkpoint another state, and checksums that fit."""
+    writer = CheckpointWriter(path)
+    writer.write(read_checkpoint(path), state, {})
+    writer.commit()
+
+
 def test_damaged_checkpoints_are_reported_and_passed_over(tmp_path, caplog):
     whole = train(config(tmp_path / "whole", max_epoch=4))
-    for damage in ("truncate", "flip", "manifest", "state", "missing"):
+    for damage in ("truncate", "flip", "manifest", "manifest flip", "state", "missing", "part"):
         folder = tmp_path / damage
         shutil.copytree(tmp_path / "whole", folder)
         newest = list_checkpoints(folder / "checkpoints")[0]
@@ -148,6 +155,13 @@ def test_damaged_checkpoints_are_reported_and_passed_over(tmp_path, caplog):
             data.write_bytes(content)
         elif damage == "manifest":
             os.truncate(newest / "manifest.json", 50)
+        elif damage == "manifest flip":
+            content = (newest / "manifest.json").read_bytes()
+            (newest / "manifest.json").write_bytes(content.replace(b'"files"', b'"fimes"'))
+        elif damage == "part":  # whole by every checksum, but not the state of a run
+            state = read_state(newest)
+            del state["monitors"]
+            write_again(newest, state)
         elif damage == "state":
             (newest / "state.msgpack").write_bytes(b"\x00" * (newest / "state.msgpack").stat().st_size)
         else:
@@ -156,6 +170,37 @@ def test_damaged_checkpoints_are_reported_and_passed_over(tmp_path, caplog):
         again = train(config(folder, max_epoch=4), resume="auto")
         assert "step-00000048 is damaged" in caplog.text and "step-00000036: epoch 3, step 36" in caplog.text
         assert same_weights(whole, again) and whole.history == again.history
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("monitors"), "the state lacks 'monitors'"),
+        (lambda state: state["monitors"].pop("history"), r"\['monitors'\] lacks 'history'"),
+        (lambda state: state["progress"].update(epoch="1"), r"\['epoch'\] is '1', not a whole number"),
+        (lambda state: state["progress"].update(epochs=1), "'epochs', which has no meaning"),
+        (lambda state: state["random"].update(python=None), r"\['python'\] is None"),
+        (lambda state: state.update(callbacks=[]), r"\['callbacks'\] is a list of 0"),
+    ],
+)
+def test_a_state_that_is_not_that_of_a_run_is_named(tmp_path, change, message):
+    train(config(tmp_path / "first", max_epoch=1))
+    (path,) = list_checkpoints(tmp_path / "first" / "checkpoints")
+    state = read_state(path)
+    change(state)
+    write_again(path, state)
+    with pytest.raises(CheckpointError, match=f"step-00000012 does not hold the state of a run.*{message}"):
+        train(config(tmp_path / "second"), resume=path)
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path):
+    """Its manifests have no checksum of their own."""
+    whole = train(config(tmp_path / "whole", max_epoch=3))
+    train(config(tmp_path / "run", max_epoch=2))
+    for path in list_checkpoints(tmp_path / "run" / "checkpoints"):
+        (path / "manifest.json").write_text(json.dumps(read_manifest(path), indent=1))
+    again = train(config(tmp_path / "run", max_epoch=3), resume="auto")
+    assert same_weights(whole, again) and whole.history == again.history
 
 
 def test_when_all_are_damaged_nothing_is_started_anew(tmp_path):
