@@ -1,0 +1,172 @@
+"""Checks of arguments: whole numbers, seconds, and spellings that other libraries or earlier versions have.
+
+Every refusal names the owner, what was given, and what to write instead. Names are taken from the real signature, so
+that an error can never advise an argument that does not exist.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from .errors import ConfigError, FlowtrainError, closest
+
+__all__ = ["OldName", "UnknownArgument", "check_int", "check_seconds", "old_spellings", "refuse_unknown", "unknown"]
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class UnknownArgument(ConfigError, TypeError):
+    """An argument that does not exist; the message says today's spelling or the nearest names."""
+
+
+class OldName(FlowtrainError, ImportError):
+    """A module's name of another library or an earlier version; the message says today's.
+
+    An ImportError, because ``from module import name`` would replace an AttributeError's message by its own.
+    """
+
+
+def check_int(owner: str, name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Args:
+        owner: Whose argument it is, for the message: ``"BatchData"``.
+        name: The argument's name.
+        value: What was given: an int or anything with ``__index__`` (NumPy's integers); a bool is none.
+        least: The smallest that is allowed; None: no bound.
+        most: The largest that is allowed; None: no bound.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        ConfigError: It is no such number.
+
+    Example:
+        >>> check_int("BatchData", "batch_size", 0)
+        Traceback (most recent call last):
+            ...
+        flowtrain.utils.errors.ConfigError: BatchData: batch_size must be a whole number of at least 1, got 0
+    """
+    number = _index(value)
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        raise ConfigError(f"{owner}: {name} must be a whole number{_bounds(least, most)}, got {value!r:.200}")
+    return number
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, bool) or type(value).__name__ == "bool_":  # NumPy's bool has __index__ in some versions
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _bounds(least: int | None, most: int | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if least is not None:
+        return f" of at least {least}"
+    return f" of at most {most}" if most is not None else ""
+
+
+def check_seconds(owner: str, name: str, value: Any) -> float:
+    """A time above 0, in seconds, below a milliard.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise ConfigError(f"{owner}: {name} must be a number of seconds above 0 (e.g. 300), got {value!r:.200}")
+    return float(value)
+
+
+def unknown(owner: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> str:
+    """The sentence for a name that does not exist: the one wording of all such errors.
+
+    Args:
+        owner: What lacks the name: ``"flowtrain.dataflow"``.
+        name: What was asked for.
+        known: The names that exist.
+        old: Other libraries' names to what to write instead: a name, or a whole sentence (which has a space in it).
+
+    Example:
+        >>> unknown("flowtrain.dataflow", "LMDBDataPoint", ["LMDBData"], {"LMDBDataPoint": "LMDBData"})
+        "flowtrain.dataflow has no 'LMDBDataPoint'. Write LMDBData instead."
+    """
+    return f"{owner} has no {name!r}. {_advice(name, known, old, '')}"
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: Mapping[str, str]) -> None:
+    """Raise on the first argument that does not exist.
+
+    Args:
+        owner: The class or function, for the message.
+        given: The names of the keyword arguments that were given.
+        known: The names that it takes.
+        old: Other spellings to today's argument, or to a whole sentence (which has a space in it).
+
+    Raises:
+        UnknownArgument: One of them does not exist.
+    """
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UnknownArgument(f"{owner} has no argument {name!r}. {_advice(name, names, old, '=')}")
+
+
+def _advice(name: str, known: Iterable[str], old: Mapping[str, str], mark: str) -> str:
+    today = old.get(name)
+    if today is None:
+        return closest(name, list(known))
+    if " " in today:
+        return today if today.endswith(".") else f"{today}."
+    return f"Write {today}{mark} instead."
+
+
+def old_spellings(**old: str) -> Callable[[T], T]:
+    """Decorate a class or function: an argument that it lacks is an error that says today's spelling.
+
+    The signature stays as it is written, for editors and ``inspect.signature``; nothing has to take ``**kwargs``.
+
+    Args:
+        **old: Another spelling = today's argument, or a whole sentence (which has a space in it).
+
+    Example:
+        >>> @old_spellings(nr_proc="num_proc")
+        ... class Prefetch:
+        ...     def __init__(self, ds, num_proc=2):
+        ...         self.num_proc = num_proc
+        >>> Prefetch([], nr_proc=3)
+        Traceback (most recent call last):
+            ...
+        flowtrain.utils.arguments.UnknownArgument: Prefetch has no argument 'nr_proc'. Write num_proc= instead.
+    """
+
+    def decorate(target: T) -> T:
+        if not isinstance(target, type):
+            return _refusing(target, target.__name__, old)  # type: ignore[return-value]
+        cls: Any = target
+        cls.__init__ = _refusing(cls.__init__, cls.__name__, old)
+        return cls
+
+    return decorate
+
+
+def _refusing(function: Callable[..., Any], owner: str, old: Mapping[str, str]) -> Callable[..., Any]:
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            refuse_unknown(owner, [name for name in kwargs if name in old or not takes_any], known, old)
+        return function(*args, **kwargs)
+
+    return checked

@@ -1,0 +1,172 @@
+"""Files and folders that are whole or not there: written beside, synced, renamed; and a lock between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["FileLock", "explained", "replace", "sync", "write_whole", "writing"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
+    """Write a file or folder beside its place, and give it its name when the block ends without an error.
+
+    A reader, a crash or a power cut meets the old content or the new, never a part.
+
+    Args:
+        path: What to write; its folder exists.
+        durable: Have the disk hold the content before the rename (fsync). Without it the content survives a killed
+            process but may not survive a power cut: for what can be made again.
+
+    Yields:
+        A path of the same folder and ending to write to. It is removed where the block raises.
+
+    Raises:
+        OSError: Of the type that the system gave; it names `path`, and for a full disk what is free.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")  # the ending names the format
+    try:
+        with explained(path):
+            yield beside
+            if durable:
+                sync(beside)
+            replace(beside, path)
+            if durable:
+                sync(path.parent)
+    finally:
+        _remove(beside)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes | str, *, durable: bool = True) -> None:
+    """Write a small file as a whole; text as UTF-8. See :func:`writing`."""
+    with writing(path, durable=durable) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def replace(new: Path, old: Path) -> None:
+    """Put a file or folder in the place of another, in one step where the system has one.
+
+    Two folders are swapped by Linux's renameat2. Where that is missing the old one steps aside first and returns if
+    anything fails.
+    """
+    if not old.is_dir() or old.is_symlink():
+        os.replace(new, old)
+        return
+    if _swapped(new, old):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    aside = new.with_name(new.name + ".old")
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except BaseException:
+        aside.rename(old)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    with contextlib.suppress(AttributeError, OSError):
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        at_cwd, exchange = -100, 2
+        return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
+    return False
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's names and all files in it."""
+    if path.is_dir():
+        for child in path.rglob("*"):
+            _fsync(child)
+    _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make an OSError that names no file name this one; a full disk says what is free.
+
+    ``file.write`` and ``fsync`` raise a bare ``[Errno 28]``: the descriptor that failed has no name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and error.errno not in _FULL):
+            raise
+        text = error.strerror or str(error)
+        if error.errno in _FULL:
+            text += f"{_free(Path(path))} Make room, or write elsewhere."
+        raise type(error)(error.errno, text, os.fspath(path)) from error
+
+
+def _free(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return f": {shutil.disk_usage(path.absolute().parent).free / 1e6:,.1f} MB are free where it was written."
+    return "."
+
+
+class FileLock:
+    """A lock between processes that ends with its process, however that ends (flock).
+
+    Args:
+        path: The lock's file; made where it is missing. Its content says who holds it.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - closed by release()
+
+    def acquire(self, note: str = "") -> bool:
+        """Take the lock without waiting.
+
+        Args:
+            note: What another process that wants it is told (:meth:`holder`).
+
+        Returns:
+            Whether it is ours now.
+        """
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        self._file.truncate(0)
+        self._file.write(note)
+        self._file.flush()
+        return True
+
+    def holder(self) -> str:
+        """The note of who has it; empty where nobody left one."""
+        self._file.seek(0)
+        return self._file.read().strip()
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._file.close()

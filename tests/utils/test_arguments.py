@@ -1,0 +1,84 @@
+"""Checks of arguments: bounds, old spellings, signatures that editors see."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from flowtrain.utils.arguments import OldName, UnknownArgument, check_int, check_seconds, old_spellings, unknown
+from flowtrain.utils.errors import ConfigError
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(200)])
+def test_whole_numbers_pass_as_int(value):
+    number = check_int("Stage", "count", value)
+    assert number == value
+    assert type(number) is int
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, np.bool_(True), np.float32(2), [1], np.array([1, 2])])
+def test_anything_else_is_refused_with_owner_name_and_value(value):
+    with pytest.raises(ConfigError, match=r"Stage: count must be a whole number of at least 1, got"):
+        check_int("Stage", "count", value)
+
+
+def test_the_bounds_are_said():
+    with pytest.raises(ConfigError, match="a whole number from 0 to 100, got 101"):
+        check_int("JpegNoise", "quality", 101, least=0, most=100)
+    with pytest.raises(ConfigError, match="a whole number, got 'x'"):
+        check_int("Stage", "shift", "x", least=None)
+    assert check_int("Stage", "shift", -5, least=None) == -5
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, "3"])
+def test_seconds(value):
+    with pytest.raises(ConfigError, match="Stage: timeout must be a number of seconds above 0"):
+        check_seconds("Stage", "timeout", value)
+    assert check_seconds("Stage", "timeout", 3) == 3.0
+
+
+@old_spellings(nr_proc="num_proc", gone="Put Other(ds) beneath it")
+class Stage:
+    def __init__(self, ds, num_proc=2, *, buffer_size=10):
+        self.given = ds, num_proc, buffer_size
+
+
+def test_old_spellings_name_todays():
+    with pytest.raises(UnknownArgument, match=r"^Stage has no argument 'nr_proc'. Write num_proc= instead.$"):
+        Stage(1, nr_proc=3)
+    with pytest.raises(UnknownArgument, match=r"^Stage has no argument 'gone'. Put Other\(ds\) beneath it.$"):
+        Stage(1, gone=3)
+
+
+def test_a_typo_is_answered_from_the_real_signature():
+    with pytest.raises(TypeError, match=r"Stage has no argument 'buffersize'\. Did you mean 'buffer_size'\?"):
+        Stage(1, buffersize=3)
+
+
+def test_what_is_right_passes_and_the_signature_stays():
+    assert Stage(1, 3, buffer_size=4).given == (1, 3, 4)
+    assert list(inspect.signature(Stage).parameters) == ["ds", "num_proc", "buffer_size"]
+
+
+def test_a_function_that_takes_anything_refuses_only_old_spellings():
+    @old_spellings(nl="activation")
+    def layer(x, activation=None, **options):
+        return options
+
+    assert layer(1, other=2) == {"other": 2}
+    with pytest.raises(UnknownArgument, match=r"layer has no argument 'nl'\. Write activation= instead"):
+        layer(1, nl=3)
+
+
+def test_a_class_that_others_derive_from_keeps_their_arguments_out():
+    class Derived(Stage):
+        def __init__(self, ds, extra):
+            super().__init__(ds, buffer_size=extra)
+
+    assert Derived(1, 5).given == (1, 2, 5)
+
+
+def test_names_are_told_with_one_wording():
+    assert unknown("ft", "Old", ["New"], {"Old": "New"}) == "ft has no 'Old'. Write New instead."
+    assert unknown("ft", "BatchDta", ["BatchData"], {}) == "ft has no 'BatchDta'. Did you mean 'BatchData'?"
+    assert issubclass(OldName, ImportError)
