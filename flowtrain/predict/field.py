@@ -27,6 +27,8 @@ class Field:
         valid: Pixels of the picture that no border has spoiled; counts symmetrically, as one crops.
         before: How far the tensor's pixels see towards the beginning.
         after: How far they see towards the end.
+        origin: Where the tensor's pixel 0 lies, in pixels of the picture: 32 behind a crop by 32, 1 behind a 3 x 3
+            convolution without padding, -1 behind a padding by 1.
     """
 
     size: int
@@ -34,6 +36,7 @@ class Field:
     valid: Fraction
     before: Fraction
     after: Fraction
+    origin: Fraction = Fraction(0)
 
     @staticmethod
     def of_input(size: int, scale: Fraction) -> Field:
@@ -50,7 +53,12 @@ class Field:
             min(field.valid for field in fields),
             max(field.before for field in fields),
             max(field.after for field in fields),
+            min(field.origin for field in fields),
         )
+
+    def moved(self, distance: Fraction | int) -> Field:
+        """The same, beginning so many pixels of the picture later."""
+        return replace(self, origin=self.origin + distance)
 
     def seeing(self, before: Fraction | int, after: Fraction | int) -> Field:
         """The same with a further reach, given in pixels of the picture."""
@@ -135,7 +143,13 @@ def _window(op: Any, field: Field, axis: int, kernel: int, stride: int) -> tuple
         valid = field.size // stride  # windows that do not overlap lose nothing
     else:
         valid = (field.count() - kernel + 1) // stride
-    return inside.scaled(stride, valid), kernel
+    return inside.scaled(stride, valid).moved(field.scale * _unpadded(op, padding, kernel, stride)), kernel
+
+
+def _unpadded(op: Any, padding: int, kernel: int, stride: int) -> int:
+    """How many pixels of padding "SAME" would have had more at the beginning: so many are missing there."""
+    same = op.node_def.attr["padding"].s == b"SAME"
+    return 0 if same else max(kernel - stride, 0) // 2 - padding
 
 
 def _convolution(op: Any, field: Field, axis: int) -> tuple[Field, int]:
@@ -154,7 +168,11 @@ def _transposed(op: Any, field: Field, axis: int) -> tuple[Field, int]:
     padding = _padding(op, axis, made, kernel, stride)
     pixel = field.scale / stride
     valid = field.count() * stride - kernel + 1
-    return field.seeing(pixel * (kernel - 1 - padding), pixel * padding).scaled(Fraction(1, stride), valid), kernel
+    seeing = field.seeing(pixel * (kernel - 1 - padding), pixel * padding)
+    return (
+        seeing.scaled(Fraction(1, stride), valid).moved(-pixel * _unpadded(op, padding, kernel, stride)),
+        kernel,
+    )
 
 
 def _shift(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -162,7 +180,7 @@ def _shift(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     paddings = _known(op.inputs[1])
     made = op.outputs[0].shape[_place(op, axis)]
     begin = int(paddings[_place(op, axis)][0]) if paddings is not None else (made - field.size) // 2
-    return field.seeing(field.scale * begin, -field.scale * begin), None
+    return field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin), None
 
 
 def _slice(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -170,16 +188,29 @@ def _slice(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     size = _size(op.outputs[0], axis, op)
     if size is None or op.inputs[0].shape.rank != 4 or size == field.size:
         return field, None
-    begin = _known(op.inputs[1])
-    first = int(begin[1 + axis]) if begin is not None and len(begin) > 1 + axis else 0
+    place = _place_in_slice(op, 1 + axis)
+    first = _entry(op.inputs[1], place, 0)
     first += field.size if first < 0 else 0
-    moved = field.seeing(-field.scale * first, field.scale * first)
-    steps = _known(op.inputs[3]) if op.type == "StridedSlice" else None
-    step = int(steps[1 + axis]) if steps is not None and len(steps) > 1 + axis else 1
+    moved = field.seeing(-field.scale * first, field.scale * first).moved(field.scale * first)
+    step = _entry(op.inputs[3], place, 1) if op.type == "StridedSlice" else 1
     if step < 0:
         raise ModelError(f"{op.name!r} turns the picture around: no margin is enough.")
     scaled = moved.scaled(step, moved.count() // step if step > 1 else moved.count())
     return replace(scaled, valid=min(scaled.valid, size * scaled.scale)), None
+
+
+def _place_in_slice(op: Any, dimension: int) -> int:
+    """Which entry of a slice is for a dimension of a tensor of rank 4: others, where there is an ellipsis before it."""
+    mask = op.node_def.attr["ellipsis_mask"].i if "ellipsis_mask" in op.node_def.attr else 0
+    entries = op.inputs[1].shape[0]
+    if not mask or entries is None or dimension < mask.bit_length() - 1:
+        return dimension
+    return max(dimension - 4 + entries, mask.bit_length() - 1)
+
+
+def _entry(tensor: Any, place: int, default: int) -> int:
+    values = _known(tensor)
+    return int(values[place]) if values is not None and len(values) > place else default
 
 
 def _to_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -188,7 +219,8 @@ def _to_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     made = op.outputs[0].shape[1 + axis]
     # What is more than the kernel's reach, to fill the last block, is at the end and less than a block.
     begin = (made * block - field.size) // 2 // block * block
-    return replace(field.seeing(field.scale * begin, -field.scale * begin), scale=field.scale * block), None
+    moved = field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin)
+    return replace(moved, scale=field.scale * block), None
 
 
 def _from_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -196,7 +228,7 @@ def _from_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     crops = _known(op.inputs[2])
     begin = int(crops[axis][0]) if crops is not None else 0
     pixel = field.scale / block
-    return replace(field.seeing(-pixel * begin, pixel * begin), scale=pixel), None
+    return replace(field.seeing(-pixel * begin, pixel * begin).moved(pixel * begin), scale=pixel), None
 
 
 def _depth_to_space(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:

@@ -11,13 +11,14 @@ from typing import Any
 import tensorflow as tf
 from tabulate import tabulate
 
+from flowtrain.model import Predictor
 from flowtrain.utils.errors import ExportError, ModelError
 
 from .field import Field, follow
 from .freeze import frozen, resized
 from .live import as_predictor
 
-__all__ = ["LayerField", "ValidCrop", "valid_crop"]
+__all__ = ["LayerField", "Placement", "ValidCrop", "placements", "valid_crop"]
 
 # Divisible by every stride one meets, and larger than every picture: nothing is computed, only sizes.
 _SIZE = 2**12 * 3
@@ -116,7 +117,53 @@ def valid_crop(model: Any, outputs: str | Sequence[str] | None = None) -> ValidC
         >>> margin, margin.valid(128)
         (ValidCrop(3, crop=4, align=2), 122)
     """
-    predictor = as_predictor(model, None, [outputs] if isinstance(outputs, str) else outputs)
+    both, largest = _walked(as_predictor(model, None, [outputs] if isinstance(outputs, str) else outputs))
+    return _summed_up([(Field.worst(fields), layers) for fields, layers in both], largest)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of an output lie, along one axis.
+
+    Of n pixels of the picture the output has ``scale * n - lost``, and its pixel 0 is pixel ``lead`` of an output
+    that has lost none.
+
+    Attributes:
+        scale: Pixels of the output for one of the picture: 1/2 behind a stride of 2.
+        lead: Pixels that the output lacks at its beginning (negative: that it has more).
+        lost: Pixels that it lacks at both ends together.
+    """
+
+    scale: Fraction
+    lead: int
+    lost: int
+
+    @property
+    def missing(self) -> tuple[Fraction, Fraction]:
+        """What the output lacks at both ends, in pixels of the picture."""
+        return self.lead / self.scale, (self.lost - self.lead) / self.scale
+
+
+def placements(predictor: Predictor) -> list[tuple[Placement, Placement]]:
+    """Where each output of a predictor lies in the picture, vertically and horizontally, from its graph's operations.
+
+    Raises:
+        ModelError: The graph does not say it: an output depends on the whole picture, or nobody can see into it.
+    """
+    both, largest = _walked(predictor)
+    columns = [[_placement(field, size) for field in fields] for (fields, _), size in zip(both, largest, strict=True)]
+    return list(zip(*columns, strict=True))
+
+
+def _placement(field: Field, size: int) -> Placement:
+    scale = 1 / field.scale
+    lost = int(size * scale - field.size)  # less than a pixel is the rounding of a stride
+    lead = math.floor(field.origin * scale + Fraction(1, 2))
+    return Placement(scale, min(max(lead, min(lost, 0)), max(lost, 0)), lost)
+
+
+def _walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerField]]], list[int]]:
+    """The outputs' fields and the layers, vertically and horizontally; and the size of the picture behind them."""
     try:
         definition = frozen(predictor.function)
     except ExportError as error:
@@ -128,8 +175,7 @@ def valid_crop(model: Any, outputs: str | Sequence[str] | None = None) -> ValidC
     graph = resized(definition, shapes)
     largest = [max(shape[1 + axis] for shape in shapes.values()) for axis in (0, 1)]
     reached = [tensor.name for tensor in predictor.function.outputs]
-    both = [_walk(graph, list(shapes), reached, axis, largest[axis]) for axis in (0, 1)]
-    return _summed_up(both, largest)
+    return [_walk(graph, list(shapes), reached, axis, largest[axis]) for axis in (0, 1)], largest
 
 
 def _sized(name: str, tensor: Any) -> list[int]:
@@ -141,31 +187,34 @@ def _sized(name: str, tensor: Any) -> list[int]:
 
 def _walk(
     graph: tf.Graph, inputs: list[str], outputs: list[str], axis: int, size: int
-) -> tuple[Field, list[LayerField]]:
+) -> tuple[list[Field], list[LayerField]]:
     """Follow one axis of the pictures from the inputs to the outputs."""
     fields: dict[str, Field | None] = {}
     for name in inputs:
         own = int(graph.get_tensor_by_name(f"{name}:0").shape[1 + axis] or _SIZE)
-        fields[name] = Field.of_input(own, Fraction(size, own))
+        fields[f"{name}:0"] = Field.of_input(own, Fraction(size, own))
     wanted = _ancestors(graph, outputs)
     layers = []
     for op in graph.get_operations():
-        if op.name in fields or op.name not in wanted:
+        if op.name in inputs or op.name not in wanted:
             continue
-        before = [fields[tensor.op.name] for tensor in op.inputs]
+        before = [fields[tensor.name] for tensor in op.inputs]
+        if op.type == "IdentityN":  # what is left of a function with several results
+            fields.update(zip((tensor.name for tensor in op.outputs), before, strict=True))
+            continue
         after, kernel = follow(op, before, axis)
-        fields[op.name] = after
+        fields.update((tensor.name, after) for tensor in op.outputs)
         if after is not None and kernel is not None:
             data = next(field for field in before if field is not None)
             layers.append(
                 LayerField(op.name, op.type, kernel, after.scale / data.scale, after.scale, size - after.valid)
             )
-    ends = [fields[name.split(":")[0]] for name in outputs]
+    ends = [fields[name] for name in outputs]
     found = [field for field in ends if field is not None]
     if len(found) < len(ends):
         lost = outputs[ends.index(None)]
         raise ModelError(f"The output {lost!r} is no picture that follows from the input's pixels.")
-    return Field.worst(found), layers
+    return found, layers
 
 
 def _ancestors(graph: tf.Graph, outputs: list[str]) -> set[str]:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
+from flowtrain.model import Predictor
 from flowtrain.utils.errors import ConfigError, ModelError
+
+from .live import as_predictor
+from .receptive import Placement, placements
+from .tilegrid import Grid, Window, equal_shapes, multiple
 
 __all__ = ["tiled"]
 
 _Pad = Literal["reflect", "symmetric", "edge", "zeros"]
 _PADS: dict[str, Any] = {"reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "zeros": "constant"}
+_known: weakref.WeakKeyDictionary[Any, list[tuple[Placement, Placement]] | None] = weakref.WeakKeyDictionary()
 
 
 def tiled(
     predictor: Callable[..., Any],
     image: np.ndarray | Sequence[np.ndarray],
     expression: int = 64,
-    margin: int = 32,
+    margin: int | None = None,
     align: int = 16,
     pad: _Pad = "reflect",
     batch_size: int = 1,
+    *,
+    receptive: int | None = None,
 ) -> Any:
     """Run a fully convolutional model over a picture that is too large to be run at once.
 
@@ -39,171 +48,269 @@ def tiled(
     it (an error, or an output of another size) the picture is continued at the bottom and right to the next
     multiple, or to a whole tile if need be, and the result is cropped back.
 
+    Where an output's pixels lie in the picture (its scale, and what a crop like ``NAME_crop32`` or convolutions without
+    padding have taken from it) is read off the model's operations, for predictors of flowtrain and Keras models. For
+    other functions it is measured with a second tile: those may change the scale, but not crop. The border that an
+    output lacks counts as part of the margin; around the picture it is made up for by continuing the picture.
+
     Args:
         predictor: Takes a batch (n, h, w, channels), one for each input, and returns one array (n, h', w', ...), or
             a list, tuple or dict of them: any predictor of flowtrain, a Keras model, a function.
         image: The picture, (height, width, channels) of any dtype, or a batch of pictures of one size (n, height,
             width, channels). A list of them where the model has several inputs. Memory maps stay on disk.
-        expression: Pixels of output that a tile contributes, in each direction; a multiple of align.
-        margin: Pixels around it that are given to the model and dropped from its output; a multiple of align.
+        expression: Pixels of output that a tile contributes, in each direction (the expression field); a multiple of
+            align.
+        margin: Pixels around it that are given to the model and dropped from its output; a multiple of align. 32
+            where neither it nor ``receptive`` is given.
         align: The product of the model's strides (16 for four poolings by 2; 1 where there is none): tiles start at
             multiples of it, or they would see other phases of the strides than the whole picture does.
         pad: How the picture is continued where it must be: "reflect", "symmetric", "edge" or "zeros".
         batch_size: Tiles that are given to the predictor at once. Memory grows with it, and with nothing else
             but the result itself.
+        receptive: Instead of ``margin``: the whole size of a tile (the receptive field), expression + 2 * margin.
 
     Returns:
         What the predictor returns, for the full size: an array, or a list, tuple or dict of arrays. An output of
         another scale (half, or four times the size) keeps its scale.
 
     Raises:
-        ConfigError: Sizes that do not fit each other.
-        ModelError: The predictor's output is no picture, or its size does not follow from the input's.
+        ConfigError: Sizes that do not fit each other, or a margin below what an output lacks.
+        ModelError: The predictor's output is no picture, or it cannot be told where its pixels lie.
 
     Example:
         >>> blur = lambda batch: (batch + np.roll(batch, 1, axis=1)) / 2
         >>> tiled(blur, np.ones((100, 75, 3), np.float32)).shape
         (100, 75, 3)
     """
+    margin = _margin(expression, margin, receptive)
     _check_sizes(expression, margin, align, pad, batch_size)
     images, many = _as_batches(image)
-    height, width = images[0].shape[1:3]
-    grid = _Grid(expression, margin, align)
-    run = _Run(predictor, images, _PADS[pad], batch_size)
-    aligned = tuple(-(-n // align) * align for n in (height, width))
-    whole_tiles = tuple(max(n, grid.length) for n in aligned)
-    run.size = next((size for size in ((height, width), aligned) if run.takes(grid, size)), whole_tiles)
-    result = run(grid)
+    run = _Run(predictor, images, Grid(expression, margin, align), _PADS[pad], batch_size)
+    result = run()
     return result if many else _map(result, lambda array: array[0])
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Along one axis: the model is given pixels start..stop; its output counts for pixels begin..end."""
-
-    start: int
-    stop: int
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
-class _Grid:
-    expression: int
-    margin: int
-    align: int
-
-    @property
-    def length(self) -> int:
-        return self.expression + 2 * self.margin
-
-    def windows(self, size: int) -> list[_Window]:
-        """Windows of one length, all inside 0..size; shorter ones at the end where size is small or not aligned."""
-        length = self.length
-        latest = max(-(-(size - length) // self.align) * self.align, 0)
-        windows = []
-        for begin in range(0, size, self.expression):
-            start = min(max(begin - self.margin, 0), latest)
-            windows.append(_Window(start, min(start + length, size), begin, min(begin + self.expression, size)))
-        return windows
 
 
 class _Run:
     """One picture (or batch of pictures) under way through a predictor."""
 
     def __init__(
-        self,
-        predictor: Callable[..., Any],
-        images: list[np.ndarray],
-        mode: Any,
-        batch_size: int,
+        self, predictor: Callable[..., Any], images: list[np.ndarray], grid: Grid, mode: Any, batch_size: int
     ) -> None:
-        self.predictor, self.images, self.mode, self.batch_size = predictor, images, mode, batch_size
+        self.predictor, self.images, self.grid, self.mode, self.batch_size = predictor, images, grid, mode, batch_size
         self.picture: tuple[int, ...] = images[0].shape[1:3]
         self.size = self.picture  # what the tiles cover; more than the picture where it has to be continued
+        self.places = self._placements()
+        self.around = [self._around(axis) for axis in (0, 1)]
 
-    def takes(self, grid: _Grid, size: tuple[int, ...]) -> bool:
-        """Whether the model takes the odd tile at the end of this size, and answers in a size that follows."""
-        rows, columns = (grid.windows(n)[-1] for n in size)
-        if rows.stop - rows.start == columns.stop - columns.start == grid.length:
-            return True  # no odd tile
-        try:
-            outputs = self._predict([(rows, columns)])
-        except Exception:  # whatever it was: if it is not the size, the padded tile raises it again
-            return False
-        sizes = rows.stop - rows.start, columns.stop - columns.start
-        return all(
-            array.ndim >= 3 and all(_follows(array.shape[1 + axis], sizes[axis], grid.align) for axis in (0, 1))
-            for array in _leaves(outputs)
-        )
-
-    def __call__(self, grid: _Grid) -> Any:
-        rows, columns = (grid.windows(size) for size in self.size)
-        tiles = list(itertools.product(rows, columns))
+    def __call__(self) -> Any:
+        aligned = tuple(multiple(n, self.grid.align) for n in self.picture)
+        whole_tiles = tuple(max(n, self.grid.length) for n in aligned)
+        self.size = next((size for size in (self.picture, aligned) if self._takes(size)), whole_tiles)
+        rows, columns = self._windows(self.size)
         result: Any = None
-        for group in _equal_shapes(tiles, self.batch_size):
+        for group in equal_shapes(list(itertools.product(rows, columns)), self.batch_size):
             outputs = self._predict(group)
             if result is None:
-                result = _map(outputs, functools.partial(self._allocate, tile=group[0]))
-            for target, output in zip(_leaves(result), _leaves(outputs), strict=True):
-                self._paste(target, output, group)
+                self._check(_leaves(outputs), group[0])
+                result = _map_places(outputs, self._allocate, self.places)
+            for target, output, place in zip(_leaves(result), _leaves(outputs), self.places, strict=True):
+                self._paste(target, output, place, group)
         return result
 
-    def _predict(self, group: list[tuple[_Window, _Window]]) -> Any:
+    # -- where the outputs lie --
+
+    def _placements(self) -> list[tuple[Placement, Placement]]:
+        return _placements_of(self.predictor) or self._measured()
+
+    def _measured(self) -> list[tuple[Placement, Placement]]:
+        """The scale of each output, from two tiles of different size: of one alone a crop looks like a scale."""
+        grid = self.grid
+        sizes = [min(multiple(n, grid.align), grid.length) for n in self.picture]
+        larger = [n + grid.align for n in sizes]
+        try:
+            small = self._outputs_of(sizes)
+        except Exception:  # there may be one size alone that it takes; if it is not that, the error comes again
+            sizes = [grid.length, grid.length]
+            small = self._outputs_of(sizes)
+        for array in small:
+            _check_is_picture(array)
+        try:
+            large = self._outputs_of(larger)
+        except Exception:
+            if any(array.shape[1:3] != tuple(sizes) for array in small):
+                raise ModelError(
+                    f"{_sizes(small)} comes out of a tile of {sizes[0]} x {sizes[1]}, and the function takes no other "
+                    "size: whether it crops or changes the scale cannot be told. Give the predictor or Keras model "
+                    "itself, whose graph says it, or an output of the input's size."
+                ) from None
+            return [(_SAME, _SAME)] * len(small)
+        return [
+            tuple(self._between(a.shape[1 + axis], b.shape[1 + axis], sizes[axis]) for axis in (0, 1))  # type: ignore
+            for a, b in zip(small, large, strict=True)
+        ]
+
+    def _outputs_of(self, sizes: list[int]) -> list[np.ndarray]:
+        return _leaves(self._predict([tuple(Window(0, n, 0, n) for n in sizes)]))  # type: ignore[list-item]
+
+    def _between(self, small: int, large: int, size: int) -> Placement:
+        scale = Fraction(large - small, self.grid.align)
+        lost = size * scale - small
+        if scale <= 0 or lost:
+            raise ModelError(
+                f"Tiles of {size} and {size + self.grid.align} pixels give outputs of {small} and {large}: where those "
+                "have their place in the picture cannot be told. Does the function crop its output, or use 'valid' "
+                "padding, or strides that align is no multiple of? Give the predictor or Keras model itself, whose "
+                "graph says what is cropped, or an output of the input's size."
+            )
+        return Placement(scale, 0, 0)
+
+    def _around(self, axis: int) -> tuple[int, int]:
+        """How far the picture is continued, for outputs that lack their border: at the beginning and the end."""
+        missing = [place[axis].missing for place in self.places]
+        both = [multiple(max(math.ceil(max(sides)), 0), self.grid.align) for sides in zip(*missing, strict=True)]
+        if max(both) > self.grid.margin:
+            raise ConfigError(
+                f"An output lacks {float(max(map(max, missing))):g} pixels at a border, and margin is "
+                f"{self.grid.margin}: tiles of {self.grid.length} pixels do not give {self.grid.expression} of output. "
+                f"Take margin={max(both)}, or an output that is not cropped."
+            )
+        return both[0], both[1]
+
+    def _windows(self, size: tuple[int, ...]) -> tuple[list[Window], list[Window]]:
+        rows, columns = (self.grid.windows(n, *around) for n, around in zip(size, self.around, strict=True))
+        return rows, columns
+
+    def _takes(self, size: tuple[int, ...]) -> bool:
+        """Whether the model takes the odd tile at the end of this size, and answers in a size that follows."""
+        rows, columns = (windows[-1] for windows in self._windows(size))
+        if rows.length == columns.length == self.grid.length:
+            return True  # no odd tile
+        try:
+            outputs = _leaves(self._predict([(rows, columns)]))
+        except Exception:  # whatever it was: if it is not the size, the padded tile raises it again
+            return False
+        return all(
+            array.ndim >= 3 and all(_follows(array.shape[1 + a], length, place[a]) for a, length in enumerate(lengths))
+            for lengths in [(rows.length, columns.length)]
+            for array, place in zip(outputs, self.places, strict=True)
+        )
+
+    # -- reading, computing, writing --
+
+    def _predict(self, group: list[tuple[Window, Window]]) -> Any:
         batches = [np.concatenate([self._cut(image, *tile) for tile in group]) for image in self.images]
         outputs = self.predictor(*batches)
         return _map(outputs, np.asarray)
 
-    def _cut(self, image: np.ndarray, rows: _Window, columns: _Window) -> np.ndarray:
-        height, width = self.picture
-        tile = np.asarray(image[:, rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)])
-        below, right = max(rows.stop - height, 0), max(columns.stop - width, 0)
-        if below or right:
-            tile = np.pad(tile, [(0, 0), (0, below), (0, right)] + [(0, 0)] * (tile.ndim - 3), mode=self.mode)
+    def _cut(self, image: np.ndarray, rows: Window, columns: Window) -> np.ndarray:
+        (top, above, below), (left, before, after) = (
+            self._inside(window, n) for window, n in zip((rows, columns), self.picture, strict=True)
+        )
+        tile = np.asarray(image[:, top, left])
+        for axis, outside in ((1, above), (2, before)):
+            if outside is not None:
+                tile = np.take(tile, outside, axis)
+        if below or after:  # continued with zeros
+            tile = np.pad(tile, [(0, 0), below or (0, 0), after or (0, 0)] + [(0, 0)] * (tile.ndim - 3))
         return tile
 
-    def _allocate(self, output: np.ndarray, tile: tuple[_Window, _Window]) -> np.ndarray:
-        scales = self._scales(output, tile)
-        size = [int(-(-n * scale // 1)) for n, scale in zip(self.picture, scales, strict=True)]
+    def _inside(self, window: Window, size: int) -> tuple[slice, np.ndarray | None, tuple[int, int] | None]:
+        """What to read of the picture for a window; where it reaches over the picture also what to make of it."""
+        if window.start >= 0 and window.stop <= size:
+            return slice(window.start, window.stop), None, None
+        before, after = max(-window.start, 0), max(window.stop - size, 0)
+        if self.mode == "constant":
+            return slice(max(window.start, 0), min(window.stop, size)), None, (before, after)
+        pixels = np.pad(np.arange(size), (before, after), mode=self.mode)[window.start + before :][: window.length]
+        first = int(pixels.min())
+        return slice(first, int(pixels.max()) + 1), pixels - first, None
+
+    def _check(self, outputs: list[np.ndarray], tile: tuple[Window, Window]) -> None:
+        for array, place in zip(outputs, self.places, strict=True):
+            _check_is_picture(array)
+            for axis, window in enumerate(tile):
+                if not _follows(array.shape[1 + axis], window.length, place[axis]):
+                    raise ModelError(
+                        f"A tile of {window.length} pixels gives an output of {array.shape[1 + axis]}, where its "
+                        f"operations say {float(window.length * place[axis].scale - place[axis].lost):g}: it cannot be "
+                        "told where its pixels lie. Take an align that is a multiple of the model's strides."
+                    )
+
+    def _allocate(self, output: np.ndarray, place: tuple[Placement, Placement]) -> np.ndarray:
+        size = [math.ceil(n * each.scale) for n, each in zip(self.picture, place, strict=True)]
         return np.empty((self.images[0].shape[0], *size, *output.shape[3:]), output.dtype)
 
-    def _scales(self, output: np.ndarray, tile: tuple[_Window, _Window]) -> list[Fraction]:
-        if output.ndim < 3 or min(output.shape[1:3]) == 0:
-            raise ModelError(
-                f"tiled needs outputs of shape (n, height, width, ...); the predictor returned {output.shape}. "
-                "Choose an output before the model's pooling or flattening."
-            )
-        return [Fraction(n, window.stop - window.start) for n, window in zip(output.shape[1:3], tile, strict=True)]
-
-    def _paste(self, target: np.ndarray, output: np.ndarray, group: list[tuple[_Window, _Window]]) -> None:
+    def _paste(
+        self,
+        target: np.ndarray,
+        output: np.ndarray,
+        place: tuple[Placement, Placement],
+        group: list[tuple[Window, Window]],
+    ) -> None:
         pictures = len(target)
         if output.shape[0] != pictures * len(group):
             raise ModelError(f"The predictor was given {pictures * len(group)} tiles and returned {output.shape[0]}.")
-        scales = self._scales(output, group[0])
         for number, tile in enumerate(group):
             spots, sources = [], []
-            for axis, (window, scale) in enumerate(zip(tile, scales, strict=True)):
-                begin, start = window.begin * scale, window.start * scale
+            for axis, (window, each) in enumerate(zip(tile, place, strict=True)):
+                begin, start = window.begin * each.scale, window.start * each.scale
                 if begin.denominator > 1 or start.denominator > 1:
                     raise ModelError(
-                        f"A tile of {window.stop - window.start} pixels gives an output of {output.shape[1 + axis]}: a "
-                        f"tile that starts at pixel {window.start} has no place in an output of that scale. Does the "
-                        "model crop its output, or use 'valid' padding? tiled crops itself: give it an output of the "
-                        "input's size, and an align that is a multiple of the model's strides."
+                        f"A tile that starts at pixel {window.start} has no place in an output of scale {each.scale}. "
+                        f"Take an align that is a multiple of {each.scale.denominator}, the model's strides."
                     )
-                end = min(int(-(-window.end * scale // 1)), target.shape[1 + axis])
+                end = min(math.ceil(window.end * each.scale), target.shape[1 + axis])
+                first = int(start) + each.lead  # which pixel of the whole output the tile's pixel 0 is
                 spots.append(slice(int(begin), end))
-                sources.append(slice(int(begin - start), end - int(start)))
+                sources.append(slice(int(begin) - first, end - first))
             part = output[number * pictures : (number + 1) * pictures]
             target[:, spots[0], spots[1]] = part[:, sources[0], sources[1]]
 
 
-def _follows(output: int, size: int, align: int) -> bool:
-    """Whether an output's size is the model's scale times the input's, not the input's rounded up to its strides."""
-    if size < align:
-        return output == size
-    scale = Fraction(output, size)
-    return align % scale.denominator == 0 if size % align == 0 else scale.denominator == 1
+_SAME = Placement(Fraction(1), 0, 0)
+
+
+def _placements_of(predictor: Any) -> list[tuple[Placement, Placement]] | None:
+    """Where the outputs of a predictor or Keras model lie, or None where no graph says it."""
+    if not isinstance(predictor, Predictor | keras.Model):
+        return None
+    if isinstance(getattr(predictor, "output", None), Mapping):  # it answers in an order of its own
+        return None
+    if predictor not in _known:
+        try:
+            _known[predictor] = placements(as_predictor(predictor))
+        except ModelError:  # a graph that nobody can see into: it is measured
+            _known[predictor] = None
+    return _known[predictor]
+
+
+def _follows(output: int, size: int, place: Placement) -> bool:
+    return output == size * place.scale - place.lost
+
+
+def _check_is_picture(output: np.ndarray) -> None:
+    if output.ndim < 3 or min(output.shape[1:3]) == 0:
+        raise ModelError(
+            f"tiled needs outputs of shape (n, height, width, ...); the predictor returned {output.shape}. "
+            "Choose an output before the model's pooling or flattening."
+        )
+
+
+def _sizes(outputs: list[np.ndarray]) -> str:
+    return ", ".join(" x ".join(map(str, array.shape[1:3])) for array in outputs)
+
+
+def _margin(expression: int, margin: int | None, receptive: int | None) -> int:
+    if receptive is None:
+        return 32 if margin is None else margin
+    if margin is not None:
+        raise ConfigError("Give margin or receptive, not both: receptive is expression + 2 * margin.")
+    if receptive < expression or (receptive - expression) % 2:
+        raise ConfigError(
+            f"receptive is {receptive}; it is expression ({expression}) and a margin on both sides, e.g. "
+            f"{expression + 64}."
+        )
+    return (receptive - expression) // 2
 
 
 def _check_sizes(expression: int, margin: int, align: int, pad: str, batch_size: int) -> None:
@@ -241,16 +348,6 @@ def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarr
     return [array if many else array[None] for array in images], many
 
 
-def _equal_shapes(tiles: list[tuple[_Window, _Window]], most: int) -> Iterator[list[tuple[_Window, _Window]]]:
-    """Groups of at most so many tiles that have one shape."""
-    shapes: dict[tuple[int, int], list[tuple[_Window, _Window]]] = {}
-    for rows, columns in tiles:
-        shapes.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append((rows, columns))
-    for group in shapes.values():
-        for first in range(0, len(group), most):
-            yield group[first : first + most]
-
-
 def _leaves(outputs: Any) -> list[np.ndarray]:
     if isinstance(outputs, Mapping):
         return list(outputs.values())
@@ -263,3 +360,8 @@ def _map(outputs: Any, function: Callable[[Any], np.ndarray]) -> Any:
     if isinstance(outputs, list | tuple):
         return type(outputs)(map(function, outputs)) if type(outputs) in (list, tuple) else list(map(function, outputs))
     return function(outputs)
+
+
+def _map_places(outputs: Any, function: Callable[..., np.ndarray], places: Sequence[Any]) -> Any:
+    left = iter(places)
+    return _map(outputs, lambda output: function(output, next(left)))

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowtrain.predict import tiled
+from flowtrain.predict import export, load_predictor, tiled
+from flowtrain.predict.live import as_predictor
 from flowtrain.utils.errors import ConfigError, ModelError
 
 
@@ -174,3 +175,80 @@ def test_an_error_of_the_model_itself_is_shown():
 @pytest.mark.parametrize("size", [(1, 2), (4, 130), (40, 48)])
 def test_small_pictures_keep_their_size(hourglass, size):
     assert tiled(hourglass, _picture(*size), expression=32, margin=16, align=4).shape[:2] == size
+
+
+@pytest.mark.parametrize("crop", [8, 16, 32])
+@pytest.mark.parametrize("size", [(144, 256), (150, 101), (20, 30)])
+def test_a_cropped_output_is_not_taken_for_another_scale(hourglass, crop, size):
+    (output,) = as_predictor(hourglass).outputs
+    predictor = as_predictor(hourglass, None, [f"{output}_crop{crop}"])
+    picture = _picture(*size)
+    around = crop + -size[0] % 4, crop + -size[1] % 4
+    continued = np.pad(picture, [(crop, around[0]), (crop, around[1]), (0, 0)], mode="reflect")
+    whole = hourglass(continued[None]).numpy()[0][crop:, crop:][: size[0], : size[1]]
+    (result,) = tiled(predictor, picture, expression=64, margin=32, align=4)
+    np.testing.assert_allclose(result, whole, atol=1e-5)
+
+
+def test_crops_in_a_saved_model_and_beside_the_whole(hourglass, tmp_path):
+    (output,) = as_predictor(hourglass).outputs
+    export(hourglass, tmp_path / "saved", outputs=[output, f"{output}_crop32"], format="saved_model",
+           batch=[_picture(96, 96)[None]])  # fmt: skip
+    predictor = load_predictor(tmp_path / "saved")
+    picture = _picture(512, 256)
+    whole, cropped = tiled(predictor, picture, expression=64, receptive=128)
+    assert whole.shape == cropped.shape == (512, 256, 2)
+    np.testing.assert_allclose(whole[40:-40, 40:-40], cropped[40:-40, 40:-40], atol=1e-5)
+    (half,) = tiled(load_predictor(tmp_path / "saved", outputs=[f"{output}_crop32"]), picture, 64, 32)
+    np.testing.assert_array_equal(half, cropped)
+    with pytest.raises(ConfigError, match="lacks 32 pixels at a border, and margin is 16"):
+        tiled(predictor, picture, expression=64, margin=16)
+
+
+@pytest.mark.parametrize(
+    ("layers", "lead"),
+    [
+        ([keras.layers.Conv2D(2, 5), keras.layers.Conv2D(3, 3)], 3),
+        ([keras.layers.Conv2D(2, 3), keras.layers.MaxPooling2D(2), keras.layers.Conv2D(2, 3, padding="same")], 2),
+        ([keras.layers.Conv2D(2, 3, strides=2), keras.layers.UpSampling2D(2)], 0),
+        ([keras.layers.Cropping2D(((4, 0), (4, 0)))], 4),
+        ([keras.layers.Conv2DTranspose(2, 5)], -2),
+    ],
+)
+def test_convolutions_without_padding_have_their_place(layers, lead):
+    model = _model(*layers)
+    picture = _picture(64, 96)
+    around = 16
+    continued = np.pad(picture, [(around, around), (around, around), (0, 0)], mode="reflect")
+    whole = model(continued[None]).numpy()[0]
+    result = tiled(model, picture, expression=16, margin=16, align=4)
+    scale = round(64 / result.shape[0])
+    first = (around - lead) // scale
+    expected = whole[first:, first:][: result.shape[0], : result.shape[1]]
+    np.testing.assert_allclose(result[4:-4, 4:-4], expected[4:-4, 4:-4], atol=1e-5)
+
+
+def test_a_function_that_crops_half_of_a_tile_is_refused():
+    with pytest.raises(ModelError, match="crop its output"):
+        tiled(lambda batch: batch[:, 32:-32, 32:-32], _picture(300, 300), expression=64, margin=32)
+    with pytest.raises(ModelError, match="crop its output"):  # twice the size and a crop: the tile's own size
+        tiled(lambda batch: batch.repeat(2, 1).repeat(2, 2)[:, 64:-64, 64:-64], _picture(300, 300), 64, 32)
+
+
+def test_a_function_of_one_size_and_another_scale_cannot_be_placed():
+    def fixed(batch):
+        if batch.shape[1:3] != (128, 128):
+            raise ValueError("this model takes 128 x 128")
+        return batch[:, ::2, ::2]
+
+    with pytest.raises(ModelError, match="takes no other size"):
+        tiled(fixed, _picture(300, 300))
+
+
+def test_the_receptive_field_as_a_size():
+    picture = _picture(70, 80)
+    np.testing.assert_array_equal(tiled(lambda batch: batch, picture, 16, align=8, receptive=32), picture)
+    with pytest.raises(ConfigError, match="not both"):
+        tiled(lambda batch: batch, picture, margin=32, receptive=128)
+    with pytest.raises(ConfigError, match=r"receptive is 63; it is expression \(64\)"):
+        tiled(lambda batch: batch, picture, receptive=63)
