@@ -178,6 +178,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "plot_history",
         "read_jsonl",
         "TensorBoardMonitor",
+        "TimelineMonitor",
         "WandbMonitor",
     ),
     "flowtrain.callbacks": (

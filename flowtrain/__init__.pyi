@@ -195,6 +195,7 @@ from flowtrain.monitors import JSONLMonitor as JSONLMonitor
 from flowtrain.monitors import MLflowMonitor as MLflowMonitor
 from flowtrain.monitors import Monitor as Monitor
 from flowtrain.monitors import TensorBoardMonitor as TensorBoardMonitor
+from flowtrain.monitors import TimelineMonitor as TimelineMonitor
 from flowtrain.monitors import WandbMonitor as WandbMonitor
 from flowtrain.monitors import default_monitors as default_monitors
 from flowtrain.monitors import plot_history as plot_history

@@ -7,6 +7,7 @@ from .curves import CurvesMonitor, plot_history
 from .jsonl import JSONLMonitor, read_jsonl
 from .mlflow_run import MLflowMonitor
 from .tensorboard import TensorBoardMonitor
+from .timeline import TimelineMonitor
 from .wandb_run import WandbMonitor
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Monitor",
     "Monitors",
     "TensorBoardMonitor",
+    "TimelineMonitor",
     "WandbMonitor",
     "default_monitors",
     "plot_history",
@@ -26,10 +28,10 @@ __all__ = [
 
 
 def default_monitors() -> list[Monitor]:
-    """The monitors of a run that names none: TensorBoard, JSON lines, the console and the curves' picture.
+    """The monitors of a run that names none: TensorBoard, JSON lines, times, the console and the curves' picture.
 
     Example:
         >>> [monitor.name for monitor in default_monitors()]
-        ['TensorBoardMonitor', 'JSONLMonitor', 'ConsoleMonitor', 'CurvesMonitor']
+        ['TensorBoardMonitor', 'JSONLMonitor', 'TimelineMonitor', 'ConsoleMonitor', 'CurvesMonitor']
     """
-    return [TensorBoardMonitor(), JSONLMonitor(), ConsoleMonitor(), CurvesMonitor()]
+    return [TensorBoardMonitor(), JSONLMonitor(), TimelineMonitor(), ConsoleMonitor(), CurvesMonitor()]

@@ -54,7 +54,8 @@ class Monitor:
         """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each).
 
         ``"config"`` holds the run's settings (names to numbers and strings), ``"graph"`` a serialised
-        GraphDef under ``"graph_def"``, ``"epoch"`` at least ``"epoch"``, the number of the one that ended.
+        GraphDef under ``"graph_def"``, ``"epoch"`` at least ``"epoch"``, the number of the one that ended; in a
+        training also ``"seconds"``, spent on ``"steps"``, ``"data"``, ``"callbacks"`` and ``"saving"``.
         """
 
     def flush(self) -> None:

@@ -20,12 +20,12 @@ from typing import Any
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import looking
+from flowtrain.utils.run_status import LOCK, is_locked
 
 __all__ = ["LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
 
 ROOT = "train_log"
 _LOG = "log.txt"
-_LOCK = ".lock"
 _chosen: Path | None = None
 
 
@@ -71,18 +71,6 @@ def holds_run(path: Path) -> bool:
     return (path / _LOG).exists() or bool(list_checkpoints(path / "checkpoints"))
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a living process uses the folder."""
-    try:
-        with (path / _LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
 class LogFolder:
     """A run's folder while it is open: holds the lock and writes the log file.
 
@@ -99,7 +87,7 @@ class LogFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / _LOCK).open("a+")
+            self._lock = (path / LOCK).open("a+")
         except OSError as error:
             raise ConfigError(
                 f"the log folder {path} cannot be written ({error.strerror or error}). Give another one: log_dir=..."

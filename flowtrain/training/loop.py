@@ -9,6 +9,7 @@ from typing import Any
 from flowtrain.feed import Block, Feeder
 from flowtrain.utils.errors import TrainingError
 
+from .epoch_times import EpochTimes
 from .run import Run
 
 __all__ = ["Loop", "Preempted"]
@@ -48,6 +49,7 @@ class Loop:
         self._block: Block | None = None
         self._row = 0
         self._seconds_per_step = 0.0
+        self._times = EpochTimes()
 
     def run(self, last_epoch: int) -> None:
         """Run until the end of an epoch, or until something stops the training."""
@@ -63,20 +65,23 @@ class Loop:
             resumed_inside = not progress.epoch_done
             if not resumed_inside:
                 progress.begin_epoch()
-            self._callbacks.tell("before_epoch")
-            if resumed_inside:
-                trainer.reload_callbacks()
-            trainer.settle()
+            with self._times.callbacks:
+                self._callbacks.tell("before_epoch")
+                if resumed_inside:
+                    trainer.reload_callbacks()
+            self._settle()
             trainer.share_scalars()
             self._run_steps(trainer.steps_per_epoch)
             if progress.local_step < trainer.steps_per_epoch:
                 return  # stopped inside the epoch
             trainer.check_cost()
-            self._callbacks.tell("after_epoch")
-            self._callbacks.tell("trigger_epoch")
+            with self._times.callbacks:
+                self._callbacks.tell("after_epoch")
+                self._callbacks.tell("trigger_epoch")
             progress.epoch_done = True
-            trainer.monitors.put_event("epoch", {"epoch": progress.epoch}, progress.global_step)
-            trainer.settle()
+            about = {"epoch": progress.epoch, "seconds": self._times.take()}
+            trainer.monitors.put_event("epoch", about, progress.global_step)
+            self._settle()
             trainer.agree_to_stop()
             if trainer.stop_reason is not None:
                 return
@@ -91,8 +96,12 @@ class Loop:
                 self._run_quiet(quiet)
             else:
                 self._run_told()
-            trainer.settle()
+            self._settle()
         trainer.program.finish()
+
+    def _settle(self) -> None:
+        with self._times.saving:
+            self._trainer.settle()
 
     def _run_quiet(self, count: int) -> None:
         """Run up to `count` steps that no callback wants to see, as many as one call can take."""
@@ -111,7 +120,8 @@ class Loop:
         progress = self._trainer.progress
         block = None if self._feeder is None else self._next_block()  # it may wait: before any hook
         self._trainer.program.finish()
-        wanted = self._callbacks.before_run(progress.global_step + 1)
+        with self._times.callbacks:
+            wanted = self._callbacks.before_run(progress.global_step + 1)
         values: dict[str, Any] = {}
         if block is None:
             progress.advance(1)
@@ -122,7 +132,8 @@ class Loop:
             else:
                 self._trainer.program.run(block, self._row, self._row + 1)
             self._consume(1)
-        self._callbacks.after_run(wanted, values)
+        with self._times.callbacks:
+            self._callbacks.after_run(wanted, values)
 
     def _most_per_call(self) -> int:
         limit = self._trainer.config.steps_per_call or 1_000_000
@@ -132,7 +143,8 @@ class Loop:
 
     def _next_block(self) -> Block:
         if self._block is None:
-            self._block, self._row = self._wait_for_block(), 0
+            with self._times.data:
+                self._block, self._row = self._wait_for_block(), 0
         return self._block
 
     def _wait_for_block(self) -> Block:

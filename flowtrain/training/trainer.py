@@ -17,6 +17,7 @@ from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors, default_monitors
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import only_to_run
+from flowtrain.utils.run_status import clear_end, record_end
 from flowtrain.utils.seeding import default_seed
 
 from . import devices, run_state
@@ -92,7 +93,9 @@ class Trainer(RunView):
         self._failed = False
         try:
             self._build(resume)
-        except BaseException:
+        except BaseException as error:
+            if self._folder is not None:
+                record_end(self.log_dir, error)
             self.close()
             raise
 
@@ -129,6 +132,8 @@ class Trainer(RunView):
             )
         last = self.max_epoch = max_epoch or self.config.max_epoch
         self.stop_reason = None
+        if self._folder is not None:
+            clear_end(self.log_dir)
         loop = Loop(self, self._start_feeding())
         failure: BaseException | None = None
         try:
@@ -375,6 +380,8 @@ class Trainer(RunView):
             self._stop_feeding(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
             self.checkpoints.wait()
             self.monitors.flush()
+            if self._folder is not None:
+                record_end(self.log_dir, failure, self.stop_reason)
 
 
 class SimpleTrainer(Trainer):

@@ -18,6 +18,7 @@ from flowtrain.monitors import (
     JSONLMonitor,
     Monitor,
     Monitors,
+    TimelineMonitor,
     plot_history,
     read_jsonl,
 )
@@ -210,3 +211,18 @@ def test_pictures_are_checked_and_made_uint8():
     assert seen[0].max() == 128 and seen[2].ravel().tolist() == [0, 255, 0]
     with pytest.raises(FlowtrainError, match=r"\(4, 5\)"):
         monitors.put_image("d", np.zeros((4, 5)), 1)
+
+
+def test_the_timeline_of_a_resumed_run_has_each_step_once(tmp_path):
+    first = Monitors([TimelineMonitor()], tmp_path)
+    log(first, range(1, 4))
+    state = first.state_dict()
+    log(first, range(4, 6))
+    first.close()
+    second = Monitors([TimelineMonitor()], tmp_path)
+    second.load_state_dict(state)
+    log(second, range(4, 7))
+    second.close()
+    lines = [json.loads(line) for line in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "epoch" not in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,66 @@
+"""When things were logged, and where the time of each epoch went."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from .base import Monitor
+from .line_file import LineFile
+
+__all__ = ["TimelineMonitor"]
+
+
+class TimelineMonitor(Monitor):
+    """Appends wall-clock times to ``timeline.jsonl`` in the run's folder, for ``flowtrain report``.
+
+    A line for each step at which scalars were logged, ``{"time": 1764383000.1, "step": 100}``, and one for each epoch,
+    which also has ``"epoch"`` and ``"seconds"``: how long training waited for data, ran steps, was in callbacks and
+    saved. These times are kept apart from ``metrics.jsonl``, which is the same in each repetition of a run.
+
+    Args:
+        filename: The file, inside the run's folder.
+
+    Example:
+        >>> TimelineMonitor().filename
+        'timeline.jsonl'
+    """
+
+    def __init__(self, filename: str = "timeline.jsonl") -> None:
+        self.filename = filename
+        self._step: int | None = None
+
+    def open(self, log_dir: Path) -> None:
+        """See Monitor."""
+        self._file = LineFile(log_dir / self.filename)
+
+    def put_scalar(self, name: str, value: float, step: int) -> None:
+        """See Monitor."""
+        if step != self._step:
+            self._step = step
+            self._file.write(json.dumps({"time": round(time.time(), 3), "step": step}))
+
+    def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
+        """See Monitor."""
+        if kind == "epoch":
+            line = {"time": round(time.time(), 3), "step": step, "epoch": content["epoch"]}
+            seconds = {name: round(value, 6) for name, value in content.get("seconds", {}).items()}
+            self._file.write(json.dumps(line | ({"seconds": seconds} if seconds else {})))
+
+    def flush(self) -> None:
+        """See Monitor."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """See Monitor."""
+        self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Monitor."""
+        return {"bytes": self._file.position()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Monitor."""
+        self._file.cut(int(state["bytes"]))

@@ -1,0 +1,69 @@
+"""How a run stands, read from its folder: running, finished, failed, interrupted or killed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LOCK", "clear_end", "is_locked", "record_end", "status_of"]
+
+LOCK = ".lock"
+_END = "ended.json"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process uses the folder of a run."""
+    try:
+        with (path / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def record_end(path: Path, failure: BaseException | None, note: str | None = None) -> None:
+    """Write down how a run ended. Without that, a run that nobody is at was killed.
+
+    Args:
+        path: Its folder.
+        failure: What ended it; None: it came to its end.
+        note: Why it came to its end, where that was before the last epoch.
+    """
+    status = "finished"
+    if failure is not None:
+        status = "failed" if isinstance(failure, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exception
+        note = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+    temporary = path / f".{_END}"
+    with contextlib.suppress(OSError):  # a full disk must not hide the error that ended the run
+        temporary.write_text(json.dumps({"status": status, "note": note, "time": time.time()}, indent=1))
+        os.replace(temporary, path / _END)
+
+
+def clear_end(path: Path) -> None:
+    """Forget how the run ended: it goes on."""
+    with contextlib.suppress(OSError):
+        (path / _END).unlink()
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    """How a run stands.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        ``status``: ``"finished"``, ``"failed"``, ``"interrupted"`` (Ctrl-C, SIGTERM), ``"running"`` or ``"killed"``;
+        ``note``: the error, or why it ended early; ``time``: when it ended, in seconds of the Unix epoch. Both may be
+        None.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((path / _END).read_text())
+        return {"status": str(found["status"]), "note": found.get("note"), "time": found.get("time")}
+    return {"status": "running" if is_locked(path) else "killed", "note": None, "time": None}
