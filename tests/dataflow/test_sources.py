@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -190,9 +191,37 @@ def test_paths_by_pattern(tmp_path):
         (tmp_path / name).write_text("x")
     ds = DataFromFiles(f"{tmp_path}/**/*.txt", labels="folder")
     assert list(ds) == [[str(tmp_path / "a/2.txt"), 0], [str(tmp_path / "b/1.txt"), 1]]
-    assert list(DataFromFiles([f"{tmp_path}/a/*.csv"])) == [[str(tmp_path / "a/3.csv")]]
+    assert list(DataFromFiles(f"{tmp_path}/a/*.csv")) == [[str(tmp_path / "a/3.csv")]]
+    assert list(DataFromFiles(tmp_path / "a" / "*.csv")) == [[str(tmp_path / "a/3.csv")]]
+    with pytest.raises(
+        DataFlowError, match=r"3\.\*' does not exist. A list is taken literally: give a pattern as the one"
+    ):
+        DataFromFiles([f"{tmp_path}/a/3.*"])
     with pytest.raises(DataFlowError, match=r"no file fits.*That is a folder"):
         DataFromFiles(str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", ["run[1]", "what?", "**", "[!a]", "plain"])
+@pytest.mark.parametrize("name", ["scan [3].npy", "a*.npy", "[].npy", "b?.npy"])
+def test_a_list_of_paths_is_taken_literally(tmp_path, folder, name):
+    where = tmp_path / folder
+    where.mkdir()
+    for other in ("scan 3.npy", "abc.npy", "bc.npy"):  # what the names would find as patterns
+        (where / other).write_text("other")
+    (where / name).write_text("x")
+    given = [where / name, str(where / "scan 3.npy"), where / name]
+    ds = DataFromFiles(given)
+    assert [dp[0] for dp in ds] == ds.files == [str(path) for path in given]  # nothing dropped, none twice less
+    assert DataFromFiles(str(where / name)).files == DataFromFiles(where / name).files == [str(where / name)]
+    assert DataFromFiles(f"{where}/scan*.npy").files == sorted(map(str, where.glob("scan*.npy")))
+    assert [Path(path).parent.name for path in DataFromFiles(f"{where}/*.npy").files] == [folder] * len(
+        list(where.iterdir())
+    )
+    (where / name).unlink()
+    with pytest.raises(DataFlowError, match="does not exist"):
+        DataFromFiles(given)
+    with pytest.raises(DataFlowError, match="a path expected, got int"):
+        DataFromFiles([where / "bc.npy", 3])
 
 
 def test_what_a_function_writes_into_stays_out_of_the_source():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import threading
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from ...utils.errors import DataFlowError, FlowtrainError, FormatError
 from ..core.base import Cursor, Datapoint
+from ..sources.files import matching_paths
 from ..sources.memory import Ordered
 from .runs import ReadRun, RunCursor
 
@@ -80,16 +80,11 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
         MissingFile: A file is not there, or the pattern matches nothing.
         DataFlowError: The list is empty, or a path is not a readable file.
     """
-    if isinstance(path, (str, os.PathLike)):
-        text = os.path.expanduser(os.fspath(path))
-        if glob.has_magic(text) and not os.path.exists(text):
-            found = sorted(glob.glob(text, recursive=True))
-            if not found:
-                raise MissingFile(f"no {what} matches {text!r}")
-            path = found
-        else:
-            path = [path]
-    paths = [resolve_file(one, what=what) for one in path]
+    alone = isinstance(path, (str, os.PathLike))
+    found = matching_paths(os.path.expanduser(path) if alone else path)
+    if alone and not found:
+        raise MissingFile(f"no {what} matches {os.fspath(path)!r}")
+    paths = [resolve_file(one, what=what) for one in found]
     if not paths:
         raise DataFlowError(f"an empty list of paths: at least one {what} is needed")
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +12,15 @@ from ...utils.errors import DataFlowError
 from ..core.cursor import Datapoint
 from .memory import Ordered
 
-__all__ = ["DataFromFiles", "labelled_files"]
+__all__ = ["DataFromFiles", "labelled_files", "matching_paths"]
 
 
 class DataFromFiles(Ordered):
     """Hand out the paths of files; ``MapData`` then reads them.
 
     Args:
-        pattern: A glob pattern (``"scans/**/*.npy"``; ``**`` goes into folders), or a list of them. Files are sorted.
+        pattern: A glob pattern (``"scans/**/*.npy"``; ``**`` goes into folders), whose files are sorted; or a list of
+            paths, each taken literally and in the order given.
         labels: ``"folder"`` adds each file's class: the names of the folders that the files lie in, sorted, are the
             classes 0, 1, 2, ...
         shuffle: A new order each epoch.
@@ -27,7 +28,7 @@ class DataFromFiles(Ordered):
 
     ``files`` lists the paths, ``classes`` the names of the classes.
 
-    Order: sorted by path, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
+    Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
     State: one number.
 
@@ -35,7 +36,7 @@ class DataFromFiles(Ordered):
         [path], or [path, label]: str and int.
 
     Raises:
-        DataFlowError: No file fits the pattern.
+        DataFlowError: No file fits the pattern, or a path of the list is not a file.
 
     Example:
         >>> import numpy as np
@@ -52,14 +53,20 @@ class DataFromFiles(Ordered):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(shuffle, seed)
-        patterns = [os.fspath(p) for p in ([pattern] if isinstance(pattern, (str, os.PathLike)) else pattern)]
-        found = {path for each in patterns for path in glob.glob(each, recursive=True)}
-        self.files = sorted(path for path in found if os.path.isfile(path))
-        if not self.files:
-            hint = ""
-            if len(patterns) == 1 and os.path.isdir(patterns[0]):
-                hint = f" That is a folder: write {os.path.join(patterns[0], '*')!r} for the files in it"
-            raise DataFlowError(f"DataFromFiles: no file fits {', '.join(patterns)!r}.{hint}")
+        alone = isinstance(pattern, (str, os.PathLike))
+        self.files = matching_paths(pattern)
+        if alone:
+            self.files = [path for path in self.files if os.path.isfile(path)]  # "**" finds folders too
+            if not self.files:
+                hint = ""
+                if os.path.isdir(pattern):
+                    hint = f" That is a folder: write {os.path.join(pattern, '*')!r} for the files in it"
+                raise DataFlowError(f"DataFromFiles: no file fits {os.fspath(pattern)!r}.{hint}")
+        elif not self.files:
+            raise DataFlowError("DataFromFiles got an empty list of files. Does the pattern that made it find any?")
+        for path in self.files:
+            if not os.path.isfile(path):
+                raise DataFlowError(f"DataFromFiles: {_no_file(path)} (of a list of {len(self.files)})")
         if labels not in (None, "folder"):
             raise DataFlowError(f"DataFromFiles: labels is 'folder' or None, not {labels!r}")
         folders = [Path(path).parent.name for path in self.files]
@@ -72,6 +79,50 @@ class DataFromFiles(Ordered):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         place = self._place(index, epoch)
         return [self.files[place]] if self._labels is None else [self.files[place], self._labels[place]]
+
+
+def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Expand a glob pattern; take anything else literally.
+
+    Names such as ``scan [3].npy`` are common, and as patterns they would find another file or none. So only an
+    argument that stands alone and names no file is a pattern, and in it the leading folders that exist are literal:
+    ``"run[1]/*.npy"`` looks into the folder ``run[1]`` where there is one.
+
+    Args:
+        given: A path, a pattern (``**`` goes into folders), or several paths.
+
+    Returns:
+        The paths; those of a pattern sorted, empty where nothing fits it. Whether a literal path exists is not
+        checked.
+
+    Raises:
+        DataFlowError: Something else was given.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        if not isinstance(given, Iterable):
+            raise DataFlowError(
+                f"a path, a pattern or a list of paths expected, got {type(given).__name__}: {given!r:.80}"
+            )
+        paths = list(given)
+        for path in paths:
+            if not isinstance(path, (str, os.PathLike)):
+                raise DataFlowError(f"a path expected, got {type(path).__name__}: {path!r:.80}")
+        return [os.fspath(path) for path in paths]
+    path = os.fspath(given)
+    if not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    folder, rest = os.path.split(path)
+    while folder and not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder, part = os.path.split(folder)
+        rest = os.path.join(part, rest)
+    return sorted(glob.glob(os.path.join(glob.escape(folder), rest), recursive=True))
+
+
+def _no_file(path: str) -> str:
+    message = f"{path!r} {'is a folder' if os.path.isdir(path) else 'does not exist'}"
+    if glob.has_magic(path):
+        message += ". A list is taken literally: give a pattern as the one argument, without a list"
+    return message
 
 
 def labelled_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from ...utils.errors import DataFlowError
 from ..core.cursor import Datapoint
 from ..stages.batch import check_count
 from .decode import BrokenImage, looks_whole, read_image
-from .files import labelled_files
+from .files import labelled_files, matching_paths
 from .memory import Ordered
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "ImageFromFile"]
@@ -191,14 +191,14 @@ def _listed(files: Any) -> list[str]:
                 "in folders within it"
             )
         return found
-    paths: Sequence[str] = [os.fspath(path) for path in files]
+    paths = matching_paths(files)
     if not paths:
         raise DataFlowError("ImageFromFile got an empty list of files. Does the pattern that made it find any?")
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataFlowError(f"ImageFromFile: {missing[0]} does not exist{more} (of {len(paths)} files)")
-    return list(paths)
+    return paths
 
 
 def _as_size(resize: Any) -> tuple[int, int] | None:
