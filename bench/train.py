@@ -165,7 +165,7 @@ class _PyDataset(keras.utils.PyDataset):
 
 def resident(ours: Ours, steps: int, ahead: bool = False) -> Callable[[], Speed]:
     """The same compiled step again and again on one batch that is there already; `ahead`: started as flowtrain does."""
-    program = ours.trainer.program
+    program = ours.trainer._loop._program
 
     def one_by_one(block) -> None:
         float([program.run(block, 0, 1) for _ in range(steps)][-1])
@@ -177,8 +177,10 @@ def resident(ours: Ours, steps: int, ahead: bool = False) -> Callable[[], Speed]
         program.finish()
 
     def run() -> Speed:
-        block = ours.trainer._start_feeding().get(60)
-        ours.trainer._stop_feeding()  # nothing else shall run beside
+        feeding = ours.trainer._state.feeding
+        feeding.start()
+        block, _ = feeding.next_block(1, lambda: None)
+        feeding.stop()  # nothing else shall run beside
         return rate(steps, lambda: (started_ahead if ahead else one_by_one)(block))
 
     return run
@@ -351,10 +353,10 @@ def save() -> None:
 
     def stopped(background: bool) -> Callable[[], Speed]:
         def run() -> Speed:
-            trainer.checkpoints.wait()
+            trainer._checkpoints.wait()
             trainer.save_checkpoint(name="bench", background=background)
-            result = rate(1, trainer.settle)
-            trainer.checkpoints.wait()
+            result = rate(1, trainer._loop.settle)
+            trainer._checkpoints.wait()
             return result
 
         return run

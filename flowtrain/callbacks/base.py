@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -126,8 +127,15 @@ class Callback:
     after an error. Callbacks run in the order of the list. The attributes are there from setup_graph on.
 
     A callback with state overrides state_dict and load_state_dict (JSON values and arrays of numbers in
-    lists). The state is part of every checkpoint; load_state_dict is called between setup_graph and
-    before_train, and once more after before_epoch when a run goes on in mid-epoch.
+    lists). The state is part of every checkpoint; load_state_dict is called between setup_graph and before_train.
+    When a run goes on in mid-epoch, after a resume or an interrupt, before_epoch is called again, so that the
+    callback can open what it needs; its state is then put back, and what it logs there is dropped.
+
+    One object may serve several runs, one after the other: before each setup_graph it begins anew by `reset`. A
+    subclass of a callback of flowtrain with an ``__init__`` of its own calls ``super().__init__(...)`` in it.
+
+    After a Ctrl-C in a hook, ``trainer.train()`` goes on with the callback after the interrupted one: no hook is
+    called twice for one moment of the training.
 
     Example:
         >>> class Shout(Callback):
@@ -137,6 +145,36 @@ class Callback:
 
     trainer: TrainerView
     chief_only = True  # False: runs on every worker of a MultiWorker run
+    repeats_interrupted = False  # True: a hook that Ctrl-C came into is called again when the run goes on
+    _initialized = False  # whether __init__ has run
+    _first_state: dict[str, Any] | None = None  # what state_dict gave before the first run
+    _attributes: frozenset[str] | None = None  # those that were there before the first run
+
+    def __init__(self) -> None:
+        self._initialized = True
+
+    def reset(self) -> None:
+        """Set what changes during a run to what it is before one; called before each setup_graph.
+
+        A callback that does not override it, and has a state_dict, gets the state that it had before its first run.
+        """
+
+    def attach(self, trainer: TrainerView) -> None:
+        """Take the trainer of the next run, and begin anew; called before any setup_graph."""
+        if self._attributes is None:
+            self._attributes = frozenset(vars(self)) | {"_first_state"}
+        self.trainer = trainer
+        if type(self).reset is Callback.reset:
+            if self._first_state is None:
+                self._first_state = copy.deepcopy(self.state_dict())
+            elif self._first_state:
+                self.load_state_dict(copy.deepcopy(self._first_state))
+        self.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold what the callback was made with, nothing of the run that it is in."""
+        made_with = vars(self) if self._attributes is None else self._attributes
+        return {name: value for name, value in vars(self).items() if name in made_with}
 
     @property
     def name(self) -> str:

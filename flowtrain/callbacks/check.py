@@ -20,6 +20,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "next_step": (),
     "state_dict": (),
     "load_state_dict": ("state",),
+    "reset": (),
 }
 
 # Spellings of Tensorpack (with a leading underscore) and of Keras, and today's.
@@ -63,6 +64,20 @@ def check_callback(callback: Any) -> None:
         flowtrain.utils.errors.ConfigError: Bad defines _trigger_epoch: in flowtrain it is spelled trigger_epoch.
     """
     check_methods(callback, Callback, _CALLS, _OTHER_SPELLINGS)
+    needed = next((cls for cls in type(callback).__mro__[1:] if _sets_up_in_init(cls)), None)
+    if needed is not None and not callback._initialized:
+        raise ConfigError(
+            f"{type(callback).__name__}.__init__ does not call that of {needed.__name__}, which sets up what its hooks "
+            f"need. Write super().__init__(...) in it, with the arguments of {needed.__name__}."
+        )
+
+
+def _sets_up_in_init(cls: type) -> bool:
+    return (
+        cls is not Callback
+        and cls.__module__.startswith(Callback.__module__.rpartition(".")[0])
+        and ("__init__" in vars(cls))
+    )
 
 
 def check_methods(thing: Any, base: type, calls: dict[str, tuple[str, ...]], other_spellings: dict[str, str]) -> None:

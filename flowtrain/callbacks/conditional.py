@@ -31,40 +31,37 @@ class EnableCallbackIf(ProxyCallback):
     def __init__(self, callback: Callback, predicate: Callable[[Callback], bool]) -> None:
         super().__init__(callback)
         self.predicate = predicate
+
+    def reset(self) -> None:
+        super().reset()
         self._in_epoch = False
         self._ever = False
 
     @property
     def pending(self) -> bool:
-        """See ProxyCallback."""
         return not self._ever or super().pending
 
     def before_epoch(self) -> None:
-        """See Callback."""
         self._in_epoch = self._enabled()
         if self._in_epoch:
             super().before_epoch()
 
     def before_run(self) -> Sequence[str] | None:
-        """See Callback."""
         if self._enabled():
             return super().before_run()
         self._stepping = False
         return None
 
     def after_epoch(self) -> None:
-        """See Callback."""
         if self._in_epoch:
             super().after_epoch()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         if self._enabled():
             self._ever = True
             super().trigger_epoch()
 
     def trigger(self) -> None:
-        """See Callback."""
         if self._enabled():
             self._ever = True
             super().trigger()

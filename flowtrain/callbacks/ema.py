@@ -44,7 +44,6 @@ class EMA(ProxyCallback):
 
     @property
     def name(self) -> str:
-        """See Callback."""
         return "EMA" if type(self.callback) is Callback else super().name
 
     def setup_graph(self) -> None:
@@ -57,12 +56,10 @@ class EMA(ProxyCallback):
         super().setup_graph()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         with self._applied_if_held():
             super().trigger_epoch()
 
     def trigger(self) -> None:
-        """See Callback."""
         with self._applied_if_held():
             super().trigger()
 

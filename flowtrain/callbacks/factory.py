@@ -38,7 +38,7 @@ class CallbackFactory(Callback):
         return object.__new__(type(cls.__name__, (cls,), {name: _method(f) for name, f in hooks.items()}))
 
     def __init__(self, **hooks: Callable[..., Any]) -> None:
-        pass
+        super().__init__()
 
 
 def _method(function: Callable[..., Any]) -> FunctionType:

@@ -44,21 +44,19 @@ class FetchingCallback(Callback):
         check_period("every_k_steps", every_k_steps)
         self.names = list(names)
         self.every_k_steps = every_k_steps
+        super().__init__()
 
     def process(self, values: list[Any]) -> None:
         """Called with the fetched arrays, in the order of the names."""
         raise NotImplementedError(f"{type(self).__name__} must define process(self, values).")
 
     def before_run(self) -> Sequence[str]:
-        """See Callback."""
         return self.names
 
     def after_run(self, values: dict[str, Any]) -> None:
-        """See Callback."""
         self.process([values[name] for name in self.names])
 
     def next_step(self) -> float:
-        """See Callback."""
         if self.every_k_steps is not None:
             return next_multiple(self.global_step, self.every_k_steps)
         return last_step_of_epoch(self)
@@ -83,7 +81,6 @@ class ProcessTensors(FetchingCallback):
         self.function = function
 
     def process(self, values: list[Any]) -> None:
-        """See FetchingCallback."""
         self.function(*values)
 
 
@@ -100,7 +97,6 @@ class TensorPrinter(FetchingCallback):
     """
 
     def process(self, values: list[Any]) -> None:
-        """See FetchingCallback."""
         for name, value in zip(self.names, values, strict=True):
             array = np.asarray(value)
             if array.size <= 8:
@@ -131,11 +127,9 @@ class DumpTensors(FetchingCallback):
         self.folder = folder
 
     def setup_graph(self) -> None:
-        """See Callback."""
         self._path = self.trainer.claim_file(self.folder, self)
 
     def process(self, values: list[Any]) -> None:
-        """See FetchingCallback."""
         self._path.mkdir(parents=True, exist_ok=True)
         arrays = dict(zip(self.names, values, strict=True))
         np.savez(self._path / f"step-{self.global_step:06d}.npz", **arrays)
@@ -170,11 +164,9 @@ class DumpTensorAsImage(FetchingCallback):
         self.map_func, self.max_images = map_func, max_images
 
     def setup_graph(self) -> None:
-        """See Callback."""
         self._path: Path = self.trainer.claim_file(self.prefix, self).parent
 
     def process(self, values: list[Any]) -> None:
-        """See FetchingCallback."""
         import cv2
 
         array = np.asarray(self.map_func(values[0]) if self.map_func is not None else values[0])

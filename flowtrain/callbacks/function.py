@@ -36,22 +36,19 @@ class RunFunction(Callback):
     ) -> None:
         self.function = function
         self.run_before, self.run_as_trigger, self.run_step = run_before, run_as_trigger, run_step
+        super().__init__()
 
     def before_train(self) -> None:
-        """See Callback."""
         if self.run_before:
             self.function(self.trainer)
 
     def trigger(self) -> None:
-        """See Callback."""
         if self.run_as_trigger:
             self.function(self.trainer)
 
     def trigger_step(self) -> None:
-        """See Callback."""
         if self.run_step:
             self.function(self.trainer)
 
     def next_step(self) -> float:
-        """See Callback."""
         return self.global_step + 1 if self.run_step else math.inf

@@ -35,7 +35,6 @@ class HumanHyperParamSetter(HyperParamSetter):
         self.filename = filename
 
     def value_at(self, position: int) -> float | None:
-        """See HyperParamSetter."""
         path = Path(self.trainer.log_dir) / self.filename
         if not path.is_file():
             return None

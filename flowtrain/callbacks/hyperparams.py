@@ -48,6 +48,9 @@ class HyperParamSetter(Callback):
         if not isinstance(param, str):
             raise ConfigError(f"{type(self).__name__}: param={param!r:.60}; expected the name of a variable.")
         self.param, self.step_based = param, step_based
+        super().__init__()
+
+    def reset(self) -> None:
         self._set_for: int | None = None
 
     @property
@@ -60,28 +63,22 @@ class HyperParamSetter(Callback):
         raise NotImplementedError(f"{type(self).__name__} must define value_at(self, position).")
 
     def setup_graph(self) -> None:
-        """See Callback."""
         check_param(self, self.param)
 
     def before_epoch(self) -> None:
-        """See Callback."""
         self._set_at(self.global_step if self.step_based else self.epoch_num - 1)
 
     def trigger_step(self) -> None:
-        """See Callback."""
         if self.step_based:
             self._set_at(self.global_step)
 
     def next_step(self) -> float:
-        """See Callback."""
         return self.global_step + 1 if self.step_based else math.inf
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {"set_for": self._set_for}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         self._set_for = state["set_for"]
 
     def _set_at(self, position: int) -> None:
@@ -132,11 +129,10 @@ class ScheduledHyperParamSetter(HyperParamSetter):
             self._points = [float(position) for position, _ in schedule] if interpolation is None else None
 
     def value_at(self, position: int) -> float | None:
-        """See HyperParamSetter."""
         return self._schedule(position) if position >= self._first else None
 
     def next_step(self) -> float:
-        """See Callback: only steps after which the value changes."""
+        """Only steps after which the value changes."""
         if not self.step_based or self._points is None:
             return super().next_step()
         return next((math.ceil(point) for point in self._points if point > self.global_step), math.inf)
@@ -168,7 +164,6 @@ class HyperParamSetterWithFunc(HyperParamSetter):
             raise ConfigError(f"{self.name}: the function must take (position) or (position, value).")
 
     def value_at(self, position: int) -> float | None:
-        """See HyperParamSetter."""
         if self._with_value:
             return self.function(position, float(self.trainer.get_variable(self.param)))
         return self.function(position)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from flowtrain.dataflow import DataFlow
 from flowtrain.feed import Inputs
 from flowtrain.utils.errors import ConfigError, TrainingError
 
@@ -24,6 +25,8 @@ logger = logging.getLogger("flowtrain.callbacks")
 @renamed(input="dataflow", infs="inferencers")
 class InferenceRunner(Callback):
     """Runs the inference graph over one or several dataflows, at each epoch's end, and logs what comes of it.
+
+    A validation that is interrupted has logged nothing, and is done anew when the run goes on.
 
     All batches of the flow are used, the last one too when it is short. Only what the inferencers ask for is
     computed, in inference mode (no dropout, batch normalisation by its statistics), on the present weights.
@@ -41,6 +44,8 @@ class InferenceRunner(Callback):
     Example:
         >>> InferenceRunner([[]], [ScalarStats("l2_loss")])  # logs validation_l2_loss  # doctest: +SKIP
     """
+
+    repeats_interrupted = True
 
     def __init__(
         self,
@@ -66,9 +71,14 @@ class InferenceRunner(Callback):
                 f"{len(self.flows)} dataflows: leave it out, the dataflows' prefixes tell the numbers apart."
             )
         self.inputs = inputs
+        super().__init__()
+
+    def reset(self) -> None:
+        for flow in self.flows.values():
+            if isinstance(flow, DataFlow):
+                flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
 
     def setup_graph(self) -> None:
-        """See Callback."""
         specs = {spec.name: spec for spec in self.trainer.graph.input_specs}
         names = list(specs) if self.inputs is None else list(self.inputs)
         unknown = [name for name in names if name not in specs]
@@ -82,30 +92,39 @@ class InferenceRunner(Callback):
 
     def trigger(self) -> None:
         """Validate now."""
-        for prefix, flow in self.flows.items():
-            started, count = time.monotonic(), 0
-            for inferencer in self.inferencers:
-                inferencer.before_inference()
-            for datapoint in flow:
-                count += self._run(datapoint)
-            if not count:
-                raise TrainingError(
-                    f"InferenceRunner: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
-                    "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
-                )
-            logger.info("%s: %d datapoints in %.1f s", prefix, count, time.monotonic() - started)
-            for inferencer in self.inferencers:
-                for name, value in (inferencer.after_inference() or {}).items():
-                    whole = f"{inferencer.prefix or prefix}_{name}"
-                    self.trainer.monitors.put_scalar(whole, value, self.global_step)
+        before = {prefix: flow.state_dict() for prefix, flow in self.flows.items() if isinstance(flow, DataFlow)}
+        try:
+            found = [pair for prefix, flow in self.flows.items() for pair in self._validate(prefix, flow)]
+        except BaseException:
+            for prefix, position in before.items():
+                self.flows[prefix].load_state_dict(position)
+            raise
+        for name, value in found:
+            self.trainer.monitors.put_scalar(name, value, self.global_step)
+
+    def _validate(self, prefix: str, flow: Any) -> Iterator[tuple[str, float]]:
+        """Run over one dataflow; gives what to log."""
+        started, count = time.monotonic(), 0
+        for inferencer in self.inferencers:
+            inferencer.before_inference()
+        for datapoint in flow:
+            count += self._run(datapoint)
+        if not count:
+            raise TrainingError(
+                f"InferenceRunner: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
+                "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
+            )
+        logger.info("%s: %d datapoints in %.1f s", prefix, count, time.monotonic() - started)
+        for inferencer in self.inferencers:
+            for name, value in (inferencer.after_inference() or {}).items():
+                yield f"{inferencer.prefix or prefix}_{name}", value
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback: a dataflow that draws random numbers draws the same ones in a resumed run."""
+        """The dataflows' positions: one that draws random numbers draws the same ones in a resumed run."""
         stateful = {prefix: flow for prefix, flow in self.flows.items() if hasattr(flow, "state_dict")}
         return {"flows": {prefix: flow.state_dict() for prefix, flow in stateful.items()}} if stateful else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         for prefix, flow_state in state.get("flows", {}).items():
             if hasattr(self.flows.get(prefix), "load_state_dict"):
                 self.flows[prefix].load_state_dict(flow_state)

@@ -106,16 +106,13 @@ class ScalarStats(Inferencer):
         self.prefix = prefix
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         return self.names
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         self._sums = np.zeros(len(self.names))
         self._count = 0
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         for name, value in zip(self.names, outputs, strict=True):
             if np.ndim(value) != 0:
                 raise ConfigError(
@@ -126,7 +123,6 @@ class ScalarStats(Inferencer):
         self._count += self.batch_size
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         means = self._sums / max(self._count, 1)
         return {name.removesuffix(":0"): float(mean) for name, mean in zip(self.names, means, strict=True)}
 
@@ -168,15 +164,12 @@ class ClassificationError(Inferencer):
         self.wrong, self.logits, self.labels, self.k, self.name = wrong, logits, labels, k, name
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         return [name for name in (self.wrong, self.logits, self.labels) if name is not None]
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         self._wrong = self._count = 0
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         wrong = np.asarray(outputs[0]) if self.wrong is not None else top_k_errors(outputs[0], outputs[1], self.k)
         if wrong.ndim != 1:
             raise ConfigError(
@@ -187,7 +180,6 @@ class ClassificationError(Inferencer):
         self._count += wrong.size
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         return {self.name: self._wrong / max(self._count, 1)}
 
 
@@ -209,19 +201,15 @@ class BinaryClassificationStats(Inferencer):
         self.prediction, self.label, self.threshold, self.prefix = prediction, label, threshold, prefix
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         return [self.prediction, self.label]
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         self.counts = BinaryCounts()
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         self.counts.add(labels=outputs[1], predictions=np.asarray(outputs[0]) > self.threshold)
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         names = ("accuracy", "precision", "recall", "f1", "iou")
         return {name: getattr(self.counts, name) for name in names}
 
@@ -247,22 +235,18 @@ class ImageStats(Inferencer):
         self.data_range, self.ssim = data_range, ssim
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         return [self.reference, self.image]
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         self._psnr: list[float] = []
         self._ssim: list[float] = []
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         options = {"data_range": self.data_range, "per_image": True}
         self._psnr += psnr(outputs[0], outputs[1], **options).tolist()
         if self.ssim:
             self._ssim += ssim(outputs[0], outputs[1], **options).tolist()
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         stats = {"psnr": float(np.mean(self._psnr))}
         return {**stats, "ssim": float(np.mean(self._ssim))} if self.ssim else stats

@@ -51,6 +51,8 @@ class LRFinder(Callback):
         0.0021
     """
 
+    suggestion: float | None = None
+
     def __init__(
         self,
         cost: str | None = None,
@@ -67,25 +69,26 @@ class LRFinder(Callback):
             )
         self.cost, self.start, self.end, self.steps = cost, start, end, steps
         self.param, self.smoothing = param, smoothing
+        super().__init__()
+
+    def reset(self) -> None:
         self.rates: list[float] = []
         self.costs: list[float] = []
-        self.suggestion: float | None = None
+        self.suggestion = None
         self._finished = False
 
     def setup_graph(self) -> None:
-        """See Callback."""
         if self.trainer.workers > 1:
             raise ConfigError(
                 "LRFinder searches in one process. Run it without the multi-worker strategy, on batches of the same "
                 "global size, and take the rate that it suggests."
             )
         check_param(self, self.param)
-        if self.cost is None:
-            self.cost = next(iter(self.trainer.graph.build_tower.costs.values())).op.name
+        costs = self.trainer.graph.build_tower.costs
+        self._cost = next(iter(costs.values())).op.name if self.cost is None else self.cost
         self._path = self.trainer.claim_file("lr_finder.png", self)
 
     def before_train(self) -> None:
-        """See Callback."""
         if self._finished:  # training goes on after the search
             return
         names = [name for name in self.trainer.variable_names() if not _counts_steps(name)]
@@ -93,11 +96,9 @@ class LRFinder(Callback):
         self.trainer.set_variable(self.param, self.start)
 
     def before_run(self) -> list[str]:
-        """See Callback."""
-        return [str(self.cost)]
+        return [self._cost]
 
     def after_run(self, values: dict[str, Any]) -> None:
-        """See Callback."""
         cost = float(np.mean(next(iter(values.values()))))
         self.rates.append(float(self.trainer.get_variable(self.param)))
         self.costs.append(cost)
@@ -110,11 +111,9 @@ class LRFinder(Callback):
             self.trainer.set_variable(self.param, self.start * (self.end / self.start) ** (done / (self.steps - 1)))
 
     def next_step(self) -> float:
-        """See Callback."""
         return math.inf if self._finished else self.global_step + 1
 
     def after_train(self) -> None:
-        """See Callback."""
         if not self._finished:
             self._finish()
 
@@ -153,7 +152,7 @@ class LRFinder(Callback):
         figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        axes.plot(self.rates, self.costs, alpha=0.3, label=self.cost)
+        axes.plot(self.rates, self.costs, alpha=0.3, label=self._cost)
         axes.plot(self.rates, self.smoothed(), label="smoothed")
         axes.set_xscale("log")
         axes.set_xlabel(self.param)

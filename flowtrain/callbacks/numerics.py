@@ -37,6 +37,9 @@ class CheckNumerics(Callback):
     def __init__(self, every_k_steps: int = 100) -> None:
         check_period("every_k_steps", every_k_steps)
         self.every_k_steps = every_k_steps
+        super().__init__()
+
+    def reset(self) -> None:
         self._names: list[str] = []
         self._began: int | None = None
 
@@ -72,12 +75,10 @@ class CheckNumerics(Callback):
         self.trainer.add_to_step(check)
 
     def before_train(self) -> None:
-        """See Callback."""
         if self._began is None:
             self._began = self.global_step
 
     def trigger_step(self) -> None:
-        """See Callback."""
         self.trigger()
 
     def trigger(self) -> None:
@@ -91,13 +92,12 @@ class CheckNumerics(Callback):
             raise TrainingError(message)
 
     def after_train(self) -> None:
-        """See Callback: the trainer itself has noticed a cost that is not finite; say where it came from."""
+        """Say where a cost that is not finite, which the trainer has noticed, came from."""
         message = self._verdict()
         if message is not None:
             logger.error("CheckNumerics: %s", message)
 
     def next_step(self) -> float:
-        """See Callback."""
         return next_multiple(self.global_step, self.every_k_steps)
 
     def _verdict(self) -> str | None:

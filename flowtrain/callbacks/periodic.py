@@ -53,33 +53,31 @@ class PeriodicTrigger(ProxyCallback):
             )
         self.every_k_steps, self.every_k_epochs = every_k_steps, every_k_epochs
         self._before_train = before_train
+
+    def reset(self) -> None:
+        super().reset()
         self._fired_at = -1
 
     @property
     def pending(self) -> bool:
-        """See ProxyCallback."""
         return self._fired_at < 0 or super().pending
 
     def before_train(self) -> None:
-        """See Callback."""
         super().before_train()
         if self._before_train and self.global_step == 0:
             self.trigger()
 
     def trigger_step(self) -> None:
-        """See Callback."""
         super().trigger_step()
         if self.every_k_steps is not None and self.global_step % self.every_k_steps == 0:
             self.trigger()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         last = self.epoch_num >= self.trainer.max_epoch
         if last or (self.every_k_epochs is not None and self.epoch_num % self.every_k_epochs == 0):
             self.trigger()
 
     def after_train(self) -> None:
-        """See Callback."""
         if self.trainer.stop_reason is not None:  # the last epoch came sooner than expected
             self.trigger()
         super().after_train()
@@ -87,21 +85,18 @@ class PeriodicTrigger(ProxyCallback):
     def trigger(self) -> None:
         """Trigger what is held, unless that was done at this step already."""
         if self._fired_at != self.global_step:
-            self._fired_at = self.global_step
             super().trigger()
+            self._fired_at = self.global_step
 
     def next_step(self) -> float:
-        """See Callback."""
         if self.every_k_steps is None:
             return super().next_step()
         return min(super().next_step(), next_multiple(self.global_step, self.every_k_steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {**super().state_dict(), "fired_at": self._fired_at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         super().load_state_dict(state)
         self._fired_at = int(state["fired_at"])
 

@@ -45,6 +45,9 @@ class StatMonitorParamSetter(WatchingCallback):
         super().__init__(monitor, mode, min_delta)
         check_period("patience", patience)
         self.param, self.value_func, self.patience = param, value_func, patience
+
+    def reset(self) -> None:
+        super().reset()
         self._waited = 0
 
     @property
@@ -53,22 +56,18 @@ class StatMonitorParamSetter(WatchingCallback):
         return f"{type(self).__name__}({self.param} by {self.monitor})"
 
     def setup_graph(self) -> None:
-        """See Callback."""
         super().setup_graph()
         check_param(self, self.param)
 
     def heard(self, value: float, step: int) -> None:
-        """See WatchingCallback."""
         self._waited = 0 if self.is_best(value) else self._waited + 1
         if self._waited >= self.patience:
             self._waited = 0
             set_param(self, self.param, self.value_func(float(self.trainer.get_variable(self.param))))
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {**super().state_dict(), "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         super().load_state_dict(state)
         self._waited = int(state["waited"])

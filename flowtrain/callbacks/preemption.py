@@ -36,17 +36,18 @@ class PreemptionSaver(Callback):
         fatal = {signal.SIGKILL, signal.SIGSTOP} & set(self.signals)
         if fatal:
             raise ConfigError(f"PreemptionSaver: {', '.join(s.name for s in fatal)} cannot be caught.")
+        super().__init__()
+
+    def reset(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self) -> None:
-        """See Callback."""
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
                 if number != signal.SIGTERM:  # the trainer's own
                     self._before[number] = signal.signal(number, self._asked)
 
     def after_train(self) -> None:
-        """See Callback."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

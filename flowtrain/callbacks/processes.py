@@ -21,8 +21,10 @@ class StartProcOrThread(Callback):
     Each needs ``start()``. At the end its ``stop()`` is called if it has one, else ``terminate()``; then it is
     joined, for at most `timeout` seconds. A thread with neither should end by itself.
 
+    A thread or process can be started once. Give functions that make them, and the callback serves several runs.
+
     Args:
-        startables: One or several.
+        startables: One or several, or functions without arguments that make them.
         timeout: How long to wait for each, in seconds.
 
     Raises:
@@ -37,19 +39,27 @@ class StartProcOrThread(Callback):
     def __init__(self, startables: Any, timeout: float = 10.0) -> None:
         self.startables = list(startables) if isinstance(startables, Iterable) else [startables]
         for startable in self.startables:
-            if not callable(getattr(startable, "start", None)):
-                raise ConfigError(f"StartProcOrThread: {startable!r:.80} has no start().")
+            if not callable(getattr(startable, "start", None)) and not callable(startable):
+                raise ConfigError(f"StartProcOrThread: {startable!r:.80} has no start(), and makes nothing that has.")
         self.timeout = timeout
+        super().__init__()
+
+    def reset(self) -> None:
         self._started: list[Any] = []
 
     def before_train(self) -> None:
-        """See Callback."""
-        for startable in self.startables:
-            startable.start()
+        for given in self.startables:
+            startable = given if hasattr(given, "start") else given()
+            try:
+                startable.start()
+            except (RuntimeError, AssertionError) as error:  # of a thread; of a process
+                raise ConfigError(
+                    f"StartProcOrThread: {startable!r:.80} cannot be started ({error}). Each thread or process runs "
+                    "once: for several runs give a function that makes it, StartProcOrThread(lambda: Thread(...))."
+                ) from error
             self._started.append(startable)
 
     def after_train(self) -> None:
-        """See Callback."""
         for startable in self._started:
             end = getattr(startable, "stop", None) or getattr(startable, "terminate", None)
             if end is not None:

@@ -37,10 +37,12 @@ class GraphProfiler(Callback):
                 f"GraphProfiler: first_step={first_step!r}, last_step={last_step!r}; expected 1 < first <= last."
             )
         self.first_step, self.last_step = first_step, last_step
+        super().__init__()
+
+    def reset(self) -> None:
         self._running = False
 
     def trigger_step(self) -> None:
-        """See Callback."""
         import tensorflow as tf
 
         if self._running:
@@ -51,12 +53,10 @@ class GraphProfiler(Callback):
             self._running = True
 
     def after_train(self) -> None:
-        """See Callback."""
         if self._running:
             self._stop()
 
     def next_step(self) -> float:
-        """See Callback."""
         steps = (self.first_step - 1, self.last_step)
         return next((step for step in steps if step > self.global_step), math.inf)
 

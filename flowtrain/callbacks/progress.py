@@ -28,11 +28,13 @@ class ProgressBar(Callback):
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self.names = names
+        super().__init__()
+
+    def reset(self) -> None:
         self._bar: Any = None
         self._next = 0
 
     def before_epoch(self) -> None:
-        """See Callback."""
         from tqdm.auto import tqdm
 
         terminal = sys.stderr.isatty()
@@ -53,7 +55,6 @@ class ProgressBar(Callback):
         self._next = self.global_step + 1
 
     def trigger_step(self) -> None:
-        """See Callback."""
         now = time.monotonic()
         done = self.trainer.local_step - self._bar.n
         rate = done / max(now - self._seen, 1e-6)
@@ -62,16 +63,14 @@ class ProgressBar(Callback):
         self._update()
 
     def after_epoch(self) -> None:
-        """See Callback."""
-        self._update()
+        if self._bar is not None:  # else it was closed when a Ctrl-C came into the end of the epoch
+            self._update()
         self._close()
 
     def after_train(self) -> None:
-        """See Callback."""
         self._close()
 
     def next_step(self) -> float:
-        """See Callback."""
         return max(self._next, self.global_step + 1)
 
     def _update(self) -> None:

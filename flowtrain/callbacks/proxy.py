@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .base import Callback, uses_steps
+from .base import Callback, TrainerView, uses_steps
 from .check import check_callback
 
 __all__ = ["ProxyCallback"]
@@ -31,8 +31,15 @@ class ProxyCallback(Callback):
     def __init__(self, callback: Callback) -> None:
         check_callback(callback)
         self.callback = callback
-        self.chief_only = callback.chief_only
+        self.chief_only, self.repeats_interrupted = callback.chief_only, callback.repeats_interrupted
+        super().__init__()
+
+    def reset(self) -> None:
         self._stepping = False
+
+    def attach(self, trainer: TrainerView) -> None:
+        super().attach(trainer)
+        self.callback.attach(trainer)
 
     @property
     def name(self) -> str:
@@ -45,60 +52,47 @@ class ProxyCallback(Callback):
         return isinstance(self.callback, ProxyCallback) and self.callback.pending
 
     def setup_graph(self) -> None:
-        """See Callback."""
-        self.callback.trainer = self.trainer
         self.callback.setup_graph()
 
     def before_train(self) -> None:
-        """See Callback."""
         self.callback.before_train()
 
     def before_epoch(self) -> None:
-        """See Callback."""
         self.callback.before_epoch()
 
     def before_run(self) -> Sequence[str] | None:
-        """See Callback; what is held is told only of the steps that it asks for itself."""
+        """Call that of what is held, at the steps that it asks for itself."""
         self._stepping = self._held_next_step() <= self.global_step + 1
         return self.callback.before_run() if self._stepping else None
 
     def after_run(self, values: dict[str, Any]) -> None:
-        """See Callback."""
         if self._stepping:
             self.callback.after_run(values)
 
     def trigger_step(self) -> None:
-        """See Callback."""
         if self._stepping:
             self.callback.trigger_step()
 
     def after_epoch(self) -> None:
-        """See Callback."""
         self.callback.after_epoch()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         self.callback.trigger_epoch()
 
     def trigger(self) -> None:
-        """See Callback."""
         self.callback.trigger()
 
     def after_train(self) -> None:
-        """See Callback."""
         self.callback.after_train()
 
     def next_step(self) -> float:
-        """See Callback."""
         return self._held_next_step()
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         state = self.callback.state_dict()
         return {"callback": state} if state else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         if "callback" in state:
             self.callback.load_state_dict(state["callback"])
 

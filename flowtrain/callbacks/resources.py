@@ -27,13 +27,11 @@ class HostMemoryTracker(Callback):
     """
 
     def before_train(self) -> None:
-        """See Callback."""
         self._there = Path("/proc/self/status").exists()
         if not self._there:
             logger.info("HostMemoryTracker: this system has no /proc; memory is not tracked")
 
     def trigger(self) -> None:
-        """See Callback."""
         if self._there:
             used, free = _kilobytes("/proc/self/status", "VmRSS"), _kilobytes("/proc/meminfo", "MemAvailable")
             self.trainer.monitors.put_scalar("memory/process_mb", used / 1024, self.global_step)
@@ -55,33 +53,31 @@ class GPUUtilizationTracker(Callback):
 
     def __init__(self, seconds: float = 2.0) -> None:
         self.seconds = seconds
+        super().__init__()
+
+    def reset(self) -> None:
         self._thread: threading.Thread | None = None
         self._samples: list[list[float]] = []
 
     def before_train(self) -> None:
-        """See Callback."""
         self._there = shutil.which("nvidia-smi") is not None and bool(_gpu_utilization())
         if not self._there:
             logger.info("GPUUtilizationTracker: there is no GPU that nvidia-smi knows; nothing is tracked")
 
     def before_epoch(self) -> None:
-        """See Callback."""
         if self._there:
             self._samples, self._stopping = [], threading.Event()
             self._thread = threading.Thread(target=self._sample, name="flowtrain-gpu-utilization", daemon=True)
             self._thread.start()
 
     def after_epoch(self) -> None:
-        """See Callback."""
         self._stop()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         for number, values in enumerate(zip(*self._samples, strict=False)):
             self.trainer.monitors.put_scalar(f"gpu/{number}_percent", statistics.mean(values), self.global_step)
 
     def after_train(self) -> None:
-        """See Callback."""
         self._stop()
 
     def _sample(self) -> None:

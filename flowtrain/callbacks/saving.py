@@ -41,10 +41,12 @@ class ModelSaver(Callback):
         check_period("keep", keep)
         check_period("every", every)
         self.keep, self.every, self.background = keep, every, background
+        super().__init__()
+
+    def reset(self) -> None:
         self._saved_at = -1
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         if self.epoch_num % self.every == 0 or self.epoch_num >= self.trainer.max_epoch:
             self.trigger()
 
@@ -54,7 +56,6 @@ class ModelSaver(Callback):
         self.trainer.save_checkpoint(keep=self.keep, background=self.background)
 
     def after_train(self) -> None:
-        """See Callback."""
         stopped = self.trainer.stop_reason is not None  # the last epoch came sooner than expected
         if stopped and self._saved_at != self.global_step:
             self.trigger()
@@ -89,16 +90,17 @@ class BestSaver(WatchingCallback):
         self.checkpoint = name or "best-" + re.sub(r"[^\w.-]+", "_", monitor)
         if self.checkpoint != re.sub(r"[^\w.-]+", "_", self.checkpoint) or self.checkpoint.startswith("."):
             raise ConfigError(f"{self.name}: name={name!r} is not a plain file name.")
+
+    def reset(self) -> None:
+        super().reset()
         self._kept: list[tuple[float, int]] = []  # (value, place), the best first
 
     def setup_graph(self) -> None:
-        """See Callback."""
         super().setup_graph()
         for place in range(1, self.keep + 1):
             self.trainer.claim_file(f"checkpoints/{self._file(place)}", self)
 
     def heard(self, value: float, step: int) -> None:
-        """See WatchingCallback."""
         full = len(self._kept) == self.keep
         if not self.better(value, self._kept[-1][0] if full else None):
             return
@@ -110,11 +112,9 @@ class BestSaver(WatchingCallback):
         self.trainer.save_checkpoint(name=self._file(place))
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {"kept": [list(pair) for pair in self._kept]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         self._kept = [(float(value), int(place)) for value, place in state["kept"]]
         self.best = self._kept[0][0] if self._kept else None
 

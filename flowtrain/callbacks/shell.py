@@ -32,9 +32,9 @@ class InjectShell(Callback):
 
     def __init__(self, filename: str = "SHELL") -> None:
         self.filename = filename
+        super().__init__()
 
     def trigger(self) -> None:
-        """See Callback."""
         path = Path(self.trainer.log_dir) / self.filename
         if not path.exists():
             return

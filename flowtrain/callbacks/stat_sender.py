@@ -43,9 +43,9 @@ class SendStat(Callback):
                 f"SendStat: the command {command!r} cannot be filled with {self.names}: {error!r}. Write {{name}} for "
                 "each scalar, {{ and }} for braces."
             ) from None
+        super().__init__()
 
     def trigger(self) -> None:
-        """See Callback."""
         history = self.trainer.history
         missing = [name for name in self.names if not history.get(name)]
         if missing:

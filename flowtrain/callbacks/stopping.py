@@ -44,20 +44,28 @@ class EarlyStopping(WatchingCallback):
         super().__init__(monitor, mode, min_delta)
         check_period("patience", patience)
         self.patience = patience
+
+    def reset(self) -> None:
+        super().reset()
         self._waited = 0
 
+    def before_train(self) -> None:
+        """Training that this callback has ended does not go on, unless it is made more patient."""
+        if self._waited >= self.patience:
+            self._stop()
+
     def heard(self, value: float, step: int) -> None:
-        """See WatchingCallback."""
         self._waited = 0 if self.is_best(value) else self._waited + 1
         if self._waited >= self.patience:
-            best = "never a number" if self.best is None else f"best {self.best:.6g}"
-            self.trainer.stop(f"{self.monitor} was not better {self._waited} times in a row ({best})")
+            self._stop()
+
+    def _stop(self) -> None:
+        best = "never a number" if self.best is None else f"best {self.best:.6g}"
+        self.trainer.stop(f"{self.monitor} was not better {self._waited} times in a row ({best})")
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {**super().state_dict(), "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         super().load_state_dict(state)
         self._waited = int(state["waited"])

@@ -22,7 +22,6 @@ class MovingAverageSummary(Callback):
     """
 
     def trigger(self) -> None:
-        """See Callback."""
         for name, value in self.trainer.moving_averages().items():
             self.trainer.monitors.put_scalar(name, value, self.global_step)
 
@@ -42,7 +41,6 @@ class TensorSummaries(FetchingCallback):
         super().__init__([], every_k_steps)
 
     def before_train(self) -> None:
-        """See Callback."""
         self._images = dict(self.trainer.image_names())
         self._histograms = dict(self.trainer.histogram_names())
         self.names = list(dict.fromkeys([*self._images.values(), *self._histograms.values()]))
@@ -51,7 +49,6 @@ class TensorSummaries(FetchingCallback):
             self.trainer.monitors.put_event("graph", {"graph_def": graph_def}, 0)
 
     def after_run(self, values: dict[str, Any]) -> None:
-        """See Callback."""
         monitors = self.trainer.monitors
         for name, tensor in self._images.items():
             monitors.put_image(name, values[tensor], self.global_step)
@@ -59,5 +56,4 @@ class TensorSummaries(FetchingCallback):
             monitors.put_histogram(name, values[tensor], self.global_step)
 
     def next_step(self) -> float:
-        """See Callback."""
         return super().next_step() if self.names else float("inf")

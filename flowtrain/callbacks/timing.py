@@ -27,14 +27,16 @@ class EstimatedTimeLeft(Callback):
     """
 
     def __init__(self, last_k_epochs: int = 5) -> None:
-        self._times: deque[float] = deque(maxlen=last_k_epochs)
+        self.last_k_epochs = last_k_epochs
+        super().__init__()
+
+    def reset(self) -> None:
+        self._times: deque[float] = deque(maxlen=self.last_k_epochs)
 
     def before_train(self) -> None:
-        """See Callback."""
         self._last = time.monotonic()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         now = time.monotonic()
         self._times.append(now - self._last)
         self._last = now
@@ -57,18 +59,16 @@ class ThroughputTracker(Callback):
 
     def __init__(self, samples_per_step: int | None = None) -> None:
         self.samples_per_step = samples_per_step
+        super().__init__()
 
     def before_epoch(self) -> None:
-        """See Callback."""
         self._began, self._step = time.monotonic(), self.global_step
 
     def after_epoch(self) -> None:
-        """See Callback."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         self._rate = (self.global_step - self._step) / seconds
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         name = "steps_per_second" if self.samples_per_step is None else "samples_per_second"
         self.trainer.monitors.put_scalar(name, self._rate * (self.samples_per_step or 1), self.global_step)
 

@@ -34,6 +34,8 @@ class WatchingCallback(Callback):
         ...             print("bravo")
     """
 
+    best: float | None = None
+
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if mode not in ("min", "max"):
             raise ConfigError(
@@ -42,7 +44,10 @@ class WatchingCallback(Callback):
         if min_delta < 0:
             raise ConfigError(f"{type(self).__name__}({monitor!r}): min_delta={min_delta!r} is negative.")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
-        self.best: float | None = None
+        super().__init__()
+
+    def reset(self) -> None:
+        self.best = None
         self._epochs_ended = 0
         self._finished = False
 
@@ -72,31 +77,25 @@ class WatchingCallback(Callback):
         return True
 
     def setup_graph(self) -> None:
-        """See Callback."""
         self.trainer.monitors.listen(self._listen)
 
     def before_epoch(self) -> None:
-        """See Callback."""
         if self._epochs_ended and not any(_pending(callback) for callback in self.trainer.callbacks):
             self._require_name()
 
     def trigger_epoch(self) -> None:
-        """See Callback."""
         self._epochs_ended += 1
         self._finished = self.epoch_num >= self.trainer.max_epoch
         super().trigger_epoch()
 
     def after_train(self) -> None:
-        """See Callback."""
         if self._finished:
             self._require_name()
 
     def state_dict(self) -> dict[str, Any]:
-        """See Callback."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Callback."""
         self.best = state["best"]
 
     def _listen(self, name: str, value: float, step: int) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -15,7 +15,6 @@ from flowtrain.utils.errors import ModelError
 from flowtrain.utils.seeding import resolve_seed
 
 from .average import WeightAverage
-from .described import DescribedModel
 from .inference import InferenceGraph
 from .inputs import checked_inputs
 from .internals import captured_variables, make_concrete, reseed, scratch_graph, sublayers
@@ -26,6 +25,9 @@ from .table import count_parameters, summary_table
 from .tower import TowerContext
 from .tracing import layer_losses, penalties, run_tower
 from .variables import ScalarVariable
+
+if TYPE_CHECKING:
+    from .desc import ModelDesc
 
 __all__ = ["ModelGraph"]
 
@@ -69,7 +71,7 @@ class ModelGraph:
 
     def __init__(
         self,
-        model: DescribedModel,
+        model: ModelDesc,
         strategy: tf.distribute.Strategy | None = None,
         precision: str | keras.DTypePolicy | None = None,
         seed: int | None = None,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
-from .described import DescribedModel
 from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
 from .internals import external_captures
 from .store import VariableStore
 from .tower import TowerContext
 from .tracing import gradients, layer_losses
+
+if TYPE_CHECKING:
+    from .desc import ModelDesc
 
 __all__ = ["Objective", "handles", "make_objectives"]
 
@@ -62,7 +64,7 @@ class Objective:
         return found
 
 
-def make_objectives(model: DescribedModel, store: VariableStore, tower: TowerContext) -> dict[str, Objective]:
+def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext) -> dict[str, Objective]:
     """Ask a model for its optimizers and gradient processors, and check them.
 
     Args:

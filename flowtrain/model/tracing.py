@@ -9,18 +9,20 @@ import traceback
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from flowtrain.utils.errors import FlowtrainError, ModelError
 
-from .described import DescribedModel
 from .internals import auto_named, fresh_names, isolated_keras_state, output_spec, own_losses
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
 from .variables import variable_making
+
+if TYPE_CHECKING:
+    from .desc import ModelDesc
 
 __all__ = ["gradients", "run_tower"]
 
@@ -40,7 +42,7 @@ class _Root(keras.layers.Layer):
 
 
 def run_tower(
-    model: DescribedModel,
+    model: ModelDesc,
     store: VariableStore,
     specs: Sequence[tf.TensorSpec],
     inputs: Sequence[tf.Tensor],
@@ -157,7 +159,7 @@ def _dtype_policy(precision: Any) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _layers_of(model: DescribedModel) -> list[tuple[str, keras.Layer]]:
+def _layers_of(model: ModelDesc) -> list[tuple[str, keras.Layer]]:
     """The Keras layers that the model holds as attributes, by the name they are known under there."""
     found: list[tuple[str, keras.Layer]] = []
     for attribute, value in vars(model).items():
@@ -174,7 +176,7 @@ def _layers_of(model: DescribedModel) -> list[tuple[str, keras.Layer]]:
 # -- the result of build_graph ------------------------------------------------------------------------
 
 
-def _take_costs(model: DescribedModel, tower: TowerContext, result: Any) -> None:
+def _take_costs(model: ModelDesc, tower: TowerContext, result: Any) -> None:
     if result is None and not tower.is_training:
         return
     if isinstance(result, Mapping):
@@ -189,11 +191,11 @@ def _take_costs(model: DescribedModel, tower: TowerContext, result: Any) -> None
     tower.costs = costs
 
 
-def _where(model: DescribedModel) -> str:
+def _where(model: ModelDesc) -> str:
     return f"{type(model).__name__}.build_graph"
 
 
-def _checked_cost(model: DescribedModel, tower: TowerContext, cost: Any, what: str) -> tf.Tensor:
+def _checked_cost(model: ModelDesc, tower: TowerContext, cost: Any, what: str) -> tf.Tensor:
     if cost is None:
         raise ModelError(f"{_where(model)} returned nothing. It should return the cost: a scalar tensor.")
     if isinstance(cost, (tuple, list)):
@@ -271,7 +273,7 @@ def _plain(error: BaseException) -> BaseException:
     return error.with_traceback(kept)
 
 
-def _add_note(error: Exception, model: DescribedModel, is_training: bool) -> None:
+def _add_note(error: Exception, model: ModelDesc, is_training: bool) -> None:
     """Say below an error of TensorFlow's or Keras's where in the user's code it comes from, and what tracing is."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, FlowtrainError) or not frames[-1].filename.startswith(_INSIDE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,7 @@ class Monitors:
                 raise ConfigError(f"monitors must be Monitor objects; got {monitor!r} ({type(monitor).__name__})")
         _check_files(self._monitors)
         self._failed: set[int] = set()
+        self._silent = False
         self._listeners: list[Callable[[str, float, int], None]] = []
         self.history: dict[str, list[tuple[int, float]]] = {}
         for monitor in self._monitors:
@@ -111,6 +113,8 @@ class Monitors:
     def put_scalar(self, name: str, value: float, step: int) -> None:
         """Log one number: to the history, the listeners and all monitors."""
         value, step = float(value), int(step)
+        if self._silent:
+            return
         self.history.setdefault(name, []).append((step, value))
         self._tell("put_scalar", name, value, step)
         for listener in self._listeners:
@@ -160,6 +164,15 @@ class Monitors:
         """Call `listener(name, value, step)` at the very moment a scalar is put."""
         self._listeners.append(listener)
 
+    @contextlib.contextmanager
+    def silenced(self) -> Iterator[None]:
+        """A scope in which what is put goes nowhere."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
     def flush(self) -> None:
         """Flush all."""
         self._tell("flush")
@@ -194,6 +207,8 @@ class Monitors:
                     break
 
     def _tell(self, method: str, *args: Any) -> None:
+        if self._silent and method.startswith("put_"):
+            return
         for index, monitor in enumerate(self._monitors):
             if index not in self._failed:
                 self._guarded(index, monitor, method, *args)

@@ -37,25 +37,20 @@ class ConsoleMonitor(Monitor):
         return "<ConsoleMonitor>"
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         if _matches(name, self.include) and not _matches(name, self.exclude):
             self._now[name] = value
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor."""
         if kind == "epoch":
             self._print(f"epoch {content.get('epoch', '?')}, step {step}")
 
     def close(self) -> None:
-        """See Monitor."""
         self._print("after the last epoch")
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"before": {**self._before, **self._now}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self._now, self._before = {}, {name: float(value) for name, value in state["before"].items()}
 
     def _print(self, title: str) -> None:

@@ -38,18 +38,15 @@ class CSVMonitor(Monitor):
         self._ours = False
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._path = log_dir / self.filename
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         if step != self._step or name in self._values:
             self._end_row()
         self._step = step
         self._values[name] = value
 
     def flush(self) -> None:
-        """See Monitor."""
         self._end_row()
         if not self._pending:
             return
@@ -68,15 +65,12 @@ class CSVMonitor(Monitor):
         self._pending = []
 
     def close(self) -> None:
-        """See Monitor."""
         self.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"rows": self._rows, "columns": list(self._columns)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self._values, self._pending, self._ours = {}, [], True
         self._rows, self._columns = int(state["rows"]), list(state["columns"])
         self._rewrite(self._read()[: self._rows])

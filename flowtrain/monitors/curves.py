@@ -40,17 +40,14 @@ class CurvesMonitor(Monitor):
         self._due = 0.0
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._path = log_dir / self.filename
         self._due = time.monotonic() + self._FIRST_SECONDS
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor."""
         if kind == "epoch" and time.monotonic() >= self._due:
             self._draw()
 
     def close(self) -> None:
-        """See Monitor."""
         self._draw()
 
     def _draw(self) -> None:

@@ -35,32 +35,26 @@ class JSONLMonitor(Monitor):
         self._values: dict[str, float | str] = {}
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._file = LineFile(log_dir / self.filename)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         if step != self._step or name in self._values:
             self._write()
         self._step = step
         self._values[name] = value if math.isfinite(value) else str(value)
 
     def flush(self) -> None:
-        """See Monitor."""
         self._write()
         self._file.flush()
 
     def close(self) -> None:
-        """See Monitor."""
         self._write()
         self._file.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"bytes": self._file.position()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self._values.clear()
         self._file.cut(int(state["bytes"]))
 

@@ -35,34 +35,28 @@ class MLflowMonitor(Monitor):
         self._begun = False
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         mlflow = require("mlflow", extra="trackers", needed_for="MLflowMonitor")
         uri = self.tracking_uri or f"sqlite:///{log_dir.resolve() / 'mlflow.db'}"
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         self.run_name = self.run_name or log_dir.name
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         self._client.log_metric(self._run(), _allowed(name), value, step=step)
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor."""
         if kind == "config" and self._run_id is None:  # MLflow refuses to change a parameter
             for name, value in content.items():
                 self._client.log_param(self._run(), _allowed(name), value)
 
     def close(self) -> None:
-        """See Monitor."""
         if self._begun:
             self._client.set_terminated(self._run_id)
             self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"run_id": self._run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self.close()
         self._run_id = state["run_id"]
 

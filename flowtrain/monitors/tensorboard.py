@@ -42,22 +42,18 @@ class TensorBoardMonitor(Monitor):
         self._start_step: int | None = None
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._path = log_dir / self.folder
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         self._at(step).add_value(step, tag=name, simple_value=value)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """See Monitor."""
         shown = image[: self.max_images]
         for index, picture in enumerate(shown):
             tag = name if len(shown) == 1 else f"{name}/{index}"
             self._at(step).add_value(step, tag=tag, image=image_value(picture))
 
     def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
-        """See Monitor."""
         self._at(step).add_value(step, tag=name, histo=histogram_value(values))
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
@@ -71,19 +67,16 @@ class TensorBoardMonitor(Monitor):
             self._at(step).add_value(step, **hparams_value(settings, start=time.time()))
 
     def flush(self) -> None:
-        """See Monitor."""
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
-        """See Monitor."""
         if self._file is not None:
             self._file.close()
             self._file = None
             self._start_step = self._last_step + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         self.flush()
         if self._newest is None:
             return {"step": self._last_step, "file": "", "bytes": 0}
@@ -94,7 +87,6 @@ class TensorBoardMonitor(Monitor):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self.close()
         self._last_step = int(state["step"])
         self._start_step = self._last_step + 1

@@ -33,34 +33,27 @@ class TimelineMonitor(Monitor):
         self._step: int | None = None
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._file = LineFile(log_dir / self.filename)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         if step != self._step:
             self._step = step
             self._file.write(json.dumps({"time": round(time.time(), 3), "step": step}))
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor."""
         if kind == "epoch":
             line = {"time": round(time.time(), 3), "step": step, "epoch": content["epoch"]}
             seconds = {name: round(value, 6) for name, value in content.get("seconds", {}).items()}
             self._file.write(json.dumps(line | ({"seconds": seconds} if seconds else {})))
 
     def flush(self) -> None:
-        """See Monitor."""
         self._file.flush()
 
     def close(self) -> None:
-        """See Monitor."""
         self._file.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"bytes": self._file.position()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self._file.cut(int(state["bytes"]))

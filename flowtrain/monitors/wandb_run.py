@@ -36,40 +36,32 @@ class WandbMonitor(Monitor):
         self._run_id: str | None = None
 
     def open(self, log_dir: Path) -> None:
-        """See Monitor."""
         self._wandb = require("wandb", extra="trackers", needed_for="WandbMonitor")
         self._dir = log_dir
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """See Monitor."""
         self._started().log({name: value}, step=step)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """See Monitor."""
         pictures = [self._wandb.Image(picture.squeeze()) for picture in image]
         self._started().log({name: pictures}, step=step)
 
     def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
-        """See Monitor."""
         self._started().log({name: self._wandb.Histogram(values.ravel())}, step=step)
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor."""
         if kind == "config":
             self._started().config.update(content, allow_val_change=True)
 
     def close(self) -> None:
-        """See Monitor."""
         if self._run is not None:
             self._run.finish()
             self._run = None
 
     def state_dict(self) -> dict[str, Any]:
-        """See Monitor."""
         return {"run_id": self._run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Monitor."""
         self.close()
         self._run_id = state["run_id"]
 

@@ -38,7 +38,7 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
         (320, 0.0123)
     """
     only_to_run("train()")
-    if dry_run or config.dry_run:
+    if dry_run:
         return try_run(config)
     with SimpleTrainer(config, resume=resume) as trainer:
         return trainer.train()

@@ -49,7 +49,6 @@ class TrainConfig:
             None: 32 for small models and batches.
         prefetch: How many batches (or blocks of small ones) to keep ready for the device.
         data_timeout: Seconds without a batch after which training gives up.
-        dry_run: Let `train` only try the run, in seconds; the same as ``train(config, dry_run=True)``.
 
     Raises:
         ConfigError: Arguments that make no sense, alone or together.
@@ -78,7 +77,6 @@ class TrainConfig:
     steps_per_call: int | None = None
     prefetch: int = 3
     data_timeout: float = 600.0
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.model is None:

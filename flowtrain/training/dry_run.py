@@ -103,21 +103,21 @@ def _step(trainer: Trainer) -> tuple[None, str]:
 
 def _save(trainer: Trainer) -> tuple[None, str]:
     trainer.save_checkpoint()
-    trainer.settle()
-    trainer.checkpoints.wait()
-    if trainer.checkpoints.failures:
+    trainer._loop.settle()
+    trainer._checkpoints.wait()
+    if trainer._checkpoints.failures:
         raise TrainingError("the checkpoint could not be saved: see the log above")
-    newest = list_checkpoints(trainer.checkpoints.folder)[0]
+    newest = list_checkpoints(trainer._checkpoints.folder)[0]
     return None, f"{sum(file.stat().st_size for file in newest.iterdir()) / 1e6:.1f} MB"
 
 
 def _restore(trainer: Trainer) -> tuple[None, str]:
-    path = list_checkpoints(trainer.checkpoints.folder)[0]
+    path = list_checkpoints(trainer._checkpoints.folder)[0]
     problem = check_checkpoint(path, deep=True)
     if problem:
         raise CheckpointError(problem)
     values = read_checkpoint(path)
-    trainer.variables.restore(values, str(path))
+    trainer._state.variables.restore(values, str(path))
     wrong = [name for name in values if not np.array_equal(trainer.get_variable(name), values[name])]
     if wrong:
         raise CheckpointError(f"after a restore these variables differ: {', '.join(wrong)}")
@@ -139,7 +139,7 @@ def _validate(trainer: Trainer, runner: InferenceRunner) -> tuple[None, str]:
     flows, before = runner.flows, set(trainer.history)
     try:
         runner.flows = {name: _first(flow) for name, flow in flows.items()}
-        runner.trainer = trainer
+        runner.attach(trainer)
         runner.setup_graph()
         runner.trigger()
     finally:

@@ -1,23 +1,27 @@
-"""The order of things: epochs, steps, hooks, and the quiet moments at which a run can be saved."""
+"""The order of things: epochs, steps, hooks, and the moments between hooks at which a run can be saved."""
 
 from __future__ import annotations
 
-import logging
-import time
+from pathlib import Path
 from typing import Any
 
-from flowtrain.feed import Block, Feeder
+import numpy as np
+
+from flowtrain.feed import Block
+from flowtrain.model.store import read_value
 from flowtrain.utils.errors import TrainingError
 
+from . import devices
 from .epoch_times import EpochTimes
-from .run import Run
+from .feeding import Feeding
+from .program import Program
+from .requests import Requests, Save, logger
+from .run_state import RunState
+from .variables import assign, optimizer_names
 
 __all__ = ["Loop", "Preempted"]
 
-logger = logging.getLogger("flowtrain.training")
-
 _CALL_SECONDS = 0.1  # a call of several steps should not take longer: signals and the progress bar wait for it
-_POLL = 0.5
 
 
 class Preempted(SystemExit):
@@ -32,137 +36,215 @@ class Preempted(SystemExit):
 
 
 class Loop:
-    """Runs the epochs of a trainer.
+    """Runs the epochs of a run.
 
     A checkpoint is only ever made between rounds of hooks: when all callbacks have had the same hook, so that a
-    run that goes on from it is in a state that the first run was in, too.
+    run that goes on from it is in a state that the first run was in, too. One Loop serves all ``train()`` calls of a
+    trainer: after a Ctrl-C the next call goes on in the middle of the round of hooks, or of the epoch.
 
     Args:
-        trainer: Whose callbacks, steps and state.
-        feeder: Gives the batches; None: there are no steps to run.
+        state: The run's state.
+        program: Runs the steps.
+        requests: What callbacks and signals ask for.
+        steps_per_epoch: Steps of an epoch.
+        steps_per_call: How many steps to run in one call at most; None: any number.
+        is_chief: Whether this worker saves.
+        log_dir: For messages.
     """
 
-    def __init__(self, trainer: Run, feeder: Feeder | None) -> None:
-        self._trainer = trainer
-        self._callbacks = trainer.callbacks
-        self._feeder = feeder
-        self._block: Block | None = None
-        self._row = 0
+    def __init__(
+        self,
+        state: RunState,
+        program: Program,
+        requests: Requests,
+        steps_per_epoch: int,
+        steps_per_call: int | None,
+        is_chief: bool,
+        log_dir: Path,
+    ) -> None:
+        self._state, self._program, self._requests = state, program, requests
+        self._steps_per_epoch, self._steps_per_call = steps_per_epoch, steps_per_call
+        self._is_chief, self._log_dir = is_chief, log_dir
+        self._workers = devices.part(state.strategy)[1]
         self._seconds_per_step = 0.0
         self._times = EpochTimes()
 
     def run(self, last_epoch: int) -> None:
-        """Run until the end of an epoch, or until something stops the training."""
+        """Run until the end of an epoch, or until something stops the training.
+
+        Raises:
+            TrainingError: A cost was not finite.
+            Preempted: The process was asked to end.
+        """
+        progress, requests = self._state.progress, self._requests
         try:
-            self._run_epochs(last_epoch)
+            self._state.callbacks.call_before_train()
+            self.settle()
+            self._agree_to_stop()
+            while not self._should_stop() and (progress.epoch < last_epoch or not progress.epoch_done):
+                if not progress.epoch_ending:
+                    self._begin_epoch()
+                    while progress.local_step < self._steps_per_epoch and not self._should_stop():
+                        self._run_some_steps(self._steps_per_epoch - progress.local_step)
+                        self.settle()
+                    self._program.finish()
+                    if progress.local_step < self._steps_per_epoch:
+                        break  # stopped inside the epoch
+                self._end_epoch()
+                self.settle()
+                self._agree_to_stop()
+                if requests.stop_reason is not None:
+                    break
+            self._check_cost()
         except BaseException:
-            self._trainer.progress.advance(-self._trainer.program.abandon())
+            progress.advance(-self._program.abandon())
             raise
 
-    def _run_epochs(self, last_epoch: int) -> None:
-        trainer, progress = self._trainer, self._trainer.progress
-        while not trainer.should_stop() and (progress.epoch < last_epoch or not progress.epoch_done):
-            resumed_inside = not progress.epoch_done
-            if not resumed_inside:
-                progress.begin_epoch()
-            with self._times.callbacks:
-                self._callbacks.tell("before_epoch")
-                if resumed_inside:
-                    trainer.reload_callbacks()
-            self._settle()
-            trainer.share_scalars()
-            self._run_steps(trainer.steps_per_epoch)
-            if progress.local_step < trainer.steps_per_epoch:
-                return  # stopped inside the epoch
-            trainer.check_cost()
-            with self._times.callbacks:
-                self._callbacks.tell("after_epoch")
-                self._callbacks.tell("trigger_epoch")
-            progress.epoch_done = True
-            about = {"epoch": progress.epoch, "seconds": self._times.take()}
-            trainer.monitors.put_event("epoch", about, progress.global_step)
-            self._settle()
-            trainer.agree_to_stop()
-            if trainer.stop_reason is not None:
-                return
-
-    def _run_steps(self, steps: int) -> None:
-        trainer, progress = self._trainer, self._trainer.progress
-        while progress.local_step < steps and not trainer.should_stop():
-            left = steps - progress.local_step
-            due = self._callbacks.next_step(progress.global_step) - progress.global_step  # 1: the very next step
-            quiet = left if due > left else int(due) - 1
-            if quiet > 0:
-                self._run_quiet(quiet)
-            else:
-                self._run_told()
-            self._settle()
-        trainer.program.finish()
-
-    def _settle(self) -> None:
-        with self._times.saving:
-            self._trainer.settle()
-
-    def _run_quiet(self, count: int) -> None:
-        """Run up to `count` steps that no callback wants to see, as many as one call can take."""
-        progress = self._trainer.progress
-        if self._feeder is None:
-            progress.advance(count)
+    def settle(self) -> None:
+        """Between two rounds of hooks: do the saves that were asked for, and obey SIGTERM."""
+        if self._state.callbacks.interrupted:
             return
-        block = self._next_block()
-        count = min(count, block.rows - self._row, self._most_per_call())
-        self._trainer.program.start(block, self._row, self._row + count)
-        self._consume(count)
-        self._seconds_per_step = self._trainer.program.throttle()
+        with self._times.saving:
+            if self._requests.saves:
+                self._check_cost()  # which waits for the steps under way
+                saves = self._requests.take_saves()
+                if self._is_chief:
+                    for name, save in saves.items():
+                        self._state.save(name, save)
+            self._obey_signal()
 
-    def _run_told(self) -> None:
-        """Run one step with the step hooks of the callbacks that are due."""
-        progress = self._trainer.progress
-        block = None if self._feeder is None else self._next_block()  # it may wait: before any hook
-        self._trainer.program.finish()
+    # ------------------------------------------------------------------ epochs
+
+    def _begin_epoch(self) -> None:
+        state, progress = self._state, self._state.progress
         with self._times.callbacks:
-            wanted = self._callbacks.before_run(progress.global_step + 1)
+            if progress.epoch_done:
+                progress.begin_epoch()
+                state.callbacks.call("before_epoch")
+            else:
+                state.callbacks.call_before_epoch_again(state.monitors.silenced)
+                state.callbacks.finish_round()  # of the step that a Ctrl-C came into
+        self.settle()
+        self._share_scalars()
+
+    def _end_epoch(self) -> None:
+        state, progress = self._state, self._state.progress
+        self._check_cost()
+        with self._times.callbacks:
+            if progress.epoch_ending:
+                state.callbacks.finish_round()
+            else:
+                progress.epoch_ending = True
+                state.callbacks.call("after_epoch", "trigger_epoch")
+        progress.end_epoch()
+        about = {"epoch": progress.epoch, "seconds": self._times.take()}
+        state.monitors.put_event("epoch", about, progress.global_step)
+
+    # ------------------------------------------------------------------ steps
+
+    def _run_some_steps(self, left: int) -> None:
+        """Run the next step with the hooks that are due at it, or several steps that no callback wants to see.
+
+        Args:
+            left: How many steps the epoch has left.
+        """
+        state, progress = self._state, self._state.progress
+        due = state.callbacks.next_step(progress.global_step) - progress.global_step  # 1: the very next step
+        unseen = left if due > left else int(due) - 1
+        if unseen == 0:
+            self._run_seen_step()
+        elif state.feeding is None:
+            progress.advance(unseen)
+        else:
+            block, row = self._next_block(state.feeding)
+            count = min(unseen, block.rows - row, self._most_per_call())
+            self._program.start(block, row, row + count)
+            self._consumed(count)
+            self._seconds_per_step = self._program.throttle()
+
+    def _run_seen_step(self) -> None:
+        state, progress = self._state, self._state.progress
+        place = None if state.feeding is None else self._next_block(state.feeding)  # it may wait: before any hook
+        self._program.finish()
+        with self._times.callbacks:
+            wanted = state.callbacks.before_run(progress.global_step + 1)
+        names = [name for its_names in wanted.values() for name in its_names]
         values: dict[str, Any] = {}
-        if block is None:
+        if place is None:
             progress.advance(1)
         else:
-            if wanted:
-                names = [name for its_names in wanted.values() for name in its_names]
-                _, values = self._trainer.program.run_fetching(block, self._row, names)
+            block, row = place
+            if names:
+                _, values = self._program.run_fetching(block, row, names)
             else:
-                self._trainer.program.run(block, self._row, self._row + 1)
-            self._consume(1)
+                self._program.run(block, row, row + 1)
+            self._consumed(1)
         with self._times.callbacks:
-            self._callbacks.after_run(wanted, values)
+            state.callbacks.after_run(values)
+
+    def _next_block(self, feeding: Feeding) -> tuple[Block, int]:
+        with self._times.data:
+            return feeding.next_block(self._state.progress.global_step + 1, self._obey_signal)
+
+    def _consumed(self, count: int) -> None:
+        if self._state.feeding is not None:
+            self._state.feeding.consumed(count)
+        self._state.progress.advance(count)
 
     def _most_per_call(self) -> int:
-        limit = self._trainer.config.steps_per_call or 1_000_000
+        limit = self._steps_per_call or 1_000_000
         if self._seconds_per_step:
             limit = min(limit, max(1, int(_CALL_SECONDS / self._seconds_per_step)))
         return limit
 
-    def _next_block(self) -> Block:
-        if self._block is None:
-            with self._times.data:
-                self._block, self._row = self._wait_for_block(), 0
-        return self._block
+    # ------------------------------------------------------------------ between rounds of hooks
 
-    def _wait_for_block(self) -> Block:
-        waited, limit = time.monotonic(), self._trainer.config.data_timeout
-        while True:
-            block = self._feeder.get(_POLL)  # type: ignore[union-attr]
-            if block is not None:
-                return block
-            self._trainer.check_signal()
-            if time.monotonic() - waited > limit:
-                raise TrainingError(
-                    f"the dataflow {self._trainer.config.dataflow} gave nothing for {limit:g} s "
-                    f"(step {self._trainer.global_step + 1}). If a batch may take longer: data_timeout=..."
-                )
+    def _should_stop(self) -> bool:
+        """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
+        return self._requests.stop_reason is not None and self._workers == 1
 
-    def _consume(self, count: int) -> None:
-        self._feeder.consumed(count)  # type: ignore[union-attr]
-        self._trainer.progress.advance(count)
-        self._row += count
-        if self._block is not None and self._row == self._block.rows:
-            self._block = None
+    def _agree_to_stop(self) -> None:
+        """Between epochs: what stops one worker stops all."""
+        stopping = self._requests.stop_reason is not None
+        if devices.any_worker(self._state.strategy, stopping) and not stopping:
+            self._requests.stop("another worker stops", self._state.progress.global_step)
+
+    def _share_scalars(self) -> None:
+        """At the start of an epoch: scalars that callbacks of the chief have set (learning rates) reach all workers."""
+        if self._workers == 1:
+            return
+        graph, strategy = self._state.graph, self._state.strategy
+        named = {**graph.store.variables, **optimizer_names(graph.objectives)}
+        scalars = [variable for variable in named.values() if tuple(variable.shape) == () and not variable.trainable]
+        values = np.array([read_value(variable) for variable in scalars], np.float64)
+        with strategy.scope():
+            for variable, value in zip(scalars, devices.from_chief(strategy, values), strict=True):
+                assign(variable, value)
+
+    def _obey_signal(self) -> None:
+        """Save and leave when the process was asked to end."""
+        reason = self._requests.leave_reason
+        if reason is None:
+            return
+        self._check_cost()
+        if self._is_chief:
+            self._state.save(None, Save(keep=None, background=False))
+            self._state.checkpoints.wait()
+        step = self._state.progress.global_step
+        message = f'{reason}: saved at step {step} in {self._log_dir}; go on with resume="auto"'
+        logger.warning(message)
+        raise Preempted(message)
+
+    def _check_cost(self) -> None:
+        """Raise when a cost since the start was not finite. Waits for the device."""
+        self._program.finish()
+        step = self._state.step_variables.first_bad_step()
+        if step is not None:
+            self._state.checkpoints.wait()
+            newest = self._state.checkpoints.newest()
+            kept = f"The last good checkpoint is {newest}." if newest else "No checkpoint was saved before."
+            raise TrainingError(
+                f"the cost became NaN or infinite at step {step} (epoch {self._state.progress.epoch}). {kept} "
+                "Common reasons: a learning rate that is too high, log or division of zero, broken data. "
+                "CheckNumerics() names the first tensor that is not finite."
+            )

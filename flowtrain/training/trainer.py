@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.feed import Feeder, Inputs
-from flowtrain.model import ModelGraph
+from flowtrain.model import ModelGraph, Predictor, TowerContext
 from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors, default_monitors
@@ -20,30 +18,29 @@ from flowtrain.utils.loading import only_to_run
 from flowtrain.utils.run_status import clear_end, record_end
 from flowtrain.utils.seeding import default_seed
 
-from . import devices, run_state
+from . import devices
+from .block_capacity import block_capacity
+from .callback_list import CallbackList
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .console import show_log
 from .defaults import default_callbacks
-from .fusing import block_capacity
-from .hooks import CallbackList
+from .feeding import Feeding
 from .log_folder import LogFolder, default_dir
 from .loop import Loop, Preempted
 from .program import Program
 from .progress import Progress
-from .signals import Terminator
+from .requests import Requests, Save
+from .run_state import RunState, load_weights
 from .step import Step
-from .variables import RunVariables, StepVariables, assign, optimizer_names
-from .view import RunView
+from .variables import StepVariables, assign
 
 __all__ = ["NoOpTrainer", "SimpleTrainer", "Trainer"]
-
-logger = logging.getLogger("flowtrain.training")
 
 _LEAVE = 0.5  # seconds
 
 
-class Trainer(RunView):
+class Trainer:
     """Trains a model: ``train(config)`` makes one, a notebook may use it directly.
 
     Override `run_step` for another update than the minimisation of the cost.
@@ -57,9 +54,13 @@ class Trainer(RunView):
         config: As given.
         model: Its ModelDesc.
         graph: Its ModelGraph.
+        strategy: The ``tf.distribute.Strategy`` of the run.
         log_dir: The run's folder.
         monitors: Where numbers go.
+        callbacks: All callbacks, in order.
         is_chief: Whether this process logs and saves.
+        steps_per_epoch: Steps of an epoch.
+        max_epoch: Number of the last epoch of the present `train`.
 
     Example:
         >>> with SimpleTrainer(config) as trainer:                           # doctest: +SKIP
@@ -75,21 +76,15 @@ class Trainer(RunView):
         self.config, self.model = config, config.model
         self.steps_per_epoch = self._steps()
         self.max_epoch = config.max_epoch
-        self.progress = Progress(config.starting_epoch - 1)
-        self.stop_reason: str | None = None
         self.strategy = config.strategy or tf.distribute.get_strategy()
         self.is_chief = devices.is_chief(self.strategy)
         show_log()
         devices.prepare(config)
         self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
         self._folder = LogFolder(self.log_dir, resume=bool(resume)) if self.is_chief else None
-        self._saves: dict[str | None, tuple[int | None, bool]] = {}
-        self._claims: dict[Path, object] = {}
-        self._terminator = Terminator()
-        self._feeder_state: dict[str, Any] | None = None
-        self._callback_state: dict[str, Any] = {}
-        self._feeder: Feeder | None = None
-        self._left_behind: Feeder | None = None  # it is still busy with a datapoint
+        self._files: dict[Path, object] = {}  # who writes each
+        self._progress = Progress(config.starting_epoch - 1)
+        self._requests = Requests()
         self._failed = False
         try:
             self._build(resume)
@@ -102,7 +97,73 @@ class Trainer(RunView):
     def _steps(self) -> int:
         return self.config.steps()
 
-    # ------------------------------------------------------------------ for users
+    def _feeding(self) -> Feeding | None:
+        config, graph = self.config, self.graph
+        return Feeding(config, graph.input_specs, self.strategy, lambda batch: block_capacity(batch, graph, config))
+
+    def _build(self, resume: str | Path | bool | None) -> None:
+        config = self.config
+        tf.random.set_seed(default_seed() % 2**31)
+        self.graph = ModelGraph(
+            self.model,
+            strategy=config.strategy,
+            precision=None if config.precision == "float32" else config.precision,
+        )
+        tower = self.graph.build_tower
+        averaged = [name for name in tower.scalars if name not in self.graph.store.summary_scalars]
+        averaged += [name for name in tower.costs if name not in averaged]
+        self._step_variables = StepVariables(
+            averaged, self.graph.objectives, config.accumulate, config.precision == "mixed_float16"
+        )
+        self._checkpoints = Checkpoints(self.log_dir / "checkpoints")
+        if self._folder is not None:
+            self._checkpoints.clear()
+            self._folder.describe(config.describe())
+        monitors = default_monitors() if config.monitors is None else config.monitors
+        self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
+        chosen = default_callbacks(config.callbacks) if config.default_callbacks is None else config.default_callbacks
+        self.callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
+        self._state = RunState(
+            self.graph,
+            self._step_variables,
+            self._progress,
+            self.callbacks,
+            self.monitors,
+            self._feeding(),
+            self._checkpoints,
+            self.strategy,
+        )
+        self._after_step: list[Callable[[TowerContext], None]] = []
+        self._setting_up = True
+        self.callbacks.attach(self)
+        self.callbacks.call("setup_graph")
+        self._setting_up = False
+        program = Program(
+            self.run_step,
+            self.graph,
+            self._step_variables,
+            self.strategy,
+            self._after_step,
+            config.accumulate,
+            config.jit,
+        )
+        self._loop = Loop(
+            self._state,
+            program,
+            self._requests,
+            self.steps_per_epoch,
+            config.steps_per_call,
+            self.is_chief,
+            self.log_dir,
+        )
+        if config.weights is not None:
+            load_weights(self.graph, config.weights)
+        if resume:
+            self._state.resume(resume)
+        if self.global_step == 0:
+            self.monitors.put_event("config", config.describe(), 0)
+
+    # ------------------------------------------------------------------ training
 
     def run_step(self, step: Step) -> None:
         """One training step, to be traced. Override it for models with several costs.
@@ -114,6 +175,9 @@ class Trainer(RunView):
 
     def train(self, max_epoch: int | None = None) -> Trainer:
         """Train until the end of an epoch, or until a callback stops it.
+
+        After a KeyboardInterrupt it may be called again and goes on where it was: with the next step, or in the middle
+        of a round of hooks with the callback after the interrupted one.
 
         Args:
             max_epoch: Number of the last epoch; None: the configuration's.
@@ -130,18 +194,18 @@ class Trainer(RunView):
             raise TrainingError(
                 "this trainer has failed; make a new one, with resume='auto' to go on from the last save"
             )
-        last = self.max_epoch = max_epoch or self.config.max_epoch
-        self.stop_reason = None
+        if max_epoch is not None and (not hasattr(max_epoch, "__index__") or isinstance(max_epoch, bool)):
+            raise ConfigError(f"max_epoch= must be a whole number, the number of the last epoch; got {max_epoch!r}")
+        self.max_epoch = self.config.max_epoch if max_epoch is None else int(max_epoch)
+        self._requests.stop_reason = None
         if self._folder is not None:
             clear_end(self.log_dir)
-        loop = Loop(self, self._start_feeding())
+        if self._state.feeding is not None:
+            self._state.feeding.start()
         failure: BaseException | None = None
         try:
-            with self._terminator:
-                self.callbacks.tell("before_train")
-                self.settle()
-                loop.run(last)
-                self.check_cost()
+            with self._requests:
+                self._loop.run(self.max_epoch)
         except BaseException as error:
             failure = error
             if isinstance(error, tf.errors.OpError):
@@ -152,11 +216,28 @@ class Trainer(RunView):
             self._finish(failure)
         return self
 
+    def _finish(self, failure: BaseException | None) -> None:
+        try:
+            self.callbacks.call_after_train(failing=failure is not None)
+            if failure is None:
+                self._loop.settle()
+        finally:
+            if not isinstance(failure, KeyboardInterrupt | None):
+                self._requests.saves.clear()  # the run is in no state to be saved
+            # who wants to leave need not wait for a datapoint, or for workers that are still starting
+            if self._state.feeding is not None:
+                self._state.feeding.stop(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
+            self._checkpoints.wait()
+            self.monitors.flush()
+            if self._folder is not None:
+                record_end(self.log_dir, failure, self.stop_reason)
+
     def close(self) -> None:
         """Release the log folder and what else the run holds; weights and predictors stay usable."""
-        self._stop_feeding()
-        if hasattr(self, "checkpoints"):
-            self.checkpoints.wait()
+        if hasattr(self, "_state"):
+            if self._state.feeding is not None:
+                self._state.feeding.stop()
+            self._checkpoints.wait()
         if hasattr(self, "monitors"):
             self.monitors.close()
         if self._folder is not None:
@@ -169,17 +250,112 @@ class Trainer(RunView):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # ------------------------------------------------------------------ for callbacks
+    # ------------------------------------------------------------------ what can be read
 
-    def add_to_step(self, function: Callable[[Any], None]) -> None:
-        """Trace `function(tower)` into every training step, after the update."""
+    @property
+    def epoch_num(self) -> int:
+        """The epoch under way, from 1."""
+        return self._progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """How many steps are done, over all epochs."""
+        return self._progress.global_step
+
+    @property
+    def local_step(self) -> int:
+        """How many steps of this epoch are done."""
+        return self._progress.local_step
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What `stop` was given; None while training is to go on."""
+        return self._requests.stop_reason
+
+    @property
+    def workers(self) -> int:
+        """How many processes train together."""
+        return devices.part(self.strategy)[1]
+
+    @property
+    def history(self) -> Mapping[str, Sequence[tuple[int, float]]]:
+        """Every scalar that was logged: name -> list of (step, value)."""
+        return self.monitors.history
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """All variables of the model by readable name, as copies."""
+        return self.graph.store.get_weights()
+
+    def get_predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
+        """A function over named tensors that runs on the live weights.
+
+        Args:
+            inputs: Names of the inputs it takes, by position or by name.
+            outputs: Names of the tensors it returns, as a list of arrays; ``NAME_crop32`` is NAME without 32 pixels on
+                each side.
+
+        Raises:
+            TensorNameError: An unknown name; lists the nearest.
+            ModelError: An output needs an input that is not given.
+        """
+        return self.graph.predictor(inputs, outputs)
+
+    def variable_names(self) -> list[str]:
+        """All names that get_variable takes."""
+        return self._state.variables.names()
+
+    def get_variable(self, name: str) -> np.ndarray:
+        """The present value of a variable: the model's, ``optimizer/...``, or one that a callback added.
+
+        Raises:
+            TensorNameError: There is none; names the nearest.
+        """
+        return np.array(read_value(self._state.variables.find(name)))
+
+    def set_variable(self, name: str, value: np.ndarray | float) -> None:
+        """Give a variable a new value, which the next step sees.
+
+        Raises:
+            TensorNameError: There is none; names the nearest.
+            ConfigError: The value has another shape.
+        """
+        variable = self._state.variables.find(name)
+        if tuple(np.shape(value)) != tuple(variable.shape):
+            raise ConfigError(f"variable {name!r} has shape {tuple(variable.shape)}, the value {np.shape(value)}")
+        with self.strategy.scope():
+            assign(variable, value)
+
+    def moving_averages(self) -> dict[str, float]:
+        """Moving averages of all ``add_moving_summary`` scalars and the cost, read from the device now.
+
+        Scalar variables made with ``summary=True`` are shown as they are; in float16 training the loss scale too.
+        """
+        values = self._step_variables.read_averages()
+        for name, variable in self.graph.store.summary_scalars.items():
+            values[name] = float(read_value(variable))
+        if self._step_variables.loss_scale is not None:
+            values["loss_scale"] = float(self._step_variables.loss_scale.numpy())
+        return values
+
+    def image_names(self) -> dict[str, str]:
+        """Summary name -> tensor name of all image summaries."""
+        return {name: f"image_summary/{name}" for name in self.graph.build_tower.images}
+
+    def histogram_names(self) -> dict[str, str]:
+        """Summary name -> tensor name of all histogram summaries."""
+        return {name: f"histogram_summary/{name}" for name in self.graph.build_tower.histograms}
+
+    # ------------------------------------------------------------------ what can be asked for
+
+    def add_to_step(self, function: Callable[[TowerContext], None]) -> None:
+        """Trace `function(tower)` into every training step, after the update; only from setup_graph."""
         self._in_setup("add_to_step")
         self._after_step.append(function)
 
-    def add_variables(self, variables: Mapping[str, Any]) -> None:
-        """Put variables of a callback into checkpoints, by name."""
+    def add_variables(self, variables: Mapping[str, tf.Variable | keras.Variable]) -> None:
+        """Put variables of a callback into checkpoints, by name; only from setup_graph."""
         self._in_setup("add_variables")
-        self.variables.add(variables)
+        self._state.variables.add(variables)
 
     def save_checkpoint(self, name: str | None = None, keep: int | None = None, background: bool = False) -> None:
         """Save the whole run once all callbacks have finished the present hook.
@@ -190,17 +366,15 @@ class Trainer(RunView):
             background: Whether training goes on while the file is written, at the cost of a copy of the variables on
                 their device. On the CPU it always does.
         """
-        self._saves[name] = keep, background
+        self._requests.saves[name] = Save(keep, background)
 
     def stop(self, reason: str) -> None:
         """End training regularly after the present hook; in a step hook: after this step."""
-        if self.stop_reason is None:
-            logger.info("training stops at step %d: %s", self.global_step, reason)
-            self.stop_reason = reason
+        self._requests.stop(reason, self.global_step)
 
     def preempt(self, reason: str) -> None:
-        """Save the run and end the process, as SIGTERM does, at the next quiet moment (after this step)."""
-        self._terminator.ask(reason)
+        """Save the run and end the process between two steps, as SIGTERM does."""
+        self._requests.leave(reason)
 
     def claim_file(self, path: str | Path, owner: object) -> Path:
         """Reserve a path (relative: inside log_dir) for one writer.
@@ -209,179 +383,14 @@ class Trainer(RunView):
             ConfigError: Another one has it.
         """
         path = (self.log_dir / path).resolve()
-        holder = self._claims.setdefault(path, owner)
+        holder = self._files.setdefault(path, owner)
         if holder is not owner:
             raise ConfigError(f"{owner} and {holder} both write {path}: give one of them another name")
         return path
 
-    # ------------------------------------------------------------------ for the loop
-
-    def settle(self) -> None:
-        """Between two rounds of hooks: do the saves that were asked for, and obey SIGTERM."""
-        if self._saves:
-            self.check_cost()  # which waits for the steps under way
-            saves, self._saves = self._saves, {}
-            if self.is_chief:
-                for name, (keep, background) in saves.items():
-                    run_state.save(self, name, keep, background)
-        self.check_signal()
-
-    def agree_to_stop(self) -> None:
-        """At the end of an epoch: what stops one worker stops all."""
-        if devices.any_worker(self.strategy, self.stop_reason is not None) and self.stop_reason is None:
-            self.stop("another worker stops")
-
-    def share_scalars(self) -> None:
-        """At the start of an epoch: scalars that callbacks of the chief have set (learning rates) reach all workers."""
-        if self.workers > 1:
-            named = {**self.graph.store.variables, **optimizer_names(self.graph.objectives)}
-            scalars = [
-                variable for variable in named.values() if tuple(variable.shape) == () and not variable.trainable
-            ]
-            values = np.array([read_value(variable) for variable in scalars], np.float64)
-            with self.strategy.scope():
-                for variable, value in zip(scalars, devices.from_chief(self.strategy, values), strict=True):
-                    assign(variable, value)
-
-    def should_stop(self) -> bool:
-        """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
-        return self.stop_reason is not None and self.workers == 1
-
-    def check_signal(self) -> None:
-        """Save and leave when the process was asked to end."""
-        reason = self._terminator.reason
-        if reason is None:
-            return
-        self.check_cost()
-        if self.is_chief:
-            run_state.save(self, None, None, background=False)
-            self.checkpoints.wait()
-        message = f'{reason}: saved at step {self.global_step} in {self.log_dir}; go on with resume="auto"'
-        logger.warning(message)
-        raise Preempted(message)
-
-    def check_cost(self) -> None:
-        """Raise when a cost since the start was not finite. Waits for the device."""
-        self.program.finish()
-        step = self._step_variables.first_bad_step()
-        if step is not None:
-            self.checkpoints.wait()
-            newest = self.checkpoints.newest()
-            kept = f"The last good checkpoint is {newest}." if newest else "No checkpoint was saved before."
-            raise TrainingError(
-                f"the cost became NaN or infinite at step {step} (epoch {self.epoch_num}). {kept} "
-                "Common reasons: a learning rate that is too high, log or division of zero, broken data. "
-                "CheckNumerics() names the first tensor that is not finite."
-            )
-
-    def reload_callbacks(self) -> None:
-        """Give callbacks the state of the checkpoint again, after before_epoch in a resumed epoch."""
-        self.callbacks.load_state_dict(self._callback_state)
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Take what a checkpoint holds besides variables and counts."""
-        self._feeder_state = state["data"]
-        self._callback_state = state["callbacks"]
-        self.callbacks.load_state_dict(state["callbacks"])
-        self.monitors.load_state_dict(state["monitors"])
-
-    def feeder_state(self) -> dict[str, Any] | None:
-        """The position in the data."""
-        return self._feeder_state if self._feeder is None else self._feeder.state_dict()
-
-    # ------------------------------------------------------------------ building
-
-    def _build(self, resume: str | Path | bool | None) -> None:
-        config = self.config
-        seed = default_seed() % 2**31
-        tf.random.set_seed(seed)
-        self.graph = ModelGraph(
-            self.model,
-            strategy=config.strategy,
-            precision=None if config.precision == "float32" else config.precision,
-        )
-        tower = self.graph.build_tower
-        averaged = [name for name in tower.scalars if name not in self.graph.store.summary_scalars]
-        averaged += [name for name in tower.costs if name not in averaged]
-        self._step_variables = StepVariables(
-            averaged, self.graph.objectives, config.accumulate, config.precision == "mixed_float16"
-        )
-        self.variables = RunVariables(self.graph, self._step_variables)
-        self.checkpoints = Checkpoints(self.log_dir / "checkpoints")
-        if self._folder is not None:
-            self.checkpoints.clear()
-            self._folder.describe(config.describe())
-        monitors = default_monitors() if config.monitors is None else config.monitors
-        self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
-        chosen = default_callbacks(config.callbacks) if config.default_callbacks is None else config.default_callbacks
-        self._callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
-        self._callbacks.set_trainer(self)
-        self._after_step: list[Callable[[Any], None]] = []
-        self._setting_up = True
-        self._callbacks.tell("setup_graph")
-        self._setting_up = False
-        self.program = Program(
-            self.run_step,
-            self.graph,
-            self._step_variables,
-            self.strategy,
-            self._after_step,
-            config.accumulate,
-            config.jit,
-        )
-        if config.weights is not None:
-            run_state.load_weights(self, config.weights)
-        if resume:
-            run_state.resume(self, resume)
-        if self.global_step == 0:
-            self.monitors.put_event("config", config.describe(), 0)
-
     def _in_setup(self, what: str) -> None:
         if not self._setting_up:
             raise ConfigError(f"{what} must be called in setup_graph: the training step is traced after it")
-
-    def _start_feeding(self) -> Feeder | None:
-        config, flow = self.config, self.config.dataflow
-        if flow is None:
-            raise ConfigError("TrainConfig needs dataflow= to train")
-        if self._left_behind is not None:  # two threads cannot walk one flow
-            self._left_behind.close()
-            self._left_behind = None
-        inputs = Inputs(
-            self.graph.input_specs,
-            part=devices.part(self.strategy),
-            divide=devices.local_replicas(self.strategy),
-            rows=config.global_batch,
-        )
-
-        def capacity(arrays: Sequence[np.ndarray]) -> int:
-            return block_capacity(arrays, self.graph, config)
-
-        self._feeder = Feeder(flow, inputs, capacity, config.prefetch)  # type: ignore[arg-type]
-        if self._feeder_state is not None:
-            self._feeder.load_state_dict(self._feeder_state)
-        return self._feeder
-
-    def _stop_feeding(self, seconds: float = 10.0) -> None:
-        if self._feeder is not None:
-            self._feeder_state = self._feeder.state_dict()
-            if not self._feeder.close(seconds):
-                self._left_behind = self._feeder
-            self._feeder = None
-
-    def _finish(self, failure: BaseException | None) -> None:
-        try:
-            self.callbacks.tell_after_train(failing=failure is not None)
-            if failure is None:
-                self.settle()
-            self._saves.clear()  # after an error the run is in no state to be saved
-        finally:
-            # who wants to leave need not wait for a datapoint, or for workers that are still starting
-            self._stop_feeding(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
-            self.checkpoints.wait()
-            self.monitors.flush()
-            if self._folder is not None:
-                record_end(self.log_dir, failure, self.stop_reason)
 
 
 class SimpleTrainer(Trainer):
@@ -399,5 +408,5 @@ class NoOpTrainer(Trainer):
     def _steps(self) -> int:
         return self.config.steps_per_epoch or 1
 
-    def _start_feeding(self) -> None:
+    def _feeding(self) -> None:
         return None

@@ -126,7 +126,7 @@ class FakeTrainer:
     def set_up(self):
         for callback in self.callbacks:
             check_callback(callback)
-            callback.trainer = self
+            callback.attach(self)
         self.tell("setup_graph")
         return self
 

@@ -24,5 +24,5 @@ def test_a_dry_run_tries_everything_once_and_leaves_no_trace(tmp_path, caplog):
 def test_a_dry_run_says_what_fails(tmp_path, caplog):
     wrong = InferenceRunner(Points(3), [ScalarStats("entropi")])
     with caplog.at_level("INFO", logger="flowtrain"), pytest.raises(KeyError, match="entropy"):
-        train(config(tmp_path / "run", callbacks=[wrong], dry_run=True))
+        train(config(tmp_path / "run", callbacks=[wrong]), dry_run=True)
     assert "one validation batch    FAILED" in caplog.text

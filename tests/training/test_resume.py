@@ -253,7 +253,7 @@ def test_a_save_that_fails_shouts_and_training_goes_on(tmp_path, caplog, monkeyp
     monkeypatch.setattr(io.shutil, "disk_usage", usage)
     trainer = train(config(tmp_path, max_epoch=3))
     assert "CHECKPOINT NOT SAVED: step-00000024" in caplog.text
-    assert trainer.global_step == 36 and trainer.checkpoints.failures == 1
+    assert trainer.global_step == 36 and trainer._checkpoints.failures == 1
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-00000012", "step-00000036"]
 

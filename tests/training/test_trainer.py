@@ -124,7 +124,7 @@ def test_a_tensor_is_fetched_at_the_asked_steps_alone(tmp_path):
     count = Count(every=5)
     trainer = train(config(tmp_path, callbacks=[count]))
     assert count.steps == 24 // 5
-    fetching = [key for key in trainer.program._functions if key[0]]
+    fetching = [key for key in trainer._loop._program._functions if key[0]]
     assert len(fetching) == 1
 
 

@@ -1,10 +1,12 @@
-"""The callbacks of a run as one: checked when taken, told at each hook, blamed when they fail."""
+"""The callbacks of a run as one: checked when taken, called hook by hook, named in the errors that they raise."""
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,16 @@ __all__ = ["CallbackList"]
 
 logger = logging.getLogger("flowtrain.training")
 
+Values = dict[str, np.ndarray]
+
 
 class CallbackList(Sequence[Callback]):
     """All callbacks of a run, in order.
+
+    A *round* is one hook (or some hooks in a row) called on every callback. A KeyboardInterrupt ends a round in its
+    middle; what is left of it is kept, and `finish_round` goes on with the callback after the interrupted one. So every
+    callback has each hook once, and no value is logged twice. Only a callback that says so (``repeats_interrupted``)
+    has the interrupted hook again.
 
     Args:
         callbacks: Checked here.
@@ -40,17 +49,19 @@ class CallbackList(Sequence[Callback]):
             self._all.append(callback)
         here = {c for c in self._all if is_chief or not c.chief_only}
         fetching = {c for c in self._all if _overrides(c, "before_run")}
-        self._by_hook = {}
+        self._by_hook: dict[str, list[Callback]] = {}
         for hook in HOOKS:
             told = set(self._all) if hook == "setup_graph" else here
             if hook in ("before_train", "before_epoch", "before_run"):
                 told = here | fetching
             self._by_hook[hook] = [c for c in self._all if c in told and _overrides(c, hook)]
         self._here = here
-        self._stepwise = [
+        self._with_step_hooks = [
             c for c in self._all if c in here | fetching and any(_overrides(c, hook) for hook in STEP_HOOKS)
         ]
-        self._active = self._stepwise
+        self._round: collections.deque[tuple[Callback, str, tuple[Any, ...]]] = collections.deque()
+        self._step = -1  # the step that before_run was called for
+        self._fetches: dict[Callback, list[str]] = {}  # what its before_run answered, of each callback that is due
 
     def __len__(self) -> int:
         return len(self._all)
@@ -70,18 +81,66 @@ class CallbackList(Sequence[Callback]):
             names.append(callback.name if count == 1 else f"{callback.name}-{count}")
         return names
 
-    def set_trainer(self, trainer: TrainerView) -> None:
-        """Give each the trainer."""
+    def attach(self, trainer: TrainerView) -> None:
+        """Give each callback the trainer of a run; each begins anew, whatever run it was in before."""
         for callback in self._all:
-            callback.trainer = trainer
+            with _ErrorContext(callback, "reset"):
+                callback.attach(trainer)
 
-    def tell(self, hook: str) -> None:
-        """Call one hook of all. An error of one goes up at once, with its name in the message."""
-        for callback in self._by_hook[hook]:
-            with _Blame(callback, hook):
-                getattr(callback, hook)()
+    # ------------------------------------------------------------------ rounds of hooks
 
-    def tell_after_train(self, failing: bool) -> None:
+    @property
+    def interrupted(self) -> bool:
+        """Whether a round of hooks was left in its middle."""
+        return bool(self._round)
+
+    def call(self, *hooks: str) -> None:
+        """Call hooks of all callbacks, one hook after the other. An error goes up at once, with the callback's name."""
+        self._round.extend((callback, hook, ()) for hook in hooks for callback in self._by_hook[hook])
+        self.finish_round()
+
+    def finish_round(self) -> None:
+        """Make the calls that an interrupted round still owes."""
+        while self._round:
+            callback, hook, arguments = self._round.popleft()
+            try:
+                with _ErrorContext(callback, hook):
+                    getattr(callback, hook)(*arguments)
+            except KeyboardInterrupt:
+                if callback.repeats_interrupted:
+                    self._round.appendleft((callback, hook, arguments))
+                raise
+
+    def call_before_train(self) -> None:
+        """Call before_train of all; always all, as after_train has ended whatever an earlier one began."""
+        for callback in self._by_hook["before_train"]:
+            with _ErrorContext(callback, "before_train"):
+                callback.before_train()
+
+    def call_before_epoch_again(self, silence: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        """Call before_epoch when a run goes on inside an epoch, so that callbacks open again what they need in it.
+
+        A callback that had this epoch's before_epoch already (in this process, or before the checkpoint) keeps the
+        state that it has, and what it logs is dropped: it was logged before. One that a Ctrl-C kept from it has it now.
+
+        Args:
+            silence: Makes a scope in which nothing is logged.
+        """
+        first_time = {callback for callback, hook, _ in self._round if hook == "before_epoch"}
+        for callback in self._by_hook["before_epoch"]:
+            if callback in first_time:
+                continue
+            with _ErrorContext(callback, "before_epoch"), silence():
+                state = callback.state_dict()
+                try:
+                    callback.before_epoch()
+                finally:
+                    if state:
+                        callback.load_state_dict(state)
+        if first_time:
+            self.finish_round()
+
+    def call_after_train(self, failing: bool) -> None:
         """Call after_train of all, whatever some of them raise.
 
         Args:
@@ -90,56 +149,66 @@ class CallbackList(Sequence[Callback]):
         first: BaseException | None = None
         for callback in self._by_hook["after_train"]:
             try:
-                with _Blame(callback, "after_train"):
+                with _ErrorContext(callback, "after_train"):
                     callback.after_train()
-            except Exception as error:
-                if failing or first is not None:
-                    logger.exception("callback %s failed in after_train", callback.name)
-                else:
+            except BaseException as error:
+                if first is None and (not failing or not isinstance(error, Exception)):
                     first = error
+                else:
+                    logger.exception("callback %s failed in after_train", callback.name)
         if first is not None:
             raise first
 
     # ------------------------------------------------------------------ steps
 
     def next_step(self, done: int) -> float:
-        """The next step whose hooks somebody needs; infinite when nobody does."""
+        """The next step whose hooks a callback needs; infinite when none does."""
         nearest = math.inf
-        for callback in self._stepwise:
+        for callback in self._with_step_hooks:
             step: float | None = None
-            with _Blame(callback, "next_step"):
+            with _ErrorContext(callback, "next_step"):
                 step = callback.next_step()
             if step is not None and step < nearest:
                 nearest = step
         return max(nearest, done + 1)
 
     def before_run(self, step: int) -> dict[Callback, list[str]]:
-        """Call before_run of those that are due at a step; gives the tensors that each wants."""
-        self._active = []
-        wanted: dict[Callback, list[str]] = {}
-        for callback in self._stepwise:
-            with _Blame(callback, "before_run"):
+        """Call before_run of those that are due at a step.
+
+        After an interrupt only those are asked that have not answered yet.
+
+        Returns:
+            The names of the tensors that each callback wants fetched.
+        """
+        if step != self._step:
+            self._step, self._fetches = step, {}
+        for callback in self._with_step_hooks:
+            if callback in self._fetches:
+                continue
+            names: Sequence[str] | None = None
+            with _ErrorContext(callback, "before_run"):
                 if (callback.next_step() or math.inf) > step:
                     continue
-                self._active.append(callback)
                 names = callback.before_run()
-                if names is None:
-                    continue
-                if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
                     raise ConfigError(f"before_run must return a list of tensor names or None, got {names!r:.100}")
-                if names:
-                    wanted[callback] = list(names)
-        return wanted
+            self._fetches[callback] = list(names or ())
+        return {callback: names for callback, names in self._fetches.items() if names}
 
-    def after_run(self, wanted: dict[Callback, list[str]], values: dict[str, np.ndarray]) -> None:
-        """Call after_run and then trigger_step of those that were due."""
-        active = [callback for callback in self._active if callback in self._here]
-        for callback in active:
-            with _Blame(callback, "after_run"):
-                callback.after_run({name: values[name] for name in wanted.get(callback, ())})
-        for callback in active:
-            with _Blame(callback, "trigger_step"):
-                callback.trigger_step()
+    def after_run(self, values: Values) -> None:
+        """Call after_run and then trigger_step of those that were due.
+
+        Args:
+            values: The fetched tensors by name; each callback gets those that it asked for.
+        """
+        fetches = self._fetches
+        self._step, self._fetches = -1, {}
+        due = [callback for callback in self._with_step_hooks if callback in fetches and callback in self._here]
+        self._round.extend(
+            (callback, "after_run", ({name: values[name] for name in fetches[callback]},)) for callback in due
+        )
+        self._round.extend((callback, "trigger_step", ()) for callback in due)
+        self.finish_round()
 
     # ------------------------------------------------------------------ state
 
@@ -147,7 +216,7 @@ class CallbackList(Sequence[Callback]):
         """The states of those that have one."""
         states = {}
         for name, callback in zip(self.names(), self._all, strict=True):
-            with _Blame(callback, "state_dict"):
+            with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
             if state:
                 states[name] = state
@@ -158,7 +227,7 @@ class CallbackList(Sequence[Callback]):
         names = self.names()
         for name, callback in zip(names, self._all, strict=True):
             if name in states:
-                with _Blame(callback, "load_state_dict"):
+                with _ErrorContext(callback, "load_state_dict"):
                     callback.load_state_dict(states[name])
         for name in set(states) - set(names):
             logger.warning(
@@ -172,7 +241,7 @@ def _overrides(callback: Callback, hook: str) -> bool:
     return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
 
 
-class _Blame:
+class _ErrorContext:
     """Puts the callback's name, the hook, epoch and step into the message of an error that goes through.
 
     StopTraining goes no further: it asks the trainer to stop after the round.

@@ -1,0 +1,69 @@
+"""What callbacks, users and signals ask of a run; the loop does it between two rounds of hooks."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any, NamedTuple
+
+__all__ = ["Requests", "Save"]
+
+logger = logging.getLogger("flowtrain.training")
+
+
+class Save(NamedTuple):
+    """A checkpoint that was asked for."""
+
+    keep: int | None
+    background: bool
+
+
+class Requests:
+    """Stops, saves and deferred SIGTERM: the handler records the request, the loop acts on it between steps.
+
+    Entered, it handles SIGTERM; a second SIGTERM ends the process at once.
+
+    Attributes:
+        stop_reason: Why training is to end; None while it is to go on.
+        leave_reason: Why the run should be saved and the process ended; None while it should not.
+        saves: The checkpoints to make, by name; None names that of the present step.
+    """
+
+    def __init__(self) -> None:
+        self.stop_reason: str | None = None
+        self.leave_reason: str | None = None
+        self.saves: dict[str | None, Save] = {}
+        self._handler_before: Any = None
+
+    def stop(self, reason: str, step: int) -> None:
+        """Ask for the regular end of training."""
+        if self.stop_reason is None:
+            logger.info("training stops at step %d: %s", step, reason)
+            self.stop_reason = reason
+
+    def leave(self, reason: str) -> None:
+        """Ask for a save and the end of the process, as SIGTERM does."""
+        self.leave_reason = self.leave_reason or reason
+
+    def take_saves(self) -> dict[str | None, Save]:
+        """The checkpoints to make, which then count as made."""
+        saves, self.saves = self.saves, {}
+        return saves
+
+    def __enter__(self) -> Requests:
+        self.leave_reason = None
+        if threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(signal.SIGTERM, self._on_sigterm)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._handler_before is not None:
+            signal.signal(signal.SIGTERM, self._handler_before)
+            self._handler_before = None
+
+    def _on_sigterm(self, number: int, frame: Any) -> None:
+        if self.leave_reason is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        self.leave_reason = "got SIGTERM"
