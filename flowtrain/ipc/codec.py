@@ -9,12 +9,12 @@ extension types, so that everything comes back with the type, dtype, byte order 
 
 Subclasses arrive as what they extend: a namedtuple as a tuple, an OrderedDict as a dict; a bytearray and a
 memoryview arrive as bytes. Anything else (a set, an instance of a user's class) is an error when packed.
-Nothing that is unpacked can run code.
+Nothing that is unpacked can run code, and no bytes are taken for addresses: dtypes come from a closed list
+(`flowtrain.utils.dtypes`).
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import math
 import struct
@@ -24,6 +24,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from flowtrain.utils.dtypes import dtype_from_text, dtype_to_text
 from flowtrain.utils.errors import FlowtrainError
 
 __all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_fast", "unpack_frames"]
@@ -37,6 +38,10 @@ _DEFAULT_LIMIT = 1 << 32  # bytes; a larger message from another process is refu
 _FRAME_MIN = 4096  # a smaller array is copied into the message: cheaper than a frame of its own
 _EXT_MAX = (1 << 32) - 1  # what msgpack's length field holds
 _DTYPE_TEXT_MAX = 1 << 16
+# Each tuple and each array of objects is a message inside the message, and msgpack's C code takes 45 KB of the thread's
+# stack for each: unbounded, a message of 900 bytes overflows it and ends the process.
+_DEPTH = 32
+_BODILESS_MAX = 1 << 20  # elements of a dtype of no bytes (S0, V0): nothing in a message bounds how many there are
 _HEAD = struct.Struct("<HB")  # length of the dtype's text, number of dimensions
 
 
@@ -55,8 +60,8 @@ def pack(obj: Any) -> bytes:
         The bytes. Equal values give equal bytes.
 
     Raises:
-        CodecError: The value holds something else (the message says where), refers to itself, or has one
-            array of 4 GiB or more (use :func:`pack_frames`).
+        CodecError: The value holds something else (the message says where), refers to itself, has tuples more than
+            32 deep inside each other, or one array of 4 GiB or more (use :func:`pack_frames`).
 
     Example:
         >>> unpack(pack([np.zeros((0, 2), "f2"), {1: (b"a", "b")}]))
@@ -102,7 +107,7 @@ def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     """
     frames: list[Buffer] = [b""]
 
-    def default(value: Any) -> Any:
+    def default(value: Any, depth: int = 0) -> Any:
         if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
             data = np.ascontiguousarray(value)
             # dtypes such as datetime64 have no buffer of their own: all go as bytes
@@ -110,10 +115,10 @@ def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
             payload = struct.pack("<I", len(frames) - 1) + _array_head(value.dtype, value.shape)
             return msgpack.ExtType(_FRAME, payload)
         if isinstance(value, tuple):
-            return msgpack.ExtType(_TUPLE, _packb(list(value), default))
+            return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(default, depth)))
         if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-            return _pack_objects(value, default)
-        return _default(value)
+            return _pack_objects(value, _one_deeper(default, depth))
+        return _default(value, depth)
 
     frames[0] = _packb(obj, default)
     return frames
@@ -141,14 +146,14 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
         raise CodecError(f"Refused a message of {total:,} bytes: the limit is max_bytes={max_bytes:,}.")
     used: set[int] = set()
 
-    def hook(code: int, data: bytes) -> Any:
+    def hook(code: int, data: bytes, depth: int = 0) -> Any:
         if code == _FRAME:
             (number,) = struct.unpack_from("<I", data)
             if not 1 <= number < len(views):
                 raise CodecError(f"The message refers to frame {number}, but {len(views) - 1} came with it.")
             used.add(number)
             return _read_array(data, 4, views[number])
-        return _from_ext(code, data, True, hook)
+        return _from_ext(code, data, True, hook, depth)
 
     value = _unpackb(views[0], hook, max_bytes)
     if len(used) != len(views) - 1:
@@ -169,13 +174,20 @@ def _packb(obj: Any, default: Callable[[Any], Any]) -> bytes:
         raise CodecError(f"Cannot pack this value: {_blame(obj) or error}") from error
 
 
-def _default(value: Any) -> Any:
+def _one_deeper(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
+    """The function for the messages inside this one, on both ways."""
+    if depth == _DEPTH:
+        raise CodecError(f"Tuples and arrays of objects are nested more than {_DEPTH} deep in each other.")
+    return functools.partial(function, depth=depth + 1)
+
+
+def _default(value: Any, depth: int = 0) -> Any:
     """What msgpack does not know, as an extension type or as the plain type that it extends."""
     kind = type(value)
     if isinstance(value, tuple):
-        return msgpack.ExtType(_TUPLE, _packb(list(value), _default))
+        return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(_default, depth)))
     if isinstance(value, np.ndarray):
-        return _pack_array(value)
+        return _pack_array(value, depth)
     if isinstance(value, np.generic):
         if value.dtype.hasobject:
             raise TypeError("a NumPy scalar that holds Python objects cannot be packed")
@@ -203,9 +215,9 @@ def _is_boxed(dtype: np.dtype) -> bool:
     return dtype.hasobject or dtype.kind == "T"
 
 
-def _pack_array(array: np.ndarray) -> Any:
+def _pack_array(array: np.ndarray, depth: int) -> Any:
     if array.dtype.kind == "O":
-        return _pack_objects(array, _default)
+        return _pack_objects(array, _one_deeper(_default, depth))
     if array.dtype.kind == "T":
         payload = _packb([list(array.shape), array.ravel().tolist()], _default)
         return msgpack.ExtType(_STRINGS, payload)
@@ -224,16 +236,18 @@ def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
 
 def _array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     text = _dtype_text(dtype)
+    _check_count(dtype, shape)
     return _HEAD.pack(len(text), len(shape)) + text + struct.pack(f"<{len(shape)}Q", *shape)
+
+
+def _check_count(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    if not dtype.itemsize and math.prod(shape) > _BODILESS_MAX:
+        raise CodecError(f"An array of shape {shape} and dtype {dtype} has more than {_BODILESS_MAX:,} empty elements.")
 
 
 @functools.lru_cache(maxsize=256)
 def _dtype_text(dtype: np.dtype) -> bytes:
-    if dtype.isbuiltin == 2:  # registered by ml_dtypes: bfloat16, float8_e4m3fn, int4, ...
-        return f"ml_dtypes.{dtype.name}".encode()
-    if dtype.names is None and dtype.subdtype is None:
-        return dtype.str.encode()
-    text = repr(np.lib.format.dtype_to_descr(dtype)).encode()
+    text = dtype_to_text(dtype).encode()
     if len(text) >= _DTYPE_TEXT_MAX:
         raise ValueError(f"a structured dtype with {len(dtype.names or ())} fields is too long to be packed")
     return text
@@ -287,9 +301,9 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
         raise CodecError(f"{size:,} bytes are not a message of this codec, or are damaged: {detail}") from error
 
 
-def _hook_copying(code: int, data: bytes) -> Any:
+def _hook_copying(code: int, data: bytes, depth: int = 0) -> Any:
     if code != _ARRAY:
-        return _from_ext(code, data, True, _hook_copying)
+        return _from_ext(code, data, True, _hook_copying, depth)
     head = _short_head(data[:6])  # the common case, without the detour
     if head is not None:
         dtype, itemsize, shape_from, start = head
@@ -298,12 +312,12 @@ def _hook_copying(code: int, data: bytes) -> Any:
             if itemsize == 1:  # of the memory's address nothing is asked: the quickest copy will do
                 return np.ndarray(shape, dtype, bytearray(data), start)
             return np.array(np.ndarray(shape, dtype, data, start))  # quicker than .copy()
-    return _read_array(data).copy()
+    return _owned(_read_array(data))
 
 
 @functools.lru_cache(maxsize=256)
 def _short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int, ...]], int] | None:
-    """What the head of an array says, of which these are the first 6 bytes; None where its dtype's text is longer.
+    """What the head of an array says, of which these are the first 6 bytes; None where they do not tell enough.
 
     Returns:
         The dtype, its size, what reads the shape, and where the elements begin.
@@ -311,8 +325,10 @@ def _short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int
     length, ndim = _HEAD.unpack_from(head)
     if length != 3:
         return None
-    shape_of = struct.Struct(f"<6x{ndim}Q")
     dtype = _dtype_from(head[3:])
+    if dtype.kind == "U":  # its characters have to be looked at
+        return None
+    shape_of = struct.Struct(f"<6x{ndim}Q")
     return dtype, dtype.itemsize, shape_of.unpack_from, shape_of.size
 
 
@@ -322,21 +338,24 @@ unpack_fast = functools.partial(
 """``unpack(buf)`` for a loop over many small messages: of damaged ones it raises whatever msgpack raises."""
 
 
-def _hook_viewing(code: int, data: bytes) -> Any:
-    return _from_ext(code, data, False, _hook_viewing)
+def _hook_viewing(code: int, data: bytes, depth: int = 0) -> Any:
+    return _from_ext(code, data, False, _hook_viewing, depth)
 
 
-def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any]) -> Any:
+def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any], depth: int) -> Any:
     if code == _ARRAY:
-        return _read_array(data).copy() if copy else _read_array(data)
+        return _owned(_read_array(data)) if copy else _read_array(data)
     if code == _SCALAR:
         return _read_array(data)[()]
     if code == _TUPLE:
-        return tuple(_unpackb(data, hook, len(data)))
+        items = _unpackb(data, _one_deeper(hook, depth), len(data))
+        if type(items) is not list:
+            raise CodecError(f"A tuple came as a {type(items).__name__}.")
+        return tuple(items)
     if code in (_OBJECTS, _STRINGS):
-        shape, items = _unpackb(data, hook, len(data))
-        if math.prod(shape) != len(items):
-            raise CodecError(f"An array of shape {tuple(shape)} came with {len(items)} elements.")
+        shape, items = _elements(_unpackb(data, _one_deeper(hook, depth), len(data)))
+        if code == _STRINGS and not all(type(item) is str for item in items):
+            raise CodecError("An array of strings holds something else.")
         array = np.empty(len(items), object if code == _OBJECTS else np.dtypes.StringDType())
         for i, item in enumerate(items):  # one by one: NumPy would make an axis of elements of equal length
             array[i] = item
@@ -346,6 +365,16 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
     if code == _COMPLEX:
         return complex(*struct.unpack("<dd", data))
     raise CodecError(f"Unknown extension type {code}: made by something else, or by a newer flowtrain.")
+
+
+def _elements(found: Any) -> tuple[list[int], list[Any]]:
+    """The shape and the elements of an array that came element by element."""
+    if type(found) is not list or len(found) != 2 or type(found[0]) is not list or type(found[1]) is not list:
+        raise CodecError("An array of objects came without a shape and a list of elements.")
+    shape, items = found
+    if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(items):
+        raise CodecError(f"An array of another shape came with {len(items):,} elements.")
+    return shape, items
 
 
 def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.ndarray:
@@ -360,7 +389,25 @@ def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.nda
     body, start = (data, end) if frame is None else (frame, 0)
     if len(body) - start != size:
         raise CodecError(f"An array of shape {shape} and dtype {dtype} has {size:,} bytes, {len(body) - start:,} came.")
-    return np.ndarray(shape, dtype, body, start) if size else np.empty(shape, dtype)
+    if dtype.kind == "U":
+        _check_characters(body, start, dtype)
+    if size:
+        return np.ndarray(shape, dtype, body, start)
+    _check_count(dtype, shape)
+    return np.ndarray(shape, dtype, bytearray(1))  # not np.empty, which makes S1 of S0
+
+
+def _owned(array: np.ndarray) -> np.ndarray:
+    return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
+
+
+def _check_characters(body: Buffer, start: int, dtype: np.dtype) -> None:
+    """NumPy does not check the characters of a fixed-width string, and fails on them wherever one is used."""
+    if len(body) == start:
+        return
+    points = np.frombuffer(body, np.dtype("u4").newbyteorder(dtype.byteorder), offset=start)
+    if int(points.max()) > 0x10FFFF:
+        raise CodecError("An array of strings holds what is not Unicode.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -370,15 +417,7 @@ def _shape_of(ndim: int) -> struct.Struct:
 
 @functools.lru_cache(maxsize=256)
 def _dtype_from(text: bytes) -> np.dtype:
-    name = text.decode("ascii")
-    if name.startswith("ml_dtypes."):
-        import ml_dtypes  # comes with TensorFlow and JAX; wanted only by who has such arrays
-
-        return np.dtype(getattr(ml_dtypes, name.removeprefix("ml_dtypes.")))
     try:
-        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(name)) if name[:1] in "[(" else np.dtype(name)
-    except (SyntaxError, MemoryError) as error:
-        raise CodecError(f"{name[:80]!r} is not a dtype.") from error
-    if dtype.hasobject:
-        raise CodecError(f"Refused raw bytes for dtype {dtype}: they would be taken for addresses.")
-    return dtype
+        return dtype_from_text(text.decode())
+    except ValueError as error:
+        raise CodecError(f"Refused an array: {error}.") from error

@@ -3,8 +3,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime
+import struct
 
 import ml_dtypes
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,6 +84,8 @@ record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
         2**100,
         -(2**70),
         "a\udc80",
+        np.zeros(2, np.dtype([(("a 'title'", "größe"), "<f4"), ("b", [("c", "u1", (2,))])])),
+        np.zeros(2, np.dtype([("a", "u1"), ("b", "<f8")], align=True)),
     ],
 )
 def test_odd_values(value):
@@ -117,6 +121,8 @@ def test_frames_share_memory_with_the_arrays():
         ((1, datetime.date.today()), "date"),
         (np.array([{1}], object), "set"),
         (np.zeros(2, [("a", object)]), "objects"),
+        (np.zeros(2, [("a", ml_dtypes.bfloat16)]), "bfloat16.*gives another dtype"),
+        (np.zeros(2, {"names": ["a", "b"], "formats": ["i4", "f8"], "offsets": [8, 0]}), "out-of-order"),
     ],
 )
 def test_what_cannot_be_packed_is_named(value, where):
@@ -165,3 +171,108 @@ def test_limits_and_wrong_frames():
         unpack_frames([frames[0], frames[1], b"short"])
     with pytest.raises(CodecError, match="no frames"):
         unpack_frames([])
+
+
+def array_message(dtype, shape, body, code=1):
+    """An array as `pack` writes it, of any dtype's text."""
+    head = struct.pack("<HB", len(dtype), len(shape)) + dtype + struct.pack(f"<{len(shape)}Q", *shape)
+    return msgpack.packb(msgpack.ExtType(code, head + body))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ml_dtypes.finfo", "ml_dtypes.nonsense", "ml_dtypes.iinfo", "ml_dtypes.__name__", "ml_dtypes."),
+        *("O", "|O", "|O8", "T", "object", "StringDType", "numpy.object_", "f4,O", "8O", "(2,)O", "", "\0", "f4\0"),
+        *(
+            "[('a','|O')]",
+            "[('a','T')]",
+            "[('a',[('b','O')])]",
+            "[('a','ml_dtypes.finfo')]",
+            "[('a','<f4',(2,)),('b','O')]",
+        ),
+        *("[" * 1000, "[('a'," * 5000, "[('a','f4'),('a','f4')]", "[('a','<f4',(99999,99999,99999))]", "S99999999999"),
+        "__import__('os').system('true')",
+    ],
+)
+def test_a_dtype_that_is_not_one_of_plain_bytes_is_refused(name):
+    for code in (1, 3):
+        for shape, size in (((), 8), ((2,), 16), ((1,), 8)):
+            message = array_message(name.encode(), shape, b"\x41" * size, code)
+            for copy in (True, False):
+                with pytest.raises(CodecError, match="Refused an array"):
+                    unpack(message, copy=copy)
+
+
+def test_every_dtype_of_ml_dtypes_that_NumPy_has_registered():
+    for name in dir(ml_dtypes):
+        kind = getattr(ml_dtypes, name)
+        if isinstance(kind, type) and issubclass(kind, np.generic):
+            value = np.zeros((2, 3), kind)
+            same(value, unpack(pack(value)))
+            same(value, unpack_frames(pack_frames(value, min_bytes=1)))
+
+
+def nested(depth, code=6):
+    inner = b"\x90"
+    for _ in range(depth):
+        inner = msgpack.packb(msgpack.ExtType(code, b"\x91" + inner))
+    return inner
+
+
+@pytest.mark.parametrize("depth", [33, 200, 2000])
+@pytest.mark.parametrize("code", [2, 6, 8])
+def test_messages_inside_messages_do_not_overflow_the_stack(depth, code):
+    for copy in (True, False):
+        with pytest.raises(CodecError):
+            unpack(nested(depth, code), copy=copy)
+    with pytest.raises(CodecError):
+        unpack_frames([nested(depth, code)])
+
+
+def test_how_deep_a_value_may_be():
+    value = []
+    for _ in range(32):
+        value = (value,)
+    same(value, unpack(pack(value)))
+    same(value, unpack_frames(pack_frames(value)))
+    for function in (pack, pack_frames):
+        with pytest.raises(CodecError, match="nested more than 32 deep"):
+            function((value,))
+    boxed = np.empty(1, object)
+    boxed[0] = value
+    with pytest.raises(CodecError, match="nested more than 32 deep"):
+        pack(boxed)
+
+
+def test_elements_that_do_not_fit_their_array():
+    def message(code, value):
+        return msgpack.packb(msgpack.ExtType(code, msgpack.packb(value)))
+
+    for value in ([[-1, -1], [1]], [[2.0], [1, 2]], [[True], [1]], ["ab", [1, 2]], [[2], "ab"], {1: 2, 3: 4}, 5, [[1]]):
+        for code in (2, 8):
+            with pytest.raises(CodecError):
+                unpack(message(code, value))
+    with pytest.raises(CodecError, match="strings holds something else"):
+        unpack(message(8, [[1], [5]]))
+    with pytest.raises(CodecError, match="tuple came as a dict"):
+        unpack(message(6, {1: 2}))
+
+
+def test_characters_that_are_none():
+    for dtype, body in ((b"<U1", b"\xff" * 4), (b">U2", b"\0\x11" + b"\0" * 6), (b"<U3", b"\xff" * 12)):
+        for code, shape in ((1, (1,)), (3, ())):
+            with pytest.raises(CodecError, match="not Unicode"):
+                unpack(array_message(dtype, shape, body, code))
+
+
+def test_elements_of_no_bytes_take_no_memory():
+    for dtype in (b"|S0", b"|V0", b"<U0"):
+        found = unpack(array_message(dtype, (2, 3), b""))
+        assert found.shape == (2, 3) and found.dtype.itemsize == 0
+        same(found, unpack(pack(found)))
+        for copy in (True, False):
+            with pytest.raises(CodecError, match="more than 1,048,576 empty elements"):
+                unpack(array_message(dtype, (1 << 40,), b""), copy=copy)
+        with pytest.raises(CodecError, match="empty elements"):
+            pack(np.ndarray((1 << 40,), dtype.decode(), b""))

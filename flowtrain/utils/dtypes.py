@@ -1,0 +1,213 @@
+"""NumPy dtypes by name, from a closed list: the one place that turns text from a file or a message into a dtype.
+
+``np.dtype(text)`` takes far more than a dtype of plain bytes: ``"O"`` and ``"T"`` (StringDType) make NumPy take bytes
+for addresses, which ends the process or worse, and so does any class that it is handed. Here a name is either in the
+grammar below or refused, and so no dtype that holds pointers can be named:
+
+    type    = plain | "[" field, field, ... "]"
+    plain   = byte order, kind and size, as in dtype.str: "<f4", "|S5", "<M8[25us]"; or "ml_dtypes." and a name of its
+    field   = "(" name, type [, shape] ")"        name = string | "(" title, string ")"        shape = "(" ints ")"
+
+The strings inside a structured type are Python literals, since files hold them as NumPy's ``dtype.descr`` prints them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import numpy as np
+
+__all__ = ["dtype_from_text", "dtype_to_text"]
+
+_ML_DTYPES = {
+    *("bfloat16", "complex32", "bcomplex32", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
+    *("float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "int1", "int2", "int4", "uint1", "uint2", "uint4"),
+}
+_ML_PREFIX = "ml_dtypes."
+_PLAIN = re.compile(
+    r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV]\d{1,10}"
+    r"|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
+)
+_TOKEN = re.compile(r"\s*(?:([\[\](),])|(\d{1,18})|'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
+_DEPTH = 32
+
+
+def dtype_to_text(dtype: np.dtype) -> str:
+    """The text by which `dtype_from_text` finds a dtype.
+
+    Raises:
+        ValueError: It has no such text: it holds Python objects, or fields that overlap, stand out of order, or are of
+            a type of ml_dtypes.
+    """
+    try:
+        if dtype.isbuiltin == 2:  # registered by ml_dtypes; its own .str is that of raw bytes ("<V2")
+            text = f"{_ML_PREFIX}{dtype.name}"
+        else:
+            text = dtype.str if dtype.names is None else repr(dtype.descr)
+        if dtype_from_text(text) == dtype:  # a dtype whose text gives another one would come back changed
+            return text
+        reason = "its description gives another dtype"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"an array of dtype {str(dtype)[:200]} cannot be written as bytes and a name: {reason}")
+
+
+@functools.lru_cache(maxsize=256)
+def dtype_from_text(text: str) -> np.dtype:
+    """The dtype of a name that came from a file or a message.
+
+    Args:
+        text: ``"<f4"``, ``"ml_dtypes.bfloat16"``, ``"[('x', '<f4'), ('y', '<i2', (3,))]"``, ...
+
+    Returns:
+        A dtype of plain bytes: it never holds Python objects.
+
+    Raises:
+        ValueError: It names no such dtype.
+    """
+    if text.startswith("["):
+        return _Parser(text).whole()
+    return _plain(text)
+
+
+def _plain(text: str) -> np.dtype:
+    if text.startswith(_ML_PREFIX) and text.removeprefix(_ML_PREFIX) in _ML_DTYPES:
+        return _of_ml_dtypes(text.removeprefix(_ML_PREFIX))
+    if not _PLAIN.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not the name of a dtype")
+    try:
+        return np.dtype(text)
+    except (TypeError, ValueError, OverflowError) as error:  # of a size that this platform lacks: f12, S9999999999
+        raise ValueError(f"{text[:80]!r} is not the name of a dtype here: {error}") from error
+
+
+def _of_ml_dtypes(name: str) -> np.dtype:
+    try:
+        import ml_dtypes  # comes with TensorFlow and JAX; wanted only by who has such arrays
+
+        return np.dtype(vars(ml_dtypes)[name])
+    except (ImportError, KeyError) as error:
+        raise ValueError(f"dtype {name} needs a newer ml_dtypes: pip install -U ml_dtypes") from error
+
+
+class _Parser:
+    """Recursive descent over the text of a structured dtype."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+        self._token: str | int | None = None  # a bracket or comma, or a number
+        self._string: str | None = None  # what a literal holds, where the token is one
+        self._advance()
+
+    def whole(self) -> np.dtype:
+        found = self._type(0)
+        if self._at != len(self._text) or self._token is not None:
+            raise self._error()
+        return found
+
+    def _type(self, depth: int) -> np.dtype:
+        if self._token != "[":
+            return _plain(self._take_string())
+        if depth == _DEPTH:
+            raise ValueError(f"a structured dtype is nested more than {_DEPTH} deep")
+        self._take("[")
+        parts: dict[str, list[Any]] = {"names": [], "formats": [], "offsets": [], "titles": []}
+        offset = 0
+        while not self._skip("]"):
+            title, name, kind = self._field(depth)
+            if name or kind.kind != "V" or kind.names is not None:  # else it is padding between two fields
+                for key, value in zip(parts, (name, kind, offset, title), strict=True):
+                    parts[key].append(value)
+            offset += kind.itemsize
+            self._separator("]")
+        try:
+            return np.dtype({**parts, "itemsize": offset})  # type: ignore[call-overload]
+        except (TypeError, ValueError, OverflowError) as error:  # two fields of one name, too large, ...
+            raise ValueError(f"not a structured dtype: {error}") from error
+
+    def _field(self, depth: int) -> tuple[str | None, str, np.dtype]:
+        self._take("(")
+        title = None
+        if self._skip("("):
+            title = self._take_string()
+            self._take(",")
+            name = self._take_string()
+            self._take(")")
+        else:
+            name = self._take_string()
+        self._take(",")
+        kind = self._type(depth + 1)
+        if self._skip(","):
+            kind = self._array_of(kind)
+        self._take(")")
+        return title, name, kind
+
+    def _array_of(self, kind: np.dtype) -> np.dtype:
+        shape = []
+        self._take("(")
+        while not self._skip(")"):
+            if not isinstance(self._token, int):
+                raise self._error()
+            shape.append(self._token)
+            self._advance()
+            self._separator(")")
+        try:
+            return np.dtype((kind, tuple(shape)))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not a dtype's shape: {error}") from error
+
+    def _advance(self) -> None:
+        self._token = self._string = None
+        if self._at == len(self._text):
+            return
+        match = _TOKEN.match(self._text, self._at)
+        if match is None:
+            raise self._error()
+        self._at = match.end()
+        mark, digits, single, double = match.groups()
+        if mark is not None:
+            self._token = mark
+        elif digits is not None:
+            self._token = int(digits)
+        else:
+            self._string = _ESCAPE.sub(_unescaped, single if single is not None else double)
+
+    def _skip(self, token: str) -> bool:
+        if self._token != token:
+            return False
+        self._advance()
+        return True
+
+    def _take(self, token: str) -> None:
+        if not self._skip(token):
+            raise self._error()
+
+    def _take_string(self) -> str:
+        if self._string is None:
+            raise self._error()
+        found = self._string
+        self._advance()
+        return found
+
+    def _separator(self, end: str) -> None:
+        """A comma, which may be left out before the end."""
+        if not self._skip(",") and self._token != end:
+            raise self._error()
+
+    def _error(self) -> ValueError:
+        return ValueError(f"not a structured dtype, near {self._text[max(0, self._at - 20) : self._at + 20]!r}")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match[1]
+    if code[0] in "xuU" and len(code) > 1:
+        number = int(code[1:], 16)
+        if number > 0x10FFFF:
+            raise ValueError(f"{match[0]!r} is no character")
+        return chr(number)
+    return _ESCAPED.get(code, match[0])
