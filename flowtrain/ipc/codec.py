@@ -24,7 +24,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from flowtrain.utils.dtypes import dtype_from_text, dtype_to_text
+from flowtrain.utils.dtypes import array_from_bytes, check_count, dtype_from_text, dtype_to_text
 from flowtrain.utils.errors import FlowtrainError
 
 __all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_fast", "unpack_frames"]
@@ -41,7 +41,6 @@ _DTYPE_TEXT_MAX = 1 << 16
 # Each tuple and each array of objects is a message inside the message, and msgpack's C code takes 45 KB of the thread's
 # stack for each: unbounded, a message of 900 bytes overflows it and ends the process.
 _DEPTH = 32
-_BODILESS_MAX = 1 << 20  # elements of a dtype of no bytes (S0, V0): nothing in a message bounds how many there are
 _HEAD = struct.Struct("<HB")  # length of the dtype's text, number of dimensions
 
 
@@ -236,13 +235,8 @@ def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
 
 def _array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     text = _dtype_text(dtype)
-    _check_count(dtype, shape)
+    check_count(dtype, shape)
     return _HEAD.pack(len(text), len(shape)) + text + struct.pack(f"<{len(shape)}Q", *shape)
-
-
-def _check_count(dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    if not dtype.itemsize and math.prod(shape) > _BODILESS_MAX:
-        raise CodecError(f"An array of shape {shape} and dtype {dtype} has more than {_BODILESS_MAX:,} empty elements.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -385,29 +379,11 @@ def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.nda
     # only the dtype is worth a cache: shapes may all differ, as those of encoded pictures do
     dtype, shape = _dtype_from(data[at:end]), _shape_of(ndim).unpack_from(data, end)
     end += 8 * ndim
-    size = math.prod(shape) * dtype.itemsize
-    body, start = (data, end) if frame is None else (frame, 0)
-    if len(body) - start != size:
-        raise CodecError(f"An array of shape {shape} and dtype {dtype} has {size:,} bytes, {len(body) - start:,} came.")
-    if dtype.kind == "U":
-        _check_characters(body, start, dtype)
-    if size:
-        return np.ndarray(shape, dtype, body, start)
-    _check_count(dtype, shape)
-    return np.ndarray(shape, dtype, bytearray(1))  # not np.empty, which makes S1 of S0
+    return array_from_bytes(dtype, shape, data, end) if frame is None else array_from_bytes(dtype, shape, frame)
 
 
 def _owned(array: np.ndarray) -> np.ndarray:
     return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
-
-
-def _check_characters(body: Buffer, start: int, dtype: np.dtype) -> None:
-    """NumPy does not check the characters of a fixed-width string, and fails on them wherever one is used."""
-    if len(body) == start:
-        return
-    points = np.frombuffer(body, np.dtype("u4").newbyteorder(dtype.byteorder), offset=start)
-    if int(points.max()) > 0x10FFFF:
-        raise CodecError("An array of strings holds what is not Unicode.")
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,12 +14,14 @@ The strings inside a structured type are Python literals, since files hold them 
 from __future__ import annotations
 
 import functools
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["dtype_from_text", "dtype_to_text"]
+__all__ = ["array_from_bytes", "check_count", "dtype_from_text", "dtype_to_text"]
 
 _ML_DTYPES = {
     *("bfloat16", "complex32", "bcomplex32", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
@@ -35,6 +37,7 @@ _TOKEN = re.compile(r"\s*(?:([\[\](),])|(\d{1,18})|'((?:[^'\\]|\\.)*)'|\"((?:[^\
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 _DEPTH = 32
+_BODILESS_MAX = 1 << 20  # elements of a dtype of no bytes (S0, V0): no length of a file bounds how many there are
 
 
 def dtype_to_text(dtype: np.dtype) -> str:
@@ -73,6 +76,47 @@ def dtype_from_text(text: str) -> np.dtype:
     if text.startswith("["):
         return _Parser(text).whole()
     return _plain(text)
+
+
+def array_from_bytes(
+    dtype: np.dtype, shape: Sequence[int], body: bytes | bytearray | memoryview, start: int = 0
+) -> np.ndarray:
+    """An array whose elements are the rest of a buffer, exactly.
+
+    Args:
+        dtype: From `dtype_from_text`, or otherwise of plain bytes.
+        shape: As it came: it is checked.
+        body: The buffer, which the array keeps alive and is as writable as.
+        start: Where the elements begin.
+
+    Raises:
+        ValueError: The shape is none, the elements take more or fewer bytes, or characters of a fixed-width string are
+            not Unicode.
+    """
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("an array has a shape that is none")
+    shape = tuple(shape)
+    size = math.prod(shape) * dtype.itemsize
+    if len(body) - start != size:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} has {size:,} bytes, {len(body) - start:,} came")
+    if not size:
+        check_count(dtype, shape)
+        return np.ndarray(shape, dtype, bytearray(1))  # not np.empty, which makes S1 of S0
+    if dtype.kind == "U":  # NumPy does not check these, and fails wherever one is used
+        points = np.frombuffer(body, np.dtype("u4").newbyteorder(dtype.byteorder), offset=start)
+        if int(points.max()) > 0x10FFFF:
+            raise ValueError("an array of strings holds what is not Unicode")
+    return np.ndarray(shape, dtype, body, start)
+
+
+def check_count(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Refuse an array whose elements take no bytes, and of which there are very many all the same.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not dtype.itemsize and math.prod(shape) > _BODILESS_MAX:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} has more than {_BODILESS_MAX:,} empty elements")
 
 
 def _plain(text: str) -> np.dtype:

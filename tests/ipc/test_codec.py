@@ -1,3 +1,5 @@
+"""Values as bytes and back: exact, and nothing but CodecError from bytes that are not what pack() makes."""
+
 from __future__ import annotations
 
 import collections

@@ -8,6 +8,7 @@ lists; dates; objects) travels as our codec's bytes. One further feature says ho
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -24,6 +25,7 @@ LAYOUT = "__flowtrain__"
 """The feature that says how the others make the datapoint."""
 
 _VERSION = 1
+_DEPTH = 200  # of dicts; a user's are a few deep, and each level is a call of Python
 _TENSOR_KINDS = "biufc"
 
 
@@ -67,22 +69,37 @@ def decode_datapoint(record: bytes) -> Any:
     marks = features.pop(LAYOUT, None)
     if not isinstance(marks, list) or len(marks) != 1:
         raise FormatError(f"an Example without the feature {LAYOUT!r}, by which its datapoint is put together")
-    layout = _parse_layout(marks[0])
-    try:
-        return _assemble(layout, "", features)
-    except (KeyError, IndexError, TypeError, CodecError) as error:
-        raise FormatError(f"an Example that lacks what its layout names: {error}") from error
+    return _assemble(_parse_layout(marks[0]), "", features)
 
 
 @functools.lru_cache(maxsize=64)
 def _parse_layout(mark: bytes) -> Any:
+    """The layout, checked as a whole, so that `_assemble` meets nothing in it that it does not know."""
     try:
         version, layout = msgpack.unpackb(mark)
+        if version != _VERSION:
+            raise FormatError(f"written in version {version} of this form; this flowtrain reads version {_VERSION}")
+        _check_layout(layout, 0)
+    except FormatError:
+        raise
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise FormatError(f"the feature {LAYOUT!r} is damaged: {error}") from error
-    if version != _VERSION:
-        raise FormatError(f"written in version {version} of this form; this flowtrain reads version {_VERSION}")
     return layout
+
+
+def _check_layout(layout: Any, depth: int) -> None:
+    if depth > _DEPTH:
+        raise FormatError(f"the feature {LAYOUT!r} is damaged: it nests dicts more than {_DEPTH} deep")
+    if isinstance(layout, list) and not depth:  # a list within a datapoint travels as one feature
+        parts = layout
+    elif isinstance(layout, dict) and all(type(key) is str for key in layout):
+        parts = list(layout.values())
+    elif isinstance(layout, str) and layout in _KINDS:
+        return
+    else:
+        raise FormatError(f"the layout of the Example has an unknown kind: {str(layout)[:40]!r}")
+    for part in parts:
+        _check_layout(part, depth + 1)
 
 
 def _flatten(value: Any, name: str, features: dict[str, Any]) -> Any:
@@ -129,15 +146,16 @@ def _assemble(layout: Any, name: str, features: dict[str, Any]) -> Any:
     if isinstance(layout, dict):
         prefix = f"{name}/" if name else ""
         return {key: _assemble(item, prefix + key, features) for key, item in layout.items()}
-    (value,) = features[name]
-    if layout == "t":
-        return parse_tensor(value)
-    if layout == "i":
-        return int(value)
-    if layout == "b":
-        return value
-    if layout == "s":
-        return value.decode()
-    if layout == "m":
-        return unpack(value)
-    raise FormatError(f"the layout of the Example has the unknown kind {layout!r}")
+    try:
+        (value,) = features[name]
+        if layout != "i" and type(value) is not bytes:
+            raise FormatError("numbers where bytes are expected")
+        return _KINDS[layout](value)
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # a CodecError is a ValueError
+        problem = "it is missing" if isinstance(error, KeyError) else str(error)
+        raise FormatError(f"an Example whose feature {name!r} is not what its layout says: {problem}") from error
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "t": parse_tensor, "i": int, "b": bytes, "s": bytes.decode, "m": unpack,
+}  # fmt: skip

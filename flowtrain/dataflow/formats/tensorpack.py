@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from ...utils.dtypes import array_from_bytes, dtype_from_text
 from ...utils.errors import FormatError
 
 __all__ = ["parse_keys", "parse_value"]
@@ -48,7 +49,7 @@ def parse_value(value: bytes) -> Any:
         value: The record's bytes.
 
     Raises:
-        FormatError: It is pickled, not msgpack, or holds pickled objects.
+        FormatError: It is pickled, not msgpack, holds pickled objects, or an array that does not fit its description.
     """
     if value[:1] == b"\x80" and value[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and value[-1:] == b".":
         raise FormatError(f"the record is pickled. {_ADVICE}")
@@ -56,33 +57,50 @@ def parse_value(value: bytes) -> Any:
         return msgpack.unpackb(value, raw=False, object_hook=_restore, strict_map_key=False)
     except FormatError:
         raise
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise FormatError(f"{len(value):,} bytes are not Tensorpack's msgpack: {error}. {_ADVICE}") from error
+    # msgpack's UnpackException and StackError besides the rest: of damaged bytes each of these was seen
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+        msgpack.UnpackException,
+    ) as error:
+        detail = str(error) or type(error).__name__
+        raise FormatError(f"{len(value):,} bytes are not Tensorpack's msgpack: {detail}. {_ADVICE}") from error
 
 
 def _restore(found: dict[Any, Any]) -> Any:
     if found.get(b"nd") is True and found.get(b"kind") == b"":  # the common case, without the detour
-        return np.array(np.ndarray(found[b"shape"], _plain_dtype(found[b"type"]), found[b"data"]))
+        return _array(found[b"shape"], _plain_dtype(found[b"type"]), found[b"data"])
     if b"nd" not in found and "nd" not in found and b"complex" not in found and "complex" not in found:
         return found
     plain = {key.decode() if isinstance(key, bytes) else key: item for key, item in found.items()}
     if "complex" in plain:
         return complex(_text(plain["data"]))
-    if plain["nd"] is False:
-        return np.frombuffer(plain["data"], _dtype(plain["type"]))[0]
     if _text(plain.get("kind", "")) == "O":
         raise FormatError(f"the record holds an array of pickled objects. {_ADVICE}")
-    return np.ndarray(plain["shape"], _dtype(plain["type"]), buffer=plain["data"]).copy()
+    dtype = _dtype(plain["type"])
+    return (
+        _array((), dtype, plain["data"])[()] if plain["nd"] is False else _array(plain["shape"], dtype, plain["data"])
+    )
+
+
+def _array(shape: Any, dtype: np.dtype, data: Any) -> np.ndarray:
+    if not isinstance(shape, (list, tuple)) or type(data) is not bytes:
+        raise FormatError("the record holds an array without a shape, or without bytes")
+    return np.array(array_from_bytes(dtype, shape, data))
 
 
 def _dtype(descr: Any) -> np.dtype:
-    if isinstance(descr, (list, tuple)):
-        dtype = np.dtype([tuple(_text(part) if isinstance(part, bytes) else part for part in field) for field in descr])
-    else:
-        dtype = np.dtype(_text(descr))
-    if dtype.hasobject:
-        raise FormatError(f"the record holds pickled objects. {_ADVICE}")
-    return dtype
+    try:
+        if not isinstance(descr, (list, tuple)):
+            return dtype_from_text(_text(descr))
+        fields = [tuple(_text(part) if isinstance(part, bytes) else part for part in field) for field in descr]
+        return dtype_from_text(repr(fields))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the record holds an array of pickled objects, or is damaged: {error}. {_ADVICE}") from error
 
 
 @functools.lru_cache(maxsize=256)
@@ -91,4 +109,6 @@ def _plain_dtype(descr: str | bytes) -> np.dtype:
 
 
 def _text(value: Any) -> str:
+    if not isinstance(value, (bytes, str)):
+        raise FormatError(f"the record holds a {type(value).__name__} where a text is expected")
     return value.decode() if isinstance(value, bytes) else value

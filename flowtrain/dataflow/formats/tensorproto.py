@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.dtypes import dtype_from_text
 from ...utils.errors import FormatError
 from .protobuf import BYTES, VARINT, WireError, bytes_field, fields, read_varint, varint
 
@@ -24,6 +25,7 @@ _DTYPES: dict[int, str] = {
 }  # fmt: skip
 _NUMBERS = {name: number for number, name in _DTYPES.items()}
 _STRING = _NUMBERS["object"]
+_OF_NUMPY = {name for name in _NUMBERS if not name.startswith(("bfloat", "float8", "int4", "uint4"))}
 
 # the typed lists: field -> (NumPy dtype of an element on the wire; None for varints)
 _LISTS: dict[int, str | None] = {
@@ -45,12 +47,7 @@ def tensor_dtype(name: str) -> np.dtype:
     name = "object" if name == "string" else name
     if name not in _NUMBERS:
         raise FormatError(f"{name!r} is not a dtype that a serialized tensor can have here: {', '.join(_NUMBERS)}.")
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes  # registers bfloat16 and its like with NumPy; comes with TensorFlow
-
-        return np.dtype(getattr(ml_dtypes, name))
+    return np.dtype(name) if name in _OF_NUMPY else dtype_from_text(f"ml_dtypes.{name}")
 
 
 def encode_tensor(array: Any) -> bytes:
