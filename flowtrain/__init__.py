@@ -92,6 +92,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "Noise2NoiseData",
         "NpzData",
         "OTBTFData",
+        "PatchesImages",
         "SVMLightData",
         "TFRecordData",
         "TFRecordWriter",
@@ -101,7 +102,9 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "encode_tensor",
         "parse_example",
         "parse_tensor",
+        "read_raster",
         "write",
+        "write_raster",
     ),
     "flowtrain.metrics": (
         "mse",

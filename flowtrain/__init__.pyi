@@ -118,6 +118,7 @@ from flowtrain.dataflow.formats import LMDBData as LMDBData
 from flowtrain.dataflow.formats import Noise2NoiseData as Noise2NoiseData
 from flowtrain.dataflow.formats import NpzData as NpzData
 from flowtrain.dataflow.formats import OTBTFData as OTBTFData
+from flowtrain.dataflow.formats import PatchesImages as PatchesImages
 from flowtrain.dataflow.formats import SVMLightData as SVMLightData
 from flowtrain.dataflow.formats import TarData as TarData
 from flowtrain.dataflow.formats import TextLineData as TextLineData
@@ -127,7 +128,9 @@ from flowtrain.dataflow.formats import encode_example as encode_example
 from flowtrain.dataflow.formats import encode_tensor as encode_tensor
 from flowtrain.dataflow.formats import parse_example as parse_example
 from flowtrain.dataflow.formats import parse_tensor as parse_tensor
+from flowtrain.dataflow.formats import read_raster as read_raster
 from flowtrain.dataflow.formats import write as write
+from flowtrain.dataflow.formats import write_raster as write_raster
 from flowtrain.feed import from_tf_dataset as from_tf_dataset
 from flowtrain.feed import to_tensor as to_tensor
 from flowtrain.feed import to_tf_dataset as to_tf_dataset

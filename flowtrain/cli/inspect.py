@@ -12,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 
 from ..model.checkpoint_io import find_checkpoint, read_manifest
-from ..predict import load_graph, read_weights
+from ..predict import load_graph, read_weights, valid_crop
 from ..predict.kinds import kind_of
 from ..utils.errors import FlowtrainError
 
@@ -24,13 +24,27 @@ __all__ = ["command"]
 @click.option("-p", "--pattern", default="", help="Only names in which this regular expression is found.")
 @click.option("--stats", is_flag=True, help="Also mean, standard deviation, least and greatest value.")
 @click.option("--tensors", is_flag=True, help="Also the names of all tensors of a model file.")
+@click.option(
+    "--field",
+    type=click.IntRange(1),
+    metavar="SIZE",
+    help="Only the receptive field: what stays valid of so many pixels, layer by layer.",
+)
+@click.option("-o", "--output", "outputs", multiple=True, metavar="NAME", help="Outputs, for --field; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(path: str, pattern: str, stats: bool, tensors: bool, as_json: bool) -> None:
+def command(
+    path: str, pattern: str, stats: bool, tensors: bool, field: int | None, outputs: tuple[str, ...], as_json: bool
+) -> None:
     """Show what is in a checkpoint or model file: its variables, inputs and outputs.
 
     CKPT is anything that holds weights: a checkpoint or a run's log folder, a TensorFlow checkpoint, SavedModel,
-    .keras, .h5, .weights.h5, .npz or frozen .pb.
+    .keras, .h5, .weights.h5, .npz or frozen .pb. With --field, what of a tile does not depend on its border:
+
+        flowtrain inspect saved_model --field 128
     """
+    if field is not None:
+        click.echo(_receptive_field(path, field, outputs))
+        return
     try:
         wanted = re.compile(pattern)
     except re.error as error:
@@ -41,6 +55,18 @@ def command(path: str, pattern: str, stats: bool, tensors: bool, as_json: bool) 
     report["variables"] = {name: _described(value, stats) for name, value in sorted(weights.items())}
     report["parameters"] = int(sum(value.size for value in weights.values()))
     click.echo(json.dumps(report, indent=1) if as_json else _as_text(report, tensors))
+
+
+def _receptive_field(path: str, size: int, outputs: tuple[str, ...]) -> str:
+    """The table of `valid_crop`, and what to make of it."""
+    margin = valid_crop(load_graph(path), list(outputs) or None)
+    up, down, left, right = margin.radius
+    return (
+        f"{margin.table(size)}\n"
+        f"margin {int(margin)} pixel(s), {margin.crop} as a multiple of the strides' product {margin.align}; "
+        f"a pixel sees {up} up, {down} down, {left} left, {right} right\n"
+        f"of {size} pixels the middle {margin.valid(size)} are valid"
+    )
 
 
 def _about(path: str, kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``flowtrain predict``: run a model over pictures and arrays."""
+"""``flowtrain predict``: run a model over pictures, rasters and arrays."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..predict import LoadedPredictor, read_weights, tiled
+from ..predict import LoadedPredictor, tiled
 from ..predict.live import as_graph
-from ..utils.errors import ConfigError
+from ..predict.placing import placements
+from .pictures import Reader, write_result
 from .source import model_options, open_source
 
 __all__ = ["command"]
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
+    """``1,2,4`` as a list."""
+    try:
+        return [int(each) for each in value.split(",")] if value else None
+    except ValueError:
+        raise click.BadParameter(f"expected numbers with commas between, as in 3,2,1; got {value!r}") from None
 
 
 @click.command("predict")
@@ -32,10 +40,22 @@ __all__ = ["command"]
     "--range", "span", nargs=2, type=float, default=(0.0, 255.0), show_default=True, metavar="BLACK WHITE",
     help="What black and white of a picture are to the model, on the way in and out.",
 )  # fmt: skip
-@click.option("--npy", is_flag=True, help="Write arrays (.npy), never pictures.")
-@click.option("--tile", type=click.IntRange(1), help="Run in tiles that contribute so many pixels each.")
-@click.option("--margin", default=32, show_default=True, help="Pixels around a tile.")
-@click.option("--align", default=16, show_default=True, help="The product of the model's strides.")
+@click.option("--npy", is_flag=True, help="Write arrays (.npy), never pictures or rasters.")
+@click.option("--bands", callback=_numbers, metavar="1,2,...", help="Which bands of a raster to give, from 1.")
+@click.option("--gray", is_flag=True, help="Convert coloured pictures for a model that takes gray ones.")
+@click.option(
+    "--tile",
+    "--efield",
+    type=click.IntRange(1),
+    help="Run in tiles that contribute so many pixels each (expression field).",
+)
+@click.option("--margin", type=click.IntRange(0), help="Pixels around a tile. [default: 32]")
+@click.option(
+    "--rfield", type=click.IntRange(1), help="Instead of --margin: the whole size of a tile (receptive field)."
+)
+@click.option(
+    "--align", type=click.IntRange(1), default=16, show_default=True, help="The product of the model's strides."
+)
 def command(
     source: str,
     files: tuple[str, ...],
@@ -48,78 +68,43 @@ def command(
     folder: str,
     span: tuple[float, float],
     npy: bool,
+    bands: list[int] | None,
+    gray: bool,
     tile: int | None,
-    margin: int,
+    margin: int | None,
+    rfield: int | None,
     align: int,
 ) -> None:
     """Run the model of SOURCE over FILES, one after the other.
 
-    FILES are pictures, .npy arrays, or .npz with an array for each input. Outputs that look like pictures (1 or 3
-    channels) are written as .png, others as .npy:
+    FILES are pictures, rasters (.tif, .jp2), .npy arrays, or .npz with an array for each input. Outputs that look like
+    pictures (1 or 3 channels) are written as .png, others as .npy; those of a raster as .tif, in its place on earth:
 
         flowtrain predict denoise.pb noisy/*.png --range -0.5 0.5 --tile 256
+
+        flowtrain predict saved_model scene.tif -o predictions_crop32 --efield 64 --rfield 128
+
+    A raster's numbers are given to the model as they are; --range is for 8-bit pictures.
     """
+    if tile is None and (margin is not None or rfield is not None):
+        raise click.UsageError("--margin and --rfield are about tiles: give --tile as well.")
     graph = as_graph(open_source(source, model, args, signature, averaged), averaged)
     predictor = LoadedPredictor.of(graph, list(inputs) or None, list(outputs) or None)
+    read = Reader(predictor, (span[0], span[1]), bands, gray)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name in tqdm(files, desc="predict", unit="file"):
-        given = _read(Path(name), predictor, span)
-        results = (
-            tiled(predictor, given, tile, margin, align) if tile else [_one(y) for y in predictor(*_batched(given))]
-        )
-        for output, result in zip(predictor.outputs, results, strict=True):
+        given = read(Path(name))
+        if tile:
+            results = tiled(predictor, given.arrays, tile, margin, align, receptive=rfield)
+        else:
+            results = [_one(output) for output in predictor(*(np.asarray(array)[None] for array in given.arrays))]
+        places = (placements(predictor) if given.raster else None) or [None] * len(results)
+        for output, result, place in zip(predictor.outputs, results, places, strict=True):
             extra = "" if len(results) == 1 else "-" + output.replace("/", "_").replace(":", "_")
-            _write(target / (Path(name).stem + extra), np.asarray(result), span, npy)
-
-
-def _read(path: Path, predictor: LoadedPredictor, span: tuple[float, float]) -> list[np.ndarray]:
-    """One array for each input, without a batch dimension."""
-    if path.suffix == ".npz":
-        arrays = read_weights(path)
-        missing = [name for name in predictor.inputs if name not in arrays]
-        if missing:
-            raise ConfigError(f"{path} has no array {missing[0]!r}; it has {', '.join(arrays)}.")
-        return [arrays[name] for name in predictor.inputs]
-    if len(predictor.inputs) > 1:
-        raise ConfigError(f"The model needs {predictor.inputs}: give .npz files with an array for each.")
-    if path.suffix == ".npy":
-        try:
-            return [np.load(path, allow_pickle=False)]
-        except (ValueError, OSError, EOFError) as error:
-            raise ConfigError(f"{path} is no array of numbers, or it is damaged ({error}).") from None
-    channels = predictor.specs[0].shape[-1] if predictor.specs[0].shape.rank == 4 else 3
-    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flag)
-    if picture is None:
-        raise ConfigError(f"{path} is no picture that can be decoded.")
-    picture = picture[..., None] if channels == 1 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    if predictor.specs[0].dtype.is_floating:
-        black, white = span
-        picture = (picture.astype(np.float32) / 255) * (white - black) + black
-    return [picture]
-
-
-def _batched(given: list[np.ndarray]) -> list[np.ndarray]:
-    return [array[None] for array in given]
+            write_result(target / (Path(name).stem + extra), np.asarray(result), given, place, read.span, npy)
 
 
 def _one(output: Any) -> np.ndarray:
     output = np.asarray(output)
     return output[0] if output.ndim else output
-
-
-def _write(path: Path, result: np.ndarray, span: tuple[float, float], npy: bool) -> None:
-    if npy or result.ndim != 3 or result.shape[-1] not in (1, 3):
-        np.save(f"{path}.npy", result)
-        return
-    if result.dtype != np.uint8:
-        black, white = span
-        scaled = (result.astype(np.float32) - black) / (white - black) * 255
-        result = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    if result.shape[-1] == 3:
-        result = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", result)
-    if not done:
-        raise ConfigError(f"A picture of shape {result.shape} cannot be written as .png; pass --npy.")
-    Path(f"{path}.png").write_bytes(encoded.tobytes())

@@ -18,7 +18,7 @@ from .field import Field, follow
 from .freeze import frozen, resized
 from .live import as_predictor
 
-__all__ = ["LayerField", "Placement", "ValidCrop", "placements", "valid_crop"]
+__all__ = ["LayerField", "ValidCrop", "valid_crop", "walked"]
 
 # Divisible by every stride one meets, and larger than every picture: nothing is computed, only sizes.
 _SIZE = 2**12 * 3
@@ -117,52 +117,11 @@ def valid_crop(model: Any, outputs: str | Sequence[str] | None = None) -> ValidC
         >>> margin, margin.valid(128)
         (ValidCrop(3, crop=4, align=2), 122)
     """
-    both, largest = _walked(as_predictor(model, None, [outputs] if isinstance(outputs, str) else outputs))
+    both, largest = walked(as_predictor(model, None, [outputs] if isinstance(outputs, str) else outputs))
     return _summed_up([(Field.worst(fields), layers) for fields, layers in both], largest)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where the pixels of an output lie, along one axis.
-
-    Of n pixels of the picture the output has ``scale * n - lost``, and its pixel 0 is pixel ``lead`` of an output
-    that has lost none.
-
-    Attributes:
-        scale: Pixels of the output for one of the picture: 1/2 behind a stride of 2.
-        lead: Pixels that the output lacks at its beginning (negative: that it has more).
-        lost: Pixels that it lacks at both ends together.
-    """
-
-    scale: Fraction
-    lead: int
-    lost: int
-
-    @property
-    def missing(self) -> tuple[Fraction, Fraction]:
-        """What the output lacks at both ends, in pixels of the picture."""
-        return self.lead / self.scale, (self.lost - self.lead) / self.scale
-
-
-def placements(predictor: Predictor) -> list[tuple[Placement, Placement]]:
-    """Where each output of a predictor lies in the picture, vertically and horizontally, from its graph's operations.
-
-    Raises:
-        ModelError: The graph does not say it: an output depends on the whole picture, or nobody can see into it.
-    """
-    both, largest = _walked(predictor)
-    columns = [[_placement(field, size) for field in fields] for (fields, _), size in zip(both, largest, strict=True)]
-    return list(zip(*columns, strict=True))
-
-
-def _placement(field: Field, size: int) -> Placement:
-    scale = 1 / field.scale
-    lost = int(size * scale - field.size)  # less than a pixel is the rounding of a stride
-    lead = math.floor(field.origin * scale + Fraction(1, 2))
-    return Placement(scale, min(max(lead, min(lost, 0)), max(lost, 0)), lost)
-
-
-def _walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerField]]], list[int]]:
+def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerField]]], list[int]]:
     """The outputs' fields and the layers, vertically and horizontally; and the size of the picture behind them."""
     try:
         definition = frozen(predictor.function)

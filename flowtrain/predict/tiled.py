@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
-import keras
 import numpy as np
 
-from flowtrain.model import Predictor
 from flowtrain.utils.errors import ConfigError, ModelError
 
-from .live import as_predictor
-from .receptive import Placement, placements
+from .placing import SAME, Placement, placements
 from .tilegrid import Grid, Window, equal_shapes, multiple
 
 __all__ = ["tiled"]
 
 _Pad = Literal["reflect", "symmetric", "edge", "zeros"]
 _PADS: dict[str, Any] = {"reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "zeros": "constant"}
-_known: weakref.WeakKeyDictionary[Any, list[tuple[Placement, Placement]] | None] = weakref.WeakKeyDictionary()
 
 
 def tiled(
@@ -57,7 +52,8 @@ def tiled(
         predictor: Takes a batch (n, h, w, channels), one for each input, and returns one array (n, h', w', ...), or
             a list, tuple or dict of them: any predictor of flowtrain, a Keras model, a function.
         image: The picture, (height, width, channels) of any dtype, or a batch of pictures of one size (n, height,
-            width, channels). A list of them where the model has several inputs. Memory maps stay on disk.
+            width, channels). A list of them where the model has several inputs. Memory maps, and other objects
+            with a shape that give windows, stay on disk.
         expression: Pixels of output that a tile contributes, in each direction (the expression field); a multiple of
             align.
         margin: Pixels around it that are given to the model and dropped from its output; a multiple of align. 32
@@ -99,7 +95,7 @@ class _Run:
         self.predictor, self.images, self.grid, self.mode, self.batch_size = predictor, images, grid, mode, batch_size
         self.picture: tuple[int, ...] = images[0].shape[1:3]
         self.size = self.picture  # what the tiles cover; more than the picture where it has to be continued
-        self.places = self._placements()
+        self.places = placements(predictor) or self._measured()
         self.around = [self._around(axis) for axis in (0, 1)]
 
     def __call__(self) -> Any:
@@ -118,9 +114,6 @@ class _Run:
         return result
 
     # -- where the outputs lie --
-
-    def _placements(self) -> list[tuple[Placement, Placement]]:
-        return _placements_of(self.predictor) or self._measured()
 
     def _measured(self) -> list[tuple[Placement, Placement]]:
         """The scale of each output, from two tiles of different size: of one alone a crop looks like a scale."""
@@ -143,7 +136,7 @@ class _Run:
                     "size: whether it crops or changes the scale cannot be told. Give the predictor or Keras model "
                     "itself, whose graph says it, or an output of the input's size."
                 ) from None
-            return [(_SAME, _SAME)] * len(small)
+            return [(SAME, SAME)] * len(small)
         return [
             tuple(self._between(a.shape[1 + axis], b.shape[1 + axis], sizes[axis]) for axis in (0, 1))  # type: ignore
             for a, b in zip(small, large, strict=True)
@@ -232,7 +225,7 @@ class _Run:
                 if not _follows(array.shape[1 + axis], window.length, place[axis]):
                     raise ModelError(
                         f"A tile of {window.length} pixels gives an output of {array.shape[1 + axis]}, where its "
-                        f"operations say {float(window.length * place[axis].scale - place[axis].lost):g}: it cannot be "
+                        f"operations say {float(place[axis].size(window.length)):g}: it cannot be "
                         "told where its pixels lie. Take an align that is a multiple of the model's strides."
                     )
 
@@ -267,25 +260,8 @@ class _Run:
             target[:, spots[0], spots[1]] = part[:, sources[0], sources[1]]
 
 
-_SAME = Placement(Fraction(1), 0, 0)
-
-
-def _placements_of(predictor: Any) -> list[tuple[Placement, Placement]] | None:
-    """Where the outputs of a predictor or Keras model lie, or None where no graph says it."""
-    if not isinstance(predictor, Predictor | keras.Model):
-        return None
-    if isinstance(getattr(predictor, "output", None), Mapping):  # it answers in an order of its own
-        return None
-    if predictor not in _known:
-        try:
-            _known[predictor] = placements(as_predictor(predictor))
-        except ModelError:  # a graph that nobody can see into: it is measured
-            _known[predictor] = None
-    return _known[predictor]
-
-
 def _follows(output: int, size: int, place: Placement) -> bool:
-    return output == size * place.scale - place.lost
+    return output == place.size(size)
 
 
 def _check_is_picture(output: np.ndarray) -> None:
@@ -345,7 +321,18 @@ def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarr
             raise ConfigError(f"The inputs differ in size: {', '.join(str(tuple(a.shape)) for a in images)}.")
         if 0 in array.shape:
             raise ConfigError(f"The picture is empty: its shape is {tuple(array.shape)}.")
-    return [array if many else array[None] for array in images], many
+    return [array if many else _Alone(array) for array in images], many  # type: ignore[misc]
+
+
+class _Alone:
+    """One picture as a batch of one; windows of it are read when they are asked for (a raster, a memory map)."""
+
+    def __init__(self, picture: Any) -> None:
+        self._picture = picture
+        self.shape = (1, *picture.shape)
+
+    def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
+        return np.asarray(self._picture[where[1:]])[None]
 
 
 def _leaves(outputs: Any) -> list[np.ndarray]:

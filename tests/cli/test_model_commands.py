@@ -122,3 +122,87 @@ def test_predict(folder, tmp_path):
     assert "no array of numbers" in _run("predict", folder / "blur.pb", tmp_path / "objects.npy").output
     (tmp_path / "bad.png").write_bytes(b"no picture")
     assert "no picture that can be decoded" in _run("predict", folder / "blur.pb", tmp_path / "bad.png").output
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    import rasterio
+    from affine import Affine
+
+    path = tmp_path_factory.mktemp("scene") / "scene.TIF"
+    values = np.random.default_rng(0).integers(0, 10_000, (70, 90, 4)).astype(np.uint16)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=70, width=90, count=4, dtype="uint16", crs="EPSG:32631",
+        transform=Affine(10, 0, 500_000, 0, -10, 5_000_000),
+    ) as file:  # fmt: skip
+        file.write(np.moveaxis(values, -1, 0))
+    return path, values
+
+
+class TestRasters:
+    def _read(self, path):
+        import rasterio
+
+        with rasterio.open(path) as file:
+            return np.moveaxis(file.read(), 0, -1), file.crs, tuple(file.transform)[:6]
+
+    @pytest.mark.parametrize("tiles", [[], ["--efield", 32, "--rfield", 64]])
+    def test_a_raster_is_read_as_it_is_and_written_in_its_place(self, folder, scene, tmp_path, tiles):
+        path, values = scene
+        result = _run("predict", folder / "blur.pb", path, "--bands", "3,2,1", "--out", tmp_path, *tiles)
+        assert result.exit_code == 0, result.output
+        made, crs, transform = self._read(tmp_path / "scene.tif")
+        expected = cv2.blur(values[..., 2::-1].astype("float32"), (3, 3), borderType=cv2.BORDER_CONSTANT)
+        np.testing.assert_allclose(made, expected, rtol=1e-4)
+        assert (crs, transform) == ("EPSG:32631", (10, 0, 500_000, 0, -10, 5_000_000))
+
+    def test_a_cropped_output_has_its_own_place_at_once_and_the_whole_in_tiles(self, folder, scene, tmp_path):
+        path, values = scene
+        expected = cv2.blur(values[..., :3].astype("float32"), (3, 3))
+        ask = [folder / "blur.pb", path, "--bands", "1,2,3", "-o", "blur/output_crop8", "--out", tmp_path]
+        assert _run("predict", *ask).exit_code == 0
+        made, _, transform = self._read(tmp_path / "scene.tif")
+        np.testing.assert_allclose(made, expected[8:-8, 8:-8], rtol=1e-4)
+        assert transform == (10, 0, 500_080, 0, -10, 4_999_920)
+        assert _run("predict", *ask, "--tile", 32, "--margin", 16).exit_code == 0
+        made, _, transform = self._read(tmp_path / "scene.tif")
+        np.testing.assert_allclose(made[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-4)
+        assert transform == (10, 0, 500_000, 0, -10, 5_000_000)
+
+    def test_what_would_be_lost_is_refused(self, folder, scene, tmp_path):
+        path, values = scene
+        output = _run("predict", folder / "blur.pb", path, "--out", tmp_path).output
+        assert "has 4 bands, the model takes 3: choose them with --bands, e.g. --bands 1,2,3" in output
+        assert "there is no band [5]" in _run("predict", folder / "blur.pb", path, "--bands", 5).output
+        cv2.imwrite(str(tmp_path / "deep.png"), values[..., :3])
+        assert "16 bits a channel" in _run("predict", folder / "blur.pb", tmp_path / "deep.png").output
+        cv2.imwrite(str(tmp_path / "clear.png"), np.zeros((8, 8, 4), np.uint8))
+        assert "transparent" in _run("predict", folder / "blur.pb", tmp_path / "clear.png").output
+
+    def test_a_model_of_gray_pictures(self, tmp_path):
+        export(_gray(), tmp_path / "gray.pb", outputs=["same/output"])
+        picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "a.png"), picture)
+        assert "pass --gray" in _run("predict", tmp_path / "gray.pb", tmp_path / "a.png").output
+        assert (
+            _run("predict", tmp_path / "gray.pb", tmp_path / "a.png", "--gray", "--out", tmp_path / "o").exit_code == 0
+        )
+        made = cv2.imread(str(tmp_path / "o/a.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(made, cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+
+
+def _gray():
+    class Same(ModelDesc):
+        def inputs(self):
+            return [tf.TensorSpec((None, None, None, 1), tf.float32, "image")]
+
+        def build_graph(self, image):
+            return tf.reduce_mean(Conv2D("same", image, 1, kernel_size=1, kernel_initializer="ones"), name="cost")
+
+    return ModelGraph(Same())
+
+
+def test_the_receptive_field_of_a_model(folder):
+    output = _run("inspect", folder / "blur.pb", "--field", 128).output
+    assert "margin 1 pixel" in output
+    assert [line.split()[-2:] for line in output.splitlines() if "Conv2D" in line] == [["128", "126"]]

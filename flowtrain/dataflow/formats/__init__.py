@@ -1,4 +1,4 @@
-"""Reading and writing files of datapoints: TFRecord, LMDB, HDF5, npz, tar, CSV, text."""
+"""Reading and writing files of datapoints: TFRecord, LMDB, HDF5, npz, tar, CSV, text, rasters."""
 
 from .csv import CSVData
 from .example import encode_example, parse_example
@@ -6,6 +6,8 @@ from .foreign import Noise2NoiseData, OTBTFData
 from .hdf5 import HDF5Data
 from .lmdb import LMDBData
 from .npz import NpzData
+from .patches import PatchesImages
+from .raster import read_raster, write_raster
 from .svmlight import SVMLightData
 from .tar import TarData
 from .tensorproto import encode_tensor, parse_tensor
@@ -22,6 +24,7 @@ __all__ = [
     "HDF5Data",
     "LMDBData",
     "NpzData",
+    "PatchesImages",
     "TFRecordData",
     "TFRecordWriter",
     "TarData",
@@ -29,5 +32,7 @@ __all__ = [
     "encode_tensor",
     "parse_example",
     "parse_tensor",
+    "read_raster",
     "write",
+    "write_raster",
 ]

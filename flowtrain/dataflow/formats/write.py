@@ -7,14 +7,16 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
 from ...ipc.codec import CodecError, pack, unpack
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
+from ...utils.files import replace
 from ..core.base import DataFlow
 from .sidecar import SUFFIX
 from .sinks import SINKS, Sink, format_of
@@ -24,7 +26,7 @@ __all__ = ["write"]
 
 _log = logging.getLogger("flowtrain.dataflow")
 
-Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar"]
+Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar", "otbtf"]
 
 
 def write(
@@ -36,6 +38,8 @@ def write(
     resume: bool = True,
     commit_every: int = 1000,
     progress: bool = True,
+    keys: Sequence[str] | None = None,
+    per_file: int = 100,
 ) -> Path:
     """Write one epoch of a flow to a file that gives the same datapoints again.
 
@@ -47,14 +51,17 @@ def write(
         ds: The flow; its length need not be known, but it must end.
         path: The file. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``, ``.records``), ``.lmdb``
             (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``.
-        format: The format, where the ending does not say it.
+        format: The format, where the ending does not say it. "otbtf": a folder of shards that :class:`OTBTFData` and
+            OTBTF's own scripts read, with the types and shapes beside them.
         overwrite: Whether an existing file is replaced (once the new one is complete).
         resume: Whether to go on from ``<path>.partial``; False throws it away.
         commit_every: After how many datapoints the work so far is made safe. A kill costs at most so many.
         progress: Whether a progress bar is shown.
+        keys: For "otbtf": names of the components to write, in the order of a list's.
+        per_file: For "otbtf": records in a shard.
 
     Returns:
-        The file.
+        The file or folder.
 
     Raises:
         DataFlowError: The file exists, another process is writing it, the folder is missing, or what is in
@@ -77,14 +84,15 @@ def write(
         raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
+    options = _options(kind, keys, per_file)
     folder = target.with_name(target.name + ".partial")
     with _locked(folder):
         journal = _Journal(folder, kind, ds.size_or_none())
         position = journal.resume(ds) if resume else journal.restart()
-        sink: Sink = SINKS[kind](str(folder), position)
+        sink: Sink = SINKS[kind](str(folder), position, **options)
         try:
             _copy(ds, sink, journal, commit_every, progress, target.name)
-            os.replace(sink.finish(), target)
+            replace(Path(sink.finish()), target)
         finally:
             sink.close()
         with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
@@ -92,6 +100,17 @@ def write(
         _sync_folder(target.parent)
         shutil.rmtree(folder)
     return target
+
+
+def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, Any]:
+    """What one format alone can be told."""
+    if kind != "otbtf":
+        if keys is not None:
+            raise DataFlowError(f'keys= names the components for format="otbtf"; this is {kind}')
+        return {}
+    if isinstance(keys, str):
+        raise DataFlowError(f"keys is a list of names: write [{keys!r}]")
+    return {"keys": keys, "per_file": check_int("write", "per_file", per_file)}
 
 
 def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, name: str) -> None:
@@ -137,7 +156,9 @@ class _Journal:
     def restart(self) -> None:
         """Throw away what an earlier attempt left."""
         for path in self._folder.iterdir():
-            if path.name != "lock":
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
                 path.unlink()
 
     def resume(self, ds: DataFlow) -> Any:

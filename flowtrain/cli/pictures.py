@@ -1,0 +1,189 @@
+"""What ``flowtrain predict`` reads and writes: arrays, pictures, and rasters with their place on earth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..dataflow.formats.raster import RasterFile, is_raster, write_raster
+from ..predict import LoadedPredictor, read_weights
+from ..predict.placing import Placement
+from ..utils.errors import ConfigError
+from ..utils.files import writing
+
+__all__ = ["Given", "Reader", "write_result"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was read of one file.
+
+    Attributes:
+        arrays: For each input (height, width, channels), or what an array file holds; a raster is read in windows.
+        raster: The raster that it is, for the place on earth of what is written.
+    """
+
+    arrays: list[Any]
+    raster: RasterFile | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads files as the inputs of a predictor; refuses what it would lose something of.
+
+    Attributes:
+        predictor: The model.
+        span: What black and white of an 8-bit picture are to it.
+        bands: Which bands of a raster, from 1; None: all.
+        gray: Whether colours may be reduced to gray, for a model of one channel.
+    """
+
+    predictor: LoadedPredictor
+    span: tuple[float, float]
+    bands: list[int] | None = None
+    gray: bool = False
+
+    def __call__(self, path: Path) -> Given:
+        inputs = self.predictor.inputs
+        if path.suffix.lower() == ".npz":
+            arrays = read_weights(path)
+            missing = [name for name in inputs if name not in arrays]
+            if missing:
+                raise ConfigError(f"{path} has no array {missing[0]!r}; it has {', '.join(arrays)}.")
+            return Given([arrays[name] for name in inputs])
+        if len(inputs) > 1:
+            raise ConfigError(f"The model needs {inputs}: give .npz files with an array for each.")
+        if path.suffix.lower() == ".npy":
+            try:
+                return Given([np.load(path, allow_pickle=False)])
+            except (ValueError, OSError, EOFError) as error:
+                raise ConfigError(f"{path} is no array of numbers, or it is damaged ({error}).") from None
+        if is_raster(path):
+            return self._raster(path)
+        return Given([self._scaled(self._fitting(path, _decoded(path)))])
+
+    @property
+    def channels(self) -> int | None:
+        """Of the model's input, where it is a picture."""
+        shape = self.predictor.specs[0].shape
+        return shape[-1] if shape.rank == 4 else None
+
+    def _raster(self, path: Path) -> Given:
+        raster = RasterFile(path, self.bands)
+        count = raster.shape[2]
+        plain = raster.dtype == np.uint8 and count in (1, 3) and not raster.georeferenced and self.bands is None
+        if plain:  # a photograph that happens to be a TIFF
+            return Given([self._scaled(self._fitting(path, raster[:, :]))])
+        if self.channels not in (None, count):
+            raise ConfigError(
+                f"{path} has {count} bands, the model takes {self.channels}: choose them with --bands, e.g. "
+                f"--bands {','.join(map(str, range(1, (self.channels or 1) + 1)))}."
+            )
+        return Given([raster], raster)
+
+    def _fitting(self, path: Path, picture: np.ndarray) -> np.ndarray:
+        """The picture with as many channels as the model has."""
+        count, channels = picture.shape[2], self.channels
+        if channels in (None, count):
+            return picture
+        if count == 1:
+            return np.repeat(picture, channels or 1, axis=2)
+        if count == 3 and channels == 1:
+            if (picture == picture[..., :1]).all():
+                return picture[..., :1]
+            if self.gray:
+                return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+            raise ConfigError(f"{path} has colours, the model takes gray pictures: pass --gray to convert it.")
+        raise ConfigError(f"{path} has {count} channels, the model takes {channels}: give an array (.npy) instead.")
+
+    def _scaled(self, picture: np.ndarray) -> np.ndarray:
+        if not self.predictor.specs[0].dtype.is_floating:
+            return picture
+        black, white = self.span
+        return (picture.astype(np.float32) / 255) * (white - black) + black
+
+
+def _decoded(path: Path) -> np.ndarray:
+    """uint8 (height, width, 1 or 3), RGB, upright."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if stored is None:
+        raise ConfigError(f"{path} is no picture that can be decoded.")
+    if stored.dtype != np.uint8:
+        raise ConfigError(
+            f"{path} has {stored.dtype.itemsize * 8} bits a channel, more than a picture is scaled from: save it as "
+            ".npy or .tif, which are read as they are."
+        )
+    if stored.ndim == 3 and stored.shape[2] == 4 and (stored[..., 3] != 255).any():
+        raise ConfigError(f"{path} is transparent in places: save it without its alpha channel.")
+    picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR)
+    return picture[..., None] if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def write_result(
+    stem: Path,
+    result: np.ndarray,
+    given: Given,
+    place: tuple[Placement, Placement] | None,
+    span: tuple[float, float],
+    npy: bool,
+) -> Path:
+    """Write an output: a raster where the input was one, a picture where it looks like one, else an array.
+
+    Args:
+        stem: The path without its ending.
+        result: The output, without the batch.
+        given: What it was computed from.
+        place: Where its pixels lie in the input; None where nobody knows.
+        span: What black and white of a picture are.
+        npy: Write an array whatever it is.
+
+    Returns:
+        The file.
+    """
+    if not npy and given.raster is not None and result.ndim in (2, 3):
+        return _write_raster(Path(f"{stem}.tif"), result, given.raster, place)
+    if npy or result.ndim != 3 or result.shape[-1] not in (1, 3):
+        path = Path(f"{stem}.npy")
+        with writing(path, durable=False) as beside:
+            np.save(beside, result)
+        return path
+    if result.dtype != np.uint8:
+        black, white = span
+        scaled = (result.astype(np.float32) - black) / (white - black) * 255
+        result = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    if result.shape[-1] == 3:
+        result = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".png", result)
+    if not done:
+        raise ConfigError(f"A picture of shape {result.shape} cannot be written as .png; pass --npy.")
+    path = Path(f"{stem}.png")
+    with writing(path, durable=False) as beside:
+        beside.write_bytes(encoded.tobytes())
+    return path
+
+
+def _write_raster(
+    path: Path, result: np.ndarray, raster: RasterFile, place: tuple[Placement, Placement] | None
+) -> Path:
+    if place is None and result.shape[:2] != raster.shape[:2]:
+        raise ConfigError(
+            f"The output has {result.shape[0]} x {result.shape[1]} pixels, {raster.path} {raster.shape[0]} x "
+            f"{raster.shape[1]}, and the model's graph does not say where they lie: pass --npy for an array without "
+            "a place on earth."
+        )
+    origin = pixel = (0.0, 0.0)
+    if place is None:
+        pixel = (1.0, 1.0)
+    else:
+        whole = [math.ceil(n * each.scale) for n, each in zip(raster.shape, place, strict=False)]
+        full = tuple(whole) == result.shape[:2]  # tiles give the whole; at once what is missing is missing
+        origin = (0.0, 0.0) if full else tuple(float(each.missing[0]) for each in place)  # type: ignore[assignment]
+        pixel = tuple(float(1 / each.scale) for each in place)  # type: ignore[assignment]
+    write_raster(path, result, like=raster, origin=origin, pixel=pixel)
+    return path

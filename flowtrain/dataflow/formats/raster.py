@@ -1,0 +1,188 @@
+"""Rasters (GeoTIFF, JPEG 2000 and what else GDAL reads): every band in its own dtype, with the place on earth."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError, FormatError
+from ...utils.files import writing
+from ...utils.optional import require
+from .source import PathLike, damaged, resolve_file
+
+__all__ = ["RASTER_SUFFIXES", "RasterFile", "is_raster", "read_raster", "write_raster"]
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img")
+
+
+def is_raster(path: PathLike) -> bool:
+    """Whether a file's ending, in small or capital letters, is that of a raster."""
+    return os.path.splitext(os.fspath(path))[1].lower() in RASTER_SUFFIXES
+
+
+class RasterFile:
+    """A raster of which windows are read: ``file[10:20, 30:40]`` is an array (10, 10, bands).
+
+    Threads may read at once; a process that is forked opens it anew.
+
+    Args:
+        path: The file.
+        bands: Which bands, from 1, in this order; None: all.
+
+    Attributes:
+        shape: (height, width, bands).
+        dtype: That of its values.
+
+    Raises:
+        DataFlowError: The file is missing, or has no such band.
+        FormatError: GDAL cannot read it, or its bands have different dtypes.
+        MissingPackage: rasterio is not installed.
+    """
+
+    ndim = 3
+
+    def __init__(self, path: PathLike, bands: Sequence[int] | None = None) -> None:
+        self.path = resolve_file(path, what="raster")
+        with self._opened() as file:
+            kinds = sorted(set(file.dtypes))
+            self.bands = list(bands) if bands is not None else list(range(1, file.count + 1))
+            wrong = [band for band in self.bands if not 1 <= band <= file.count]
+            if wrong or not self.bands:
+                raise DataFlowError(f"{self.path} has the bands 1 to {file.count}; there is no band {wrong or 'given'}")
+            if len(kinds) > 1:
+                raise damaged(self.path, f"its bands have different dtypes ({', '.join(kinds)}): convert it to one")
+            self.shape = (file.height, file.width, len(self.bands))
+            self.dtype = np.dtype(kinds[0])
+            self.crs, self.transform = file.crs, file.transform
+        self._handle: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether it says where on earth it lies."""
+        return self.crs is not None or not self.transform.is_identity
+
+    def __getitem__(self, where: tuple[slice, slice] | slice) -> np.ndarray:
+        rows, columns = where if isinstance(where, tuple) else (where, slice(None))
+        (top, bottom, down), (left, right, across) = (
+            part.indices(size) for part, size in zip((rows, columns), self.shape[:2], strict=True)
+        )
+        window = ((top, max(bottom, top)), (left, max(right, left)))
+        with self._lock:
+            if self._handle is None or self._handle[0] != os.getpid():
+                self._handle = os.getpid(), self._opened()
+            try:
+                read = self._handle[1].read(self.bands, window=window)
+            except _rasterio().errors.RasterioError as error:
+                raise damaged(self.path, f"cannot be read ({error})") from error
+        return np.ascontiguousarray(np.moveaxis(read, 0, -1)[::down, ::across])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:, :], dtype)
+
+    def _opened(self) -> Any:
+        rasterio = _rasterio()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # `georeferenced` says it
+            warnings.simplefilter("ignore", PendingDeprecationWarning)  # of affine, inside rasterio
+            try:
+                return rasterio.open(self.path)
+            except rasterio.errors.RasterioIOError as error:
+                raise damaged(self.path, f"not a raster that GDAL can read ({error})") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_handle", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handle=None, _lock=threading.Lock())
+
+
+def read_raster(path: PathLike, bands: Sequence[int] | None = None) -> np.ndarray:
+    """Read a raster as it is: (height, width, bands), in its own dtype.
+
+    Args:
+        path: A GeoTIFF, JPEG 2000 or whatever else GDAL reads.
+        bands: Which bands, from 1, in this order; None: all.
+
+    Raises:
+        DataFlowError: The file is missing, or has no such band.
+        FormatError: GDAL cannot read it, or its bands have different dtypes.
+        MissingPackage: rasterio is not installed; names the extra.
+
+    Example:
+        >>> read_raster("sentinel2.tif").shape, read_raster("sentinel2.tif").dtype    # doctest: +SKIP
+        ((10980, 10980, 4), dtype('uint16'))
+    """
+    return RasterFile(path, bands)[:, :]
+
+
+def write_raster(
+    path: PathLike,
+    values: np.ndarray,
+    like: PathLike | RasterFile | None = None,
+    *,
+    origin: tuple[float, float] = (0, 0),
+    pixel: tuple[float, float] = (1, 1),
+) -> None:
+    """Write a GeoTIFF, whole or not at all.
+
+    Args:
+        path: The file, ``.tif`` or ``.tiff``.
+        values: (height, width, bands) or (height, width).
+        like: A raster that lies at the same place on earth: its coordinates are taken over.
+        origin: Where in ``like`` the first pixel begins, (row, column) in its pixels.
+        pixel: Pixels of ``like`` that are one pixel here, (down, right): 2 for a map of half the size.
+
+    Raises:
+        DataFlowError: It is no picture, or the name ends otherwise.
+        FormatError: GeoTIFF has no such dtype.
+        MissingPackage: rasterio is not installed; names the extra.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        raise DataFlowError(f"a raster is written as .tif; got {target.name!r}")
+    values = np.asarray(values)
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise DataFlowError(f"a raster is (height, width, bands); got {values.dtype} {values.shape}")
+    if values.dtype == bool:
+        values = values.astype(np.uint8)  # GDAL's way to keep it
+    place: dict[str, Any] = {}
+    if like is not None:
+        source = like if isinstance(like, RasterFile) else RasterFile(like)
+        if source.georeferenced:
+            place = {"crs": source.crs, "transform": _moved(source.transform, origin, pixel)}
+    rasterio = _rasterio()
+    height, width, count = values.shape
+    shape = {"height": height, "width": width, "count": count, "dtype": values.dtype.name}
+    options = {"compress": "deflate", "BIGTIFF": "IF_SAFER"}
+    with warnings.catch_warnings(), writing(target) as beside:
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        try:
+            with rasterio.open(beside, "w", driver="GTiff", **options, **shape, **place) as file:
+                file.write(np.moveaxis(values, -1, 0))
+        except (rasterio.errors.RasterioError, TypeError) as error:
+            raise FormatError(
+                f"{target}: {values.dtype} {values.shape} cannot be written as GeoTIFF ({error})"
+            ) from None
+
+
+def _moved(transform: Any, origin: tuple[float, float], pixel: tuple[float, float]) -> Any:
+    """The affine map of a raster that begins at ``origin`` of another and has larger pixels."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    (row, column), (down, right) = origin, pixel
+    x, y = c + a * column + b * row, f + d * column + e * row
+    return type(transform)(a * right, b * down, x, d * right, e * down, y)
+
+
+def _rasterio() -> Any:
+    rasterio = require("rasterio", extra="rasters", needed_for="Reading and writing rasters")
+    require("rasterio.errors", extra="rasters", needed_for="Reading and writing rasters")
+    return rasterio
