@@ -191,6 +191,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "CallbackFactory",
         "CheckNumerics",
         "ClassificationError",
+        "DataProfile",
         "DumpTensorAsImage",
         "DumpTensors",
         "EarlyStopping",

@@ -5,6 +5,7 @@ from flowtrain.callbacks import Callback as Callback
 from flowtrain.callbacks import CallbackFactory as CallbackFactory
 from flowtrain.callbacks import CheckNumerics as CheckNumerics
 from flowtrain.callbacks import ClassificationError as ClassificationError
+from flowtrain.callbacks import DataProfile as DataProfile
 from flowtrain.callbacks import DumpTensorAsImage as DumpTensorAsImage
 from flowtrain.callbacks import DumpTensors as DumpTensors
 from flowtrain.callbacks import EarlyStopping as EarlyStopping

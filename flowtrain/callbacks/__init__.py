@@ -4,6 +4,7 @@ from . import schedules
 from .base import HOOKS, STEP_HOOKS, Callback, TrainerView, uses_steps
 from .check import check_callback
 from .conditional import EnableCallbackIf
+from .data_profile import DataProfile
 from .ema import EMA
 from .factory import CallbackFactory
 from .fetching import DumpTensorAsImage, DumpTensors, FetchingCallback, ProcessTensors, TensorPrinter
@@ -40,6 +41,7 @@ __all__ = [
     "CallbackFactory",
     "CheckNumerics",
     "ClassificationError",
+    "DataProfile",
     "DumpTensorAsImage",
     "DumpTensors",
     "EarlyStopping",

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ..dataflow import DataFlow, PrintData, TestDataSpeed, show
-from .load import arguments, load_name
+from ..dataflow import PrintData, TestDataSpeed, show
+from .load import arguments, flow_of
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(
 
         flowtrain data train.py:get_data -a folder=photos/train -a training=True
     """
-    ds = _flow(load_name(target), target, arguments(args))
+    ds = flow_of(target, arguments(args))
     if printed:
         walk = iter(PrintData(copy.copy(ds), num=printed))
         for _ in range(printed):
@@ -52,22 +52,6 @@ def command(
     if speed:
         TestDataSpeed(copy.copy(ds), size=num, warmup=2, max_seconds=seconds).start()
     ds.explain(num, consumer=_Busy(consumer_ms) if consumer_ms else None, max_seconds=seconds)
-
-
-def _flow(found: Any, target: str, given: dict[str, Any]) -> DataFlow:
-    made = found
-    if not isinstance(found, DataFlow) and callable(found):
-        try:
-            made = found(**given)
-        except TypeError as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise  # from within the function
-            raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
-    if not isinstance(made, DataFlow):
-        raise click.ClickException(
-            f"{target} must be a function that returns a dataflow; it gave {type(made).__name__}"
-        )
-    return made
 
 
 class _Busy:

@@ -12,10 +12,11 @@ from typing import Any
 import click
 import cloudpickle
 
+from ..dataflow import DataFlow
 from ..utils.errors import closest
 from ..utils.loading import LoadingEnded, look_only
 
-__all__ = ["arguments", "load_name", "load_script"]
+__all__ = ["arguments", "flow_of", "load_name", "load_script"]
 
 _ENDED = "__flowtrain_loading_ended__"  # in the module of a script: why it was not loaded to its end
 
@@ -75,6 +76,31 @@ def load_name(target: str) -> Any:
         why = f" above the place where loading ends ({ended})" if ended else ""
         raise click.ClickException(f"{path} has no {name!r}{why}. {closest(name, own)}")
     return getattr(module, name)
+
+
+def flow_of(target: str, given: dict[str, Any]) -> DataFlow:
+    """The dataflow that ``FILE.py:name`` is, or that the function of that name returns.
+
+    Args:
+        target: A path and a name in that file, with a colon between.
+        given: Arguments of the function.
+
+    Raises:
+        click.ClickException: It is none, or the function needs other arguments.
+    """
+    made = found = load_name(target)
+    if not isinstance(found, DataFlow) and callable(found):
+        try:
+            made = found(**given)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # from within the function
+            raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
+    if not isinstance(made, DataFlow):
+        raise click.ClickException(
+            f"{target} must be a function that returns a dataflow; it gave {type(made).__name__}"
+        )
+    return made
 
 
 def arguments(given: tuple[str, ...]) -> dict[str, Any]:

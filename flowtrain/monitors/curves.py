@@ -11,7 +11,7 @@ from typing import Any
 
 from .base import Monitor
 
-__all__ = ["CurvesMonitor", "plot_history"]
+__all__ = ["CurvesMonitor", "base_name", "plot_history"]
 
 History = Mapping[str, Sequence[tuple[int, float]]]
 
@@ -78,7 +78,7 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
 
     panels: dict[str, list[str]] = {}
     for name in sorted(history):
-        panels.setdefault(_base_name(name), []).append(name)
+        panels.setdefault(base_name(name), []).append(name)
     width = max(1, min(columns, len(panels)))
     rows = max(1, math.ceil(len(panels) / width))
     figure = Figure(figsize=(4.5 * width, 2.8 * rows), dpi=100, layout="constrained")
@@ -101,7 +101,8 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
     return path
 
 
-def _base_name(name: str) -> str:
+def base_name(name: str) -> str:
+    """The scalar in whose plot another one is drawn: ``validation_x`` belongs to ``x``."""
     for prefix in _VALIDATION:
         if name.startswith(prefix):
             return name.removeprefix(prefix)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
+
+from .files import write_whole
 
 __all__ = ["LOCK", "clear_end", "is_locked", "record_end", "status_of"]
 
@@ -40,10 +41,8 @@ def record_end(path: Path, failure: BaseException | None, note: str | None = Non
     if failure is not None:
         status = "failed" if isinstance(failure, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exception
         note = f"{type(failure).__name__}: {failure}".removesuffix(": ")
-    temporary = path / f".{_END}"
     with contextlib.suppress(OSError):  # a full disk must not hide the error that ended the run
-        temporary.write_text(json.dumps({"status": status, "note": note, "time": time.time()}, indent=1))
-        os.replace(temporary, path / _END)
+        write_whole(path / _END, json.dumps({"status": status, "note": note, "time": time.time()}, indent=1))
 
 
 def clear_end(path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The profile of the training data, measured once for the report."""
+
+from __future__ import annotations
+
+import copy
+
+from flowtrain.dataflow.inspect.profile import PROFILE, write_profile
+
+from .base import Callback
+
+__all__ = ["DataProfile"]
+
+
+class DataProfile(Callback):
+    """Measures the training dataflow before the first step, as ``ds.explain()`` does, for ``flowtrain report``.
+
+    A copy of the flow is measured, so that training gets the same data as without. It is not for a flow whose source is
+    used up by reading it (a queue, a generator object, another process).
+
+    Args:
+        num: How many datapoints (batches) to measure.
+        max_seconds: After which time to stop measuring.
+
+    Example:
+        >>> DataProfile(num=20)
+        DataProfile
+    """
+
+    def __init__(self, num: int = 30, max_seconds: float = 10.0) -> None:
+        self.num, self.max_seconds = num, max_seconds
+
+    def before_train(self) -> None:
+        """See Callback."""
+        if not self.trainer.is_chief or (self.trainer.log_dir / PROFILE).exists():
+            return
+        flow = copy.copy(self.trainer.config.dataflow)
+        write_profile(flow.explain(self.num, max_seconds=self.max_seconds, quiet=True), self.trainer.log_dir)

@@ -1,0 +1,259 @@
+"""The content of a report as plain values: what the page's script draws."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..monitors.curves import base_name
+from .events import Events, Histogram, read_events, spread
+from .folder import RunFolder, higher_is_better
+
+__all__ = ["content_of"]
+
+_POINTS = 4000  # of a curve; more than a screen has pixels
+_TAGS = 24  # kinds of pictures and histograms of a run
+_BINS = 60
+
+
+def content_of(folders: Sequence[Path], images: int = 24, side: int = 384) -> dict[str, Any]:
+    """Read runs for a report.
+
+    Args:
+        folders: Of the runs.
+        images: How many pictures of a kind to keep of each run, evenly over its steps.
+        side: How large a picture may be, in pixels of its longer side; larger ones are shrunk.
+
+    Returns:
+        Values that JSON knows.
+
+    Raises:
+        ConfigError: One is no folder of a run.
+    """
+    runs = [RunFolder(Path(folder)) for folder in folders]
+    names = _distinct_names(runs)
+    return {
+        "title": " · ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
+        "made": time.strftime("%F %T"),
+        "live": any(run.status == "running" for run in runs),
+        "panels": _panels(runs),
+        "higher": sorted({name for run in runs for name in run.history if higher_is_better(name)}),
+        "runs": [_run(run, name, images, side) for run, name in zip(runs, names, strict=True)],
+        "differences": _differences(runs),
+    }
+
+
+def _distinct_names(runs: Sequence[RunFolder]) -> list[str]:
+    """Folder names; where two are alike, as much of their paths as tells them apart."""
+    paths = [run.path.resolve() for run in runs]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return [str(path) for path in paths]
+
+
+def _panels(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """One plot for each scalar; ``validation_x`` goes into the plot of ``x``."""
+    panels: dict[str, list[str]] = {}
+    for name in sorted({name for run in runs for name in run.history}):
+        panels.setdefault(base_name(name), []).append(name)
+    measured = [title for title, names in panels.items() if len(names) > 1]
+    order = sorted(panels, key=lambda title: (title not in measured, title != "cost", "learning_rate" in title, title))
+    return [{"title": title, "names": sorted(panels[title], key=len)} for title in order]
+
+
+def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
+    events = read_events(run.path / "tensorboard", images)
+    trained = sum(sum(epoch.seconds.values()) for epoch in run.epochs)
+    return {
+        "name": name,
+        "path": str(run.path),
+        "status": run.status,
+        "note": run.note,
+        "epoch": run.epoch,
+        "epochs": run.config.get("max_epoch"),
+        "step": run.step,
+        "started": run.started and time.strftime("%F %H:%M", time.localtime(run.started)),
+        "seconds": trained or ((run.ended or time.time()) - run.started if run.started else None),
+        "curves": {name: _curve(run, name, events) for name in run.history},
+        "results": {
+            name: {key: _number(value) for key, value in found.items()} for name, found in run.results().items()
+        },
+        "config": {key: _text(value) for key, value in run.config.items()},
+        "environment": _environment(run.versions),
+        "epoch_times": [
+            {"epoch": epoch.epoch, "step": epoch.step, "seconds": epoch.seconds}
+            for epoch in run.epochs
+            if epoch.seconds
+        ],
+        "checkpoints": [
+            {
+                "name": found.name,
+                "epoch": found.epoch,
+                "step": found.step,
+                "saved": found.saved,
+                "megabytes": round(found.megabytes, 2),
+                "values": _values_at(run, found.step),
+            }
+            for found in run.checkpoints
+        ],
+        "pictures": [*_logged_pictures(events, side), *_own_pictures(run, images, side)],
+        "histograms": _histograms(events),
+        "profile": run.profile,
+    }
+
+
+def _curve(run: RunFolder, name: str, events: Events) -> dict[str, Any]:
+    pairs = run.history[name]
+    kept, every = _thinned(pairs)
+    walls = run.times or {step: wall for step, _, wall in events.scalars.get(name, ())}
+    first = min(walls.values(), default=0.0)
+    times = [round(walls[step] - first, 2) if step in walls else None for step, _ in kept]
+    curve: dict[str, Any] = {"x": [step for step, _ in kept], "y": [_number(value) for _, value in kept]}
+    if any(moment is not None for moment in times):
+        curve["t"] = times
+    if every > 1:
+        curve["of"] = len(pairs)
+    return curve
+
+
+def _thinned(pairs: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], float]:
+    """At most `_POINTS` of a curve's points: the least and the greatest of each stretch, so that no peak is lost."""
+    every = len(pairs) / (_POINTS / 2)
+    if every <= 2:
+        return pairs, 1
+    kept: list[int] = []
+    for start in range(_POINTS // 2):
+        stretch = range(round(start * every), round((start + 1) * every))
+        kept += sorted({min(stretch, key=lambda n: pairs[n][1]), max(stretch, key=lambda n: pairs[n][1])})
+    return [pairs[index] for index in sorted({0, len(pairs) - 1, *kept})], every
+
+
+def _differences(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """What the runs' settings do not have in common: configuration, command, versions."""
+    if len(runs) < 2:
+        return []
+    settings = [{**run.config, **_environment(run.versions)} for run in runs]
+    rows = []
+    for key in dict.fromkeys(key for one in settings for key in one):
+        values = [_text(one[key]) if key in one else "" for one in settings]
+        if len(set(values)) > 1 and key != "log_dir":
+            rows.append({"name": key, "values": values})
+    return rows
+
+
+def _environment(versions: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for key, value in versions.items():
+        if key == "command" and isinstance(value, list):
+            found[key] = " ".join(map(str, value))
+        elif isinstance(value, dict):
+            found |= {str(name): _text(entry) for name, entry in value.items()}
+        elif value is not None:
+            found[key] = _text(value)
+    return found
+
+
+def _values_at(run: RunFolder, step: int | None) -> dict[str, Any]:
+    """The measured scalars as they were logged at or last before a step."""
+    found = {}
+    for name in run.results():
+        before = [value for at, value in run.history[name] if step is not None and at <= step]
+        if before:
+            found[name] = _number(before[-1])
+    return found
+
+
+def _logged_pictures(events: Events, side: int) -> list[dict[str, Any]]:
+    return [
+        {"name": tag, "unit": "step", "at": [p.step for p in shown], "src": [_source(p.data, side) for p in shown]}
+        for tag, shown in list(events.pictures.items())[:_TAGS]
+    ]
+
+
+def _own_pictures(run: RunFolder, images: int, side: int) -> list[dict[str, Any]]:
+    found = []
+    for name, numbered in list(run.pictures().items())[:_TAGS]:
+        paths = dict(numbered)
+        at = spread(sorted(paths), images)
+        sources = [_source(paths[number].read_bytes(), 2 * side) for number in at]
+        found.append({"name": name, "unit": "epoch", "at": at, "src": sources})
+    return found
+
+
+def _source(encoded: bytes, side: int) -> str:
+    """A picture as a data URL: small ones as they are, large ones shrunk and as JPEG."""
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
+    if picture is None:
+        return ""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    elif len(encoded) < 20_000:
+        return (
+            f"data:{'image/png' if encoded[:4] == bytes([137, 80, 78, 71]) else 'image/jpeg'};base64,{_ascii(encoded)}"
+        )
+    alpha = picture.ndim == 3 and picture.shape[2] == 4
+    kind = ".png" if alpha or picture.dtype != np.uint8 else ".jpg"
+    done, small = cv2.imencode(kind, picture, [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88])
+    return f"data:image/{'png' if kind == '.png' else 'jpeg'};base64,{_ascii(small.tobytes())}" if done else ""
+
+
+def _ascii(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _histograms(events: Events) -> list[dict[str, Any]]:
+    """Each as a grid: how much of the values lies in each of some common bins, by step."""
+    grids = []
+    for tag, histograms in list(events.histograms.items())[:_TAGS]:
+        low = min(float(h.edges[0]) for h in histograms)
+        high = max(float(h.edges[-1]) for h in histograms)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            continue
+        edges = np.linspace(low, high, _BINS + 1)
+        shares = [_rebinned(histogram, edges) for histogram in histograms]
+        middles = (edges[:-1] + edges[1:]) / 2
+        grids.append(
+            {
+                "name": tag,
+                "steps": [histogram.step for histogram in histograms],
+                "values": _rounded(middles),
+                "shares": [_rounded(column) for column in np.transpose(shares)],
+            }
+        )
+    return grids
+
+
+def _rebinned(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
+    """The share of a histogram's values in other bins, taken to lie evenly within its own."""
+    total = histogram.counts.sum()
+    if not total:
+        return np.zeros(len(edges) - 1)
+    below = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / total
+    return np.diff(np.interp(edges, histogram.edges, below, left=0.0, right=1.0))
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN; a curve has a gap there."""
+    return value if math.isfinite(value) else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,158 @@
+"""Scalars, pictures and histograms of a run's TensorBoard files, read without TensorFlow.
+
+The messages are those of tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto, in TFRecord
+framing. A file that a living run still writes ends anywhere: what is whole is read.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..dataflow.formats.framing import FOOTER, HEADER
+from ..dataflow.formats.protobuf import WireError, fields
+
+__all__ = ["Events", "Histogram", "Picture", "read_events", "spread"]
+
+_HEAD = struct.Struct("<Q")
+_SCALAR, _IMAGE, _HISTOGRAM = 2, 4, 5  # fields of Summary.Value: simple_value (float), image, histo
+
+
+class _Place(NamedTuple):
+    """Where an event lies: pictures are read again once it is known which are wanted."""
+
+    path: Path
+    at: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, encoded as it lies in the file (PNG)."""
+
+    step: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values lie in each bucket; `edges` has one entry more than `counts`."""
+
+    step: int
+    edges: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass
+class Events:
+    """What a run has written for TensorBoard, by tag and in the order of steps."""
+
+    scalars: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
+    """Tag -> (step, value, wall time)."""
+    pictures: dict[str, list[Picture]] = field(default_factory=dict)
+    histograms: dict[str, list[Histogram]] = field(default_factory=dict)
+
+
+def read_events(folder: Path, most: int) -> Events:
+    """Read all event files of a folder.
+
+    Args:
+        folder: Where ``events.out.tfevents.*`` lie; it may be missing.
+        most: How many pictures and histograms of a tag to keep; the rest is passed over evenly.
+
+    Returns:
+        What is there. A step that was logged twice, before a kill and after the resume, counts once, as logged last.
+    """
+    scalars: dict[str, dict[int, tuple[float, float]]] = {}
+    places: dict[int, dict[str, dict[int, _Place]]] = {_IMAGE: {}, _HISTOGRAM: {}}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for place, record in _records(path):
+            for step, wall, tag, values in _values(record):
+                if _SCALAR in values:
+                    scalars.setdefault(tag, {})[step] = struct.unpack("<f", values[_SCALAR])[0], wall
+                for kind in (_IMAGE, _HISTOGRAM):
+                    if kind in values:
+                        places[kind].setdefault(tag, {})[step] = place
+    found = Events()
+    for tag, logged in scalars.items():
+        found.scalars[tag] = [(step, *logged[step]) for step in sorted(logged)]
+    for tag, at in places[_IMAGE].items():
+        found.pictures[tag] = [_picture(step, _read(at[step], tag, _IMAGE)) for step in spread(sorted(at), most)]
+    for tag, at in places[_HISTOGRAM].items():
+        all_of_it = [_histogram(step, _read(at[step], tag, _HISTOGRAM)) for step in spread(sorted(at), most)]
+        found.histograms[tag] = [histogram for histogram in all_of_it if histogram is not None]
+    return found
+
+
+def spread(steps: list[int], most: int) -> list[int]:
+    """At most so many of some steps, evenly; the first and the last are always among them."""
+    if len(steps) <= most:
+        return steps
+    return [steps[round(index)] for index in np.linspace(0, len(steps) - 1, most)]
+
+
+def _records(path: Path) -> Iterator[tuple[_Place, bytes]]:
+    with path.open("rb") as file:
+        try:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # empty
+            return
+        with mapped:
+            at, end = 0, len(mapped)
+            while at + HEADER <= end:
+                (size,) = _HEAD.unpack_from(mapped, at)
+                at += HEADER
+                if at + size + FOOTER > end:
+                    return
+                yield _Place(path, at, size), mapped[at : at + size]
+                at += size + FOOTER
+
+
+def _values(record: bytes) -> Iterator[tuple[int, float, str, dict[int, bytes]]]:
+    """(step, wall time, tag, fields) of each value of an event; nothing of one that is no event."""
+    try:
+        # Event: wall_time = 1 (double), step = 2, summary = 5. Summary: value = 1. Summary.Value: tag = 1.
+        event = {number: value for number, _, value in fields(record)}
+        wall, step, summary = event.get(1, b""), event.get(2, 0), event.get(5, b"")
+        if not isinstance(wall, bytes) or not isinstance(step, int) or not isinstance(summary, bytes):
+            return
+        for _, _, entry in fields(summary):
+            if isinstance(entry, bytes):
+                parts = {number: value for number, _, value in fields(entry) if isinstance(value, bytes)}
+                if 1 in parts:
+                    yield step, struct.unpack("<d", wall)[0], parts[1].decode(), parts
+    except (WireError, struct.error, UnicodeDecodeError):  # damaged or of another kind: the others may be whole
+        return
+
+
+def _read(place: _Place, tag: str, kind: int) -> bytes:
+    with place.path.open("rb") as file:
+        file.seek(place.at)
+        for _, _, name, values in _values(file.read(place.size)):
+            if name == tag and kind in values:
+                return values[kind]
+    return b""
+
+
+def _picture(step: int, image: bytes) -> Picture:
+    """Summary.Image: encoded_image_string = 4."""
+    found = (value for number, _, value in fields(image) if number == 4 and isinstance(value, bytes))
+    return Picture(step, next(found, b""))
+
+
+def _histogram(step: int, message: bytes) -> Histogram | None:
+    """HistogramProto: bucket_limit = 6, bucket = 7, both packed doubles; the first limit closes an empty bucket."""
+    parts = {number: value for number, _, value in fields(message)}
+    limits, counts = parts.get(6, b""), parts.get(7, b"")
+    if not isinstance(limits, bytes) or not isinstance(counts, bytes):
+        return None
+    edges, buckets = np.frombuffer(limits, "<f8"), np.frombuffer(counts, "<f8")
+    if len(edges) < 2 or len(edges) != len(buckets):
+        return None
+    return Histogram(step, edges, buckets[1:])

@@ -1,0 +1,234 @@
+"""What the folder of a run says about it. Everything may be missing, cut short or still being written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..monitors.jsonl import read_jsonl
+from ..utils.errors import ConfigError
+from ..utils.run_status import status_of
+
+__all__ = ["Checkpoint", "Epoch", "RunFolder", "best", "find_runs", "higher_is_better"]
+
+_MARKS = ("config.json", "metrics.jsonl", "log.txt")
+_HIGHER = re.compile(
+    r"(^|[_/-])(acc|accuracy|psnr|ssim|iou|miou|f1|auc|ap|map|precision|recall|score|reward|dice|bleu|r2|kappa)($|[_/-]|\d)"
+)
+_NUMBERED = re.compile(r"(.*?)[-_]?(\d+)\.(png|jpe?g)", re.IGNORECASE)
+_RATES = ("steps_per_second", "samples_per_second")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """When an epoch ended, and what its seconds were spent on."""
+
+    epoch: int
+    step: int
+    time: float
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint, as its manifest describes it."""
+
+    name: str
+    epoch: int | None
+    step: int | None
+    saved: str
+    megabytes: float
+
+
+@dataclass
+class RunFolder:
+    """A run, read from its folder.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ConfigError: There is no run in it.
+
+    Example:
+        >>> run = RunFolder(Path("train_log/colorize"))                      # doctest: +SKIP
+        >>> run.status, run.epoch, run.history["cost"][-1]
+        ('finished', 40, (800, 0.0097))
+    """
+
+    path: Path
+    status: str = ""
+    note: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Name of a scalar -> (step, value)."""
+    times: dict[int, float] = field(default_factory=dict)
+    """Step -> when its scalars were logged, in seconds of the Unix epoch."""
+    epochs: list[Epoch] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    profile: dict[str, Any] | None = None
+    """What ``explain`` measured of the data, where the run has the callback `DataProfile`."""
+    started: float | None = None
+    ended: float | None = None
+
+    def __post_init__(self) -> None:
+        if not is_run(self.path):
+            near = [str(run) for run in find_runs(self.path)] if self.path.is_dir() else []
+            listed = f" These are: {', '.join(near[:8])}{', ...' if len(near) > 8 else ''}." if near else ""
+            raise ConfigError(f"{self.path} is no folder of a run: it has none of {', '.join(_MARKS)}.{listed}")
+        found = status_of(self.path)
+        self.status, self.note = found["status"], found["note"]
+        self.config = _newest_json(self.path, "config")
+        self.versions = _newest_json(self.path, "versions")
+        self.history = _history(self.path / "metrics.jsonl")
+        self.profile = _json(self.path / "data.json") or None
+        self._read_timeline()
+        self.checkpoints = sorted(
+            _checkpoints(self.path / "checkpoints"), key=lambda found: (found.step or 0, found.name)
+        )
+        self.started = _first_time(self.path)
+        self.ended = found["time"] or (self.epochs[-1].time if self.epochs else None)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that was finished, 0 before the first."""
+        return self.epochs[-1].epoch if self.epochs else max((c.epoch or 0 for c in self.checkpoints), default=0)
+
+    @property
+    def step(self) -> int:
+        """The last step that anything was logged at."""
+        logged = max((values[-1][0] for values in self.history.values() if values), default=0)
+        return max(logged, self.epochs[-1].step if self.epochs else 0)
+
+    def results(self) -> dict[str, dict[str, float]]:
+        """Name of each measured scalar -> its last value, its best one, and the step of the best."""
+        found = {}
+        for name, values in self.history.items():
+            if name in _RATES or "learning_rate" in name or name == "loss_scale" or not values:
+                continue
+            step, value = best(name, values)
+            found[name] = {"last": values[-1][1], "best": value, "best_step": step}
+        return found
+
+    def pictures(self) -> dict[str, list[tuple[int, Path]]]:
+        """Numbered pictures in the folder itself, ``export0012.jpg``: name -> (number, path)."""
+        found: dict[str, list[tuple[int, Path]]] = {}
+        for path in sorted(self.path.iterdir()):
+            match = _NUMBERED.fullmatch(path.name)
+            if match and match[1] and not path.name.startswith("."):
+                found.setdefault(match[1], []).append((int(match[2]), path))
+        return {name: sorted(pairs) for name, pairs in found.items() if len(pairs) > 1 or len(found) == 1}
+
+    def _read_timeline(self) -> None:
+        for line in _lines(self.path / "timeline.jsonl"):
+            try:
+                step, moment = int(line["step"]), float(line["time"])
+                if "epoch" in line:
+                    self.epochs.append(Epoch(int(line["epoch"]), step, moment, dict(line.get("seconds", {}))))
+                else:
+                    self.times.setdefault(step, moment)
+            except (KeyError, TypeError, ValueError):
+                continue
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run was started in a folder."""
+    return any((path / name).is_file() for name in _MARKS)
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The runs in a folder and the folders in it, by name; a run's own folders are not searched."""
+    if is_run(folder):
+        return [folder]
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return []
+    return [run for child in children for run in find_runs(child)]
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether more of a number is better, by its name: accuracies and the like; of anything else less is."""
+    return bool(_HIGHER.search(name.lower())) and "error" not in name.lower()
+
+
+def best(name: str, values: list[tuple[int, float]]) -> tuple[int, float]:
+    """The (step, value) of a scalar's best value; NaN is never the best if there is anything else."""
+    known = [pair for pair in values if pair[1] == pair[1]] or values[:1]
+    return (max if higher_is_better(name) else min)(known, key=lambda pair: pair[1])
+
+
+def _history(path: Path) -> dict[str, list[tuple[int, float]]]:
+    try:
+        return read_jsonl(path)
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _newest_json(folder: Path, name: str) -> dict[str, Any]:
+    """``config.json``, or of a run that was resumed with another one ``config-2.json`` and so on."""
+    number = 2
+    path = folder / f"{name}.json"
+    while (folder / f"{name}-{number}.json").exists():
+        path = folder / f"{name}-{number}.json"
+        number += 1
+    return _json(path)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    for line in text.split("\n")[:-1]:  # the last one may be cut short
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def _checkpoints(folder: Path) -> Iterator[Checkpoint]:
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        manifest = _json(path / "manifest.json") if not path.name.startswith(".") else {}
+        if manifest:
+            files = manifest.get("files", {})
+            size = sum(entry.get("bytes", 0) for entry in files.values() if isinstance(entry, dict))
+            yield Checkpoint(
+                path.name,
+                manifest.get("epoch"),
+                manifest.get("global_step"),
+                str(manifest.get("saved", "")),
+                size / 1e6,
+            )
+
+
+def _first_time(folder: Path) -> float | None:
+    """When the run began: its configuration is written first and never again."""
+    for name in _MARKS:
+        try:
+            return (folder / name).stat().st_mtime
+        except OSError:
+            continue
+    return None

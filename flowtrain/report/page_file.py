@@ -1,0 +1,72 @@
+"""The report as one HTML file that needs no other file and no network."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import ConfigError
+from ..utils.files import write_whole
+from ..utils.optional import require
+from .content import content_of
+
+__all__ = ["render", "write_report"]
+
+
+def write_report(
+    runs: Sequence[str | Path], path: str | Path = "report.html", *, images: int = 24, refresh: float = 0.0
+) -> Path:
+    """Write a page that shows runs beside each other: curves, pictures, settings, where the time went.
+
+    The page holds its data and the script that draws them (plotly.js), about 5 MB: it opens from a file, without a
+    network, and can be sent to somebody.
+
+    Args:
+        runs: Their log folders.
+        path: The HTML file; replaced as a whole.
+        images: How many pictures of a kind to keep of each run, evenly over its steps.
+        refresh: Have the page load itself anew every so many seconds; 0: it stays as it is.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: One of the folders holds no run, or none is given.
+        MissingPackage: plotly is not installed: ``pip install 'flowtrain[report]'``.
+
+    Example:
+        >>> write_report(["train_log/colorize"], "report.html")              # doctest: +SKIP
+    """
+    if not runs:
+        raise ConfigError("a report needs the log folder of at least one run")
+    path = Path(path)
+    script = plotly_script()
+    page = render(content_of([Path(run) for run in runs], images), script, refresh)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page, durable=False)
+    return path
+
+
+def plotly_script() -> str:
+    """The source of plotly.js, as the Python package carries it."""
+    return require("plotly.offline", extra="report", needed_for="flowtrain report").get_plotlyjs()
+
+
+def render(content: Mapping[str, Any], plotly: str, refresh: float = 0.0) -> str:
+    """Put content, style and scripts into the page."""
+    folder = resources.files("flowtrain.report") / "page"
+    data = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    parts = {
+        "title": html.escape(str(content["title"])),
+        "refresh": f"{refresh:g}",
+        "style": (folder / "page.css").read_text(encoding="utf-8"),
+        "content": data.replace("<", "\\u003c"),  # no name of a run can end the script element
+        "plotly": plotly.replace("</script", "<\\/script"),
+        "script": (folder / "page.js").read_text(encoding="utf-8"),
+    }
+    pieces = (folder / "page.html").read_text(encoding="utf-8").split("@")
+    return "".join(parts.get(piece, f"@{piece}") if index % 2 else piece for index, piece in enumerate(pieces))

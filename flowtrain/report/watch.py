@@ -1,0 +1,57 @@
+"""A report of runs that go on: the page is written anew while anything changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.run_status import status_of
+from .page_file import write_report
+
+__all__ = ["watch"]
+
+
+def watch(
+    runs: Sequence[str | Path], path: str | Path = "report.html", *, every: float = 10.0, images: int = 24
+) -> Path:
+    """Write a report again and again until all its runs have ended.
+
+    The page renews itself in the browser, and keeps what was chosen in it. The last one, of runs that have ended, stays
+    as it is.
+
+    Args:
+        runs: Their log folders.
+        path: The HTML file.
+        every: Seconds between looks at the runs.
+        images: See `write_report`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: One of the folders holds no run.
+    """
+    seen: object = None
+    while True:
+        alive = any(status_of(Path(run))["status"] == "running" for run in runs)
+        found = _state_of(runs)
+        if found != seen or not alive:
+            write_report(runs, path, images=images, refresh=every if alive else 0.0)
+            seen = found
+        if not alive:
+            return Path(path)
+        time.sleep(every)
+
+
+def _state_of(runs: Sequence[str | Path]) -> object:
+    """Names, sizes and times of what a report reads: when they are the same, so is the page."""
+    found = []
+    for run in map(Path, runs):
+        for path in [*run.iterdir(), *(run / "tensorboard").glob("*"), *(run / "checkpoints").glob("*")]:
+            try:
+                about = path.stat()
+            except OSError:  # gone meanwhile
+                continue
+            found.append((str(path), about.st_size, about.st_mtime_ns))
+    return sorted(found)
