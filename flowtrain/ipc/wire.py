@@ -2,17 +2,21 @@
 
 A message is a list of frames: ``FLTR``, the protocol's version and the message's kind in one, then what
 :func:`flowtrain.ipc.codec.pack_frames` makes of its value.
+
+Whoever reaches the port can send anything. So a message is looked at from the outside in, and each step bounds what
+the next one may cost: the header, the kind, the number of bytes, and only then what the bytes say.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..utils.errors import FlowtrainError
 from .codec import pack_frames, unpack_frames
 
-__all__ = ["VERSION", "ForeignFrame", "decode", "encode"]
+__all__ = ["VERSION", "BadMessage", "ForeignFrame", "decode", "encode", "kind_of"]
 
 VERSION = 1
 _HEAD = struct.Struct("<4sHB")
@@ -20,7 +24,11 @@ _MAGIC = b"FLTR"
 
 
 class ForeignFrame(FlowtrainError, ValueError):
-    """A frame that is not ours, of another version, or too large."""
+    """A message that is not flowtrain's, or of another version of the protocol."""
+
+
+class BadMessage(ForeignFrame):
+    """A message with flowtrain's header that is too large, damaged, or not what its kind should be."""
 
 
 def encode(kind: int, value: Any) -> list[Any]:
@@ -33,15 +41,14 @@ def encode(kind: int, value: Any) -> list[Any]:
     return [_HEAD.pack(_MAGIC, VERSION, kind), *pack_frames(value)]
 
 
-def decode(frames: list[Any], max_bytes: int) -> tuple[int, Any]:
-    """Read a message.
+def kind_of(frames: Sequence[Any]) -> int:
+    """Read a message's header.
 
     Args:
         frames: As they came.
-        max_bytes: A larger message is refused.
 
     Returns:
-        Its kind and value. Arrays may be read-only views of the frames.
+        The message's kind.
 
     Raises:
         ForeignFrame: It is not such a message; the text says why.
@@ -55,7 +62,27 @@ def decode(frames: list[Any], max_bytes: int) -> tuple[int, Any]:
         raise ForeignFrame(
             f"it is of protocol version {version}, here it is {VERSION}: use one flowtrain on both sides"
         )
+    return kind
+
+
+def decode(frames: Sequence[Any], limits: Mapping[int, int]) -> tuple[int, Any]:
+    """Read a message.
+
+    Args:
+        frames: As they came.
+        limits: Kind -> how many bytes it may have, over all frames. Any other kind is refused.
+
+    Returns:
+        Its kind and value. Arrays may be read-only views of the frames.
+
+    Raises:
+        ForeignFrame: It is not such a message; the text says why.
+        BadMessage: It is one, but not of these kinds, too large or damaged.
+    """
+    kind = kind_of(frames)
+    if kind not in limits:
+        raise BadMessage(f"a message of kind {kind} has no meaning here")
     try:
-        return kind, unpack_frames(frames[1:], max_bytes=max_bytes)
+        return kind, unpack_frames(frames[1:], max_bytes=limits[kind])
     except ValueError as error:
-        raise ForeignFrame(str(error)) from error
+        raise BadMessage(str(error)) from error

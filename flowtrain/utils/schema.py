@@ -20,6 +20,7 @@ __all__ = [
     "Flag",
     "ListOf",
     "MapOf",
+    "Nothing",
     "Nullable",
     "Number",
     "Record",
@@ -75,6 +76,18 @@ def _shown(value: Any) -> str:
     if value is None or isinstance(value, (int, float)):
         return repr(value)
     return f"a {type(value).__name__}"
+
+
+@dataclass(frozen=True)
+class Nothing(Schema):
+    """None."""
+
+    def problems(self, value: Any, path: str) -> Iterator[str]:
+        if value is not None:
+            yield from _wrong(value, path, str(self))
+
+    def __str__(self) -> str:
+        return "null"
 
 
 @dataclass(frozen=True)
@@ -244,24 +257,25 @@ class Record(Schema):
 
 @dataclass(frozen=True)
 class Anything(Schema):
-    """Any value that nests lists, tuples and dicts at most `depth` deep."""
+    """Any value that nests lists, tuples and dicts at most `depth` deep; None: as deep as it came."""
 
-    depth: int = 50
+    depth: int | None = 50
 
     def problems(self, value: Any, path: str) -> Iterator[str]:
-        level, depth = [value], 0
+        if self.depth is None:
+            return
+        level, depth = [value] if isinstance(value, (list, tuple, dict)) else [], 0
         while level:
+            depth += 1
+            if depth > self.depth:
+                yield f"{path} is nested more than {self.depth} deep"
+                return
             level = [
                 part
                 for container in level
-                if isinstance(container, (list, tuple, dict))
                 for part in (container.values() if isinstance(container, dict) else container)
                 if isinstance(part, (list, tuple, dict))
             ]
-            depth += 1
-            if level and depth >= self.depth:
-                yield f"{path} is nested more than {self.depth} deep"
-                return
 
     def __str__(self) -> str:
-        return f"a value nested at most {self.depth} deep"
+        return "any value" if self.depth is None else f"a value nested at most {self.depth} deep"

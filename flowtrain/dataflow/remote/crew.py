@@ -14,15 +14,18 @@ import zmq
 from ...ipc.context import context
 from ...ipc.failures import WorkerTraceback
 from ...ipc.pool import Lost, Task
-from ...ipc.wire import ForeignFrame, decode, encode
+from ...ipc.wire import BadMessage, ForeignFrame, encode, kind_of
 from ...utils.errors import FlowtrainError, WorkerTimeout
 from .endpoint import load_key, prepare
-from .messages import Kind
+from .messages import Data, Hello, Kind, fit, read
 
 __all__ = ["RemoteCrew", "RemoteError", "RemoteResult"]
 
 _LOG = logging.getLogger("flowtrain")
 _LOOK = 0.25  # seconds between looks at whether the senders are there
+_AT_ONCE = 1000  # messages
+_SHOWN = 10_000  # characters of why a sender is refused
+_TOLD = 100  # peers whose bad messages are logged; a stranger can have any number of names
 
 
 class RemoteError(FlowtrainError, RuntimeError):
@@ -44,9 +47,9 @@ class RemoteResult:
 
     used = 0
 
-    def __init__(self, task: Task, made: list[Any], extra: Any, seconds: float, problem: list[str] | None) -> None:
-        self.task, self.seconds = task, seconds
-        self._value = made, extra, _Failure(*problem) if problem else None
+    def __init__(self, task: Task, data: Data) -> None:
+        self.task, self.seconds = task, data.seconds
+        self._value = data.made, data.extra, _Failure(*data.problem) if data.problem else None
 
     def take(self) -> tuple[list[Any], Any, Any]:
         return self._value
@@ -56,8 +59,8 @@ class RemoteResult:
 
 
 class _Sender:
-    def __init__(self, identity: bytes, hello: dict[str, Any]) -> None:
-        self.identity, self.part = identity, hello["part"][0]
+    def __init__(self, identity: bytes, hello: Hello) -> None:
+        self.identity, self.part = identity, hello.part[0]
         self.tasks: dict[int, tuple[Task, Any]] = {}
 
 
@@ -70,6 +73,10 @@ class RemoteCrew:
         timeout: Seconds without any answer that are an error.
         key: The receiver's key file, or None.
         max_bytes: Larger messages are refused.
+
+    Attributes:
+        hello: Of the first sender, None before it is there; the others have to fit.
+        refused: How many messages were none, or none that is expected. The first of each peer is logged.
     """
 
     closed = True  # until it listens
@@ -78,12 +85,14 @@ class RemoteCrew:
         self.window, self.timeout, self.name = window, timeout, f"RemoteData({address})"
         self._address, self._max_bytes = address, max_bytes
         secret, self._token = load_key(key, "receiver") if key is not None else (None, "")
-        self.hello: dict[str, Any] | None = None  # of the first sender; the others have to fit
+        self.hello: Hello | None = None
+        self.refused = 0
         self._senders: dict[bytes, _Sender] = {}
         self._queue: deque[tuple[Task, Any]] = deque()
         self._arrived: deque[RemoteResult | Lost] = deque()
         self._number = 0
-        self._warned: set[bytes] = set()
+        self._told: set[bytes] = set()  # of whose bad messages was logged
+        self._banned: set[bytes] = set()  # senders that answered what was not asked
         self._socket = context().socket(zmq.ROUTER)
         prepare(self._socket, max_bytes, high_water=1000)
         self._socket.router_mandatory = True
@@ -100,7 +109,7 @@ class RemoteCrew:
 
     @property
     def workers(self) -> int:
-        return self.hello["part"][1] if self.hello and not self.hello["by_index"] else 1
+        return self.hello.part[1] if self.hello and not self.hello.by_index else 1
 
     def idlest(self) -> int:
         return 0
@@ -113,8 +122,9 @@ class RemoteCrew:
         return task
 
     def poll(self) -> RemoteResult | Lost | None:
-        while not self._arrived and self._hear(0):
-            pass
+        for _ in range(_AT_ONCE):  # strangers who send faster than this reads must not keep the consumer here
+            if self._arrived or not self._hear(0):
+                break
         return self._arrived.popleft() if self._arrived else None
 
     def wait(self, worker: int | None = None) -> RemoteResult | Lost:
@@ -145,7 +155,9 @@ class RemoteCrew:
         """Tell the senders that nothing more is wanted, and let go of the address."""
         if not self.closed:
             self.closed = True
-            for _ in range(1000):  # who has just said hello is sent home too
+            if self.refused > len(self._told):
+                _LOG.warning("%s refused %d messages in all", self.name, self.refused)
+            for _ in range(_AT_ONCE):  # who has just said hello is sent home too
                 if not self._hear(0):
                     break
             for identity in list(self._senders):
@@ -165,23 +177,40 @@ class RemoteCrew:
         identity, *frames = self._socket.recv_multipart(copy=False)
         name = identity.bytes
         try:
-            kind, value = decode([frame.buffer for frame in frames], self._max_bytes)
-            if kind == Kind.HELLO:
-                self._welcome(name, value)
-            elif kind == Kind.DATA and name in self._senders:
-                self._receive(self._senders[name], *value)
-        except (ForeignFrame, KeyError, TypeError, ValueError) as error:
-            if name not in self._warned:
-                self._warned.add(name)
-                _LOG.warning("%s refused what a stranger sent: %s", self.name, error)
+            self._take(name, [frame.buffer for frame in frames])
+        except ForeignFrame as error:
+            self._refuse(name, error)
         return True
 
-    def _welcome(self, name: bytes, hello: dict[str, Any]) -> None:
-        if not hmac.compare_digest(str(hello["token"]), self._token):
+    def _take(self, name: bytes, frames: list[Any]) -> None:
+        """Act on a message; ForeignFrame if it is none that is expected from this peer."""
+        known = self._senders.get(name)
+        if known is None and kind_of(frames) == Kind.DATA:
+            return  # of a sender that was lost meanwhile, or of a stranger: it is not even read
+        kind, message = read(frames, (Kind.HELLO, Kind.DATA), self._max_bytes)
+        if kind == Kind.HELLO:
+            self._welcome(name, message)
+        elif known is not None:
+            self._receive(known, message)
+
+    def _refuse(self, name: bytes, error: ForeignFrame) -> None:
+        self.refused += 1
+        if name not in self._told and len(self._told) < _TOLD:
+            self._told.add(name)
+            _LOG.warning("%s refused what a stranger sent: %s", self.name, error)
+        if name in self._senders:
+            # what it was asked for would never come: others get it, as if this one had died
+            self._banned.add(name)
+            self._say(name, Kind.REFUSED, f"what it sent is no answer: {error}"[:_SHOWN])
+            self._lose(name)
+            self._deal()
+
+    def _welcome(self, name: bytes, hello: Hello) -> None:
+        if not hmac.compare_digest(hello.token, self._token):
             raise ForeignFrame("its key is another one")
-        problem = self._unfit(name, hello)
+        problem = "it answered what was not asked" if name in self._banned else self._unfit(name, hello)
         if problem:
-            self._say(name, Kind.REFUSED, problem)
+            self._say(name, Kind.REFUSED, problem[:_SHOWN])
             return
         self.hello = self.hello or hello
         if name in self._senders:  # it was away, and has forgotten what it was asked for
@@ -189,36 +218,42 @@ class RemoteCrew:
         self._senders[name] = _Sender(name, hello)
         self._deal()
 
-    def _unfit(self, name: bytes, hello: dict[str, Any]) -> str | None:
+    def _unfit(self, name: bytes, hello: Hello) -> str | None:
         known = self.hello
         if known is not None:
             for field in ("by_index", "size", "what"):
-                if hello[field] != known[field] and (field == "by_index" or known["by_index"]):
-                    return f"its {field} is {hello[field]!r}, that of the first sender {known[field]!r}"
-            if hello["part"][1] != known["part"][1]:
-                return f"it counts {hello['part'][1]} parts, the first sender {known['part'][1]}: give shard=(i, n)"
-        if hello["by_index"]:
+                its, first = getattr(hello, field), getattr(known, field)
+                if its != first and (field == "by_index" or known.by_index):
+                    return f"its {field} is {its!r}, that of the first sender {first!r}"
+            if hello.part[1] != known.part[1]:
+                return f"it counts {hello.part[1]} parts, the first sender {known.part[1]}: give shard=(i, n)"
+        if hello.by_index:
             return None
         self._look(everyone=True)
-        if any(other.part == hello["part"][0] for key, other in self._senders.items() if key != name):
-            index, count = hello["part"]
+        if any(other.part == hello.part[0] for key, other in self._senders.items() if key != name):
+            index, count = hello.part
             return (
                 f"part {index} of {count} is being sent by another one. A flow that can only be iterated is sent in "
                 "parts: send_dataflow(ShardData(ds, n, i), address, shard=(i, n))"
             )
         return None
 
-    def _receive(self, sender: _Sender, number: int, made: list[Any], extra: Any, seconds: float, problem: Any) -> None:
-        task, _ = sender.tasks.pop(number, (None, None))
-        if task is not None:  # else it was dealt out anew meanwhile
-            self._arrived.append(RemoteResult(task, made, extra, seconds, problem))
-            self._deal()
+    def _receive(self, sender: _Sender, data: Data) -> None:
+        task, _ = sender.tasks.get(data.number, (None, None))
+        if task is None:  # it was dealt out anew meanwhile
+            return
+        problem = fit(data, task.args, self.hello is not None and self.hello.by_index)
+        if problem:
+            raise BadMessage(problem)
+        del sender.tasks[data.number]
+        self._arrived.append(RemoteResult(task, data))
+        self._deal()
 
     def _deal(self) -> None:
         """Give waiting tasks to senders that have few."""
         if not self._senders:
             return
-        by_index = self.hello is not None and self.hello["by_index"]
+        by_index = self.hello is not None and self.hello.by_index
         depth = max(2, self.window // len(self._senders))
         waiting, self._queue = self._queue, deque()
         for task, value in waiting:
@@ -249,7 +284,7 @@ class RemoteCrew:
         lost = list(sender.tasks.values())
         if not lost:
             return
-        if self.hello is not None and self.hello["by_index"]:
+        if self.hello is not None and self.hello.by_index:
             self._queue.extendleft(reversed(lost))
             return
         waiting = [item for item in self._queue if item[0].worker == sender.part]

@@ -63,7 +63,7 @@ class RemoteData(DataFlow):
         return f"RemoteData({self.address})"
 
     def __len__(self) -> int:
-        size = self._crew.hello["size"] if self._crew is not None and self._crew.hello is not None else None
+        size = self._crew.hello.size if self._crew is not None and self._crew.hello is not None else None
         if size is None:
             raise TypeError(f"the length of {self} is not known before a sender whose flow has one is connected")
         return size
@@ -111,7 +111,7 @@ class _RemoteCursor(Cursor):
         crew = flow._take_crew(self.epoch)
         crew.greet()
         crew.close()  # whatever an earlier walk asked for
-        if crew.hello and crew.hello["by_index"]:
+        if crew.hello and crew.hello.by_index:
             return IndexedCursor(flow, self.epoch, self._state)
         return WalkedCursor(flow, self.epoch, self._state, crew.workers)
 

@@ -15,18 +15,19 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ...ipc.codec import CodecError
-from ...ipc.wire import ForeignFrame, decode, encode
+from ...ipc.wire import BadMessage, ForeignFrame, encode
 from ...utils.errors import ConfigError, DataFlowError
 from ...utils.loading import only_to_run
 from ..core.base import DataFlow
 from ..parallel.jobs import IndexJob, WalkJob
 from .endpoint import checked_address, load_key, prepare
-from .messages import Kind
+from .messages import Kind, Request, described, read
 
 __all__ = ["send_dataflow"]
 
 _LOG = logging.getLogger("flowtrain")
 _REQUEST_BYTES = 1 << 24
+_HEARD = (Kind.REQUEST, Kind.PING, Kind.BYE, Kind.REFUSED)
 _LOOK = 0.5  # seconds between looks at the connection
 
 
@@ -94,8 +95,8 @@ class _Sender:
         self.monitor = self.socket.get_monitor_socket(events)
         self.connected = self.met = False
         self.since = time.monotonic()  # of being connected, or not
-        self.tasks: deque[tuple[int, list[int], Any]] = deque()
-        self.sent = 0
+        self.tasks: deque[Request] = deque()
+        self.sent = self.refused = 0
         self.done = False
 
     def serve(self, wait: float, reconnect: float) -> int:
@@ -121,7 +122,7 @@ class _Sender:
                 _LOG.info("the receiver at %s is gone; %d datapoints were sent", self.address, self.sent)
                 break
             if self.tasks and not self.done:
-                self.work(*self.tasks.popleft())
+                self.work(self.tasks.popleft())
         return self.sent
 
     def close(self) -> None:
@@ -142,7 +143,7 @@ class _Sender:
                 "by_index": self.by_index,
                 "size": size,
                 "part": list(self.part),
-                "what": str(self.ds),
+                "what": str(self.ds)[:1000],
                 "token": self.token,
             }
             self.socket.send_multipart(encode(Kind.HELLO, hello))
@@ -150,32 +151,40 @@ class _Sender:
     def hear(self) -> None:
         frames = self.socket.recv_multipart()
         try:
-            kind, value = decode(frames, _REQUEST_BYTES)
+            kind, message = read(frames, _HEARD, _REQUEST_BYTES)
+        except BadMessage as error:
+            self.refused += 1
+            if self.refused == 1:
+                _LOG.warning("the receiver at %s sent what is no message of its kind: %s", self.address, error)
+            return
         except ForeignFrame as error:
             raise DataFlowError(
                 f"what answers at {self.address} is not a RemoteData of this version: {error}"
             ) from error
         if kind == Kind.REQUEST:
-            self.tasks.append(tuple(value))
+            self.tasks.append(message)
         elif kind == Kind.BYE:
             self.done = True
         elif kind == Kind.REFUSED:
-            raise DataFlowError(f"the receiver at {self.address} refused the flow: {value}")
+            raise DataFlowError(f"the receiver at {self.address} refused the flow: {message}")
 
-    def work(self, number: int, args: list[int], begin: Any) -> None:
+    def work(self, task: Request) -> None:
         out: list[Any] = []
         extra, problem = None, None
         start = time.perf_counter()
         try:
-            first, second, third = args  # the last is an epoch, or which part is meant: we have just one
-            extra = self.job.run((first, second, third if self.by_index else 0), begin, out, lambda datapoint: None)
+            # by index the third is the epoch, else which part is meant: we have just one
+            first, second, third = task.args
+            args = (first, second, third if self.by_index else 0)
+            extra = self.job.run(args, task.begin, out, lambda datapoint: None)
         except Exception as error:
             problem = _described(error)
         seconds = time.perf_counter() - start
         try:
-            frames = encode(Kind.DATA, [number, out, extra, seconds, problem])
+            frames = encode(Kind.DATA, [task.number, out, extra, seconds, problem])
         except CodecError as error:
-            frames = encode(Kind.DATA, [number, [], None, seconds, _described(error)])
+            out = []
+            frames = encode(Kind.DATA, [task.number, out, None, seconds, _described(error)])
         if self.deliver(frames):
             self.sent += len(out)
 
@@ -192,4 +201,4 @@ class _Sender:
 
 
 def _described(error: Exception) -> list[str]:
-    return [type(error).__name__, str(error), "".join(traceback.format_exception(error))]
+    return described(error, "".join(traceback.format_exception(error)))
