@@ -9,6 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from flowtrain.utils.arguments import missing_name
+from flowtrain.utils.old_names import OLD_NAMES
+
 __version__ = "0.1.0"
 
 _EXPORTS: dict[str, tuple[str, ...]] = {
@@ -268,9 +271,7 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
-        from flowtrain.utils.errors import closest
-
-        raise AttributeError(f"flowtrain has no name {name!r}. {closest(name, list(_HOME))}")
+        raise missing_name("flowtrain", name, _HOME, OLD_NAMES)
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

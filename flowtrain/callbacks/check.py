@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from flowtrain.utils.arguments import misnamed
 from flowtrain.utils.errors import ConfigError
 
 from .base import HOOKS, Callback
@@ -99,7 +100,7 @@ def check_methods(thing: Any, base: type, calls: dict[str, tuple[str, ...]], oth
         raise ConfigError(f"expected a {base.__name__}, got {thing!r:.100} ({kind}).")
     for name in _own_names(type(thing), base):
         if name in other_spellings:
-            raise ConfigError(f"{kind} defines {name}: in flowtrain it is spelled {other_spellings[name]}.")
+            raise ConfigError(misnamed(kind, name, other_spellings[name]))
         near = difflib.get_close_matches(name, calls, n=1, cutoff=_NEAR)
         if near and name not in vars(base) and callable(getattr(type(thing), name)):
             raise ConfigError(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from flowtrain.utils.arguments import old_spellings
+
 from .base import Callback
 from .proxy import ProxyCallback
-from .renamed import renamed
 
 __all__ = ["EnableCallbackIf"]
 
 
-@renamed(pred="predicate")
+@old_spellings(pred="predicate")
 class EnableCallbackIf(ProxyCallback):
     """Passes hooks on only while a condition holds.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
 
 from .base import Callback
 from .periodic import check_period, last_step_of_epoch, next_multiple
-from .renamed import renamed
 
 __all__ = ["DumpTensorAsImage", "DumpTensors", "FetchingCallback", "ProcessTensors", "TensorPrinter"]
 
@@ -41,7 +41,7 @@ class FetchingCallback(Callback):
     def __init__(self, names: Sequence[str], every_k_steps: int | None = None) -> None:
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise ConfigError(f'{type(self).__name__}: names={names!r}; expected a list, e.g. ["conv1/output"].')
-        check_period("every_k_steps", every_k_steps)
+        check_period(self, "every_k_steps", every_k_steps)
         self.names = list(names)
         self.every_k_steps = every_k_steps
         super().__init__()
@@ -62,7 +62,7 @@ class FetchingCallback(Callback):
         return last_step_of_epoch(self)
 
 
-@renamed(fn="function")
+@old_spellings(fn="function")
 class ProcessTensors(FetchingCallback):
     """Calls a function with tensors of a step.
 
@@ -135,7 +135,7 @@ class DumpTensors(FetchingCallback):
         np.savez(self._path / f"step-{self.global_step:06d}.npz", **arrays)
 
 
-@renamed(tensor_name="name")
+@old_spellings(tensor_name="name")
 class DumpTensorAsImage(FetchingCallback):
     """Writes a tensor of the last step of each epoch as PNG files in the run's folder, in true colours.
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from flowtrain.utils.arguments import old_spellings
+
 from .hyperparams import HyperParamSetter
-from .renamed import renamed
 
 __all__ = ["HumanHyperParamSetter"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
 
-@renamed(file_name="filename")
+@old_spellings(file_name="filename")
 class HumanHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter to what stands in a text file, read before each epoch: turn knobs while it runs.
 

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError, FlowtrainError, closest
 
 from .base import Callback
-from .renamed import renamed
 from .schedules import Interpolation, Schedule, piecewise
 
 __all__ = [
@@ -90,7 +90,7 @@ class HyperParamSetter(Callback):
             set_param(self, self.param, float(value), quiet=self.step_based)
 
 
-@renamed(interp="interpolation")
+@old_spellings(interp="interpolation")
 class ScheduledHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter by a schedule.
 
@@ -138,7 +138,7 @@ class ScheduledHyperParamSetter(HyperParamSetter):
         return next((math.ceil(point) for point in self._points if point > self.global_step), math.inf)
 
 
-@renamed(func="function")
+@old_spellings(func="function")
 class HyperParamSetterWithFunc(HyperParamSetter):
     """Sets a hyperparameter by a function.
 

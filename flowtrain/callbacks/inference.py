@@ -11,18 +11,18 @@ import numpy as np
 
 from flowtrain.dataflow import DataFlow
 from flowtrain.feed import Inputs
+from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError, TrainingError
 
 from .base import Callback
 from .inferencers import Inferencer, check_inferencer
-from .renamed import renamed
 
 __all__ = ["InferenceRunner"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
 
-@renamed(input="dataflow", infs="inferencers")
+@old_spellings(input="dataflow", infs="inferencers")
 class InferenceRunner(Callback):
     """Runs the inference graph over one or several dataflows, at each epoch's end, and logs what comes of it.
 

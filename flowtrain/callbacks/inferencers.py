@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from flowtrain.metrics import BinaryCounts, psnr, ssim, top_k_errors
+from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
 
 from .base import TrainerView
 from .check import check_methods
-from .renamed import renamed
 
 __all__ = [
     "BinaryClassificationStats",
@@ -127,7 +127,7 @@ class ScalarStats(Inferencer):
         return {name.removesuffix(":0"): float(mean) for name, mean in zip(self.names, means, strict=True)}
 
 
-@renamed(wrong_tensor_name="wrong", summary_name="name")
+@old_spellings(wrong_tensor_name="wrong", summary_name="name")
 class ClassificationError(Inferencer):
     """The share of wrong classifications, counted datapoint by datapoint.
 
@@ -183,7 +183,7 @@ class ClassificationError(Inferencer):
         return {self.name: self._wrong / max(self._count, 1)}
 
 
-@renamed(pred_tensor_name="prediction", label_tensor_name="label")
+@old_spellings(pred_tensor_name="prediction", label_tensor_name="label")
 class BinaryClassificationStats(Inferencer):
     """Accuracy, precision, recall, F1 and IoU of a yes/no decision, from exact counts over all elements.
 

@@ -35,7 +35,7 @@ class CheckNumerics(Callback):
     """
 
     def __init__(self, every_k_steps: int = 100) -> None:
-        check_period("every_k_steps", every_k_steps)
+        check_period(self, "every_k_steps", every_k_steps)
         self.every_k_steps = every_k_steps
         super().__init__()
 

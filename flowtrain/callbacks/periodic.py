@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flowtrain.utils.arguments import check_int
 from flowtrain.utils.errors import ConfigError
 
 from .base import Callback
@@ -44,8 +45,8 @@ class PeriodicTrigger(ProxyCallback):
         super().__init__(callback)
         if every_k_steps is None and every_k_epochs is None:
             raise ConfigError(f"{self.name} needs a period: every_k_steps=... or every_k_epochs=...")
-        check_period("every_k_steps", every_k_steps)
-        check_period("every_k_epochs", every_k_epochs)
+        check_period(self, "every_k_steps", every_k_steps)
+        check_period(self, "every_k_epochs", every_k_epochs)
         if type(callback).trigger is Callback.trigger:
             raise ConfigError(
                 f"{self.name} calls trigger(), which {type(callback).__name__} does not define. Move its work "
@@ -117,7 +118,7 @@ class PeriodicCallback(EnableCallbackIf):
     """
 
     def __init__(self, callback: Callback, every_k_epochs: int) -> None:
-        check_period("every_k_epochs", every_k_epochs)
+        check_period(self, "every_k_epochs", every_k_epochs)
         super().__init__(callback, lambda held: self._due())
         self.every_k_epochs = every_k_epochs
 
@@ -130,10 +131,10 @@ def next_multiple(step: int, period: int) -> int:
     return (step // period + 1) * period
 
 
-def check_period(name: str, value: Any) -> None:
+def check_period(owner: object, name: str, value: Any) -> None:
     """Refuse what is not a whole number from 1 (None is fine: not given)."""
-    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
-        raise ConfigError(f"{name}={value!r}; expected a whole number from 1.")
+    if value is not None:
+        check_int(type(owner).__name__, name, value)
 
 
 def last_step_of_epoch(callback: Callback) -> float:

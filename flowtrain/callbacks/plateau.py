@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flowtrain.utils.arguments import old_spellings
+
 from .hyperparams import check_param, set_param
 from .periodic import check_period
-from .renamed import renamed
 from .watch import WatchingCallback
 
 __all__ = ["StatMonitorParamSetter"]
 
 
-@renamed(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
+@old_spellings(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
 class StatMonitorParamSetter(WatchingCallback):
     """Changes a hyperparameter when a logged number has stopped getting better: the rate on a plateau.
 
@@ -43,7 +44,7 @@ class StatMonitorParamSetter(WatchingCallback):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        check_period("patience", patience)
+        check_period(self, "patience", patience)
         self.param, self.value_func, self.patience = param, value_func, patience
 
     def reset(self) -> None:

@@ -6,11 +6,11 @@ import logging
 import re
 from typing import Any
 
+from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
 
 from .base import Callback
 from .periodic import check_period
-from .renamed import renamed
 from .watch import WatchingCallback
 
 __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
@@ -18,7 +18,7 @@ __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
 logger = logging.getLogger("flowtrain.callbacks")
 
 
-@renamed(max_to_keep="keep")
+@old_spellings(max_to_keep="keep")
 class ModelSaver(Callback):
     """Saves the whole run every so many epochs, and at the end of training; without it nothing can be resumed.
 
@@ -38,8 +38,8 @@ class ModelSaver(Callback):
     """
 
     def __init__(self, keep: int = 10, every: int = 1, background: bool = False) -> None:
-        check_period("keep", keep)
-        check_period("every", every)
+        check_period(self, "keep", keep)
+        check_period(self, "every", every)
         self.keep, self.every, self.background = keep, every, background
         super().__init__()
 
@@ -61,7 +61,7 @@ class ModelSaver(Callback):
             self.trigger()
 
 
-@renamed(reverse="mode", monitor_stat="monitor", filename="name")
+@old_spellings(reverse="mode", monitor_stat="monitor", filename="name")
 class BestSaver(WatchingCallback):
     """Saves the run whenever a logged number is better than before: the weights that it was measured on.
 
@@ -85,7 +85,7 @@ class BestSaver(WatchingCallback):
 
     def __init__(self, monitor: str, mode: str, keep: int = 1, name: str | None = None) -> None:
         super().__init__(monitor, mode)
-        check_period("keep", keep)
+        check_period(self, "keep", keep)
         self.keep = keep
         self.checkpoint = name or "best-" + re.sub(r"[^\w.-]+", "_", monitor)
         if self.checkpoint != re.sub(r"[^\w.-]+", "_", self.checkpoint) or self.checkpoint.startswith("."):
@@ -122,7 +122,7 @@ class BestSaver(WatchingCallback):
         return self.checkpoint if self.keep == 1 else f"{self.checkpoint}-{place}"
 
 
-@renamed(monitor_stat="monitor", filename="name")
+@old_spellings(monitor_stat="monitor", filename="name")
 class MinSaver(BestSaver):
     """Saves the run whenever a logged number is less than ever before; see `BestSaver`.
 
@@ -140,7 +140,7 @@ class MinSaver(BestSaver):
         super().__init__(monitor, "min", keep, name)
 
 
-@renamed(monitor_stat="monitor", filename="name")
+@old_spellings(monitor_stat="monitor", filename="name")
 class MaxSaver(BestSaver):
     """Saves the run whenever a logged number is more than ever before; see `BestSaver`.
 

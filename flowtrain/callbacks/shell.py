@@ -7,15 +7,16 @@ import logging
 import sys
 from pathlib import Path
 
+from flowtrain.utils.arguments import old_spellings
+
 from .base import Callback
-from .renamed import renamed
 
 __all__ = ["InjectShell"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
 
-@renamed(file="filename")
+@old_spellings(file="filename")
 class InjectShell(Callback):
     """Opens a Python shell at the next trigger once a certain file exists; training goes on when it is left.
 

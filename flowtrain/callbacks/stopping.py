@@ -42,7 +42,7 @@ class EarlyStopping(WatchingCallback):
 
     def __init__(self, monitor: str, mode: str, patience: int = 10, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)
-        check_period("patience", patience)
+        check_period(self, "patience", patience)
         self.patience = patience
 
     def reset(self) -> None:

@@ -3,13 +3,13 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from ..utils.errors import closest
+from ..utils.arguments import missing_name
+from ..utils.old_names import OLD_NAMES
 from . import imgaug
 from .core.base import DataFlow, ProxyDataFlow, RNGDataFlow
 from .inspect.printing import PrintData
 from .inspect.sheet import show
 from .inspect.speed import TestDataSpeed
-from .old_names import old_name
 from .parallel import (
     MultiProcessMapAndBatchData,
     MultiProcessMapData,
@@ -168,7 +168,7 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f".{name}", __name__)
     if name in _HOME:
         return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    raise old_name(name) or AttributeError(f"flowtrain.dataflow has no {name!r}. {closest(name, __all__)}")
+    raise missing_name("flowtrain.dataflow", name, __all__, OLD_NAMES)
 
 
 def __dir__() -> list[str]:

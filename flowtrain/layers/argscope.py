@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from flowtrain.utils.errors import ModelError, closest
+from flowtrain.utils.arguments import refuse_unknown
+from flowtrain.utils.errors import ModelError
 
-from .spellings import refuse_old_spelling
+from .spellings import OLD_SPELLINGS
 
 __all__ = ["argscope", "scoped_arguments"]
 
@@ -45,13 +46,7 @@ def argscope(layers: Any, **arguments: Any) -> Iterator[None]:
     chosen = _chosen(layers, arguments)
     scopes = dict(_scopes.get() or {})
     for layer in chosen:
-        for argument in arguments:
-            if argument not in layer.arguments:
-                refuse_old_spelling(layer.__name__, argument, layer.arguments, ModelError)
-                raise ModelError(
-                    f"argscope: {layer.__name__} has no argument {argument!r}. "
-                    f"{closest(argument, list(layer.arguments))}"
-                )
+        refuse_unknown(f"argscope: {layer.__name__}", arguments, layer.arguments, OLD_SPELLINGS)
         scopes[id(layer)] = {**scopes.get(id(layer), {}), **arguments}
     token = _scopes.set(scopes)
     try:

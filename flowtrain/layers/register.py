@@ -13,10 +13,11 @@ import tensorflow as tf
 from flowtrain.model.internals import fresh_names, isolated_keras_state, make_concrete
 from flowtrain.model.tower import LayerRecord, get_current_tower_context
 from flowtrain.model.variables import check_name
-from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error, closest
+from flowtrain.utils.arguments import refuse_unknown
+from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error
 
 from .argscope import scoped_arguments
-from .spellings import refuse_old_spelling
+from .spellings import OLD_SPELLINGS
 
 __all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
 
@@ -80,12 +81,8 @@ class NamedLayer(Generic[P, R]):
         return "", args
 
     def _refuse_unknown(self, kwargs: Mapping[str, Any]) -> None:
-        for argument in kwargs:
-            if argument not in self.arguments and argument != self._first:
-                refuse_old_spelling(self.__name__, argument, self.arguments, LayerArgumentError)
-                raise LayerArgumentError(
-                    f"{self.__name__} has no argument {argument!r}. {closest(argument, list(self.arguments))}"
-                )
+        given = [argument for argument in kwargs if argument != self._first]
+        refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS)
 
     def _run(self, call: inspect.BoundArguments, operations: str) -> R:
         """The layer's result, named; errors of Keras and TensorFlow say which layer they are about."""

@@ -1,12 +1,11 @@
-"""What arguments were called in Tensorpack and are called here; used only to say so in errors."""
+"""Tensorpack's names of layer arguments, and today's: for the errors that say so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+__all__ = ["OLD_SPELLINGS"]
 
-__all__ = ["refuse_old_spelling"]
-
-_TODAY = {
+OLD_SPELLINGS = {
+    "keep_prob": "Write rate=1 - keep_prob: rate is the share that is dropped",
     "nl": "activation",
     "nonlin": "activation",
     "kernel_shape": "kernel_size",
@@ -33,19 +32,3 @@ _TODAY = {
     "num_unit": "num_units",
     "padding_mode": "padding",
 }
-
-
-def refuse_old_spelling(layer: str, argument: str, arguments: Sequence[str], error: type[Exception]) -> None:
-    """Raise an error that says today's spelling, if the argument is an old one.
-
-    Args:
-        layer: The layer's name, for the message.
-        argument: What was given.
-        arguments: What the layer takes.
-        error: The type to raise.
-    """
-    if argument == "keep_prob":
-        raise error(f"{layer}(keep_prob=p) is spelled rate=1 - p here: rate is the share that is dropped.")
-    today = _TODAY.get(argument)
-    if today is not None and today in arguments:
-        raise error(f"{layer}({argument}=...) is spelled {today}=... here.")

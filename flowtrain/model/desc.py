@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from flowtrain.utils.arguments import misnamed
 from flowtrain.utils.errors import ModelError
 
 from .gradient import GradientProcessor
@@ -59,7 +60,7 @@ class ModelDesc:
         super().__init_subclass__(**arguments)
         for old, new in _OLD_METHODS.items():
             if old in vars(cls):
-                raise ModelError(f"{cls.__name__} defines {old}: in flowtrain it is spelled {new}.")
+                raise ModelError(misnamed(cls.__name__, old, new))
 
     def inputs(self) -> Sequence[tf.TensorSpec]:
         """The inputs in the order in which a datapoint has its components.

@@ -14,6 +14,7 @@ from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed import from_tf_dataset
 from flowtrain.monitors.base import Monitor
+from flowtrain.utils.arguments import check_int
 from flowtrain.utils.errors import ConfigError
 
 __all__ = ["TrainConfig"]
@@ -93,19 +94,14 @@ class TrainConfig:
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision= must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
         for name in ("max_epoch", "starting_epoch", "accumulate", "prefetch"):
-            self._whole(name, getattr(self, name))
+            check_int("TrainConfig", name, getattr(self, name))
         for name in ("steps_per_epoch", "steps_per_call", "global_batch"):
             if getattr(self, name) is not None:
-                self._whole(name, getattr(self, name))
+                check_int("TrainConfig", name, getattr(self, name))
         for name in ("callbacks", "default_callbacks", "monitors"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, list | tuple):
                 raise ConfigError(f"{name}= must be a list, got {type(value).__name__}")
-
-    @staticmethod
-    def _whole(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-            raise ConfigError(f"{name}= must be a whole number from 1, got {value!r}")
 
     def steps(self) -> int:
         """The steps of one epoch.

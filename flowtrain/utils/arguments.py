@@ -14,7 +14,18 @@ from typing import Any, TypeVar
 
 from .errors import ConfigError, FlowtrainError, closest
 
-__all__ = ["OldName", "UnknownArgument", "check_int", "check_seconds", "old_spellings", "refuse_unknown", "unknown"]
+__all__ = [
+    "OldName",
+    "UnknownArgument",
+    "as_int",
+    "check_int",
+    "check_seconds",
+    "misnamed",
+    "missing_name",
+    "old_spellings",
+    "refuse_unknown",
+    "unknown_attribute",
+]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -52,13 +63,14 @@ def check_int(owner: str, name: str, value: Any, least: int | None = 1, most: in
             ...
         flowtrain.utils.errors.ConfigError: BatchData: batch_size must be a whole number of at least 1, got 0
     """
-    number = _index(value)
+    number = as_int(value)
     if number is None or (least is not None and number < least) or (most is not None and number > most):
         raise ConfigError(f"{owner}: {name} must be a whole number{_bounds(least, most)}, got {value!r:.200}")
     return number
 
 
-def _index(value: Any) -> int | None:
+def as_int(value: Any) -> int | None:
+    """The whole number that a value is; None for anything else, bools included."""
     if isinstance(value, bool) or type(value).__name__ == "bool_":  # NumPy's bool has __index__ in some versions
         return None
     try:
@@ -86,20 +98,40 @@ def check_seconds(owner: str, name: str, value: Any) -> float:
     return float(value)
 
 
-def unknown(owner: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> str:
-    """The sentence for a name that does not exist: the one wording of all such errors.
+def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> OldName | AttributeError:
+    """The error to raise from a module's ``__getattr__`` for a name that does not exist.
 
     Args:
-        owner: What lacks the name: ``"flowtrain.dataflow"``.
+        module: What lacks the name: ``"flowtrain.dataflow"``.
         name: What was asked for.
         known: The names that exist.
         old: Other libraries' names to what to write instead: a name, or a whole sentence (which has a space in it).
 
     Example:
-        >>> unknown("flowtrain.dataflow", "LMDBDataPoint", ["LMDBData"], {"LMDBDataPoint": "LMDBData"})
-        "flowtrain.dataflow has no 'LMDBDataPoint'. Write LMDBData instead."
+        >>> missing_name("flowtrain.dataflow", "LMDBDataPoint", ["LMDBData"], {"LMDBDataPoint": "LMDBData"})
+        OldName("flowtrain.dataflow has no 'LMDBDataPoint'. Write LMDBData instead.")
     """
-    return f"{owner} has no {name!r}. {_advice(name, known, old, '')}"
+    error = OldName if name in old else AttributeError
+    return error(f"{module} has no {name!r}. {_advice(name, known, old, '')}")
+
+
+def unknown_attribute(owner: object, name: str, old: Mapping[str, str]) -> str:
+    """The sentence for an attribute that an object lacks; other libraries' names are answered with what to do here.
+
+    It is cheap, as Python asks objects for many attributes that they lack.
+    """
+    said = f"{type(owner).__name__} has no attribute {name!r}"
+    return f"{said}: {old[name]}" if name in old else said
+
+
+def misnamed(owner: str, name: str, today: str) -> str:
+    """The sentence for a method that a class defines under a name which nothing calls here.
+
+    Example:
+        >>> misnamed("Colorize", "_build_graph", "build_graph(self, *inputs)")
+        'Colorize defines _build_graph, which nothing calls. Write build_graph(self, *inputs) instead.'
+    """
+    return f"{owner} defines {name}, which nothing calls. Write {today} instead."
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: Mapping[str, str]) -> None:
@@ -122,10 +154,11 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: 
 
 def _advice(name: str, known: Iterable[str], old: Mapping[str, str], mark: str) -> str:
     today = old.get(name)
-    if today is None:
-        return closest(name, list(known))
-    if " " in today:
+    if today is not None and " " in today:
         return today if today.endswith(".") else f"{today}."
+    names = list(known)
+    if today is None or (mark and today not in names):
+        return closest(name, names)
     return f"Write {today}{mark} instead."
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
+from ...utils.arguments import unknown_attribute
 from ...utils.errors import DataFlowError, StateError, annotate_error
 from ...utils.seeding import resolve_seed
 from .cursor import Cursor, Datapoint, IndexCursor, IterCursor, RetracedCursor, walk
@@ -268,10 +269,7 @@ class DataFlow:
         return max((child._random_depth() for child in self.children()), default=0)
 
     def __getattr__(self, name: str) -> Any:
-        today = _OLD_METHODS.get(name)
-        if today is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        raise AttributeError(f"{type(self).__name__}.{name} does not exist here: {today}")
+        raise AttributeError(unknown_attribute(self, name, _OLD_METHODS))
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

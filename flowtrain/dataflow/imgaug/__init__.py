@@ -27,6 +27,8 @@ What holds for all of them:
 
 from __future__ import annotations
 
+from flowtrain.utils.arguments import missing_name
+
 from .adapters import Albumentations
 from .base import (
     Augmentor,
@@ -123,8 +125,4 @@ _OLD_NAMES = {
 
 
 def __getattr__(name: str) -> object:
-    from flowtrain.utils.errors import closest
-
-    if name in _OLD_NAMES:
-        raise AttributeError(f"imgaug has no {name!r}: today it is imgaug.{_OLD_NAMES[name]}")
-    raise AttributeError(f"imgaug has no {name!r}. {closest(name, __all__)}")
+    raise missing_name("flowtrain.dataflow.imgaug", name, __all__, _OLD_NAMES)

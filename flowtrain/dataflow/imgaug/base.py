@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flowtrain.utils.arguments import unknown_attribute
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .checks import PICTURE_DTYPES, check_coords, check_image, check_same_size, keep_channel_axis
@@ -332,10 +333,7 @@ class Augmentor:
         return _described(self)
 
     def __getattr__(self, name: str) -> Any:
-        today = _OLD_METHODS.get(name)
-        if today is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        raise AttributeError(f"{type(self).__name__}.{name} does not exist here: {today}")
+        raise AttributeError(unknown_attribute(self, name, _OLD_METHODS))
 
 
 _OLD_METHODS = {

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from flowtrain.utils.arguments import as_int, check_int
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
 __all__ = [
@@ -32,10 +31,7 @@ __all__ = [
     "draw_int",
     "keep_channel_axis",
     "name_of",
-    "renamed",
 ]
-
-C = TypeVar("C", bound=type)
 
 UINT8, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
 PICTURE_DTYPES = (UINT8, FLOAT32)
@@ -164,22 +160,17 @@ def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
         height, width = pair
     except (TypeError, ValueError):
         height = width = None
-    if not (_is_positive_int(height) and _is_positive_int(width)):
+    height, width = as_int(height), as_int(width)
+    if height is None or width is None or min(height, width) < 1:
         raise ConfigError(
             f"{name_of(owner)}: {name} must be a positive int or (height, width) in pixels, not {value!r}"
         )
-    return int(height), int(width)  # type: ignore[arg-type]
-
-
-def _is_positive_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+    return height, width
 
 
 def as_positive_int(value: Any, owner: object, name: str) -> int:
     """A whole number of at least 1."""
-    if not _is_positive_int(value):
-        raise ConfigError(f"{name_of(owner)}: {name} must be a whole number of at least 1, not {value!r}")
-    return int(value)
+    return check_int(name_of(owner), name, value)
 
 
 def as_number(value: Any, owner: object, name: str, low: float = -math.inf, high: float = math.inf) -> float:
@@ -247,27 +238,3 @@ def as_choice(value: Any, choices: dict[str, int], owner: object, name: str) -> 
         return value
     hint = closest(value, list(choices)) if isinstance(value, str) else closest("", list(choices))
     raise ConfigError(f"{name_of(owner)}: {name}={value!r} is not known. {hint}")
-
-
-def renamed(**old: str) -> Callable[[C], C]:
-    """Make a class refuse old spellings of its arguments with an error that names today's.
-
-    Args:
-        **old: Old keyword to today's keyword, or to a whole sentence (that has a space in it).
-    """
-
-    def decorate(cls: C) -> C:
-        init = cls.__init__
-
-        @functools.wraps(init)
-        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-            for name in old.keys() & kwargs.keys():
-                today = old[name]
-                advice = today if " " in today else f"Write {today}= instead"
-                raise ConfigError(f"{cls.__name__} has no argument {name!r}. {advice}")
-            init(self, *args, **kwargs)
-
-        cls.__init__ = checked  # type: ignore[misc]
-        return cls
-
-    return decorate

@@ -10,9 +10,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
+from ...utils.arguments import old_spellings
 from .arithmetic import as_rows, limit
 from .base import Augmentor, PixelTransform
-from .checks import as_number, as_range, renamed
+from .checks import as_number, as_range
 
 __all__ = ["Hue", "Lighting", "Saturation"]
 
@@ -45,7 +46,7 @@ class HueTransform(PixelTransform):
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-@renamed(range="degrees", rgb="Pictures are RGB. Leave it out")
+@old_spellings(range="degrees", rgb="Pictures are RGB. Leave it out")
 class Hue(Augmentor):
     """Turn all colours around the colour circle; gray stays gray.
 
@@ -83,7 +84,7 @@ class SaturationTransform(PixelTransform):
         return limit(cv2.transform(img, matrix), self.clip)
 
 
-@renamed(alpha="delta", rgb="Pictures are RGB. Leave it out")
+@old_spellings(alpha="delta", rgb="Pictures are RGB. Leave it out")
 class Saturation(Augmentor):
     """Make colours stronger or weaker by mixing the picture with its own gray.
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
+from ...utils.arguments import old_spellings
 from .arithmetic import to_float32, to_uint8
 from .base import Augmentor, PixelTransform
-from .checks import as_number, renamed
+from .checks import as_number
 
 __all__ = ["ColorSpace", "Grayscale", "ToFloat32", "ToUint8"]
 
@@ -161,7 +162,7 @@ class GrayscaleTransform(PixelTransform):
         return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 
 
-@renamed(
+@old_spellings(
     keepdims="The channel axis is always kept. Leave it out",
     rgb="Pictures are RGB. Leave it out",
     keepshape="Write channels=3 instead",

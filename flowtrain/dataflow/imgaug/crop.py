@@ -9,8 +9,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
+from ...utils.arguments import old_spellings
 from .base import Augmentor, GeometricTransform
-from .checks import as_number, as_size, check_image, draw_corner, draw_int, name_of, renamed
+from .checks import as_number, as_size, check_image, draw_corner, draw_int, name_of
 
 __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]
 
@@ -53,7 +54,7 @@ def require_room(img: np.ndarray, height: int, width: int, owner: object) -> Non
         )
 
 
-@renamed(crop_shape="size", shape="size")
+@old_spellings(crop_shape="size", shape="size")
 class RandomCrop(Augmentor):
     """Cut out a window of a fixed size, anywhere in the picture with equal chance.
 
@@ -77,7 +78,7 @@ class RandomCrop(Augmentor):
         return CropTransform(x, y, width, height, img.shape[:2])
 
 
-@renamed(crop_shape="size", shape="size")
+@old_spellings(crop_shape="size", shape="size")
 class CenterCrop(Augmentor):
     """Cut out the window of a fixed size in the middle; an odd remainder is cut at the bottom and the right.
 
@@ -96,7 +97,7 @@ class CenterCrop(Augmentor):
         return CropTransform((img.shape[1] - width) // 2, (img.shape[0] - height) // 2, width, height, img.shape[:2])
 
 
-@renamed(
+@old_spellings(
     wmin="Write min_size=(height, width)",
     hmin="Write min_size=(height, width)",
     wmax="Write max_size=(height, width)",

@@ -10,8 +10,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
+from ...utils.arguments import old_spellings
 from .base import Augmentor, PixelTransform, TransformList
-from .checks import as_fill, as_positive_int, as_range, as_size, check_fill, check_image, draw_corner, draw_int, renamed
+from .checks import as_fill, as_positive_int, as_range, as_size, check_fill, check_image, draw_corner, draw_int
 from .crop import CropTransform, require_room
 from .interpolation import Interpolation, as_interpolation
 from .resize import ResizeTransform
@@ -53,7 +54,7 @@ class CutoutTransform(PixelTransform):
         return out
 
 
-@renamed(h_range="height", w_range="width")
+@old_spellings(h_range="height", w_range="width")
 class RandomCutout(Augmentor):
     """Blank a window somewhere in the picture, so that a model learns not to rely on one detail.
 
@@ -92,7 +93,7 @@ def _draw_length(bounds: tuple[int, int], rng: np.random.Generator) -> int:
     return low if low == high else low + draw_int(rng, high - low + 1)
 
 
-@renamed(
+@old_spellings(
     crop_area_fraction="area_range",
     aspect_ratio_range="aspect_range",
     target_shape="size",

@@ -8,8 +8,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
+from ...utils.arguments import old_spellings
 from .base import Augmentor, FunctionTransform, IdentityTransform, Transform, TransformList, check_rng
-from .checks import as_prob, check_image, name_of, renamed
+from .checks import as_prob, check_image, name_of
 
 __all__ = ["AugmentorList", "Identity", "MapImage", "RandomApplyAug", "RandomChooseAug", "RandomOrderAug"]
 
@@ -93,7 +94,7 @@ class Identity(Augmentor):
         return IdentityTransform()
 
 
-@renamed(func="function", coord_func="coords")
+@old_spellings(func="function", coord_func="coords")
 class MapImage(Augmentor):
     """Turn any function of a picture into an augmentor.
 
@@ -129,7 +130,7 @@ class MapImage(Augmentor):
         return self._transform
 
 
-@renamed(aug="augmentor")
+@old_spellings(aug="augmentor")
 class RandomApplyAug(Augmentor):
     """Apply an augmentor, or leave the picture as it is.
 
@@ -148,7 +149,7 @@ class RandomApplyAug(Augmentor):
         return self.augmentor.get_transform(img, rng) if rng.random() < self.prob else IdentityTransform()
 
 
-@renamed(aug_lists="augmentors", prob="weights", p="weights")
+@old_spellings(aug_lists="augmentors", prob="weights", p="weights")
 class RandomChooseAug(Augmentor):
     """Apply one of several augmentors.
 
@@ -189,7 +190,7 @@ def _as_weights(weights: Sequence[float]) -> np.ndarray:
     return shares
 
 
-@renamed(aug_lists="augmentors")
+@old_spellings(aug_lists="augmentors")
 class RandomOrderAug(Augmentor):
     """Apply all of several augmentors, in an order that is drawn.
 

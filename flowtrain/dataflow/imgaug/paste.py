@@ -9,8 +9,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
+from ...utils.arguments import old_spellings
 from .base import Augmentor, GeometricTransform
-from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of, renamed
+from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of
 from .noise import draw_seed, noise_stream
 
 __all__ = [
@@ -133,7 +134,7 @@ class PasteTransform(GeometricTransform):
         return xy
 
 
-@renamed(background_shape="size", background_filler="filler")
+@old_spellings(background_shape="size", background_filler="filler")
 class CenterPaste(Augmentor):
     """Place the picture in the middle of a larger background.
 

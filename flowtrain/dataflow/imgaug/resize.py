@@ -10,9 +10,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
+from ...utils.arguments import old_spellings
 from .arithmetic import in_fours
 from .base import Augmentor, GeometricTransform
-from .checks import OPENCV_DTYPES, as_number, as_positive_int, as_range, as_size, check_image, renamed
+from .checks import OPENCV_DTYPES, as_number, as_positive_int, as_range, as_size, check_image
 from .interpolation import Interpolation, as_interpolation, as_stand_in
 
 __all__ = ["RandomResize", "Resize", "ResizeShortestEdge", "ResizeTransform"]
@@ -59,7 +60,7 @@ class ResizeTransform(GeometricTransform):
         return xy
 
 
-@renamed(shape="size", interp="interpolation")
+@old_spellings(shape="size", interp="interpolation")
 class Resize(Augmentor):
     """Resize to a fixed size, whatever the aspect ratio.
 
@@ -84,7 +85,7 @@ class Resize(Augmentor):
         return ResizeTransform(self.size[1], self.size[0], img.shape[:2], self._method)
 
 
-@renamed(interp="interpolation")
+@old_spellings(interp="interpolation")
 class ResizeShortestEdge(Augmentor):
     """Resize so that the shorter side has a given length, keeping the aspect ratio.
 
@@ -116,7 +117,7 @@ def _scaled(length: int, scale: float) -> int:
     return max(1, math.floor(length * scale + 0.5))
 
 
-@renamed(
+@old_spellings(
     xrange="x_range",
     yrange="y_range",
     interp="interpolation",

@@ -9,9 +9,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
+from ...utils.arguments import old_spellings
 from .arithmetic import LEVELS, apply_table, as_rows, limit, linear, make_table, to_float32
 from .base import Augmentor, PixelTransform
-from .checks import as_number, as_range, renamed
+from .checks import as_number, as_range
 
 __all__ = [
     "Brightness",
@@ -71,7 +72,7 @@ class BrightnessScaleTransform(PixelTransform):
         return linear(img, self.factor, 0.0, self.clip)
 
 
-@renamed(range="factor_range")
+@old_spellings(range="factor_range")
 class BrightnessScale(Augmentor):
     """Make the picture brighter or darker by multiplying all values by one factor.
 
@@ -109,7 +110,7 @@ class ContrastTransform(PixelTransform):
         return linear(img, self.factor, mean * (1 - self.factor), self.clip)
 
 
-@renamed(rgb="Means are over all values, or write per_channel=True")
+@old_spellings(rgb="Means are over all values, or write per_channel=True")
 class Contrast(Augmentor):
     """Stretch or squeeze the values about their mean.
 
@@ -147,7 +148,7 @@ class GammaTransform(PixelTransform):
         return out
 
 
-@renamed(range="Write gamma_range=(lowest, highest) of the exponent itself, (0.5, 1.5) where (-0.5, 0.5) was")
+@old_spellings(range="Write gamma_range=(lowest, highest) of the exponent itself, (0.5, 1.5) where (-0.5, 0.5) was")
 class Gamma(Augmentor):
     """Bend the tones: ``255 * (value / 255) ** gamma``; float32 pictures are limited to 0..255 first.
 

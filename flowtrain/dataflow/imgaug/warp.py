@@ -11,9 +11,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
+from ...utils.arguments import old_spellings
 from .arithmetic import in_fours
 from .base import Augmentor, GeometricTransform
-from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image, renamed
+from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image
 from .interpolation import Border, Interpolation, as_border, as_interpolation, as_stand_in
 
 __all__ = ["Affine", "Rotation", "RotationAndCropValid", "Shift", "ShiftTransform", "WarpTransform"]
@@ -112,7 +113,7 @@ class ShiftTransform(GeometricTransform):
         return xy
 
 
-@renamed(interp="interpolation")
+@old_spellings(interp="interpolation")
 class Shift(Augmentor):
     """Move the picture by whole pixels within its frame.
 
@@ -169,7 +170,7 @@ def _draw_angle(max_deg: float, step_deg: float | None, rng: np.random.Generator
     return step_deg * int(rng.integers(-steps, steps + 1))
 
 
-@renamed(interp="interpolation")
+@old_spellings(interp="interpolation")
 class Rotation(Augmentor):
     """Turn the picture within its frame.
 
@@ -208,7 +209,7 @@ class Rotation(Augmentor):
         return WarpTransform(matrix, height, width, (height, width), self._method, self._border, self.border_value)
 
 
-@renamed(interp="interpolation")
+@old_spellings(interp="interpolation")
 class RotationAndCropValid(Augmentor):
     """Turn the picture about its centre, and keep the largest upright window that shows nothing from outside.
 
@@ -257,7 +258,7 @@ def largest_upright(height: float, width: float, degrees: float) -> tuple[float,
     return (height * cos - width * sin) / double, (width * cos - height * sin) / double
 
 
-@renamed(interp="interpolation", shear="shear_max_deg")
+@old_spellings(interp="interpolation", shear="shear_max_deg")
 class Affine(Augmentor):
     """Scale, shear, turn and move the picture within its frame, about its centre.
 

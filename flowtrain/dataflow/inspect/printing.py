@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
-from ..imgaug.checks import renamed
-from ..stages.batch import check_count
 from ..stages.each import EachData
 
 __all__ = ["PrintData", "describe_component", "describe_datapoint"]
 
 
-@renamed(label="name")
+@old_spellings(label="name")
 class PrintData(EachData):
     """Print what the first datapoints that pass are made of, then pass everything on: the first thing to debug with.
 
@@ -45,7 +44,7 @@ class PrintData(EachData):
         self, ds: DataFlow, num: int = 1, name: str | None = None, max_depth: int = 3, max_list: int = 3
     ) -> None:
         super().__init__(ds)
-        self.num = check_count(num, "num", "PrintData", low=0)
+        self.num = check_int("PrintData", "num", num, least=0)
         self.name, self.max_depth, self.max_list = name, max_depth, max_list
         self._shown = 0
 

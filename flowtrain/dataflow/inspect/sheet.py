@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
-from ..stages.batch import check_count
 from .printing import describe_component
 
 __all__ = ["show"]
@@ -51,7 +51,7 @@ def show(ds: DataFlow, path: str | os.PathLike[str], num: int = 16, size: int = 
         True
     """
     target = Path(path)
-    check_count(num, "num", "show")
+    check_int("show", "num", num)
     if target.suffix.lower() not in (".png", ".html"):
         raise DataFlowError(f"show: the path must end in .png or .html, not {target.suffix!r}")
     cells = list(itertools.islice(_cells(ds), num))

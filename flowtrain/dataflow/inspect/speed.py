@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
-from ..stages.batch import check_count
 
 __all__ = ["DataSpeed", "TestDataSpeed", "datapoint_bytes"]
 
@@ -83,8 +83,8 @@ class TestDataSpeed(ProxyDataFlow):
 
     def __init__(self, ds: DataFlow, size: int = 5000, warmup: int = 0, max_seconds: float = 60.0) -> None:
         super().__init__(ds)
-        self.size = check_count(size, "size", "TestDataSpeed")
-        self.warmup = check_count(warmup, "warmup", "TestDataSpeed", low=0)
+        self.size = check_int("TestDataSpeed", "size", size)
+        self.warmup = check_int("TestDataSpeed", "warmup", warmup, least=0)
         self.max_seconds = max_seconds
         self._measured = False
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import ConfigError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..stages.batch import BatchData
 from ..stages.map import MapData
-from .checks import check_timeout, check_whole, checked_position, refuse_old
+from .checks import OLD_SPELLINGS, checked_position
 from .crew import Crew, InlineCrew, ProcessCrews
 from .indexed import IndexedCursor
 from .jobs import ApplyJob, IndexJob
@@ -107,14 +108,14 @@ class _ProcessSpread(_Spread):
         preload: tuple[str, ...] | list[str],
     ) -> None:
         name = type(self).__name__
-        self.num_proc = check_whole(name, "num_proc", num_proc, least=0)
+        self.num_proc = check_int(name, "num_proc", num_proc, least=0)
         self.buffer_size = _clamped(name, buffer_size, num_proc, serial)
         super().__init__(ds, serial, num_proc, strict)
         self._keeps_sent = restart
         self._crews = ProcessCrews(
             num_proc,
             self.buffer_size,
-            timeout=check_timeout(name, timeout),
+            timeout=check_seconds(name, "timeout", timeout),
             restart=restart,
             preload=("flowtrain.dataflow", *preload),
         )
@@ -130,6 +131,7 @@ class _ProcessSpread(_Spread):
         self._crews.give_back(crew) if self._parallel else crew.close()
 
 
+@old_spellings(**OLD_SPELLINGS)
 class MultiProcessMapData(_ProcessSpread):
     """Apply a function to each datapoint in worker processes.
 
@@ -172,9 +174,7 @@ class MultiProcessMapData(_ProcessSpread):
         timeout: float = 300.0,
         restart: bool = False,
         preload: tuple[str, ...] | list[str] = (),
-        **old: Any,
     ) -> None:
-        refuse_old("MultiProcessMapData", old)
         serial = MapData(ds, map_func, may_drop=may_drop)
         super().__init__(ds, serial, num_proc, buffer_size, strict, timeout, restart, preload)
 
@@ -182,6 +182,7 @@ class MultiProcessMapData(_ProcessSpread):
         return _without_flow(self._serial)._apply
 
 
+@old_spellings(**OLD_SPELLINGS)
 class MultiProcessMapAndBatchData(_ProcessSpread):
     """Apply a function to each datapoint and stack the results into batches, both in worker processes.
 
@@ -221,9 +222,7 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
         timeout: float = 300.0,
         restart: bool = False,
         preload: tuple[str, ...] | list[str] = (),
-        **old: Any,
     ) -> None:
-        refuse_old("MultiProcessMapAndBatchData", old)
         serial = BatchData(MapData(ds, map_func), batch_size, remainder=remainder)
         buffer_size = 2 * max(num_proc, 1) if buffer_size is None else buffer_size
         super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload)
@@ -277,6 +276,7 @@ def _without_flow(stage: Any) -> Any:
     return MapData(_Nothing(), stage.func, may_drop=stage.may_drop)
 
 
+@old_spellings(**OLD_SPELLINGS)
 class MultiThreadMapData(_Spread):
     """Apply a function to each datapoint in threads of this process.
 
@@ -315,13 +315,11 @@ class MultiThreadMapData(_Spread):
         strict: bool = False,
         may_drop: bool = False,
         timeout: float = 300.0,
-        **old: Any,
     ) -> None:
-        refuse_old("MultiThreadMapData", old)
-        self.num_thread = check_whole("MultiThreadMapData", "num_thread", num_thread, least=0)
+        self.num_thread = check_int("MultiThreadMapData", "num_thread", num_thread, least=0)
         serial = MapData(ds, map_func, may_drop=may_drop)
         self.buffer_size = _clamped("MultiThreadMapData", buffer_size, num_thread, serial)
-        self.timeout = check_timeout("MultiThreadMapData", timeout)
+        self.timeout = check_seconds("MultiThreadMapData", "timeout", timeout)
         super().__init__(ds, serial, num_thread, strict)
 
     def describe(self) -> str:

@@ -6,10 +6,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.cursor import Cursor, IndexCursor
-from .checks import check_timeout, check_whole, checked_position, refuse_old
+from .checks import OLD_SPELLINGS, checked_position
 from .crew import Crew, ProcessCrews
 from .indexed import IndexedCursor
 from .jobs import IndexJob, WalkJob
@@ -99,6 +100,7 @@ class Runner(ProxyDataFlow):
         raise NotImplementedError
 
 
+@old_spellings(**OLD_SPELLINGS)
 class PrefetchData(Runner):
     """Make datapoints ahead of time in worker processes.
 
@@ -151,12 +153,10 @@ class PrefetchData(Runner):
         restart: bool = False,
         duplicate: bool = False,
         preload: tuple[str, ...] | list[str] = (),
-        **old: Any,
     ) -> None:
-        refuse_old("PrefetchData", old)
-        self.num_prefetch = check_whole("PrefetchData", "num_prefetch", num_prefetch, least=1)
-        self.num_proc = check_whole("PrefetchData", "num_proc", num_proc, least=0)
-        self.timeout = check_timeout("PrefetchData", timeout)
+        self.num_prefetch = check_int("PrefetchData", "num_prefetch", num_prefetch, least=1)
+        self.num_proc = check_int("PrefetchData", "num_proc", num_proc, least=0)
+        self.timeout = check_seconds("PrefetchData", "timeout", timeout)
         super().__init__(ds, self.num_proc, duplicate)
         self._crews = ProcessCrews(
             self.num_proc,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
-from .checks import check_timeout, check_whole, refuse_old
+from .checks import OLD_SPELLINGS
 from .crew import Crew
 from .jobs import IndexJob, WalkJob
 from .parts import copies_of, shards_of
@@ -18,6 +19,7 @@ from .threads import ThreadCrew
 __all__ = ["MultiThreadRunner"]
 
 
+@old_spellings(**OLD_SPELLINGS)
 class MultiThreadRunner(Runner):
     """Make datapoints ahead of time in threads of this process.
 
@@ -54,12 +56,10 @@ class MultiThreadRunner(Runner):
         *,
         timeout: float = 300.0,
         duplicate: bool = False,
-        **old: Any,
     ) -> None:
-        refuse_old("MultiThreadRunner", old)
-        self.num_prefetch = check_whole("MultiThreadRunner", "num_prefetch", num_prefetch, least=1)
-        self.num_thread = check_whole("MultiThreadRunner", "num_thread", num_thread, least=0)
-        self.timeout = check_timeout("MultiThreadRunner", timeout)
+        self.num_prefetch = check_int("MultiThreadRunner", "num_prefetch", num_prefetch, least=1)
+        self.num_thread = check_int("MultiThreadRunner", "num_thread", num_thread, least=0)
+        self.timeout = check_seconds("MultiThreadRunner", "timeout", timeout)
         self._flows: list[DataFlow] | None = None
         if not isinstance(ds, DataFlow):
             if not callable(ds):

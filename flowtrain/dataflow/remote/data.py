@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ...utils.arguments import check_int, check_seconds
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
-from ..parallel.checks import check_timeout, check_whole, checked_position
+from ..parallel.checks import checked_position
 from ..parallel.indexed import IndexedCursor
 from ..parallel.walked import WalkedCursor
 from .crew import RemoteCrew
@@ -53,10 +54,10 @@ class RemoteData(DataFlow):
         max_bytes: int = 1 << 31,
     ) -> None:
         self.address = checked_address(address, "RemoteData")
-        self.num_prefetch = check_whole("RemoteData", "num_prefetch", num_prefetch, least=1)
-        self.timeout = check_timeout("RemoteData", timeout)
+        self.num_prefetch = check_int("RemoteData", "num_prefetch", num_prefetch, least=1)
+        self.timeout = check_seconds("RemoteData", "timeout", timeout)
         self.key = None if key is None else os.fspath(key)
-        self.max_bytes = check_whole("RemoteData", "max_bytes", max_bytes, least=1)
+        self.max_bytes = check_int("RemoteData", "max_bytes", max_bytes, least=1)
         self._crew: RemoteCrew | None = None
 
     def describe(self) -> str:

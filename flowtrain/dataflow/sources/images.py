@@ -11,9 +11,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.cursor import Datapoint
-from ..stages.batch import check_count
 from .decode import BrokenImage, looks_whole, read_image
 from .files import labelled_files, matching_paths
 from .memory import Ordered
@@ -77,7 +77,7 @@ class ImageFromFile(Ordered):
         self.files = _listed(files)
         self.channel, self.on_error = channel, on_error
         self.resize = _as_size(resize)
-        self.min_size = None if min_size is None else check_count(min_size, "min_size", "ImageFromFile")
+        self.min_size = None if min_size is None else check_int("ImageFromFile", "min_size", min_size)
         if min_size is None:
             self._advice = "pass min_size= to decode large JPEGs scaled down, or keep smaller files"
         self.skipped: list[str] = []

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import RNGDataFlow
 from ..core.components import protected
 from ..core.cursor import Datapoint
 from ..core.rng import Permutation
-from ..imgaug.checks import renamed
 
 __all__ = ["DataFromList", "FakeData", "Ordered"]
 
@@ -54,7 +54,7 @@ class Ordered(RNGDataFlow):
         return state
 
 
-@renamed(lst="datapoints")
+@old_spellings(lst="datapoints")
 class DataFromList(Ordered):
     """Hand out the entries of a list.
 

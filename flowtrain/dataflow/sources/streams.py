@@ -7,10 +7,10 @@ import queue as queues
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError, StateError
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
-from ..imgaug.checks import renamed
 from ..stages.map import function_name
 
 __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
@@ -80,7 +80,7 @@ class _CountingCursor(Cursor):
             closing()
 
 
-@renamed(gen="make")
+@old_spellings(gen="make")
 class DataFromGenerator(_Restarted):
     """Hand out what a generator function yields.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, RNGDataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
 from ..imgaug import Augmentor, AugmentorList
-from ..imgaug.checks import renamed
 from .each import EachData
 
 __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
@@ -35,7 +35,7 @@ class _Augmented(EachData, RNGDataFlow):
         return f"{type(self).__name__}({', '.join(type(augmentor).__name__ for augmentor in listed)})"
 
 
-@renamed(
+@old_spellings(
     copy="What is given is never written to",
     catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
 )
@@ -78,7 +78,7 @@ class AugmentImageComponent(_Augmented):
         return replaced(datapoint, self.index, image)
 
 
-@renamed(
+@old_spellings(
     copy="What is given is never written to",
     catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
 )
@@ -140,7 +140,7 @@ class AugmentImageComponents(_Augmented):
         return datapoint
 
 
-@renamed(
+@old_spellings(
     copy="What is given is never written to",
     catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
     img_index="index",

@@ -6,19 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.stack import Stacker
 
 __all__ = ["BatchData", "GroupingData"]
-
-
-def check_count(value: Any, name: str, owner: str, low: int = 1) -> int:
-    """A whole number of at least ``low``."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
-        raise DataFlowError(f"{owner}: {name} must be a whole number of at least {low}, not {value!r}")
-    return int(value)
 
 
 class GroupingData(ProxyDataFlow):
@@ -29,7 +23,7 @@ class GroupingData(ProxyDataFlow):
 
     def __init__(self, ds: DataFlow, batch_size: int, remainder: bool) -> None:
         super().__init__(ds)
-        self.batch_size = check_count(batch_size, "batch_size", type(self).__name__)
+        self.batch_size = check_int(type(self).__name__, "batch_size", batch_size)
         self.remainder = remainder
         size = ds.size_or_none()
         if size is not None and size < self.batch_size and not remainder:

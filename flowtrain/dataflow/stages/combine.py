@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from ..imgaug.checks import renamed
-from .batch import check_count
 from .slices import endless, out_of_range
 
 __all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
@@ -66,7 +65,7 @@ class _SeveralCursor(Cursor):
             child.close()
 
 
-@renamed(df_lists="flows")
+@old_spellings(df_lists="flows")
 class ConcatData(SeveralFlows):
     """Hand out several flows one after the other.
 
@@ -127,7 +126,7 @@ class _ConcatCursor(Cursor):
         self._child.close()
 
 
-@renamed(df_lists="flows")
+@old_spellings(df_lists="flows")
 class JoinData(SeveralFlows):
     """Put flows side by side: the components of their datapoints become one datapoint (zip).
 
@@ -225,7 +224,7 @@ class InterleaveData(SeveralFlows):
 
     def __init__(self, flows: Sequence[DataFlow], block: int = 1) -> None:
         super().__init__(flows, finite=True)
-        self.block = check_count(block, "block", "InterleaveData")
+        self.block = check_int("InterleaveData", "block", block)
         self._table: tuple[list[int], list[Any]] | None = None
 
     def __len__(self) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.components import Key, check_key, missing_component
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.stack import Stacker, stack
-from ..imgaug.checks import renamed
-from .batch import GroupingData, check_count
+from .batch import GroupingData
 from .slices import out_of_range
 
 __all__ = ["BatchDataByShape", "PaddedBatchData", "WindowData"]
@@ -94,7 +94,7 @@ class _Padder:
         return out
 
 
-@renamed(idx="index")
+@old_spellings(idx="index")
 class BatchDataByShape(ProxyDataFlow):
     """Stack datapoints whose shape is the same: batches of pictures of many sizes, none of them cut or padded.
 
@@ -121,7 +121,7 @@ class BatchDataByShape(ProxyDataFlow):
 
     def __init__(self, ds: DataFlow, batch_size: int, index: Key = 0, remainder: bool = False) -> None:
         super().__init__(ds)
-        self.batch_size = check_count(batch_size, "batch_size", "BatchDataByShape")
+        self.batch_size = check_int("BatchDataByShape", "batch_size", batch_size)
         self.index, self.remainder = check_key(index, "BatchDataByShape"), remainder
 
     @property
@@ -233,9 +233,9 @@ class WindowData(ProxyDataFlow):
         self, ds: DataFlow, size: int, shift: int | None = None, stride: int = 1, remainder: bool = False
     ) -> None:
         super().__init__(ds)
-        self.window = check_count(size, "size", "WindowData")
-        self.shift = self.window if shift is None else check_count(shift, "shift", "WindowData")
-        self.stride = check_count(stride, "stride", "WindowData")
+        self.window = check_int("WindowData", "size", size)
+        self.shift = self.window if shift is None else check_int("WindowData", "shift", shift)
+        self.stride = check_int("WindowData", "stride", stride)
         self.remainder = remainder
         self.span = (self.window - 1) * self.stride + 1
         below = ds.size_or_none()

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
 from ..core.stack import stack
-from ..imgaug.checks import renamed
 from .each import DROPPED, EachData
 
 __all__ = ["MapData", "MapDataComponent", "function_name"]
@@ -64,7 +64,7 @@ class _Mapped(EachData):
         return f"{type(self).__name__}({function_name(self.func)})"
 
 
-@renamed(map_func="func")
+@old_spellings(map_func="func")
 class MapData(_Mapped):
     """Apply a function to each datapoint.
 
@@ -140,7 +140,7 @@ def _first_row(columns: Any) -> Any:
     return type(columns)(column[0] for column in columns)
 
 
-@renamed(map_func="func", idx="index")
+@old_spellings(map_func="func", idx="index")
 class MapDataComponent(_Mapped):
     """Apply a function to one component of each datapoint; the others pass unchanged.
 

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, RNGDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.rng import Permutation
-from ..imgaug.checks import renamed
-from .batch import check_count
 from .combine import SeveralFlows
 from .slices import endless, out_of_range
 
@@ -24,7 +23,7 @@ _BLOCK = 4096
 _AGAIN = 2**20
 
 
-@renamed(df_lists="flows")
+@old_spellings(df_lists="flows")
 class RandomChooseData(SeveralFlows, RNGDataFlow):
     """Draw each datapoint from one of several flows, with given probabilities.
 
@@ -67,7 +66,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
             raise DataFlowError(
                 f"RandomChooseData: probs must be {count} numbers from 0 to 1 that add up to 1, got {probs}"
             )
-        self._size = None if size is None else check_count(size, "size", "RandomChooseData")
+        self._size = None if size is None else check_int("RandomChooseData", "size", size)
         self._block_size = max(_BLOCK, count * count)
         self._held: tuple[int, np.ndarray, np.ndarray, list[int]] | None = None
 
@@ -135,7 +134,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
         return {**super().__getstate__(), "_held": None}
 
 
-@renamed(df_lists="flows")
+@old_spellings(df_lists="flows")
 class RandomMixData(SeveralFlows, RNGDataFlow):
     """Hand out all datapoints of several flows in one random order, each once an epoch.
 

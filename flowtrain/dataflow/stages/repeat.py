@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from ..imgaug.checks import renamed
-from .batch import check_count
 from .expand import ExpandedData
 from .slices import endless, out_of_range
 
@@ -19,7 +18,7 @@ _AGAIN = 2**20
 """By how many epochs of the flow beneath two iterations of one that never ends are apart."""
 
 
-@renamed(nb="num", nr="num")
+@old_spellings(nb="num", nr="num")
 class RepeatedData(ProxyDataFlow):
     """Hand out a flow again and again, as one epoch.
 
@@ -42,7 +41,7 @@ class RepeatedData(ProxyDataFlow):
 
     def __init__(self, ds: DataFlow, num: int = -1) -> None:
         super().__init__(ds)
-        self.num = -1 if num == -1 else check_count(num, "num (or -1, which never ends)", "RepeatedData")
+        self.num = -1 if num == -1 else check_int("RepeatedData", "num (or -1, which never ends)", num)
         if endless(ds):
             raise DataFlowError(f"RepeatedData: {ds} never ends by itself, so it cannot be repeated")
 
@@ -97,7 +96,7 @@ class _RepeatCursor(Cursor):
         self._child.close()
 
 
-@renamed(nb="num", nr="num")
+@old_spellings(nb="num", nr="num")
 class RepeatedDataPoint(ExpandedData):
     """Hand out each datapoint several times in a row: for several random crops of one decoded picture.
 
@@ -118,7 +117,7 @@ class RepeatedDataPoint(ExpandedData):
 
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
-        self.num = check_count(num, "num", "RepeatedDataPoint")
+        self.num = check_int("RepeatedDataPoint", "num", num)
         self._held: tuple[int, int, Any] | None = None  # one object, so that threads see its parts agree
 
     @property
@@ -171,7 +170,7 @@ class FixedSizeData(ProxyDataFlow):
 
     def __init__(self, ds: DataFlow, size: int, keep_state: bool = True) -> None:
         super().__init__(ds)
-        self._size = check_count(size, "size", "FixedSizeData")
+        self._size = check_int("FixedSizeData", "size", size)
         self.keep_state = keep_state
         self._kept: tuple[int, _Chain] | None = None
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import old_spellings
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component
 from ..core.cursor import Datapoint
-from ..imgaug.checks import renamed
 from .each import DROPPED, EachData
 from .map import check_callable, function_name
 
 __all__ = ["FilterData", "SelectComponent"]
 
 
-@renamed(idxs="components", index="components")
+@old_spellings(idxs="components", index="components")
 class SelectComponent(EachData):
     """Keep some components of each datapoint, in the order in which they are named.
 

@@ -7,16 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from ..imgaug.checks import renamed
-from .batch import check_count
 from .slices import out_of_range
 
 __all__ = ["LocallyShuffleData"]
 
 
-@renamed(
+@old_spellings(
     num_reuse="Put RepeatedDataPoint(ds, num) beneath it instead",
     nr_reuse="Put RepeatedDataPoint(ds, num) beneath it instead",
     shuffle_interval="Each block of half the buffer is shuffled anew, so it is not needed",
@@ -49,7 +48,7 @@ class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
     def __init__(self, ds: DataFlow, buffer_size: int, seed: int | Literal["random"] | None = None) -> None:
         ProxyDataFlow.__init__(self, ds)
         RNGDataFlow.__init__(self, seed)
-        self.buffer_size = check_count(buffer_size, "buffer_size", "LocallyShuffleData", low=2)
+        self.buffer_size = check_int("LocallyShuffleData", "buffer_size", buffer_size, least=2)
         self._half = self.buffer_size // 2
         self._held: tuple[Any, np.ndarray] | None = None
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.rng import Permutation
-from .batch import check_count
 
 __all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData", "endless", "out_of_range"]
 
@@ -103,7 +103,7 @@ class TakeData(_Part):
 
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
-        self.limit = self._num = check_count(num, "num", "TakeData")
+        self.limit = self._num = check_int("TakeData", "num", num)
 
     def _size(self, below: int) -> int:
         return min(self._num, below)
@@ -137,7 +137,7 @@ class SkipData(_Part):
 
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
-        self.first = check_count(num, "num", "SkipData", low=0)
+        self.first = check_int("SkipData", "num", num, least=0)
         size = ds.size_or_none()
         if size is not None and self.first >= size:
             raise DataFlowError(f"SkipData({num}) leaves nothing of {ds}, which has {size} datapoints")
@@ -173,8 +173,8 @@ class ShardData(_Part):
 
     def __init__(self, ds: DataFlow, num_shards: int, index: int) -> None:
         super().__init__(ds)
-        self.step = check_count(num_shards, "num_shards", "ShardData")
-        self.first = check_count(index, "index", "ShardData", low=0)
+        self.step = check_int("ShardData", "num_shards", num_shards)
+        self.first = check_int("ShardData", "index", index, least=0)
         if self.first >= self.step:
             raise DataFlowError(f"ShardData: index is from 0 to num_shards - 1 = {self.step - 1}, not {index}")
         size = ds.size_or_none()

@@ -1,12 +1,12 @@
-"""Names that other libraries have for what is called otherwise here."""
+"""Names of Tensorpack and of earlier versions, and what to write today: for the errors that say so."""
 
 from __future__ import annotations
 
-from ..utils.errors import FlowtrainError
+__all__ = ["OLD_NAMES"]
 
-__all__ = ["OldName", "old_name"]
-
-_TODAY = {
+OLD_NAMES = {
+    "InputDesc": "tf.TensorSpec(shape, dtype, name)",
+    "PlaceholderDesc": "tf.TensorSpec(shape, dtype, name)",
     "AugmentImageComponentWithCoords": "AugmentImageCoordinates",
     "BatchDataByShapes": "BatchDataByShape",
     "CaffeLMDB": "LMDBData with a function of your own to decode",
@@ -32,13 +32,3 @@ _TODAY = {
     "dump_dataflow_to_tfrecord": "flowtrain.dataflow.formats.write",
     "send_dataflow_zmq": "send_dataflow",
 }
-
-
-class OldName(FlowtrainError, ImportError):
-    """A name of another library, or of another time; the message holds today's."""
-
-
-def old_name(name: str) -> OldName | None:
-    """The error for a name that is called otherwise here; None for any other name."""
-    today = _TODAY.get(name)
-    return None if today is None else OldName(f"flowtrain.dataflow has no {name}. Write {today} instead.")
