@@ -62,7 +62,7 @@ def check_callback(callback: Any) -> None:
         >>> check_callback(Bad())
         Traceback (most recent call last):
             ...
-        flowtrain.utils.errors.ConfigError: Bad defines _trigger_epoch: in flowtrain it is spelled trigger_epoch.
+        flowtrain.utils.errors.ConfigError: Bad defines _trigger_epoch, which nothing calls. ...
     """
     check_methods(callback, Callback, _CALLS, _OTHER_SPELLINGS)
     needed = next((cls for cls in type(callback).__mro__[1:] if _sets_up_in_init(cls)), None)

@@ -11,7 +11,7 @@ from typing import Any
 from flowtrain.utils.arguments import refuse_unknown
 from flowtrain.utils.errors import ModelError
 
-from .spellings import OLD_SPELLINGS
+from .spellings import OLD_SPELLINGS, LayerArgumentError
 
 __all__ = ["argscope", "scoped_arguments"]
 
@@ -46,7 +46,7 @@ def argscope(layers: Any, **arguments: Any) -> Iterator[None]:
     chosen = _chosen(layers, arguments)
     scopes = dict(_scopes.get() or {})
     for layer in chosen:
-        refuse_unknown(f"argscope: {layer.__name__}", arguments, layer.arguments, OLD_SPELLINGS)
+        refuse_unknown(f"argscope: {layer.__name__}", arguments, layer.arguments, OLD_SPELLINGS, LayerArgumentError)
         scopes[id(layer)] = {**scopes.get(id(layer), {}), **arguments}
     token = _scopes.set(scopes)
     try:

@@ -17,7 +17,7 @@ from flowtrain.utils.arguments import refuse_unknown
 from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error
 
 from .argscope import scoped_arguments
-from .spellings import OLD_SPELLINGS
+from .spellings import OLD_SPELLINGS, LayerArgumentError
 
 __all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
 
@@ -26,10 +26,6 @@ REGISTERED: dict[str, NamedLayer[Any, Any]] = {}
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class LayerArgumentError(ModelError, TypeError):
-    """A layer was called with arguments that it does not take."""
 
 
 class NamedLayer(Generic[P, R]):
@@ -82,7 +78,7 @@ class NamedLayer(Generic[P, R]):
 
     def _refuse_unknown(self, kwargs: Mapping[str, Any]) -> None:
         given = [argument for argument in kwargs if argument != self._first]
-        refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS)
+        refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS, LayerArgumentError)
 
     def _run(self, call: inspect.BoundArguments, operations: str) -> R:
         """The layer's result, named; errors of Keras and TensorFlow say which layer they are about."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["OLD_SPELLINGS"]
+from flowtrain.utils.arguments import UnknownArgument
+from flowtrain.utils.errors import ModelError
+
+__all__ = ["OLD_SPELLINGS", "LayerArgumentError"]
+
+
+class LayerArgumentError(ModelError, UnknownArgument):
+    """A layer was called with arguments that it does not take."""
+
 
 OLD_SPELLINGS = {
     "keep_prob": "Write rate=1 - keep_prob: rate is the share that is dropped",

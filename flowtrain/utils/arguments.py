@@ -134,7 +134,13 @@ def misnamed(owner: str, name: str, today: str) -> str:
     return f"{owner} defines {name}, which nothing calls. Write {today} instead."
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: Mapping[str, str]) -> None:
+def refuse_unknown(
+    owner: str,
+    given: Iterable[str],
+    known: Iterable[str],
+    old: Mapping[str, str],
+    error: type[UnknownArgument] = UnknownArgument,
+) -> None:
     """Raise on the first argument that does not exist.
 
     Args:
@@ -142,6 +148,7 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: 
         given: The names of the keyword arguments that were given.
         known: The names that it takes.
         old: Other spellings to today's argument, or to a whole sentence (which has a space in it).
+        error: The type to raise.
 
     Raises:
         UnknownArgument: One of them does not exist.
@@ -149,7 +156,7 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str], old: 
     names = list(known)
     for name in given:
         if name not in names:
-            raise UnknownArgument(f"{owner} has no argument {name!r}. {_advice(name, names, old, '=')}")
+            raise error(f"{owner} has no argument {name!r}. {_advice(name, names, old, '=')}")
 
 
 def _advice(name: str, known: Iterable[str], old: Mapping[str, str], mark: str) -> str:

@@ -19,7 +19,7 @@ from flowtrain.dataflow import (
     UnbatchData,
 )
 from flowtrain.ipc import buffers
-from flowtrain.utils.errors import DataFlowError
+from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .helpers_dataflow import same
 
@@ -122,7 +122,7 @@ def test_remainder_and_length():
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "3", True, None])
 def test_a_batch_size_is_a_whole_number(size):
-    with pytest.raises(DataFlowError, match="batch_size must be a whole number"):
+    with pytest.raises(ConfigError, match="batch_size must be a whole number"):
         BatchData(DataFromList([[1]]), size)
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import flowtrain.dataflow as df
-from flowtrain.dataflow.old_names import _TODAY
+from flowtrain.utils.old_names import OLD_NAMES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "dataflow-names.md"
 OURS = re.compile(r"\b((?:[A-Z][A-Za-z0-9]*Data|DataFrom[A-Z]\w*|Image[A-Z]\w*|TestDataSpeed)[A-Za-z]*)\b")
@@ -33,7 +33,7 @@ def test_every_stage_is_in_the_table():
 
 
 def test_old_names_are_not_todays():
-    assert not set(_TODAY) & set(df.__all__)
-    for today in _TODAY.values():
+    assert not set(OLD_NAMES) & set(df.__all__)
+    for today in OLD_NAMES.values():
         for name in OURS.findall(today):
             assert name in df.__all__

@@ -65,7 +65,7 @@ def test_argscope_of_required_arguments_and_of_a_module():
     ("scope", "message"),
     [
         (lambda: ft.argscope(ft.Conv2D, kernel_sise=3), "no argument 'kernel_sise'.*'kernel_size'"),
-        (lambda: ft.argscope(ft.Conv2D, nl=tf.nn.relu), "activation=... here"),
+        (lambda: ft.argscope(ft.Conv2D, nl=tf.nn.relu), "Write activation= instead"),
         (lambda: ft.argscope([ft.Conv2D, ft.BatchNorm], strides=2), "BatchNorm has no argument 'strides'"),
         (lambda: ft.argscope("Conv2D", strides=2), "takes layers"),
         (lambda: ft.argscope(tf.nn, strides=2), "no layer in"),
@@ -96,7 +96,7 @@ def test_argscope_ends_with_an_error():
         (lambda x: ft.Conv2D("c", x, 8, W_init="zeros"), "kernel_initializer"),
         (lambda x: ft.Conv2D("c", x, 8, split=2), "groups"),
         (lambda x: ft.FullyConnected("c", x, out_dim=2), "units"),
-        (lambda x: ft.Dropout("c", x, keep_prob=0.8), "rate=1 - p"),
+        (lambda x: ft.Dropout("c", x, keep_prob=0.8), "rate=1 - keep_prob"),
         (lambda x: ft.MaxPooling("c", x, shape=2), "pool_size"),
         (lambda x: ft.LeakyReLU("c", x, alpha=0.1), "negative_slope"),
         (lambda x: ft.ConcatWith("c", x, x, dim=3), "axis"),

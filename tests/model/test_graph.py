@@ -467,7 +467,7 @@ def test_python_branches_on_tensors_give_tensorflows_error():
 
 @pytest.mark.parametrize("old", ["_get_inputs", "_build_graph", "_get_optimizer", "_get_gradient_processor"])
 def test_methods_of_tensorpack_are_refused_by_name(old):
-    with pytest.raises(ModelError, match="in flowtrain it is spelled"):
+    with pytest.raises(ModelError, match=r"which nothing calls\. Write"):
         type("Old", (ft.ModelDesc,), {old: lambda self: None})
 
 

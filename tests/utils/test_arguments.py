@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from flowtrain.utils.arguments import OldName, UnknownArgument, check_int, check_seconds, old_spellings, unknown
+from flowtrain.utils.arguments import OldName, UnknownArgument, check_int, check_seconds, missing_name, old_spellings
 from flowtrain.utils.errors import ConfigError
 
 
@@ -79,6 +79,9 @@ def test_a_class_that_others_derive_from_keeps_their_arguments_out():
 
 
 def test_names_are_told_with_one_wording():
-    assert unknown("ft", "Old", ["New"], {"Old": "New"}) == "ft has no 'Old'. Write New instead."
-    assert unknown("ft", "BatchDta", ["BatchData"], {}) == "ft has no 'BatchDta'. Did you mean 'BatchData'?"
-    assert issubclass(OldName, ImportError)
+    error = missing_name("ft", "Old", ["New"], {"Old": "New"})
+    assert isinstance(error, OldName)
+    assert str(error) == "ft has no 'Old'. Write New instead."
+    error = missing_name("ft", "BatchDta", ["BatchData"], {})
+    assert isinstance(error, AttributeError)
+    assert str(error) == "ft has no 'BatchDta'. Did you mean 'BatchData'?"

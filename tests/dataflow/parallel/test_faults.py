@@ -541,7 +541,7 @@ def test_senseless_arguments(options, message):
 
 
 def test_old_spellings_name_todays():
-    with pytest.raises(TypeError, match="nr_proc= is called num_proc= here"):
+    with pytest.raises(TypeError, match=r"PrefetchData has no argument 'nr_proc'\. Write num_proc= instead\."):
         df.PrefetchData(Numbers(), nr_proc=2)
 
 
