@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.errors import DataFlowError, closest
+from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
-from .lines import LineFile
-from .maps import FileMaps
+from .csvcells import CellSplitter, Column, guess_kind
+from .lines import LineFile, RowRule, is_wide
+from .openfiles import OpenFiles
 from .shards import ShardedSource
 from .source import PathLike, damaged
-from .text import check_encoding, decode_line
+from .text import check_encoding
 
 __all__ = ["CSVData"]
 
 _SAMPLE = 1000
-_TRUE, _FALSE = {"true", "yes", "t", "y", "1"}, {"false", "no", "f", "n", "0"}
 
-Parser = Callable[[str], Any]
+_log = logging.getLogger("flowtrain.dataflow")
 
 
 class CSVData(ShardedSource):
     """The rows of CSV files, each cell with the type of its column.
 
+    Types are guessed as ``pandas.read_csv`` guesses them: zip codes such as ``01234`` become numbers there and here.
+    Where text matters, say ``columns={"zip": str, ...}``.
+
     Args:
         path: A file, a list of files with the same columns, or a pattern such as ``"part-*.csv"``.
         columns: Column -> type, for those that are wanted, in the wanted order: ``int``, ``float``, ``str``, ``bool``,
             a NumPy dtype (``np.float32``), or a function of the text. Without a header a list of types, one for
-            each column. None takes all columns, with types found in the first 1000 rows: int, float, bool or str.
+            each column. None takes all columns, with types guessed from the first 1000 rows: int, float (also whole
+            numbers some of which are missing, and columns without any value), bool (``True``, ``true``, ``TRUE`` and
+            ``False``, none missing), else str.
         header: Whether the first row of each file names the columns.
         delimiter: Between cells, e.g. ``";"`` or ``"\\t"``.
-        missing: Column -> value of an empty cell. Where it says nothing, an empty cell is nan in a float column, ""
-            in a str column, and an error in others. Without a header: by number, from 0.
-        encoding: Of the text.
+        quoting: What a cell with delimiters or line breaks is put into; one within is doubled. It means nothing
+            elsewhere than at the start of a cell. None: it never does, each line break ends a row.
+        missing: What stands for no value, or what to put for it. A list of words: these and the empty cell stand for
+            no value. A dict column -> value (without a header: by number, from 0): what to put. Else an empty cell,
+            and in columns of numbers and bools also ``NA``, ``null`` and the other words of pandas, is nan in a float
+            column, "" in a str column, and an error in others.
+        encoding: Of the text; files in UTF-16 or UTF-32 are held in memory.
+        on_error: ``"raise"``: a row with too few or too many cells, or a cell that is not of its column's type, is an
+            error when it is read. ``"skip"``: all rows are read once when the files are opened, those are left out,
+            counted in ``skipped``, and the first is logged.
         shuffle: Whether each epoch has an order of its own, over all files.
         seed: Of the order.
 
     Raises:
         DataFlowError: A file is missing or unreadable; when first read: a column is unknown, or there are no rows.
-        FormatError: When read: a row has too few or too many cells, or a cell is not of its column's type; names
-            file, line and column.
+        FormatError: When first read: a file is empty, or not in the encoding. When read: a row has too few or too
+            many cells, or a cell is not of its column's type; names file, line and column.
 
     Order:
         As in the files; with ``shuffle`` a new permutation of all rows each epoch. Indexable: a datapoint is a dict
-        of the columns, or a list where there is no header. Blank lines are no rows.
+        of the columns, or a list where there is no header. Lines without anything but spaces are no rows.
 
     State:
         An index: going on costs nothing.
@@ -65,115 +78,166 @@ class CSVData(ShardedSource):
         *,
         header: bool = True,
         delimiter: str = ",",
-        missing: Mapping[Any, Any] | None = None,
+        quoting: str | None = '"',
+        missing: Mapping[Any, Any] | Sequence[str] | None = None,
         encoding: str = "utf-8",
+        on_error: Literal["raise", "skip"] = "raise",
         shuffle: bool = False,
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(path, shuffle=shuffle, seed=seed, what="CSV file")
-        if len(delimiter) != 1 or delimiter in '"\r\n':
+        if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n' or delimiter == quoting:
             raise DataFlowError(f"delimiter is one character that is no quote or line break, got {delimiter!r}")
+        if quoting is not None and (not isinstance(quoting, str) or len(quoting) != 1 or not quoting.isascii()):
+            raise DataFlowError(f"quoting is one character of ASCII, or None, got {quoting!r}")
         if columns is not None and (isinstance(columns, str) or header != isinstance(columns, Mapping) or not columns):
             form = "a dict {column: type}" if header else "a list of types, one for each column"
             raise DataFlowError(f"with header={header}, columns is {form}; got {columns!r}")
-        self._columns, self._header, self._delimiter = columns, header, delimiter
-        self._missing, self._encoding = dict(missing or {}), check_encoding(encoding)
-        self._plan: list[tuple[Any, int, Parser]] | None = None  # name, place in the row, how a cell is read
+        if on_error not in ("raise", "skip"):
+            raise DataFlowError(f"CSVData: on_error is 'raise' or 'skip', not {on_error!r}")
+        self._columns, self._header = columns, header
+        self._delimiter, self._quoting, self._encoding = delimiter, quoting, check_encoding(encoding)
+        self._words, self._fill = _checked_missing(missing)
+        self._on_error = on_error
+        self._splitter: CellSplitter | None = CellSplitter(delimiter, quoting)
+        self._plan: list[tuple[Column, int]] | None = None  # each with its place in the row
         self._width = 0
+        self._skipped: int | None = None
+
+    @property
+    def skipped(self) -> int:
+        """How many rows ``on_error="skip"`` left out; this opens the files."""
+        len(self)
+        return self._skipped or 0
 
     def _open_files(self) -> Any:
-        maps = FileMaps()
-        files = [LineFile(path, maps, quoted=True, skip_blank=True) for path in self.paths]
-        rows = [_Rows(file, self._header) for file in files]
-        names = self._names(files)
+        files = OpenFiles()
+        encoding = "utf-8" if is_wide(self._encoding) else self._encoding
+        rule = None if self._quoting is None else RowRule(self._delimiter, self._quoting, encoding)
+        spaces = " \t".replace(self._delimiter, "").encode()
+        lines = [
+            LineFile(path, files, rows=rule, blank="spaces", spaces=spaces, encoding=self._encoding)
+            for path in self.paths
+        ]
+        empty = next((file for file in lines if not file.count), None)
+        if empty:
+            raise damaged(empty.path, f"an empty file: no rows{', not even a header' if self._header else ''}")
+        names = self._names(lines)
         self._width = len(names)
+        rows = [_Rows(file, self._header) for file in lines]
+        if not any(part.count for part in rows):
+            raise DataFlowError(f"{', '.join(self.paths)}: a header and no rows")
         self._plan = self._make_plan(names, rows)
+        if self._on_error == "skip":
+            rows = self._without_bad(rows)
         return self._lay_out(rows)
 
     def _read(self, index: int) -> Datapoint:
         rows, number = self._locate(index)
+        return self._row(rows, number)
+
+    def _row(self, rows: _Rows, number: int) -> Datapoint:
         plan = self._plan or []
-        cells = self._cells(rows.file, number + self._header)
-        values = [self._value(rows, number, cells[place], name, parse) for name, place, parse in plan]
+        cells = self._cells(rows.file, rows.line(number))
+        values = []
+        for column, place in plan:
+            try:
+                values.append(column.read(cells[place]))
+            except ValueError as error:
+                what = f"line {rows.file.number(rows.line(number))}, column {column.name!r}: {error}"
+                raise damaged(rows.file.path, what + self._hint(), record=number) from error
         if not self._header:
             return values
-        return dict(zip([name for name, _, _ in plan], values, strict=True))
+        return dict(zip([column.name for column, _ in plan], values, strict=True))
 
-    def _value(self, rows: _Rows, number: int, text: str, name: Any, parse: Parser) -> Any:
-        if not text and name in self._missing:
-            return self._missing[name]
-        try:
-            return parse(text)
-        except (ValueError, TypeError, OverflowError) as error:
-            line = rows.file.number(number + self._header)
-            kind = getattr(parse, "wanted", "what its function takes")
-            empty = f" Pass missing={{{name!r}: ...}} for empty cells." if not text else ""
-            what = f"line {line}, column {name!r}: {text[:80]!r} is not {kind} ({error}).{empty}"
-            raise damaged(rows.file.path, what, record=number) from error
+    def _hint(self) -> str:
+        return ". Types are guessed from the first rows: pass columns=" if self._columns is None else ""
 
     def _cells(self, file: LineFile, index: int) -> list[str]:
         """The cells of a line, as many as there are columns."""
-        line = decode_line(file, index, self._encoding)
-        if '"' in line:
-            try:
-                cells = next(csv.reader([line], delimiter=self._delimiter, strict=True))
-            except csv.Error as error:
-                raise damaged(file.path, f"line {file.number(index)}: {error}", record=index - self._header) from error
-        else:
-            cells = line.split(self._delimiter)
+        line = file.read(index)
+        try:
+            cells = self._split(line)
+        except ValueError as error:
+            raise damaged(file.path, f"line {file.number(index)}: {error}", record=index - self._header) from error
         if self._width and len(cells) != self._width:
             what = f"line {file.number(index)} has {len(cells)} cells, {self._width} are expected"
             raise damaged(file.path, what, record=index - self._header)
         return cells
+
+    def _split(self, line: str) -> list[str]:
+        if self._splitter is None:
+            self._splitter = CellSplitter(self._delimiter, self._quoting)
+        return self._splitter.split(line)
+
+    def _without_bad(self, files: list[_Rows]) -> list[_Rows]:
+        """Read every row, and keep those that can be read."""
+        skipped, first = 0, ""
+        for rows in files:
+            kept = np.ones(rows.count, bool)
+            for number in range(rows.count):
+                try:
+                    self._row(rows, number)
+                except FormatError as error:
+                    kept[number] = False
+                    first = first or str(error)
+            skipped += int((~kept).sum())
+            rows.keep(np.flatnonzero(kept))
+        if skipped and self._skipped is None:
+            _log.warning("%s: %d rows are left out. The first: %s", self, skipped, first)
+        self._skipped = skipped
+        return files
 
     # -- what the columns are
 
     def _names(self, files: list[LineFile]) -> list[Any]:
         """The columns' names, or numbers, which must be the same in each file."""
         self._width = 0
-        filled = [file for file in files if file.count]
-        if not filled:
-            raise DataFlowError(f"{', '.join(self.paths)}: no rows")
-        first = self._cells(filled[0], 0)
+        first = self._cells(files[0], 0)
         if not self._header:
             return list(range(len(first)))
-        for file in filled:
+        for file in files:
             names = self._cells(file, 0)
             if names != first:
-                raise damaged(file.path, f"its columns are {names}, those of {filled[0].path} are {first}")
+                raise damaged(file.path, f"its columns are {names}, those of {files[0].path} are {first}")
         if len(set(first)) != len(first):
-            raise damaged(filled[0].path, f"two columns have one name: {first}")
+            raise damaged(files[0].path, f"two columns have one name: {first}")
         return first
 
-    def _make_plan(self, names: list[Any], rows: list[_Rows]) -> list[tuple[Any, int, Parser]]:
+    def _make_plan(self, names: list[Any], rows: list[_Rows]) -> list[tuple[Column, int]]:
         if self._columns is None:
-            return [(name, place, self._infer(rows, place)) for place, name in enumerate(names)]
-        if not isinstance(self._columns, Mapping):
+            sample = list(islice(self._all_cells(rows), _SAMPLE))
+            guessed = [guess_kind((cells[i] for cells in sample), self._words, n) for i, n in enumerate(names)]
+            kinds: dict[Any, Any] = dict(zip(names, guessed, strict=True))
+        elif not isinstance(self._columns, Mapping):
             if len(self._columns) != len(names):
                 raise DataFlowError(f"{len(self._columns)} types for {len(names)} columns in {rows[0].file.path}")
-            return [(place, place, _parser(kind)) for place, kind in enumerate(self._columns)]
-        for name in self._columns:
+            kinds = dict(enumerate(self._columns))
+        else:
+            kinds = dict(self._columns)
+        for name in [*kinds, *self._fill]:
             if name not in names:
-                raise DataFlowError(f"{rows[0].file.path} has no column {name!r}. {closest(str(name), names)}")
-        return [(name, names.index(name), _parser(kind)) for name, kind in self._columns.items()]
+                raise DataFlowError(
+                    f"{rows[0].file.path} has no column {name!r}. {closest(str(name), list(map(str, names)))}"
+                )
+        fill = {name: [value] for name, value in self._fill.items()}
+        return [
+            (Column(name, kind, self._words, fill.get(name, [])), names.index(name)) for name, kind in kinds.items()
+        ]
 
-    def _infer(self, files: list[_Rows], place: int) -> Parser:
-        """The first of int, float, bool, str that suits the first rows."""
-        part = next((part for part in files if part.count), None)
-        count = min(part.count, _SAMPLE) if part else 0
-        rows = part.file if part else files[0].file
-        texts = [self._cells(rows, number + self._header)[place] for number in range(count)]
-        filled = [text for text in texts if text]
-        for kind in (int, float, bool):
-            if kind is not float and len(filled) < len(texts):
-                continue  # an empty cell can be nan
-            if filled and all(map(_fits(_parser(kind)), filled)):
-                return _parser(kind)
-        return _parser(str)
+    def _all_cells(self, files: list[_Rows]) -> Iterator[list[str]]:
+        """The cells of each row; without those that cannot be split where bad rows are left out."""
+        for rows in files:
+            for number in range(rows.count):
+                try:
+                    yield self._cells(rows.file, rows.line(number))
+                except FormatError:
+                    if self._on_error == "raise":
+                        raise
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state["_plan"] = None
+        state["_plan"] = state["_splitter"] = None
         return state
 
 
@@ -181,55 +245,23 @@ class _Rows:
     """The lines of a file after its header."""
 
     def __init__(self, file: LineFile, header: bool) -> None:
-        self.file = file
-        self.count = max(0, file.count - header)
+        self.file, self._first = file, int(header)
+        self.count = file.count - header
+        self._kept: np.ndarray | None = None
+
+    def line(self, number: int) -> int:
+        """The number of a row's line in the file, from 0."""
+        return self._first + (number if self._kept is None else int(self._kept[number]))
+
+    def keep(self, numbers: np.ndarray) -> None:
+        """Leave out all other rows."""
+        self._kept, self.count = numbers, len(numbers)
 
 
-def _fits(parse: Parser) -> Callable[[str], bool]:
-    def fits(text: str) -> bool:
-        try:
-            parse(text)
-        except (ValueError, OverflowError):
-            return False
-        return True
-
-    return fits
-
-
-def _parser(kind: Any) -> Parser:
-    """How a cell of a column of this type is read."""
-    if kind is int:
-        return _named(lambda text: int(text), "an int")
-    if kind is float:
-        return _named(lambda text: float(text) if text else float("nan"), "a float")
-    if kind is bool:
-        return _named(_parse_bool, "a bool (true, false, yes, no, 1, 0)")
-    if kind is str:
-        return str
-    if callable(kind) and not (isinstance(kind, type) and issubclass(kind, np.generic)):
-        return kind
-    try:
-        dtype = np.dtype(kind)
-    except TypeError:
-        raise DataFlowError(
-            f"{kind!r} is no type of a column: int, float, str, bool, a NumPy dtype or a function"
-        ) from None
-    if dtype.kind == "b":
-        return _named(lambda text: np.bool_(_parse_bool(text)), "a bool")
-    if dtype.kind == "f":
-        return _named(lambda text: dtype.type(text or "nan"), str(dtype))
-    if dtype.kind in "iu":
-        return _named(lambda text: dtype.type(int(text)), str(dtype))
-    return _named(lambda text: dtype.type(text), str(dtype))
-
-
-def _named(parse: Parser, wanted: str) -> Parser:
-    parse.wanted = wanted  # type: ignore[attr-defined]
-    return parse
-
-
-def _parse_bool(text: str) -> bool:
-    lowered = text.strip().lower()
-    if lowered not in _TRUE and lowered not in _FALSE:
-        raise ValueError("no truth value")
-    return lowered in _TRUE
+def _checked_missing(missing: Any) -> tuple[list[str] | None, dict[Any, Any]]:
+    """The words that stand for no value (None: the usual ones), and what is put for it, by column."""
+    if missing is None or isinstance(missing, Mapping):
+        return None, dict(missing or {})
+    if isinstance(missing, str) or not all(isinstance(word, str) for word in missing):
+        raise DataFlowError(f"missing is a list of words, or a dict {{column: value}}; got {missing!r}")
+    return list(missing), {}

@@ -7,15 +7,18 @@ the data (tensorflow/core/lib/io/record_writer.h).
 from __future__ import annotations
 
 import array
+import os
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from ...utils.errors import FormatError
 from ...utils.optional import require
-from .maps import FileMaps, map_file
+from .openfiles import OpenFiles
 from .runs import RUN_BYTES
 from .sidecar import load_or_build
-from .source import damaged
+from .source import compression, damaged
 
 __all__ = ["FOOTER", "HEADER", "RecordFile", "frame", "masked_crc"]
 
@@ -47,24 +50,24 @@ def frame(data: bytes) -> bytes:
 
 
 class RecordFile:
-    """One TFRecord file, mapped into memory, with the place of every record.
+    """One TFRecord file, with the place of every record.
 
     Args:
         path: The file.
         verify: Whether the checksum of each record that is read is compared.
-        maps: Where the mapped files are kept.
+        files: Where open files are kept.
 
     Raises:
         FormatError: The file is not a TFRecord, is compressed, or ends within a record.
     """
 
-    def __init__(self, path: str, verify: bool, maps: FileMaps) -> None:
-        self.path, self._verify, self._maps = path, verify, maps
+    def __init__(self, path: str, verify: bool, files: OpenFiles) -> None:
+        self.path, self._verify, self._files = path, verify, files
         self._crc = crc32c()
         index = load_or_build(path, _INDEX_KIND, _find_records)
         self._starts = memoryview(index).cast("Q")  # of the records, then the end of the file
         self.count = len(self._starts) - 1
-        maps.expect(path, self._starts[-1])
+        files.expect(path, self._starts[-1])
 
     def read(self, number: int) -> bytes:
         """The data of a record.
@@ -75,12 +78,12 @@ class RecordFile:
         Raises:
             FormatError: The data do not have the checksum that is stored with them.
         """
-        starts, mapped = self._starts, self._maps[self.path]
-        end = starts[number + 1] - 4
-        data = mapped[starts[number] + 12 : end]
+        starts = self._starts
+        framed = self._files[self.path].read(starts[number] + HEADER, starts[number + 1])
+        data = framed[:-FOOTER]
         if self._verify:
             crc = self._crc(data)
-            if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != _crc_of.unpack_from(mapped, end)[0]:
+            if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != _crc_of.unpack_from(framed, len(data))[0]:
                 raise damaged(
                     self.path,
                     f"the {len(data):,} bytes of data do not have the checksum that is stored with them",
@@ -95,48 +98,91 @@ class RecordFile:
 
     def read_run(self, numbers: Sequence[int]) -> list[list[bytes]]:
         """The data of the first of some records, at least of one, each as ``[data]``."""
-        starts, mapped, verify, crc32 = self._starts, self._maps[self.path], self._verify, self._crc
+        starts, verify, crc32 = self._starts, self._verify, self._crc
         stored, found, left = _crc_of.unpack_from, [], RUN_BYTES
-        for number in numbers:
-            start, end = starts[number], starts[number + 1] - 4
-            data = mapped[start + 12 : end]
-            if verify:
-                crc = crc32(data)
-                if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != stored(mapped, end)[0]:
-                    return found or [[self.read(number)]]  # it raises, once the record's turn has come
-            found.append([data])
-            left -= end - start
-            if left < 0:
-                break
-        return found
+        try:
+            read = self._files[self.path].read
+            block, base = self._read_neighbours(numbers, read)
+            for number in numbers:
+                start, end = starts[number], starts[number + 1]
+                framed, at = (block, start - base) if block else (read(start, end), 0)
+                data_end = at + end - start - FOOTER
+                data = framed[at + HEADER : data_end]
+                if verify:
+                    crc = crc32(data)
+                    if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != stored(framed, data_end)[0]:
+                        break
+                found.append([data])
+                left -= end - start
+                if left < 0:
+                    break
+        except FormatError:
+            pass  # as with a wrong checksum: raised below, once the record's turn has come
+        return found or [[self.read(numbers[0])]]
+
+    def _read_neighbours(self, numbers: Sequence[int], read: Any) -> tuple[bytes, int]:
+        """The bytes of records that follow each other, and where they begin: one call of the system for all of them."""
+        first, last = numbers[0], numbers[-1]
+        start, end = self._starts[first], self._starts[last + 1]
+        if not 0 < end - start <= 2 * RUN_BYTES or list(numbers) != list(range(first, last + 1)):
+            return b"", 0
+        return read(start, end), start
 
 
 def _find_records(path: str) -> bytes:
     """Walk from length to length, and check each: the starts of all records and the end, as native uint64."""
-    data = map_file(path)
-    size = len(data)
-    if data[:2] == b"\x1f\x8b":
-        raise damaged(path, "a gzip file: records cannot be found in it by their place; decompress it (gunzip) first")
-    crc32 = crc32c()
-    unpack = _head_of.unpack_from
     starts = array.array("Q")
-    at = 0
-    while at < size:
-        starts.append(at)
-        if size - at < HEADER:
-            what = f"cut short: {size - at} bytes are left, a record's header has {HEADER}"
-            raise damaged(path, what, record=len(starts) - 1, offset=at)
-        length, stored = unpack(data, at)
-        crc = crc32(data[at : at + 8])
-        if ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFF_FFFF != stored:
-            what = "the record's length does not have its checksum"
-            if at == 0:
-                what = "not a TFRecord file, or damaged at its start: the first length does not have its checksum"
-            raise damaged(path, what, record=len(starts) - 1, offset=at)
-        following = at + HEADER + length + FOOTER
-        if following > size:
-            what = f"cut short: the record has {length:,} bytes of data, the file ends after {size - at - HEADER:,}"
-            raise damaged(path, what, record=len(starts) - 1, offset=at)
-        at = following
+    with open(path, "rb", buffering=1 << 16) as file:
+        size = os.fstat(file.fileno()).st_size
+        at = 0
+        while at < size:
+            head = file.read(HEADER)
+            starts.append(at)
+            at += HEADER + _data_length(path, head, len(starts) - 1, at, size) + FOOTER
+            file.seek(at)
     starts.append(size)
     return starts.tobytes()
+
+
+def _data_length(path: str, head: bytes, record: int, at: int, size: int) -> int:
+    """How many bytes of data a record has.
+
+    Raises:
+        FormatError: Its header is cut short or damaged, or the file ends before the record does.
+    """
+    if len(head) < HEADER:
+        what = f"cut short: {len(head)} bytes are left, a record's header has {HEADER}"
+        raise damaged(path, what, record=record, offset=at)
+    length, stored = _head_of.unpack(head)
+    if masked_crc(head[:8]) != stored:
+        what = "the record's length does not have its checksum"
+        if at == 0:
+            what = _foreign(head)
+        raise damaged(path, what, record=record, offset=at)
+    if at + HEADER + length + FOOTER > size:
+        what = f"cut short: the record has {length:,} bytes of data, the file ends after {size - at - HEADER:,}"
+        raise damaged(path, what, record=record, offset=at)
+    return length
+
+
+def _foreign(head: bytes) -> str:
+    """What a file is whose first length does not have its checksum."""
+    kind = compression(head) or _zlib(head)
+    if kind is None:
+        return "not a TFRecord file, or damaged at its start: the first length does not have its checksum"
+    how = "gunzip" if kind == "gzip" else f"in Python the module {kind}" if kind == "zlib" else f"the program {kind}"
+    return (
+        f"a compressed TFRecord ({kind.upper()}): records cannot be found in it by their place; decompress it ({how}) "
+        "first"
+    )
+
+
+def _zlib(head: bytes) -> str | None:
+    """Whether bytes begin a zlib stream, which has no magic number: only a header of two bytes, and valid blocks."""
+    if head[:1] != b"\x78" or int.from_bytes(head[:2]) % 31:
+        return None
+    try:
+        zlib.decompressobj().decompress(head)
+    except zlib.error:
+        return None
+    return "zlib"

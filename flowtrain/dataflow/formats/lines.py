@@ -1,101 +1,273 @@
-"""Where the lines of a text file are: found once, then any line is read alone."""
+"""The lines of a text file: found once, then any of them is read alone."""
 
 from __future__ import annotations
 
-import mmap
+import re
+from typing import Any, Literal
 
 import numpy as np
 
-from .maps import FileMaps, map_file
-from .source import damaged
+from .openfiles import OpenFiles
+from .source import compression, damaged
 
-__all__ = ["LineFile"]
+__all__ = ["LineFile", "RowRule"]
 
 _CHUNK = 1 << 24
-_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+_NEWLINE, _RETURN = b"\n\r"
 _BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = {"utf-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "utf-16": (b"\xff\xfe", b"\xfe\xff")}
+
+Blank = Literal["keep", "empty", "spaces"]
+
+
+class RowRule:
+    """When a line break belongs to a row, as in CSV: after a quote that begins a cell, until the quote that ends it.
+
+    Args:
+        delimiter: What separates cells.
+        quote: What a cell may be put into; one within is doubled.
+        encoding: Of the file.
+    """
+
+    def __init__(self, delimiter: str, quote: str, encoding: str = "utf-8") -> None:
+        self.delimiter, self.quote = delimiter.encode(encoding), quote.encode(encoding)
+        d, q = re.escape(self.delimiter), re.escape(self.quote)
+        plain = rb"(?:(?!%b)[^\r\n])*+" % d
+        # possessive: a row of a million quotes is walked over once
+        cell = rb"(?>%b[^%b]*+(?:%b%b[^%b]*+)*+%b%b|(?!%b)%b)" % (q, q, q, q, q, q, plain, q, plain)
+        self.row = re.compile(rb"%b(?:%b%b)*+(?=\r|\n|\Z)" % (cell, d, cell))
 
 
 class LineFile:
-    """The lines of one file, by number.
+    """The lines of one file, by number. A line ends with LF, CR LF or CR, as in Python and pandas.
 
     Args:
         path: The file.
-        maps: Where the mapped files are kept.
-        quoted: Whether a line break between double quotes belongs to the line, as in CSV.
-        skip_blank: Whether empty lines are left out.
+        files: Where open files are kept.
+        rows: When a line break belongs to the line; None: never.
+        blank: Which lines are left out: none, those without any character, or also those of spaces alone.
+        spaces: What counts as a space.
         comment: Lines that begin with this byte are left out.
+        encoding: Of the text. Where a line break has more than a byte (UTF-16, UTF-32) the file is held in memory,
+            as UTF-8.
 
     Raises:
-        FormatError: The file is compressed, or a quotation has no end.
+        FormatError: The file is compressed, is not in the encoding, or a quotation has no end.
     """
 
     def __init__(
-        self, path: str, maps: FileMaps, *, quoted: bool = False, skip_blank: bool = False, comment: bytes = b""
+        self,
+        path: str,
+        files: OpenFiles,
+        *,
+        rows: RowRule | None = None,
+        blank: Blank = "keep",
+        spaces: bytes = b" \t",
+        comment: bytes = b"",
+        encoding: str = "utf-8",
     ) -> None:
-        self.path, self._maps = path, maps
-        data = map_file(path)
-        if data[:2] == b"\x1f\x8b":
-            raise damaged(path, "a gzip file: lines cannot be found in it by their place; decompress it (gunzip) first")
-        starts, ends, numbers = _find_lines(path, data, quoted)
-        if data and (skip_blank or comment):
-            wanted = _wanted(np.frombuffer(data, np.uint8), starts, ends, skip_blank, comment)
+        self.path, self._files, self._encoding = path, files, encoding
+        head = files[path].read(0, min(8, files[path].size))
+        kind = compression(head)
+        if kind:
+            advice = "decompress it (gunzip) first" if kind == "gzip" else "decompress it first"
+            raise damaged(path, f"a {kind} file: lines cannot be found in it by their place; {advice}")
+        self._held = _as_utf8(path, files, encoding) if is_wide(encoding) else None
+        if self._held is None:
+            _refuse_wide(path, head, encoding)
+            files.expect(path, files[path].size)
+        self._size = files[path].size if self._held is None else len(self._held)
+        starts, ends, numbers = self._find(rows)
+        if self._size and (blank != "keep" or comment):
+            self._starts, self._ends = starts, ends
+            wanted = self._wanted(starts, ends, spaces if blank == "spaces" else b"", comment)
+            wanted &= (starts < ends) | (blank == "keep")
             starts, ends, numbers = starts[wanted], ends[wanted], numbers[wanted]
         self._starts, self._ends, self._numbers = starts, ends, numbers
         self.count = len(starts)
-        maps.expect(path, len(data))
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int) -> str:
         """A line, without its line break.
 
         Args:
             index: Which of those that were not left out, from 0.
+
+        Raises:
+            FormatError: The line is not in the encoding.
         """
-        return self._maps[self.path][int(self._starts[index]) : int(self._ends[index])].rstrip(b"\r\n")
+        line = self.raw(index)
+        encoding = self._encoding if self._held is None else "utf-8"
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError as error:
+            what = f"line {self.number(index)} is not {encoding}: {error.reason} at its byte {error.start}."
+            raise damaged(self.path, f"{what} Pass encoding=", record=index) from error
+
+    def raw(self, index: int) -> bytes:
+        """A line's bytes."""
+        return self._bytes(int(self._starts[index]), int(self._ends[index]))
 
     def number(self, index: int) -> int:
         """A line's number as an editor shows it, from 1."""
         return int(self._numbers[index]) + 1
 
+    # -- how lines are found
 
-def _find_lines(path: str, data: mmap.mmap | bytes, quoted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The start and end of each line, and its number counting every line break."""
-    size = len(data)
-    if size == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
-    view = np.frombuffer(data, np.uint8)
-    breaks, numbers = [], []
-    seen = open_quotes = 0
-    for at in range(0, size, _CHUNK):
-        chunk = view[at : at + _CHUNK]
-        places = np.flatnonzero(chunk == _NEWLINE)
-        number = np.arange(seen, seen + len(places))
-        seen += len(places)
-        if quoted:
-            quotes = np.flatnonzero(chunk == _QUOTE)
-            # a line break counts where an even number of quotes lies before it (a doubled quote counts twice)
-            outside = (np.searchsorted(quotes, places) + open_quotes) % 2 == 0
-            places, number = places[outside], number[outside]
-            open_quotes += len(quotes)
-        breaks.append(places + at)
-        numbers.append(number + 1)
-    if open_quotes % 2:
-        last = int(breaks[-1][-1]) + 1 if breaks and len(breaks[-1]) else 0
-        raise damaged(path, 'a quotation (") is opened and never closed in what begins here', offset=last)
-    starts = np.concatenate([[0], np.concatenate(breaks) + 1])
-    ends = np.append(starts[1:], size)
-    if data[:3] == _BOM:
-        starts[0] = 3
-    kept = starts < size  # no line follows a line break at the end of the file
-    return starts[kept], ends[kept], np.concatenate([[0], *numbers])[kept]
+    def _bytes(self, start: int, end: int) -> bytes:
+        if self._held is not None:
+            return self._held[start:end]
+        return self._files[self.path].read(start, end) if end > start else b""
+
+    def _find(self, rows: RowRule | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The start and end of each line, and its number, which counts every line break."""
+        begin = 3 if self._bytes(0, min(3, self._size)) == _BOM else 0
+        if begin == self._size:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+        breaks = _Breaks(rows)
+        for at in range(begin, self._size, _CHUNK):
+            # one byte more, as a CR at the end of a chunk may belong to the LF that follows
+            breaks.add(self._bytes(at, min(at + _CHUNK + 1, self._size)), at, min(_CHUNK, self._size - at))
+        places, ends, numbers = breaks.found()
+        if rows is not None and not breaks.regular:
+            places, ends, numbers = self._walk(rows, begin, breaks.all_places())
+        elif breaks.within_quotes:
+            last = int(places[-1]) + 1 if len(places) else begin
+            raise self._never_closed(last)
+        starts = np.concatenate([[begin], places + 1])
+        ends = np.append(ends, self._size)
+        kept = starts < self._size  # no line follows a line break at the end of the file
+        return starts[kept], ends[kept], np.concatenate([[0], numbers])[kept]
+
+    def _walk(self, rows: RowRule, begin: int, breaks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The ends of rows in a file that has quotes within cells: row by row, as only the one before tells."""
+        data = self._bytes(0, self._size)
+        places, ends, at = [], [], begin
+        while at < len(data):
+            row = rows.row.match(data, at)
+            if row is None:
+                raise self._never_closed(at)
+            at = row.end()
+            if at < len(data):
+                ends.append(at)
+                at += 2 if data[at : at + 2] == b"\r\n" else 1
+                places.append(at - 1)
+        found = np.array(places, np.int64)
+        return found, np.array(ends, np.int64), np.searchsorted(breaks, found) + 1
+
+    def _never_closed(self, start: int) -> Exception:
+        what = "a quotation is opened and never closed in what begins here. If quotes mean nothing in this file, pass "
+        return damaged(self.path, f"{what}quoting=None", offset=start)
+
+    def _wanted(self, starts: np.ndarray, ends: np.ndarray, spaces: bytes, comment: bytes) -> np.ndarray:
+        """Which lines are no comment, and hold more than spaces; those without any character count as wanted."""
+        first = np.zeros(len(starts), np.uint8)
+        for at in range(0, self._size, _CHUNK):
+            low, high = np.searchsorted(starts, [at, at + _CHUNK])
+            chunk = np.frombuffer(self._bytes(at, min(at + _CHUNK, self._size)), np.uint8)
+            first[low:high] = chunk[starts[low:high] - at]
+        wanted = first != comment[0] if comment else np.ones(len(starts), bool)
+        for index in np.flatnonzero(wanted & (starts < ends) & np.isin(first, list(spaces))):
+            wanted[index] = bool(self.raw(int(index)).strip(spaces))
+        return wanted
 
 
-def _wanted(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, skip_blank: bool, comment: bytes) -> np.ndarray:
-    first = data[starts]
-    wanted = np.ones(len(starts), bool)
-    if skip_blank:
-        short = ends - starts <= 2
-        wanted &= ~(short & ((first == _NEWLINE) | (first == _RETURN)))
-    if comment:
-        wanted &= first != comment[0]
-    return wanted
+class _Breaks:
+    """Collects line breaks, a chunk at a time.
+
+    Where every quotation begins at the start of a cell, a break is within one if an odd number of quotes lies before
+    it: that takes no loop. ``regular`` says whether it is so.
+    """
+
+    def __init__(self, rows: RowRule | None) -> None:
+        self._rows = rows
+        self._all: list[np.ndarray] = []
+        self._outside: list[np.ndarray] = []
+        self._ends: list[np.ndarray] = []
+        self._quotes = 0
+        self._before: int | None = None  # the last byte of the chunk before
+        self._quote_before = -2  # the place of its last quote
+        self.regular = rows is None or len(rows.delimiter) == 1
+
+    @property
+    def within_quotes(self) -> bool:
+        """Whether a quotation is open at the end."""
+        return self._quotes % 2 == 1
+
+    def add(self, content: bytes, at: int, size: int) -> None:
+        """Take a chunk of so many bytes; ``content`` may have one more."""
+        padded = np.frombuffer(content, np.uint8)
+        chunk = padded[:size]
+        breaks = chunk == _NEWLINE
+        returns = chunk == _RETURN
+        if returns.any():
+            follows = np.zeros(size, bool)
+            follows[: len(padded) - 1] = padded[1 : size + 1] == _NEWLINE
+            breaks |= returns & ~follows
+        places = np.flatnonzero(breaks)
+        before = _shifted(chunk, self._before, places)
+        ends = places - ((chunk[places] == _NEWLINE) & (before == _RETURN))
+        self._all.append(places + at)
+        outside = np.ones(len(places), bool)
+        if self._rows is not None:
+            outside = self._outside_quotes(chunk, at, places)
+        self._outside.append(outside)
+        self._ends.append(ends + at)
+        self._before = int(chunk[-1])
+
+    def _outside_quotes(self, chunk: np.ndarray, at: int, places: np.ndarray) -> np.ndarray:
+        rule: Any = self._rows
+        quotes = np.flatnonzero(chunk == rule.quote[0])
+        opening = quotes[self._quotes % 2 :: 2]
+        allowed = [_NEWLINE, _RETURN, rule.delimiter[-1]]
+        before = _shifted(chunk, self._before, opening)
+        doubled = np.isin(opening + at - 1, np.append(quotes + at, self._quote_before))
+        begins = np.isin(before, allowed) | doubled
+        if len(opening) and opening[0] == 0 and self._before is None:
+            begins[0] = True
+        self.regular = self.regular and bool(begins.all())
+        outside = (np.searchsorted(quotes, places) + self._quotes) % 2 == 0
+        self._quotes += len(quotes)
+        if len(quotes):
+            self._quote_before = int(quotes[-1]) + at
+        return outside
+
+    def all_places(self) -> np.ndarray:
+        """Every line break, those within quotations too."""
+        return np.concatenate(self._all)
+
+    def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each line break outside quotations: its place, the end of the line before it, the number of the next."""
+        outside = np.concatenate(self._outside)
+        numbers = np.flatnonzero(outside) + 1
+        return self.all_places()[outside], np.concatenate(self._ends)[outside], numbers
+
+
+def _shifted(chunk: np.ndarray, before: int | None, places: np.ndarray) -> np.ndarray:
+    """The bytes before some places of a chunk."""
+    found = chunk[places - 1]  # of place 0 the last byte, which is put right here
+    if len(places) and places[0] == 0:
+        found[0] = 0 if before is None else before
+    return found
+
+
+def is_wide(encoding: str) -> bool:
+    """Whether a line break is more than the byte 10 in this encoding.
+
+    Raises:
+        LookupError: There is no such encoding.
+    """
+    return "a\n".encode(encoding) != b"a\n" and not encoding.lower().replace("_", "-").endswith("-sig")
+
+
+def _as_utf8(path: str, files: OpenFiles, encoding: str) -> bytes:
+    content = files[path].read(0, files[path].size)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff").encode()
+    except UnicodeError as error:
+        raise damaged(path, f"it is not {encoding}: {error}. Pass encoding=") from error
+
+
+def _refuse_wide(path: str, head: bytes, encoding: str) -> None:
+    for name, boms in _WIDE_BOMS.items():
+        if head.startswith(boms) and len(head) > len(boms[0]):
+            raise damaged(path, f"it begins with the mark of {name}, not {encoding}. Pass encoding={name!r}", offset=0)

@@ -35,7 +35,7 @@ from .lmdbchunks import (
 from .npzfile import write_npz
 from .records import encode_datapoint
 from .table import HEADER
-from .tarsample import MARK, encode_members
+from .tarsample import CHECKSUM, MARK, encode_members
 from .tensorproto import encode_tensor
 
 __all__ = ["SINKS", "SUFFIXES", "Sink"]
@@ -191,6 +191,7 @@ class TarSink(_AppendOnly):
         super().__init__(folder, position)
         self._count = position["count"] if position else 0
         self._container = position["container"] if position else ""
+        self._crc = crc32c()
 
     def append(self, datapoint: Any) -> None:
         container, members = encode_members(datapoint)
@@ -203,6 +204,7 @@ class TarSink(_AppendOnly):
         for extension, data in members:
             info = tarfile.TarInfo(f"{self._count:09d}.{extension}")
             info.size = len(data)
+            info.gname = f"{CHECKSUM}{self._crc(data):08x}"
             content.write(info.tobuf(tarfile.PAX_FORMAT))
             content.write(data)
             content.write(bytes(-len(data) % 512))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,23 @@ from ..sources.files import matching_paths
 from ..sources.memory import Ordered
 from .runs import ReadRun, RunCursor
 
-__all__ = ["FileSource", "MissingFile", "PathLike", "damaged", "resolve_file", "resolve_files"]
+__all__ = [
+    "FileSource",
+    "MissingFile",
+    "PathLike",
+    "compression",
+    "damaged",
+    "parsing",
+    "resolve_file",
+    "resolve_files",
+]
+
+_COMPRESSED = {
+    "gzip": b"\x1f\x8b",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ\0",
+    "zstd": b"\x28\xb5\x2f\xfd",
+}
 
 PathLike = str | os.PathLike[str]
 
@@ -35,6 +52,34 @@ def damaged(path: PathLike, what: str, *, record: int | None = None, offset: int
     place = [f"record {record}"] if record is not None else []
     place += [f"byte {offset}"] if offset is not None else []
     return FormatError(f"{os.fspath(path)}{', ' if place else ''}{', '.join(place)}: {what}")
+
+
+@contextlib.contextmanager
+def parsing(path: PathLike, what: str, place: Callable[[], dict[str, int]] = dict) -> Iterator[None]:
+    """Where a parser of another library has a file's bytes: whatever it raises is the file's fault.
+
+    Such parsers raise a dozen types on damaged bytes (ValueError, KeyError, tokenize.TokenError, MemoryError, ...), and
+    no two versions the same.
+
+    Args:
+        path: The file.
+        what: What it should have been, e.g. ``"not a tar file, cut short or damaged"``.
+        place: Says how far it came, as ``record`` and ``offset`` of :func:`damaged`.
+
+    Raises:
+        FormatError: In place of any other exception.
+    """
+    try:
+        yield
+    except (FlowtrainError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise damaged(path, f"{what}: {str(error) or type(error).__name__}", **place()) from error
+
+
+def compression(head: bytes) -> str | None:
+    """The name of the compression that a file's first bytes show, None where they show none."""
+    return next((kind for kind, begin in _COMPRESSED.items() if head.startswith(begin)), None)
 
 
 def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:

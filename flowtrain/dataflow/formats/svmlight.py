@@ -11,7 +11,7 @@ import numpy as np
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from .lines import LineFile
-from .maps import FileMaps
+from .openfiles import OpenFiles
 from .shards import ShardedSource
 from .source import PathLike, damaged
 
@@ -65,8 +65,8 @@ class SVMLightData(ShardedSource):
         self._first, self._label, self._dtype = int(not zero_based), label, np.dtype(dtype)
 
     def _open_files(self) -> Any:
-        maps = FileMaps()
-        files = [LineFile(path, maps, skip_blank=True, comment=b"#") for path in self.paths]
+        opened = OpenFiles()
+        files = [LineFile(path, opened, blank="spaces", comment=b"#") for path in self.paths]
         if self.num_features is None:
             found = [self._last_index(file, number) for file in files for number in range(file.count)]
             self.num_features = max(found, default=self._first - 1) + 1 - self._first
@@ -87,7 +87,7 @@ class SVMLightData(ShardedSource):
         return [features, label]
 
     def _parse(self, lines: LineFile, number: int) -> tuple[Any, list[int], list[float]]:
-        text = lines.read(number).partition(b"#")[0]
+        text = lines.raw(number).partition(b"#")[0]
         head, *pairs = text.split() or [b""]
         try:
             label = self._label(head.decode())

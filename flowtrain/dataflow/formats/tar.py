@@ -1,4 +1,4 @@
-"""Tar files in WebDataset's layout: the files of one sample follow each other and share a name up to the first dot."""
+"""Tar files in WebDataset's layout: the files of one sample share a name up to the first dot."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import msgpack
 
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
-from .maps import FileMaps, map_file
+from .framing import crc32c
+from .openfiles import BoundedReader, OpenFiles
 from .shards import ShardedSource
 from .sidecar import load_or_build
-from .source import PathLike, damaged
-from .tarsample import MARK, decode_members, decode_webdataset
+from .source import PathLike, compression, damaged, parsing
+from .tarsample import CHECKSUM, MARK, decode_members, decode_webdataset
 
 __all__ = ["TarData"]
 
-_INDEX_KIND = 2
+_INDEX_KIND = 5
 _BLOCK = 512
 
 Sample = dict[str, Any]
@@ -30,7 +31,8 @@ class TarData(ShardedSource):
 
     ``0001.jpg`` and ``0001.cls`` make one sample with the components ``jpg`` and ``cls``. An index beside each file
     (``.ftindex``, made at the first use) gives random access, so the flow shuffles all samples, and no shard has to
-    be read from its start.
+    be read from its start. Files of a sample need not follow each other. Those whose name begins with a dot
+    (``._1.jpg`` and ``.DS_Store`` of macOS) belong to no sample, as in WebDataset.
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``. Compressed files are refused.
@@ -39,10 +41,11 @@ class TarData(ShardedSource):
             dict, decoded by extension (npy, json, txt, cls, and pictures as RGB). Or a function of that dict.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
+        verify: Whether the checksums that ``write`` stores are compared; tars of others have none for contents.
 
     Raises:
         DataFlowError: A file is missing or unreadable, or ``decode`` is unknown.
-        FormatError: When first read: a file is cut short, damaged, compressed or not a tar.
+        FormatError: When first read: a file is cut short, damaged, compressed or not a tar, or has a name twice.
 
     Order:
         As in the files; with ``shuffle`` a new permutation of all samples each epoch. Indexable.
@@ -62,31 +65,40 @@ class TarData(ShardedSource):
         *,
         shuffle: bool = False,
         seed: int | Literal["random"] | None = None,
+        verify: bool = True,
     ) -> None:
         if not (decode is None or callable(decode) or decode in ("raw", "auto")):
             raise DataFlowError(f'decode is None, "raw", "auto" or a function of the sample; got {decode!r}')
         super().__init__(path, shuffle=shuffle, seed=seed, what="tar file")
         self._decode = decode_webdataset if decode == "auto" else decode
+        self._verify = verify
 
     def _open_files(self) -> Any:
-        maps = FileMaps()
-        return self._lay_out([_TarFile(path, maps, self._decode) for path in self.paths])
+        files = OpenFiles()
+        return self._lay_out([_TarFile(path, files, self._decode, self._verify) for path in self.paths])
 
 
 class _TarFile:
-    """One tar file, mapped, with the place of every file of every sample."""
+    """One tar file, with the place of every file of every sample."""
 
-    def __init__(self, path: str, maps: FileMaps, decode: Any) -> None:
-        self.path, self._maps, self._decode = path, maps, decode
+    def __init__(self, path: str, files: OpenFiles, decode: Any, verify: bool) -> None:
+        self.path, self._files, self._decode = path, files, decode
+        self._crc = crc32c() if verify else None
         index = msgpack.unpackb(load_or_build(path, _INDEX_KIND, _find_samples), use_list=False)
         self._container, self._keys, self._members, size = index
-        maps.expect(path, size)
+        files.expect(path, size)
         self.count = len(self._keys)
 
     def read(self, number: int) -> Datapoint:
-        mapped = self._maps[self.path]
         key = self._keys[number]
-        members = [(name, mapped[start : start + size]) for name, start, size in self._members[number]]
+        read = self._files[self.path].read
+        members = []
+        for name, start, size, stored in self._members[number]:
+            content = read(start, start + size) if size else b""
+            if stored is not None and self._crc is not None and self._crc(content) != stored:
+                what = f"sample {key!r}: the file .{name} does not have the checksum that is stored with it"
+                raise damaged(self.path, what, record=number, offset=start)
+            members.append((name, content))
         try:
             if self._container and self._decode is None:
                 return decode_members(self._container, members)
@@ -99,45 +111,82 @@ class _TarFile:
 
 def _find_samples(path: str) -> bytes:
     """Walk over the headers: the container that `write` noted, the keys, and the members of each sample."""
-    container = ""
-    keys: list[str] = []
-    members: list[list[tuple[str, int, int]]] = []
-    end = 0
-    mapped = map_file(path)
-    if mapped[:2] == b"\x1f\x8b" or mapped[:3] == b"BZh" or mapped[:6] == b"\xfd7zXZ\0":
-        raise damaged(path, "a compressed tar: files cannot be found in it by their place; decompress it first")
-    try:
-        with tarfile.open(path, "r:") as archive:
-            container = archive.pax_headers.get(MARK, "")
+    samples: dict[str, dict[str, tuple[int, int, int | None]]] = {}
+    end, checked = 0, False
+    with BoundedReader(path) as file:
+        kind = compression(file.read(8))
+        file.seek(0)
+        if kind:
+            what = f"a compressed tar ({kind}): files cannot be found in it by their place; decompress it first"
+            raise damaged(path, what)
+        with (
+            parsing(path, "not a tar file, cut short or damaged", lambda: {"record": len(samples), "offset": end}),
+            tarfile.open(fileobj=file, mode="r:") as archive,  # type: ignore[call-overload]
+        ):
+            container = archive.pax_headers.get(MARK)
             for info in archive:
-                end = info.offset_data + (-(-info.size // _BLOCK) * _BLOCK if info.isreg() else 0)
+                start, end = info.offset_data, _end_of(path, info, file.size)
                 if info.isdir():
                     continue
-                if not info.isreg() or info.issparse():
-                    raise damaged(
-                        path, f"{info.name!r} is a link or a device: only files are expected", offset=info.offset
-                    )
-                if end > len(mapped):
-                    there = len(mapped) - info.offset_data
-                    what = f"cut short: {info.name!r} has {info.size:,} bytes, {there:,} are there"
-                    raise damaged(path, what, record=len(keys), offset=info.offset_data)
-                folder, base = os.path.split(info.name)
-                stem, _, extension = base.partition(".")
-                key = os.path.join(folder, stem)
-                if not keys or keys[-1] != key:
-                    keys.append(key)
-                    members.append([])
-                if any(extension == name for name, _, _ in members[-1]):
-                    raise damaged(path, f"{info.name!r} is there twice", record=len(keys) - 1, offset=info.offset)
-                members[-1].append((extension, info.offset_data, info.size))
-    except tarfile.ReadError as error:
-        raise damaged(path, f"not a tar file, cut short or damaged: {error}", record=len(keys), offset=end) from error
-    # tarfile takes a damaged header, and the end of the file, for the end of the archive: a whole one ends in zeros
-    if mapped[end : end + _BLOCK] != bytes(_BLOCK):
-        what = (
-            "cut short: the blocks that mark the end of the archive are missing"
-            if end >= len(mapped)
-            else "no file header here"
-        )
-        raise damaged(path, what, record=len(keys), offset=end)
-    return msgpack.packb([container, keys, members, len(mapped)])  # type: ignore[return-value]
+                stem, extension = _split(info.name)
+                if stem is None:
+                    continue
+                members = samples.setdefault(stem, {})
+                if extension in members:
+                    what = f"{info.name!r} is there twice: one sample would have two files .{extension}"
+                    raise damaged(path, what, record=len(samples) - 1, offset=info.offset)
+                stored = _stored_checksum(info)
+                checked = checked or stored is not None
+                members[extension] = start, info.size, stored
+        _check_end(path, file, end, len(samples))
+        if container not in (None, "list", "dict") or (checked and container is None):
+            raise damaged(path, f"the pax header {MARK} at its start says {container!r}, not list or dict", offset=0)
+        members = [[(name, *place) for name, place in members.items()] for members in samples.values()]
+        return msgpack.packb([container or "", list(samples), members, file.size])  # type: ignore[return-value]
+
+
+def _split(name: str) -> tuple[str | None, str]:
+    """The key of the sample that a file belongs to, None where to none, and its extension."""
+    folder, base = os.path.split(name)
+    if base.startswith("."):
+        return None, ""
+    stem, _, extension = base.partition(".")
+    return os.path.join(folder, stem), extension
+
+
+def _end_of(path: str, info: tarfile.TarInfo, size: int) -> int:
+    """Where the next header is.
+
+    Raises:
+        FormatError: It is no file, or the archive ends before the file does.
+    """
+    if not (info.isreg() or info.isdir()) or info.issparse():
+        raise damaged(path, f"{info.name!r} is a link or a device: only files are expected", offset=info.offset)
+    if info.size < 0:
+        raise damaged(path, f"{info.name!r} has {info.size} bytes", offset=info.offset)
+    end = info.offset_data + (-(-info.size // _BLOCK) * _BLOCK if info.isreg() else 0)
+    if end > size:
+        there = max(0, size - info.offset_data)
+        what = f"cut short: {info.name!r} has {info.size:,} bytes, {there:,} are there"
+        raise damaged(path, what, offset=info.offset_data)
+    return end
+
+
+def _stored_checksum(info: tarfile.TarInfo) -> int | None:
+    if not info.gname.startswith(CHECKSUM):
+        return None
+    try:
+        return int(info.gname.removeprefix(CHECKSUM), 16)
+    except ValueError:
+        return None
+
+
+def _check_end(path: str, file: BoundedReader, end: int, samples: int) -> None:
+    """The tarfile module takes a damaged header, and the end of the file, for the end of the archive: it is zeros."""
+    file.seek(end)
+    found = file.read(_BLOCK)
+    if found != bytes(_BLOCK):
+        what = "no file header here"
+        if end + _BLOCK > file.size:
+            what = "cut short: the blocks that mark the end of the archive are missing"
+        raise damaged(path, what, record=samples, offset=end)

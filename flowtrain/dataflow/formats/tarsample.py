@@ -12,10 +12,17 @@ import numpy as np
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
 
-__all__ = ["MARK", "decode_members", "decode_webdataset", "encode_members"]
+__all__ = ["CHECKSUM", "MARK", "decode_members", "decode_webdataset", "encode_members"]
 
 MARK = "FLOWTRAIN.container"
 """The key of the pax header in which `write` notes whether datapoints are lists or dicts."""
+
+CHECKSUM = "crc32c:"
+"""How the name of the group begins in which `write` notes the CRC32C of a file's contents, as 8 hexadecimal digits.
+
+Tar's own checksum is of the header alone. The group's name is a part of that, and a program that unpacks takes the
+user's own group where there is none of that name; a pax header for each file would cost 1024 bytes and a warning.
+"""
 
 _EMPTY = "__empty__"
 _PICTURES = ("jpg", "jpeg", "png", "ppm", "webp", "bmp", "tif", "tiff")

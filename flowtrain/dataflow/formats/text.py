@@ -7,33 +7,24 @@ from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
-from .lines import LineFile
-from .maps import FileMaps
+from .lines import LineFile, is_wide
+from .openfiles import OpenFiles
 from .shards import ShardedSource
-from .source import PathLike, damaged
+from .source import PathLike
 
-__all__ = ["TextLineData", "check_encoding", "decode_line"]
+__all__ = ["TextLineData", "check_encoding"]
 
 
 def check_encoding(encoding: str) -> str:
-    """Refuse an unknown encoding, and those in which a line break is not the byte 10."""
+    """Refuse an unknown encoding, and those that do not contain ASCII."""
     try:
-        plain = "a\n".encode(encoding) == b"a\n"
-    except LookupError:
+        plain = is_wide(encoding) or "a,1\n".encode(encoding).endswith(b"a,1\n")
+        plain = plain and "a\n".encode(encoding).decode(encoding) == "a\n"
+    except (LookupError, TypeError, UnicodeError):
         plain = False
     if not plain:
-        raise DataFlowError(f"encoding={encoding!r} is unknown, or does not contain ASCII: use e.g. 'utf-8', 'latin-1'")
+        raise DataFlowError(f"encoding={encoding!r} is unknown: use e.g. 'utf-8', 'latin-1', 'utf-16'")
     return encoding
-
-
-def decode_line(lines: LineFile, index: int, encoding: str) -> str:
-    """A line as str, or an error that names it."""
-    line = lines.read(index)
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError as error:
-        what = f"line {lines.number(index)} is not {encoding}: {error.reason} at its byte {error.start}. Pass encoding="
-        raise damaged(lines.path, what, record=index) from error
 
 
 class TextLineData(ShardedSource):
@@ -41,7 +32,7 @@ class TextLineData(ShardedSource):
 
     Args:
         path: A file, a list of files, or a pattern such as ``"*.txt"``.
-        encoding: Of the text.
+        encoding: Of the text; files in UTF-16 or UTF-32 are held in memory.
         skip_blank: Whether empty lines are left out.
         shuffle: Whether each epoch has an order of its own, over all files.
         seed: Of the order.
@@ -52,7 +43,7 @@ class TextLineData(ShardedSource):
 
     Order:
         As in the files; with ``shuffle`` a new permutation of all lines each epoch. Indexable: each datapoint is
-        ``[str]``, without the line break.
+        ``[str]``, without the line break (LF, CR LF or CR, as in Python).
 
     State:
         An index: going on costs nothing.
@@ -75,9 +66,10 @@ class TextLineData(ShardedSource):
         self._encoding, self._skip_blank = check_encoding(encoding), skip_blank
 
     def _open_files(self) -> Any:
-        maps = FileMaps()
-        return self._lay_out([LineFile(path, maps, skip_blank=self._skip_blank) for path in self.paths])
+        files = OpenFiles()
+        blank = "empty" if self._skip_blank else "keep"
+        return self._lay_out([LineFile(path, files, blank=blank, encoding=self._encoding) for path in self.paths])
 
     def _read(self, index: int) -> Datapoint:
         lines, number = self._locate(index)
-        return [decode_line(lines, number, self._encoding)]
+        return [lines.read(number)]

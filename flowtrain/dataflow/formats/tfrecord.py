@@ -11,7 +11,7 @@ from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
 from .example import parse_example
 from .framing import RecordFile, frame
-from .maps import FileMaps
+from .openfiles import OpenFiles
 from .records import LAYOUT, decode_datapoint
 from .runs import RUN_BYTES, ReadRun
 from .shards import ShardedSource
@@ -90,8 +90,8 @@ class TFRecordData(ShardedSource):
         self._reads_ahead = not callable(decode)
 
     def _open_files(self) -> Any:
-        maps = FileMaps()
-        return self._lay_out([RecordFile(path, self._verify, maps) for path in self.paths])
+        files = OpenFiles()
+        return self._lay_out([RecordFile(path, self._verify, files) for path in self.paths])
 
     def _read(self, index: int) -> Datapoint:
         shard, number = self._locate(index)

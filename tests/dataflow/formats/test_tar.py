@@ -76,6 +76,39 @@ def test_files_of_write_are_files_to_others(tmp_path):
     assert TarData(path, "auto").get(1)["label.mp"] == 1
 
 
+def test_names_that_begin_with_a_dot_are_no_samples(tmp_path):
+    names = ["._1.jpg", "1.jpg", ".DS_Store", "._1.cls", "1.cls", "./a/._2.jpg", "./a/2.jpg", ".hidden"]
+    path = make(tmp_path / "x.tar", {name: name.encode() for name in names})
+    assert list(TarData(path)) == [
+        {"__key__": "1", "jpg": b"1.jpg", "cls": b"1.cls"},
+        {"__key__": "./a/2", "jpg": b"./a/2.jpg"},
+    ]
+
+
+def test_a_sample_in_pieces_is_put_together(tmp_path):
+    names = ["1.bin", "2.bin", "3.bin", "2.cls", "1.cls", "3.cls"]
+    path = make(tmp_path / "x.tar", {name: name.encode() for name in names})
+    expected = [{"__key__": k, "bin": f"{k}.bin".encode(), "cls": f"{k}.cls".encode()} for k in "123"]
+    assert list(TarData(path)) == expected
+    assert sorted(dp["__key__"] for dp in TarData(path, shuffle=True)) == ["1", "2", "3"]
+
+
+def test_contents_that_write_wrote_are_checked(tmp_path):
+    data = [{"dat": b"needle" * 50, "i": i} for i in range(5)]
+    path = write(DataFromList(data), tmp_path / "x.tar", progress=False)
+    content = path.read_bytes()
+    place = content.index(b"needle", 3000)
+    path.write_bytes(content[:place] + b"N" + content[place + 1 :])
+    with pytest.raises(
+        FormatError, match=r"x\.tar, record 1, byte \d+: sample '000000001': the file \.dat does not have"
+    ):
+        list(TarData(path))
+    assert len(list(TarData(path, verify=False))) == 5
+    with tarfile.open(path) as tar:  # as another program unpacks it
+        tar.extractall(tmp_path / "out", filter="data")
+    assert (tmp_path / "out" / "000000000.dat").read_bytes() == b"needle" * 50
+
+
 def test_every_cut_is_noticed(tmp_path):
     path = make(tmp_path / "x.tar", FILES)
     content = path.read_bytes()

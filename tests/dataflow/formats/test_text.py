@@ -41,9 +41,13 @@ def test_bad_text(tmp_path):
     with pytest.raises(FormatError, match=r"latin\.txt, record 1: line 2 is not utf-8"):
         list(TextLineData(path))
     assert TextLineData(path, encoding="latin-1").get(1) == ["café"]
-    for encoding in ("utf-9", "utf-16"):
-        with pytest.raises(DataFlowError, match="encoding"):
-            TextLineData(path, encoding=encoding)
+    with pytest.raises(DataFlowError, match="encoding"):
+        TextLineData(path, encoding="utf-9")
+    with pytest.raises(FormatError, match=r"mark of utf-16, not utf-8\. Pass encoding='utf-16'"):
+        len(TextLineData(put(tmp_path / "wide.txt", "two\nlines\n".encode("utf-16"))))
+    assert list(TextLineData(tmp_path / "wide.txt", encoding="utf-16")) == [["two"], ["lines"]]
+    with pytest.raises(FormatError, match="is not utf-16"):
+        len(TextLineData(put(tmp_path / "odd.txt", "a\n".encode("utf-16") + b"x"), encoding="utf-16"))
     with pytest.raises(FormatError, match="gunzip"):
         len(TextLineData(put(tmp_path / "x.gz", b"\x1f\x8b\x08")))
     with pytest.raises(FileNotFoundError):
@@ -54,7 +58,9 @@ PEOPLE = 'name,age,height,member\nAda,36,1.65,yes\n"Hopper, Grace",85,,no\n\n"tw
 
 
 def test_csv_types_are_found(tmp_path, same):
-    ds = CSVData(put(tmp_path / "p.csv", PEOPLE))
+    put(tmp_path / "p.csv", PEOPLE)
+    assert [dp["member"] for dp in CSVData(tmp_path / "p.csv")] == ["yes", "no", "TRUE"]  # no bools to pandas either
+    ds = CSVData(tmp_path / "p.csv", {"name": str, "age": int, "height": float, "member": bool})
     same(ds.get(0), {"name": "Ada", "age": 36, "height": 1.65, "member": True})
     same(ds.get(1), {"name": "Hopper, Grace", "age": 85, "height": math.nan, "member": False})
     same(ds.get(2), {"name": "two\nlines", "age": 1, "height": 2000.0, "member": True})
@@ -90,7 +96,7 @@ def test_csv_names_the_bad_row(tmp_path):
         ds.get(1)
     with pytest.raises(FormatError, match=r"record 3: line 6, column 'a': 'four' is not an int"):
         ds.get(3)
-    with pytest.raises(FormatError, match=r"column 'a': '' is not an int .*missing="):
+    with pytest.raises(FormatError, match=r"column 'a': '' is not an int.*missing="):
         CSVData(put(tmp_path / "e.csv", "a,b\n,x\n"), {"a": int}).get(0)
     with pytest.raises(FormatError, match="never closed"):
         len(CSVData(put(tmp_path / "q.csv", 'a,b\n1,"x\n2,y\n')))
@@ -116,16 +122,83 @@ def test_bad_csv_arguments(tmp_path):
         len(CSVData(put(tmp_path / "t.csv", "a,a\n1,2\n")))
     with pytest.raises(FormatError, match="its columns are"):
         len(CSVData([path, put(tmp_path / "o.csv", "a\n1\n")]))
-    assert len(CSVData(put(tmp_path / "h.csv", "a,b\n"))) == 0
+    with pytest.raises(DataFlowError, match=r"h\.csv: a header and no rows"):
+        len(CSVData(put(tmp_path / "h.csv", "a,b\n")))
+    assert len(CSVData([path, put(tmp_path / "i.csv", "name,age,height,member\n")])) == 3
+    with pytest.raises(FormatError, match=r"e\.csv: an empty file"):
+        len(CSVData([path, tmp_path / "e.csv"]))
+    for options in ({"quoting": "''"}, {"delimiter": ";", "quoting": ";"}, {"missing": "NA"}, {"on_error": "ignore"}):
+        with pytest.raises(DataFlowError, match=next(iter(options))):
+            CSVData(path, **options)
+    with pytest.raises(DataFlowError, match="no column 'agee'"):
+        len(CSVData(path, missing={"agee": 3}))
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), min_size=1))
 def test_any_cells(tmp_path_factory, rows):
     rows = [row for row in rows if "\r" not in row[0] + row[1] and "\0" not in row[0] + row[1]]
+    rows = rows or [["a", "row"]]
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
     assert list(CSVData(path, {"a": str, "b": str})) == [{"a": a, "b": b} for a, b in rows]
+
+
+def test_csv_values_that_are_missing(tmp_path, same):
+    path = put(tmp_path / "m.csv", "x,i,country,ok\n1.5,1,NA,True\nNA,,Chad,False\n?,3,,True\n")
+    same([dp["x"] for dp in CSVData(path, {"x": float}, missing=["?", "NA"])], [1.5, math.nan, math.nan])
+    same([dp["i"] for dp in CSVData(path)], [1.0, math.nan, 3.0])
+    assert [dp["country"] for dp in CSVData(path)] == ["NA", "Chad", ""]  # Namibia
+    assert [dp["country"] for dp in CSVData(path, missing=["NA"])] == ["", "Chad", ""]
+    assert [dp["i"] for dp in CSVData(path, {"i": int}, missing={"i": -1})] == [1, -1, 3]
+    path = put(tmp_path / "large.csv", "id,x\n9007199254740993,\n,\n")
+    with pytest.raises(
+        DataFlowError, match=r"'id' has whole numbers above 2\*\*53 and cells without a value.*missing="
+    ):
+        len(CSVData(path))
+    assert [dp["id"] for dp in CSVData(path, {"id": int}, missing={"id": 0})] == [9007199254740993, 0]
+
+
+def test_csv_numbers_are_written_in_ascii(tmp_path):
+    path = put(tmp_path / "n.csv", "a\n1_23\n")
+    for kind in (int, float, np.int32, np.float32):
+        with pytest.raises(FormatError, match="'1_23' is not"):
+            CSVData(path, {"a": kind}).get(0)
+
+
+def test_csv_bad_rows_are_left_out_and_counted(tmp_path, caplog):
+    text = 'a,b\n1,x\n2\nthree,y\n4,"z"w\n5,v\n6,caf\xe9\n'.encode("latin-1")
+    ds = CSVData(put(tmp_path / "b.csv", text), {"a": int, "b": str}, on_error="skip", shuffle=True)
+    assert sorted(dp["a"] for dp in ds) == [1, 5] and len(ds) == 2 and ds.skipped == 4
+    assert "4 rows are left out. The first: " in caplog.text and "line 3 has 1 cells" in caplog.text
+    assert len(caplog.records) == 1
+    again = pickle.loads(pickle.dumps(ds))
+    assert sorted(map(repr, again)) == sorted(map(repr, ds)) and again.skipped == 4 and len(caplog.records) == 1
+    assert CSVData(put(tmp_path / "g.csv", "a\n1\n"), on_error="skip").skipped == 0
+
+
+def test_csv_without_quotes(tmp_path):
+    path = put(tmp_path / "q.tsv", 'text\tn\n"open\t1\n12" monitor\t2\nsay ""\t3\n')
+    assert [dp["text"] for dp in CSVData(path, delimiter="\t", quoting=None)] == ['"open', '12" monitor', 'say ""']
+    with pytest.raises(FormatError, match="pass quoting=None"):
+        len(CSVData(path, delimiter="\t"))
+    path = put(tmp_path / "s.csv", "a,b\n'x, ''y'' z',1\n")
+    assert CSVData(path, quoting="'").get(0) == {"a": "x, 'y' z", "b": 1}
+    path = put(tmp_path / "p.csv", 'a§b\n"x§y"§1\n12" m§2\n')
+    assert [dp["a"] for dp in CSVData(path, delimiter="§")] == ["x§y", '12" m']
+
+
+def test_csv_larger_than_a_chunk(tmp_path, monkeypatch):
+    from flowtrain.dataflow.formats import lines
+
+    rows = [[f'"{i},\r\n{"q" * (i % 7)}"', str(i)] for i in range(300)]
+    expected = [{"a": f"{i},\r\n{'q' * (i % 7)}", "b": i} for i in range(300)]
+    for end in ("\n", "\r\n", "\r"):
+        path = put(tmp_path / "x.csv", end.join(["a,b", *map(",".join, rows)]) + end)
+        for size in (5, 16, 61, 1 << 24):
+            monkeypatch.setattr(lines, "_CHUNK", size)
+            ds = CSVData(path)
+            assert list(ds) == expected
 
 
 def test_svmlight_agrees_with_sklearn(tmp_path):

@@ -1,0 +1,198 @@
+"""What the cells of a CSV file mean: how a row is split, and how text becomes a number, a truth value or str.
+
+Types are guessed as ``pandas.read_csv`` does (https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+
+__all__ = ["MISSING_WORDS", "CellSplitter", "Column", "guess_kind"]
+
+MISSING_WORDS = frozenset(
+    ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
+    + ["NULL", "NaN", "None", "n/a", "nan", "null"]
+)
+"""What stands for no value in columns of numbers, as in pandas; the empty cell does everywhere."""
+
+_TRUE, _FALSE = {"true", "yes", "t", "y", "1"}, {"false", "no", "f", "n", "0"}
+_GUESSED_BOOLS = {"True", "TRUE", "true", "False", "FALSE", "false"}
+_INT = re.compile(r"[ \t]*[+-]?[0-9]+[ \t]*")
+_FLOAT = re.compile(
+    r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)[ \t]*", re.IGNORECASE
+)
+_EXACT = 1 << 53  # from here on, float64 does not hold every whole number
+
+Parser = Callable[[str], Any]
+
+
+class CellSplitter:
+    """Splits a row into cells.
+
+    A quote means something at the start of a cell alone, as in pandas: ``12" monitor`` is a cell like any other.
+
+    Args:
+        delimiter: What separates cells.
+        quote: What a cell may be put into; None: nothing.
+    """
+
+    def __init__(self, delimiter: str, quote: str | None) -> None:
+        self._delimiter, self._quote = delimiter, quote
+        if quote is not None:
+            d, q = re.escape(delimiter), re.escape(quote)
+            quoted = rf"{q}([^{q}]*+(?:{q}{q}[^{q}]*+)*+){q}"
+            self._cell = re.compile(rf"(?:{quoted}|((?!{q})[^{d}]*+))({d}|\Z)", re.DOTALL)
+
+    def split(self, row: str) -> list[str]:
+        """The cells of a row.
+
+        Raises:
+            ValueError: A cell goes on after the quote that ends it.
+        """
+        quote = self._quote
+        if quote is None or quote not in row:
+            return row.split(self._delimiter)
+        cells, at = [], 0
+        while True:
+            found = self._cell.match(row, at)
+            if found is None:
+                what = f"a cell goes on after the quote that ends it: {row[at : at + 40]!r}"
+                raise ValueError(f"{what}. If quotes mean nothing in this file, pass quoting=None")
+            quoted, plain, delimiter = found.groups()
+            cells.append(plain if quoted is None else quoted.replace(quote * 2, quote))
+            if not delimiter:
+                return cells
+            at = found.end()
+
+
+class Column:
+    """How the cells of a column are read.
+
+    Args:
+        name: The column's name, or number.
+        kind: ``int``, ``float``, ``bool``, ``str``, a NumPy dtype, or a function of the text.
+        words: What stands for no value besides the empty cell; None: the usual words, in columns of numbers and bools.
+        fill: What to put for no value, where something is given: a list of it.
+
+    Raises:
+        DataFlowError: The type is none of these.
+    """
+
+    def __init__(self, name: Any, kind: Any, words: Collection[str] | None, fill: list[Any]) -> None:
+        self.name = name
+        self._parse, self.wanted, nothing = _parser(kind)
+        self._nothing = fill or nothing
+        # text is kept as it is: NA may be Namibia
+        usual = () if self.wanted in (_TEXT, _OF_A_FUNCTION) else MISSING_WORDS
+        self._words = frozenset(["", *(usual if words is None else words)])
+        if self.wanted == _OF_A_FUNCTION and not fill:
+            self._words = frozenset()  # it has all cells, and says itself what nothing is
+
+    def read(self, text: str) -> Any:
+        """The value of a cell.
+
+        Raises:
+            ValueError: It is not of the column's type; the message says what is.
+        """
+        if text in self._words:
+            if not self._nothing:
+                what = f"{text!r} is not {self.wanted}. Pass missing={{{self.name!r}: ...}} for cells without a value"
+                raise ValueError(what)
+            return self._nothing[0]
+        try:
+            return self._parse(text)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{text[:80]!r} is not {self.wanted} ({error})") from error
+
+
+def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: Any) -> type:
+    """The first of int, float, bool and str that suits cells, by the rules of ``pandas.read_csv``.
+
+    Args:
+        texts: The cells.
+        words: What stands for no value besides the empty cell; None: the usual words.
+        name: The column, for errors.
+
+    Raises:
+        DataFlowError: The cells are whole numbers that float64 does not hold, and some have no value.
+    """
+    nothing = {"", *(MISSING_WORDS if words is None else words)}
+    all_texts = set(texts)
+    filled = all_texts - nothing
+    if not filled:
+        return float
+    if all(map(_INT.fullmatch, filled)):
+        numbers = [int(text) for text in filled]
+        if len(filled) == len(all_texts):
+            fits = min(numbers) >= -(1 << 63) and max(numbers) < (1 << 63 if min(numbers) < 0 else 1 << 64)
+            return int if fits else str
+        if max(map(abs, numbers)) > _EXACT:
+            raise DataFlowError(
+                f"column {name!r} has whole numbers above 2**53 and cells without a value: as floats, which alone have "
+                f"nan, they would be rounded. Pass columns={{{name!r}: int, ...}} with missing={{{name!r}: ...}}"
+            )
+        return float
+    if all(map(_FLOAT.fullmatch, filled)):
+        return float
+    return bool if filled <= _GUESSED_BOOLS and len(filled) == len(all_texts) else str
+
+
+_TEXT, _OF_A_FUNCTION = "text", "what its function takes"
+
+
+def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
+    """How a cell is read, what is wanted of it, and what no value is read as (a list of it; None: an error)."""
+    if kind is int:
+        return _int, "an int", None
+    if kind is float:
+        return _float, "a float", [math.nan]
+    if kind is bool:
+        return _bool, "a bool (true, false, yes, no, 1, 0)", None
+    if kind is str:
+        return str, _TEXT, [""]
+    if callable(kind) and not (isinstance(kind, type) and issubclass(kind, np.generic)):
+        return kind, _OF_A_FUNCTION, None
+    try:
+        dtype = np.dtype(kind)
+    except TypeError:
+        raise DataFlowError(
+            f"{kind!r} is no type of a column: int, float, str, bool, a NumPy dtype or a function"
+        ) from None
+    if dtype.kind == "b":
+        return lambda text: np.bool_(_bool(text)), "a bool", None
+    if dtype.kind == "f":
+        return lambda text: dtype.type(_checked(text)), str(dtype), [dtype.type("nan")]
+    if dtype.kind in "iu":
+        return lambda text: dtype.type(_int(text)), str(dtype), None
+    if dtype.kind == "U":
+        return lambda text: dtype.type(text), _TEXT, [dtype.type("")]
+    return lambda text: dtype.type(text), str(dtype), None
+
+
+def _checked(text: str) -> str:
+    # Python reads 1_23 as 123, and the digits of every script
+    if "_" in text or not text.isascii():
+        raise ValueError("only the digits 0 to 9 make a number")
+    return text
+
+
+def _int(text: str) -> int:
+    return int(_checked(text))
+
+
+def _float(text: str) -> float:
+    return float(_checked(text))
+
+
+def _bool(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered not in _TRUE and lowered not in _FALSE:
+        raise ValueError("no truth value")
+    return lowered in _TRUE
