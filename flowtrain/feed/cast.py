@@ -8,7 +8,8 @@ every value survives (uint8 ->     it travels as it is and is cast on the device
 float32, bool -> int32, ...)
 int -> narrower int                checked, each batch: an error where a value does not fit; else cast here
 int -> float with fewer bits       the same (int32 -> float32 up to 2**24)
-float64 -> float32                 cast here, with one line in the log
+float64 -> float32,                cast here, with one line in the log; an error where a value is too large and would
+complex128 -> complex64            become infinite
 anything else                      an error
 =================================  ==================================================================
 """
@@ -30,17 +31,19 @@ logger = logging.getLogger("flowtrain.feed")
 
 Cast = Callable[[np.ndarray], np.ndarray]
 
+_NARROWED = {("float64", "float32"), ("complex128", "complex64")}
 # bits of the significand: the integers up to 2**n are exact
 _EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
-def host_cast(name: str, dtype: np.dtype, wanted: tf.DType) -> Cast | None:
+def host_cast(name: str, dtype: np.dtype, wanted: tf.DType, empty: bool = False) -> Cast | None:
     """What to do on the host with arrays of one input, before they travel.
 
     Args:
         name: The input, for messages.
         dtype: What the dataflow gives.
         wanted: The dtype of the TensorSpec.
+        empty: Whether the arrays have no elements: of an empty list NumPy makes float64, whatever it stands for.
 
     Returns:
         A function from array to array; None where the array travels as it is (and is cast on the device when
@@ -56,15 +59,17 @@ def host_cast(name: str, dtype: np.dtype, wanted: tf.DType) -> Cast | None:
     target = np.dtype(wanted.as_numpy_dtype)
     if dtype == target or _survives(dtype, target):
         return None
+    if empty and dtype.kind in "biufc" and target.kind in "biufc":
+        return lambda array: array.astype(target)
     if dtype.kind in "iu" and target.kind in "iu":
         limits = np.iinfo(target.name)
         return _checked(name, target, int(limits.min), int(limits.max))
     if dtype.kind in "iu" and target.name in _EXACT_BITS:
         bound = 2 ** _EXACT_BITS[target.name]
         return _checked(name, target, -bound, bound)
-    if dtype == np.float64 and target == np.float32:
-        _say_narrowed(name)
-        return lambda array: array.astype(np.float32)
+    if (dtype.name, target.name) in _NARROWED:
+        _say_narrowed(name, dtype.name, target.name)
+        return _narrowed(name, target)
     raise _refused(name, dtype, wanted)
 
 
@@ -95,12 +100,30 @@ def _checked(name: str, target: np.dtype, low: int, high: int) -> Cast:
     return cast
 
 
+def _narrowed(name: str, target: np.dtype) -> Cast:
+    def cast(array: np.ndarray) -> np.ndarray:
+        try:
+            with np.errstate(over="raise"):
+                return array.astype(target)
+        except FloatingPointError as error:
+            finite = np.abs(array[np.isfinite(array)])
+            raise DataFlowError(
+                f"input {name!r}: values up to {finite.max():g} ({array.dtype}) do not fit its dtype {target}: they "
+                f"would be infinite. Declare the input as {array.dtype} in inputs(), or scale them in the dataflow."
+            ) from error
+
+    return cast
+
+
 @cache
-def _say_narrowed(name: str) -> None:
+def _say_narrowed(name: str, given: str, wanted: str) -> None:
     logger.info(
-        "input %r: the dataflow gives float64, the model takes float32; cast in each batch. "
-        "Make float32 in the dataflow to save the time and the memory.",
+        "input %r: the dataflow gives %s, the model takes %s; cast in each batch. "
+        "Make %s in the dataflow to save the time and the memory.",
         name,
+        given,
+        wanted,
+        wanted,
     )
 
 

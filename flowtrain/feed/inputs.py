@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.dataflow.core.values import as_array, column_of
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
 from .cast import Cast, host_cast
@@ -67,13 +68,13 @@ class Inputs:
         components = self._ordered(datapoint)
         arrays = []
         for place, (spec, component) in enumerate(zip(self.specs, components, strict=True)):
-            array = _as_array(component)
+            array = component if type(component) is np.ndarray else _as_array(component, str(spec.name))
             key = place, array.dtype, array.shape
             if key not in self._casts:
                 self._check_shape(spec, array)
                 if len(self._casts) > 1000:  # shapes that differ from batch to batch
                     self._casts.clear()
-                self._casts[key] = host_cast(str(spec.name), array.dtype, spec.dtype)
+                self._casts[key] = host_cast(str(spec.name), array.dtype, spec.dtype, empty=not array.size)
             cast = self._casts[key]
             arrays.append(array if cast is None else cast(array))
         if self._part[1] > 1 or self._divide > 1:
@@ -88,6 +89,13 @@ class Inputs:
         ]
 
     def _check_shape(self, spec: tf.TensorSpec, array: np.ndarray) -> None:
+        if array.dtype == object and spec.dtype != tf.string:
+            held = sorted({type(value).__name__ for value in array.ravel().tolist()})
+            raise DataFlowError(
+                f"input {spec.name!r}: the dataflow gives an array of dtype object, which holds "
+                f"{', '.join(held[:4])}; the model takes {spec.dtype.name}. Make each row a number or an array of one "
+                "dtype before it is batched."
+            )
         if not spec.shape.is_compatible_with(array.shape):
             raise DataFlowError(
                 f"input {spec.name!r} is declared as {_shown(spec.shape)}, the dataflow gives {array.shape}."
@@ -149,14 +157,14 @@ def check_specs(specs: Any) -> list[tf.TensorSpec]:
     return list(specs)
 
 
-def _as_array(component: Any) -> np.ndarray:
-    if isinstance(component, np.ndarray):
-        return component
+def _as_array(component: Any, name: str) -> np.ndarray:
+    """The array of a component that is none yet, without loss (see `flowtrain.dataflow.core.values`)."""
     if isinstance(component, tf.Tensor):
         return component.numpy()
-    array = np.asarray(component)
-    if array.dtype == object and not all(isinstance(value, str | bytes) for value in array.ravel()):
-        raise DataFlowError(f"a component is a {type(component).__name__} that is no array of numbers or strings")
+    if isinstance(component, list | tuple) and (array := as_array(component, f"input {name!r}")) is None:
+        array = np.asarray(component, object)  # of strings, or refused for what it is
+    elif not isinstance(component, list | tuple):
+        array = column_of(component, f"input {name!r}")
     return array
 
 

@@ -4,6 +4,7 @@ msgpack carries what it has (None, bool, int, float, str, bytes, list, dict); wh
 extension types, so that everything comes back with the type, dtype, byte order and shape it went in with:
 
 * arrays of every dtype with a fixed size (bool, complex, datetime, structured, bfloat16, ...) as raw bytes;
+* masked arrays with their mask, fill value and hardness;
 * arrays of objects (strings, bytes, ragged rows) and of NumPy's StringDType, element by element;
 * NumPy scalars, ints of any size, complex numbers, and tuples (a tuple stays a tuple, a list a list).
 
@@ -32,7 +33,7 @@ __all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_fast", "unpack
 Buffer = bytes | bytearray | memoryview
 
 # The numbers of the extension types are part of the format of files: never change one, only add.
-_ARRAY, _OBJECTS, _SCALAR, _BIG_INT, _COMPLEX, _TUPLE, _FRAME, _STRINGS = range(1, 9)
+_ARRAY, _OBJECTS, _SCALAR, _BIG_INT, _COMPLEX, _TUPLE, _FRAME, _STRINGS, _MASKED = range(1, 10)
 
 _DEFAULT_LIMIT = 1 << 32  # bytes; a larger message from another process is refused before it is parsed
 _FRAME_MIN = 4096  # a smaller array is copied into the message: cheaper than a frame of its own
@@ -107,6 +108,8 @@ def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     frames: list[Buffer] = [b""]
 
     def default(value: Any, depth: int = 0) -> Any:
+        if isinstance(value, np.ma.MaskedArray):
+            return _pack_masked(value, _one_deeper(default, depth))
         if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
             data = np.ascontiguousarray(value)
             # dtypes such as datetime64 have no buffer of their own: all go as bytes
@@ -185,6 +188,8 @@ def _default(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if isinstance(value, tuple):
         return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(_default, depth)))
+    if isinstance(value, np.ma.MaskedArray):
+        return _pack_masked(value, _one_deeper(_default, depth))
     if isinstance(value, np.ndarray):
         return _pack_array(value, depth)
     if isinstance(value, np.generic):
@@ -231,6 +236,29 @@ def _pack_array(array: np.ndarray, depth: int) -> Any:
 def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
     payload = _packb([list(array.shape), array.ravel().tolist()], default)
     return msgpack.ExtType(_OBJECTS, payload)
+
+
+def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any:
+    mask = None if array.mask is np.ma.nomask else np.asarray(array.mask)
+    fill = None if array._fill_value is None else np.asarray(array._fill_value)  # None: not asked for yet
+    return msgpack.ExtType(_MASKED, _packb([array.data, mask, fill, bool(array.hardmask)], default))
+
+
+def _read_masked(values: Any, mask: Any, fill: Any, hard: Any) -> np.ma.MaskedArray:
+    if not isinstance(values, np.ndarray) or not isinstance(hard, bool):
+        raise CodecError("A masked array came without its values.")
+    if mask is not None and not _fits(mask, np.ma.make_mask_descr(values.dtype), values.shape):
+        raise CodecError(f"A masked array of shape {values.shape} came with a mask that is none of it.")
+    if fill is not None and not _fits(fill, values.dtype, ()):
+        raise CodecError(f"A masked array of {values.dtype} came with a fill value that is none.")
+    masked = np.ma.MaskedArray(values, np.ma.nomask if mask is None else mask, hard_mask=hard)
+    if fill is not None:
+        masked.fill_value = fill[()]
+    return masked
+
+
+def _fits(array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
 
 
 def _array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
@@ -354,6 +382,8 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
         for i, item in enumerate(items):  # one by one: NumPy would make an axis of elements of equal length
             array[i] = item
         return array.reshape(shape)
+    if code == _MASKED:
+        return _read_masked(*_unpackb(data, _one_deeper(hook, depth), len(data)))
     if code == _BIG_INT:
         return int.from_bytes(data, "little", signed=True)
     if code == _COMPLEX:

@@ -15,8 +15,10 @@ from flowtrain.dataflow import (
     DataFromList,
     MapData,
     PaddedBatchData,
+    PrefetchData,
     SelectComponent,
     UnbatchData,
+    WindowData,
 )
 from flowtrain.ipc import buffers
 from flowtrain.utils.errors import ConfigError, DataFlowError
@@ -32,9 +34,9 @@ def _batched(*rows, **options):
     ("values", "dtype"),
     [
         ([1, 2], np.int64),
-        ([1.5, 2.5], np.float32),
+        ([1.5, 2.5], np.float64),
         ([True, False], np.bool_),
-        ([1j, 2j], np.complex64),
+        ([1j, 2j], np.complex128),
         ([np.float64(1.5), np.float64(2.5)], np.float64),
         ([np.uint8(1), np.uint8(2)], np.uint8),
         ([np.float16(1), np.float16(2)], np.float16),
@@ -47,15 +49,29 @@ def _batched(*rows, **options):
         ([np.zeros(3, ">f8"), np.ones(3, ">f8")], ">f8"),
         ([np.zeros((0, 4), np.int8), np.zeros((0, 4), np.int8)], np.int8),
         ([[1, 2], [3, 4]], np.int64),
-        ([[1, 2.5], [3.5, 4.0]], np.float32),
+        ([[1, 2.5], [3.5, 4.0]], np.float64),
         ([[True], [False]], np.bool_),
+        ([[np.float32(1), np.float32(2)], (np.float32(3), np.float32(4))], np.float32),
+        ([[np.int8(1)], [np.int8(2)]], np.int8),
+        ([[np.arange(2), np.arange(2)], [np.arange(2), np.arange(2)]], np.int64),
+        ([[np.int64(1), 2], [3, 4]], np.int64),
+        ([np.int64(1), 2], np.int64),
+        ([2.5, np.float64(1), np.array(0.5)], np.float64),
+        ([1, np.array(2)], np.int64),
+        ([1e300, 1700000000.25], np.float64),
+        ([2**53 + 1, 2**63 - 1], np.int64),
+        ([[], []], np.float64),
+        ([[], ["a"]], object),
+        ([["a"], []], object),
+        ([np.zeros((0,), np.int8), []], np.int8),
+        ([[], np.zeros((0,), np.int8)], np.int8),
         ([np.datetime64("2020-01-01"), np.datetime64("2021-01-01")], "datetime64[D]"),
     ],
 )
 def test_dtype_rules(values, dtype):
     (column,) = _batched(*[[value] for value in values])
     assert column.dtype == np.dtype(dtype)
-    assert len(column) == 2
+    assert len(column) == len(values)
     for row, value in zip(column, values, strict=True):
         assert np.array_equal(np.asarray(row), np.asarray(value))
 
@@ -95,6 +111,84 @@ def test_dicts_and_nested_dicts():
 def test_rows_that_do_not_fit(rows, message):
     with pytest.raises(DataFlowError, match=message):
         _batched(*rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (None, 1, "None .dtype object"),
+        (None, [1], "None .dtype object"),
+        (None, np.zeros(2), "None .dtype object"),
+        ("a", 1.5, "str .dtype object"),
+        (["a"], [1], "list .dtype object"),
+        ([], [1], r"shape \(0,\)"),
+        ([], {"a": 1}, "is a.* dict"),
+        (None, {"a": 1}, "is a.* dict"),
+        (np.float32(1), 1.0, "row 0 is .*float"),
+        (np.float32(1), np.array(1.0), "row 0 .*float(32|64)"),
+        (np.datetime64("2020-01-01"), np.datetime64("2020-01-01T12"), r"dtype datetime64\[[Dh]\]"),
+        ([np.float32(1)], [1.0], "dtype float(32|64)"),
+    ],
+)
+def test_the_order_of_rows_decides_nothing(one, other, message):
+    for first, second in ((one, other), (other, one)):
+        with pytest.raises(DataFlowError, match=message):
+            _batched([first], [second])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([[1, 2], [3]], r"rows differ in shape \(\(2, ...\), \(1, ...\)\)"),
+        ([np.zeros(2), np.zeros(3)], r"rows differ in shape \(\(2,\), \(3,\)\)"),
+        ([True, 2], "a list of bool and int"),
+        ([np.float32(1), np.float64(2)], "float32 and float64"),
+        ([2**53 + 1, 0.5], "float64 does not hold its 9007199254740993"),
+        ([2**63], "does not fit into int64"),
+    ],
+)
+def test_lists_of_which_numpy_would_make_something_else(value, message):
+    with pytest.raises(DataFlowError, match=message):
+        _batched([value], [value])
+    with pytest.raises(DataFlowError, match=message):
+        DataFromArrays(value)
+
+
+MASKED = np.ma.masked_equal(np.array([1.0, -9999.0], np.float32), -9999.0)
+
+
+@pytest.mark.parametrize("value", [MASKED, MASKED[1], [MASKED, MASKED], {"deep": MASKED}])
+@pytest.mark.parametrize("stage", [BatchData, PaddedBatchData, WindowData])
+def test_a_mask_is_never_lost(stage, value):
+    with pytest.raises(DataFlowError, match=r"component .* masked array.*\.filled\(value\).*getmaskarray"):
+        next(iter(stage(DataFromList([[value], [value]]), 2)))
+    rows = [[np.asarray([1.0, 2.0], np.float32)], [MASKED]]  # in a later row, too
+    with pytest.raises(DataFlowError, match="component 0, row 1 is a masked array"):
+        next(iter(stage(DataFromList(rows), 2)))
+
+
+def test_masked_arrays_are_no_source_of_rows():
+    for column in (MASKED, [MASKED, MASKED], {"x": MASKED}):
+        with pytest.raises(DataFlowError, match=r"DataFromArrays: .* masked array"):
+            DataFromArrays(column)
+    for num_proc in (0, 1):
+        ds = PrefetchData(DataFromList([[MASKED]]), num_proc=num_proc)  # row by row they go along as they are
+        (row,) = next(iter(ds))
+        assert isinstance(row, np.ma.MaskedArray) and row.mask.tolist() == [False, True] and row.fill_value == -9999
+
+
+def test_padding_takes_lists():
+    tokens = [[101, 7, 102], [], (101, 102), np.array([5])]
+    ds = PaddedBatchData(DataFromList([[row, n] for n, row in enumerate(tokens)]), 4)
+    (column, numbers), wanted = next(iter(ds)), [[101, 7, 102], [0, 0, 0], [101, 102, 0], [5, 0, 0]]
+    assert column.dtype == np.int64 and column.tolist() == wanted and numbers.tolist() == [0, 1, 2, 3]
+    ds = DataFromList([{"boxes": []}, {"boxes": [[1.0, 2.0, 3.0, 4.0]]}])
+    batch = next(iter(PaddedBatchData(ds, 2, pad_value=-1)))
+    assert batch["boxes"].dtype == np.float64 and batch["boxes"].tolist() == [[[-1] * 4], [[1, 2, 3, 4]]]
+    batch = next(iter(PaddedBatchData(DataFromList([[["a", "b"]], [[]]]), 2)))
+    assert batch[0].dtype == object and batch[0].tolist() == [["a", "b"], []]
+    with pytest.raises(DataFlowError, match=r"cannot be stacked: rows before have 1 axes, row 1 has shape \(1, 1\)"):
+        next(iter(PaddedBatchData(DataFromList([[[1]], [[[1]]]]), 2)))
 
 
 def test_the_error_names_the_stage_and_the_mend():

@@ -140,7 +140,7 @@ def _public_flows():
     for name in df.__all__:
         value = getattr(df, name)
         own = inspect.isclass(value) and issubclass(value, df.DataFlow)
-        if own and value.__module__.rpartition(".")[0] == "flowtrain.dataflow" and "remote" not in value.__module__:
+        if own and value.__module__.split(".")[2] not in ("parallel", "formats", "datasets", "remote"):
             yield name
 
 

@@ -224,6 +224,41 @@ def test_a_list_of_paths_is_taken_literally(tmp_path, folder, name):
         DataFromFiles([where / "bc.npy", 3])
 
 
+def test_lists_as_columns_are_what_numpy_says_or_refused():
+    ds = DataFromArrays({"n": [1, 2], "x": [[1, 2.5], [3, 4]], "s": ["a", "bc"], "o": [None, "x"], "t": [(), ("a",)]})
+    assert [ds.get(0)[key] for key in "nso"] == [1, "a", None] and ds.get(0)["x"].dtype == np.float64
+    assert [row["t"] for row in ds] == [(), ("a",)]
+    for given, message in [(["a", 1], "row 0 is a str"), ([None, 1.5], "row 0 is None"), ([2**53 + 1, 0.5], "exactly")]:
+        with pytest.raises(DataFlowError, match=message):
+            DataFromArrays(given)
+
+
+def test_pandas_numbers_with_some_missing_are_refused():
+    big = 2**53 + 1
+    frame = pd.DataFrame(
+        {
+            "whole": pd.array([big, 3], dtype="Int64"),
+            "gaps": pd.array([big, None], dtype="Int64"),
+            "category": pd.Categorical.from_codes([0, -1], [big]),
+            "flags": pd.array([True, None], dtype="boolean"),
+            "floats": pd.array([0.5, None], dtype="Float64"),
+            "text": ["a", None],
+        }
+    )
+    row = next(iter(DataFromPandas(frame, ["whole", "floats", "text"])))
+    assert row["whole"] == big and row["whole"].dtype == np.int64 and row["floats"].dtype == np.float64
+    for name in ("gaps", "category", "flags"):
+        with pytest.raises(
+            DataFlowError, match=rf"'{name}' is of .* with values missing.*\.fillna\(-1\).*\.dropna\(\)"
+        ):
+            DataFromPandas(frame, [name])
+        with pytest.raises(DataFlowError, match="with values missing"):
+            DataFromArrays(frame[name])
+    as_objects = frame.assign(gaps=frame["gaps"].astype(object))
+    assert next(iter(DataFromPandas(as_objects, ["gaps"])))["gaps"] == big
+    assert [row["gaps"] for row in DataFromPandas(frame.assign(gaps=frame["gaps"].fillna(-1)), ["gaps"])] == [big, -1]
+
+
 def test_what_a_function_writes_into_stays_out_of_the_source():
     rows = [[np.zeros(2), 1], [np.ones(2), 2]]
 

@@ -281,6 +281,43 @@ def test_float64_is_narrowed_with_one_line(caplog):
     assert caplog.text.count("only here") == 1
 
 
+def test_a_number_that_would_become_infinite_is_an_error():
+    inputs = Inputs([tf.TensorSpec((None,), tf.float32, "x"), tf.TensorSpec((None,), tf.complex64, "z")])
+    kept = [1.5, -np.inf, np.nan, 3e38]
+    x, z = inputs.arrays([np.array(kept), np.array([1 + 2j] * 4)])
+    assert (x.dtype, z.dtype) == (np.float32, np.complex64)
+    assert np.array_equal(x, np.array(kept, np.float32), equal_nan=True)
+    for bad in ([np.array([1.0, 1e300]), np.zeros(2)], [np.zeros(2), np.array([1e300j, 0])]):
+        with pytest.raises(DataFlowError, match=r"input '[xz]': values up to 1e\+300 .* do not fit its dtype"):
+            inputs.arrays(bad)
+
+
+def test_python_floats_reach_an_input_of_float64_exactly():
+    stamps = [1700000000.25, 1e300]
+    ds = BatchData(DataFromList([[stamp] for stamp in stamps]), 2)
+    (batch,) = to_tf_dataset(ds, [tf.TensorSpec((None,), tf.float64, "t")])
+    assert batch[0].numpy().tolist() == stamps
+
+
+def test_what_is_no_array_of_numbers_is_named():
+    inputs = Inputs([tf.TensorSpec((None, 2), tf.float32, "box")])
+    masked = np.ma.masked_equal(np.zeros((3, 2)), 0)
+    for bad, message in [
+        (masked, r"input 'box' is a masked array.*\.filled"),
+        ([masked[0], masked[1]], "input 'box' is a masked array"),
+        (np.array([[1.0, 2.0], None], object), "input 'box': .* dtype object, which holds NoneType, list"),
+        ([[1.0, 2.0], [3.0]], "input 'box' is a list whose rows differ in shape"),
+        ([None, 1], "input 'box': .* dtype object, which holds NoneType, int"),
+    ]:
+        with pytest.raises(DataFlowError, match=message):
+            inputs.arrays([bad])
+    rows = [list(np.float32([n, n])) for n in range(3)]  # lists of NumPy's numbers
+    assert inputs.arrays([rows])[0].tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert inputs.arrays([np.zeros((0, 2), np.int64)])[0].dtype in (np.int64, np.float32)
+    tokens = Inputs([tf.TensorSpec((None, None), tf.int32, "tokens")])
+    assert tokens.arrays([np.zeros((3, 0))])[0].dtype == np.int32  # empty lists alone: nothing to lose
+
+
 def test_components_of_a_dict_are_found_by_name(caplog):
     datapoint = {"y": np.arange(2), "path": ["a", "b"], "x": np.zeros((2, 3), np.uint8)}
     with caplog.at_level(logging.INFO, logger="flowtrain"):

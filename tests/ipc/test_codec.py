@@ -66,6 +66,20 @@ def test_what_is_packed_comes_back_the_same(value):
     same(value, unpack_frames(pack_frames(value, min_bytes=1)))
 
 
+@given(arrays.filter(lambda array: array.dtype.kind in "biuf"), st.data())
+def test_masked_arrays_keep_mask_and_fill_value(array, data):
+    mask = data.draw(st.one_of(st.just(np.ma.nomask), hnp.arrays(bool, array.shape)))
+    value = np.ma.MaskedArray(array, mask, hard_mask=data.draw(st.booleans()))
+    if data.draw(st.booleans()):
+        value.fill_value = 1
+    for found in (unpack(pack(value)), unpack_frames(pack_frames([value], min_bytes=1))[0]):
+        assert type(found) is np.ma.MaskedArray and found.dtype == value.dtype and found.hardmask == value.hardmask
+        same(value.data, found.data)
+        assert (found.mask is np.ma.nomask) == (value.mask is np.ma.nomask)
+        same(np.ma.getmaskarray(value), np.ma.getmaskarray(found))
+        same(value.fill_value, found.fill_value)
+
+
 record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
 
 

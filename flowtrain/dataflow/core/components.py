@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import decimal
+import fractions
+import pathlib
+import types
 from typing import Any
 
 import numpy as np
 
 from ...utils.errors import DataFlowError, closest
 
-__all__ = ["Key", "check_key", "missing_component", "protected", "replaced"]
+__all__ = ["Key", "check_key", "holds_objects", "missing_component", "own_objects", "protected", "replaced"]
 
 Key = int | str
 """A position in a list or tuple, or a key of a dict."""
@@ -58,21 +64,90 @@ def replaced(datapoint: Any, key: Key, value: Any) -> Any:
 
 
 def protected(datapoint: Any) -> Any:
-    """The datapoint for handing out while its owner keeps it.
+    """The datapoint for handing out while its owner keeps it: the consumer's own, to any depth.
 
-    The list or dict is a new one and arrays are read-only views: a function that writes into them raises, instead of
-    changing what the next epoch will see.
+    Lists, dicts, sets and other objects that can change are copies, however deep they lie, and arrays are read-only
+    views: a function that writes into one raises, instead of changing what the next epoch will see. What cannot be
+    copied (an open file, a lock) is handed out as it is.
     """
-    if isinstance(datapoint, dict):
-        return {key: _frozen(value) if isinstance(value, np.ndarray) else value for key, value in datapoint.items()}
-    if type(datapoint) is list:
-        return [_frozen(value) if isinstance(value, np.ndarray) else value for value in datapoint]
-    if type(datapoint) is tuple:
-        return tuple(_frozen(value) if isinstance(value, np.ndarray) else value for value in datapoint)
-    return _frozen(datapoint) if isinstance(datapoint, np.ndarray) else datapoint
+    kind = type(datapoint)
+    if kind is list or kind is tuple:
+        return kind(
+            [
+                value
+                if type(value) in _UNCHANGING
+                else _frozen(value)
+                if type(value) is np.ndarray
+                else _own(value, {})
+                for value in datapoint
+            ]
+        )
+    if kind is dict:
+        return {
+            key: value
+            if type(value) in _UNCHANGING
+            else _frozen(value)
+            if type(value) is np.ndarray
+            else _own(value, {})
+            for key, value in datapoint.items()
+        }
+    return _own(datapoint, {})
+
+
+def holds_objects(column: np.ndarray) -> bool:
+    """Whether an array holds Python objects that can change, as lists can and strings cannot."""
+    return column.dtype.hasobject and not all(type(value) in _UNCHANGING for value in column.ravel().tolist())
+
+
+_UNCHANGING: frozenset[type] = frozenset(
+    [
+        *(int, float, bool, complex, str, bytes, type(None), range, types.FunctionType),
+        *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
+        *(decimal.Decimal, fractions.Fraction, pathlib.PosixPath, pathlib.PurePosixPath),
+        *set(np.sctypeDict.values()),
+    ]
+)
+"""Types whose objects never change, so that they need no copy."""
+
+
+def _own(value: Any, copies: dict[int, Any]) -> Any:
+    """A copy of a value in which nothing is shared that can change; ``copies`` are those of this datapoint by id."""
+    kind = type(value)
+    if kind in _UNCHANGING:
+        return value
+    if kind is np.ndarray or (isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)):
+        return _frozen(value)
+    if id(value) in copies:  # a list that is there twice is so in the copy, and one that holds itself ends
+        return copies[id(value)]
+    if kind is list:
+        made = copies[id(value)] = []
+        made.extend(_own(item, copies) for item in value)
+        return made
+    if kind is dict:
+        made = copies[id(value)] = {}
+        made.update((key, _own(item, copies)) for key, item in value.items())
+        return made
+    if kind is tuple:
+        return tuple([_own(item, copies) for item in value])
+    try:
+        return copy.deepcopy(value, copies)  # its memo is by id as well
+    except Exception:  # whatever an object's own __deepcopy__ or __reduce__ raises
+        return value
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
+    if array.dtype.hasobject and holds_objects(array):
+        array = own_objects(array)
+    view = array[...]
+    view.setflags(False)
     return view
+
+
+def own_objects(array: np.ndarray) -> np.ndarray:
+    """A copy of an array of objects that can change, with copies of them."""
+    if array.dtype != object:  # objects in the fields of a structured dtype
+        return copy.deepcopy(array)
+    made, copies = np.empty(array.shape, object), {}
+    for place, value in enumerate(array.ravel().tolist()):
+        made.flat[place] = _own(value, copies)
+    return made

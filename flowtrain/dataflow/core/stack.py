@@ -1,9 +1,9 @@
 """Stacking datapoints into columns. No value is changed, cast or cut on the way.
 
-The dtype of a column follows from its rows alone: arrays and NumPy scalars keep theirs; Python's bool becomes bool,
-int becomes int64, float becomes float32 (the one conversion there is: what networks compute in); strings, bytes and
-any other object become columns of objects. A list of numbers counts as an array of them. A dict is stacked key by
-key. Rows that differ in shape or dtype are an error.
+The dtype of a column follows from its rows alone, as :mod:`~flowtrain.dataflow.core.values` says: arrays and NumPy
+scalars keep theirs; Python's bool becomes bool, int int64, float float64; a list of numbers counts as an array of
+them. Strings, bytes and any other object become columns of dtype object. A dict is stacked key by key. Rows that differ
+in shape, dtype or kind are an error, whichever of them comes first.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import numpy as np
 
 from ...ipc.buffers import empty
 from ...utils.errors import DataFlowError
+from .values import SCALARS, as_array, is_hollow
 
 __all__ = ["Stacker", "stack"]
-
-_SCALARS: dict[type, type] = {bool: np.bool_, int: np.int64, float: np.float32, complex: np.complex64}
-_FLOAT32_INT = 2**24  # the whole numbers up to it are exact in float32
 
 
 def stack(datapoints: Sequence[Any], owner: str) -> Any:
@@ -122,50 +120,52 @@ class _Column:
 class _ArrayColumn(_Column):
     """Rows that are arrays of one shape and dtype."""
 
-    def __init__(self, first: np.ndarray, rows: int, where: str) -> None:
-        self._shape, self._dtype, self._where = first.shape, first.dtype, where
+    def __init__(self, first: np.ndarray, rows: int, where: str, row: int) -> None:
+        self._shape, self._dtype, self._where, self._first = first.shape, first.dtype, where, row
         self._data = empty((rows, *first.shape), first.dtype)
 
     def write(self, row: int, value: Any) -> None:
         if type(value) is not np.ndarray:
-            value = _as_array(value)
-        if value is None or value.shape != self._shape or value.dtype != self._dtype:
+            value = self._read(row, value)
+        if value.shape != self._shape or value.dtype != self._dtype:
             raise self._differs(row, value)
         self._data[row] = value
 
     def finish(self, count: int) -> np.ndarray:
         return self._data if count == len(self._data) else self._data[:count]
 
-    def _differs(self, row: int, value: Any) -> DataFlowError:
-        if value is None:
-            return DataFlowError(f"{self._where}: row 0 is an array of shape {self._shape}, row {row} is not an array")
+    def _read(self, row: int, value: Any) -> np.ndarray:
+        array = as_array(value, f"{self._where}, row {row}", self._dtype)
+        if array is None:
+            raise DataFlowError(
+                f"{self._where} cannot be stacked: row {self._first} is {_shown_array(self._shape, self._dtype)}, row "
+                f"{row} is not an array but {_shown_object(value)}"
+            )
+        return array
+
+    def _differs(self, row: int, value: np.ndarray) -> DataFlowError:
         if value.shape != self._shape:
             return DataFlowError(
-                f"{self._where} cannot be stacked: row 0 has shape {self._shape}, row {row} has shape {value.shape}. "
-                "Resize or crop to one shape before, or use PaddedBatchData, BatchDataByShape or use_list=True"
+                f"{self._where} cannot be stacked: row {self._first} has shape {self._shape}, row {row} has shape "
+                f"{value.shape}. Resize or crop to one shape before, or use PaddedBatchData, BatchDataByShape or "
+                "use_list=True"
             )
         return DataFlowError(
-            f"{self._where} cannot be stacked: row 0 has dtype {self._dtype}, row {row} has dtype {value.dtype}; "
-            "nothing is cast silently, so make them one dtype where they are made"
+            f"{self._where} cannot be stacked: row {self._first} has dtype {self._dtype}, row {row} has dtype "
+            f"{value.dtype}; nothing is cast silently, so make them one dtype where they are made"
         )
 
 
 class _ScalarColumn(_Column):
-    """Rows that are Python numbers or NumPy scalars, all of one type."""
+    """Rows that are numbers of one dtype: Python's or NumPy's."""
 
-    def __init__(self, first: Any, rows: int, where: str) -> None:
-        self._type, self._where = type(first), where
-        self._data = empty((rows,), first.dtype if isinstance(first, np.generic) else _SCALARS[type(first)])
+    def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
+        self._type, self._where, self._first = type(first), where, row
+        self._data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
 
     def write(self, row: int, value: Any) -> None:
         if type(value) is not self._type:
-            if type(value) is np.ndarray and value.shape == () and value.dtype == self._data.dtype:
-                value = value[()]
-            else:
-                raise DataFlowError(
-                    f"{self._where} cannot be stacked: row 0 is {self._type.__name__}, row {row} is "
-                    f"{type(value).__name__}; nothing is cast silently, so make them one type where they are made"
-                )
+            value = self._read(row, value)
         try:
             self._data[row] = value
         except OverflowError as error:
@@ -177,18 +177,73 @@ class _ScalarColumn(_Column):
     def finish(self, count: int) -> np.ndarray:
         return self._data if count == len(self._data) else self._data[:count]
 
+    def _read(self, row: int, value: Any) -> Any:
+        """A value of another type, as it is where its dtype is the column's: an int beside an int64."""
+        array = as_array(value, f"{self._where}, row {row}")
+        if array is None or array.shape or array.dtype != self._data.dtype:
+            got = _shown_object(value) if array is None else _shown_number(value, array)
+            raise DataFlowError(
+                f"{self._where} cannot be stacked: row {self._first} is {self._type.__name__}, row {row} is {got}; "
+                "nothing is cast silently, so make them one type where they are made"
+            )
+        return array[()]
+
 
 class _ObjectColumn(_Column):
     """Rows of anything else: strings, bytes, None, objects."""
 
-    def __init__(self, rows: int, where: str) -> None:
-        self._data, self._where = np.empty(rows, object), where
+    def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
+        self._data, self._where, self._first, self._held = np.empty(rows, object), where, row, first
+        # of lists it has to be looked at each whether they are arrays
+        self._type = type(first) if isinstance(first, (str, bytes)) else None
 
     def write(self, row: int, value: Any) -> None:
+        if type(value) is not self._type:
+            self._check(row, value)
         self._data[row] = value
 
     def finish(self, count: int) -> np.ndarray:
         return self._data[:count]
+
+    def _check(self, row: int, value: Any) -> None:
+        if is_hollow(value):
+            return
+        array = as_array(value, f"{self._where}, row {row}")
+        if array is not None or isinstance(value, dict):
+            got = "a dict" if array is None else _shown_number(value, array)
+            raise DataFlowError(
+                f"{self._where} cannot be stacked: row {self._first} is {_shown_object(self._held)}, row {row} is "
+                f"{got}. Make all rows numbers (NaN or -1 where there is none), or all of them objects"
+            )
+
+
+class _HollowColumn(_Column):
+    """Rows that are empty lists so far: the first row that is none says what they are."""
+
+    def __init__(self, rows: int, where: str) -> None:
+        self._rows, self._where = rows, where
+        self._held: list[Any] = []
+        self._column: _Column | None = None
+
+    def write(self, row: int, value: Any) -> None:
+        if self._column is None and is_hollow(value):
+            self._held.append(value)
+            return
+        if self._column is None:
+            if isinstance(value, dict):
+                raise DataFlowError(f"{self._where} cannot be stacked: row 0 is an empty list, row {row} is a dict")
+            self._column = _column(value, self._rows, self._where, row)
+            for place, held in enumerate(self._held):
+                self._column.write(place, held)
+        self._column.write(row, value)
+
+    def finish(self, count: int) -> Any:
+        column = self._column
+        if column is None:  # NumPy's dtype for what is empty
+            column = _ArrayColumn(np.array(self._held[0], np.float64), self._rows, self._where, 0)
+            for place, held in enumerate(self._held):
+                column.write(place, held)
+        return column.finish(count)
 
 
 class _DictColumn(_Column):
@@ -206,39 +261,25 @@ class _DictColumn(_Column):
         return self._stacker.finish()
 
 
-def _column(first: Any, rows: int, where: str) -> _Column:
+def _column(first: Any, rows: int, where: str, row: int = 0) -> _Column:
     if isinstance(first, dict):
         return _DictColumn(rows, where)
-    if type(first) in _SCALARS or (isinstance(first, np.generic) and not isinstance(first, (str, bytes))):
-        return _ScalarColumn(first, rows, where)
-    array = _as_array(first)
-    return _ObjectColumn(rows, where) if array is None else _ArrayColumn(array, rows, where)
+    if type(first) in SCALARS or isinstance(first, (np.number, np.bool_)):
+        return _ScalarColumn(first, rows, where, row)
+    if is_hollow(first):
+        return _HollowColumn(rows, where)
+    array = as_array(first, f"{where}, row {row}")
+    return _ObjectColumn(first, rows, where, row) if array is None else _ArrayColumn(array, rows, where, row)
 
 
-def _as_array(value: Any) -> np.ndarray | None:
-    """An array, or a list of numbers as one; None for anything else."""
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (np.bool_, np.number)):
-        return np.asarray(value)
-    if not isinstance(value, (list, tuple)):
-        return None
-    kinds = set(map(type, _leaves(value)))
-    if not kinds or not kinds <= _SCALARS.keys():
-        return None
-    try:
-        array = np.asarray(value)
-    except ValueError:  # ragged in itself
-        return None
-    if array.dtype == np.float64:
-        exact = float in kinds and all(abs(leaf) <= _FLOAT32_INT for leaf in _leaves(value) if type(leaf) is int)
-        return array.astype(np.float32) if exact and bool not in kinds else None
-    return array if len(kinds) == 1 and array.dtype != object else None
+def _shown_array(shape: tuple[int, ...], dtype: Any) -> str:
+    return f"an array of shape {shape} and dtype {dtype}"
 
 
-def _leaves(value: Any) -> Any:
-    for item in value:
-        if isinstance(item, (list, tuple)):
-            yield from _leaves(item)
-        else:
-            yield item
+def _shown_number(value: Any, array: np.ndarray) -> str:
+    return _shown_array(array.shape, array.dtype) if array.shape else type(value).__name__
+
+
+def _shown_object(value: Any) -> str:
+    kind = type(value).__name__
+    return "None (dtype object)" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} (dtype object)"

@@ -18,6 +18,7 @@ from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ...utils.files import replace
 from ..core.base import DataFlow
+from ..core.values import refuse_masked
 from .sidecar import SUFFIX
 from .sinks import SINKS, Sink, format_of
 from .source import PathLike
@@ -120,6 +121,7 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
         try:
             for datapoint in ds:
                 taken += 1
+                refuse_masked(datapoint, f"datapoint {done}")
                 sink.append(datapoint)
                 done += 1
                 bar.update()

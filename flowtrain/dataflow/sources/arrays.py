@@ -9,7 +9,10 @@ import numpy as np
 
 from ...ipc.buffers import empty
 from ...utils.errors import DataFlowError
+from ..core.components import holds_objects, own_objects, protected
 from ..core.cursor import Datapoint
+from ..core.stack import stack
+from ..core.values import as_array, column_of
 from .memory import Ordered
 
 __all__ = ["DataFromArrays", "DataFromPandas"]
@@ -27,8 +30,8 @@ class DataFromArrays(Ordered):
         shuffle: A new order each epoch.
         seed: Of the order; None takes the default.
 
-    Arrays are handed out as read-only views of the rows, numbers as NumPy scalars of the array's dtype. Batches are
-    copies.
+    Arrays are handed out as read-only views of the rows, numbers as NumPy scalars of the array's dtype, objects (lists,
+    dicts) as copies. Batches are copies.
 
     Order: that of the arrays, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
 
@@ -55,6 +58,7 @@ class DataFromArrays(Ordered):
         if len(set(sizes.values())) > 1:
             rows = ", ".join(f"{key!r} has {size}" for key, size in sizes.items())
             raise DataFlowError(f"{type(self).__name__}: all arrays must have the same number of rows, but {rows}")
+        self._changeable = [key for key, column in self._columns.items() if holds_objects(column)]
         self._rows = next(iter(sizes.values()))
         if not self._rows:
             raise DataFlowError(f"{type(self).__name__}: the arrays have no rows: there is nothing to hand out")
@@ -69,12 +73,16 @@ class DataFromArrays(Ordered):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         row = self._place(index, epoch)
         if self._named:
-            return {key: column[row] for key, column in self._columns.items()}
-        return [column[row] for column in self._columns.values()]
+            datapoint: Any = {key: column[row] for key, column in self._columns.items()}
+        else:
+            datapoint = [column[row] for column in self._columns.values()]
+        return protected(datapoint) if self._changeable else datapoint
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
         rows = self._places(indices, epoch)
         gathered = {key: _gathered(column, rows) for key, column in self._columns.items()}
+        for key in self._changeable:
+            gathered[key] = own_objects(gathered[key])
         return gathered if self._named else list(gathered.values())
 
 
@@ -87,7 +95,8 @@ class DataFromPandas(DataFromArrays):
         shuffle: A new order each epoch.
         seed: Of the order; None takes the default.
 
-    Numbers come in their column's dtype, strings as str, categories as their values.
+    Numbers come in their column's dtype, strings as str, categories as their values. A column of whole numbers or
+    bools with values missing (``Int64`` with ``NA``) has no dtype in NumPy: it is refused, with the ways to fill it.
 
     Order: that of the table, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
 
@@ -119,17 +128,13 @@ class DataFromPandas(DataFromArrays):
         odd = [name for name in names if not isinstance(name, str)]
         if odd:
             raise DataFlowError(f"DataFromPandas: the column {odd[0]!r} has no string as its name; rename it before")
-        super().__init__({name: frame[name].to_numpy() for name in names}, shuffle=shuffle, seed=seed)
+        super().__init__({name: frame[name] for name in names}, shuffle=shuffle, seed=seed)
 
 
 def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:
-    if not isinstance(array, np.ndarray):
-        if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
-            raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
-        try:
-            array = np.asarray(array)
-        except ValueError as error:
-            raise DataFlowError(f"{owner}: {key!r} is no regular array: {error}") from error
+    if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
+        raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
+    array = _rows_of(array, f"{owner}: {key!r}")
     if array.ndim == 0:
         raise DataFlowError(f"{owner}: {key!r} is a single number; an array with one row per datapoint is needed")
     if array.dtype.kind in "US":
@@ -137,6 +142,12 @@ def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _rows_of(array: Any, where: str) -> np.ndarray:
+    if isinstance(array, (list, tuple)) and len(array) and as_array(array, where) is None:
+        return stack([[row] for row in array], where)[0]  # strings and objects, which stay what they are
+    return column_of(array, where)
 
 
 def _gathered(column: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -64,8 +64,8 @@ class DataFromList(Ordered):
         shuffle: A new order each epoch. Nothing is stored for it: 10**9 entries of a ``range`` shuffle at once.
         seed: Of the order; None takes the default.
 
-    The lists and dicts are handed out as copies and arrays as read-only views, so that no function further up can
-    change what the next epoch sees.
+    Lists, dicts and other objects that can change are handed out as copies, to any depth, and arrays as read-only
+    views, so that no function further up can change what the next epoch sees.
 
     Order: that of the list, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 

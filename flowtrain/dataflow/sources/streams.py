@@ -10,6 +10,7 @@ from typing import Any
 from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError, StateError
 from ..core.base import DataFlow
+from ..core.components import protected
 from ..core.cursor import Cursor, Datapoint
 from ..stages.map import function_name
 
@@ -88,6 +89,8 @@ class DataFromGenerator(_Restarted):
         make: A function without arguments that returns a new iterator of datapoints; it is called for each epoch.
         size: How many datapoints that is, if known; gives the flow a length. Another number is an error.
 
+    What the generator yields is handed on as it is: of lists and arrays that it keeps for the next epoch, yield copies.
+
     Order: the generator's. Not indexable: where datapoint i can be made alone, a ``DataFlow`` with ``get`` is
     better, as it runs exactly in any number of workers.
 
@@ -134,6 +137,8 @@ class DataFromIterable(_Restarted):
         iterable: Anything with ``__iter__`` that starts anew each time.
         size: How many datapoints that is; None asks ``len()`` where there is one.
 
+    As the items stay with the iterable, they are handed out as copies, and arrays as read-only views.
+
     Order: the iterable's. Not indexable (``DataFromList`` is).
 
     State: a count; going on there walks up to it.
@@ -165,7 +170,7 @@ class DataFromIterable(_Restarted):
             raise TypeError(f"the length of {self} is not known; pass size= where it is") from None
 
     def _start_source(self) -> Iterator[Any]:
-        return iter(self.iterable)
+        return map(protected, self.iterable)
 
     def describe(self) -> str:
         return f"DataFromIterable({type(self.iterable).__name__})"

@@ -95,8 +95,9 @@ class BatchData(GroupingData):
     """Stack datapoints that follow each other into batches.
 
     Arrays keep their dtype and get one more axis in front; Python's bool, int and float become bool, int64 and
-    float32; strings, bytes and other objects become arrays of objects. Rows whose shapes or dtypes differ are an
-    error that names them: use ``PaddedBatchData``, ``BatchDataByShape`` or ``use_list`` for those.
+    float64, as NumPy makes of them; a list of numbers counts as an array. Strings, bytes and other objects become
+    arrays of dtype object. Rows whose shapes or dtypes differ are an error that names them: use ``PaddedBatchData``,
+    ``BatchDataByShape`` or ``use_list`` for those. So are masked arrays, whose mask would be lost.
 
     Args:
         ds: The flow beneath.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
-from ..core.components import Key, check_key, missing_component
+from ..core.components import Key, check_key, missing_component, protected
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.stack import Stacker, stack
+from ..core.values import as_array, check_unmasked, is_hollow
 from .batch import GroupingData
 from .slices import out_of_range
 
@@ -21,6 +23,8 @@ __all__ = ["BatchDataByShape", "PaddedBatchData", "WindowData"]
 
 class PaddedBatchData(GroupingData):
     """Stack datapoints into batches, padding arrays that are smaller than the largest of the batch.
+
+    Lists of numbers (tokens, say) count as arrays; an empty list takes the dtype and the number of axes of the others.
 
     Args:
         ds: The flow beneath.
@@ -60,29 +64,51 @@ class _Padder:
         self._pad, self._owner = pad_value, owner
 
     def add(self, datapoint: Any) -> None:
+        """Keep a row, its lists of numbers as arrays."""
+        row, items = len(self._rows), _items(datapoint)
+        if items is not None:
+            read = {key: self._read(key, value, row) for key, value in items}
+            datapoint = read if isinstance(datapoint, dict) else list(read.values())
         self._rows.append(datapoint)
 
     def finish(self) -> Any:
-        largest: dict[Any, Any] = {}
-        for datapoint in self._rows:
-            items = datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint)
-            for key, value in items:
+        largest: dict[Any, np.ndarray] = {}  # of each component an array of the padded shape, and its dtype
+        for row, datapoint in enumerate(self._rows):
+            for key, value in _items(datapoint) or ():
                 if isinstance(value, np.ndarray) and value.ndim:
-                    held = largest.setdefault(key, value.shape)
-                    if len(held) == value.ndim:
-                        largest[key] = tuple(map(max, held, value.shape))
-        return stack([self._padded(row, datapoint, largest) for row, datapoint in enumerate(self._rows)], self._owner)
+                    held = largest.get(key)
+                    if held is not None and held.ndim != value.ndim:
+                        raise DataFlowError(
+                            f"{self._owner}: component {key!r} cannot be stacked: rows before have {held.ndim} axes, "
+                            f"row {row} has shape {value.shape}. Padding makes axes longer, and never more of them"
+                        )
+                    shape = value.shape if held is None else tuple(map(max, held.shape, value.shape))
+                    largest[key] = np.broadcast_to(np.empty((), value.dtype if held is None else held.dtype), shape)
+        return stack([self._padded(datapoint, largest) for datapoint in self._rows], self._owner)
 
-    def _padded(self, row: int, datapoint: Any, largest: dict[Any, Any]) -> Any:
-        items = datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint)
+    def _read(self, key: Any, value: Any, row: int) -> Any:
+        if not isinstance(value, (list, tuple)) or is_hollow(value):
+            return value
+        array = as_array(value, f"{self._owner}: component {key!r}, row {row}")
+        return value if array is None else array
+
+    def _padded(self, datapoint: Any, largest: dict[Any, np.ndarray]) -> Any:
+        items = _items(datapoint)
+        if items is None:
+            return datapoint  # the error is the stacker's
         padded = {key: self._filled(key, value, largest.get(key)) for key, value in items}
         return padded if isinstance(datapoint, dict) else list(padded.values())
 
-    def _filled(self, key: Any, value: Any, shape: Any) -> Any:
-        if not isinstance(value, np.ndarray) or shape is None or value.shape == shape or value.ndim != len(shape):
+    def _filled(self, key: Any, value: Any, largest: np.ndarray | None) -> Any:
+        if largest is None:
             return value
+        if is_hollow(value):  # it tells neither its dtype nor its axes
+            value = np.empty((0,) * largest.ndim, largest.dtype)
+        if not isinstance(value, np.ndarray) or value.shape == largest.shape or value.ndim != largest.ndim:
+            return value
+        check_unmasked(value, f"{self._owner}: component {key!r}")
         pad = self._pad.get(key, 0) if isinstance(self._pad, dict) else self._pad
-        out = np.empty(shape, value.dtype)
+        out = np.empty(largest.shape, value.dtype)
         try:
             out[...] = pad
             fits = bool(np.all(out.flat[0] == pad)) or pad != pad or value.dtype.kind == "f"  # NaN is not itself
@@ -92,6 +118,13 @@ class _Padder:
             raise DataFlowError(f"{self._owner}: pad_value={pad!r} does not fit the {value.dtype} of component {key!r}")
         out[tuple(map(slice, value.shape))] = value
         return out
+
+
+def _items(datapoint: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The components with their keys; None of what is no datapoint."""
+    if isinstance(datapoint, dict):
+        return datapoint.items()
+    return enumerate(datapoint) if isinstance(datapoint, (list, tuple)) else None
 
 
 @old_spellings(idx="index")
@@ -137,9 +170,13 @@ class BatchDataByShape(ProxyDataFlow):
     def shape_of(self, datapoint: Any) -> tuple[int, ...]:
         """The shape that decides with whom a datapoint is stacked."""
         try:
-            return np.shape(datapoint[self.index])
+            value = datapoint[self.index]
         except (LookupError, TypeError) as error:
             raise missing_component(datapoint, self.index, self.describe()) from error
+        if isinstance(value, np.ndarray):
+            return value.shape
+        array = as_array(value, f"{self.describe()}: component {self.index!r}")
+        return () if array is None else array.shape
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
         return _ShapeCursor(self, epoch, state)
@@ -284,7 +321,10 @@ class _WindowCursor(Cursor):
             held.append((before, datapoint))
         if not held or (len(held) < stage.span and not stage.remainder):
             raise StopIteration
-        window = stage._stacked([held[place][1] for place in range(0, len(held), stage.stride)])
+        rows = [
+            protected(held[place][1]) for place in range(0, len(held), stage.stride)
+        ]  # the next window has them too
+        window = stage._stacked(rows)
         for _ in range(min(stage.shift, len(held))):
             held.popleft()
         for _ in range(stage.shift - stage.span):  # windows with gaps between them

@@ -235,6 +235,26 @@ def test_what_a_format_cannot_hold(tmp_path):
         write(DataFromList([{1: 2}]), tmp_path / "x.tar", progress=False)
 
 
+@every_format
+def test_a_mask_is_never_left_out(ending, tmp_path):
+    masked = np.ma.masked_equal(np.array([1.0, -9999.0], np.float32), -9999.0)
+    for row, where in [([1, masked], "component 1"), ({"deep": {"x": [masked]}}, "component 'deep', component 'x'")]:
+        rows = [[1, masked.filled(0)] if isinstance(row, list) else {"deep": {"x": []}}, row]
+        with pytest.raises(DataFlowError, match=rf"datapoint 1, {where}.* masked array.*\.filled\(value\)"):
+            write(DataFromList(rows), tmp_path / f"x.{ending}", progress=False)
+        assert not (tmp_path / f"x.{ending}").exists()
+        write(MapData(DataFromList(rows), _filled), tmp_path / f"x.{ending}", progress=False, overwrite=True)
+        (tmp_path / f"x.{ending}").unlink()
+
+
+def _filled(dp):
+    return (
+        [1, np.ma.filled(dp[1], 0)]
+        if isinstance(dp, list)
+        else {"deep": {"x": [np.ma.filled(x) for x in dp["deep"]["x"]]}}
+    )
+
+
 def test_the_progress_bar_counts_from_where_it_goes_on(tmp_path, capsys):
     write(DataFromList([[i] for i in range(4)]), tmp_path / "x.npz")
     assert "4/4" in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""From Python values to arrays, by NumPy's rules and without loss: what NumPy would round, widen or unmask is an error.
+
+A Python bool becomes bool, an int int64, a float float64, a complex complex128; NumPy scalars and arrays keep their
+dtype. A list (or tuple) of numbers or of arrays of one shape and dtype is an array of them. Anything else (strings,
+bytes, None, objects, lists with one of these) is no array: where many of them are stacked, they become a column of
+dtype object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+
+__all__ = ["SCALARS", "as_array", "check_unmasked", "column_of", "is_hollow", "refuse_masked"]
+
+SCALARS: dict[type, Any] = {bool: np.bool_, int: np.int64, float: np.float64, complex: np.complex128}
+"""Python's numbers and the dtypes that they become."""
+
+_EXACT_INT = 2**53  # the whole numbers up to it are exact in float64
+_NESTED = (list, tuple)
+
+
+def as_array(value: Any, where: str, dtype: Any = np.float64) -> np.ndarray | None:
+    """The array that a value is, without any change of it.
+
+    Args:
+        value: Anything.
+        where: What it is, for errors: ``"BatchData(2): component 0, row 3"``.
+        dtype: For a list without a number in it, which does not tell its own.
+
+    Returns:
+        The array; None for what is none (strings, bytes, None, objects, lists with one of these in it).
+
+    Raises:
+        DataFlowError: The value is a masked array, a list whose rows differ in length, shape or dtype, or a whole
+            number that int64 does not hold.
+
+    Example:
+        >>> as_array([1, 2.5], "x"), as_array("text", "x")
+        (array([1. , 2.5]), None)
+    """
+    if isinstance(value, np.ndarray):
+        check_unmasked(value, where)
+        return value
+    if type(value) in SCALARS:
+        return _filled(value, SCALARS[type(value)], where)
+    if isinstance(value, np.generic):
+        return None if isinstance(value, (str, bytes)) else np.asarray(value)
+    if not isinstance(value, _NESTED):
+        return None
+    leaves = list(_leaves(value))
+    kinds = set(map(type, leaves))
+    if kinds <= SCALARS.keys():
+        return _filled(value, _common(leaves, kinds, where) if kinds else dtype, where)
+    if not all(kind in SCALARS or issubclass(kind, (np.ndarray, np.generic)) for kind in kinds):
+        return None
+    if any(issubclass(kind, (str, bytes)) for kind in kinds):  # NumPy's strings
+        return None
+    for leaf in leaves:
+        if isinstance(leaf, np.ndarray):
+            check_unmasked(leaf, where)
+    dtypes = {np.dtype(SCALARS[type(leaf)]) if type(leaf) in SCALARS else leaf.dtype for leaf in leaves}
+    if len(dtypes) > 1:
+        raise DataFlowError(
+            f"{where} is a {type(value).__name__} of {' and '.join(sorted(map(str, dtypes)))}; nothing is cast "
+            "silently, so make them one dtype where they are made"
+        )
+    return _filled(value, dtypes.pop(), where)
+
+
+def column_of(values: Any, where: str) -> np.ndarray:
+    """The array of something array-like that holds a row per datapoint: an array, a table's column, a list.
+
+    Args:
+        values: An array, or anything that NumPy can make one of (a pandas Series, an h5py or netCDF4 variable).
+        where: What it is, for errors.
+
+    Raises:
+        DataFlowError: NumPy would lose something: a mask, whole numbers among which some are missing.
+    """
+    column = as_array(values, where)
+    if column is not None:
+        return column
+    try:
+        column = np.asanyarray(values)
+    except ValueError as error:
+        raise DataFlowError(f"{where} is no regular array: {error}") from error
+    check_unmasked(column, where)
+    held = _held_kind(values)
+    if held in "iub" and column.dtype.kind not in "iub":
+        raise DataFlowError(
+            f"{where} is of {getattr(values, 'dtype', None) or getattr(values, 'type', None)} with values missing; "
+            f"NumPy has no such numbers, and {'rounds them to float64' if held in 'iu' else 'keeps objects'}. Fill "
+            "them (.fillna(-1)), drop those rows (.dropna()), or say what they shall be: .astype('float64') or "
+            ".astype(object)"
+        )
+    return column
+
+
+def is_hollow(value: Any) -> bool:
+    """Whether it is a list without anything in it: of any dtype."""
+    return isinstance(value, _NESTED) and next(_leaves(value), value) is value
+
+
+def check_unmasked(array: np.ndarray, where: str) -> None:
+    """Raise on a masked array, whose mask NumPy's own functions leave behind."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataFlowError(
+            f"{where} is a masked array, and its mask would be lost: what is masked would pass for data. Say what "
+            "stands there, x.filled(value), or make the mask a component: [x.filled(0), np.ma.getmaskarray(x)]"
+        )
+
+
+def refuse_masked(value: Any, where: str) -> None:
+    """Raise if there is a masked array anywhere in a datapoint."""
+    if isinstance(value, np.ndarray):
+        check_unmasked(value, where)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if type(item) not in SCALARS:
+                refuse_masked(item, f"{where}, component {key!r}")
+    elif isinstance(value, _NESTED):
+        for place, item in enumerate(value):
+            if type(item) not in SCALARS:
+                refuse_masked(item, f"{where}, component {place}")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    for item in value:
+        if isinstance(item, _NESTED):
+            yield from _leaves(item)
+        else:
+            yield item
+
+
+def _common(leaves: list[Any], kinds: set[type], where: str) -> Any:
+    """The dtype of Python numbers of these types."""
+    if len(kinds) == 1:
+        return SCALARS[next(iter(kinds))]
+    if bool in kinds:
+        raise DataFlowError(
+            f"{where} is a list of {' and '.join(sorted(kind.__name__ for kind in kinds))}; nothing is cast silently, "
+            "so make them one type where they are made, or components of their own"
+        )
+    for leaf in leaves:
+        if type(leaf) is int and abs(leaf) > _EXACT_INT:
+            raise DataFlowError(f"{where} is a list of int and float, and float64 does not hold its {leaf} exactly")
+    return np.complex128 if complex in kinds else np.float64
+
+
+def _filled(value: Any, dtype: Any, where: str) -> np.ndarray:
+    try:
+        return np.array(value, dtype)
+    except OverflowError as error:
+        raise DataFlowError(
+            f"{where}: a whole number does not fit into int64; make it a NumPy number of a dtype that holds it, e.g. "
+            f"numpy.uint64 ({error})"
+        ) from error
+    except ValueError:
+        _refuse_ragged(value, where)
+
+
+def _refuse_ragged(value: Any, where: str) -> NoReturn:
+    shapes: list[str] = []
+    for item in value:
+        shape = (
+            str(item.shape)
+            if isinstance(item, np.ndarray)
+            else f"({len(item)}, ...)"
+            if isinstance(item, _NESTED)
+            else "()"
+        )
+        shapes += [shape] if shape not in shapes else []
+    raise DataFlowError(
+        f"{where} is a list whose rows differ in shape ({', '.join(shapes[:4])}): no regular array. Bring them to one "
+        "shape where they are made, or keep the rows apart (BatchData(..., use_list=True); as a source DataFromList)"
+    )
+
+
+def _held_kind(values: Any) -> str:
+    """NumPy's letter for what a table's column holds: i, u, b, ...; "?" where that is not known."""
+    dtype = getattr(values, "dtype", getattr(values, "type", None))
+    dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)  # of a pandas category: its values'
+    name = str(dtype).lower()
+    for prefix, letter in (("int", "i"), ("uint", "u"), ("bool", "b")):
+        if name.startswith(prefix):
+            return letter
+    return "?"
