@@ -27,6 +27,7 @@ __all__ = ["ALWAYS", "Launcher", "interpreter", "launcher"]
 
 _LINGER = 1.0  # seconds that an unused zygote is kept
 _START = 60.0  # seconds in which it must have answered, preloading included
+_DEATHS = 5  # zygotes in a row that are killed before they answer, until starting one is given up
 _BOOT = "import sys; from flowtrain.ipc.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
@@ -51,6 +52,7 @@ class Launcher:
         self._renewed = threading.Event()
         self._lingering: threading.Thread | None = None
         self._leaving = False
+        self._code = 0  # of the zygote that ended last: its exit code, or minus the signal that killed it
 
     def spawn(self, request: dict[str, Any], fds: list[int], preload: tuple[str, ...]) -> tuple[int, int]:
         """Fork a worker.
@@ -64,20 +66,32 @@ class Launcher:
             The worker's id here, for ``stop``, and its process id.
 
         Raises:
-            WorkerDied: The zygote could not be started.
+            WorkerDied: No zygote could be started: each was killed, or it ended by itself.
             FlowtrainError: A module of ``preload`` cannot be imported.
         """
         with self._lock:
             self._renewed.set()
             number, self._next = self._next, self._next + 1
             message = json.dumps(request | {"do": "spawn", "worker": number, "preload": preload}).encode()
-            answer = self._ask(message, fds) or self._ask(message, fds)  # the second time with a new zygote
-            if answer is None:
-                raise WorkerDied("the process that starts the workers ended at once; see its output above")
+            answer, deaths = self._ask(message, fds), 0
+            while answer is None:  # the zygote is gone, perhaps long since: a new one is asked
+                deaths += 1
+                if self._code >= 0 or deaths > _DEATHS:
+                    raise WorkerDied(f"the process that starts the workers {self._ending(deaths)}")
+                answer = self._ask(message, fds)
             if "error" in answer:
                 raise FlowtrainError(f"a worker process could not be started: {answer['error']}")
             self._users.add(number)
             return number, answer["pid"]
+
+    def _ending(self, deaths: int) -> str:
+        if self._code >= 0:
+            return (
+                f"ended by itself with exit code {self._code} before it had started one: does a module of preload= end "
+                "its process?"
+            )
+        name = signal.Signals(-self._code).name if -self._code in list(signal.Signals) else f"signal {-self._code}"
+        return f"was killed by {name} {deaths} times in a row before it had started one: is the memory full?"
 
     def stop(self, workers: list[int]) -> None:
         """Kill workers."""
@@ -160,7 +174,9 @@ class Launcher:
         except (BrokenPipeError, ConnectionResetError):
             answer = b""
         if not answer:
+            process = self._process
             self.shutdown()
+            self._code = process.returncode if process is not None and process.returncode is not None else 0
             return None
         return json.loads(answer)
 

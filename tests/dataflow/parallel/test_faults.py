@@ -237,6 +237,48 @@ def test_the_death_of_the_process_that_starts_the_workers_is_made_good_by_restar
     assert seen + [dp[0] for dp in it] == list(range(5000))
 
 
+@pytest.fixture
+def preloaded(tmp_path, monkeypatch):
+    """Make a module that the process that starts the workers imports, and that counts how often it did."""
+
+    def make(last_line):
+        name = f"ends_its_process_{tmp_path.name}".replace("-", "_")
+        count = tmp_path / "count"
+        count.touch()
+        (tmp_path / f"{name}.py").write_text(
+            "import os\n"
+            f"with open({str(count)!r}, 'a') as file:\n    file.write('x')\n"
+            f"count = os.path.getsize({str(count)!r})\n{last_line}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        shutdown()
+        return name, count
+
+    yield make
+    shutdown()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_process_that_starts_the_workers_is_killed_again_while_it_starts(preloaded, restart):
+    name, count = preloaded("if count <= 4: os.kill(os.getpid(), 9)")
+    assert values(df.PrefetchData(Numbers(), num_proc=2, restart=restart, preload=[name])) == list(range(100))
+    assert count.stat().st_size == 5
+
+
+def test_the_process_that_starts_the_workers_is_always_killed_while_it_starts(preloaded):
+    name, _ = preloaded("os.kill(os.getpid(), 9)")
+    with pytest.raises(WorkerDied, match=r"was killed by SIGKILL \d times in a row before it had started one"):
+        values(df.PrefetchData(Numbers(), restart=True, preload=[name]))
+    assert values(df.PrefetchData(Numbers())) == list(range(100))
+
+
+def test_the_process_that_starts_the_workers_ends_by_itself(preloaded):
+    name, count = preloaded("os._exit(3)")
+    with pytest.raises(WorkerDied, match="ended by itself with exit code 3 before it had started one"):
+        values(df.PrefetchData(Numbers(), restart=True, preload=[name]))
+    assert count.stat().st_size == 1
+
+
 def loops(dp):
     while dp[0] == 37:
         pass
