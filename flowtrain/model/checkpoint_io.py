@@ -40,7 +40,9 @@ __all__ = [
     "check_checkpoint",
     "clear_unfinished",
     "find_checkpoint",
+    "is_step",
     "list_checkpoints",
+    "pack_state",
     "read_checkpoint",
     "read_manifest",
     "read_state",
@@ -87,15 +89,13 @@ class CheckpointWriter:
             self.abandon()
             if isinstance(error, tf.errors.OpError):
                 raise OSError(f"TensorFlow could not write {self._folder}: {error.message}") from error
-            if isinstance(error, CodecError):
-                raise CheckpointError(f"the run's state cannot be saved: {error}") from error
             raise
 
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         tensors = {name: tf.convert_to_tensor(variables[name]) for name in sorted(variables)}
         _require_space(self._folder, sum(map(_bytes, tensors.values())))
         _write_bundle(self._folder / PREFIX, tensors)
-        (self._folder / STATE).write_bytes(pack(dict(state)))
+        (self._folder / STATE).write_bytes(pack_state(state))
         about_variables = {
             name: {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name} for name, tensor in tensors.items()
         }
@@ -119,6 +119,22 @@ class CheckpointWriter:
     def abandon(self) -> None:
         """Remove the temporary folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def pack_state(state: Mapping[str, Any]) -> bytes:
+    """What is no variable, as a checkpoint holds it.
+
+    Raises:
+        CheckpointError: It holds something that cannot be packed; names the place.
+    """
+    try:
+        return pack(dict(state))
+    except CodecError as error:
+        reason = str(error).removeprefix("Cannot pack this value: ").partition(". ")[0]
+        raise CheckpointError(
+            f"the state cannot go into a checkpoint: {reason}. A state_dict holds None, numbers, strings, bytes, "
+            "lists, tuples, dicts and NumPy arrays: write sorted(x) for a set, x.numpy() for a tensor."
+        ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
@@ -200,6 +216,11 @@ def list_checkpoints(folder: str | Path) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def is_step(name: str) -> bool:
+    """Whether a checkpoint's name is that of a step, not one that a user or a saver of the best gave it."""
+    return _STEP.fullmatch(name) is not None
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
 from flowtrain.callbacks.check import check_callback
 from flowtrain.callbacks.stopping import StopTraining
+from flowtrain.model.checkpoint_io import pack_state
 from flowtrain.utils.errors import ConfigError, annotate_error, closest
 
 __all__ = ["CallbackList"]
@@ -218,8 +219,9 @@ class CallbackList(Sequence[Callback]):
         for name, callback in zip(self.names(), self._all, strict=True):
             with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
-            if state:
-                states[name] = state
+                if state:
+                    pack_state(state)  # here an error names the callback
+                    states[name] = state
         return states
 
     def load_state_dict(self, states: dict[str, Any]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowtrain.model.checkpoint_io import (
     CheckpointWriter,
     check_checkpoint,
     clear_unfinished,
+    is_step,
     list_checkpoints,
     read_state,
 )
@@ -49,20 +51,38 @@ _RUN_STATE = Record(
 )
 
 
+# What the system says of a path that will be refused the next time too. A full disk, a quota, a broken connection pass.
+_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR}
+
+
+class _Save(NamedTuple):
+    name: str
+    variables: Mapping[str, Any]
+    state: Mapping[str, Any]
+    about: Mapping[str, Any]
+    keep: int | None
+
+
 class Checkpoints:
-    """Saves and finds checkpoints in a folder. A save that fails shouts, and leaves training and older ones alone.
+    """Saves and finds checkpoints in a folder.
+
+    A save that fails leaves the older checkpoints as they were. For a reason that passes (a full disk) training goes
+    on: the save is tried again after the next one, and at the end; `finish` raises when it still fails. For one that
+    will not pass (a state that cannot be packed, a folder that may not be written) the next call here raises.
 
     Args:
         folder: ``<log_dir>/checkpoints``.
 
     Attributes:
-        failures: How many saves have failed.
+        failures: How many attempts to save have failed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failures = 0
         self._thread: threading.Thread | None = None
+        self._unsaved: dict[str, tuple[_Save, Exception]] = {}  # failed, to be tried again
+        self._fatal: CheckpointError | None = None
 
     def clear(self) -> None:
         """Remove what a killed process left half written."""
@@ -89,27 +109,24 @@ class Checkpoints:
             about: For the manifest.
             keep: How many ``step-...`` checkpoints to keep; None: all.
             background: Whether to write beside the training too.
+
+        Raises:
+            CheckpointError: An earlier save failed for a reason that will not pass.
         """
         self.wait()
-        writer = CheckpointWriter(self.folder / name)
-        if not background and not self._try(name, lambda: writer.write(variables, state, about)):
+        save = _Save(name, variables, state, about, keep)
+        writer = None if background else self._written(save)
+        if not background and writer is None:
+            self.check()
             return
-
-        def finish() -> None:
-            if background and not self._try(name, lambda: writer.write(variables, state, about)):
-                return
-            if self._try(name, writer.commit):
-                logger.info("saved checkpoint %s", self.folder / name)
-                self._rotate(keep)
-
-        self._thread = threading.Thread(target=finish, name="flowtrain-saver")
+        self._thread = threading.Thread(target=self._complete, args=(save, writer), name="flowtrain-saver")
         self._thread.start()
 
     def wait(self) -> None:
         """Wait for the save under way.
 
         Raises:
-            CheckpointError: It does not end: the disk hangs.
+            CheckpointError: It does not end: the disk hangs; or it failed for a reason that will not pass.
         """
         if self._thread is not None:
             self._thread.join(_PATIENCE)
@@ -118,9 +135,48 @@ class Checkpoints:
                     f"saving into {self.folder} has taken more than {_PATIENCE:.0f} s: does the disk hang?"
                 )
             self._thread = None
+        self.check()
 
-    def newest(self) -> Path | None:
+    def check(self) -> None:
+        """Raise the error of a save that failed for a reason that will not pass; once."""
+        fatal, self._fatal = self._fatal, None
+        if fatal is not None:
+            raise fatal
+
+    def finish(self) -> None:
+        """Wait for the save under way, and try once more what could not be saved.
+
+        Raises:
+            CheckpointError: Something that was to be saved is not; names it and the reason.
+        """
+        self.wait()
+        self._retry()
+        self.check()
+        if self._unsaved:
+            lines = [f"{name}: {error}" for name, (_, error) in self._unsaved.items()]
+            newest = next(iter(list_checkpoints(self.folder)), None)
+            self._unsaved.clear()
+            raise CheckpointError(
+                f"{len(lines)} checkpoint(s) of this run could NOT be saved into {self.folder}, tried again at the "
+                f"end: {'; '.join(lines)}. {f'The newest one there is {newest.name}.' if newest else 'There is none.'} "
+                'Make room, or mend the reason, and go on from there with resume="auto".'
+            )
+
+    def abandon(self) -> None:
+        """Wait for the save under way, and log what is not saved: another error has ended the run, or a Ctrl-C."""
+        try:
+            self.wait()
+        except CheckpointError as error:
+            logger.error("%s", error)
+        for name, (_, error) in self._unsaved.items():
+            logger.error("CHECKPOINT NOT SAVED: %s: %s", name, error)
+        self._unsaved.clear()
+
+    def newest(self, flaw: Callable[[Path], str | None] = lambda path: None) -> Path | None:
         """The newest whole checkpoint; damaged ones are reported by name and passed over.
+
+        Args:
+            flaw: Says what else is wrong with a whole checkpoint, or None.
 
         Raises:
             CheckpointError: There are checkpoints, but all are damaged.
@@ -129,23 +185,64 @@ class Checkpoints:
         for path in candidates:
             problem = _problem(path)
             if problem is None:
-                return path
-            logger.warning("checkpoint %s is damaged and is passed over: %s", path, problem)
+                problem = flaw(path)
+                if problem is None:
+                    return path
+                logger.warning("checkpoint %s is passed over: %s", path, problem)
+            else:
+                logger.warning("checkpoint %s is damaged and is passed over: %s", path, problem)
         if candidates:
             raise CheckpointError(
-                f"all {len(candidates)} checkpoints in {self.folder} are damaged (see the log above). "
+                f"all {len(candidates)} checkpoints in {self.folder} are damaged or not finite (see the log above). "
                 "Restore one from a backup, or start anew in another log_dir."
             )
         return None
 
-    def _try(self, name: str, action: Any) -> bool:
+    # ------------------------------------------------------------------ one save
+
+    def _complete(self, save: _Save, writer: CheckpointWriter | None) -> None:
+        """Bring a save to its end, in the thread; then try again those that failed before."""
+        if self._committed(save, writer):
+            self._retry()
+
+    def _written(self, save: _Save) -> CheckpointWriter | None:
+        writer = CheckpointWriter(self.folder / save.name)
+        done = self._try(save, lambda: writer.write(save.variables, save.state, save.about))
+        return writer if done else None
+
+    def _committed(self, save: _Save, writer: CheckpointWriter | None) -> bool:
+        writer = writer or self._written(save)
+        if writer is None or not self._try(save, writer.commit):
+            return False
+        logger.info("saved checkpoint %s", self.folder / save.name)
+        self._unsaved.pop(save.name, None)
+        if is_step(save.name):  # a newer one stands for older ones
+            self._unsaved = {name: kept for name, kept in self._unsaved.items() if not is_step(name)}
+        self._rotate(save.keep)
+        return True
+
+    def _retry(self) -> None:
+        for save, _ in list(self._unsaved.values()):
+            if not self._committed(save, None):
+                return
+
+    def _try(self, save: _Save, action: Callable[[], object]) -> bool:
         try:
             action()
         except (OSError, FlowtrainError) as error:
             self.failures += 1
+            if not isinstance(error, OSError) or error.errno in _LASTING:
+                self._fatal = CheckpointError(
+                    f"CHECKPOINT NOT SAVED: {save.name}: {error}. No later one could be: training stops here. "
+                    f"The older checkpoints in {self.folder} are as they were."
+                )
+                self._fatal.__cause__ = error
+                return False
+            self._unsaved[save.name] = save, error
             logger.error(
-                "CHECKPOINT NOT SAVED: %s: %s. Training goes on; the older checkpoints in %s are as they were.",
-                name,
+                "CHECKPOINT NOT SAVED: %s: %s. It is tried again after the next one, and at the end; training goes on. "
+                "The older checkpoints in %s are as they were.",
+                save.name,
                 error,
                 self.folder,
             )

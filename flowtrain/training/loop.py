@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from flowtrain.feed import Block
 from flowtrain.model.store import read_value
-from flowtrain.utils.errors import TrainingError
+from flowtrain.utils.errors import CheckpointError, TrainingError
 
 from . import devices
 from .epoch_times import EpochTimes
@@ -73,7 +74,7 @@ class Loop:
         """Run until the end of an epoch, or until something stops the training.
 
         Raises:
-            TrainingError: A cost was not finite.
+            TrainingError: A cost or a weight was not finite, or no update was made.
             Preempted: The process was asked to end.
         """
         progress, requests = self._state.progress, self._requests
@@ -95,7 +96,7 @@ class Loop:
                 self._agree_to_stop()
                 if requests.stop_reason is not None:
                     break
-            self._check_cost()
+            self._check_weights()
         except BaseException:
             progress.advance(-self._program.abandon())
             raise
@@ -105,8 +106,9 @@ class Loop:
         if self._state.callbacks.interrupted:
             return
         with self._times.saving:
+            self._state.checkpoints.check()
             if self._requests.saves:
-                self._check_cost()  # which waits for the steps under way
+                self._check_weights()  # which waits for the steps under way
                 saves = self._requests.take_saves()
                 if self._is_chief:
                     for name, save in saves.items():
@@ -129,7 +131,10 @@ class Loop:
 
     def _end_epoch(self) -> None:
         state, progress = self._state, self._state.progress
-        self._check_cost()
+        if self._workers == 1:
+            self._check_cost()
+        else:  # all workers see it; the chief alone would see it before a save, and leave the others waiting
+            self._check_weights()
         with self._times.callbacks:
             if progress.epoch_ending:
                 state.callbacks.finish_round()
@@ -226,25 +231,58 @@ class Loop:
         reason = self._requests.leave_reason
         if reason is None:
             return
-        self._check_cost()
-        if self._is_chief:
-            self._state.save(None, Save(keep=None, background=False))
-            self._state.checkpoints.wait()
+        self._check_weights()
         step = self._state.progress.global_step
-        message = f'{reason}: saved at step {step} in {self._log_dir}; go on with resume="auto"'
+        result = f"saved at step {step} in {self._log_dir}"
+        if self._is_chief:
+            try:
+                self._state.save(None, Save(keep=None, background=False))
+                self._state.checkpoints.finish()
+            except CheckpointError as error:
+                result = f"step {step} could NOT be saved in {self._log_dir}: {error}"
+        message = f'{reason}: {result}; go on with resume="auto"'
         logger.warning(message)
         raise Preempted(message)
 
     def _check_cost(self) -> None:
-        """Raise when a cost since the start was not finite. Waits for the device."""
+        """Raise when a cost since the start was not finite, or no update is made. Waits for the device."""
         self._program.finish()
-        step = self._state.step_variables.first_bad_step()
+        variables, epoch = self._state.step_variables, self._state.progress.epoch
+        step = variables.first_bad_step()
         if step is not None:
-            self._state.checkpoints.wait()
-            newest = self._state.checkpoints.newest()
-            kept = f"The last good checkpoint is {newest}." if newest else "No checkpoint was saved before."
             raise TrainingError(
-                f"the cost became NaN or infinite at step {step} (epoch {self._state.progress.epoch}). {kept} "
+                f"the cost became NaN or infinite at step {step} (epoch {epoch}). {self._last_good()} "
                 "Common reasons: a learning rate that is too high, log or division of zero, broken data. "
                 "CheckNumerics() names the first tensor that is not finite."
             )
+        starved = variables.starved()
+        if starved is not None:
+            raise TrainingError(
+                f'precision="mixed_float16": the weights do not change any more. The gradients of {starved!r} were not '
+                f"finite many times in a row, even with a loss scale of 1 (seen after step "
+                f"{self._state.progress.global_step}, epoch {epoch}), so each update was skipped. "
+                'Use precision="mixed_bfloat16", which has the range of float32, or find the fault: '
+                "CheckGradient() in gradient_processors() names the variable."
+            )
+
+    def _check_weights(self) -> None:
+        """Raise when a weight is not finite, which a finite cost does not show. Waits for the device."""
+        self._check_cost()
+        bad = self._state.finite_weights.bad()
+        if bad:
+            progress = self._state.progress
+            names = f"{', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}"
+            raise TrainingError(
+                f"{len(bad)} variables hold NaN or infinity after step {progress.global_step} (epoch "
+                f"{progress.epoch}), under a cost that is finite: {names}. "
+                f"{self._last_good()} Common reasons: a gradient that is not finite (sqrt or norm of zero), a learning "
+                "rate that is too high. CheckGradient() in gradient_processors() names the variable and the step."
+            )
+
+    def _last_good(self) -> str:
+        with contextlib.suppress(CheckpointError):
+            self._state.checkpoints.wait()
+            newest = self._state.newest_good()
+            if newest is not None:
+                return f"The last good checkpoint is {newest}."
+        return "No good checkpoint was saved before."

@@ -188,7 +188,7 @@ class Program:
         self._run_step(step)
         if self._graph.average is not None:
             self._graph.average.update()
-        self._variables.finish_step(step.costs, step.scalars)
+        self._variables.finish_step(step.costs, step.scalars, step.updated)
         for function in self._after_step:
             function(step.tower)
         return step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from flowtrain.utils.errors import CheckpointError, ConfigError
 from .callback_list import CallbackList
 from .checkpoints import Checkpoints, read_run_state
 from .feeding import Feeding
+from .finite_weights import FiniteWeights
 from .log_folder import packages
 from .progress import Progress
 from .requests import Save
-from .variables import RunVariables, StepVariables
+from .variables import RunVariables, StepVariables, optimizer_names
 
 __all__ = ["RunState", "load_weights"]
 
@@ -62,6 +63,21 @@ class RunState:
         self.variables = RunVariables(graph, step_variables)
         self.progress, self.callbacks, self.monitors = progress, callbacks, monitors
         self.feeding, self.checkpoints, self.strategy = feeding, checkpoints, strategy
+        self.finite_weights = FiniteWeights({})
+
+    def begin(self) -> None:
+        """Note which variables are finite before the first step; once callbacks have set up theirs."""
+        store = self.graph.store
+        weights = {name: v for name, v in store.variables.items() if name not in store.summary_scalars}
+        self.finite_weights = FiniteWeights({**weights, **optimizer_names(self.graph.objectives)})
+
+    def newest_good(self) -> Path | None:
+        """The newest checkpoint that is whole and holds numbers alone."""
+        return self.checkpoints.newest(lambda path: self._flaw(read_checkpoint(path)))
+
+    def _flaw(self, values: Mapping[str, np.ndarray]) -> str | None:
+        bad = self.finite_weights.bad_among(values)
+        return f"it holds NaN or infinity in {_first_of(bad)}" if bad else None
 
     def save(self, name: str | None, request: Save) -> None:
         """Save the run as it is now; only between two rounds of hooks."""
@@ -89,7 +105,7 @@ class RunState:
     def resume(self, where: str | Path | bool) -> None:
         """Go on from a checkpoint; with ``"auto"`` from the newest whole one of the log folder, if there is any."""
         if where in ("auto", True):
-            path = self.checkpoints.newest()
+            path = self.newest_good()
             if path is None:
                 logger.info("no checkpoint in %s: training starts from the beginning", self.checkpoints.folder.parent)
                 return
@@ -98,8 +114,12 @@ class RunState:
         else:
             raise ConfigError(f'resume= must be "auto", the path of a checkpoint, or None; got {where!r}')
         state = read_run_state(path)
+        values = read_checkpoint(path)
+        flaw = self._flaw(values)
+        if flaw is not None:
+            raise CheckpointError(f"{path} is of no use: {flaw}. Go on from an earlier checkpoint.")
         with self.strategy.scope():
-            self.variables.restore(read_checkpoint(path), str(path))
+            self.variables.restore(values, str(path))
         self.progress.load_state_dict(state["progress"])
         if self.feeding is not None:
             self.feeding.load_state_dict(state["data"])
@@ -108,6 +128,11 @@ class RunState:
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])
         logger.info("resumed from %s: epoch %d, step %d", path, self.progress.epoch, self.progress.global_step)
+
+
+def _first_of(names: Sequence[str], count: int = 3) -> str:
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")
 
 
 def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray]) -> None:

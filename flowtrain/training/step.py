@@ -53,6 +53,7 @@ class Step:
         self.costs: dict[str, tf.Tensor] = {}
         self.scalars: dict[str, tf.Tensor] = {}
         self.fetched: dict[str, list[tf.Tensor]] = {}
+        self.updated: list[tf.Tensor] = []
         self.tower: Any = None
         self._inputs = inputs
         self._variables = variables
@@ -96,7 +97,7 @@ class Step:
         self.scalars.update(self._means(scalars))
         self.costs.update({name: self._mean(cost) for name, cost in costs.items()})
         for objective, its_gradients in zip(chosen, gradients, strict=True):
-            self._update(objective, its_gradients)
+            self.updated.append(self._update(objective, its_gradients))
 
     # ------------------------------------------------------------------ on each replica
 
@@ -142,7 +143,8 @@ class Step:
         stacked = self._strategy.run(lambda mine: tf.stack([mine[name] for name in scalars]), (scalars,))
         return dict(zip(scalars, tf.unstack(self._mean(stacked), len(scalars)), strict=True))
 
-    def _update(self, objective: Any, gradients: Sequence[Any]) -> None:
+    def _update(self, objective: Any, gradients: Sequence[Any]) -> tf.Tensor:
+        """Update the variables of one cost; gives a tensor that is there once the gradients are checked."""
         names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]
         self._report_missing(objective, names)
         pairs = [
@@ -152,7 +154,7 @@ class Step:
         ]
         if self._replicas > 1 and not self._needs_sums(objective):
             self._keras_apply(objective, pairs)  # which sums them up
-            return
+            return tf.constant(True)
         if self._replicas > 1:
             summed = self._strategy.extended.batch_reduce_to(
                 tf.distribute.ReduceOp.SUM, [(gradient, variable.value) for gradient, variable in pairs]
@@ -163,10 +165,9 @@ class Step:
             inverse = 1.0 / scale.read_value()
             pairs = [(_map_gradient(g, lambda x: x * inverse), v) for g, v in pairs]
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in pairs])
-            self._variables.adjust_loss_scale(finite)
-            tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
-        else:
-            self._accumulated(objective, pairs)
+            self._variables.adjust_loss_scale(finite, objective.name)
+            return tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
+        return self._accumulated(objective, pairs)
 
     def _accumulated(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
         if self._accumulate == 1:
@@ -188,7 +189,8 @@ class Step:
         pairs = process_gradients(objective.processors, pairs)
         pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
         self._keras_apply(objective, pairs, summed=True)
-        return tf.constant(True)
+        with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
+            return tf.identity(tf.constant(True))
 
     def _keras_apply(self, objective: Any, pairs: list[tuple[Any, Any]], summed: bool = False) -> None:
         """Apply on all replicas. Keras sums gradients up over them, also those that are sums already."""
@@ -233,6 +235,10 @@ def _map_gradient(gradient: Any, function: Callable[[tf.Tensor], tf.Tensor]) -> 
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
+
+
+def _values(gradient: Any) -> tf.Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _nothing() -> tf.Tensor:

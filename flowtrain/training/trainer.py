@@ -138,6 +138,7 @@ class Trainer:
         self.callbacks.attach(self)
         self.callbacks.call("setup_graph")
         self._setting_up = False
+        self._state.begin()
         program = Program(
             self.run_step,
             self.graph,
@@ -186,7 +187,8 @@ class Trainer:
             The trainer itself.
 
         Raises:
-            TrainingError: The cost became NaN or infinite; names the step.
+            TrainingError: The cost or the weights became NaN or infinite; names the step.
+            CheckpointError: A checkpoint could not be saved.
             Preempted: The process got SIGTERM; the run is saved.
             KeyboardInterrupt: As it came; nothing is saved half.
         """
@@ -209,7 +211,8 @@ class Trainer:
         except BaseException as error:
             failure = error
             if isinstance(error, tf.errors.OpError):
-                error.add_note(f"In {type(self.model).__name__}, after step {self.global_step}: {failure_of(error)}")
+                step = self._step_variables.steps_done() + 1
+                error.add_note(f"In {type(self.model).__name__}, at step {step}: {failure_of(error)}")
             self._failed = not isinstance(error, Preempted | KeyboardInterrupt)
             raise
         finally:
@@ -221,13 +224,17 @@ class Trainer:
             self.callbacks.call_after_train(failing=failure is not None)
             if failure is None:
                 self._loop.settle()
+                self._checkpoints.finish()
+        except BaseException as error:
+            failure = failure or error
+            raise
         finally:
             if not isinstance(failure, KeyboardInterrupt | None):
                 self._requests.saves.clear()  # the run is in no state to be saved
             # who wants to leave need not wait for a datapoint, or for workers that are still starting
             if self._state.feeding is not None:
                 self._state.feeding.stop(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
-            self._checkpoints.wait()
+            self._checkpoints.abandon()
             self.monitors.flush()
             if self._folder is not None:
                 record_end(self.log_dir, failure, self.stop_reason)
@@ -237,7 +244,7 @@ class Trainer:
         if hasattr(self, "_state"):
             if self._state.feeding is not None:
                 self._state.feeding.stop()
-            self._checkpoints.wait()
+            self._checkpoints.abandon()
         if hasattr(self, "monitors"):
             self.monitors.close()
         if self._folder is not None:

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import CheckpointError, TensorNameError, closest
 
-__all__ = ["RunVariables", "StepVariables", "optimizer_names"]
+__all__ = ["RunVariables", "StepVariables", "assign", "local_variable", "optimizer_names"]
 
 DECAY = 0.95  # of moving averages
 _NEVER = tf.int64.max
 _FIRST_SCALE, _GROW_AFTER = 2.0**15, 2000
+_STARVED = 40  # skipped updates in a row: after 15 the loss scale has come down to 1, its least value
 
 
 class StepVariables:
@@ -40,6 +41,10 @@ class StepVariables:
         if loss_scaling:
             self.loss_scale = tf.Variable(tf.constant(_FIRST_SCALE), trainable=False, name="loss_scale")
             self._good_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="good_steps")
+            # of each objective: updates skipped in a row, now and at most; not saved, as it says nothing about the run
+            zeros = tf.zeros([len(objectives), 2], tf.int64)
+            self._skipped = tf.Variable(zeros, trainable=False, name="skipped_updates")
+            self._objectives = list(objectives)
         self._accumulators: dict[str, dict[str, tf.Variable]] = {}
         if accumulate > 1:
             for objective in objectives.values():
@@ -68,9 +73,18 @@ class StepVariables:
 
     # ------------------------------------------------------------------ traced into the step
 
-    def finish_step(self, costs: Mapping[str, tf.Tensor], scalars: Mapping[str, tf.Tensor]) -> None:
-        """Count the step, note a cost that is not finite, and move the averages."""
-        step = self.global_step.assign_add(1)
+    def finish_step(
+        self, costs: Mapping[str, tf.Tensor], scalars: Mapping[str, tf.Tensor], updated: Sequence[tf.Tensor]
+    ) -> None:
+        """Count the step, note a cost that is not finite, and move the averages.
+
+        Args:
+            costs: The costs of the step.
+            scalars: The scalars that have a moving average.
+            updated: What has to be there before the step counts: when an operation fails, the count tells where.
+        """
+        with tf.control_dependencies(updated):
+            step = self.global_step.assign_add(1)
         total = tf.add_n(list(costs.values()))  # one operation for the usual one cost; NaN and infinity survive it
         this = tf.where(tf.math.is_finite(total), _NEVER, step)
         self.bad_step.assign(tf.minimum(self.bad_step, this))
@@ -79,8 +93,13 @@ class StepVariables:
             now = tf.stack([tf.cast(known[name], tf.float32) for name in self.averaged])
             self.averages.assign_sub((self.averages - now) * (1.0 - DECAY))
 
-    def adjust_loss_scale(self, finite: tf.Tensor) -> None:
-        """Halve the loss scale after gradients that overflowed, double it after many that did not."""
+    def adjust_loss_scale(self, finite: tf.Tensor, objective: str) -> None:
+        """Halve the loss scale after gradients that overflowed, double it after many that did not.
+
+        Args:
+            finite: Whether the gradients did not overflow.
+            objective: The name of the cost whose gradients they are.
+        """
         scale, good = self.loss_scale, self._good_steps
         if scale is None:
             return
@@ -88,13 +107,27 @@ class StepVariables:
         factor = tf.where(finite, tf.where(grown, 2.0, 1.0), 0.5)
         scale.assign(tf.clip_by_value(scale * factor, 1.0, 2.0**24))
         good.assign(tf.where(tf.logical_and(finite, tf.logical_not(grown)), good + 1, tf.zeros_like(good)))
+        row = self._objectives.index(objective)
+        now = tf.where(finite, tf.constant(0, tf.int64), self._skipped[row, 0] + 1)
+        self._skipped[row].assign(tf.stack([now, tf.maximum(now, self._skipped[row, 1])]))
 
     # ------------------------------------------------------------------ read by the trainer
+
+    def steps_done(self) -> int:
+        """How many steps the device has done: more than were counted, when one of several in a call failed."""
+        return int(self.global_step.numpy())
 
     def first_bad_step(self) -> int | None:
         """The first step whose cost was not finite. Waits for the device."""
         step = int(self.bad_step.numpy())
         return None if step == _NEVER else step
+
+    def starved(self) -> str | None:
+        """The cost whose updates were skipped so often in a row that no loss scale helps, if there is one."""
+        if self.loss_scale is None:
+            return None
+        longest = self._skipped.numpy()[:, 1]
+        return next((name for name, n in zip(self._objectives, longest, strict=True) if n >= _STARVED), None)
 
     def read_averages(self) -> dict[str, float]:
         """The moving averages without their bias towards the zero they started from.
@@ -144,7 +177,7 @@ class RunVariables:
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """The present values. They stay as they are when training goes on: TensorFlow copies on write."""
-        return {name: _local(variable).read_value() for name, variable in self._all.items()}
+        return {name: local_variable(variable).read_value() for name, variable in self._all.items()}
 
     def restore(self, values: Mapping[str, np.ndarray], source: str) -> None:
         """Assign all.
@@ -211,7 +244,8 @@ def _optimizer_variables(objective: Any) -> Iterator[tuple[str, Any]]:
             yield re.sub(r"^.*/", "", variable.name), variable
 
 
-def _local(variable: Any) -> Any:
+def local_variable(variable: Any) -> Any:
+    """The copy of a variable that the first replica of this process has."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     if isinstance(raw, tf.distribute.DistributedValues):
         return tf.distribute.get_strategy().experimental_local_results(raw)[0]
