@@ -24,7 +24,11 @@ class TrainerView(Protocol):
     graph: Any  # the ModelGraph: tensor_names(), input_specs, store, optimizer
     monitors: Monitors
     is_chief: bool  # False on the workers of a MultiWorker run that neither log nor save
-    stop_reason: str | None  # what `stop` was given; None while training is to go on
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What `stop` was given; None while training is to go on."""
+        ...
 
     @property
     def epoch_num(self) -> int:
@@ -180,6 +184,10 @@ class Callback:
     def name(self) -> str:
         """How the callback is called in messages and checkpoints; the trainer numbers equal names."""
         return type(self).__name__
+
+    @property
+    def stop_reason(self) -> str | None:
+        """What `stop` was given; None while training is to go on."""
 
     @property
     def epoch_num(self) -> int:

@@ -183,7 +183,8 @@ def _write_raster(
     else:
         whole = [math.ceil(n * each.scale) for n, each in zip(raster.shape, place, strict=False)]
         full = tuple(whole) == result.shape[:2]  # tiles give the whole; at once what is missing is missing
-        origin = (0.0, 0.0) if full else tuple(float(each.missing[0]) for each in place)  # type: ignore[assignment]
-        pixel = tuple(float(1 / each.scale) for each in place)  # type: ignore[assignment]
+        rows, columns = place
+        origin = (0.0, 0.0) if full else (float(rows.missing[0]), float(columns.missing[0]))
+        pixel = float(1 / rows.scale), float(1 / columns.scale)
     write_raster(path, result, like=raster, origin=origin, pixel=pixel)
     return path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,7 +174,7 @@ class Feeder:
                 self._change.notify_all()
             return True
 
-    def _batches(self) -> Iterator[list[np.ndarray]]:
+    def _batches(self) -> Generator[list[np.ndarray], None, None]:
         """All batches, for ever."""
         while not self._stopping:
             iterator = iter(self._flow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import random
 import signal
@@ -99,7 +100,7 @@ def quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a worker is killed, so nothing may wait for its end
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)

@@ -34,6 +34,8 @@ class NamedLayer(Generic[P, R]):
     Its variables live under the name, its operations too, and its result is the tensor ``name/output``.
     """
 
+    __name__: str  # the function's, by update_wrapper
+
     def __init__(
         self, function: Callable[P, R], options_of: Any, nameless: Literal["automatic", "inline"] | None
     ) -> None:
@@ -113,8 +115,8 @@ class NamedLayer(Generic[P, R]):
 
 def _shown(args: tuple[Any, ...]) -> str:
     """The input of a layer, for errors."""
-    x = args[0] if args else None
-    return f"{x.dtype.name} {x.shape}" if isinstance(x, tf.Tensor) else f"{x!r:.60}"
+    x: Any = args[0] if args else None
+    return f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else f"{x!r:.60}"
 
 
 def _options(source: Any) -> list[str]:

@@ -88,7 +88,7 @@ class CheckpointWriter:
         except BaseException as error:
             self.abandon()
             if isinstance(error, tf.errors.OpError):
-                raise OSError(f"TensorFlow could not write {self._folder}: {error.message}") from error
+                raise OSError(f"TensorFlow could not write {self._folder}: {error}") from error
             raise
 
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:

@@ -80,6 +80,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         content = file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} is no whole checkpoint: cannot read its {MANIFEST} ({error})") from error
+    manifest: dict[str, Any] = {}
     problem = _damage(content)
     if problem is None:
         try:

@@ -34,7 +34,7 @@ class Subject:
         self.model, self.averaged = model, averaged
         self.graph = graph if isinstance(graph, ModelGraph) else None
         self.loaded = graph if isinstance(graph, InferenceGraph) else None
-        self.keras_model = model if isinstance(model, keras.Model) else None
+        self.keras_model: Any = model if isinstance(model, keras.Model) else None
         if self.graph is not None and isinstance(self.graph.model, KerasModelDesc):
             self.keras_model = self.graph.model.keras_model
 

@@ -217,6 +217,7 @@ class CallbackList(Sequence[Callback]):
         """The states of those that have one."""
         states = {}
         for name, callback in zip(self.names(), self._all, strict=True):
+            state = None
             with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
                 if state:

@@ -59,7 +59,7 @@ class DataFlow:
         own = cls.__dict__
         if "__iter__" in own:
             cls._user_iter = own["__iter__"]
-            cls.__iter__ = _counted(own["__iter__"])
+            cls.__iter__ = _counted(own["__iter__"])  # type: ignore[method-assign]
         elif "get" in own or "_cursor" in own:
             cls._user_iter = None
 
