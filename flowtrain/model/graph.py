@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,6 +15,7 @@ from flowtrain.utils.errors import ModelError
 from flowtrain.utils.seeding import resolve_seed
 
 from .average import WeightAverage
+from .epoch_metrics import EpochMetrics
 from .inference import InferenceGraph
 from .inputs import checked_inputs
 from .internals import captured_variables, make_concrete, reseed, scratch_graph, sublayers
@@ -93,6 +94,11 @@ class ModelGraph:
         self._averaged: InferenceGraph | None = None
         self._lock = threading.Lock()
         model._graph = self
+
+    @property
+    def metrics(self) -> EpochMetrics:
+        """Metrics that the training step updates; an epoch's start resets them."""
+        return self.store.metrics
 
     # -- what others use ----------------------------------------------------------------------------
 
@@ -221,8 +227,13 @@ class ModelGraph:
 
     # -- building -----------------------------------------------------------------------------------
 
-    def _run(self, inputs: Sequence[tf.Tensor], is_training: bool) -> TowerContext:
-        tower = run_tower(self.model, self.store, self.input_specs, inputs, is_training, self.precision)
+    def _run(
+        self,
+        inputs: Sequence[tf.Tensor],
+        is_training: bool,
+        adopt: Callable[[TowerContext], None] | None = None,
+    ) -> TowerContext:
+        tower = run_tower(self.model, self.store, self.input_specs, inputs, is_training, self.precision, adopt)
         self._total_costs(tower)
         return tower
 
@@ -230,8 +241,8 @@ class ModelGraph:
         graph = scratch_graph("build")
         with graph.as_default():
             inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name) for spec in self.input_specs]
-            tower = self._run(inputs, True)
-            self._adopt_outside_layers(tower)
+            tower = self._run(inputs, True, self._adopt_outside_layers)
+            self._check_precision(tower)
             for variable in self.store.variables.values():
                 make_concrete(variable.regularizer)
                 make_concrete(variable.constraint)
@@ -246,6 +257,7 @@ class ModelGraph:
             inner = {id(v) for sub in sublayers(layer) for v in sub.variables}
             for variable in layer.variables:
                 if id(variable) not in inner and id(variable._value) not in known:
+                    self._check_strategy(path, variable)
                     known.add(id(variable._value))
                     name = self._free_name(f"{path}/{variable.name}")
                     self.store.add(name, variable)
@@ -257,8 +269,37 @@ class ModelGraph:
         for layer, outermost in tower.layers_seen:
             if outermost:
                 adopt(layer, tower.known_name(layer))
-        for variable in captured_variables(tower.graph, handles(self.store.variables)):
-            self.store.add(self._free_name(re.sub(r":\d+$", "", variable.name)), variable)
+        metrics = {name: variable for name, variable in self.store.metrics.variables().items()}
+        for variable in captured_variables(tower.graph, handles({**self.store.variables, **metrics})):
+            self.store.add(self._free_name(_counted_anew(tower, re.sub(r":\d+$", "", variable.name))), variable)
+
+    def _check_strategy(self, path: str, variable: keras.Variable) -> None:
+        strategy = self.strategy
+        if strategy is not None and not strategy.extended.variable_created_in_scope(variable._value):
+            raise ModelError(
+                f"The Keras layer {path!r} was made outside of the strategy of this run, so its variables live on one "
+                "device alone. Make it inside: with strategy.scope(): model = ..."
+            )
+
+    def _check_precision(self, tower: TowerContext) -> None:
+        """Refuse a precision that no layer has: the layers were all made before ``build_graph`` ran."""
+        layers = [layer for layer, _ in tower.layers_seen if layer.variables and not sublayers(layer)]
+        if self.precision is None or not layers:
+            return
+        policy = keras.dtype_policies.get(self.precision)
+        if all(layer.compute_dtype != policy.compute_dtype for layer in layers):
+            names = ", ".join(tower.known_name(layer) for layer in layers[:3])
+            raise ModelError(
+                f"precision={policy.name!r} would have no effect: the layers {names}, ... were made outside of "
+                f"build_graph and compute in {layers[0].compute_dtype}. Make them under "
+                f"keras.config.set_dtype_policy({policy.name!r}), or with dtype={policy.name!r}."
+            )
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether a layer computes in float16 on float32 weights: there small gradients vanish if not scaled."""
+        layers = [layer for layer, _ in self.build_tower.layers_seen if layer.variables]
+        return any(layer.compute_dtype == "float16" and layer.variable_dtype == "float32" for layer in layers)
 
     def _free_name(self, name: str) -> str:
         free, count = name, 0
@@ -300,3 +341,9 @@ class ModelGraph:
 
     def _variables_of(self, cost: str) -> Mapping[str, keras.Variable]:
         return self.objectives[cost].variables if cost in self.objectives else self.store.trainable
+
+
+def _counted_anew(tower: TowerContext, name: str) -> str:
+    """The name of a variable that no layer lists (the state of a stateful RNN), without what Keras counted in it."""
+    known = {layer.name: tower.known_name(layer).rsplit("/", 1)[-1] for layer, _ in tower.layers_seen}
+    return "/".join(known.get(part, part) for part in name.split("/"))

@@ -20,6 +20,8 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.initializers.random_initializers import RandomInitializer
+from keras.src.trainers.compile_utils import get_metric
+from keras.src.utils.naming import to_snake_case
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.eager import executor as eager_executor
 
@@ -31,15 +33,21 @@ __all__ = [
     "auto_named",
     "captured_variables",
     "clear_losses",
+    "compile_apart",
+    "compiled_as",
     "eager_seed",
     "external_captures",
     "failure_of",
+    "flat_layers",
     "fresh_names",
     "input_structure",
     "is_unlifted",
     "isolated_keras_state",
+    "keras_mask",
     "keras_owner",
     "make_concrete",
+    "metric_of",
+    "output_losses",
     "output_spec",
     "own_losses",
     "quick_call",
@@ -47,6 +55,7 @@ __all__ = [
     "reseed",
     "scratch_graph",
     "seeded_initial_value",
+    "set_keras_mask",
     "sublayers",
     "swapped_values",
     "trace",
@@ -328,9 +337,71 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._layers)
 
 
-def auto_named(layer: Any) -> bool:
-    """Whether Keras made up the layer's name: such names depend on what else the process has made."""
-    from keras.src.utils.naming import to_snake_case
+def auto_named(made: Any) -> bool:
+    """Whether Keras made up the name of a layer or metric: such names depend on what else the process has made."""
+    base = to_snake_case(type(made).__name__)  # Bidirectional puts a word before it
+    return re.fullmatch(rf"(forward_|backward_)?{re.escape(base)}(_\d+)?", made.name) is not None
 
-    base = to_snake_case(type(layer).__name__)
-    return layer.name == base or (layer.name.startswith(base + "_") and layer.name[len(base) + 1 :].isdigit())
+
+def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """A layer and all layers inside it, each once."""
+    return list(dict.fromkeys(layer._flatten_layers()))
+
+
+def keras_mask(tensor: Any) -> Any:
+    """The mask that Keras attached to a tensor (``Embedding(mask_zero=True)``, ``Masking``), or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, as Keras's layers do; losses and metrics of Keras look for it."""
+    if mask is not None:
+        tensor._keras_mask = mask
+
+
+def metric_of(metric: Any, target: Any, prediction: Any) -> keras.Metric:
+    """The metric that ``compile(metrics=[metric])`` would use; ``"accuracy"`` depends on the shapes."""
+    if isinstance(metric, keras.Metric):
+        return metric  # Keras would rename it
+    return get_metric(metric, target, prediction)
+
+
+def compile_apart(model: keras.Model, **arguments: Any) -> dict[str, Any]:
+    """What ``model.compile(**arguments)`` sets in a model, which afterwards is compiled as it was before."""
+    before = dict(vars(model))
+    try:
+        model.compile(**arguments)
+        return {name: value for name, value in vars(model).items() if name not in before or before[name] is not value}
+    finally:
+        _put_back(model, before)
+
+
+@contextlib.contextmanager
+def compiled_as(model: keras.Model, state: dict[str, Any]) -> Iterator[None]:
+    """While inside, a model is compiled as `compile_apart` says."""
+    before = {name: vars(model)[name] for name in state if name in vars(model)}
+    vars(model).update(state)
+    try:
+        yield
+    finally:
+        for name in state:
+            vars(model).pop(name, None)
+        vars(model).update(before)
+
+
+def _put_back(model: keras.Model, before: dict[str, Any]) -> None:
+    for name in [name for name in vars(model) if name not in before]:
+        del vars(model)[name]
+    vars(model).update(before)
+
+
+def output_losses(model: keras.Model, targets: Any, outputs: Any, sample_weight: Any) -> list[tf.Tensor]:
+    """The losses of a compiled model with several outputs, one by one, without their ``loss_weights``."""
+    found = []
+    for path, loss, _, _ in getattr(model._compile_loss, "_flat_losses", None) or ():
+        target, output, weight = targets, outputs, sample_weight
+        for step in path:
+            target, output = target[step], output[step]
+            weight = weight[step] if tf.nest.is_nested(weight) else weight
+        found.append(loss(target, output, weight))
+    return found

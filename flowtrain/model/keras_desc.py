@@ -1,45 +1,62 @@
-"""KerasModelDesc: a plain Keras model, trained by flowtrain."""
+"""KerasModelDesc: a plain Keras model, trained by flowtrain as ``compile`` and ``fit`` would train it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.errors import ModelError
+from flowtrain.utils.errors import ModelError, closest
 
 from .desc import ModelDesc
+from .gradient import FilterNoneGrad, GradientProcessor
 from .inputs import checked_specs
-from .keras_io import call_keras, declared_inputs, readable, symbolic_outputs
-from .summaries import add_moving_summary
-from .tower import get_current_tower_context
-from .variables import get_scalar_var
+from .internals import clear_losses, flat_layers, keras_mask, set_keras_mask
+from .keras_compile import CompiledModel, refuse_own_training
+from .keras_io import arranged_inputs, call_model, declared_inputs, readable, symbolic_output
+from .store import VariableStore
+from .tower import TowerContext, get_current_tower_context
+from .variables import get_scalar_var, kept_apart
 
 __all__ = ["KerasModelDesc"]
 
 _INPUTS_NEEDED = (
     'Say what they are: KerasModelDesc(model, loss, inputs=[tf.TensorSpec((None, 28, 28, 1), tf.float32, "image")]).'
 )
+_METRICS = "compiled"
 
 
 class KerasModelDesc(ModelDesc):
-    """Make a Keras model trainable by flowtrain in one line.
+    """Make a Keras model trainable by flowtrain in one line, with the cost and metrics of Keras's ``fit``.
 
-    Its inputs come first in a datapoint, then one target for each of its outputs.
+    A datapoint has the model's inputs first, then a target for each output with a loss, then the sample weights if
+    there are any. Loss, metrics and their weights mean what they mean in ``keras.Model.compile``: Keras computes them,
+    with its masks (``Embedding(mask_zero=True)``), regularizers and ``add_loss``, and a ``compute_loss`` or
+    ``compute_metrics`` of the model's class. The metrics, and the losses, are those of the epoch so far.
+    ``KerasMetrics()`` in an InferenceRunner computes the same over a validation set.
 
     Args:
         keras_model: A Sequential, functional or subclassed model.
-        loss: A Keras loss, its name, or a function of (target, prediction); one for each output in a list.
-        metrics: Names known to Keras or functions of (target, prediction): the batch's mean of each is a
-            moving summary.
+        loss: A Keras loss, its name, or a function of (target, prediction); for several outputs one for all, or a list
+            or dict as the outputs are. None: what the model gives to ``add_loss``, or its ``compute_loss``.
+        metrics: Names known to Keras (``"accuracy"``, ``"AUC"``), metrics, or functions of (target, prediction); for
+            several outputs a list or dict of lists, or names and functions for all of them.
         optimizer: A Keras optimizer or its name. Given by name, its learning rate is the scalar
             variable ``learning_rate``, which schedules can set.
-        targets: ``tf.TensorSpec`` of each target; None to infer them: integers for a sparse loss, else
-            float32 of the output's shape.
+        targets: ``tf.TensorSpec`` of each target, as a list or a dict by output; None to infer them: integers for a
+            sparse loss, else float32 of the output's shape.
         inputs: ``tf.TensorSpec`` of each input, for a model that does not declare them: a subclassed one, or a
             Sequential without ``keras.Input``.
+        loss_weights: Factors of the outputs' losses, a list or dict as in ``compile``.
+        weighted_metrics: Metrics that the sample or class weights count for.
+        sample_weight: True: a datapoint ends with the input ``sample_weight``, float32 (N,), for all outputs; a
+            ``tf.TensorSpec`` for one of another shape, e.g. (None, T) for time steps.
+        class_weight: From class to the weight of its samples, for a model with one output.
+
+    Raises:
+        ModelError: What would not be trained as ``fit`` does; says what to write.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(1)])
@@ -55,36 +72,90 @@ class KerasModelDesc(ModelDesc):
     def __init__(
         self,
         keras_model: keras.Model,
-        loss: Any,
-        metrics: Sequence[Any] = (),
+        loss: Any = None,
+        metrics: Sequence[Any] | Mapping[str, Any] = (),
         optimizer: Any = "adam",
-        targets: Sequence[tf.TensorSpec] | None = None,
+        targets: Sequence[tf.TensorSpec] | Mapping[str, tf.TensorSpec] | None = None,
         inputs: Sequence[tf.TensorSpec] | None = None,
+        *,
+        loss_weights: Any = None,
+        weighted_metrics: Sequence[Any] | Mapping[str, Any] = (),
+        sample_weight: bool | tf.TensorSpec = False,
+        class_weight: Mapping[int, float] | None = None,
     ) -> None:
         if not isinstance(keras_model, keras.Model):
             raise ModelError(f"KerasModelDesc takes a keras.Model, got {type(keras_model).__name__}.")
+        refuse_own_training(keras_model)
         self.keras_model = keras_model
         if inputs is None:
             self._inputs = readable(declared_inputs(keras_model, _INPUTS_NEEDED))
         else:
             self._inputs = checked_specs(inputs, "KerasModelDesc(inputs=...)")
-        outputs = symbolic_outputs(keras_model, self._inputs)
-        self.output_names = ["prediction"] if len(outputs) == 1 else [f"prediction_{n}" for n in range(len(outputs))]
+        self._output = symbolic_output(keras_model, self._inputs)
+        outputs = tf.nest.flatten(self._output)
+        several = len(outputs) > 1
+        self.output_names = [f"prediction_{n}" for n in range(len(outputs))] if several else ["prediction"]
         """The names of the tensors that are the model's outputs."""
-        losses = list(loss) if isinstance(loss, (list, tuple)) else [loss] * len(outputs)
-        if len(losses) != len(outputs):
-            raise ModelError(f"The model has {len(outputs)} output(s), but there are {len(losses)} losses.")
-        self._losses = [_loss_function(one) for one in losses]
-        self._metrics = list(metrics)
+        losses = self._for_each_output(loss, "losses")
+        for one in losses:
+            _check_loss(one)
+        self._with_loss = [place for place, one in enumerate(losses) if one is not None]
         self._optimizer = optimizer
-        self._targets = list(targets) if targets is not None else self._infer_targets(losses, outputs)
+        self._targets = self._target_specs(targets, losses, outputs)
+        self._sample_weight = _weight_spec(sample_weight)
+        self._class_weight = _class_weights(class_weight, several, self._sample_weight is not None)
+        self._compile_arguments = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": self._for_all_outputs(metrics, len(outputs)),
+            "weighted_metrics": self._for_all_outputs(weighted_metrics, len(outputs)),
+        }
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    @property
+    def _keys(self) -> list[str]:
+        """What Keras calls the outputs, in the order of ``output_names``."""
+        if isinstance(self._output, Mapping):
+            return sorted(self._output)
+        names = getattr(self.keras_model, "output_names", None)
+        return [str(name) for name in names or range(len(self.output_names))]
+
+    def _for_each_output(self, given: Any, what: str) -> list[Any]:
+        """A setting that may be one for all outputs, a list, or a dict by output; None where a dict leaves one out."""
+        count = len(self.output_names)
+        if isinstance(given, Mapping):
+            unknown = [name for name in given if name not in self._keys]
+            if unknown:
+                raise ModelError(f"The model has no output {unknown[0]!r}. {closest(str(unknown[0]), self._keys)}")
+            return [given.get(key) for key in self._keys]
+        if isinstance(given, (list, tuple)):
+            if len(given) != count:
+                raise ModelError(f"The model has {count} output(s), but there are {len(given)} {what}.")
+            return list(given)
+        return [given] * count
 
     @staticmethod
-    def _infer_targets(losses: Sequence[Any], outputs: Sequence[Any]) -> list[tf.TensorSpec]:
+    def _for_all_outputs(metrics: Any, count: int) -> Any:
+        """Names and functions that stand for all outputs, once for each; what is one for each already, as it is."""
+        plain = isinstance(metrics, (list, tuple)) and not any(
+            isinstance(one, (list, tuple, dict, keras.Metric)) or one is None for one in metrics
+        )
+        if not metrics or count == 1 or not plain or len(metrics) == count:
+            return metrics or None
+        return [list(metrics)] * count
+
+    def _target_specs(self, targets: Any, losses: Sequence[Any], outputs: Sequence[Any]) -> list[tf.TensorSpec]:
+        if targets is not None:
+            if isinstance(targets, Mapping):
+                targets = [spec for spec in self._for_each_output(targets, "targets") if spec is not None]
+            return checked_specs(targets, "KerasModelDesc(targets=...)") if targets else []
         specs = []
         for place, (loss, output) in enumerate(zip(losses, outputs, strict=True)):
             name = "target" if len(outputs) == 1 else f"target_{place}"
             kind = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+            if loss is None:
+                continue
             if "sparse" in kind.lower():
                 specs.append(tf.TensorSpec(output.shape[:-1], tf.int32, name))
             else:
@@ -92,65 +163,164 @@ class KerasModelDesc(ModelDesc):
         return specs
 
     def inputs(self) -> list[tf.TensorSpec]:
-        """The model's inputs, then the targets."""
-        return [*self._inputs, *self._targets]
+        """The model's inputs, then the targets, then the sample weights."""
+        weights = [] if self._sample_weight is None else [self._sample_weight]
+        return [*self._inputs, *self._targets, *weights]
+
+    # -- the graph ----------------------------------------------------------------------------------
 
     def build_graph(self, *tensors: tf.Tensor) -> tf.Tensor:
-        """Call the model; its outputs are the tensors ``prediction`` (or ``prediction_0``, ...)."""
-        count, tower = len(self._inputs), get_current_tower_context()
-        outputs, targets = call_keras(self.keras_model, tensors[:count]), tensors[count:]
-        several = len(outputs) > 1
-        costs = []
-        for place, (output, target, loss) in enumerate(zip(outputs, targets, self._losses, strict=True)):
-            suffix = f"_{place}" if several else ""
-            output = tf.identity(output, name=self.output_names[place])
-            tower.add_tensor(self.output_names[place], output)
-            costs.append(tf.reduce_mean(tf.cast(loss(target, output), tf.float32), name=f"loss{suffix}"))
-            for metric in self._metrics:
-                name, function = _metric_function(metric, target, output)
-                value = tf.reduce_mean(tf.cast(function(target, output), tf.float32), name=f"{name}{suffix}")
-                add_moving_summary(value)
-        add_moving_summary(*costs)
-        return costs[0] if not several else tf.add_n(costs, name="loss")
+        """Call the model; its outputs are the tensors ``prediction`` (or ``prediction_0``, ...), the cost ``loss``."""
+        tower = get_current_tower_context()
+        compiled = self._compiled(tower)
+        x = arranged_inputs(self.keras_model, tensors[: len(self._inputs)])
+        targets = tensors[len(self._inputs) : len(self._inputs) + len(self._targets)]
+        weight = tensors[-1] if self._sample_weight is not None else None
+        if tower.is_training and self._class_weight is not None:  # fit leaves them out of a validation
+            weight = self._weight_of(targets)
+        for layer in flat_layers(self.keras_model):
+            clear_losses(layer)  # of earlier traces, also where a layer is not called in this one
+        outputs = call_model(self.keras_model, tensors[: len(self._inputs)])
+        y = self._arranged(targets)
+        for name, output in zip(self.output_names, tf.nest.flatten(outputs), strict=True):
+            tower.add_tensor(name, tf.identity(output, name=name))
+            mask = keras_mask(output)
+            if mask is not None:
+                tower.add_tensor(f"{name}_mask", tf.identity(mask, name=f"{name}_mask"))
+        cost = tf.identity(compiled.loss(x, y, outputs, weight, tower.is_training), name="loss")
+        tower.settle(self.keras_model)
+        if len(self.output_names) > 1:
+            parts = compiled.output_losses(self._by_output(targets), outputs, weight)
+            for place, loss in zip(self._with_loss, parts, strict=True):
+                tower.add_tensor(f"loss_{place}", tf.identity(loss, name=f"loss_{place}"))
+        for name, value in compiled.batch_metrics(y, outputs, weight).items():
+            tower.add_tensor(name, tf.identity(value, name=name))
+        if tower.is_training:
+            compiled.update(cost, x, y, outputs, weight)
+        return cost
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The names of the tensors that are the cost, and the losses of several outputs."""
+        return ["loss", *(f"loss_{place}" for place in self._with_loss if len(self.output_names) > 1)]
+
+    def compiled_in(self, store: VariableStore) -> CompiledModel:
+        """The model's loss and metrics in one run."""
+        return store.metrics[_METRICS]
+
+    def measure(self, compiled: CompiledModel, values: Mapping[str, Any]) -> None:
+        """Add a batch, that has been computed, to metrics.
+
+        Args:
+            compiled: The metrics.
+            values: Arrays by the names of the inputs, of the outputs and of their masks, where they have some.
+        """
+        given = [tf.constant(values[str(spec.name)]) for spec in self.inputs()]
+        targets = given[len(self._inputs) : len(self._inputs) + len(self._targets)]
+        outputs = [tf.constant(values[name]) for name in self.output_names]
+        for name, output in zip(self.output_names, outputs, strict=True):
+            if f"{name}_mask" in values:
+                set_keras_mask(output, tf.constant(values[f"{name}_mask"]))
+        compiled.measure(
+            arranged_inputs(self.keras_model, given[: len(self._inputs)]),
+            self._arranged(targets),
+            tf.nest.pack_sequence_as(self._output, outputs),
+            given[-1] if self._sample_weight is not None else None,
+        )
+
+    def _compiled(self, tower: TowerContext) -> CompiledModel:
+        """The model's loss and metrics, built when its variables are."""
+        metrics = tower.store.metrics
+        if _METRICS not in metrics:
+            weight = self._sample_weight
+            if self._class_weight is not None:
+                weight = tf.TensorSpec(self._targets[0].shape[:1], tf.float32)
+            x = arranged_inputs(self.keras_model, self._inputs)
+            examples = (x, self._arranged(self._targets), self._output, weight)
+            with kept_apart(tower):
+                metrics.add(_METRICS, CompiledModel(self.keras_model, self._compile_arguments, examples))
+        return metrics[_METRICS]
+
+    def _arranged(self, targets: Sequence[Any]) -> Any:
+        """Targets as the outputs are nested; fewer of them as Keras takes what has a loss."""
+        if len(targets) == len(self.output_names):
+            return tf.nest.pack_sequence_as(self._output, list(targets))
+        if len(targets) == len(self._with_loss) and isinstance(self._output, Mapping):
+            return {self._keys[place]: target for place, target in zip(self._with_loss, targets, strict=True)}
+        return list(targets) if len(targets) > 1 else (targets[0] if targets else None)
+
+    def _by_output(self, targets: Sequence[Any]) -> Any:
+        """Targets as the outputs are nested, None where an output has none."""
+        every: list[Any] = list(targets)
+        if len(targets) == len(self._with_loss):
+            every = [None] * len(self.output_names)
+            for place, target in zip(self._with_loss, targets, strict=True):
+                every[place] = target
+        return tf.nest.pack_sequence_as(self._output, every)
+
+    def _weight_of(self, targets: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The weights of a batch's samples by their class, 1 for a class that has none."""
+        target, table = targets[0], self._class_weight or {}
+        if target.shape.rank is not None and target.shape.rank > 1:
+            one_hot = target.shape[-1] != 1
+            target = tf.argmax(target, -1) if one_hot else tf.squeeze(target, -1)
+        if target.dtype.is_floating:
+            target = tf.round(target)
+        return _looked_up(table, target)
+
+    def gradient_processors(self) -> Sequence[GradientProcessor]:
+        """Where an output has no loss, what leads to it alone is not trained: a warning names it, as in ``fit``."""
+        return [FilterNoneGrad()] if len(self._with_loss) < len(self.output_names) else []
 
     def optimizer(self) -> Any:
         """The optimizer, with a settable learning rate where it was given by name."""
-        if not isinstance(self._optimizer, str):
-            return self._optimizer
+        given = self._optimizer
+        if isinstance(given, keras.optimizers.Optimizer) and given.built:  # by an earlier run: its state stays there
+            return type(given).from_config(given.get_config())
+        if not isinstance(given, str):
+            return given
         made = keras.optimizers.get(self._optimizer)
         rate = get_scalar_var("learning_rate", float(made.learning_rate.numpy()), summary=True)
         return type(made)(learning_rate=rate)
 
 
-def _loss_function(loss: Any) -> Callable[[Any, Any], Any]:
+def _check_loss(loss: Any) -> None:
+    if loss is None or loss in ("crossentropy", "ce"):
+        return
     try:
         found = keras.losses.get(loss)
     except ValueError as error:
         raise ModelError(f"Keras knows no loss {loss!r}.") from error
     if not callable(found):
         raise ModelError(f"A loss is a name known to Keras or a function of (target, prediction), got {loss!r:.80}.")
-    return found
 
 
-def _metric_function(metric: Any, target: tf.Tensor, output: tf.Tensor) -> tuple[str, Callable[[Any, Any], Any]]:
-    """A metric's name and its function over a batch; "accuracy" is chosen by shapes, as Keras does."""
-    if metric in ("accuracy", "acc"):
-        if output.shape[-1] == 1:
-            return "accuracy", keras.metrics.binary_accuracy
-        if target.shape.rank == output.shape.rank and target.shape[-1] == output.shape[-1]:
-            return "accuracy", keras.metrics.categorical_accuracy
-        return "accuracy", keras.metrics.sparse_categorical_accuracy
-    try:
-        found = keras.metrics.get(metric)
-    except ValueError as error:
-        raise ModelError(f"Keras knows no metric {metric!r}.") from error
-    if isinstance(found, type):
-        found = found()
-    name = metric if isinstance(metric, str) else getattr(found, "name", None) or getattr(found, "__name__", "metric")
-    function = getattr(found, "_fn", found)
-    if isinstance(function, keras.Metric):
+def _weight_spec(given: bool | tf.TensorSpec) -> tf.TensorSpec | None:
+    if isinstance(given, tf.TensorSpec):
+        return tf.TensorSpec(given.shape, given.dtype, given.name or "sample_weight")
+    if not isinstance(given, bool):
         raise ModelError(
-            f"The metric {name!r} adds up over a whole dataset; a step can only show a mean over its batch. "
-            f"Use it with InferenceRunner, or give a function of (target, prediction)."
+            "KerasModelDesc(sample_weight=...) is True or a tf.TensorSpec: the weights themselves are the last "
+            f"component of a datapoint; got {given!r:.80}."
         )
-    return name, function
+    return tf.TensorSpec((None,), tf.float32, "sample_weight") if given else None
+
+
+def _class_weights(given: Mapping[int, float] | None, several: bool, weighted: bool) -> dict[int, float] | None:
+    if given is None:
+        return None
+    if several or weighted:
+        other = "a model with several outputs" if several else "sample_weight"
+        raise ModelError(
+            f"class_weight cannot be used with {other}: make the weights in the dataflow, sample_weight=True."
+        )
+    if not isinstance(given, Mapping) or not given or not all(isinstance(c, int) and c >= 0 for c in given):
+        raise ModelError(f"class_weight is a dict from whole numbers (classes) to weights, got {given!r:.80}.")
+    return {int(key): float(weight) for key, weight in given.items()}
+
+
+def _looked_up(table: Mapping[int, float], classes: tf.Tensor) -> tf.Tensor:
+    row = tf.constant([table.get(one, 1.0) for one in range(max(table) + 2)], tf.float32)  # the last: all others, 1
+    classes = tf.cast(classes, tf.int32)
+    known = (classes >= 0) & (classes <= max(table))
+    return tf.gather(row, tf.where(known, classes, max(table) + 1))

@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ModelError
 
 from .internals import input_structure
 
-__all__ = ["call_keras", "declared_inputs", "readable", "symbolic_outputs"]
+__all__ = ["arranged_inputs", "call_keras", "call_model", "declared_inputs", "readable", "symbolic_output"]
 
 
 def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpec]:
@@ -56,30 +56,42 @@ def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
     return named
 
 
-def call_keras(model: keras.Model, tensors: Sequence[Any], **call: Any) -> list[Any]:
-    """Call a model on a list of tensors, in the order of its inputs, and give its outputs as a list.
+def call_model(model: keras.Model, tensors: Sequence[Any], **call: Any) -> Any:
+    """Call a model on a list of tensors, in the order of its inputs.
 
     Args:
         model: The model; one whose inputs are a dict gets a dict.
         tensors: One for each input.
         **call: Arguments of the call, e.g. ``training=False``.
+
+    Returns:
+        What the model returns, as it is: Keras's masks are attached to these tensors.
     """
-    given: Any = tensors[0] if len(tensors) == 1 else list(tensors)
+    return model(arranged_inputs(model, tensors), **call)
+
+
+def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Any:
+    """Tensors, one for each input of a model, in the structure that the model takes."""
     structure = input_structure(model)
     if structure is not None:
-        given = tf.nest.pack_sequence_as(structure, list(tensors))
-    return tf.nest.flatten(model(given, **call))
+        return tf.nest.pack_sequence_as(structure, list(tensors))
+    return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
-def symbolic_outputs(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> list[keras.KerasTensor]:
-    """The shapes and dtypes that come out of a model; one that is not built yet is built by this.
+def call_keras(model: keras.Model, tensors: Sequence[Any], **call: Any) -> list[Any]:
+    """As `call_model`, with the outputs as a list."""
+    return tf.nest.flatten(call_model(model, tensors, **call))
+
+
+def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Any:
+    """The shapes and dtypes that come out of a model, as it nests them; one that is not built yet is built by this.
 
     Raises:
         ModelError: The model cannot be called on such inputs.
     """
     symbols = [keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=spec.name) for spec in specs]
     try:
-        return call_keras(model, symbols)
+        return call_model(model, symbols)
     except Exception as error:  # whatever the user's code makes of such inputs
         shown = ", ".join(f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in specs)
         raise ModelError(f"The Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error

@@ -121,6 +121,7 @@ def _make(kind: str, store: VariableStore, name: str, pair: Any, processors: lis
             f"{kind}.optimizer() must return a Keras optimizer, e.g. tf.keras.optimizers.Adam(2e-4); "
             f"got {type(optimizer).__name__}."
         )
+    _check_optimizer(kind, optimizer)
     trainable = store.trainable
     if not trainable:
         raise ModelError(f"{kind} has no trainable variables, so there is nothing to train.")
@@ -130,6 +131,28 @@ def _make(kind: str, store: VariableStore, name: str, pair: Any, processors: lis
             f"{kind}.optimizer(): no trainable variable matches {pattern!r}. {closest(pattern, list(trainable))}"
         )
     return Objective(name, optimizer, chosen, processors)
+
+
+def _check_optimizer(kind: str, optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuse what Keras's ``fit`` does around an optimizer, and the training step does otherwise or not at all."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or optimizer.loss_scale_factor is not None:
+        name = type(optimizer).__name__
+        given = name if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else f"{name}(loss_scale_factor=...)"
+        raise ModelError(
+            f"{kind}.optimizer() returned {given}, which divides the gradients of a loss that someone must have "
+            "scaled. The training step does both itself where layers compute in float16: return the plain optimizer."
+        )
+    if optimizer.use_ema:
+        raise ModelError(
+            f"{kind}.optimizer() returned {type(optimizer).__name__}(use_ema=True), whose averages fit puts into the "
+            "model at its end. Here they are kept beside the weights: leave it out and set average_decay = "
+            f"{optimizer.ema_momentum} in the model, or train with the callback EMA({optimizer.ema_momentum})."
+        )
+    if optimizer.built:
+        raise ModelError(
+            f"{kind}.optimizer() returned a {type(optimizer).__name__} that has been used before, with its state of "
+            "another run. Make a new one in each call: def optimizer(self): return tf.keras.optimizers.Adam(...)."
+        )
 
 
 def _check_dependence(objective: Objective, tower: TowerContext) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
+from .epoch_metrics import EpochMetrics
 from .internals import adopt_variable, rename
 
 __all__ = ["VariableStore", "read_value"]
@@ -45,6 +46,8 @@ class VariableStore:
         """How each of those layers was asked for."""
         self.summary_scalars: dict[str, keras.Variable] = {}
         """Scalar variables to be shown among the moving summaries."""
+        self.metrics = EpochMetrics()
+        """Metrics that add up over an epoch."""
         self._variables: dict[str, keras.Variable] = {}
 
     @property

@@ -11,10 +11,12 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, TensorNameError, closest
 
+from .internals import flat_layers
 from .names import Names
 from .store import VariableStore
 
@@ -70,6 +72,9 @@ class TowerContext(Names):
         images: What ``add_image_summary`` was given, by name.
         histograms: What histogram summaries were given, by name.
         records: The layers that were called, in order.
+        adopt: Takes the variables of Keras layers that were made elsewhere, and were called so far, into the store;
+            in the first trace.
+        settled: Identities of the layers and variables whose ``add_loss`` and regularizers the cost contains already.
     """
 
     def __init__(self, store: VariableStore, is_training: bool, prefix: str = "") -> None:
@@ -86,8 +91,11 @@ class TowerContext(Names):
         self.histograms: dict[str, tf.Tensor] = {}
         self.records: list[LayerRecord] = []
         self.touched: set[str] = set()
+        self.settled: set[int] = set()
         self.frozen_depth = 0
         self.making_variables = False
+        self.apart = False
+        self.adopt: Callable[[], None] = lambda: None
         self.at_end: list[Callable[[], None]] = []
 
     # -- entering -----------------------------------------------------------------------------------
@@ -113,6 +121,10 @@ class TowerContext(Names):
             for variable in layer.variables:
                 if self.store.find(variable.path) is variable:
                     self.touch(variable.path)
+
+    def settle(self, layer: keras.Layer) -> None:
+        """Note that the cost contains the losses and regularizers of a layer and of all inside it."""
+        self.settled.update(id(one) for one in (*flat_layers(layer), *layer.variables))
 
     # -- tensors ------------------------------------------------------------------------------------
 

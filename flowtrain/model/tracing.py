@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import traceback
@@ -48,6 +49,7 @@ def run_tower(
     inputs: Sequence[tf.Tensor],
     is_training: bool,
     precision: Any = None,
+    adopt: Callable[[TowerContext], None] | None = None,
 ) -> TowerContext:
     """Trace ``build_graph`` in the current graph.
 
@@ -58,6 +60,7 @@ def run_tower(
         inputs: One tensor for each of them.
         is_training: Whether layers behave as in training.
         precision: A Keras dtype policy for layers made inside, or None for the current one.
+        adopt: In the first run: takes the variables of layers that were made elsewhere into the store.
 
     Returns:
         The tower, with cost, named tensors and summaries.
@@ -71,6 +74,8 @@ def run_tower(
     _towers_of_graph[graph] = number + 1
     tower = TowerContext(store, is_training, prefix=f"tower{number}/" if number else "")
     tower.graph = graph
+    if adopt is not None:
+        tower.adopt = functools.partial(adopt, tower)
     tf.compat.v1.set_random_seed(store.seed_for("graph"))
     for attribute, layer in _layers_of(model):
         if auto_named(layer):
@@ -86,6 +91,7 @@ def run_tower(
         raise
     with tower.entered(), _name_root(graph, tower.prefix):
         _take_costs(model, tower, result)
+        tower.adopt()
         _record_keras_layers(tower)
         for finish in tower.at_end:
             finish()
@@ -223,14 +229,15 @@ def penalties(tower: TowerContext, names: Sequence[str]) -> list[tf.Tensor]:
     found = []
     for name in names:
         variable = tower.store.trainable.get(name)
-        if variable is not None and variable.regularizer is not None:
+        if variable is not None and variable.regularizer is not None and id(variable) not in tower.settled:
             found.append(tf.cast(variable.regularizer(variable.value), tf.float32))
     return found
 
 
 def layer_losses(tower: TowerContext) -> list[tf.Tensor]:
     """What layers gave to ``add_loss`` in this trace, activity regularisers included."""
-    losses = [loss for layer, _ in tower.layers_seen for loss in own_losses(layer)]
+    layers = [layer for layer, _ in tower.layers_seen if id(layer) not in tower.settled]
+    losses = [loss for layer in layers for loss in own_losses(layer)]
     return [tf.cast(loss, tf.float32) for loss in losses if getattr(loss, "graph", None) is tower.graph]
 
 

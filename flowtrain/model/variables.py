@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
-from .internals import adopt_variable, is_unlifted, keras_owner, seeded_initial_value
+from .internals import adopt_variable, is_unlifted, isolated_keras_state, keras_owner, seeded_initial_value
 from .tower import TowerContext, get_current_tower_context
 
 __all__ = [
@@ -80,7 +80,20 @@ def variable_making(tower: TowerContext) -> Iterator[None]:
         tower.making_variables = False
 
 
+@contextlib.contextmanager
+def kept_apart(tower: TowerContext) -> Iterator[None]:
+    """While inside, in a tower: run eagerly, and make variables (of metrics) that are none of the model's."""
+    before, tower.apart = tower.apart, True
+    try:
+        with tf.init_scope(), isolated_keras_state(name_scope_stack=None):
+            yield
+    finally:
+        tower.apart = before
+
+
 def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    if tower.apart:
+        return next_creator(**arguments)
     store = tower.store
     initial_value = arguments.get("initial_value")
     owner = keras_owner(initial_value)
@@ -300,6 +313,7 @@ def regularize_cost(pattern: str, regularizer: Any) -> tf.Tensor:
         ModelError: No variable matches.
     """
     tower = get_current_tower_context()
+    tower.adopt()
     tower.touch_layers()
     regularizer = keras.regularizers.get(regularizer)
     names = [name for name in tower.store.trainable if name in tower.touched]

@@ -122,6 +122,7 @@ class Loop:
         with self._times.callbacks:
             if progress.epoch_done:
                 progress.begin_epoch()
+                state.graph.metrics.reset()
                 state.callbacks.call("before_epoch")
             else:
                 state.callbacks.call_before_epoch_again(state.monitors.silenced)

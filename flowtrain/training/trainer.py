@@ -113,7 +113,10 @@ class Trainer:
         averaged = [name for name in tower.scalars if name not in self.graph.store.summary_scalars]
         averaged += [name for name in tower.costs if name not in averaged]
         self._step_variables = StepVariables(
-            averaged, self.graph.objectives, config.accumulate, config.precision == "mixed_float16"
+            averaged,
+            self.graph.objectives,
+            config.accumulate,
+            config.precision == "mixed_float16" or self.graph.scales_loss,
         )
         self._checkpoints = Checkpoints(self.log_dir / "checkpoints")
         if self._folder is not None:
@@ -335,9 +338,11 @@ class Trainer:
     def moving_averages(self) -> dict[str, float]:
         """Moving averages of all ``add_moving_summary`` scalars and the cost, read from the device now.
 
-        Scalar variables made with ``summary=True`` are shown as they are; in float16 training the loss scale too.
+        Metrics of Keras are shown as they are for the epoch so far. Scalar variables made with ``summary=True`` are shown as they are; in float16 training the loss scale too.
         """
         values = self._step_variables.read_averages()
+        if values:  # before the first step there is nothing to show
+            values.update(self.graph.metrics.results())
         for name, variable in self.graph.store.summary_scalars.items():
             values[name] = float(read_value(variable))
         if self._step_variables.loss_scale is not None:

@@ -152,6 +152,7 @@ class RunVariables:
 
     def __init__(self, graph: Any, step: StepVariables) -> None:
         self._all: dict[str, Any] = {**graph.store.variables, **optimizer_names(graph.objectives), **step.named()}
+        self._all.update({f"training/{name}": variable for name, variable in graph.metrics.variables().items()})
 
     def add(self, variables: Mapping[str, Any]) -> None:
         """Take in more, under names that are not taken."""
@@ -247,6 +248,6 @@ def _optimizer_variables(objective: Any) -> Iterator[tuple[str, Any]]:
 def local_variable(variable: Any) -> Any:
     """The copy of a variable that the first replica of this process has."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
-    if isinstance(raw, tf.distribute.DistributedValues):
+    if isinstance(raw, tf.distribute.DistributedValues) and raw.synchronization != tf.VariableSynchronization.ON_READ:
         return tf.distribute.get_strategy().experimental_local_results(raw)[0]
     return raw

@@ -54,7 +54,10 @@ def train(graph: Any, *inputs: np.ndarray, steps: int = 1) -> list[float]:
             graph.average.update()
         return tower.cost, tower.scalars, tower.histograms
 
-    results = [step(*map(tf.constant, inputs)) for _ in range(steps)]
-    graph.last_scalars = {name: float(value) for name, value in results[-1][1].items()}
+    results = []
+    for _ in range(steps):
+        graph.metrics.reset()
+        results.append(step(*map(tf.constant, inputs)))
+    graph.last_scalars = {name: float(value) for name, value in results[-1][1].items()} | graph.metrics.results()
     graph.last_histograms = {name: value.numpy() for name, value in results[-1][2].items()}
     return [float(cost) for cost, _, _ in results]

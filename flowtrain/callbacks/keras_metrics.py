@@ -1,0 +1,135 @@
+"""Keras's metrics over a validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowtrain.model import KerasModelDesc
+from flowtrain.model.epoch_metrics import numbers_of
+from flowtrain.model.internals import set_keras_mask
+from flowtrain.model.metric_summary import make_metric, metric_name
+from flowtrain.utils.errors import ConfigError
+
+from .inferencers import Inferencer
+
+__all__ = ["KerasMetric", "KerasMetrics"]
+
+
+class KerasMetric(Inferencer):
+    """Any Keras metric over a validation set, as ``evaluate`` computes it.
+
+    Args:
+        metric: A name known to Keras (``"AUC"``, ``"accuracy"``), a ``keras.metrics`` object or class, or a function of
+            (target, prediction).
+        prediction: The name of the predictions; where Keras attached a mask to those of a KerasModelDesc, it counts.
+        target: The name of the true values.
+        sample_weight: The name of the weights of the samples, or None.
+        name: Logged as ``validation_<name>``; None for the metric's own name.
+        prefix: Put before the name instead of the runner's ``validation``.
+
+    Raises:
+        ModelError: At the first validation: Keras knows no such metric.
+
+    Example:
+        >>> KerasMetric("AUC", "probability", "label")  # logged as validation_AUC  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        metric: Any,
+        prediction: str = "prediction",
+        target: str = "target",
+        sample_weight: str | None = None,
+        *,
+        name: str | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        self.metric, self.name, self.prefix = metric, name, prefix
+        self.prediction, self.target, self.sample_weight = prediction, target, sample_weight
+        self._made: Any = None
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        mask = f"{self.prediction.removesuffix(':0')}_mask"
+        self._mask = mask if mask in self.trainer.graph.tensor_names() else None
+        return [name for name in (self.target, self.prediction, self.sample_weight, self._mask) if name is not None]
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        if self._made is not None:
+            self._made.reset_state()
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        values = dict(zip(self.get_fetches(), outputs, strict=True))
+        target, prediction = values[self.target], tf.constant(values[self.prediction])
+        if self._mask is not None:
+            set_keras_mask(prediction, tf.constant(values[self._mask]))
+        if self._made is None:
+            self._made = make_metric(self.metric, target, prediction)
+            self._made.reset_state()
+        weighted = {} if self.sample_weight is None else {"sample_weight": values[self.sample_weight]}
+        self._made.update_state(target, prediction, **weighted)
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        return numbers_of(self.name or metric_name(self.metric, self._made), self._made.result())
+
+
+class KerasMetrics(Inferencer):
+    """The loss and all metrics of a KerasModelDesc over a validation set: what ``fit`` logs as ``val_...``.
+
+    Args:
+        prefix: Put before the names instead of the runner's ``validation``.
+
+    Raises:
+        ConfigError: The model is no KerasModelDesc.
+
+    Example:
+        >>> desc = KerasModelDesc(net, "mse", metrics=["mae"])  # doctest: +SKIP
+        >>> InferenceRunner(validation, KerasMetrics())  # logs validation_loss, validation_mae  # doctest: +SKIP
+    """
+
+    def __init__(self, prefix: str | None = None) -> None:
+        self.prefix = prefix
+
+    def get_fetches(self) -> Sequence[str]:
+        """See Inferencer."""
+        graph = self.trainer.graph
+        if not isinstance(graph.model, KerasModelDesc):
+            raise ConfigError(
+                f"KerasMetrics() shows the metrics of a KerasModelDesc; {type(graph.model).__name__} is none. For a metric "
+                'of other models: KerasMetric("AUC", prediction="...", target="...").'
+            )
+        self._desc: KerasModelDesc = graph.model
+        self._compiled = self._desc.compiled_in(graph.store)
+        known = set(graph.tensor_names())
+        self._losses = [name for name in self._desc.loss_names if name in known]
+        inputs = [str(spec.name) for spec in self._desc.inputs()]
+        masks = [name for name in (f"{output}_mask" for output in self._desc.output_names) if name in known]
+        self._names = list(dict.fromkeys([*self._losses, *inputs, *self._desc.output_names, *masks]))
+        return self._names
+
+    def before_inference(self) -> None:
+        """See Inferencer."""
+        self._training = [np.asarray(variable) for variable in self._compiled.variables]
+        self._compiled.reset_state()
+        self._sums, self._count = np.zeros(len(self._losses)), 0
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        """See Inferencer."""
+        values = dict(zip(self._names, outputs, strict=True))
+        self._sums += self.batch_size * np.array([values[name] for name in self._losses], np.float64)
+        self._count += self.batch_size
+        self._desc.measure(self._compiled, values)
+
+    def after_inference(self) -> dict[str, float]:
+        """See Inferencer."""
+        found = numbers_of("", self._compiled.result())
+        for variable, value in zip(self._compiled.variables, self._training, strict=True):
+            variable.assign(value)  # the metrics of the training epoch go on where they were
+        return found | {name: float(sum_ / self._count) for name, sum_ in zip(self._losses, self._sums, strict=True)}

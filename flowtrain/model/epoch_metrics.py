@@ -1,0 +1,96 @@
+"""Metrics that add up over an epoch, as Keras's do: their state is in variables, their results are read when due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from flowtrain.utils.errors import ModelError
+
+__all__ = ["EpochMetrics", "RunningMetric", "numbers_of"]
+
+
+class RunningMetric(Protocol):
+    """What is kept of a metric: a ``keras.Metric``, or the compiled metrics of a Keras model."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Its state."""
+        ...
+
+    def result(self) -> Any:
+        """A scalar, or a dict of scalars."""
+        ...
+
+    def reset_state(self) -> None:
+        """Start anew."""
+        ...
+
+
+class EpochMetrics:
+    """The metrics of one model by name. The training step updates them, an epoch's start resets them.
+
+    Example:
+        >>> metrics = EpochMetrics()
+        >>> metrics.add("mean", keras.metrics.Mean())
+        >>> metrics["mean"].update_state([1.0, 3.0])
+        >>> metrics.results()
+        {'mean': 2.0}
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, RunningMetric] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._metrics
+
+    def __getitem__(self, name: str) -> Any:
+        return self._metrics[name]
+
+    def add(self, name: str, metric: RunningMetric) -> None:
+        """Keep a metric under a name that is not taken."""
+        if name in self._metrics:
+            raise ModelError(f"There are two metrics named {name!r}: give one of them another name.")
+        self._metrics[name] = metric
+
+    def results(self) -> dict[str, float]:
+        """The results since the latest reset, over all replicas; see `numbers_of`."""
+        found: dict[str, float] = {}
+        for name, metric in self._metrics.items():
+            found.update(numbers_of(name, metric.result()))
+        return found
+
+    def reset(self) -> None:
+        """Start all anew."""
+        for metric in self._metrics.values():
+            metric.reset_state()
+
+    def variables(self) -> dict[str, Any]:
+        """The variables of all by the names they have in a checkpoint: ``metrics/auc/true_positives``."""
+        return dict(self._named())
+
+    def _named(self) -> Iterator[tuple[str, Any]]:
+        for name, metric in self._metrics.items():
+            counts: dict[str, int] = {}
+            for variable in metric.variables:
+                count = counts[variable.name] = counts.get(variable.name, -1) + 1
+                yield f"metrics/{name}/{variable.name}{f'_{count}' if count else ''}", variable
+
+
+def numbers_of(name: str, result: Any) -> dict[str, float]:
+    """The result of a metric as numbers by name; of a vector (one for each class) a number for each element.
+
+    Example:
+        >>> numbers_of("f1", np.array([0.5, 1.0]))
+        {'f1_0': 0.5, 'f1_1': 1.0}
+    """
+    found: dict[str, float] = {}
+    for key, value in (result if isinstance(result, Mapping) else {name: result}).items():
+        array = np.asarray(value, np.float64)
+        if array.ndim == 0:
+            found[key] = float(array)
+        else:
+            found.update({f"{key}_{place}": float(one) for place, one in enumerate(array.ravel())})
+    return found

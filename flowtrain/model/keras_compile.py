@@ -1,0 +1,163 @@
+"""The loss and metrics of a Keras model as its ``compile`` and ``fit`` would compute them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .internals import auto_named, clear_losses, compile_apart, compiled_as, flat_layers
+from .internals import output_losses as losses_by_output
+from .metric_summary import batch_results, example_of
+
+__all__ = ["CompiledModel", "refuse_own_training"]
+
+
+def refuse_own_training(model: keras.Model) -> None:
+    """Refuse a model whose class trains itself: nothing would call its ``train_step``.
+
+    Raises:
+        ModelError: It has a ``train_step`` of its own.
+    """
+    if type(model).train_step is not keras.Model.train_step or "train_step" in vars(model):
+        raise ModelError(
+            f"{type(model).__name__} has a train_step of its own, which flowtrain's trainer would not call. Compute "
+            "its cost in compute_loss(x, y, y_pred, sample_weight), which KerasModelDesc calls as fit does; or write "
+            f"a ModelDesc whose build_graph calls the model and returns the cost (or several: a dict)."
+        )
+
+
+class CompiledModel:
+    """What ``compile`` makes of a Keras model, for one run. The model's own ``compile`` stays as it is.
+
+    Everything goes through Keras's public ``compute_loss`` and ``compute_metrics``, so masks, weights, nested
+    outputs and methods of the user's class mean here what they mean in ``fit``.
+
+    Args:
+        model: The model.
+        arguments: ``loss``, ``loss_weights``, ``metrics``, ``weighted_metrics`` of ``compile``.
+        examples: (inputs, targets, outputs, sample weights): tensors or specs in the structure of each, to build what
+            Keras builds at the first call.
+
+    Raises:
+        ModelError: Keras refuses the arguments.
+    """
+
+    def __init__(self, model: keras.Model, arguments: Mapping[str, Any], examples: tuple[Any, Any, Any, Any]) -> None:
+        self.model = model
+        self._loss = keras.metrics.Mean(name="loss")
+        self._has_metrics = bool(arguments.get("metrics") or arguments.get("weighted_metrics"))
+        x, y, y_pred, sample_weight = tf.nest.map_structure(example_of, examples)
+        try:
+            self._state = compile_apart(model, optimizer=None, jit_compile=False, **arguments)
+            for layer in flat_layers(model):
+                clear_losses(layer)
+            with compiled_as(model, self._state):
+                if arguments.get("loss") is not None:  # else it comes from the layers, which have not been called
+                    self._compute_loss(x, y, y_pred, sample_weight, True)
+                model.compute_metrics(x, y, y_pred, sample_weight)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            shown = ", ".join(f"{name}={value!r:.60}" for name, value in arguments.items() if value)
+            raise ModelError(
+                f"Keras cannot compile the model {model.name!r} with {shown or 'no loss'}: {error}"
+            ) from error
+        self.reset_state()
+
+    # -- in the graph -------------------------------------------------------------------------------
+
+    def loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> tf.Tensor:
+        """The whole cost: losses, regularizers and what layers gave to ``add_loss``.
+
+        Keras divides it by the number of replicas, as their gradients are summed up; so does the training step.
+        """
+        try:
+            with compiled_as(self.model, self._state):
+                loss = self._compute_loss(x, y, y_pred, sample_weight, training)
+        except ValueError as error:
+            if "No loss to compute" not in str(error):
+                raise
+            raise ModelError(
+                f"The Keras model {self.model.name!r} has no loss: KerasModelDesc(model, loss=...)."
+            ) from error
+        return tf.cast(loss, tf.float32) * float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+    def output_losses(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tf.Tensor]:
+        """The loss of each output, of a model that has several."""
+        with compiled_as(self.model, self._state):
+            return [tf.cast(loss, tf.float32) for loss in losses_by_output(self.model, y, y_pred, sample_weight)]
+
+    def update(self, loss: tf.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Add a batch and its loss to the metrics of the epoch."""
+        self._loss.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
+        self.measure(x, y, y_pred, sample_weight)
+
+    def measure(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Add a batch to the metrics alone."""
+        with compiled_as(self.model, self._state):
+            self.model.compute_metrics(x, y, y_pred, sample_weight)
+
+    def batch_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
+        """The compiled metrics of this batch alone."""
+        if not self._has_metrics:
+            return {}
+        found = batch_results(self._compiled_metrics(), "", y, y_pred, sample_weight)
+        return {self._readable(name): value for name, value in found.items()}
+
+    def _compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+        compute = self.model.compute_loss
+        more = {"training": training} if "training" in inspect.signature(compute).parameters else {}
+        return compute(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **more)
+
+    # -- between steps: see RunningMetric -------------------------------------------------------------
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """The state of all metrics."""
+        with compiled_as(self.model, self._state):
+            return [*self._loss.variables, *self.model.metrics_variables]
+
+    def result(self) -> dict[str, Any]:
+        """The results of the epoch so far, as ``fit`` shows them, under names that do not depend on the process."""
+        with compiled_as(self.model, self._state):
+            found = self.model.get_metrics_result()
+        return {**{self._readable(name): value for name, value in found.items()}, "loss": self._loss.result()}
+
+    def reset_state(self) -> None:
+        """Start a new epoch."""
+        self._loss.reset_state()
+        with compiled_as(self.model, self._state):
+            self.model.reset_metrics()
+
+    # -- names --------------------------------------------------------------------------------------
+
+    def _compiled_metrics(self) -> Any:
+        with compiled_as(self.model, self._state):
+            return next(metric for metric in self.model.metrics if metric.name == "compile_metrics")
+
+    def _readable(self, name: str) -> str:
+        """Keras's name for a result with the output's place for its name, and without numbers that Keras counts."""
+        place = ""
+        names = [str(one) for one in getattr(self.model, "output_names", None) or ()]
+        if len(names) > 1:
+            for number, output in sorted(enumerate(names), key=lambda pair: -len(pair[1])):
+                if name.startswith(output + "_"):
+                    place, name = f"_{number}", name[len(output) + 1 :]
+                    break
+        return self._counted_anew().get(name, name) + place
+
+    def _counted_anew(self) -> dict[str, str]:
+        """Names that Keras gave to metrics -> the same counted among this model's metrics alone."""
+        found: dict[str, str] = {}
+        used: dict[str, int] = {}
+        for metric in self._compiled_metrics().metrics if self._has_metrics else ():
+            if auto_named(metric) and metric.name not in found:
+                base = re.sub(r"_\d+$", "", metric.name)
+                count = used[base] = used.get(base, -1) + 1
+                found[metric.name] = f"{base}_{count}" if count else base
+        return found

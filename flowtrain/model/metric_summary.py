@@ -1,0 +1,110 @@
+"""Any Keras metric in ``build_graph``, and what is needed to make and to compute one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowtrain.utils.errors import ModelError
+
+from .internals import auto_named, metric_of
+from .tower import get_current_tower_context
+from .variables import check_name, kept_apart
+
+__all__ = ["add_metric_summary", "batch_results", "example_of", "make_metric", "metric_name"]
+
+
+def make_metric(metric: Any, target: Any, prediction: Any) -> keras.Metric:
+    """A Keras metric of what a user gives for one.
+
+    Args:
+        metric: A name known to Keras, a metric, its class, or a function of (target, prediction). ``"accuracy"`` is
+            chosen by the shapes, as Keras does.
+        target: The true values: an array or a tensor.
+        prediction: The predicted values, likewise.
+
+    Returns:
+        The metric; the object itself where it is one.
+
+    Raises:
+        ModelError: Keras knows none of that name.
+    """
+    try:
+        return metric_of(metric, target, prediction)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"Keras knows no metric {metric!r:.80}. Give a name such as 'AUC' or 'mae', a keras.metrics object, "
+            "or a function of (target, prediction)."
+        ) from error
+
+
+def add_metric_summary(
+    metric: Any, target: tf.Tensor, prediction: tf.Tensor, sample_weight: tf.Tensor | None = None, *, name: str = ""
+) -> None:
+    """Show any Keras metric of the epoch so far, as ``fit`` does: it adds up over the steps and starts anew with
+    each epoch.
+
+    The tensor of its name holds the metric of the batch alone. For a validation set see the inferencer ``KerasMetric``.
+
+    Args:
+        metric: A name known to Keras (``"AUC"``), a metric made in ``__init__`` of the model, its class, or a
+            function of (target, prediction).
+        target: The true values.
+        prediction: The predicted values.
+        sample_weight: A weight for each of the batch, as Keras takes it.
+        name: What it is called; empty for the metric's own name.
+
+    Raises:
+        ModelError: Keras knows no such metric, or its name is taken.
+
+    Example:
+        >>> add_metric_summary("AUC", label, probability)  # doctest: +SKIP
+    """
+    tower = get_current_tower_context()
+    metrics = tower.store.metrics
+    with kept_apart(tower):
+        examples = [example_of(tensor) for tensor in (target, prediction, sample_weight)]
+        name = name or metric_name(metric, make_metric(metric, *examples[:2]))
+        if name not in metrics or not tower.store.frozen:
+            made = make_metric(metric, *examples[:2])
+            if any(tower.store.find(variable.path) is variable for variable in made.variables):
+                raise ModelError(
+                    f"The metric {name!r} is made in build_graph, which is traced several times: make it in __init__ "
+                    "of the model, or give its name or class."
+                )
+            made.update_state(*examples[:2], **({} if sample_weight is None else {"sample_weight": examples[2]}))
+            made.reset_state()
+            metrics.add(name, made)
+    weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if tower.is_training:
+        metrics[name].update_state(target, prediction, **weighted)
+    check_name(name, "metric")
+    for key, value in batch_results(metrics[name], name, target, prediction, **weighted).items():
+        tower.add_tensor(key, tf.identity(value, name=key))
+
+
+def example_of(tensor: Any) -> tf.Tensor | None:
+    """Zeros like a tensor or its spec, unknown sizes 1, to build what Keras builds at the first call; None for None."""
+    if tensor is None:
+        return None
+    shape = tf.TensorShape(tensor.shape)
+    sizes = [size or 1 for size in shape.as_list()] if shape.rank is not None else []
+    return tf.zeros(sizes, tensor.dtype)
+
+
+def batch_results(metric: keras.Metric, name: str, *values: Any, **more: Any) -> dict[str, tf.Tensor]:
+    """The results for one batch alone; the metric's own state stays as it is."""
+    state = metric.stateless_update_state(metric.stateless_reset_state(), *values, **more)
+    result = metric.stateless_result(state)
+    return dict(result) if isinstance(result, Mapping) else {name: result}
+
+
+def metric_name(metric: Any, made: keras.Metric) -> str:
+    """The name that ``fit`` shows a metric by, without what Keras counts over the process."""
+    if isinstance(metric, str):
+        return metric
+    return re.sub(r"_\d+$", "", made.name) if auto_named(made) else str(made.name)
