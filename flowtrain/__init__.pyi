@@ -22,6 +22,8 @@ from flowtrain.callbacks import ImageStats as ImageStats
 from flowtrain.callbacks import Inferencer as Inferencer
 from flowtrain.callbacks import InferenceRunner as InferenceRunner
 from flowtrain.callbacks import InjectShell as InjectShell
+from flowtrain.callbacks import KerasMetric as KerasMetric
+from flowtrain.callbacks import KerasMetrics as KerasMetrics
 from flowtrain.callbacks import LRFinder as LRFinder
 from flowtrain.callbacks import MaxSaver as MaxSaver
 from flowtrain.callbacks import MinSaver as MinSaver
@@ -182,6 +184,7 @@ from flowtrain.model import ScaleGradient as ScaleGradient
 from flowtrain.model import SummaryGradient as SummaryGradient
 from flowtrain.model import add_activation_summary as add_activation_summary
 from flowtrain.model import add_image_summary as add_image_summary
+from flowtrain.model import add_metric_summary as add_metric_summary
 from flowtrain.model import add_moving_summary as add_moving_summary
 from flowtrain.model import add_param_summary as add_param_summary
 from flowtrain.model import add_tensor_summary as add_tensor_summary

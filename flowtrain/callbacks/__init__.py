@@ -13,6 +13,7 @@ from .human import HumanHyperParamSetter
 from .hyperparams import HyperParamSetter, HyperParamSetterWithFunc, ScheduledHyperParamSetter
 from .inference import InferenceRunner
 from .inferencers import BinaryClassificationStats, ClassificationError, ImageStats, Inferencer, ScalarStats
+from .keras_metrics import KerasMetric, KerasMetrics
 from .lr_finder import LRFinder
 from .numerics import CheckNumerics
 from .periodic import PeriodicCallback, PeriodicTrigger
@@ -57,6 +58,8 @@ __all__ = [
     "ImageStats",
     "InferenceRunner",
     "Inferencer",
+    "KerasMetric",
+    "KerasMetrics",
     "InjectShell",
     "LRFinder",
     "MaxSaver",

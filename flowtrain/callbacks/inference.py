@@ -85,10 +85,10 @@ class InferenceRunner(Callback):
         if unknown:
             raise ConfigError(f"InferenceRunner: inputs {unknown} are none of the model's: {list(specs)}.")
         self._inputs = Inputs([specs[name] for name in names])
-        self._fetches = list(dict.fromkeys(name for i in self.inferencers for name in i.get_fetches()))
-        self._predictor = self.trainer.get_predictor(names, self._fetches)
         for inferencer in self.inferencers:
             inferencer.trainer = self.trainer
+        self._fetches = list(dict.fromkeys(name for i in self.inferencers for name in i.get_fetches()))
+        self._predictor = self.trainer.get_predictor(names, self._fetches)
 
     def trigger(self) -> None:
         """Validate now."""

@@ -77,7 +77,7 @@ class KerasMetric(Inferencer):
 
     def after_inference(self) -> dict[str, float]:
         """See Inferencer."""
-        return numbers_of(self.name or metric_name(self.metric, self._made), self._made.result())
+        return numbers_of(self.name or metric_name(self.metric), self._made.result())
 
 
 class KerasMetrics(Inferencer):
@@ -102,7 +102,8 @@ class KerasMetrics(Inferencer):
         graph = self.trainer.graph
         if not isinstance(graph.model, KerasModelDesc):
             raise ConfigError(
-                f"KerasMetrics() shows the metrics of a KerasModelDesc; {type(graph.model).__name__} is none. For a metric "
+                f"KerasMetrics() shows the metrics of a KerasModelDesc; {type(graph.model).__name__} is none. For a "
+                "metric "
                 'of other models: KerasMetric("AUC", prediction="...", target="...").'
             )
         self._desc: KerasModelDesc = graph.model

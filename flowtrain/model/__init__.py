@@ -19,6 +19,7 @@ from .gradient import (
 from .graph import ModelGraph
 from .inference import InferenceGraph
 from .keras_desc import KerasModelDesc
+from .metric_summary import add_metric_summary
 from .objectives import Objective
 from .predictor import Predictor
 from .store import VariableStore, read_value
@@ -52,6 +53,7 @@ __all__ = [
     "WeightAverage",
     "add_activation_summary",
     "add_image_summary",
+    "add_metric_summary",
     "add_moving_summary",
     "add_param_summary",
     "add_tensor_summary",

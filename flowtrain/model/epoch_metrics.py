@@ -47,6 +47,11 @@ class EpochMetrics:
         return name in self._metrics
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._metrics:
+            raise ModelError(
+                f"The metric {name!r} was not made when the model was built: metrics must be the same in every trace "
+                "of build_graph, for training and for inference."
+            )
         return self._metrics[name]
 
     def add(self, name: str, metric: RunningMetric) -> None:

@@ -58,6 +58,7 @@ __all__ = [
     "set_keras_mask",
     "sublayers",
     "swapped_values",
+    "to_snake_case",
     "trace",
 ]
 

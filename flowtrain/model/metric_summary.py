@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .internals import auto_named, metric_of
+from .internals import auto_named, metric_of, to_snake_case
 from .tower import get_current_tower_context
 from .variables import check_name, kept_apart
 
@@ -66,10 +66,11 @@ def add_metric_summary(
     """
     tower = get_current_tower_context()
     metrics = tower.store.metrics
-    with kept_apart(tower):
-        examples = [example_of(tensor) for tensor in (target, prediction, sample_weight)]
-        name = name or metric_name(metric, make_metric(metric, *examples[:2]))
-        if name not in metrics or not tower.store.frozen:
+    name = name or metric_name(metric)
+    check_name(name, "metric")
+    if not tower.store.frozen:
+        with kept_apart(tower):
+            examples = [example_of(tensor) for tensor in (target, prediction, sample_weight)]
             made = make_metric(metric, *examples[:2])
             if any(tower.store.find(variable.path) is variable for variable in made.variables):
                 raise ModelError(
@@ -82,7 +83,6 @@ def add_metric_summary(
     weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
     if tower.is_training:
         metrics[name].update_state(target, prediction, **weighted)
-    check_name(name, "metric")
     for key, value in batch_results(metrics[name], name, target, prediction, **weighted).items():
         tower.add_tensor(key, tf.identity(value, name=key))
 
@@ -103,8 +103,10 @@ def batch_results(metric: keras.Metric, name: str, *values: Any, **more: Any) ->
     return dict(result) if isinstance(result, Mapping) else {name: result}
 
 
-def metric_name(metric: Any, made: keras.Metric) -> str:
+def metric_name(metric: Any) -> str:
     """The name that ``fit`` shows a metric by, without what Keras counts over the process."""
-    if isinstance(metric, str):
-        return metric
-    return re.sub(r"_\d+$", "", made.name) if auto_named(made) else str(made.name)
+    if isinstance(metric, keras.Metric):
+        return re.sub(r"_\d+$", "", metric.name) if auto_named(metric) else str(metric.name)
+    if isinstance(metric, type):
+        return to_snake_case(metric.__name__)
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")

@@ -338,7 +338,8 @@ class Trainer:
     def moving_averages(self) -> dict[str, float]:
         """Moving averages of all ``add_moving_summary`` scalars and the cost, read from the device now.
 
-        Metrics of Keras are shown as they are for the epoch so far. Scalar variables made with ``summary=True`` are shown as they are; in float16 training the loss scale too.
+        Metrics of Keras are shown as they are for the epoch so far. Scalar variables made with ``summary=True`` are
+        shown as they are; in float16 training the loss scale too.
         """
         values = self._step_variables.read_averages()
         if values:  # before the first step there is nothing to show

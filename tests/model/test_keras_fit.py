@@ -296,15 +296,28 @@ def test_a_precision_that_a_finished_model_does_not_have_is_refused(policy, tmp_
 
 def test_metrics_of_an_epoch_and_of_a_validation_are_those_of_fit(tmp_path):
     metrics = ["accuracy", "AUC", M.Precision()]
-    theirs, ours = alike(lambda: dense(1, "sigmoid"), X)
+    theirs, ours = alike(lambda: dense(1, "sigmoid", kernel_regularizer="l2"), X)
     theirs.compile(OPT.Adam(0.01), "binary_crossentropy", metrics=compile_arguments({"metrics": metrics})["metrics"])
-    history = theirs.fit(X, BINARY, batch_size=ROWS, epochs=3, shuffle=False, verbose=0).history
+    part = X[:20], BINARY[:20]
+    options = {"validation_data": part, "validation_batch_size": ROWS}
+    history = theirs.fit(X, BINARY, batch_size=ROWS, epochs=3, shuffle=False, verbose=0, **options).history
     desc = ft.KerasModelDesc(ours, "binary_crossentropy", metrics, OPT.Adam(0.01))
     flow = ft.BatchData(ft.DataFromArrays(X, BINARY), ROWS)
-    trainer = ft.train(ft.TrainConfig(model=desc, dataflow=flow, max_epoch=3, log_dir=tmp_path, monitors=[]))
+    validation = ft.BatchData(ft.DataFromArrays(*part), ROWS, remainder=True)
+    own = [ft.KerasMetric(M.AUC(num_thresholds=200), name="again"), ft.KerasMetric(M.Recall)]
+    runner = ft.PeriodicTrigger(ft.InferenceRunner(validation, [ft.KerasMetrics(), *own]), every_k_steps=7)
+    at_end = ft.InferenceRunner(validation, [ft.KerasMetrics(), *own], prefix="end")
+    config = ft.TrainConfig(
+        model=desc, dataflow=flow, max_epoch=3, log_dir=tmp_path, monitors=[], callbacks=[runner, at_end]
+    )
+    trainer = ft.train(config)
     for ours_, theirs_ in {"loss": "loss", "accuracy": "accuracy", "AUC": "AUC", "precision": "precision"}.items():
         value = next(history[key] for key in history if key.startswith(theirs_))
         assert [v for _, v in trainer.history[ours_]] == pytest.approx(value, abs=1e-5)
+        value = next(history[key] for key in history if key.startswith(f"val_{theirs_}"))
+        assert [v for _, v in trainer.history[f"end_{ours_}"]] == pytest.approx(value, abs=1e-5)
+    assert trainer.history["end_again"] == trainer.history["end_AUC"]
+    assert "end_recall" in trainer.history
     names = {name for name in trainer.variable_names() if "metrics" in name}
     assert any(name.endswith("/true_positives") for name in names)
 
@@ -418,3 +431,34 @@ def test_histograms_and_penalties_of_a_keras_model():
         "keras_model/dense/kernel/histogram",
         "keras_model/dense_1/kernel/histogram",
     ]
+
+
+def test_any_metric_in_a_model_of_ones_own(tmp_path):
+    class Yes(ft.ModelDesc):
+        def __init__(self):
+            self.precision = M.Precision(name="precise")
+
+        def inputs(self):
+            return [tf.TensorSpec((None, 4), tf.float32, "x"), tf.TensorSpec((None, 1), tf.float32, "y")]
+
+        def build_graph(self, x, y):
+            probability = tf.sigmoid(ft.FullyConnected("line", x, 1), name="probability")
+            ft.add_metric_summary("AUC", y, probability)
+            ft.add_metric_summary(self.precision, y, probability)
+            ft.add_metric_summary("accuracy", y, probability, name="right")
+            return tf.reduce_mean(keras.losses.binary_crossentropy(y, probability), name="loss")
+
+        def optimizer(self):
+            return OPT.SGD(0.0)
+
+    runner = ft.InferenceRunner(
+        ft.BatchData(ft.DataFromArrays(X, BINARY), ROWS), [ft.KerasMetric("AUC", "probability", "y")]
+    )
+    trainer = run(tmp_path, Yes(), X, BINARY, callbacks=[runner])
+    (probability,) = trainer.get_predictor(["x"], ["probability"])(X)
+    for name, metric in {"AUC": M.AUC(), "precise": M.Precision(), "right": M.BinaryAccuracy()}.items():
+        metric.update_state(BINARY, probability)
+        assert trainer.history[name][-1][1] == pytest.approx(float(metric.result()), abs=1e-5)
+    assert trainer.history["validation_AUC"][-1][1] == pytest.approx(trainer.history["AUC"][-1][1], abs=1e-5)
+    (batch,) = trainer.get_predictor(["x", "y"], ["right"])(X[:4], BINARY[:4])
+    assert batch == pytest.approx(np.mean((probability[:4] > 0.5) == BINARY[:4]))
