@@ -19,7 +19,8 @@ import threading
 from typing import Any
 
 from ..utils.errors import FlowtrainError, WorkerDied
-from .payload import THREADS
+from ..utils.files import working_folder
+from .payload import THREADS, import_path
 from .worker import INTERRUPT
 from .zygote import MESSAGE_BYTES
 
@@ -36,7 +37,7 @@ ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
 
 def interpreter(boot: str) -> tuple[list[str], dict[str, str]]:
     """A command that runs a line of Python in an interpreter like this one, and its environment."""
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    path = os.pathsep.join(import_path(working_folder()))
     return [sys.executable, "-P", "-c", boot], {**os.environ, **THREADS, "PYTHONPATH": path}
 
 

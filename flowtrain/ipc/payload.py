@@ -19,10 +19,11 @@ from typing import Any
 import cloudpickle
 
 from ..utils.errors import FlowtrainError
+from ..utils.files import working_folder
 from .arena import aligned
 from .mapping import anonymous_file
 
-__all__ = ["THREADS", "Payload", "load"]
+__all__ = ["THREADS", "Payload", "import_path", "load"]
 
 THREADS = {
     name: "1"
@@ -83,10 +84,11 @@ class Payload:
         Returns:
             The file's descriptor.
         """
+        folder = working_folder()
         around = json.dumps(
             {
-                "path": [entry or os.getcwd() for entry in sys.path],
-                "folder": os.getcwd(),
+                "path": import_path(folder),
+                "folder": folder,
                 "environment": dict(os.environ) | THREADS,
             }
         ).encode("utf-8", "surrogateescape")
@@ -108,6 +110,11 @@ class Payload:
             raise
         self.views.clear()
         return fd
+
+
+def import_path(folder: str | None) -> list[str]:
+    """This process's import path, with the working directory by its name."""
+    return [entry or folder for entry in sys.path if entry or folder]  # type: ignore[misc]
 
 
 def _write(fd: int, place: int, data: bytes | memoryview) -> None:
@@ -136,7 +143,8 @@ def load(fd: int) -> Any:
     sys.path[:] = surroundings["path"]
     os.environ.clear()
     os.environ.update(surroundings["environment"])
-    os.chdir(surroundings["folder"])
+    if surroundings["folder"] is not None:  # else it was deleted
+        os.chdir(surroundings["folder"])
     # what the user's script defines comes by value; nothing may be taken for a name of the zygote's own main module
     sys.modules["__main__"] = types.ModuleType("__main__")
     start = head + around

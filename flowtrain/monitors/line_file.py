@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from flowtrain.utils.files import explained
+
 __all__ = ["LineFile", "set_aside"]
 
 logger = logging.getLogger("flowtrain.monitors")
@@ -37,7 +39,8 @@ class LineFile:
                 set_aside(self.path)
                 self._ours = True
             self._file = self.path.open("a", encoding="utf-8", newline="\n")
-        self._file.write(line + "\n")
+        with explained(self.path):
+            self._file.write(line + "\n")
         if time.monotonic() > self._flushed + _SECONDS:
             self.flush()
 
@@ -45,7 +48,8 @@ class LineFile:
         """Hand everything to the operating system: it survives a kill of this process."""
         self._flushed = time.monotonic()
         if self._file is not None:
-            self._file.flush()
+            with explained(self.path):
+                self._file.flush()
 
     def position(self) -> int:
         """The length of what was written, in bytes."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.utils.errors import ConfigError, TrainingError
+from flowtrain.utils.files import working_folder
 from flowtrain.utils.loading import looking
 from flowtrain.utils.run_status import LOCK, is_locked
 
@@ -163,8 +164,8 @@ def packages() -> dict[str, str]:
 
 def _code_version() -> str | None:
     """The commit of the script's repository, with a mark when files are changed; None where there is none."""
-    folder = Path(sys.argv[0] or ".").resolve().parent
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no git, no working directory any more
+        folder = Path(sys.argv[0] or ".").resolve().parent
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=folder if folder.is_dir() else None,
@@ -190,11 +191,14 @@ def _make_free(name: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise ConfigError(
-                f"no log folder can be made in {Path(ROOT).resolve()} ({error}). Give one: log_dir=..."
-            ) from error
+            raise ConfigError(f"no log folder can be made in {_root()} ({error}). Give one: log_dir=...") from error
         else:
             return path
+
+
+def _root() -> str:
+    folder = working_folder()
+    return f"{ROOT}/ (the working directory was deleted)" if folder is None else str(Path(folder) / ROOT)
 
 
 def _numbered(name: str) -> list[Path]:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileLock", "explained", "replace", "sync", "write_whole", "writing"]
+__all__ = ["FileLock", "explained", "replace", "sync", "working_folder", "write_whole", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -123,6 +123,13 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno in _FULL:
             text += f"{_free(Path(path))} Make room, or write elsewhere."
         raise type(error)(error.errno, text, os.fspath(path)) from error
+
+
+def working_folder() -> str | None:
+    """The working directory, or None where it was deleted: what needs none goes on without it."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()
+    return None
 
 
 def _free(path: Path) -> str:

@@ -108,3 +108,13 @@ def test_trained_weights_are_those_that_predict(tmp_path):
     x, side = Points(1, rows=512).get(0, epoch=99)
     (logits,) = trainer.get_predictor(["x"], ["logits/output"])(x)
     assert np.mean(logits.argmax(axis=1) == side) > 0.8
+
+
+def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert train(config(tmp_path / "run", max_epoch=1)).global_step == 12
+    with pytest.raises(ConfigError, match=r"the working directory was deleted.*Give one: log_dir="):
+        train(config(None, max_epoch=1))

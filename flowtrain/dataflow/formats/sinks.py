@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -225,7 +227,7 @@ class LMDBSink:
     def __init__(self, folder: str, position: Any) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
         self.path = os.path.join(folder, "data")
-        self._full = lmdb.MapFullError
+        self._full, self._error, self._disk_error = lmdb.MapFullError, lmdb.Error, lmdb.DiskError
         size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
         # no lock file: `write` holds a lock on the folder
         self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
@@ -300,6 +302,12 @@ class LMDBSink:
             except self._full:
                 self._map_size *= 2
                 self._env.set_mapsize(self._map_size)
+            except self._error as error:
+                free = shutil.disk_usage(os.path.dirname(self.path)).free
+                # LMDB calls it an error of input and output where the disk was full after a part of a write
+                if isinstance(error, self._disk_error) or free < sum(map(len, items.values())):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
 
     def _drop_after(self, chunks: int) -> None:
         with self._env.begin(write=True) as transaction, transaction.cursor() as cursor:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
+from ...utils.files import explained
 from ..core.base import Datapoint
 from .example import parse_example
 from .framing import RecordFile, frame
@@ -145,7 +146,8 @@ class TFRecordWriter:
     """
 
     def __init__(self, path: PathLike) -> None:
-        self._file = open(os.path.expanduser(os.fspath(path)), "wb")  # noqa: SIM115 - closed by close()
+        self._path = os.path.expanduser(os.fspath(path))
+        self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close()
 
     def write(self, record: bytes) -> None:
         """Append a record.
@@ -155,18 +157,25 @@ class TFRecordWriter:
 
         Raises:
             DataFlowError: It is not bytes.
+            OSError: The disk is full or refuses; names the file.
         """
         if not isinstance(record, (bytes, bytearray, memoryview)):
             raise DataFlowError(f"a record is bytes, got {type(record).__name__}: encode it, e.g. with encode_example")
-        self._file.write(frame(bytes(record)))
+        try:
+            self._file.write(frame(bytes(record)))
+        except OSError:
+            with explained(self._path):
+                raise
 
     def flush(self) -> None:
         """Hand what was written to the system."""
-        self._file.flush()
+        with explained(self._path):
+            self._file.flush()
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        with explained(self._path):
+            self._file.close()
 
     def __enter__(self) -> TFRecordWriter:
         return self

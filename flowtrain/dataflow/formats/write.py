@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ...utils.files import replace
+from ...utils.files import explained, replace, write_whole
 from ..core.base import DataFlow
 from ..core.values import refuse_masked
 from .sidecar import SUFFIX
@@ -65,6 +65,7 @@ def write(
         The file or folder.
 
     Raises:
+        OSError: The disk is full or refuses: it names the file and what is free. What is safe so far stays.
         DataFlowError: The file exists, another process is writing it, the folder is missing, or what is in
             ``<path>.partial`` belongs to another flow or format.
         FormatError: A datapoint cannot be written in this format; the message says which and why.
@@ -92,10 +93,12 @@ def write(
         position = journal.resume(ds) if resume else journal.restart()
         sink: Sink = SINKS[kind](str(folder), position, **options)
         try:
-            _copy(ds, sink, journal, commit_every, progress, target.name)
-            replace(Path(sink.finish()), target)
+            _copy(ds, sink, journal, commit_every, progress, target)
+            with explained(target):
+                replace(Path(sink.finish()), target)
         finally:
-            sink.close()
+            with explained(target):  # closing writes what is left in a buffer
+                sink.close()
         with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
             os.unlink(f"{target}{SUFFIX}")
         _sync_folder(target.parent)
@@ -114,24 +117,29 @@ def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, 
     return {"keys": keys, "per_file": check_int("write", "per_file", per_file)}
 
 
-def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, name: str) -> None:
+def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, target: Path) -> None:
     """Append what the flow still has, and note the position now and then, and when something fails."""
     taken = done = journal.count
-    with tqdm(total=journal.size, initial=done, desc=name, unit="dp", disable=not progress) as bar:
+    with tqdm(total=journal.size, initial=done, desc=target.name, unit="dp", disable=not progress) as bar:
         try:
             for datapoint in ds:
                 taken += 1
                 refuse_masked(datapoint, f"datapoint {done}")
-                sink.append(datapoint)
-                done += 1
-                bar.update()
-                if done % every == 0:
-                    journal.note(done, sink.commit(), ds.state_dict())
+                try:
+                    sink.append(datapoint)
+                    done += 1
+                    bar.update()
+                    if done % every == 0:
+                        journal.note(done, sink.commit(), ds.state_dict())
+                except OSError:
+                    with explained(target):  # here alone: an OSError of the flow is of another file
+                        raise
         except BaseException:
             # The position counts only where all that was handed out has been appended, and where a failure
             # cannot have moved it: a stage that is walked may have taken what its function then failed on.
             if ds.indexable and taken == done > journal.count:
-                journal.note(done, sink.commit(), ds.state_dict())
+                with explained(target):
+                    journal.note(done, sink.commit(), ds.state_dict())
             raise
     if journal.size is not None and done != journal.size:
         raise DataFlowError(f"{ds} gave {done} datapoints, its length is {journal.size}: nothing was written")
@@ -147,12 +155,7 @@ class _Journal:
 
     def note(self, count: int, position: Any, flow: Any) -> None:
         """Replace the journal, in one step."""
-        temporary = self._folder / "journal.new"
-        with open(temporary, "wb") as file:
-            file.write(pack([1, self._kind, self.size, count, position, flow]))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._file)
+        write_whole(self._file, pack([1, self._kind, self.size, count, position, flow]))
         self.count = count
 
     def restart(self) -> None:
