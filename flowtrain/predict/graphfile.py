@@ -1,7 +1,13 @@
-"""Reading graphs from files: frozen .pb, and the .meta of a TensorFlow 1 checkpoint with its variables put in."""
+"""Graphs in files: frozen .pb, and the .meta of a TensorFlow 1 checkpoint with its variables put in.
+
+A frozen graph is a protocol buffer, which has no checksum: most flipped bytes make another graph of it, or other
+weights. So what is written here ends with a field that GraphDef does not have, which holds the SHA-256 of all that
+precedes it. TensorFlow and other readers pass over fields that they do not know.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,28 +18,48 @@ from google.protobuf.message import DecodeError
 
 from flowtrain.utils.errors import CheckpointError
 
-__all__ = ["read_graph", "read_meta", "with_own_functions"]
+__all__ = ["read_graph", "read_meta", "with_own_functions", "write_graph"]
 
 _VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
 _count = itertools.count()
 _READS = {"ReadVariableOp", "ResourceGather"}
 
+_LABEL = b"flowtrain sha256"
+# field 16000, which is of bytes (wire type 2), and how many: the label and a digest of 32
+_SEAL = b"\x82\xe8\x07" + bytes([len(_LABEL) + 32]) + _LABEL
+
+
+def write_graph(graph: tf.compat.v1.GraphDef, path: Path) -> None:
+    """Write a frozen graph with a checksum, which `read_graph` looks at."""
+    content = graph.SerializeToString(deterministic=True)
+    path.write_bytes(content + _SEAL + hashlib.sha256(content).digest())
+
 
 def read_graph(path: str | Path) -> tf.compat.v1.GraphDef:
-    """Read a frozen graph.
+    """Read a frozen graph, and check it against its checksum where it has one.
 
     Raises:
-        CheckpointError: The file is missing, cut short or no graph.
+        CheckpointError: The file is missing, damaged, cut short or no graph.
     """
     graph = tf.compat.v1.GraphDef()
     try:
-        graph.ParseFromString(Path(path).read_bytes())
+        graph.ParseFromString(_unsealed(Path(path).read_bytes(), path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except DecodeError as error:
         raise CheckpointError(f"{path} is no frozen graph, or it is cut short: {error}") from None
     _check_whole(graph, path)
     return graph
+
+
+def _unsealed(content: bytes, path: str | Path) -> bytes:
+    """The graph's own bytes: all, where the file has no checksum."""
+    end = len(content) - len(_SEAL) - 32
+    if end < 0 or content[end : end + len(_SEAL)] != _SEAL:
+        return content
+    if hashlib.sha256(content[:end]).digest() != content[end + len(_SEAL) :]:
+        raise CheckpointError(f"{path} is damaged: it does not match its checksum. Export the model again.")
+    return content[:end]
 
 
 def read_meta(path: str | Path, values: Mapping[str, np.ndarray]) -> tf.compat.v1.GraphDef:

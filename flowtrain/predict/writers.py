@@ -18,7 +18,7 @@ from flowtrain.utils.errors import ExportError
 from flowtrain.utils.optional import require
 
 from .freeze import frozen, refuse_python, resized
-from .graphfile import with_own_functions
+from .graphfile import with_own_functions, write_graph
 from .load import load_predictor
 from .weights import OWN_NAMES, read_weights
 
@@ -96,7 +96,7 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
 
 
 def _write_frozen(job: Job, path: Path) -> None:
-    path.write_bytes(_constant_graph(job).SerializeToString(deterministic=True))
+    write_graph(_constant_graph(job), path)
 
 
 def _constant_function(job: Job) -> tuple[Any, tf.Module]:

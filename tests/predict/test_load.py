@@ -182,6 +182,34 @@ def test_files_that_are_cut_short(graph, tmp_path):
         load_predictor(tmp_path / "nothing.pb")
 
 
+def test_a_frozen_graph_that_is_damaged(graph, noisy, expected, tmp_path):
+    path = export(graph, tmp_path / "model.pb", ["noisy"], ["output"])
+    content = path.read_bytes()
+    places = np.random.default_rng(0).choice(len(content), 60, replace=False)
+    for place in (*places, len(content) - 1, len(content) - 40, len(content) - 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        try:
+            found = load_predictor(path, ["noisy"], ["output"])(noisy)[0]
+        except CheckpointError as error:
+            assert "does not match its checksum" in str(error)
+        else:  # the damage is in the mark that announces the checksum: the graph itself is whole
+            assert place >= len(content) - 52
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_other_programs_read_a_frozen_graph_with_its_checksum_and_it_reads_theirs(graph, noisy, expected, tmp_path):
+    path = export(graph, tmp_path / "model.pb", ["noisy"], ["output"])
+    plain = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(plain, name=""), [])
+    run = imported.prune("noisy:0", "output:0")
+    np.testing.assert_allclose(run(tf.constant(noisy)), expected, atol=1e-6)
+    plain.DiscardUnknownFields()
+    (tmp_path / "theirs.pb").write_bytes(plain.SerializeToString())
+    np.testing.assert_allclose(load_predictor(tmp_path / "theirs.pb")(noisy)[0], expected, atol=1e-6)
+
+
 # -- weights and a model ----------------------------------------------------------------------------------------
 
 
