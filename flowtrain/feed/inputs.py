@@ -161,11 +161,10 @@ def _as_array(component: Any, name: str) -> np.ndarray:
     """The array of a component that is none yet, without loss (see `flowtrain.dataflow.core.values`)."""
     if isinstance(component, tf.Tensor):
         return component.numpy()
-    if isinstance(component, list | tuple) and (array := as_array(component, f"input {name!r}")) is None:
-        array = np.asarray(component, object)  # of strings, or refused for what it is
-    elif not isinstance(component, list | tuple):
-        array = column_of(component, f"input {name!r}")
-    return array
+    if not isinstance(component, list | tuple):
+        return column_of(component, f"input {name!r}")
+    array = as_array(component, f"input {name!r}")
+    return np.asarray(component, object) if array is None else array  # of strings, or refused for what it is
 
 
 def _shown(shape: tf.TensorShape) -> str:

@@ -240,7 +240,8 @@ def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
 
 def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any:
     mask = None if array.mask is np.ma.nomask else np.asarray(array.mask)
-    fill = None if array._fill_value is None else np.asarray(array._fill_value)  # None: not asked for yet
+    known = getattr(array, "_fill_value", None)  # None: not asked for yet; fill_value itself would make one
+    fill = None if known is None else np.asarray(known)
     return msgpack.ExtType(_MASKED, _packb([array.data, mask, fill, bool(array.hardmask)], default))
 
 

@@ -21,11 +21,12 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.initializers.random_initializers import RandomInitializer
 from keras.src.trainers.compile_utils import get_metric
-from keras.src.utils.naming import to_snake_case
+from keras.src.utils import naming
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.eager import executor as eager_executor
 
 __all__ = [
+    "snake_case",
     "BackgroundExecutor",
     "KerasScopes",
     "RandomInitializer",
@@ -58,7 +59,6 @@ __all__ = [
     "set_keras_mask",
     "sublayers",
     "swapped_values",
-    "to_snake_case",
     "trace",
 ]
 
@@ -338,9 +338,14 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._layers)
 
 
+def snake_case(name: str) -> str:
+    """A class's name as Keras writes it in the names of layers and metrics: mean_squared_error."""
+    return naming.to_snake_case(name)
+
+
 def auto_named(made: Any) -> bool:
     """Whether Keras made up the name of a layer or metric: such names depend on what else the process has made."""
-    base = to_snake_case(type(made).__name__)  # Bidirectional puts a word before it
+    base = snake_case(type(made).__name__)  # Bidirectional puts a word before it
     return re.fullmatch(rf"(forward_|backward_)?{re.escape(base)}(_\d+)?", made.name) is not None
 
 

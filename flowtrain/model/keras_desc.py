@@ -296,7 +296,7 @@ def _check_loss(loss: Any) -> None:
 
 
 def _weight_spec(given: bool | tf.TensorSpec) -> tf.TensorSpec | None:
-    if isinstance(given, tf.TensorSpec):
+    if not isinstance(given, bool) and isinstance(given, tf.TensorSpec):
         return tf.TensorSpec(given.shape, given.dtype, given.name or "sample_weight")
     if not isinstance(given, bool):
         raise ModelError(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .internals import auto_named, metric_of, to_snake_case
+from .internals import auto_named, metric_of, snake_case
 from .tower import get_current_tower_context
 from .variables import check_name, kept_apart
 
@@ -108,5 +108,5 @@ def metric_name(metric: Any) -> str:
     if isinstance(metric, keras.Metric):
         return re.sub(r"_\d+$", "", metric.name) if auto_named(metric) else str(metric.name)
     if isinstance(metric, type):
-        return to_snake_case(metric.__name__)
+        return snake_case(metric.__name__)
     return metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")

@@ -125,7 +125,7 @@ def _own(value: Any, copies: dict[int, Any]) -> Any:
         return made
     if kind is dict:
         made = copies[id(value)] = {}
-        made.update((key, _own(item, copies)) for key, item in value.items())
+        made.update((key, _own(item, copies)) for key, item in value.items())  # pyright: ignore[reportAttributeAccessIssue] - a dict here
         return made
     if kind is tuple:
         return tuple([_own(item, copies) for item in value])
@@ -139,7 +139,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     if array.dtype.hasobject and holds_objects(array):
         array = own_objects(array)
     view = array[...]
-    view.setflags(False)
+    view.setflags(write=False)
     return view
 
 
