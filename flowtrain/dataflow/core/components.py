@@ -125,7 +125,7 @@ def _own(value: Any, copies: dict[int, Any]) -> Any:
         return made
     if kind is dict:
         made = copies[id(value)] = {}
-        made.update((key, _own(item, copies)) for key, item in value.items())  # pyright: ignore[reportAttributeAccessIssue] - a dict here
+        made.update((key, _own(item, copies)) for key, item in value.items())  # type: ignore[union-attr]
         return made
     if kind is tuple:
         return tuple([_own(item, copies) for item in value])
