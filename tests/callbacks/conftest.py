@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from flowtrain.callbacks import check_callback, uses_steps
+from flowtrain.dataflow import DataFromList
 from flowtrain.model import VariableStore, WeightAverage
 from flowtrain.monitors import Monitors
 from flowtrain.utils.errors import ConfigError, TensorNameError
@@ -28,7 +29,8 @@ class FakeTrainer:
         self.averages = averages or (lambda step: {"cost": 1.0 / max(step, 1)})
         self.monitors = Monitors([], None)
         self.workers = workers
-        self.is_chief, self.stop_reason, self.config, self.model = True, None, None, None
+        self.is_chief, self.stop_reason, self.model = True, None, None
+        self.config = SimpleNamespace(dataflow=DataFromList([[1.0], [2.0]], shuffle=False))
         self.variables = {
             "weight": tf.Variable(0.0),
             "learning_rate": tf.Variable(0.1),

@@ -125,7 +125,7 @@ class Old(Inferencer):
         (lambda: InferenceRunner(flow(), []), "at least one"),
         (lambda: InferenceRunner(flow(), [print]), "Inferencer"),
         (lambda: InferenceRunner(flow(), [ScalarStats]), "instance"),
-        (lambda: InferenceRunner(flow(), [Old()]), "spelled before_inference"),
+        (lambda: InferenceRunner(flow(), [Old()]), "Write before_inference"),
         (lambda: InferenceRunner([], ScalarStats("loss")), "dataflow"),
         (lambda: InferenceRunner(3, ScalarStats("loss")), "3 is no dataflow"),
         (lambda: InferenceRunner({"a": flow(), "b": flow()}, ScalarStats("l", prefix="p")), "prefix"),

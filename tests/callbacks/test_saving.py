@@ -87,7 +87,7 @@ def test_wrong_arguments_are_named():
         BestSaver("stat", mode="lowest")
     with pytest.raises(TypeError, match="mode"):
         BestSaver("stat")
-    with pytest.raises(FlowtrainError, match="keep=0"):
+    with pytest.raises(FlowtrainError, match="keep must be a whole number of at least 1, got 0"):
         ModelSaver(keep=0)
     with pytest.raises(FlowtrainError, match="file name"):
         MinSaver("stat", name="../elsewhere")

@@ -63,8 +63,8 @@ SOURCES = {
     "Mnist": lambda tmp, **o: datasets.Mnist("train", folder=DIGITS, **o),
     "FashionMnist": lambda tmp, **o: datasets.FashionMnist("test", folder=DIGITS, **o),
 }
-# built from made-up archives, and read, in the tests of data sets; all stand on the same base
-ELSEWHERE = {"BSDS500", "Cifar10", "Cifar100", "ILSVRC12", "ILSVRC12Files", "SVHNDigit"}
+# built from made-up archives, and read, in the tests of data sets and of rasters; all stand on the same base
+ELSEWHERE = {"PatchesImages", "BSDS500", "Cifar10", "Cifar100", "ILSVRC12", "ILSVRC12Files", "SVHNDigit"}
 
 
 def test_every_public_source_is_checked():
