@@ -490,16 +490,25 @@ def test_starting_and_stopping_leaks_nothing():
         for _ in ds:
             break
 
-    for _ in range(5):
-        cycle()
-    gc.collect()
     process = psutil.Process()
-    before = process.num_fds(), len(process.memory_maps(grouped=False))
-    for _ in range(25):
-        cycle()
-    gc.collect()
-    after = process.num_fds(), len(process.memory_maps(grouped=False))
-    assert after[0] <= before[0]
+
+    def held(cycles):
+        """What is held after so many more, once those that end in the background have ended."""
+        for _ in range(cycles):
+            cycle()
+        least = None
+        for _ in range(500):
+            gc.collect()
+            now = process.num_fds(), len(process.memory_maps(grouped=False))
+            if now == least:
+                break
+            least = now
+            time.sleep(0.02)  # lets the workers that were told to end do so; the loop ends when nothing changes
+        return now
+
+    before = held(10)  # pools are warm by then
+    after = held(25)
+    assert after[0] <= before[0] + 3  # what one pool that is ending may still hold; 25 leaks would be 25 at least
     assert after[1] <= before[1] + 5
 
 
