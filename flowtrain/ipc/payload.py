@@ -113,8 +113,11 @@ class Payload:
 
 
 def import_path(folder: str | None) -> list[str]:
-    """This process's import path, with the working directory by its name."""
-    return [entry or folder for entry in sys.path if entry or folder]  # type: ignore[misc]
+    """This process's import path, with what is relative made absolute, and left out where the working directory is gone.
+
+    An interpreter that finds a relative entry and no working directory does not start.
+    """
+    return [os.path.normpath(os.path.join(folder or "", entry)) for entry in sys.path if folder or os.path.isabs(entry)]
 
 
 def _write(fd: int, place: int, data: bytes | memoryview) -> None:

@@ -279,12 +279,13 @@ def test_the_process_that_starts_the_workers_ends_by_itself(preloaded):
     assert count.stat().st_size == 1
 
 
-def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("entry", ["", "lib"])
+def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch, entry):
     shutdown()  # so that the process that starts the workers begins there too
     folder = tmp_path / "gone"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend("")
+    monkeypatch.syspath_prepend(entry)
     folder.rmdir()
     assert values(df.PrefetchData(Numbers(), num_proc=2)) == list(range(100))
     monkeypatch.undo()
