@@ -113,7 +113,7 @@ class Payload:
 
 
 def import_path(folder: str | None) -> list[str]:
-    """This process's import path, with what is relative made absolute, and left out where the working directory is gone.
+    """This process's import path: what is relative made absolute, or left out where the working directory is gone.
 
     An interpreter that finds a relative entry and no working directory does not start.
     """
