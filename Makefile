@@ -2,15 +2,17 @@
 # make test    everything that CI checks: style, types, import order, tests
 # make bench   the benchmarks, beside their peers, in an environment of their own
 # make docs    the HTML documentation
+# make check-next   the tests against the newest Keras and TensorFlow that the index has, in an environment of their own
 
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .bench-venv
+NEXT_VENV := .next-venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS ?=
 
-.PHONY: demo test lint pytest bench docs clean
+.PHONY: demo test lint pytest bench docs check-next clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/colorize/train.py --demo $(DEMO_ARGS)
@@ -36,6 +38,12 @@ bench: $(BENCH_VENV)/.installed
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 
+check-next:
+	$(PYTHON) -m venv $(NEXT_VENV)
+	$(NEXT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(NEXT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre tensorflow keras
+	$(NEXT_VENV)/bin/python docs/scripts/check_next.py $(PYTEST_ARGS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -58,4 +66,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info docs/_build
+	rm -rf $(VENV) $(BENCH_VENV) $(NEXT_VENV) build dist *.egg-info docs/_build
