@@ -16,7 +16,7 @@ from ..predict.placing import Placement
 from ..utils.errors import ConfigError
 from ..utils.files import writing
 
-__all__ = ["Given", "Reader", "write_result"]
+__all__ = ["Given", "Reader", "check_size", "write_result"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,33 @@ class Reader:
             return picture
         black, white = self.span
         return (picture.astype(np.float32) / 255) * (white - black) + black
+
+
+def check_size(predictor: LoadedPredictor, path: Path, given: Given, align: int) -> None:
+    """Refuse a picture of another size than a model takes that knows one size only.
+
+    Raises:
+        ConfigError: It says which tiles the model takes.
+    """
+    for name, spec, array in zip(predictor.inputs, predictor.specs, given.arrays, strict=True):
+        if spec.shape.rank != 4 or len(array.shape) != 3:
+            continue
+        wanted, found = tuple(spec.shape[1:3]), tuple(array.shape[:2])
+        if all(size in (None, there) for size, there in zip(wanted, found, strict=True)):
+            continue
+        margin = min(32, (wanted[0] or 0) // 4 // align * align)  # 32 is what --margin is when it is not given
+        usable = wanted[0] == wanted[1] and margin and wanted[0] % align == 0
+        mend = f"Resize the picture to {wanted[1]}x{wanted[0]}."
+        if usable:
+            asked = f"--tile {wanted[0] - 2 * margin}" + f" --margin {margin}" * (margin != 32)
+            mend = (
+                f"With {asked} it is run in tiles of that size, which is right for a fully convolutional model; for "
+                f"another: {mend[0].lower()}{mend[1:]}"
+            )
+        raise ConfigError(
+            f"{path} is {found[1]}x{found[0]}, but the model's input {name!r} takes pictures of "
+            f"{wanted[1] or 'any width'}x{wanted[0] or 'any height'} alone. {mend}"
+        )
 
 
 def _decoded(path: Path) -> np.ndarray:
