@@ -31,9 +31,7 @@ class ConsoleMonitor(Monitor):
         <ConsoleMonitor>
     """
 
-    def __init__(
-        self, include: Sequence[str] = ("*",), exclude: Sequence[str] = (), table_every: float = 10.0
-    ) -> None:
+    def __init__(self, include: Sequence[str] = ("*",), exclude: Sequence[str] = (), table_every: float = 30.0) -> None:
         self.include, self.exclude, self.table_every = tuple(include), tuple(exclude), table_every
         self._last_table = -float("inf")
         self._now: dict[str, float] = {}
@@ -68,7 +66,10 @@ class ConsoleMonitor(Monitor):
             self._last_table = now
             logger.info("\n%s", _table(title, rows))
         else:
-            shown = [f"{name} {value}" + f" ({change})" * (change[1:] not in ("", "0.0 %")) for name, value, _, change in rows]
+            shown = [
+                f"{name} {value}" + f" ({change})" * (change[1:] not in ("", "0.0 %"))
+                for name, value, _, change in rows
+            ]
             logger.info("%s: %s", title, ", ".join(shown))
         self._before.update(self._now)
         self._now = {}
