@@ -15,6 +15,7 @@ from ..predict import LoadedPredictor, read_weights
 from ..predict.placing import Placement
 from ..utils.errors import ConfigError
 from ..utils.files import writing
+from .options import write_picture
 
 __all__ = ["Given", "Reader", "check_size", "write_result"]
 
@@ -184,14 +185,8 @@ def write_result(
         black, white = span
         scaled = (result.astype(np.float32) - black) / (white - black) * 255
         result = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    if result.shape[-1] == 3:
-        result = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", result)
-    if not done:
-        raise ConfigError(f"A picture of shape {result.shape} cannot be written as .png; pass --npy.")
     path = Path(f"{stem}.png")
-    with writing(path, durable=False) as beside:
-        beside.write_bytes(encoded.tobytes())
+    write_picture(path, result)
     return path
 
 
