@@ -69,6 +69,7 @@ class Feeder:
         self._thread: threading.Thread | None = None
         self._skip = 0  # batches to pass over at the start, which were consumed before a resume
         self._passed = 0  # datapoints that the present epoch of the flow has given
+        self._rest: DataFlow | None = None  # what is iterated first, once: the rest of an epoch
         self._position: dict[str, Any] | None = None  # before the block that is being consumed
         self._consumed = 0  # batches of it
 
@@ -81,19 +82,24 @@ class Feeder:
     def state_dict(self) -> dict[str, Any]:
         """The dataflow's position after the last consumed batch."""
         if self._position is None:
-            return {"flow": self._flow.state_dict(), "passed": self._passed, "skip": self._skip}
+            return self._where()
         return {**self._position, "skip": self._position["skip"] + self._consumed}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], rest: DataFlow | None = None) -> None:
         """Go on at a position. Only before the first `get`.
+
+        Args:
+            state: What `state_dict` gave.
+            rest: A flow that gives the rest of the epoch under way, whose position it then is; after it the feeder's
+                own flow follows from the next epoch on.
 
         Raises:
             StateError: The feeder runs already, or the state belongs to another dataflow.
         """
         if self._thread is not None:
             raise StateError("a feeder's position can be set only before it runs")
-        self._flow.load_state_dict(state["flow"])
-        self._passed, self._skip = state["passed"], state["skip"]
+        (self._flow if rest is None else rest).load_state_dict(state["flow"])
+        self._rest, self._passed, self._skip = rest, state["passed"], state["skip"]
 
     def get(self, timeout: float) -> Block | None:
         """The next block.
@@ -177,7 +183,8 @@ class Feeder:
     def _batches(self) -> Generator[list[np.ndarray], None, None]:
         """All batches, for ever."""
         while not self._stopping:
-            iterator = iter(self._flow)
+            flow = self._flow if self._rest is None else self._rest
+            iterator = iter(flow)
             try:
                 for datapoint in iterator:
                     if self._stopping:
@@ -197,7 +204,11 @@ class Feeder:
                 closing = getattr(iterator, "close", None)
                 if closing is not None:
                     closing()
-            self._check_epoch()
+            if self._rest is None:
+                self._check_epoch()
+            else:
+                self._flow.load_state_dict({**self._rest.state_dict(), "position": None})  # its next epoch
+                self._rest = None
             self._passed = 0
 
     def _check_epoch(self) -> None:
@@ -254,7 +265,9 @@ class Feeder:
 
     def _where(self) -> dict[str, Any]:
         """The position after what the flow has given so far."""
-        return {"flow": self._flow.state_dict(), "passed": self._passed, "skip": self._skip}
+        flow = self._flow if self._rest is None else self._rest
+        state = {"flow": flow.state_dict(), "passed": self._passed, "skip": self._skip}
+        return state if self._rest is None else {**state, "in_rest": True}
 
 
 class _Stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from flowtrain.utils.loading import only_to_run
 
@@ -13,7 +14,12 @@ from .trainer import SimpleTrainer, Trainer
 __all__ = ["train"]
 
 
-def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run: bool = False) -> Trainer:
+def train(
+    config: TrainConfig,
+    resume: str | Path | bool | None = None,
+    dry_run: bool = False,
+    resume_changes: Literal["accept"] | None = None,
+) -> Trainer:
     """Train a model.
 
     Args:
@@ -23,6 +29,8 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
             from that checkpoint. None: start; a folder that holds a run is refused.
         dry_run: Only try it, in seconds: one batch, one step, one save, one restore, one validation batch, in a
             temporary folder; prints a table of verdicts and raises what failed.
+        resume_changes: What to do where the configuration differs from the checkpoint's so that data would be skipped
+            or repeated. None: refuse it, with a table of what differs. ``"accept"``: go on.
 
     Returns:
         The trainer: ``.history``, ``.get_weights()``, ``.get_predictor(inputs, outputs)``, ``.log_dir``.
@@ -30,7 +38,7 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
     Raises:
         ConfigError: The configuration makes no sense.
         TrainingError: The cost became NaN or infinite, or another run uses the log folder.
-        CheckpointError: A checkpoint is of another model, or all are damaged.
+        CheckpointError: A checkpoint is of another model, all are damaged, or one could not be saved.
 
     Example:
         >>> trainer = train(TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10))  # doctest: +SKIP
@@ -40,5 +48,5 @@ def train(config: TrainConfig, resume: str | Path | bool | None = None, dry_run:
     only_to_run("train()")
     if dry_run:
         return try_run(config)
-    with SimpleTrainer(config, resume=resume) as trainer:
+    with SimpleTrainer(config, resume=resume, resume_changes=resume_changes) as trainer:
         return trainer.train()

@@ -120,15 +120,3 @@ class TrainConfig:
         if size == 0:
             raise ConfigError(f"the dataflow {self.dataflow} is empty: its length is 0")
         return size
-
-    def describe(self) -> dict[str, Any]:
-        """The configuration as JSON values, for the log folder."""
-        shown = {}
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            plain = isinstance(value, str | int | float | bool | None)
-            shown[name] = value if plain else [str(v) for v in value] if isinstance(value, list | tuple) else str(value)
-        shown["model"] = f"{type(self.model).__module__}.{type(self.model).__qualname__}"
-        if isinstance(self.weights, Mapping):
-            shown["weights"] = f"{len(self.weights)} arrays"
-        return shown

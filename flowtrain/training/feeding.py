@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from flowtrain.utils.errors import ConfigError, TrainingError
 
 from . import devices
 from .config import TrainConfig
+from .rows import Layout, rest_of_epoch
 
 __all__ = ["Feeding"]
 
@@ -48,6 +50,8 @@ class Feeding:
         self._capacity = capacity
         self._feeder: Feeder | None = None
         self._position: dict[str, Any] | None = None  # while there is no feeder
+        self._rest: DataFlow | None = None  # gives the rest of the epoch under way, after a resume with other batches
+        self._start_row = 0  # of the rest
         self._left_behind: Feeder | None = None  # closed while busy with a datapoint
         self._block: Block | None = None
         self._row = 0
@@ -58,15 +62,14 @@ class Feeding:
         Raises:
             ConfigError: The configuration has no dataflow.
         """
-        if not isinstance(self._flow, DataFlow):
-            raise ConfigError("TrainConfig needs dataflow= to train")
+        flow = self._checked_flow()
         if self._left_behind is not None:  # two threads cannot walk one flow
             self._left_behind.close()
             self._left_behind = None
         self._block = None
-        self._feeder = Feeder(self._flow, self._inputs, self._capacity, self._prefetch)
+        self._feeder = Feeder(flow, self._inputs, self._capacity, self._prefetch)
         if self._position is not None:
-            self._feeder.load_state_dict(self._position)
+            self._feeder.load_state_dict(self._position, self._rest)
 
     def stop(self, seconds: float = 10.0) -> None:
         """End the feeder; the position stays.
@@ -75,7 +78,7 @@ class Feeding:
             seconds: How long to wait for a datapoint that is being made.
         """
         if self._feeder is not None:
-            self._position = self._feeder.state_dict()
+            self._position = self.state_dict()
             if not self._feeder.close(seconds):
                 self._left_behind = self._feeder
             self._feeder = None
@@ -113,9 +116,65 @@ class Feeding:
             self._block = None
 
     def state_dict(self) -> dict[str, Any] | None:
-        """The position after the last batch that was consumed; None before the first start."""
-        return self._position if self._feeder is None else self._feeder.state_dict()
+        """The position after the last batch that was consumed; None before the first start.
+
+        ``flow``, ``passed`` and ``skip`` are the feeder's; ``epoch`` and ``row`` say where that is in the rows of the
+        source, for a flow that makes other batches of them.
+        """
+        if self._feeder is None:
+            return self._position
+        state = self._feeder.state_dict()
+        start = self._start_row if state.get("in_rest") else 0
+        epoch, row = self.layout.place(state["flow"]["epoch"], start, state["passed"] + state["skip"])
+        return {**state, "start_row": start, "epoch": epoch, "row": row}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on at a position with the next start."""
+        """Go on at a position with the next start. The flow is built as it was."""
         self._position = state
+        if state is not None and state.get("in_rest"):
+            self._go_on_at(state["start_row"])
+
+    def go_to(self, state: dict[str, Any]) -> int | None:
+        """Go on at the row of a position, with a flow that makes other batches, or has other rows.
+
+        Args:
+            state: What `state_dict` gave for the other flow.
+
+        Returns:
+            How many batches the epoch under way has left; None at an epoch's start.
+
+        Raises:
+            ConfigError: The flow cannot begin at that row.
+        """
+        flow, layout = self._checked_flow(), self.layout
+        epoch, row = state["epoch"], state["row"]
+        if layout.rows is not None and row >= layout.rows:
+            epoch, row = epoch + 1, 0
+        here = flow.state_dict()
+        if len(here["seeds"]) == len(state["flow"]["seeds"]):
+            here["seeds"] = state["flow"]["seeds"]
+        self._position = {"flow": {**here, "epoch": epoch, "position": None}, "passed": 0, "skip": 0}
+        if row == 0:
+            return None
+        self._go_on_at(row)
+        if self._rest is None and row % layout.batch == 0:
+            self._position["skip"] = row // layout.batch
+        elif self._rest is None:
+            raise ConfigError(f"the dataflow {flow} cannot go on at row {row}: no stage of it makes batches of rows")
+        else:
+            self._position["in_rest"] = True
+        return None if layout.rows is None else -(-(layout.rows - row) // layout.batch)
+
+    def _go_on_at(self, row: int) -> None:
+        self._start_row = row
+        self._rest = rest_of_epoch(self._checked_flow(), row)
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """How the dataflow's batches are made of rows."""
+        return Layout.of(self._checked_flow())
+
+    def _checked_flow(self) -> DataFlow:
+        if not isinstance(self._flow, DataFlow):
+            raise ConfigError("TrainConfig needs dataflow= to train")
+        return self._flow

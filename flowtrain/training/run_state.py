@@ -18,6 +18,7 @@ from flowtrain.monitors import Monitors
 from flowtrain.utils.errors import CheckpointError, ConfigError
 
 from .callback_list import CallbackList
+from .changes import Place, find_changes, table
 from .checkpoints import Checkpoints, read_run_state
 from .feeding import Feeding
 from .finite_weights import FiniteWeights
@@ -43,6 +44,7 @@ class RunState:
         feeding: The training data; None in a run without steps.
         checkpoints: Where to save.
         strategy: Under which variables are assigned.
+        description: What the run is made of; see `describe_run`.
 
     Attributes:
         variables: All variables by readable name.
@@ -58,11 +60,13 @@ class RunState:
         feeding: Feeding | None,
         checkpoints: Checkpoints,
         strategy: tf.distribute.Strategy,
+        description: Mapping[str, Any],
     ) -> None:
         self.graph, self.step_variables = graph, step_variables
         self.variables = RunVariables(graph, step_variables)
         self.progress, self.callbacks, self.monitors = progress, callbacks, monitors
         self.feeding, self.checkpoints, self.strategy = feeding, checkpoints, strategy
+        self.description = dict(description)
         self.finite_weights = FiniteWeights({})
 
     def begin(self) -> None:
@@ -87,6 +91,7 @@ class RunState:
             "data": None if self.feeding is None else self.feeding.state_dict(),
             "callbacks": self.callbacks.state_dict(),
             "monitors": self.monitors.state_dict(),
+            "description": self.description,
             "random": {"python": random.getstate(), "numpy": np.random.get_state(legacy=False)},
         }
         about = {
@@ -102,8 +107,17 @@ class RunState:
         snapshot = self.variables.snapshot()
         self.checkpoints.save(name or f"step-{step:08d}", snapshot, state, about, request.keep, background)
 
-    def resume(self, where: str | Path | bool) -> None:
-        """Go on from a checkpoint; with ``"auto"`` from the newest whole one of the log folder, if there is any."""
+    def resume(self, where: str | Path | bool, accept: bool = False) -> None:
+        """Go on from a checkpoint; with ``"auto"`` from the newest whole one of the log folder, if there is any.
+
+        Args:
+            where: ``"auto"`` or a path.
+            accept: Go on also where data is skipped or repeated, because the run is not what it was.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or it is of another model.
+            ConfigError: Data would be skipped or repeated; says what differs.
+        """
         if where in ("auto", True):
             path = self.newest_good()
             if path is None:
@@ -121,13 +135,41 @@ class RunState:
         with self.strategy.scope():
             self.variables.restore(values, str(path))
         self.progress.load_state_dict(state["progress"])
-        if self.feeding is not None:
-            self.feeding.load_state_dict(state["data"])
+        if self.feeding is not None and state["data"] is not None:
+            self._find_position(state, values, accept)
         self.callbacks.load_state_dict(state["callbacks"])
         self.monitors.load_state_dict(state["monitors"])
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])
         logger.info("resumed from %s: epoch %d, step %d", path, self.progress.epoch, self.progress.global_step)
+
+    def _find_position(self, state: dict[str, Any], values: Mapping[str, np.ndarray], accept: bool) -> None:
+        """Take the position in the data, and say what differs between the checkpoint's run and this one."""
+        feeding, data, then = self.feeding, state["data"], state.get("description")
+        if feeding is None:
+            return
+        if then is None or "row" not in data:  # of a version that kept neither
+            feeding.load_state_dict(data)
+            return
+        changes = find_changes(then, self.description, Place(data["row"], then["rows"]), values)
+        if not changes:
+            feeding.load_state_dict(data)
+            return
+        text = f"this run differs from the one that made the checkpoint:\n{table(changes)}"
+        if any(change.refused for change in changes) and not accept:
+            raise ConfigError(
+                f"{text}\nSome data of the epoch would be left out, or come again. Make the run what it was; or go on "
+                'all the same: train(config, resume=..., resume_changes="accept").'
+            )
+        logger.warning("%s", text)
+        if not any(change.moves for change in changes):
+            feeding.load_state_dict(data)
+            return
+        left = feeding.go_to(data)
+        # whether the epochs of the training are those of the data, then and now
+        aligned = [about["training"]["steps_per_epoch"] == about["batches"] for about in (then, self.description)]
+        if all(aligned) and left is not None and not self.progress.epoch_done:
+            self.progress.local_step = max(self.description["batches"] - left, 0)
 
 
 def _first_of(names: Sequence[str], count: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ from .loop import Loop, Preempted
 from .program import Program
 from .progress import Progress
 from .requests import Requests, Save
+from .run_description import describe_run, for_log
 from .run_state import RunState, load_weights
 from .step import Step
 from .variables import StepVariables, assign
@@ -49,6 +51,8 @@ class Trainer:
         config: The run.
         resume: ``"auto"``: go on from the newest whole checkpoint in the log folder, start where there is none; a path:
             go on from that checkpoint; None: start, and refuse a folder that holds a run.
+        resume_changes: ``"accept"``: go on although the configuration differs from the checkpoint's in a way that
+            skips or repeats data; None: refuse that.
 
     Attributes:
         config: As given.
@@ -69,10 +73,17 @@ class Trainer:
         ...     trainer.train(max_epoch=4)                                   # goes on
     """
 
-    def __init__(self, config: TrainConfig, resume: str | Path | bool | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        resume: str | Path | bool | None = None,
+        resume_changes: Literal["accept"] | None = None,
+    ) -> None:
         only_to_run("train()")
         if not isinstance(config, TrainConfig):
             raise ConfigError(f"a trainer takes a TrainConfig, got {type(config).__name__}")
+        if resume_changes not in (None, "accept"):
+            raise ConfigError(f'resume_changes= must be "accept" or None, got {resume_changes!r}')
         self.config, self.model = config, config.model
         self.steps_per_epoch = self._steps()
         self.max_epoch = config.max_epoch
@@ -87,7 +98,7 @@ class Trainer:
         self._requests = Requests()
         self._failed = False
         try:
-            self._build(resume)
+            self._build(resume, resume_changes)
         except BaseException as error:
             if self._folder is not None:
                 record_end(self.log_dir, error)
@@ -101,7 +112,7 @@ class Trainer:
         config, graph = self.config, self.graph
         return Feeding(config, graph.input_specs, self.strategy, lambda batch: block_capacity(batch, graph, config))
 
-    def _build(self, resume: str | Path | bool | None) -> None:
+    def _build(self, resume: str | Path | bool | None, resume_changes: str | None) -> None:
         config = self.config
         tf.random.set_seed(default_seed() % 2**31)
         self.graph = ModelGraph(
@@ -121,11 +132,14 @@ class Trainer:
         self._checkpoints = Checkpoints(self.log_dir / "checkpoints")
         if self._folder is not None:
             self._checkpoints.clear()
-            self._folder.describe(config.describe())
         monitors = default_monitors() if config.monitors is None else config.monitors
         self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
         chosen = default_callbacks(config.callbacks) if config.default_callbacks is None else config.default_callbacks
         self.callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
+        about = describe_run(config, self.graph, self.callbacks, self.callbacks.names(), self.steps_per_epoch)
+        logged = for_log(about, config)
+        if self._folder is not None:
+            self._folder.describe(logged)
         self._state = RunState(
             self.graph,
             self._step_variables,
@@ -135,6 +149,7 @@ class Trainer:
             self._feeding(),
             self._checkpoints,
             self.strategy,
+            about,
         )
         self._after_step: list[Callable[[TowerContext], None]] = []
         self._setting_up = True
@@ -163,9 +178,9 @@ class Trainer:
         if config.weights is not None:
             load_weights(self.graph, config.weights)
         if resume:
-            self._state.resume(resume)
+            self._state.resume(resume, accept=resume_changes is not None)
         if self.global_step == 0:
-            self.monitors.put_event("config", config.describe(), 0)
+            self.monitors.put_event("config", logged, 0)
 
     # ------------------------------------------------------------------ training
 

@@ -15,6 +15,7 @@ import pytest
 
 import flowtrain.dataflow as df
 from flowtrain.dataflow import imgaug
+from flowtrain.dataflow.inspect.chain import describe_chain
 from flowtrain.utils.errors import DataFlowError, StateError
 
 from .helpers_dataflow import Numbers, Stream, first, same
@@ -196,6 +197,10 @@ def test_contract(build, capsys):
     twin = cloudpickle.loads(cloudpickle.dumps(build()))
     assert same(first(twin, LIMIT), epochs[0])
     assert same(first(twin, LIMIT), epochs[1])
+
+    # a description that equal builds share, in another process and after iterations too
+    recipe = describe_chain(build())
+    assert describe_chain(ds) == describe_chain(twin) == recipe and json.loads(json.dumps(recipe)) == recipe
 
     # vectorised or not, the rows are the same
     if ds.vectorized:

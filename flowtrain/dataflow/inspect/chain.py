@@ -1,0 +1,52 @@
+"""A flow as the chain of its stages with their arguments: what tells two recipes apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...utils.description import arguments_of, describe, type_name
+from ..core.base import DataFlow
+
+__all__ = ["describe_chain"]
+
+_OF_ITERATION = {"epoch", "latest", "order", "reset_in", "resume", "stream"}
+
+
+def describe_chain(flow: DataFlow) -> list[dict[str, Any]]:
+    """The stages of a flow from the source on, each ``{"stage": name, argument: value, ...}``.
+
+    Two flows that are built alike have the same chain, in any process. A stage over several flows holds their chains
+    under ``"inputs"``.
+
+    Args:
+        flow: The flow.
+
+    Example:
+        >>> from flowtrain.dataflow import BatchData, DataFromList
+        >>> describe_chain(BatchData(DataFromList([[1], [2]]), 2))
+        [{'stage': 'DataFromList', 'datapoints': [[1], [2]], 'seed': 0}, {'stage': 'BatchData', 'batch_size': 2}]
+    """
+    children = flow.children()
+    below = describe_chain(children[0]) if len(children) == 1 else []
+    own: dict[str, Any] = {"stage": type_name(type(flow))}
+    if len(children) > 1:
+        own["inputs"] = [describe_chain(child) for child in children]
+    ours = type(flow).__module__.startswith(__name__.partition(".")[0] + ".")
+    for name, value in arguments_of(flow, private=ours).items():
+        if name in _OF_ITERATION:
+            continue
+        if not _holds_flow(value):
+            own[name] = describe(value)
+    iterate = type(flow)._user_iter
+    if iterate is not None:  # a flow of the user's own: what its code says is what it gives
+        own["code"] = describe(iterate)
+    elif not ours:
+        own["code"] = describe(type(flow).get)
+    return [*below, own]
+
+
+def _holds_flow(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict) and value:
+        items = value.values() if isinstance(value, dict) else value
+        return any(isinstance(item, DataFlow) for item in items)
+    return isinstance(value, DataFlow)
