@@ -114,7 +114,9 @@ class InferenceRunner(Callback):
                 f"InferenceRunner: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
                 "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
             )
-        logger.info("%s: %d datapoints in %.1f s", prefix, count, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        level = logging.INFO if seconds >= 1 else logging.DEBUG  # what is over at once need not be told each time
+        logger.log(level, "%s: %d datapoints in %.1f s", prefix, count, seconds)
         for inferencer in self.inferencers:
             for name, value in (inferencer.after_inference() or {}).items():
                 yield f"{inferencer.prefix or prefix}_{name}", value

@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from ..utils.errors import FlowtrainError
 from ..utils.loading import LoadingEnded, look_only
+from .errors import in_one_line
 
 __all__ = ["main"]
 
@@ -50,8 +51,7 @@ class _Commands(click.Group):
                 "defines, it never runs it. Name a function that makes the data or the model, and nothing more."
             ) from end
         except FlowtrainError as error:
-            cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
-            raise click.ClickException(f"{error}{cause}") from error
+            raise click.ClickException(in_one_line(error)) from error
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

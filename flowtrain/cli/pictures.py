@@ -15,8 +15,9 @@ from ..predict import LoadedPredictor, read_weights
 from ..predict.placing import Placement
 from ..utils.errors import ConfigError
 from ..utils.files import writing
+from .options import write_picture
 
-__all__ = ["Given", "Reader", "write_result"]
+__all__ = ["Given", "Reader", "check_size", "write_result"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,33 @@ class Reader:
         return (picture.astype(np.float32) / 255) * (white - black) + black
 
 
+def check_size(predictor: LoadedPredictor, path: Path, given: Given, align: int) -> None:
+    """Refuse a picture of another size than a model takes that knows one size only.
+
+    Raises:
+        ConfigError: It says which tiles the model takes.
+    """
+    for name, spec, array in zip(predictor.inputs, predictor.specs, given.arrays, strict=True):
+        if spec.shape.rank != 4 or len(array.shape) != 3:
+            continue
+        wanted, found = tuple(spec.shape[1:3]), tuple(array.shape[:2])
+        if all(size in (None, there) for size, there in zip(wanted, found, strict=True)):
+            continue
+        margin = min(32, (wanted[0] or 0) // 4 // align * align)  # 32 is what --margin is when it is not given
+        usable = wanted[0] == wanted[1] and margin and wanted[0] % align == 0
+        mend = f"Resize the picture to {wanted[1]}x{wanted[0]}."
+        if usable:
+            asked = f"--tile {wanted[0] - 2 * margin}" + f" --margin {margin}" * (margin != 32)
+            mend = (
+                f"With {asked} it is run in tiles of that size, which is right for a fully convolutional model; for "
+                f"another: {mend[0].lower()}{mend[1:]}"
+            )
+        raise ConfigError(
+            f"{path} is {found[1]}x{found[0]}, but the model's input {name!r} takes pictures of "
+            f"{wanted[1] or 'any width'}x{wanted[0] or 'any height'} alone. {mend}"
+        )
+
+
 def _decoded(path: Path) -> np.ndarray:
     """uint8 (height, width, 1 or 3), RGB, upright."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -157,14 +185,8 @@ def write_result(
         black, white = span
         scaled = (result.astype(np.float32) - black) / (white - black) * 255
         result = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    if result.shape[-1] == 3:
-        result = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", result)
-    if not done:
-        raise ConfigError(f"A picture of shape {result.shape} cannot be written as .png; pass --npy.")
     path = Path(f"{stem}.png")
-    with writing(path, durable=False) as beside:
-        beside.write_bytes(encoded.tobytes())
+    write_picture(path, result)
     return path
 
 

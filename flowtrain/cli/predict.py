@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..predict import LoadedPredictor, tiled
 from ..predict.live import as_graph
 from ..predict.placing import placements
-from .pictures import Reader, write_result
+from .pictures import Reader, check_size, write_result
 from .source import model_options, open_source
 
 __all__ = ["command"]
@@ -98,6 +98,7 @@ def command(
         if tile:
             results = tiled(predictor, given.arrays, tile, margin, align, receptive=rfield)
         else:
+            check_size(predictor, Path(name), given, align)
             results = [_one(output) for output in predictor(*(np.asarray(array)[None] for array in given.arrays))]
         places = (placements(predictor) if given.raster else None) or [None] * len(results)
         for output, result, place in zip(predictor.outputs, results, places, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -368,3 +369,11 @@ def shutdown() -> None:
         pool.close()
     launcher().shutdown()
     end_context()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Close what is still open, so that nobody is warned of it; the launcher, registered later, has left before."""
+    for pool in list(_pools):
+        with contextlib.suppress(Exception):
+            pool.close()

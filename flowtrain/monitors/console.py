@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,19 +18,22 @@ logger = logging.getLogger("flowtrain.monitors")
 class ConsoleMonitor(Monitor):
     """Writes a table of the scalars of each epoch: the value now, the value before, and the change.
 
-    It goes to the logger ``flowtrain``, and so into the log of the run as well.
+    It goes to the logger ``flowtrain``, and so into the log of the run as well. Where epochs are short, those between
+    two tables get one line each, with the values and their changes.
 
     Args:
         include: Patterns (``"val*"``) of the names to show.
         exclude: Patterns of names not to show.
+        table_every: Seconds between two tables at least; 0: a table for each epoch.
 
     Example:
         >>> ConsoleMonitor(exclude=["*/throughput"])
         <ConsoleMonitor>
     """
 
-    def __init__(self, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> None:
-        self.include, self.exclude = tuple(include), tuple(exclude)
+    def __init__(self, include: Sequence[str] = ("*",), exclude: Sequence[str] = (), table_every: float = 30.0) -> None:
+        self.include, self.exclude, self.table_every = tuple(include), tuple(exclude), table_every
+        self._last_table = -float("inf")
         self._now: dict[str, float] = {}
         self._before: dict[str, float] = {}
 
@@ -54,16 +58,19 @@ class ConsoleMonitor(Monitor):
         self._now, self._before = {}, {name: float(value) for name, value in state["before"].items()}
 
     def _print(self, title: str) -> None:
-        from tabulate import tabulate
-
         if not self._now:
             return
         rows = [(name, f"{value:.5g}", *self._compared(name, value)) for name, value in sorted(self._now.items())]
-        table = tabulate(
-            rows, headers=[title, "now", "before", "change"], colalign=("left", "right", "right", "right"),
-            disable_numparse=True,
-        )  # fmt: skip
-        logger.info("\n%s", table)
+        now = time.monotonic()
+        if now - self._last_table >= self.table_every:
+            self._last_table = now
+            logger.info("\n%s", _table(title, rows))
+        else:
+            shown = [
+                f"{name} {value}" + f" ({change})" * (change[1:] not in ("", "0.0 %"))
+                for name, value, _, change in rows
+            ]
+            logger.info("%s: %s", title, ", ".join(shown))
         self._before.update(self._now)
         self._now = {}
 
@@ -73,6 +80,13 @@ class ConsoleMonitor(Monitor):
             return "", ""
         change = f"{100 * (value - before) / abs(before):+.1f} %" if before else ""
         return f"{before:.5g}", change
+
+
+def _table(title: str, rows: list[tuple[str, str, str, str]]) -> str:
+    from tabulate import tabulate
+
+    headers = [title, "now", "before", "change"]
+    return tabulate(rows, headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,10 @@ __all__ = ["read_graph", "read_meta", "with_own_functions", "write_graph"]
 _VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
 _count = itertools.count()
 _READS = {"ReadVariableOp", "ResourceGather"}
+_REF = 100  # the number of a reference's dtype is that of the dtype, and this
+_REFERENCES = {
+    f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "NextIteration", "Identity", "Select")
+}
 
 _LABEL = b"flowtrain sha256"
 # field 16000, which is of bytes (wire type 2), and how many: the label and a digest of 32
@@ -62,7 +67,9 @@ def _unsealed(content: bytes, path: str | Path) -> bytes:
     return content[:end]
 
 
-def read_meta(path: str | Path, values: Mapping[str, np.ndarray]) -> tf.compat.v1.GraphDef:
+def read_meta(
+    path: str | Path, values: Mapping[str, np.ndarray]
+) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
     """Read the graph of a TensorFlow 1 checkpoint and put the values of its variables in, for inference.
 
     What only training needs (assignments, optimizers, savers, input queues) is left out.
@@ -72,7 +79,8 @@ def read_meta(path: str | Path, values: Mapping[str, np.ndarray]) -> tf.compat.v
         values: The checkpoint's variables by name.
 
     Returns:
-        A graph without variables.
+        A graph in which variables are constants; and the values of those that must stay variables, since their handles
+        are passed into branches or loops: they are placeholders of the same name, of dtype resource.
 
     Raises:
         CheckpointError: The file is missing, cut short or no graph.
@@ -102,20 +110,32 @@ def _op(tensor: str) -> str:
     return tensor.removeprefix("^").split(":")[0]
 
 
-def _with_values(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) -> tf.compat.v1.GraphDef:
-    nodes = {node.name: node for node in graph.node}
-    handles = {name for name, node in nodes.items() if node.op == "VarHandleOp"}
+def _with_values(
+    graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]
+) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
+    handles = {node.name for node in graph.node if node.op == "VarHandleOp"}
+    passed_on = {
+        _op(given)
+        for node in graph.node
+        if node.op not in _READS and not _writes(node)
+        for given in node.input
+        if not given.startswith("^") and _op(given) in handles
+    }
     kept: dict[str, tf.compat.v1.NodeDef] = {}
     removed: set[str] = set()
+    live: dict[str, np.ndarray] = {}
     for node in _in_order(graph):
-        if node.op in _VARIABLES:
+        if node.name in passed_on and _value(node, values) is not None:
+            live[node.name] = _value(node, values)
+            made = _handle(node)
+        elif node.op in _VARIABLES:
             made = _constant(node, values)
-        elif node.op in _READS and node.input and _op(node.input[0]) in handles:
+        elif node.op in _READS and node.input and _op(node.input[0]) in handles - live.keys():
             made = _read(node)
-        elif any(_op(given) in handles for given in node.input) or _writes(node, nodes):
+        elif _writes(node):
             made = None
         else:
-            made = node
+            made = _without_references(node)
         if made is None or any(_op(given) in removed for given in made.input if not given.startswith("^")):
             removed.add(node.name)
         else:
@@ -133,10 +153,23 @@ def _with_values(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray])
         copy.attr.pop("_class", None)
         copy.attr.pop("_output_shapes", None)
         copy.device = ""
-    return result
+    return result, {name: value for name, value in live.items() if name in kept}
 
 
-def _writes(node: tf.compat.v1.NodeDef, nodes: Mapping[str, tf.compat.v1.NodeDef]) -> bool:
+def _without_references(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
+    """The node for values instead of references to them, which TensorFlow 1 passed into branches and loops."""
+    plain = _REFERENCES.get(node.op)
+    if plain is None and not any(attr.type > _REF for attr in node.attr.values()):
+        return node
+    made = tf.compat.v1.NodeDef()
+    made.CopyFrom(node)
+    made.op = plain or node.op
+    for attr in made.attr.values():
+        attr.type -= _REF if attr.type > _REF else 0
+    return made
+
+
+def _writes(node: tf.compat.v1.NodeDef) -> bool:
     """Whether an operation changes a variable, or the world: saving, restoring, queues."""
     if node.op.startswith(
         ("Assign", "Scatter", "Apply", "SparseApply", "ResourceApply", "ResourceScatter", "Restore", "Save")
@@ -169,14 +202,27 @@ def _in_order(graph: tf.compat.v1.GraphDef) -> list[tf.compat.v1.NodeDef]:
 
 def _constant(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> tf.compat.v1.NodeDef | None:
     """A variable as a constant of its value; None where the checkpoint has none."""
-    shared = node.attr["shared_name"].s.decode() if "shared_name" in node.attr else ""
-    value = values.get(node.name, values.get(shared))
+    value = _value(node, values)
     if value is None:
         return None
     made = tf.compat.v1.NodeDef(name=node.name, op="Const")
     made.attr["dtype"].CopyFrom(node.attr["dtype"])
     dtype = tf.as_dtype(node.attr["dtype"].type)
     made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype=dtype))
+    return made
+
+
+def _value(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> Any:
+    """A variable's value; None where the checkpoint has none."""
+    shared = node.attr["shared_name"].s.decode() if "shared_name" in node.attr else ""
+    return values.get(node.name, values.get(shared))
+
+
+def _handle(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
+    """The place of a variable's handle, which is put in when the graph is imported."""
+    made = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
+    made.attr["dtype"].type = tf.resource.as_datatype_enum
+    made.attr["shape"].CopyFrom(tf.compat.v1.AttrValue(shape=tf.TensorShape([]).as_proto()))
     return made
 
 

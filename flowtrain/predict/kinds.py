@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowtrain.utils.errors import CheckpointError, closest
 
-__all__ = ["KINDS", "checkpoint_prefix", "kind_of"]
+__all__ = ["KINDS", "checkpoint_prefix", "kind_of", "model_path"]
 
 KINDS = {
     "own": "checkpoint of flowtrain",
@@ -23,6 +23,7 @@ KINDS = {
 """What `kind_of` returns, in words."""
 
 _BY_SUFFIX = {".npz": "npz", ".keras": "keras", ".pb": "frozen", ".meta": "meta"}
+_SAVED_MODEL = "saved_model.pb"
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth"}
 _KINDS = (
     "an own checkpoint (a folder step-..., checkpoints or a run's log folder), a TensorFlow checkpoint (its prefix, "
@@ -57,8 +58,8 @@ def kind_of(path: str | Path) -> str:
     if not path.exists():
         near = _names(path.parent.iterdir()) if path.parent.is_dir() else []
         raise CheckpointError(f"There is no {path}. {closest(path.name, near)}")
-    if path.name == "saved_model.pb":
-        raise CheckpointError(f"{path} is a part of a SavedModel: give its folder, {path.parent}.")
+    if path.name == _SAVED_MODEL:
+        return "saved_model"
     if path.suffix in (".h5", ".hdf5"):
         return "weights_h5" if path.name.endswith(".weights.h5") else "h5"
     if path.suffix in _BY_SUFFIX:
@@ -66,8 +67,14 @@ def kind_of(path: str | Path) -> str:
     raise CheckpointError(f"{path} is of no kind that can be loaded: expected {_KINDS}.")
 
 
+def model_path(path: str | Path) -> Path:
+    """The path that stands for a model: the folder, where a file in a SavedModel is given."""
+    path = Path(path)
+    return path.parent if path.name == _SAVED_MODEL else path
+
+
 def _kind_of_folder(path: Path) -> str:
-    if (path / "saved_model.pb").exists():
+    if (path / _SAVED_MODEL).exists():
         return "saved_model"
     if (path / "manifest.json").exists() or (path / "checkpoints").is_dir() or any(path.glob("step-*/manifest.json")):
         return "own"

@@ -16,7 +16,7 @@ from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, 
 from flowtrain.utils.optional import require
 
 from .graphfile import read_graph, read_meta, with_own_functions
-from .kinds import KINDS, checkpoint_prefix, kind_of
+from .kinds import KINDS, checkpoint_prefix, kind_of, model_path
 from .live import NamedGraph, as_graph, keras_graph
 from .loader import with_weights
 from .offline import LoadedPredictor
@@ -45,9 +45,9 @@ def load_predictor(
     Names are those that the file has. Nothing is unpickled, and no Python code that a file holds is run.
 
     Args:
-        path: A SavedModel folder, a frozen ``.pb``, a TensorFlow 1 checkpoint with its ``.meta`` (either of its files),
-            a ``.keras`` or whole ``.h5`` model; or a file of weights (own checkpoint, ``.npz``,
-            ``.weights.h5``, ...) together with ``model``.
+        path: A SavedModel (its folder or ``saved_model.pb``), a frozen ``.pb``, a TensorFlow 1 checkpoint with its
+            ``.meta`` (either of its files), a ``.keras`` or whole ``.h5`` model; or a file of weights (own checkpoint,
+            ``.npz``, ``.weights.h5``, ...) together with ``model``.
         inputs: Names of the inputs to give; None for those that the outputs need.
         outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for those
             that the file declares, or those that nothing else uses.
@@ -78,7 +78,7 @@ def load_graph(
         return as_graph(with_weights(model, path, averaged), averaged)
     if averaged:
         raise ModelError("averaged=True needs the model whose checkpoint holds averages: pass model=.")
-    kind = kind_of(path)
+    kind, path = kind_of(path), model_path(path)
     if kind == "bundle":
         prefix = checkpoint_prefix(path)
         if prefix is not None and prefix.with_name(prefix.name + ".meta").exists():
@@ -118,13 +118,23 @@ def _is_variable(node: Any) -> bool:
 
 
 def _meta(path: Path) -> NamedGraph:
-    return _imported(read_meta(path, read_weights(path)), path)
+    definition, live = read_meta(path, read_weights(path))
+    return _imported(definition, path, {name: tf.Variable(value, trainable=False) for name, value in live.items()})
 
 
-def _imported(definition: tf.compat.v1.GraphDef, path: Path) -> NamedGraph:
-    """A graph in which placeholders are the inputs, and what nothing else uses the outputs."""
+def _imported(
+    definition: tf.compat.v1.GraphDef, path: Path, variables: Mapping[str, tf.Variable] | None = None
+) -> NamedGraph:
+    """A graph in which placeholders are the inputs, and what nothing else uses the outputs.
+
+    Args:
+        definition: The graph.
+        path: Where it comes from, for errors.
+        variables: By the names of the placeholders that stand for their handles.
+    """
     definition = with_own_functions(definition)
-    placeholders = [node.name for node in definition.node if node.op in _INPUTS]
+    variables = variables or {}
+    placeholders = [node.name for node in definition.node if node.op in _INPUTS and node.name not in variables]
     used = {given.removeprefix("^").split(":")[0] for node in definition.node for given in node.input}
     ends = [
         node.name
@@ -134,8 +144,11 @@ def _imported(definition: tf.compat.v1.GraphDef, path: Path) -> NamedGraph:
     specs: list[tf.TensorSpec] = []
 
     def build(_: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        tf.import_graph_def(definition, name="")
         graph = tf.compat.v1.get_default_graph()
+        for variable in variables.values():
+            graph.watch_variable(variable)  # so that the function knows it for its own, to be saved and frozen with it
+        handles = {f"{name}:0": graph.capture(variable.handle) for name, variable in variables.items()}
+        tf.import_graph_def(definition, input_map=handles, name="")
         found = {name: graph.get_tensor_by_name(f"{name}:0") for name in placeholders}
         specs.extend(tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in found.items())
         ends[:] = [name for name in ends if _is_result(graph.get_operation_by_name(name))]
@@ -143,9 +156,11 @@ def _imported(definition: tf.compat.v1.GraphDef, path: Path) -> NamedGraph:
         return found
 
     try:
-        return NamedGraph(build, inputs=lambda: specs, outputs=ends)
+        graph = NamedGraph(build, inputs=lambda: specs, outputs=ends)
     except (ValueError, tf.errors.OpError) as error:
         raise CheckpointError(f"The graph of {path} cannot be imported: {error}") from error
+    graph.variables = variables  # type: ignore[attr-defined]  # it only has their handles
+    return graph
 
 
 def _is_result(op: Any) -> bool:

@@ -17,7 +17,7 @@ from flowtrain.model.checkpoint_io import read_checkpoint
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
 
-from .kinds import KINDS, checkpoint_prefix, kind_of
+from .kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
 __all__ = ["OWN_NAMES", "read_weights"]
 
@@ -49,8 +49,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
     """
     if isinstance(source, Mapping):
         return _plain(source, "the given dict")
-    kind = kind_of(source)
-    path = Path(source)
+    kind, path = kind_of(source), model_path(source)
     try:
         return _plain(_READERS[kind](path), str(path))
     except CheckpointError:

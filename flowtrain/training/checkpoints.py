@@ -6,6 +6,7 @@ import errno
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ __all__ = ["Checkpoints", "read_run_state"]
 logger = logging.getLogger("flowtrain.training")
 
 _PATIENCE = 600.0  # seconds to wait for a disk
+_TELL = 10.0  # seconds between two lines in the log that a checkpoint was saved
 
 _NAME = Text(10_000)
 _RUN_STATE = Record(
@@ -83,6 +85,8 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._unsaved: dict[str, tuple[_Save, Exception]] = {}  # failed, to be tried again
         self._fatal: CheckpointError | None = None
+        self._saved: str | None = None  # the last one that was saved and not told of
+        self._told = -float("inf")
 
     def clear(self) -> None:
         """Remove what a killed process left half written."""
@@ -151,6 +155,7 @@ class Checkpoints:
         """
         self.wait()
         self._retry()
+        self._tell(None)
         self.check()
         if self._unsaved:
             lines = [f"{name}: {error}" for name, (_, error) in self._unsaved.items()]
@@ -214,12 +219,21 @@ class Checkpoints:
         writer = writer or self._written(save)
         if writer is None or not self._try(save, writer.commit):
             return False
-        logger.info("saved checkpoint %s", self.folder / save.name)
+        self._tell(save.name)
         self._unsaved.pop(save.name, None)
         if is_step(save.name):  # a newer one stands for older ones
             self._unsaved = {name: kept for name, kept in self._unsaved.items() if not is_step(name)}
         self._rotate(save.keep)
         return True
+
+    def _tell(self, name: str | None) -> None:
+        """Log a save; where they follow each other closely, one of them now and then, and the last (see `finish`)."""
+        now = time.monotonic()
+        soon = name is not None and now - self._told < _TELL
+        self._saved, name = (name, None) if soon else (None, name or self._saved)
+        if name is not None:
+            self._told = now
+            logger.info("saved checkpoint %s", self.folder / name)
 
     def _retry(self) -> None:
         for save, _ in list(self._unsaved.values()):

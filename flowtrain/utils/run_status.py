@@ -21,7 +21,7 @@ def is_locked(path: Path) -> bool:
     """Whether a living process uses the folder of a run."""
     try:
         with (path / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who looks is not in another's way
     except FileNotFoundError:
         return False
     except OSError:
@@ -62,7 +62,9 @@ def status_of(path: Path) -> dict[str, Any]:
         ``note``: the error, or why it ended early; ``time``: when it ended, in seconds of the Unix epoch. Both may be
         None.
     """
-    with contextlib.suppress(OSError, ValueError):
+    if is_locked(path):  # asked first: a run that goes on may still have, or already have, its end written down
+        return {"status": "running", "note": None, "time": None}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found = json.loads((path / _END).read_text())
         return {"status": str(found["status"]), "note": found.get("note"), "time": found.get("time")}
-    return {"status": "running" if is_locked(path) else "killed", "note": None, "time": None}
+    return {"status": "killed", "note": None, "time": None}

@@ -1,4 +1,5 @@
 import json
+import re
 
 import cv2
 import numpy as np
@@ -97,6 +98,26 @@ def test_inspect(folder):
     assert "blur/output:0" in _run("inspect", folder / "blur.pb", "--tensors").output
     assert "There is no" in _run("inspect", folder / "nothing.pb").output
     assert "no regular expression" in _run("inspect", folder, "-p", "(").output
+
+
+class Fixed(Blur):
+    def inputs(self):
+        return [tf.TensorSpec((None, 64, 64, 3), tf.float32, "image")]
+
+
+def test_a_photo_of_another_size_than_the_model_takes_is_told_of_tiles(tmp_path):
+    """The command that the refusal proposes works as it stands."""
+    export(ModelGraph(Fixed()), tmp_path / "fixed.pb", outputs=["blur/output"])
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((72, 108, 3), 100, np.uint8))
+    ask = ["predict", tmp_path / "fixed.pb", tmp_path / "photo.png", "--out", tmp_path / "out"]
+    refused = _run(*ask)
+    assert refused.exit_code != 0
+    text = refused.output if not refused.exception else f"{refused.output}{refused.exception}"
+    for words in ("photo.png is 108x72", "'image' takes pictures of 64x64", "--tile", "Resize"):
+        assert words.lower() in " ".join(text.split()).lower()
+    proposed = re.search(r"--tile \d+( --margin \d+)?", " ".join(text.split()))[0]
+    assert _run(*ask, *proposed.split()).exit_code == 0
+    assert cv2.imread(str(tmp_path / "out" / "photo.png")).shape == (72, 108, 3)
 
 
 def test_predict(folder, tmp_path):

@@ -291,6 +291,18 @@ def test_a_sheet_shows_the_colours_it_is_given(tmp_path):
     red[..., 0] = 255
     show(DataFromList([[red]]), tmp_path / "red.png", size=32)
     assert cv2.imread(str(tmp_path / "red.png"))[20, 20].tolist() == [0, 0, 255]  # cv2 reads BGR
+    shown = [[index, red, np.ascontiguousarray(red[..., ::-1]), red] for index in range(5)]
+    show(
+        DataFromList(shown, shuffle=False), tmp_path / "rows.png", size=64, titles=["number", "clean", "noisy", "made"]
+    )
+    sheet = cv2.imread(str(tmp_path / "rows.png"))
+    assert sheet.shape[0] > 5 * 64 and sheet.shape[1] < 4 * 80  # a row for each datapoint
+    assert [sheet[-90, x].tolist() for x in (40, 110, 180)] == [[0, 0, 255], [255, 0, 0], [0, 0, 255]]
+    assert (sheet[:18, :210] < 200).any()  # the titles
+    with pytest.raises(DataFlowError, match="2 titles for datapoints of 4 components"):
+        show(DataFromList(shown), tmp_path / "rows.png", titles=["clean", "noisy"])
+    with pytest.raises(DataFlowError, match="titles is a list"):
+        show(DataFromList(shown), tmp_path / "rows.png", titles="clean")
     ones = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
     show(DataFromList([[ones, np.zeros((8, 8, 2), np.float32)]]), tmp_path / "gray.png", size=32)
     with pytest.raises(DataFlowError, match=r"must end in \.png or \.html"):

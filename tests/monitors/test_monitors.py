@@ -167,7 +167,7 @@ def test_csv_has_a_column_per_scalar(tmp_path):
 
 
 def test_the_console_shows_now_before_and_change(caplog):
-    monitors = Monitors([ConsoleMonitor(exclude=["secret*"])])
+    monitors = Monitors([ConsoleMonitor(exclude=["secret*"], table_every=0)])
     with caplog.at_level(logging.INFO, "flowtrain"):
         for step, value in ((10, 2.0), (20, 1.0)):
             monitors.put_scalar("cost", value, step)
@@ -177,6 +177,18 @@ def test_the_console_shows_now_before_and_change(caplog):
     for words in ("epoch 2, step 20", "cost", "1", "2", "-50.0 %"):
         assert words in shown
     assert "secret" not in shown
+
+
+def test_short_epochs_get_a_line_each_between_two_tables(caplog):
+    monitors = Monitors([ConsoleMonitor(table_every=1000)])
+    with caplog.at_level(logging.INFO, "flowtrain"):
+        for step, value in ((1, 2.0), (2, 1.0), (3, 1.5)):
+            monitors.put_scalar("cost", value, step)
+            monitors.put_scalar("rate", 0.5, step)
+            monitors.put_event("epoch", {"epoch": step}, step)
+    table, *lines = [record.getMessage() for record in caplog.records]
+    assert len(table.splitlines()) > 3
+    assert lines == ["epoch 2, step 2: cost 1 (-50.0 %), rate 0.5", "epoch 3, step 3: cost 1.5 (+50.0 %), rate 0.5"]
 
 
 def test_curves_are_drawn_at_the_end(tmp_path):

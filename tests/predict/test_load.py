@@ -176,7 +176,7 @@ def test_files_that_are_cut_short(graph, tmp_path):
     (tmp_path / "saved" / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_predictor(tmp_path / "saved")
-    with pytest.raises(CheckpointError, match="give its folder"):
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_predictor(tmp_path / "saved" / "saved_model.pb")
     with pytest.raises(CheckpointError, match="There is no"):
         load_predictor(tmp_path / "nothing.pb")
@@ -362,3 +362,41 @@ def test_damaged_keras_files_give_our_error(suffix, keras_model, tmp_path):
             load_predictor(path)
         except FlowtrainError:
             continue
+
+
+@pytest.mark.parametrize("v2", [True, False])
+@pytest.mark.parametrize("resource", [True, False])
+def test_variables_that_are_read_inside_branches(tmp_path, v2, resource):
+    """As Keras's batch normalisation does under a placeholder `is_training`, with either kind of control flow."""
+    (tf.compat.v1.enable_control_flow_v2 if v2 else tf.compat.v1.disable_control_flow_v2)()
+    try:
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            image = tf.compat.v1.placeholder(tf.float32, (None, None, None, 1), "input")
+            training = tf.compat.v1.placeholder(tf.bool, (), "is_training")
+            scale = tf.compat.v1.get_variable("scale", initializer=3.0, use_resource=resource)
+            shift = tf.compat.v1.get_variable("shift", initializer=0.5, use_resource=resource)
+            chosen = tf.compat.v1.cond(
+                training, lambda: image * 0 + shift.read_value(), lambda: image * scale.read_value()
+            )
+            tf.identity(chosen + shift, name="output")
+            update = tf.compat.v1.assign_add(shift, 1.0)
+            session.run(tf.compat.v1.global_variables_initializer())
+            tf.compat.v1.train.Saver().save(session, str(tmp_path / "model"))
+            assert update is not None
+    finally:
+        tf.compat.v1.enable_control_flow_v2()
+    predictor = load_predictor(tmp_path / "model.meta", ["input", "is_training"], ["output"])
+    picture = np.random.default_rng(0).random((1, 4, 5, 1), np.float32)
+    np.testing.assert_allclose(predictor(picture, False)[0], picture * 3 + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(predictor(picture, True)[0], np.ones_like(picture), rtol=1e-6)
+    np.testing.assert_allclose(predictor(picture, False)[0], picture * 3 + 0.5, rtol=1e-6)
+    export(predictor, tmp_path / "frozen.pb", batch=[picture, np.bool_(False)])
+    again = load_predictor(tmp_path / "frozen.pb", ["input", "is_training"], ["output"])
+    np.testing.assert_array_equal(again(picture, False)[0], predictor(picture, False)[0])
+
+
+def test_the_file_of_a_saved_model_stands_for_its_folder(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    export(model, tmp_path / "saved", format="saved_model")
+    x = np.ones((1, 3), np.float32)
+    np.testing.assert_allclose(load_predictor(tmp_path / "saved/saved_model.pb")(x)[0], model(x), rtol=1e-6)

@@ -32,11 +32,11 @@ def kill_a_worker(process):
     workers = [child for child in below if not child.children()]
     if workers:
         workers[-1].kill()
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=250)
         assert process.returncode == 0 or "WorkerDied" in error, error[-4000:]
 
 
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(300 + 60 * KILLS)
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     whole = killed_run.run(tmp_path / "whole", EPOCHS, workers=0)
     moments = random.Random(int(os.environ.get("FLOWTRAIN_TEST_SEED", "0")))
@@ -44,7 +44,7 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     while True:
         process = start(tmp_path / "killed")
         try:
-            process.communicate(timeout=moments.uniform(0.0, 0.4) if killed < KILLS else 100)
+            process.communicate(timeout=moments.uniform(0.0, 0.4) if killed < KILLS else 250)
         except subprocess.TimeoutExpired:
             if killed % 3 == 2:
                 kill_a_worker(process)

@@ -202,9 +202,11 @@ class ColumnSpool:
         return found
 
     def header(self) -> dict[str, Any]:
-        """What a reader has to know besides the columns."""
+        """What a reader has to know besides the columns; dtypes and shapes are in the file too, without a checksum."""
         kinds = {name: column.kind for name, column in self.state.columns.items()}
-        return {"version": 1, "count": self.state.count, "layout": self.state.layout, "kinds": kinds}
+        forms = {name: [array.dtype.str, list(array.shape)] for name, array in self.arrays().items()}
+        layout, count = self.state.layout, self.state.count
+        return {"version": 2, "count": count, "layout": layout, "kinds": kinds, "arrays": forms}
 
     def close(self) -> None:
         for file in self._files.values():

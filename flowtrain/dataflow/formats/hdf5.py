@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ...utils.errors import DataFlowError
 from ...utils.optional import require
-from .source import damaged
+from .source import damaged, parsing
 from .table import TableSource
 
 __all__ = ["HDF5Data", "write_hdf5"]
+
+_LIBVER = ("v108", "v110")  # HDF5's older forms have no checksums of what is not data
 
 
 class HDF5Data(TableSource):
     """The rows of the datasets in an HDF5 file, never loaded as a whole.
 
     Datasets that lie in one piece (not chunked, not compressed) are mapped into memory: workers share them, and
-    threads read at once. Others are read row by row through h5py.
+    threads read at once. Others are read row by row through h5py, and the file stays open; you may have it open too.
 
     Args:
         path: The file.
@@ -30,9 +34,10 @@ class HDF5Data(TableSource):
         verify: Whether the checksums that ``write`` stores are compared.
 
     Raises:
-        DataFlowError: The file is missing or unreadable; when first read: a name is unknown, or the datasets differ
-            in length.
-        FormatError: When first read: the file is cut short, damaged or not HDF5.
+        DataFlowError: The file is missing or unreadable; when first read: a name is unknown, the datasets differ in
+            length, or another process is writing the file.
+        FormatError: When first read: the file is cut short, damaged or not HDF5, or a file that a virtual dataset
+            refers to is missing.
 
     Order:
         By row; with ``shuffle`` a new permutation each epoch. Indexable.
@@ -48,32 +53,80 @@ class HDF5Data(TableSource):
 
     def _arrays(self) -> Mapping[str, Any]:
         h5py = require("h5py", extra="formats", needed_for="HDF5Data")
-        try:
-            file = h5py.File(self.path, "r", locking=False)
-            found: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        with parsing(self.path, "not an HDF5 file, cut short, or damaged"):
+            file = _open(h5py, self.path)
+            # what this process writes may not be in the file yet: then nothing is mapped
+            may_map = not file.id.get_intent() & h5py.h5f.ACC_RDWR
 
             def visit(name: str, item: Any) -> None:
                 if isinstance(item, h5py.Dataset):
-                    found[name] = _column(self.path, h5py, item)
+                    found[name] = _column(self.path, h5py, item, may_map)
 
             file.visititems(visit)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise damaged(self.path, f"not an HDF5 file, cut short, or damaged: {error}") from error
+            if all(isinstance(array, np.ndarray) for array in found.values()):
+                file.close()  # nobody need know that it was open
         if not found:
             raise damaged(self.path, "there is no dataset in the file")
         return found
 
 
-def _column(path: str, h5py: Any, dataset: Any) -> Any:
+def _open(h5py: Any, path: str) -> Any:
+    """Open a file for reading, in the way in which this process has it open already.
+
+    HDF5 refuses to open a file twice with different wishes about locks, as if it were damaged. What h5py does by
+    itself comes first: then those who open the file after us meet nothing new.
+
+    Raises:
+        DataFlowError: Another process is writing the file.
+    """
+    for locking in (None, False, True):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except BlockingIOError as error:
+            raise DataFlowError(
+                f"{path} is open for writing in {_writer(path)}: what is read now may be half written. Close it there, "
+                "or wait until it is closed"
+            ) from error
+        except OSError as error:
+            if locking or "lock" not in str(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _writer(path: str) -> str:
+    """The process that holds a lock on a file, as Linux tells it."""
+    status = os.stat(path)
+    place = f":{status.st_ino}"
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
+        for line in locks:
+            fields = line.split()
+            if len(fields) > 5 and fields[3] == "WRITE" and fields[5].endswith(place):
+                return f"process {fields[4]}"
+    return "another process"
+
+
+def _column(path: str, h5py: Any, dataset: Any, may_map: bool) -> Any:
     """A mapped array where the dataset is one piece of plain numbers, else something that reads row by row."""
     dtype, offset = dataset.dtype, dataset.id.get_offset()
+    if dataset.is_virtual:
+        _check_sources(path, dataset)
     if dataset.size == 0 and dtype.kind in "biufc":
         return np.empty(dataset.shape, dtype)
-    if offset is None or dataset.external or dtype.kind not in "biufc" or not dataset.shape:
+    if not may_map or offset is None or dataset.external or dtype.kind not in "biufc" or not dataset.shape:
         return _Rows(path, h5py, dataset)
     if offset + dataset.nbytes > os.path.getsize(path):
         raise damaged(path, f"dataset {dataset.name!r} is cut short: {dataset.nbytes:,} bytes expected", offset=offset)
-    return np.memmap(path, dtype, "r", offset, dataset.shape)
+    return np.memmap(path, dtype, "r", offset, dataset.shape).view(np.ndarray)  # a row of a memmap costs twice as much
+
+
+def _check_sources(path: str, dataset: Any) -> None:
+    """HDF5 reads the rows of a virtual dataset whose file is missing as zeros."""
+    for source in dataset.virtual_sources():
+        name = source.file_name
+        beside = os.path.join(os.path.dirname(path), name)
+        if name != "." and "%" not in name and not (os.path.exists(beside) or os.path.exists(name)):
+            raise damaged(path, f"dataset {dataset.name!r} refers to the file {name!r}, which is not there")
 
 
 class _Rows:
@@ -81,14 +134,14 @@ class _Rows:
 
     def __init__(self, path: str, h5py: Any, dataset: Any) -> None:
         self._path, self._dataset = path, dataset
-        self.shape = dataset.shape
+        self.shape, self.dtype = dataset.shape, dataset.dtype
         # strings come as str, as they do from every other source
         self._items = dataset.asstr() if h5py.check_string_dtype(dataset.dtype) is not None else dataset
 
     def __getitem__(self, index: Any) -> Any:
         try:
             return self._items[index]
-        except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        except Exception as error:  # h5py raises many types on damaged files, and those of filters
             record = index if isinstance(index, int) else None
             raise damaged(self._path, f"dataset {self._dataset.name!r} is damaged: {error}", record=record) from error
 
@@ -101,7 +154,7 @@ def write_hdf5(path: str, arrays: Mapping[str, np.ndarray]) -> None:
         arrays: Name -> array; ``/`` in a name makes groups.
     """
     h5py = require("h5py", extra="formats", needed_for="Writing HDF5")
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", libver=_LIBVER) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(name, array.shape, array.dtype)
             step = max(1, (1 << 22) // max(1, array.nbytes // max(1, len(array))))

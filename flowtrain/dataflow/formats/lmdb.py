@@ -9,9 +9,10 @@ from typing import Any, Literal
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
 from .framing import crc32c
-from .lmdbchunks import HEADER_KEY, ChunkedRecords, parse_header, record_key, unpack_record
+from .lmdbchunks import HEADER_KEY, ChunkedRecords, parse_header, record_key
 from .lmdbfile import Environment
 from .runs import RUN_BYTES, ReadRun
+from .sealed import unpack_sealed
 from .source import FileSource, PathLike, damaged, resolve_file
 from .tensorpack import parse_keys, parse_value
 
@@ -123,7 +124,7 @@ class _KeyedRecords:
         if decode is None and count is not None:
             crc = crc32c() if verify else None
             self.count = count
-            self._make = lambda key, value: unpack_record(value, crc, _CRC_OF_VERSION_1)
+            self._make = lambda key, value: unpack_sealed(value, crc, _CRC_OF_VERSION_1)
             return
         if decode is None and keys is not None:
             self._keys = parse_keys(environment.path, keys)

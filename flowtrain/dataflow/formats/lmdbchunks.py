@@ -30,6 +30,7 @@ from ..core.cursor import Datapoint
 from .framing import crc32c
 from .lmdbfile import Environment
 from .runs import RUN_BYTES
+from .sealed import seal, unpack_sealed
 from .source import damaged
 
 __all__ = [
@@ -42,12 +43,10 @@ __all__ = [
     "VERSION",
     "ChunkedRecords",
     "pack_header",
-    "pack_record",
     "pack_table",
     "parse_header",
     "place_of",
     "record_key",
-    "unpack_record",
 ]
 
 HEADER_KEY = b"__flowtrain__"
@@ -59,40 +58,10 @@ MAX_RECORD_BYTES = (1 << 32) - 1  # of an LMDB value
 MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
 
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
-_crc_of = struct.Struct("<I")
-_TO_ZERO = 0x9BE09BAB  # bytes, followed by their CRC32C xor this (little endian), have the CRC32C 0
 _ARRAY16 = struct.Struct(">BH")  # how a msgpack array of up to 65,535 begins: 0xdc, and how many
 
 record_key = _key_of.pack
 place_of = struct.Struct("<III")
-
-
-def pack_record(datapoint: Any, crc: Callable[[bytes], int]) -> bytes:
-    """A record: bytes whose CRC32C is 0, which hold the datapoint."""
-    return _sealed(b"".join((b"\x92", pack(datapoint), b"\xc4\x04")), crc)  # an array of 2; bytes, of which there are 4
-
-
-def _sealed(content: bytes, crc: Callable[[bytes], int]) -> bytes:
-    return content + _crc_of.pack(crc(content) ^ _TO_ZERO)
-
-
-def unpack_record(record: bytes, crc: Callable[[bytes], int] | None, expected: int = 0) -> Datapoint:
-    """The datapoint of a record.
-
-    Args:
-        record: What :func:`pack_record` made.
-        crc: What computes a CRC32C; None: the checksum is not compared.
-        expected: The CRC32C of a whole record.
-
-    Raises:
-        FormatError: It is damaged.
-    """
-    if crc is not None and crc(record) != expected:
-        raise FormatError(f"the {len(record):,} bytes of the record do not have the checksum that ends them")
-    try:
-        return unpack(record)[0]
-    except (CodecError, LookupError, TypeError) as error:
-        raise FormatError(f"not a record of write: {error}") from error
 
 
 def pack_header(count: int) -> bytes:
@@ -102,7 +71,7 @@ def pack_header(count: int) -> bytes:
 
 def pack_table(places: bytes, crc: Callable[[bytes], int]) -> bytes:
     """The value of ``PLACES_KEY``: what :data:`place_of` packed for each record, and the checksum."""
-    return _sealed(places, crc)
+    return seal(places, crc)
 
 
 def parse_header(path: str, value: bytes) -> tuple[int, int]:
@@ -174,7 +143,7 @@ class ChunkedRecords:
         """
         record = self.record(index)
         try:
-            return unpack_record(record, self._crc)
+            return unpack_sealed(record, self._crc)
         except FormatError as error:
             raise self._damaged(index, str(error)) from error
 

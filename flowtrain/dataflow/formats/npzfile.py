@@ -1,21 +1,53 @@
-"""npz archives: written member by member, and mapped into memory where they are not compressed."""
+"""npz archives and npy arrays: written member by member, mapped into memory where they are not compressed."""
 
 from __future__ import annotations
 
+import ast
+import math
 import os
+import re
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from .source import damaged
+from ...utils.dtypes import array_from_bytes, check_count, dtype_from_text
+from ...utils.errors import FormatError
+from .openfiles import BoundedReader
+from .sidecar import load_or_build
+from .source import damaged, parsing
 
-__all__ = ["map_npy", "map_npz", "write_npz"]
+__all__ = ["NpzFile", "map_npy", "parse_npy", "write_npz"]
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member in a zip file: name and extra field have these lengths
 _CHUNK = 1 << 22
+_MAGIC = b"\x93NUMPY"
+_HEADER_MOST = 1 << 16  # NumPy's own limit is 10,000
+_DEFLATE_MOST = 1032  # how many bytes one of deflate's can become
+_CHECKED_KIND = 6
+_NOTED_FROM = 1 << 26  # bytes: that a larger file was checked is noted beside it
+
+Read = Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    length: int  # bytes before the elements
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, content: bytes | bytearray, start: int = 0) -> np.ndarray:
+        shape = self.shape[::-1] if self.fortran else self.shape
+        array = array_from_bytes(self.dtype, shape, content, start)
+        return array.T if self.fortran else array
 
 
 def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -45,26 +77,76 @@ def _parts(array: np.ndarray) -> Iterator[bytes]:
         yield flat[start : start + step].tobytes()
 
 
-def map_npz(path: str) -> dict[str, np.ndarray]:
-    """The arrays of an npz: mapped where the member is stored as it is, loaded where it is compressed.
+class NpzFile(dict[str, np.ndarray]):
+    """The arrays of an npz by name: mapped where the member is stored as it is, loaded where it is compressed.
 
     Args:
         path: The file.
 
-    Returns:
-        Name -> array, in the file's order.
-
     Raises:
         FormatError: The file is cut short, damaged or not npz, or an array holds pickled objects.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            names = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            if not names:
-                raise damaged(path, "a zip file without any .npy member: not an npz")
-            return {info.filename.removesuffix(".npy"): _member(path, archive, file, info) for info in names}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise damaged(path, f"not an npz file, cut short, or damaged: {error}") from error
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self._members: dict[str, tuple[zipfile.ZipInfo, int]] = {}  # each with the place of its bytes
+        with (
+            BoundedReader(path) as file,
+            parsing(path, "not an npz file, cut short, or damaged"),
+            zipfile.ZipFile(file) as archive,  # type: ignore[arg-type]
+        ):
+            for info in archive.infolist():
+                place = _place_of(path, file, info)  # of each: a damaged name may have lost its ending
+                if info.filename.endswith(".npy"):
+                    name = info.filename.removesuffix(".npy")
+                    self._members[name] = info, place
+                    self[name] = self._open(archive, file, name)
+        if not self:
+            raise damaged(path, "a zip file without any .npy member: not an npz")
+
+    def _open(self, archive: zipfile.ZipFile, file: BoundedReader, name: str) -> np.ndarray:
+        info, start = self._members[name]
+        if info.compress_type == zipfile.ZIP_STORED:
+            return _map_array(self.path, file, start, info.file_size, info.filename)
+        if info.compress_type == zipfile.ZIP_DEFLATED and info.file_size > _DEFLATE_MOST * info.compress_size:
+            what = f"{info.compress_size:,} bytes cannot be {info.file_size:,} when decompressed"
+            raise damaged(self.path, f"{info.filename}: {what}", offset=start)
+        with archive.open(info) as member:
+            return _load_array(self.path, member.read, info.filename)
+
+    def check(self, names: list[str]) -> None:
+        """Compare the CRC-32 of stored members, which is that of their whole content; the others' were when loaded.
+
+        Of a large file it is noted beside it that this was done, for the next process.
+
+        Raises:
+            FormatError: A member does not have it.
+        """
+        stored = sorted(name for name in names if self._members[name][0].compress_type == zipfile.ZIP_STORED)
+
+        def compare(path: str) -> bytes:
+            for name in stored:
+                self._check_member(name)
+            return "\n".join(stored).encode()
+
+        if sum(self[name].nbytes for name in stored) < _NOTED_FROM:
+            compare(self.path)
+        else:
+            load_or_build(
+                self.path, _CHECKED_KIND, compare, lambda noted: set(stored) <= set(noted.decode().split("\n"))
+            )
+
+    def _check_member(self, name: str) -> None:
+        info, start = self._members[name]
+        crc = 0
+        with BoundedReader(self.path) as file:
+            for at in range(start, start + info.file_size, _CHUNK):
+                file.seek(at)
+                crc = zlib.crc32(file.read(min(_CHUNK, start + info.file_size - at)), crc)
+        if crc != info.CRC:
+            what = f"{info.filename}: its {info.file_size:,} bytes do not have the CRC-32 that the archive has for them"
+            raise damaged(self.path, what, offset=start)
 
 
 def map_npy(path: str) -> np.ndarray:
@@ -73,47 +155,128 @@ def map_npy(path: str) -> np.ndarray:
     Raises:
         FormatError: The file is cut short, damaged or not npy, or holds pickled objects.
     """
-    with open(path, "rb") as file:
-        return _map_array(path, file, 0, os.path.getsize(path), "the array")
+    with BoundedReader(path) as file:
+        return _map_array(path, file, 0, file.size, "the array")
 
 
-def _member(path: str, archive: zipfile.ZipFile, file: Any, info: zipfile.ZipInfo) -> np.ndarray:
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as member:
-            try:
-                return np.lib.format.read_array(member, allow_pickle=False)
-            except (ValueError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-                raise damaged(path, f"{info.filename}: {_reason(error)}", offset=info.header_offset) from error
+def parse_npy(content: bytes) -> np.ndarray:
+    """The array of an npy file that is in memory.
+
+    Raises:
+        FormatError: It is cut short, damaged or not npy, or holds pickled objects.
+    """
+    header = _read_header(_reader(content))
+    try:
+        return header.array(content, header.length).copy()
+    except ValueError as error:
+        raise FormatError(f"cut short or damaged: {error}") from error
+
+
+def _reader(content: bytes) -> Read:
+    view, at = memoryview(content), 0
+
+    def read(size: int) -> bytes:
+        nonlocal at
+        at += size
+        return bytes(view[at - size : at])
+
+    return read
+
+
+def _place_of(path: str, file: BoundedReader, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin; what the archive says at two places about it must agree."""
     file.seek(info.header_offset)
     head = file.read(30)
-    if len(head) < 30 or head[:4] != b"PK\x03\x04":
+    wrong = len(head) < 30 or head[:4] != b"PK\x03\x04"
+    if not wrong:
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as the zipfile module reads it
+        wrong = file.read(name_length).decode(encoding, "replace") != info.orig_filename
+    if wrong:
         raise damaged(path, f"{info.filename}: its header in the archive is damaged", offset=info.header_offset)
-    _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
-    return _map_array(path, file, info.header_offset + 30 + name_length + extra_length, info.file_size, info.filename)
+    return info.header_offset + 30 + name_length + extra_length
 
 
-def _map_array(path: str, file: Any, start: int, size: int, what: str) -> np.ndarray:
-    file.seek(start)
+def _read_header(read: Read) -> _Header:
+    """Read the header of an npy file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+
+    Raises:
+        FormatError: It is damaged, or the array holds Python objects.
+    """
+    start = read(8)
+    if len(start) < 8 or start[:6] != _MAGIC or start[6] not in (1, 2, 3) or start[7]:
+        raise FormatError("cut short or damaged: it does not begin as an npy file does")
+    wide = start[6] > 1
+    size = read(4 if wide else 2)
+    length = int.from_bytes(size, "little")
+    if length > _HEADER_MOST:
+        raise FormatError(f"damaged: a header of {length:,} bytes")
+    text = read(length)
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except (ValueError, EOFError) as error:
-        raise damaged(path, f"{what}: {_reason(error)}", offset=start) from error
-    if dtype.hasobject:
-        raise damaged(path, f"{what}: {_reason(ValueError('allow_pickle'))}", offset=start)
-    begin = file.tell()
-    wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if begin + wanted > start + size or begin + wanted > os.fstat(file.fileno()).st_size:
-        there = start + size - begin
-        what = f"{what}: cut short: shape {shape} and dtype {dtype} need {wanted:,} bytes, {there:,} are there"
-        raise damaged(path, what, offset=begin)
+        if len(text) < length:
+            raise ValueError("it ends within its header")
+        return _parse_header(text.decode("utf-8" if start[6] == 3 else "latin-1"), 8 + len(size) + length)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise FormatError(f"cut short or damaged: its header is none of NumPy's ({error})") from error
+
+
+def _parse_header(text: str, length: int) -> _Header:
+    try:
+        found = ast.literal_eval(text.strip())
+    except SyntaxError:
+        found = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text.strip()))  # Python 2 wrote long numbers so
+    if not isinstance(found, dict) or found.keys() != {"descr", "fortran_order", "shape"}:
+        raise ValueError("descr, fortran_order and shape expected")
+    shape, fortran, descr = found["shape"], found["fortran_order"], found["descr"]
+    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape) or len(shape) > 64:
+        raise ValueError(f"the shape {str(shape)[:80]}")
+    if type(fortran) is not bool or not isinstance(descr, (str, list)):
+        raise ValueError("descr or fortran_order of a wrong type")
+    if re.search(r"^[|<>=]?O", descr) if isinstance(descr, str) else re.search(r"'[|<>=]?O'", repr(descr)):
+        raise FormatError(
+            "it holds pickled Python objects, which are never loaded: save numbers, or write it with write(ds, path)"
+        )
+    dtype = dtype_from_text(descr if isinstance(descr, str) else repr(descr))
+    check_count(dtype, shape)
+    return _Header(shape, fortran, dtype, length)
+
+
+def _header_of(path: str, read: Read, what: str, start: int) -> _Header:
+    try:
+        return _read_header(read)
+    except FormatError as error:
+        raise damaged(path, f"{what}: {error}", offset=start) from error
+
+
+def _load_array(path: str, read: Read, what: str) -> np.ndarray:
+    """The array of a compressed member; memory is taken as its bytes come."""
+    header = _header_of(path, read, what, 0)
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if header.nbytes > most:
+        advice = "np.savez, which does not compress, makes a file that is mapped"
+        raise damaged(path, f"{what}: needs {header.nbytes:,} bytes, this machine has {most:,}: {advice}")
+    content = bytearray()
+    while len(content) <= header.nbytes:  # to the end of the member, where its CRC-32 is compared
+        part = read(min(_CHUNK, header.nbytes + 1 - len(content)))
+        if not part:
+            break
+        content += part
+    if len(content) != header.nbytes:
+        more = "more" if len(content) > header.nbytes else f"{len(content):,}"
+        what = f"{what}: shape {header.shape} and dtype {header.dtype} need {header.nbytes:,} bytes, {more} are there"
+        raise damaged(path, what)
+    return header.array(content)
+
+
+def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str) -> np.ndarray:
+    file.seek(start)
+    header = _header_of(path, file.read, what, start)
+    begin, wanted = start + header.length, header.nbytes
+    there = min(start + size, file.size) - begin
+    if wanted > there:
+        need = f"shape {header.shape} and dtype {header.dtype} need {wanted:,} bytes, {there:,} are there"
+        raise damaged(path, f"{what}: cut short: {need}", offset=begin)
     if wanted == 0:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", begin, shape, "F" if fortran else "C")
-
-
-def _reason(error: Exception) -> str:
-    if "pickle" in str(error):
-        return "it holds pickled Python objects, which are never loaded: save numbers, or write it with write(ds, path)"
-    return f"cut short or damaged: {error}"
+        return header.array(b"")
+    mapped = np.memmap(path, header.dtype, "r", begin, header.shape, "F" if header.fortran else "C")
+    return mapped.view(np.ndarray)  # a row of a memmap costs twice as much

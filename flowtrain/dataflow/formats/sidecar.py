@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable
 
+from ...utils.files import write_whole
 from .source import PathLike, damaged
 
 __all__ = ["SUFFIX", "load_or_build"]
@@ -19,9 +18,12 @@ SUFFIX = ".ftindex"
 _log = logging.getLogger("flowtrain.dataflow")
 _HEAD = struct.Struct("<8sIQqQI")  # magic, version of the kind, size and mtime of the file, length and crc of the body
 _MAGIC = b"ftindex\x01"
+_TICK = 20_000_000  # nanoseconds; the times of Linux's file systems are up to 10 ms old
 
 
-def load_or_build(path: str, kind: int, build: Callable[[str], bytes]) -> bytes:
+def load_or_build(
+    path: str, kind: int, build: Callable[[str], bytes], suits: Callable[[bytes], bool] | None = None
+) -> bytes:
     """The index of a file: from beside it where that is current, else made now and put there.
 
     Where the folder may not be written to, the index is made and not kept. Any number of processes may call this
@@ -31,6 +33,7 @@ def load_or_build(path: str, kind: int, build: Callable[[str], bytes]) -> bytes:
         path: The data file.
         kind: Number of the index's form: another number's index is made anew.
         build: Makes the index from the file.
+        suits: Whether an index holds what is needed; one that does not is made anew. None: each does.
 
     Returns:
         The index's bytes.
@@ -40,7 +43,7 @@ def load_or_build(path: str, kind: int, build: Callable[[str], bytes]) -> bytes:
     """
     stamp = _stamp(path)
     body = _load(path + SUFFIX, kind, stamp)
-    if body is not None:
+    if body is not None and (suits is None or suits(body)):
         return body
     body = build(path)
     if _stamp(path) != stamp:
@@ -57,28 +60,20 @@ def _stamp(path: PathLike) -> tuple[int, int]:
 def _load(path: str, kind: int, stamp: tuple[int, int]) -> bytes | None:
     try:
         with open(path, "rb") as file:
+            made = os.fstat(file.fileno()).st_mtime_ns
             head, body = file.read(_HEAD.size), file.read()
     except OSError:
         return None
     if len(head) < _HEAD.size:
         return None
     magic, its_kind, size, mtime, length, crc = _HEAD.unpack(head)
-    current = (magic, its_kind, size, mtime, length) == (_MAGIC, kind, *stamp, len(body))
-    return body if current and crc == zlib.crc32(body) else None
+    # a file that is written again within the clock's tick has the time that it had: such an index may be of the old one
+    known = (magic, its_kind, size, mtime, length) == (_MAGIC, kind, *stamp, len(body)) and made - mtime > _TICK
+    return body if known and crc == zlib.crc32(body) else None
 
 
 def _save(path: str, content: bytes) -> None:
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=SUFFIX, dir=os.path.dirname(path))
+        write_whole(path, content, durable=False)  # it can be made again
     except OSError as error:
         _log.info("The index %s is not kept (%s): it will be made again by each process.", path, error.strerror)
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        _log.info("The index %s is not kept: %s", path, error.strerror)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...ipc.codec import CodecError, pack
+from ...ipc.codec import CodecError
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import write_whole
 from ...utils.optional import require
@@ -29,13 +29,13 @@ from .lmdbchunks import (
     MAX_RECORDS,
     PLACES_KEY,
     pack_header,
-    pack_record,
     pack_table,
     place_of,
     record_key,
 )
 from .npzfile import write_npz
 from .records import encode_datapoint
+from .sealed import pack_sealed
 from .table import HEADER
 from .tarsample import CHECKSUM, MARK, encode_members
 from .tensorproto import encode_tensor
@@ -193,7 +193,14 @@ class TarSink(_AppendOnly):
         super().__init__(folder, position)
         self._count = position["count"] if position else 0
         self._container = position["container"] if position else ""
+        self._last: list[Any] = position.get("last", []) if position else []  # place, name, size and CRC of a file
         self._crc = crc32c()
+
+    def _header(self, mark: str) -> bytes:
+        info = tarfile.TarInfo(self._last[1])
+        info.size = self._last[2]
+        info.gname = f"{CHECKSUM}{self._last[3]:08x}{mark}"
+        return info.tobuf(tarfile.PAX_FORMAT)
 
     def append(self, datapoint: Any) -> None:
         container, members = encode_members(datapoint)
@@ -204,19 +211,21 @@ class TarSink(_AppendOnly):
             raise FormatError(f"datapoint {self._count} is a {container}, the first one a {self._container}")
         content = io.BytesIO()
         for extension, data in members:
-            info = tarfile.TarInfo(f"{self._count:09d}.{extension}")
-            info.size = len(data)
-            info.gname = f"{CHECKSUM}{self._crc(data):08x}"
-            content.write(info.tobuf(tarfile.PAX_FORMAT))
+            self._last = [self._end + content.tell(), f"{self._count:09d}.{extension}", len(data), self._crc(data)]
+            content.write(self._header(""))
             content.write(data)
             content.write(bytes(-len(data) % 512))
         self.add(content.getvalue())
         self._count += 1
 
     def commit(self) -> Any:
-        return {**super().commit(), "count": self._count, "container": self._container}
+        return {**super().commit(), "count": self._count, "container": self._container, "last": self._last}
 
     def finish(self) -> str:
+        if self._last:  # a tar that is cut, or has zeros in its middle, looks like one that ends there
+            self._file.seek(self._last[0])
+            self._file.write(self._header(f":{self._count}"))
+            self._file.seek(self._end)
         self.add(bytes(-self._end % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
         return super().finish()
 
@@ -245,7 +254,7 @@ class LMDBSink:
 
     def append(self, datapoint: Any) -> None:
         try:
-            record = pack_record(datapoint, self._crc)
+            record = pack_sealed(datapoint, self._crc)
         except CodecError as error:
             raise FormatError(str(error)) from error
         if len(record) > MAX_RECORD_BYTES:
@@ -329,7 +338,7 @@ class _TableSink:
 
     def finish(self) -> str:
         path = os.path.join(self._folder, "data")
-        header = np.frombuffer(pack(self._spool.header()), np.uint8)
+        header = np.frombuffer(pack_sealed(self._spool.header(), crc32c()), np.uint8)
         self._write(path, {HEADER: header, **self._spool.arrays()})
         with open(path, "rb") as file:
             os.fsync(file.fileno())

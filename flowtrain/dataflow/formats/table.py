@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ...ipc.codec import CodecError, unpack
-from ...utils.errors import DataFlowError, closest
+from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
 from .columns import FIXED_KINDS, row_value, unflatten
 from .framing import crc32c
+from .openfiles import OpenFile
+from .sealed import unpack_sealed
 from .source import FileSource, PathLike, damaged, resolve_file
 
 __all__ = ["HEADER", "Table", "TableSource"]
@@ -35,9 +37,10 @@ class Table:
 
     def __init__(self, path: str, arrays: Mapping[str, Any], keys: Keys, verify: bool) -> None:
         self.path, self.arrays = path, arrays
+        self._file = OpenFile(path)
         self._crc = crc32c() if verify else None
         self._kinds: dict[str, str] = {}
-        header = self._read_header(arrays[HEADER][:]) if HEADER in arrays else None
+        header = self._read_header(arrays[HEADER]) if HEADER in arrays else None
         if header is None:
             self._take(keys, [name for name in arrays])
             self.count = self._equal_length()
@@ -46,20 +49,30 @@ class Table:
             self._layout, self.count = header["layout"], header["count"]
             if keys is not None:
                 self._take(keys, list(self._kinds))
-        self._names = _names_in(self._layout)
+        self.names = _names_in(self._layout)
+        self.sealed = header is not None and header["version"] > 1
 
     def read(self, index: int) -> Datapoint:
         """The datapoint of a row."""
-        return unflatten(self._layout, {name: self._value(name, index) for name in self._names})
+        self._file.check_size()
+        return unflatten(self._layout, {name: self._value(name, index) for name in self.names})
 
     def batch(self, indices: np.ndarray) -> Any:
         """Many rows, as columns."""
-        return unflatten(self._layout, {name: self.arrays[name][indices] for name in self._names})
+        self._file.check_size()
+        return unflatten(self._layout, {name: self.arrays[name][indices] for name in self.names})
+
+    def names_of_arrays(self) -> list[str]:
+        """The arrays that rows are made of."""
+        if HEADER not in self.arrays:
+            return self.names
+        stems = tuple(f"{name}." for name in self.names)
+        return [name for name in self.arrays if name in self.names or name.startswith(("__", *stems))]
 
     @property
     def plain(self) -> bool:
         """Whether rows are just those of arrays in memory, with nothing to check or convert."""
-        return not self._kinds and all(isinstance(self.arrays[name], np.ndarray) for name in self._names)
+        return not self._kinds and all(isinstance(self.arrays[name], np.ndarray) for name in self.names)
 
     def _value(self, name: str, index: int) -> Any:
         kind = self._kinds.get(name)
@@ -69,16 +82,21 @@ class Table:
         if kind in FIXED_KINDS:
             row = raw = self.arrays[name][index]
         else:
-            ends = self.arrays[f"{name}.ends"]
+            ends, content = self.arrays[f"{name}.ends"], self.arrays[f"{name}.bytes"]
             start, end = int(ends[index - 1]) if index else 0, int(ends[index])
-            row = raw = self.arrays[f"{name}.bytes"][start:end].tobytes()
+            if not start <= end <= len(content):
+                what = (
+                    f"component {name!r} should lie from byte {start:,} to {end:,}, of {len(content):,} that are there"
+                )
+                raise damaged(self.path, what, record=index)
+            row = raw = content[start:end].tobytes()
         if self._crc is not None:
             stored = int(self.arrays[f"__crc__/{name}"][index])
             if self._crc(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes()) != stored:
                 raise damaged(self.path, f"component {name!r} does not have its checksum", record=index)
         try:
             return row_value(kind, row)
-        except (CodecError, UnicodeDecodeError) as error:
+        except ValueError as error:  # a CodecError is one
             raise damaged(self.path, f"component {name!r}: {error}", record=index) from error
 
     def _take(self, keys: Keys, known: list[str]) -> None:
@@ -104,15 +122,35 @@ class Table:
             )
         return lengths.pop()
 
-    def _read_header(self, content: Any) -> dict[str, Any]:
+    def _read_header(self, column: Any) -> dict[str, Any]:
         try:
-            header = unpack(np.asarray(content, np.uint8).tobytes())
+            content = np.asarray(column[:], np.uint8).tobytes()
+            found = unpack(content)
+            # version 1 was a dict without a checksum
+            header = found if isinstance(found, dict) else unpack_sealed(content, crc32c())
             version = header["version"]
-        except (CodecError, KeyError, TypeError, ValueError) as error:
+            if version not in (1, 2) or (version == 2) != isinstance(found, list):
+                raise FormatError(f"written in version {version} of the form; this flowtrain reads versions 1 and 2")
+            wanted = [f"__crc__/{name}" for name in header["kinds"]]
+            for name, kind in header["kinds"].items():
+                wanted += [name] if kind in FIXED_KINDS else [f"{name}.ends", f"{name}.bytes"]
+            wanted += _names_in(header["layout"]) if not header["kinds"] else []
+            missing = [name for name in wanted if name not in self.arrays]
+            if missing:
+                raise FormatError(f"the file lacks the array {missing[0]!r}")
+            for name, (dtype, shape) in header.get("arrays", {}).items():
+                self._check_form(name, dtype, tuple(shape))
+            return header
+        except FormatError as error:
+            raise damaged(self.path, f"its header {HEADER!r}, or the file, is damaged: {error}") from error
+        except (CodecError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise damaged(self.path, f"its header {HEADER!r} is damaged: {error}") from error
-        if version != 1:
-            raise damaged(self.path, f"written in version {version} of the form; this flowtrain reads version 1")
-        return header
+
+    def _check_form(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
+        array = self.arrays[name]
+        if array.dtype.str != dtype or tuple(array.shape) != shape:
+            found = f"{array.dtype.str} {tuple(array.shape)}"
+            raise FormatError(f"the array {name!r} is {found}; {dtype} {shape} was written")
 
 
 def _names_in(layout: Any) -> list[str]:
@@ -154,8 +192,15 @@ class TableSource(FileSource):
     def _arrays(self) -> Mapping[str, Any]:
         raise NotImplementedError
 
+    def _check_whole(self, arrays: Any, names: list[str]) -> None:
+        """Compare checksums of whole arrays, where rows have none of their own."""
+
     def _open_files(self) -> Table:
-        return Table(self.path, self._arrays(), self._keys, self._verify)
+        arrays = self._arrays()
+        table = Table(self.path, arrays, self._keys, self._verify)
+        if self._verify and not table.sealed:
+            self._check_whole(arrays, table.names_of_arrays())
+        return table
 
     def _count(self) -> int:
         return self._handle.count

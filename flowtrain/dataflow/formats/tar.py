@@ -22,6 +22,7 @@ __all__ = ["TarData"]
 
 _INDEX_KIND = 5
 _BLOCK = 512
+_CHUNK = 1 << 20
 
 Sample = dict[str, Any]
 
@@ -112,7 +113,7 @@ class _TarFile:
 def _find_samples(path: str) -> bytes:
     """Walk over the headers: the container that `write` noted, the keys, and the members of each sample."""
     samples: dict[str, dict[str, tuple[int, int, int | None]]] = {}
-    end, checked = 0, False
+    end, checked, count = 0, False, None
     with BoundedReader(path) as file:
         kind = compression(file.read(8))
         file.seek(0)
@@ -135,12 +136,15 @@ def _find_samples(path: str) -> bytes:
                 if extension in members:
                     what = f"{info.name!r} is there twice: one sample would have two files .{extension}"
                     raise damaged(path, what, record=len(samples) - 1, offset=info.offset)
-                stored = _stored_checksum(info)
+                stored, count = _stored_checksum(info)
                 checked = checked or stored is not None
                 members[extension] = start, info.size, stored
         _check_end(path, file, end, len(samples))
         if container not in (None, "list", "dict") or (checked and container is None):
             raise damaged(path, f"the pax header {MARK} at its start says {container!r}, not list or dict", offset=0)
+        if checked and count != len(samples):
+            what = "the last sample is not marked as the last" if count is None else f"it should have {count:,} samples"
+            raise damaged(path, f"cut short: {what}", record=len(samples), offset=end)
         members = [[(name, *place) for name, place in members.items()] for members in samples.values()]
         return msgpack.packb([container or "", list(samples), members, file.size])  # type: ignore[return-value]
 
@@ -172,21 +176,27 @@ def _end_of(path: str, info: tarfile.TarInfo, size: int) -> int:
     return end
 
 
-def _stored_checksum(info: tarfile.TarInfo) -> int | None:
+def _stored_checksum(info: tarfile.TarInfo) -> tuple[int | None, int | None]:
+    """What `write` noted: the CRC32C of the contents, and with the last file how many samples there are."""
     if not info.gname.startswith(CHECKSUM):
-        return None
+        return None, None
+    crc, _, count = info.gname.removeprefix(CHECKSUM).partition(":")
     try:
-        return int(info.gname.removeprefix(CHECKSUM), 16)
+        return int(crc, 16), int(count) if count else None
     except ValueError:
-        return None
+        return None, None
 
 
 def _check_end(path: str, file: BoundedReader, end: int, samples: int) -> None:
     """The tarfile module takes a damaged header, and the end of the file, for the end of the archive: it is zeros."""
-    file.seek(end)
-    found = file.read(_BLOCK)
-    if found != bytes(_BLOCK):
-        what = "no file header here"
-        if end + _BLOCK > file.size:
-            what = "cut short: the blocks that mark the end of the archive are missing"
+    if end + _BLOCK > file.size:
+        what = "cut short: the blocks that mark the end of the archive are missing"
         raise damaged(path, what, record=samples, offset=end)
+    file.seek(end)
+    for at in range(end, file.size, _CHUNK):
+        rest = file.read(_CHUNK)
+        if rest.count(0) != len(rest):
+            what = (
+                "no file header here" if at == end and any(rest[:_BLOCK]) else "zeros, which end an archive, and more"
+            )
+            raise damaged(path, f"{what}: damaged, or several archives one after the other", record=samples, offset=at)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
+from .npzfile import parse_npy
 
 __all__ = ["CHECKSUM", "MARK", "decode_members", "decode_webdataset", "encode_members"]
 
@@ -18,7 +19,8 @@ MARK = "FLOWTRAIN.container"
 """The key of the pax header in which `write` notes whether datapoints are lists or dicts."""
 
 CHECKSUM = "crc32c:"
-"""How the name of the group begins in which `write` notes the CRC32C of a file's contents, as 8 hexadecimal digits.
+"""How the name of the group begins in which `write` notes the CRC32C of a file's contents, as 8 hexadecimal digits;
+the last file's goes on with a colon and the number of samples.
 
 Tar's own checksum is of the header alone. The group's name is a part of that, and a program that unpacks takes the
 user's own group where there is none of that name; a pax header for each file would cost 1024 bytes and a warning.
@@ -94,7 +96,7 @@ def _by_extension(name: str, content: bytes) -> Any:
     last = name.rpartition(".")[2].lower()
     try:
         if last == "npy":
-            return _array(content)
+            return parse_npy(content)
         if last == "json":
             return json.loads(content)
         if last in ("txt", "text", "transcript"):
@@ -138,7 +140,7 @@ def _decode(name: str, content: bytes) -> tuple[str, Any]:
     stem, dot, last = name.rpartition(".")
     try:
         if dot and last == "npy":
-            return stem, _array(content)
+            return stem, parse_npy(content)
         if dot and last == "txt":
             return stem, content.decode()
         if dot and last == "mp":
@@ -146,10 +148,6 @@ def _decode(name: str, content: bytes) -> tuple[str, Any]:
     except (ValueError, EOFError) as error:
         raise FormatError(f"the file .{name} is damaged: {error}") from error
     return (stem, content) if dot and last == "bin" else (name, content)
-
-
-def _array(content: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _quote(key: str) -> str:

@@ -7,6 +7,7 @@ import copy
 import html
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ _LINE = 15  # pixels of a line of text
 _GAP = 6
 
 
-def show(ds: DataFlow, path: str | os.PathLike[str], num: int = 16, size: int = 160) -> str:
+def show(
+    ds: DataFlow,
+    path: str | os.PathLike[str],
+    num: int = 16,
+    size: int = 160,
+    titles: Sequence[str] | None = None,
+) -> str:
     """Draw the first datapoints of a flow on one sheet: the quickest way to see a wrong crop or swapped colours.
 
     The flow's position is left alone. Pictures are taken to be RGB. Floats in [0, 1] or [-1, 1] are brought to 0..255,
@@ -36,12 +43,15 @@ def show(ds: DataFlow, path: str | os.PathLike[str], num: int = 16, size: int = 
         path: Where to write; ``.png`` gives a picture, ``.html`` a page that holds all and needs no other file.
         num: How many datapoints, at most.
         size: How large to draw a picture, in pixels.
+        titles: What the components are, e.g. ``["clean", "noisy", "restored"]``: written above their columns, each
+            datapoint in a row of its own.
 
     Returns:
         The path.
 
     Raises:
-        DataFlowError: The path ends in something else, or the flow is empty.
+        DataFlowError: The path ends in something else, the flow is empty, or a datapoint has not as many components
+            as there are titles.
 
     Example:
         >>> import tempfile
@@ -54,23 +64,25 @@ def show(ds: DataFlow, path: str | os.PathLike[str], num: int = 16, size: int = 
     check_int("show", "num", num)
     if target.suffix.lower() not in (".png", ".html"):
         raise DataFlowError(f"show: the path must end in .png or .html, not {target.suffix!r}")
-    cells = list(itertools.islice(_cells(ds), num))
+    if isinstance(titles, str):
+        raise DataFlowError(f"show: titles is a list, one for each component: [{titles!r}]")
+    cells = list(itertools.islice(_cells(ds, titles), num))
     if not cells:
         raise DataFlowError(f"show: {ds} gave no datapoint")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix.lower() == ".html":
         target.write_text(_page(cells, size), encoding="utf-8")
     else:
-        cv2.imwrite(str(target), _sheet(cells, size)[:, :, ::-1])
+        cv2.imwrite(str(target), _sheet(cells, size, titles)[:, :, ::-1])
     return str(path)
 
 
-def _cells(ds: DataFlow) -> Any:
-    """(pictures, lines of text) of each datapoint."""
+def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Any:
+    """(names and pictures, lines of text) of each datapoint."""
     walk = iter(copy.copy(ds))
     try:
         for datapoint in walk:
-            yield from map(_cell, _rows(datapoint))
+            yield from (_cell(row, titles) for row in _rows(datapoint))
     finally:
         walk.close()  # type: ignore[attr-defined]
 
@@ -89,12 +101,16 @@ def _rows(datapoint: Any) -> list[Any]:
     return [{key: datapoint[key][row] for key in keys} for row in range(rows.pop())]
 
 
-def _cell(datapoint: Any) -> tuple[list[np.ndarray], list[str]]:
+def _cell(datapoint: Any, titles: Sequence[str] | None) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
     pictures, lines = [], []
-    items = datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint)
+    items = list(datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint))
+    if titles is not None:
+        if len(titles) != len(items):
+            raise DataFlowError(f"show: {len(titles)} titles for datapoints of {len(items)} components")
+        items = [(title, value) for title, (_, value) in zip(titles, items, strict=True)]
     for key, value in items:
         if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "buif" and min(value.shape):
-            pictures += _pictures(value)
+            pictures += [(str(key), picture) for picture in _pictures(value)]
         lines.append(f"{key}: {_caption(value)}")
     return pictures, lines
 
@@ -135,30 +151,39 @@ def _fitted(picture: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(picture, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
 
 
-def _sheet(cells: list[Any], size: int) -> np.ndarray:
+def _sheet(cells: list[Any], size: int, titles: Sequence[str] | None) -> np.ndarray:
     across = max(max(len(pictures) for pictures, _ in cells), 1)
     lines = max(len(text) for _, text in cells)
     width, height = across * (size + _GAP) + _GAP, size + 2 * _GAP + lines * _LINE
-    columns = max(1, min(len(cells), round((16 / 9 * len(cells) * height / width) ** 0.5)))
+    columns = 1 if titles else max(1, min(len(cells), round((16 / 9 * len(cells) * height / width) ** 0.5)))
     rows = -(-len(cells) // columns)
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    head = _LINE + _GAP if titles else 0
+    sheet = np.full((head + rows * height, columns * width, 3), 255, np.uint8)
+    names = [name for name, _ in cells[0][0]] if titles else []
+    for place, title in enumerate(names):
+        _write(sheet, title, (_GAP + place * (size + _GAP), _LINE), size, 0.42)
     for number, (pictures, text) in enumerate(cells):
-        top, left = number // columns * height, number % columns * width
-        for place, picture in enumerate(pictures):
+        top, left = head + number // columns * height, number % columns * width
+        for place, (_, picture) in enumerate(pictures):
             drawn = _fitted(picture, size)
             x, y = left + _GAP + place * (size + _GAP), top + _GAP
             sheet[y : y + drawn.shape[0], x : x + drawn.shape[1]] = drawn
         for line, words in enumerate(text):
             at = left + _GAP, top + size + _GAP + (line + 1) * _LINE - 3
-            fitting = words[: max((width - 2 * _GAP) // 6, 10)].encode("ascii", "replace").decode()
-            cv2.putText(sheet, fitting, at, cv2.FONT_HERSHEY_SIMPLEX, 0.33, (60, 60, 60), 1, cv2.LINE_AA)
+            _write(sheet, words, at, width - 2 * _GAP, 0.33)
     return sheet
+
+
+def _write(sheet: np.ndarray, words: str, at: tuple[int, int], width: int, scale: float) -> None:
+    """Draw a line of text, as much of it as fits."""
+    fitting = words[: max(int(width / (18 * scale)), 10)].encode("ascii", "replace").decode()
+    cv2.putText(sheet, fitting, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (60, 60, 60), 1, cv2.LINE_AA)
 
 
 def _page(cells: list[Any], size: int) -> str:
     parts = []
     for pictures, text in cells:
-        images = "".join(f'<img src="data:image/png;base64,{_encoded(_fitted(p, size))}">' for p in pictures)
+        images = "".join(f'<img src="data:image/png;base64,{_encoded(_fitted(p, size))}">' for _, p in pictures)
         lines = "<br>".join(map(html.escape, text))
         parts.append(f"<figure>{images}<figcaption>{lines}</figcaption></figure>")
     style = (

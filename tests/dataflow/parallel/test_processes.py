@@ -43,7 +43,7 @@ def script(tmp_path, body):
 
 
 def run(tmp_path, body, **options):
-    return subprocess.run(script(tmp_path, body), capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(script(tmp_path, body), capture_output=True, text=True, timeout=250, **options)
 
 
 def ended(pids):
@@ -112,7 +112,7 @@ def test_ctrl_c_reaches_the_program_alone(tmp_path):
     ) as process:
         pids = json.loads(process.stdout.readline())
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=250)
     assert out == "interrupted\n"
     assert err == ""
     assert process.returncode == 0

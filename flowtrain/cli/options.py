@@ -1,0 +1,91 @@
+"""What commands share, those of ``flowtrain`` and those of scripts: errors in one line, checked arguments, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+
+from ..utils.errors import ConfigError, FlowtrainError
+from ..utils.files import writing
+from .errors import in_one_line
+
+__all__ = ["PICTURES", "Command", "Group", "NewPath", "write_picture"]
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class _OneLine:
+    """A command whose expected errors are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)  # type: ignore[misc]
+        except (FlowtrainError, OSError) as error:
+            failed = click.ClickException(in_one_line(error))
+            failed.exit_code = 2
+            raise failed from error
+
+
+class Command(_OneLine, click.Command):
+    """A click command that shows errors of flowtrain's, and of files, in one line with exit code 2."""
+
+
+class Group(_OneLine, click.Group):
+    """A click group that shows errors of flowtrain's, and of files, in one line with exit code 2.
+
+    Example:
+        >>> @click.group(cls=Group)
+        ... def main():
+        ...     "Train and evaluate."
+    """
+
+    command_class = Command
+
+
+class NewPath(click.Path):
+    """A file or folder to be made; what cannot be written is refused before the work that it is for.
+
+    Args:
+        suffixes: The endings that can be written, in small letters; empty: any, and folders.
+        replace: Whether what is there may be replaced.
+    """
+
+    name = "path"
+
+    def __init__(self, *suffixes: str, replace: bool = True) -> None:
+        super().__init__(dir_okay=not suffixes, path_type=Path)
+        self.suffixes, self.replace = suffixes, replace
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        if self.suffixes and path.suffix.lower() not in self.suffixes:
+            self.fail(f"{path.name!r} ends in none of {', '.join(self.suffixes)}, which can be written.", param, ctx)
+        if not path.absolute().parent.is_dir():
+            self.fail(f"the folder {path.absolute().parent} does not exist: make it first.", param, ctx)
+        if path.exists() and not self.replace:
+            self.fail(f"{path} exists: choose another path.", param, ctx)
+        return path
+
+
+def write_picture(path: str | Path, picture: np.ndarray) -> None:
+    """Write uint8 (H, W), (H, W, 1) or RGB (H, W, 3), whole or not at all.
+
+    Raises:
+        ConfigError: It is no such array, or the ending is that of no picture.
+    """
+    path, picture = Path(path), np.asarray(picture)
+    picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
+        raise ConfigError(f"{path}: a picture is uint8 (H, W) or (H, W, 3); got {picture.dtype} {picture.shape}.")
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"{path}: a picture ends in {', '.join(PICTURES)}.")
+    bgr = np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 else picture
+    done, encoded = cv2.imencode(path.suffix.lower(), bgr)
+    if not done:
+        raise ConfigError(f"{path}: OpenCV cannot write {picture.shape} as {path.suffix}.")
+    with writing(path, durable=False) as beside:
+        beside.write_bytes(encoded.tobytes())

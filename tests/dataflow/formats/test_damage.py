@@ -1,0 +1,80 @@
+"""Whatever happens to a file, what is read is what was written, or the error that the page of the reader names.
+
+Each file is read after a flipped byte, a cut, a block of zeros and a block of another place's bytes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
+from flowtrain.dataflow.sources.memory import DataFromList
+from flowtrain.utils.errors import DataFlowError
+
+# arrays of one size, so that a record in another's place would pass for it
+DATA = [[np.arange(i, i + 9, dtype=np.int16), i, f"text {i}", b"b" * (i % 5), i / 3] for i in range(20)]
+READERS = {"tfrecord": TFRecordData, "lmdb": LMDBData, "h5": HDF5Data, "npz": NpzData, "tar": TarData}
+MANY = int(os.environ.get("FLOWTRAIN_DAMAGES", "60"))  # of each kind
+
+
+def damages(content: bytes, rng: np.random.Generator, count: int):
+    """(what was done, the damaged content)."""
+    size = len(content)
+    places = range(size) if count >= size else rng.choice(size, count, replace=False).tolist()
+    for place in places:
+        flip = int(rng.integers(1, 256))
+        yield f"byte {place} ^ {flip}", content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :]
+    for _ in range(count):
+        start, length = int(rng.integers(0, size)), int(rng.choice([1, 8, 64, 512, 4096]))
+        zeros = bytes(min(length, size - start))
+        yield f"{length} zeros at {start}", content[:start] + zeros + content[start + len(zeros) :]
+        end = int(rng.integers(0, size))
+        yield f"cut to {end}", content[:end]
+        source = int(rng.integers(0, size))
+        moved = content[source : source + length][: size - start]
+        yield f"{length} bytes of {source} at {start}", content[:start] + moved + content[start + len(moved) :]
+
+
+def check(path, content, read, expected, same, count, allowed=lambda what: False):
+    """Damage a file in many ways; returns in how many an error told it."""
+    rng = np.random.default_rng(len(content))
+    told = 0
+    for number, (what, damaged) in enumerate(damages(content, rng, count)):
+        if damaged == content:
+            continue
+        one = path.with_name(f"{number}{path.suffix}")  # a name of its own: no clock tells two of one name apart
+        one.write_bytes(damaged)
+        try:
+            found = read(one)
+        except DataFlowError as error:
+            assert str(one) in str(error), (what, error)
+            told += 1
+        else:
+            if not allowed(what):
+                try:
+                    same(expected, found)
+                except AssertionError as error:
+                    raise AssertionError(f"{path.name}, {what}: read as {str(found)[:200]}") from error
+        one.unlink()
+        index = one.with_name(one.name + ".ftindex")
+        index.unlink(missing_ok=True)
+    return told
+
+
+@pytest.mark.parametrize("ending", READERS)
+def test_files_of_write(ending, tmp_path, same):
+    path = write(DataFromList(DATA), tmp_path / f"x.{ending}", progress=False)
+    reader = READERS[ending]
+    same(DATA, list(reader(path)))
+    assert check(path, path.read_bytes(), lambda one: list(reader(one)), DATA, same, MANY)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_of_numpy(save, tmp_path, same):
+    path = tmp_path / "x.npz"
+    save(path, x=np.arange(600).reshape(20, 30), y=np.arange(20, dtype=np.float32))
+    expected = list(NpzData(path))
+    assert check(path, path.read_bytes(), lambda one: list(NpzData(one)), expected, same, MANY)
