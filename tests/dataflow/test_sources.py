@@ -24,6 +24,8 @@ from flowtrain.dataflow import (
     MapData,
     PrefetchData,
 )
+from flowtrain.dataflow.formats.tarsample import decode_webdataset
+from flowtrain.dataflow.sources.decode import BrokenImage
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 
@@ -83,7 +85,6 @@ def test_workers_decode_the_same_pixels(tmp_path, channel):
             options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
             jpegs.append(cv2.imencode(".jpg", rgb, options)[1].tobytes())
     jpegs += [turned(jpegs[1], orientation, order) for orientation in (1, 3, 6) for order in "<>"]
-    jpegs.append(jpegs[1][:-400] + b"\xff\xd9")  # damaged, but ended
     paths = [tmp_path / f"{i:02d}.jpg" for i in range(len(jpegs))]
     for path, jpeg in zip(paths, jpegs, strict=True):
         path.write_bytes(jpeg)
@@ -92,6 +93,10 @@ def test_workers_decode_the_same_pixels(tmp_path, channel):
     workers = PrefetchData(ImageFromFile(paths, channel=channel), num_proc=1)
     for expected, (image,) in zip(serial, workers, strict=True):
         assert np.array_equal(image, expected)
+    paths[3].write_bytes(jpegs[1][:-400] + b"\xff\xd9")  # damaged, but ended
+    for num_proc in (0, 1):
+        with pytest.raises(BrokenImage, match=r"03\.jpg: the picture is damaged: .*, epoch 0, datapoint 3"):
+            list(PrefetchData(ImageFromFile(paths, channel=channel), num_proc=num_proc))
 
 
 def test_a_folder_is_its_pictures(photos):
@@ -139,6 +144,46 @@ def test_a_file_that_breaks_later_is_replaced_by_the_next(photos, caplog):
     photos[2].write_bytes(b"")
     assert [dp[0].shape[0] for dp in ds] == [40, 41, 43, 43, 44, 45]
     assert ds.skipped == [str(photos[2])]
+
+
+def _camera_jpeg(size=(300, 400)):
+    """A JPEG with a thumbnail in its Exif data, as cameras write them."""
+    rng = np.random.default_rng(0)
+    rgb = cv2.GaussianBlur(rng.integers(0, 256, (*size, 3), np.uint8), (0, 0), 1)
+    jpeg, thumbnail = (cv2.imencode(".jpg", picture)[1].tobytes() for picture in (rgb, rgb[:60, :80]))
+    segment = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + thumbnail
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("how", ["middle", "cut and ended"])
+def test_a_jpeg_damaged_in_its_middle_is_named_and_skipped(photos, how, caplog):
+    whole = _camera_jpeg()
+    half = len(whole) // 2
+    damaged = whole[:half] + (bytes(3000) + whole[half + 3000 :] if how == "middle" else b"\xff\xd9")
+    photos[2].write_bytes(damaged)
+    with pytest.raises(
+        BrokenImage, match=r"p2\.jpg: the picture is damaged: .*JPEG.*ImageFromFile, epoch 0, datapoint 2"
+    ):
+        list(ImageFromFile(photos))
+    with pytest.raises(BrokenImage, match="damaged"):
+        list(ImageFromFile(photos, min_size=20))
+    ds = ImageFromFile(photos, on_error="skip")
+    with caplog.at_level(logging.WARNING, "flowtrain"):
+        assert [dp[0].shape[0] for dp in ds] == [40, 41, 43, 43, 44, 45]
+    assert ds.skipped == [str(photos[2])] and "p2.jpg" in caplog.text
+    with pytest.raises(FormatError, match=r"the file \.jpg: the picture is damaged"):
+        decode_webdataset({"__key__": "a", "jpg": damaged})
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(photos):
+    whole = _camera_jpeg()
+    photos[2].write_bytes(whole[: len(whole) // 2])
+    ds = ImageFromFile(photos, on_error="skip")
+    assert len(ds) == 5 and ds.skipped == [str(photos[2])]
+    with pytest.raises(BrokenImage, match="cut short"):
+        list(ImageFromFile(photos))
+    photos[2].write_bytes(whole + bytes(10_000))  # what lies behind the end does no harm
+    assert len(list(ImageFromFile(photos, on_error="skip"))) == 6
 
 
 def test_a_cut_png_is_broken_too(tmp_path):

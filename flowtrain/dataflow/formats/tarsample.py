@@ -77,8 +77,8 @@ def decode_members(container: str, members: list[tuple[str, bytes]]) -> Any:
 def decode_webdataset(sample: dict[str, Any]) -> dict[str, Any]:
     """Decode each file of a sample by its extension, as WebDataset's users expect.
 
-    npy: array; json; txt, text: str; cls, cls2, index, id: int; pictures: uint8 (H, W, C), RGB; mp, msgpack: msgpack.
-    Others stay bytes.
+    npy: array; json; txt, text: str; cls, cls2, index, id: int; pictures: (H, W, 3), RGB, as ``read_image``
+    gives; mp, msgpack: msgpack. Others stay bytes.
 
     Args:
         sample: ``"__key__"`` and extension -> bytes.
@@ -111,13 +111,9 @@ def _by_extension(name: str, content: bytes) -> Any:
 
 
 def _picture(name: str, content: bytes) -> np.ndarray:
-    import cv2  # slow to import, and only pictures need it
+    from ..sources.decode import decode_image  # brings OpenCV, which is slow to import, and only pictures need
 
-    data = np.frombuffer(content, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise FormatError(f"the file .{name} ({len(content):,} bytes) is not a picture that OpenCV can decode")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return decode_image(np.frombuffer(content, np.uint8), f"the file .{name}")
 
 
 def _encode(name: str, value: Any) -> tuple[str, bytes]:

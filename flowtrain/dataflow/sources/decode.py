@@ -1,21 +1,31 @@
-"""Reading one picture file: whole, or an error that names it."""
+"""Reading one picture file: whole and with every level, or an error that names it."""
 
 from __future__ import annotations
 
+import io
 import os
-from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
-from ...utils.errors import FormatError
-from .jpeg import decode_fast, read_header
+from ...utils.errors import DataFlowError, FormatError
+from .jpeg import JpegHeader, decode_jpeg, read_header
+from .tiff import BITS, COLORS, PALETTE, TIFF, first_tags
 
-__all__ = ["BrokenImage", "looks_whole", "read_image"]
+__all__ = ["BrokenImage", "Depth", "Palette", "check_reading", "decode_image", "looks_whole", "read_image"]
+
+Palette = Literal["index", "color"] | None
+Depth = Literal["keep", 8]
 
 _TAIL = 4096
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG", b"IEND"
+_PNG_PALETTE = 3  # the colour type in byte 25 (PNG, 11.2.1)
+_GIF, _BMP = b"GIF8", b"BM"
+_BMP_BITS = 28  # the place of biBitCount
+_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and later decode to RGB directly
 
 
@@ -23,77 +33,197 @@ class BrokenImage(FormatError):
     """A picture file that is cut short, damaged or none at all; the message names it."""
 
 
-def read_image(path: str | os.PathLike[str], channel: int = 3, min_size: int | None = None) -> np.ndarray:
+def check_reading(owner: str, channel: Any, palette: Any, depth: Any) -> None:
+    """Raise unless these are what :func:`read_image` takes."""
+    if channel not in (1, 3):
+        raise DataFlowError(f"{owner}: channel is 3 (RGB) or 1 (gray), not {channel!r}")
+    if palette not in (None, "index", "color"):
+        raise DataFlowError(f"{owner}: palette is 'index', 'color' or None, not {palette!r}")
+    if palette == "index" and channel != 1:
+        raise DataFlowError(f"{owner}: palette='index' gives the numbers of colours, one channel: pass channel=1")
+    if depth not in ("keep", 8):
+        raise DataFlowError(f"{owner}: depth is 'keep' or 8, not {depth!r}")
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    channel: int = 3,
+    min_size: int | None = None,
+    palette: Palette = None,
+    depth: Depth = "keep",
+) -> np.ndarray:
     """Read a picture file.
 
     Args:
-        path: A JPEG, PNG, or anything else that OpenCV reads. Deeper pictures are brought to 8 bits, transparency is
-            left out, the orientation that a camera noted is applied.
+        path: A JPEG, PNG, TIFF, or anything else that OpenCV reads. Transparency is left out, the orientation that a
+            camera noted is applied.
         channel: 3 for RGB, 1 for gray.
         min_size: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so
             many pixels. That is cheaper, and closer to area resampling than decoding all and resizing linearly.
+        palette: Of a picture that stores numbers of colours, as masks of classes do: ``"index"`` gives the numbers
+            (``channel=1``), ``"color"`` the colours. None gives colours as RGB, and is an error for ``channel=1``.
+        depth: ``"keep"``: each level as it is stored. 8: of 16 bits the upper 8.
 
     Returns:
-        uint8 (H, W, channel).
+        (H, W, channel): uint8; with ``depth="keep"`` also uint16, and of TIFFs any number, for deeper pictures.
 
     Raises:
-        BrokenImage: The file is empty, cut short or no picture.
+        BrokenImage: The file is empty, cut short, damaged or no picture.
+        DataFlowError: It has a palette, and neither indices nor colours were asked for; or no 8 bits can be made.
         FileNotFoundError: There is no such file.
     """
-    data = np.fromfile(path, np.uint8)
+    check_reading("read_image", channel, palette, depth)
+    return decode_image(np.fromfile(path, np.uint8), os.fspath(path), channel, min_size, palette, depth)
+
+
+def decode_image(
+    data: np.ndarray,
+    name: str,
+    channel: int = 3,
+    min_size: int | None = None,
+    palette: Palette = None,
+    depth: Depth = "keep",
+) -> np.ndarray:
+    """Decode a picture file that is in memory: what every source of pictures does.
+
+    Args:
+        data: uint8 (N,), the file.
+        name: Of the file, for errors.
+        channel: As for :func:`read_image`, and so are the others.
+        min_size: See there.
+        palette: See there.
+        depth: See there.
+    """
     if not data.size:
-        raise BrokenImage(f"{os.fspath(path)}: the file is empty")
-    head, tail = data[:4].tobytes(), data[-_TAIL:].tobytes()
-    if not _ended(head, tail) and not _ended(head, data.tobytes()):
-        raise BrokenImage(f"{os.fspath(path)}: the picture is cut short: its end is missing ({data.size} bytes)")
-    is_jpeg = head.startswith(_JPEG)
-    scale = _scale(data, min_size) if min_size is not None and is_jpeg else 1
-    if is_jpeg and scale == 1 and (fast := decode_fast(data, channel)) is not None:
-        return fast
+        raise BrokenImage(f"{name}: the file is empty")
+    head, size = data[:32].tobytes(), data.size
+    header = _jpeg_header(data) if head.startswith(_JPEG) else None
+    if not _has_end(head, header, size, lambda at, length: data[at : at + length].tobytes()):
+        raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
+    if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
+        indices = _indices(data, name, palette == "index")
+        if indices is not None:
+            return indices
     try:
-        image = _decoded(data, channel, scale)
-    except cv2.error as error:  # e.g. a header that claims a huge picture
-        raise BrokenImage(f"{os.fspath(path)}: the picture cannot be decoded: {error}") from error
+        image = _decoded_jpeg(data, header, channel, min_size) if header else _decoded(data, head, channel)
+    except (cv2.error, ValueError) as error:  # e.g. a header that claims a huge picture
+        raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
     if image is None:
-        raise BrokenImage(f"{os.fspath(path)}: no picture that OpenCV can decode ({data.size} bytes)")
-    return image[:, :, None] if channel == 1 else image
-
-
-def _decoded(data: np.ndarray, channel: int, scale: int) -> np.ndarray | None:
-    reduced = 0 if scale == 1 else 8 * scale  # OpenCV's IMREAD_REDUCED_GRAYSCALE_2, _4, _8 are 16, 32, 64
-    if channel == 1:
-        return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | reduced)
-    if _RGB is not None:
-        return cv2.imdecode(data, _RGB | reduced)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | reduced)
-    return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def _scale(data: np.ndarray, min_size: int) -> int:
-    """By how much a JPEG can be scaled down while it is decoded."""
-    shorter = min(read_header(data.data)[:2])
-    return next((scale for scale in (8, 4, 2) if shorter >= scale * min_size), 1)
+        raise BrokenImage(f"{name}: no picture that OpenCV can decode ({size} bytes)")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    return image if image.dtype == np.uint8 or depth == "keep" else _to_8_bits(image, name)
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
     """Say whether a file begins and ends like a picture, without decoding it (some 20 us)."""
     try:
         with open(path, "rb") as file:
-            head = file.read(32)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - _TAIL, 0))
-            tail = file.read()
+
+            def read(at: int, length: int) -> bytes:
+                file.seek(at)
+                return file.read(length)
+
+            head, size = read(0, 32), file.seek(0, os.SEEK_END)
+            if head.startswith((_JPEG, _PNG)):
+                return _has_end(head, read_header(read, size) if head.startswith(_JPEG) else None, size, read)
     except OSError:
         return False
-    if head.startswith((_JPEG, _PNG)):
-        return _ended(head, tail) or _ended(head, Path(path).read_bytes())
     return bool(head) and cv2.haveImageReader(os.fspath(path))
 
 
-def _ended(head: bytes, tail: bytes) -> bool:
+def _jpeg_header(data: np.ndarray) -> JpegHeader:
+    return read_header(lambda at, length: data[at : at + length].tobytes(), data.size)
+
+
+def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Any) -> bool:
     """Whether the mark of a picture's end is there, for the kinds that have one."""
-    if head.startswith(_JPEG):
-        return _JPEG_END in tail
+    if header is not None:
+        # not the end of a thumbnail, which lies before the scan, and is all that a file cut in half has
+        start, mark = header.scan, _JPEG_END
+        if start <= 0:
+            return start < 0  # where it cannot be told, decoding will
+    elif head.startswith(_PNG):
+        start, mark = 0, _PNG_END
+    else:
+        return True
+    tail = max(start, size - _TAIL)
+    return mark in read(tail, size - tail) or mark in read(start, size - start)
+
+
+def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> np.ndarray | None:
+    scale = 1
+    if min_size is not None:
+        shorter = min(header.height, header.width)
+        scale = next((scale for scale in (8, 4, 2) if shorter >= scale * min_size), 1)
+    image = decode_jpeg(data, header, channel, scale)
+    return _decoded(data, _JPEG, channel, scale) if image is None else image
+
+
+def _decoded(data: np.ndarray, head: bytes, channel: int, scale: int = 1) -> np.ndarray | None:
+    reduced = 0 if scale == 1 else 8 * scale  # OpenCV's IMREAD_REDUCED_GRAYSCALE_2, _4, _8 are 16, 32, 64
+    if head.startswith(TIFF) and (image := _numbers(data, channel)) is not None:
+        return image
+    if channel == 1:
+        return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | reduced)
+    if _RGB is not None:
+        return cv2.imdecode(data, _RGB | cv2.IMREAD_ANYDEPTH | reduced)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | reduced)
+    return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _numbers(data: np.ndarray, channel: int) -> np.ndarray | None:
+    """A TIFF of one channel of 32 or 64 bits, which OpenCV reads only unchanged; None of any other picture."""
+    count, bits = (first_tags(data.data) or {}).get(BITS, (1, 1))
+    if count != 1 or bits < 32:
+        return None
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return image if image is None or channel == 1 else np.repeat(image[:, :, None], channel, axis=2)
+
+
+def _has_palette(data: np.ndarray, head: bytes) -> bool:
     if head.startswith(_PNG):
-        return _PNG_END in tail
-    return True
+        return head[25:26] == bytes([_PNG_PALETTE])
+    if head.startswith(_BMP):
+        return int.from_bytes(head[_BMP_BITS : _BMP_BITS + 2], "little") <= 8
+    if head.startswith(TIFF):
+        return (first_tags(data.data) or {}).get(COLORS, (1, 0))[1] == PALETTE
+    return head.startswith(_GIF)
+
+
+def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
+    """The numbers of a picture with a palette, uint8 (H, W, 1); None of one that is gray.
+
+    Args:
+        data: uint8 (N,), the file.
+        name: Of the file, for errors.
+        asked: Whether they were asked for; else a palette is an error.
+    """
+    try:
+        with Image.open(io.BytesIO(data.data)) as file:
+            mode = file.mode
+            if asked and mode in ("P", "1"):
+                return np.array(ImageOps.exif_transpose(file)).astype(np.uint8)[:, :, None]
+    except Exception as error:  # Pillow's errors are of any type
+        if asked:
+            raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
+        return None  # OpenCV says what is wrong
+    if asked and mode in _COLOURS:
+        raise DataFlowError(
+            f"{name} has no palette: it is a picture in colour ({mode}), of which no numbers can be made"
+        )
+    if mode != "P" or asked:
+        return None  # gray, also by a palette of grays
+    raise DataFlowError(
+        f"{name} has a palette: it stores numbers of colours, and a mask's numbers are its classes. Pass "
+        "palette='index' for these numbers, or palette='color' for the gray of its colours"
+    )
+
+
+def _to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
+    if image.dtype != np.uint16:
+        raise DataFlowError(
+            f"{name} holds {image.dtype}, of which depth=8 can make nothing without a scale: pass depth='keep', and "
+            "scale it in a MapData"
+        )
+    return (image >> 8).astype(np.uint8)

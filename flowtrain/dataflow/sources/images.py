@@ -14,7 +14,7 @@ import numpy as np
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.cursor import Datapoint
-from .decode import BrokenImage, looks_whole, read_image
+from .decode import BrokenImage, Depth, Palette, check_reading, looks_whole, read_image
 from .files import labelled_files, matching_paths
 from .memory import Ordered
 
@@ -23,6 +23,7 @@ __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "ImageFromFile"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """The endings that count as pictures where a folder is given."""
 
+_RESIZABLE = ("uint8", "uint16", "int16", "float32", "float64")
 _log = logging.getLogger("flowtrain")
 
 
@@ -36,23 +37,29 @@ class ImageFromFile(Ordered):
         shuffle: A new order each epoch.
         on_error: ``"raise"``: a broken file is an error that names it. ``"skip"``: broken files are left out; they
             are looked for once, when the flow is made (the beginning and end of each file: some 20 us), so the length
-            is true. ``skipped`` lists them and one warning names them. Should a file be broken in its middle, the
-            next one takes its place.
+            is true. ``skipped`` lists them and one warning names them. Should a file be broken in its middle, which
+            decoding tells, the next one takes its place, with a warning.
         min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so many
             pixels: for pictures that are cropped or resized to ``min_size`` afterwards, and much larger. It saves a
             quarter of the time and more, and is closer to area resampling than decoding all and resizing linearly.
         seed: Of the order; None takes the default.
+        palette: Of pictures that store numbers of colours, as masks of classes do: ``"index"`` gives these numbers
+            (``channel=1``; also takes gray pictures, and resizes all without mixing neighbours), ``"color"`` the
+            colours. None gives colours as RGB, and with ``channel=1`` a picture with a palette is an error.
+        depth: ``"keep"``: each level as it is stored, which of 16-bit pictures makes uint16. 8: the upper 8 of 16 bits.
 
     Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
     State: one number.
 
     Yields:
-        [picture]: uint8 (H, W, channel).
+        [picture]: uint8 (H, W, channel); uint16 of deeper pictures, and of TIFFs whatever number they hold.
 
     Raises:
-        DataFlowError: No file was given, a path does not exist, or the folder holds no picture.
-        BrokenImage: A file is cut short or no picture; named.
+        DataFlowError: No file was given, a path does not exist, the folder holds no picture, or one has a palette
+            and nothing says how it is meant.
+        BrokenImage: A file is cut short, damaged or no picture; named. JPEG and PNG tell nearly all damage; BMP, PPM,
+            WebP and uncompressed TIFF have no checksums, and show other pixels.
 
     Example:
         >>> from pathlib import Path
@@ -68,14 +75,15 @@ class ImageFromFile(Ordered):
         on_error: Literal["raise", "skip"] = "raise",
         min_size: int | None = None,
         seed: int | Literal["random"] | None = None,
+        palette: Palette = None,
+        depth: Depth = "keep",
     ) -> None:
         super().__init__(shuffle, seed)
-        if channel not in (1, 3):
-            raise DataFlowError(f"ImageFromFile: channel is 3 (RGB) or 1 (gray), not {channel!r}")
+        check_reading(type(self).__name__, channel, palette, depth)
         if on_error not in ("raise", "skip"):
             raise DataFlowError(f"ImageFromFile: on_error is 'raise' or 'skip', not {on_error!r}")
         self.files = _listed(files)
-        self.channel, self.on_error = channel, on_error
+        self.channel, self.on_error, self.palette, self.depth = channel, on_error, palette, depth
         self.resize = _as_size(resize)
         self.min_size = None if min_size is None else check_int("ImageFromFile", "min_size", min_size)
         if min_size is None:
@@ -97,18 +105,17 @@ class ImageFromFile(Ordered):
                 if self.on_error == "raise":
                     self._fail(error, index, epoch)
                 self._skip(self.files[at], error)
+            except DataFlowError as error:  # not broken: how it is to be read has to be said
+                self._fail(error, index, epoch)
         raise DataFlowError(f"{type(self).__name__}: none of the {len(self.files)} files can be decoded")
 
     def _datapoint(self, at: int) -> Datapoint:
         return [self._read(self.files[at])]
 
     def _read(self, path: str) -> np.ndarray:
-        image = read_image(path, self.channel, self.min_size)
+        image = read_image(path, self.channel, self.min_size, self.palette, self.depth)
         if self.resize is not None and image.shape[:2] != self.resize:
-            height, width = self.resize
-            shrinks = height < image.shape[0] and width < image.shape[1]
-            resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            image = resized[:, :, None] if resized.ndim == 2 else resized
+            image = _resized(image, self.resize, mixed=self.palette != "index")
         return image
 
     def _leave_out_broken(self) -> None:
@@ -139,6 +146,8 @@ class ImageFolder(ImageFromFile):
         on_error: ``"raise"`` or ``"skip"``; see ``ImageFromFile``.
         min_size: Decode large JPEGs scaled down; see ``ImageFromFile``.
         seed: Of the order; None takes the default.
+        palette: ``"index"``, ``"color"`` or None; see ``ImageFromFile``.
+        depth: ``"keep"`` or 8; see ``ImageFromFile``.
 
     ``classes`` lists the classes' names, ``labels`` each file's class.
 
@@ -147,7 +156,7 @@ class ImageFolder(ImageFromFile):
     State: one number.
 
     Yields:
-        [picture, label]: uint8 (H, W, channel) and a Python int.
+        [picture, label]: (H, W, channel), as from ``ImageFromFile``, and a Python int.
 
     Raises:
         DataFlowError: There are no such folders, or no picture in them.
@@ -167,9 +176,13 @@ class ImageFolder(ImageFromFile):
         on_error: Literal["raise", "skip"] = "raise",
         min_size: int | None = None,
         seed: int | Literal["random"] | None = None,
+        palette: Palette = None,
+        depth: Depth = "keep",
     ) -> None:
         self.classes, files = labelled_files(folder, IMAGE_SUFFIXES)
-        super().__init__([path for path, _ in files], channel, resize, shuffle, on_error, min_size, seed)
+        super().__init__(
+            [path for path, _ in files], channel, resize, shuffle, on_error, min_size, seed, palette, depth
+        )
         numbers = dict(files)
         self.labels = [numbers[path] for path in self.files]
 
@@ -199,6 +212,18 @@ def _listed(files: Any) -> list[str]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataFlowError(f"ImageFromFile: {missing[0]} does not exist{more} (of {len(paths)} files)")
     return paths
+
+
+def _resized(image: np.ndarray, size: tuple[int, int], mixed: bool) -> np.ndarray:
+    """A picture (H, W, C) of another size; not ``mixed``: of the nearest pixel, for numbers that are names."""
+    height, width = size
+    shrinks = height < image.shape[0] and width < image.shape[1]
+    way = (cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR) if mixed else cv2.INTER_NEAREST_EXACT
+    given = image if image.dtype.name in _RESIZABLE else image.astype(np.float64)  # int32 and the like are exact there
+    resized = cv2.resize(given, (width, height), interpolation=way)
+    if given is not image:
+        resized = np.rint(resized).astype(image.dtype)
+    return resized[:, :, None] if resized.ndim == 2 else resized
 
 
 def _as_size(resize: Any) -> tuple[int, int] | None:

@@ -1,98 +1,105 @@
-"""What a JPEG's header says, and decoding beside OpenCV."""
+"""Decoding JPEGs, with every damage that libjpeg notices as an error."""
 
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 
-from ...ipc.worker import in_worker
+from .tiff import ORIENTATION, first_tags
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg: Any = None
+__all__ = ["JpegHeader", "decode_jpeg", "read_header"]
 
-__all__ = ["JpegHeader", "decode_fast", "read_header"]
-
-_APP1, _ORIENTATION = 0xE1, 0x0112
+_APP1, _SCAN = 0xE1, 0xDA
 _LARGE = 1 << 26  # pixels: whether so much is believed is for OpenCV to say
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 
 
 class JpegHeader(NamedTuple):
-    """Of what decoding needs to know beforehand.
+    """What the segments before the first scan say.
 
     Attributes:
-        height: In pixels; 0 where the header holds none.
+        height: In pixels; 0 where there is no frame header.
         width: In pixels.
         components: 1 for gray, 3 for colour, 4 for print.
-        upright: Whether the picture is to be shown as it is stored; False also where that cannot be told.
+        orientation: How the camera was held (Exif 2.3, 4.6.2): 1 to 8; 0 where that cannot be told.
+        scan: Where the first scan begins, in bytes; 0 where the file ends before, -1 where its segments cannot be
+            followed. The end of the picture lies behind it, that of a thumbnail before.
     """
 
     height: int
     width: int
     components: int
-    upright: bool
+    orientation: int
+    scan: int
 
 
-def read_header(data: memoryview) -> JpegHeader:
-    """Walk the segments up to the frame header (ITU-T T.81, B.1.1.4 and B.2.2).
+def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
+    """Walk the segments up to the first scan (ITU-T T.81, B.1.1.4, B.2.2 and B.2.3).
 
     Args:
-        data: The file, from its first byte.
+        read: (place, length) -> bytes of the file, fewer at its end.
+        size: Of the file, in bytes.
     """
-    at, upright = 2, True
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
-            height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            return JpegHeader(height, width, components, upright)
+    at, orientation, frame = 2, 1, (0, 0, 0)
+    while at + 4 <= size:
+        mark, marker, length = struct.unpack(">BBH", read(at, 4))
+        if mark != 0xFF:
+            return JpegHeader(*frame, 0, -1)
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        if marker == _APP1 and bytes(data[at + 4 : at + 10]) == b"Exif\0\0":
-            upright = upright and _upright(bytes(data[at + 10 : at + 2 + length]))
+        if marker == _SCAN:
+            return JpegHeader(*frame, orientation, at)
+        if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES and at + 10 <= size:
+            frame = struct.unpack(">HHB", read(at + 5, 5))
+        if marker == _APP1 and read(at + 4, 6) == b"Exif\0\0" and orientation == 1:
+            orientation = _orientation(read(at + 10, length - 8))
         at += 2 + length
-    return JpegHeader(0, 0, 0, False)
+    return JpegHeader(*frame, orientation, 0)
 
 
-def _upright(tiff: bytes) -> bool:
-    """Whether the Exif data ask for no turning: their first directory has no orientation, or 1 (Exif 2.3, 4.6.2)."""
-    order = "<" if tiff[:2] == b"II" else ">"
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if tag == _ORIENTATION:
-                return value == 1
-    except struct.error:
-        return False
-    return True
+def _orientation(tiff: bytes) -> int:
+    """The orientation that Exif data note; 1 where they note none, 0 where they are damaged."""
+    tags = first_tags(tiff)
+    if tags is None:
+        return 0
+    _, value = tags.get(ORIENTATION, (1, 1))
+    return value if 1 <= value <= 8 else 1
 
 
-def decode_fast(data: np.ndarray, channel: int) -> np.ndarray | None:
-    """Decode by simplejpeg where that gives what OpenCV gives, a tenth faster.
-
-    Both have libjpeg-turbo within, and the pixels are the same. simplejpeg holds Python's lock, so only worker
-    processes use it.
+def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) -> np.ndarray | None:
+    """Decode by libjpeg-turbo, which tells damage that OpenCV passes over: a lost block leaves half a picture wrong.
 
     Args:
         data: uint8 (N,), the file.
+        header: What :func:`read_header` found.
         channel: 3 for RGB, 1 for gray.
+        scale: Decode at 1/scale of the size: 1, 2, 4 or 8.
 
     Returns:
-        uint8 (H, W, channel); None where OpenCV should be asked.
+        uint8 (H, W, channel), upright; None where OpenCV should decode (four components, Exif data that cannot be
+        read), which is then known to be whole.
+
+    Raises:
+        ValueError: The data are damaged, and how.
     """
-    if simplejpeg is None or not in_worker():
+    height, width = header.height, header.width
+    if header.components not in (1, 3) or not header.orientation or height * width > _LARGE:
+        simplejpeg.decode_jpeg(data, "CMYK" if header.components == 4 else "GRAY", min_height=1, min_width=1)
         return None
-    header = read_header(data.data)
-    if not header.upright or header.components not in (1, 3) or header.height * header.width > _LARGE:
-        return None
-    try:
-        return simplejpeg.decode_jpeg(data, "RGB" if channel == 3 else "GRAY")
-    except ValueError:  # damaged: OpenCV decides what is still a picture
-        return None
+    small = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
+    return _upright(simplejpeg.decode_jpeg(data, "RGB" if channel == 3 else "GRAY", **small), header.orientation)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(image[rows, columns])

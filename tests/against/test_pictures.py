@@ -1,0 +1,174 @@
+"""Pictures beside Pillow: palettes, depths, orientations, damage. Both agree, or flowtrain says what it cannot tell."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageOps
+
+from flowtrain.dataflow import ImageFromFile
+from flowtrain.dataflow.formats.tarsample import decode_webdataset
+from flowtrain.dataflow.sources.decode import BrokenImage, decode_image
+from flowtrain.utils.errors import DataFlowError
+
+few = settings(max_examples=60, deadline=None)
+sides = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+DEPTHS = [("png", "u1"), ("png", "u2"), ("tif", "u1"), ("tif", "u2"), ("tif", "i4"), ("tif", "f4")]
+
+
+def decoded(data, **options):
+    return decode_image(np.frombuffer(data, np.uint8), "a picture", **options)
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def palette_picture(indices, colours):
+    image = Image.new("P", indices.shape[::-1])
+    image.putpalette(np.pad(colours.reshape(-1), (0, 768 - colours.size)).tolist())
+    image.putdata(indices.reshape(-1).tolist())
+    return image
+
+
+@few
+@given(hnp.arrays("u1", sides), hnp.arrays("u1", (256, 3)), st.sampled_from(["PNG", "GIF", "BMP", "TIFF"]))
+def test_indices_of_a_palette(indices, colours, kind):
+    data = saved(palette_picture(indices, colours), kind, **({"optimize": False} if kind in ("PNG", "GIF") else {}))
+    with Image.open(io.BytesIO(data)) as again:
+        stored, rgb = (np.array(again), np.array(again.convert("RGB"))) if again.mode == "P" else (None, None)
+    if stored is None:  # a palette of grays is none
+        return
+    assert np.array_equal(decoded(data, channel=1, palette="index")[..., 0], stored)
+    assert np.array_equal(decoded(data), rgb)
+    with pytest.raises(DataFlowError, match=r"has a palette.*palette='index'.*palette='color'"):
+        decoded(data, channel=1)
+    assert decoded(data, channel=1, palette="color").shape == (*indices.shape, 1)
+
+
+@few
+@given(st.data(), st.sampled_from(DEPTHS), st.sampled_from([1, 3]))
+def test_every_level_is_kept(data, kind, channel):
+    ending, dtype = kind
+    elements = {"allow_nan": False, "width": 32} if dtype == "f4" else None
+    values = data.draw(hnp.arrays(dtype, sides, elements=st.floats(**elements) if elements else None))
+    encoded = saved(Image.fromarray(values), "PNG" if ending == "png" else "TIFF")
+    found = decoded(encoded, channel=channel)
+    assert found.dtype == values.dtype and found.shape == (*values.shape, channel)
+    assert all(np.array_equal(found[..., place], values) for place in range(channel))
+    if dtype == "u2":
+        assert np.array_equal(decoded(encoded, channel=channel, depth=8)[..., 0], values >> 8)
+    elif dtype != "u1":
+        with pytest.raises(DataFlowError, match="depth='keep'"):
+            decoded(encoded, channel=channel, depth=8)
+
+
+@few
+@given(hnp.arrays("u2", hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9).map(lambda s: (*s, 3))))
+def test_colours_of_16_bits(rgb):
+    encoded = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()  # Pillow has none
+    assert np.array_equal(decoded(encoded), rgb)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_turned_jpeg(orientation, mode):
+    rng = np.random.default_rng(orientation)
+    pixels = cv2.GaussianBlur(rng.integers(0, 256, (37, 53, 3), np.uint8), (0, 0), 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(pixels).convert(mode), "JPEG", exif=exif, quality=95, subsampling=0)
+    with Image.open(io.BytesIO(data)) as file:
+        wanted = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    found = decoded(data)
+    assert found.shape == wanted.shape and np.abs(found.astype(int) - wanted).max() <= 2
+    assert decoded(data, channel=1).shape == (*wanted.shape[:2], 1)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    rng = np.random.default_rng(0)
+    return Image.fromarray(cv2.GaussianBlur(rng.integers(0, 256, (120, 160, 3), np.uint8), (0, 0), 1))
+
+
+def test_a_damaged_jpeg_is_wrong_in_no_silence(photo):
+    """Blocks that were lost: named, or the pixels are right. A flipped bit may code another picture, and no more."""
+    whole = saved(photo, "JPEG", quality=90)
+    truth, rng, named = decoded(whole), np.random.default_rng(1), 0
+    for _ in range(200):
+        start = int(rng.integers(len(whole) // 4, len(whole) - 600))
+        length = int(rng.integers(100, 500))
+        how = rng.integers(3)
+        lost = {0: bytes(length), 1: b"", 2: rng.bytes(length)}[int(how)]
+        try:
+            image = decoded(whole[:start] + lost + whole[start + length :])
+        except BrokenImage:
+            named += 1
+        else:
+            assert image.shape == truth.shape
+    assert named >= 190  # what happens to be a code of the right length cannot be told
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF"])
+def test_a_picture_that_is_cut_short_is_named(photo, kind):
+    whole = saved(photo, kind)
+    for share in (0.02, 0.3, 0.7, 0.95):
+        with pytest.raises(DataFlowError, match="a picture"):
+            decoded(whole[: int(len(whole) * share)])
+
+
+def test_a_flipped_byte_in_a_png_is_found(photo):
+    whole, rng = saved(photo, "PNG"), np.random.default_rng(2)
+    truth = decoded(whole)
+    for _ in range(100):
+        at = int(rng.integers(8, len(whole)))
+        flipped = bytearray(whole)
+        flipped[at] ^= int(rng.integers(1, 256))
+        try:
+            image = decoded(bytes(flipped))
+        except BrokenImage:
+            continue
+        assert np.array_equal(image, truth), at
+
+
+@pytest.mark.parametrize("channel", [1, 3])
+def test_files_and_tars_decode_alike(tmp_path, photo, channel):
+    for kind, image in (("png", photo), ("jpg", photo), ("tif", Image.fromarray(np.full((3, 4), 0.5, np.float32)))):
+        path = tmp_path / f"x.{kind}"
+        image.save(path)
+        found = ImageFromFile([path], channel=channel).get(0)[0]
+        if channel == 3:
+            assert np.array_equal(decode_webdataset({kind: path.read_bytes()})[kind], found)
+
+
+def test_numbers_of_classes_are_never_mixed(tmp_path):
+    indices = np.repeat(np.repeat(np.array([[0, 255], [15, 1]], np.uint8), 5, 0), 5, 1)
+    image = Image.new("P", (10, 10))
+    image.putpalette([*(0, 0, 0), *(128, 0, 0)] + [7, 8, 9] * 254)
+    image.putdata(indices.reshape(-1).tolist())
+    image.save(tmp_path / "mask.png")
+    cv2.imwrite(str(tmp_path / "gray.png"), indices)
+    for name in ("mask.png", "gray.png"):
+        found = ImageFromFile([tmp_path / name], channel=1, palette="index", resize=7).get(0)[0]
+        assert set(np.unique(found)) == {0, 1, 15, 255}
+    Image.fromarray(indices > 7).save(tmp_path / "bits.png")
+    assert set(np.unique(ImageFromFile([tmp_path / "bits.png"], channel=1, palette="index").get(0)[0])) == {0, 1}
+    Image.fromarray(np.dstack([indices] * 3)).save(tmp_path / "rgb.png")
+    with pytest.raises(DataFlowError, match=r"rgb.png has no palette.*ImageFromFile, epoch 0, datapoint 0"):
+        list(ImageFromFile([tmp_path / "rgb.png"], channel=1, palette="index"))
+    for options, message in [
+        ({"palette": "index"}, "pass channel=1"),
+        ({"palette": "rgb"}, "palette is 'index', 'color' or None"),
+        ({"depth": 16}, "depth is 'keep' or 8"),
+        ({"channel": 4}, "channel is 3"),
+    ]:
+        with pytest.raises(DataFlowError, match=message):
+            ImageFromFile([tmp_path / "mask.png"], **options)
