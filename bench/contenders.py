@@ -58,7 +58,7 @@ def _doubled(columns):
 
 
 def _pictures(df, min_size=None):
-    """Read by flowtrain's own source, which decodes faster in workers where the package simplejpeg is installed."""
+    """Read by flowtrain's own source."""
     ds = df.RepeatedData(df.ImageFromFile(PATHS, channel=3, min_size=min_size), -1)
     return df.MapData(ds, lambda dp: [small_lab(dp[0])])
 

@@ -58,8 +58,8 @@ class ImageFromFile(Ordered):
     Raises:
         DataFlowError: No file was given, a path does not exist, the folder holds no picture, or one has a palette
             and nothing says how it is meant.
-        BrokenImage: A file is cut short, damaged or no picture; named. JPEG and PNG tell nearly all damage; BMP, PPM,
-            WebP and uncompressed TIFF have no checksums, and show other pixels.
+        BrokenImage: A file is cut short, damaged or no picture; named. PNG has checksums; a JPEG tells nine of ten
+            lost blocks; BMP, PPM, WebP and uncompressed TIFF tell no changed bytes, and show other pixels.
 
     Example:
         >>> from pathlib import Path
