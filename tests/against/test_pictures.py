@@ -100,7 +100,7 @@ def photo():
 
 
 def test_most_lost_blocks_of_a_jpeg_are_named(photo):
-    """A JPEG has no checksum: its codes soon fall into step again, and one in ten times with as many blocks as before."""
+    """A JPEG has no checksum: its codes soon fall into step again, one in ten times with as many blocks as before."""
     whole = saved(photo, "JPEG", quality=90)
     truth, rng, named = decoded(whole), np.random.default_rng(1), 0
     for _ in range(200):
