@@ -85,6 +85,7 @@ MODULES = {  # the import name, where it is another than the package's
     "lazy-loader": "lazy_loader",
     "tf2onnx": "tf2onnx",
     "huggingface": "datasets",
+    "pillow": "PIL",
 }
 BEHIND = {  # packages that others import for us: what would fail without them
     "onnx": "tf2onnx writes with it",
