@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,41 +13,38 @@ import flowtrain as ft
 
 TRAIN_ROWS = 1000
 NDVI_THRESHOLD = 0.4
+RASTERS = (".tif", ".tiff", ".jp2")
 GEOTIFF = (".tif", ".tiff")
 
 
 def read_raster(path: str | Path) -> np.ndarray:
-    """(H, W, bands) from a GeoTIFF (which needs rasterio), an npy, or an npz (`bands`, or its only array)."""
+    """(H, W, bands) from a GeoTIFF or JPEG 2000, an npy, or an npz (`bands`, or its only array)."""
     path = Path(path)
-    if path.suffix in GEOTIFF:
-        import rasterio
-
-        with rasterio.open(path) as file:
-            return np.ascontiguousarray(np.moveaxis(file.read(), 0, -1))
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+    suffix = path.suffix.lower()
+    if suffix in RASTERS:
+        return ft.read_raster(path)
+    if suffix not in (".npy", ".npz"):
+        raise ft.FlowtrainError(f"{path}: a raster is a .tif, .jp2, .npy or .npz file")
+    try:
+        with np.load(path, allow_pickle=False) if suffix == ".npz" else nullcontext(np.load(path)) as file:
+            if suffix == ".npy":
+                return file
             return file["bands" if "bands" in file else next(iter(file))]
-    raise ft.FlowtrainError(f"{path}: a raster is a .tif, .npy or .npz file")
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ft.FlowtrainError(f"{path} cannot be read: {error}") from None
 
 
 def write_raster(path: str | Path, values: np.ndarray, like: str | Path | None = None) -> None:
     """Write (H, W, C) as a GeoTIFF or npy; a GeoTIFF takes its place on earth from `like`, where that has one."""
-    path = Path(path)
-    if path.suffix not in GEOTIFF:
+    if Path(path).suffix.lower() in GEOTIFF:
+        ft.write_raster(path, values, like if like and Path(like).suffix.lower() in RASTERS else None)
+    else:
         np.save(path, values)
-        return
-    import rasterio
 
-    place = {}
-    if like is not None and Path(like).suffix in GEOTIFF:
-        with rasterio.open(like) as file:
-            place = {"crs": file.crs, "transform": file.transform}
-    height, width, count = values.shape
-    shape = {"height": height, "width": width, "count": count, "dtype": values.dtype}
-    with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape, **place) as file:
-        file.write(np.moveaxis(values, -1, 0))
+
+def checksum(scene: np.ndarray) -> str:
+    """Tells one scene from another."""
+    return f"{'x'.join(map(str, scene.shape))}-{zlib.crc32(np.ascontiguousarray(scene)):08x}"
 
 
 def vegetation(scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 \b
 python landcover.py train sentinel2.npz              # rows < 1000 to train, the others to test
-python landcover.py evaluate RUN sentinel2.npz       # beside logistic regression and boosted trees
+python landcover.py evaluate RUN sentinel2.npz       # beside logistic regression and boosted trees; or another scene
 python landcover.py map RUN sentinel2.npz map.png    # the whole scene, tile by tile; map.tif: probabilities
 python landcover.py export RUN saved_model           # with cropped outputs predictions_crop16 ... 128
 python landcover.py make-patches sentinel2.npz patches --form tfrecords    # then: train patches
@@ -10,14 +10,14 @@ python landcover.py make-patches sentinel2.npz patches --form tfrecords    # the
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 import tensorflow as tf
-from data import GEOTIFF, TRAIN_ROWS, read_raster, vegetation, write_raster
+from data import GEOTIFF, TRAIN_ROWS, checksum, read_raster, vegetation, write_raster
 from network import MARGIN, STRIDE, LandCover
 from patches import (
     RandomPatches,
@@ -30,10 +30,13 @@ from patches import (
 )
 
 import flowtrain as ft
+from flowtrain.cli.options import Group, NewPath, write_picture
 from flowtrain.metrics import BinaryCounts
+from flowtrain.utils.files import write_whole
 
 OUTPUT = "predictions_softmax_tensor"
 CROPS = (16, 32, 64, 96, 128)
+FACTS = "trained_on.json"  # in a run: what it was trained on
 
 
 def load(run: str):
@@ -49,17 +52,24 @@ def probabilities(predictor, bands: np.ndarray, expression: int = 512) -> np.nda
 
 
 def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> dict[str, np.ndarray]:
-    """What classifiers that see one pixel at a time find; each name with its labels of the test part."""
+    """What classifiers that see one pixel at a time find; each name with its labels of the test part.
+
+    Args:
+        train_bands: (N, C).
+        train_label: (N,).
+        test_bands: (H, W, C).
+        pixels: How many of the N are learnt from, drawn at random.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = train_bands.reshape(-1, train_bands.shape[-1]).astype(np.float32), train_label.ravel()
+    x, y = train_bands.astype(np.float32), train_label
     chosen = np.random.default_rng(0).choice(len(x), min(pixels, len(x)), replace=False)
     models = {
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
-        "gradient-boosted trees": HistGradientBoostingClassifier(max_iter=200),
+        "gradient-boosted trees": HistGradientBoostingClassifier(max_iter=200, random_state=0),
     }
     flat = test_bands.reshape(-1, test_bands.shape[-1]).astype(np.float32)
     return {
@@ -69,15 +79,15 @@ def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> di
 
 
 def coloured(bands: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """The scene, and beside it the scene with what was found in green: uint8 (H, 2 W, 3), BGR."""
+    """The scene, and beside it the scene with what was found in green: uint8 (H, 2 W, 3), RGB."""
     dark, bright = np.percentile(bands, (1, 99), axis=(0, 1))
     light = np.clip((bands - dark) / (bright - dark), 0, 1) ** (1 / 1.4) * 255
     share = result[..., 1:] * 0.6
     green = np.array([60, 200, 60], np.float32)
-    return np.concatenate([light, light * (1 - share) + green * share], axis=1).astype(np.uint8)
+    return np.concatenate([light, light * (1 - share) + green * share], axis=1)[..., ::-1].astype(np.uint8)
 
 
-@click.group(help=__doc__)
+@click.group(cls=Group, help=__doc__)
 def main():
     pass
 
@@ -85,33 +95,41 @@ def main():
 source = click.argument("source", type=click.Path(exists=True))
 scene = click.argument("scene", type=click.Path(exists=True, dir_okay=False))
 run = click.argument("run", type=click.Path(exists=True))
+positive = click.IntRange(1)
 
 
 @main.command()
 @source
-@click.option("--epochs", default=30, show_default=True)
+@click.option("--valid", type=click.Path(exists=True), help="A folder of patches to validate on; a scene has its own.")
+@click.option("--epochs", type=positive, default=30, show_default=True)
 @click.option(
-    "--steps", default=None, type=int, help="Of an epoch; default: 300 for a scene, all patches for a folder."
+    "--steps", default=None, type=positive, help="Of an epoch; default: 300 for a scene, all patches for a folder."
 )
-@click.option("--batch", default=16, show_default=True)
-@click.option("--learning-rate", default=4e-3, show_default=True)
+@click.option("--batch", type=positive, default=16, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-3, show_default=True)
 @click.option("--mirrored", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
-def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume):
+def train(source, valid, epochs, steps, batch, learning_rate, mirrored, log_dir, resume):
     """Train on the upper rows of a scene, or on a folder of patches."""
     rate = ft.schedules.cosine(learning_rate, epochs)
     callbacks = [ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate)]
+    facts, held_out = {"source": str(Path(source).absolute())}, None
     if Path(source).is_dir():
         patches = patches_of(source, shuffle=True)
     else:
-        bands, label = vegetation(read_raster(source))
+        pixels = read_raster(source)
+        facts["checksum"] = checksum(pixels)
+        bands, label = vegetation(pixels)
         steps = steps or 300
         patches = RandomPatches(bands[:TRAIN_ROWS], label[:TRAIN_ROWS], size=steps * batch)
-        held_out = [grid(raster[TRAIN_ROWS:]) for raster in (bands, label)]
-        if len(held_out[0]):
-            held_out = ft.BatchData(ft.DataFromArrays(*held_out), 32, remainder=True)
-            callbacks.append(ft.InferenceRunner(held_out, [ft.BinaryClassificationStats("vegetation", "label")]))
+        rest = [grid(raster[TRAIN_ROWS:]) for raster in (bands, label)]
+        held_out = ft.DataFromArrays(*rest) if len(rest[0]) else None
+    if valid:
+        held_out = patches_of(valid, shuffle=False)
+    if held_out is not None:
+        batches = ft.BatchData(held_out, 32, remainder=True)
+        callbacks.append(ft.InferenceRunner(batches, [ft.BinaryClassificationStats("vegetation", "label")]))
     trainer = ft.train(
         ft.TrainConfig(
             model=LandCover(patches.get(0)[0].shape[-1], learning_rate),
@@ -124,22 +142,54 @@ def train(source, epochs, steps, batch, learning_rate, mirrored, log_dir, resume
         ),
         resume="auto" if resume else None,
     )
+    write_whole(Path(trainer.log_dir, FACTS), json.dumps(facts))
     click.echo(f"checkpoints in {trainer.log_dir}")
+
+
+def trained_on(run: str, given: str | None, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """What a run saw: bands (N, C) and labels (N,) of its pixels; and whether that was the upper part of `scene`."""
+    folder = Path(run).absolute()  # a run's, or that of one of its checkpoints
+    noted = next((path / FACTS for path in (folder, *folder.parents[:2]) if (path / FACTS).exists()), None)
+    facts = json.loads(noted.read_text()) if noted else {}
+    path = given or facts.get("source")
+    if not given and facts.get("checksum") == checksum(scene):
+        pixels = scene
+    elif path is None or not Path(path).exists():
+        raise ft.FlowtrainError(
+            f"what {run} was trained on is not there ({path}): say it with --trained-on, so that the per-pixel "
+            "classifiers learn from the same"
+        )
+    elif Path(path).is_dir():
+        rows = [list(column) for column in zip(*patches_of(path, shuffle=False), strict=True)]
+        return np.concatenate([x.reshape(-1, x.shape[-1]) for x in rows[0]]), np.concatenate(rows[1], None), False
+    else:
+        pixels = read_raster(path)
+    bands, label = (raster[:TRAIN_ROWS] for raster in vegetation(pixels))
+    return bands.reshape(-1, bands.shape[-1]), label.ravel(), checksum(pixels) == checksum(scene)
 
 
 @main.command()
 @run
 @scene
-def evaluate(run, scene):
-    """Compare with per-pixel classifiers on the lower rows of SCENE."""
-    bands, label = vegetation(read_raster(scene))
-    train, test = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
-    found = pixelwise(bands[train], label[train], bands[test])
-    found["fully convolutional network"] = probabilities(load(run), bands[test]).argmax(-1)
+@click.option(
+    "--trained-on",
+    "trained_on_",
+    type=click.Path(exists=True),
+    help="The scene or folder; default: as the run noted it.",
+)
+def evaluate(run, scene, trained_on_):
+    """Compare with per-pixel classifiers: on the lower rows of the SCENE trained on, or on all of another."""
+    pixels = read_raster(scene)
+    known_bands, known_label, same = trained_on(run, trained_on_, pixels)
+    bands, label = (raster[TRAIN_ROWS if same else 0 :] for raster in vegetation(pixels))
+    if not len(bands):
+        raise ft.FlowtrainError(f"{scene} was trained on whole: it has no more than {TRAIN_ROWS} rows")
+    found = pixelwise(known_bands, known_label, bands)
+    found["fully convolutional network"] = probabilities(load(run), bands).argmax(-1)
     click.echo(f"{'':30s}    IoU  precision  recall  accuracy")
     for name, labels in found.items():
         counts = BinaryCounts()
-        counts.add(labels=label[test][..., 0], predictions=labels)
+        counts.add(labels=label[..., 0], predictions=labels)
         click.echo(
             f"{name:30s} {counts.iou:.4f}     {counts.precision:.4f}  {counts.recall:.4f}    {counts.accuracy:.4f}"
         )
@@ -148,23 +198,23 @@ def evaluate(run, scene):
 @main.command("map")
 @run
 @scene
-@click.argument("target", type=click.Path(dir_okay=False))
+@click.argument("target", type=NewPath(".png", ".jpg", ".tif", ".tiff"))
 def map_command(run, scene, target):
     """Write a map of the whole SCENE: a picture, or a GeoTIFF (.tif) of probabilities, placed as SCENE is."""
     bands = read_raster(scene)[..., :3]
     started = time.monotonic()
     result = probabilities(load(run), bands)
     seconds = time.monotonic() - started
-    if Path(target).suffix in GEOTIFF:
+    if target.suffix.lower() in GEOTIFF:
         write_raster(target, result, like=scene)
-    elif not cv2.imwrite(target, coloured(bands, result)):
-        raise click.BadParameter(f"cannot write {target}")
+    else:
+        write_picture(target, coloured(bands, result))
     click.echo(f"wrote {target}: {bands.shape[0]} x {bands.shape[1]} pixels in {seconds:.1f} s")
 
 
 @main.command()
 @run
-@click.argument("target", type=click.Path())
+@click.argument("target", type=NewPath(replace=False))
 def export(run, target):
     """Write a SavedModel whose output is also there with 16 to 128 pixels cut off at each side."""
     outputs = [OUTPUT, *(f"predictions_crop{pixels}" for pixels in CROPS)]
@@ -177,14 +227,19 @@ def export(run, target):
 
 @main.command("make-patches")
 @scene
-@click.argument("folder", type=click.Path(file_okay=False))
+@click.argument("folder", type=NewPath(replace=False))
 @click.option("--form", type=click.Choice(["npy", "tif", "tfrecords"]), default="tfrecords", show_default=True)
-@click.option("--size", default=64, show_default=True, help="Height and width of a patch.")
-def make_patches(scene, folder, form, size):
+@click.option("--size", type=positive, default=64, show_default=True, help="Height and width of a patch.")
+@click.option("--per-file", type=positive, default=100, show_default=True, help="Patches in a TFRecord file.")
+@click.option("--lower", is_flag=True, help="The lower rows, to validate on, instead of the upper ones.")
+def make_patches(scene, folder, form, size, per_file, lower):
     """Cut the upper rows of SCENE into patches: rasters of stacked patches, or TFRecord shards."""
-    bands, label = (grid(raster[:TRAIN_ROWS], size) for raster in vegetation(read_raster(scene)))
+    rows = slice(TRAIN_ROWS, None) if lower else slice(TRAIN_ROWS)
+    bands, label = (grid(raster[rows], size) for raster in vegetation(read_raster(scene)))
+    if not len(bands):
+        raise ft.FlowtrainError(f"{scene} has no patch of {size} x {size} pixels in these rows")
     if form == "tfrecords":
-        write_tfrecords(folder, bands, label)
+        write_tfrecords(folder, bands, label, per_file)
     else:
         write_patches_images(folder, bands, label, f".{form}")
     click.echo(f"{len(bands)} patches in {folder}; stacked they are a raster of {stacked(bands).shape}")

@@ -6,11 +6,11 @@ the other way is a folder of TFRecord shards, `0.records`, `1.records`, ..., tha
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
 import numpy as np
-from data import read_raster, write_raster
+from data import RASTERS, read_raster, write_raster
 
 import flowtrain as ft
 from flowtrain import imgaug
@@ -31,6 +31,9 @@ class RandomPatches(ft.RNGDataFlow):
     def __init__(self, bands: np.ndarray, label: np.ndarray, size: int, patch: int = 64, seed=None) -> None:
         super().__init__(seed)
         self.bands, self.label, self.size, self.patch = bands, label, size, patch
+
+        if min(bands.shape[:2]) < patch:
+            raise ft.FlowtrainError(f"a scene of {bands.shape[0]} x {bands.shape[1]} pixels has no patch of {patch}")
 
     def __len__(self) -> int:
         return self.size
@@ -71,31 +74,36 @@ def write_patches_images(folder: str | Path, bands: np.ndarray, label: np.ndarra
         write_raster(folder / f"{name}{suffix}", stacked(patches))
 
 
-def write_tfrecords(folder: str | Path, bands: np.ndarray, label: np.ndarray, per_shard: int = 100) -> None:
-    """Write the same as TFRecord shards, with what OTBTF keeps beside them: the types and shapes as JSON."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard, first in enumerate(range(0, len(bands), per_shard)):
-        with ft.TFRecordWriter(folder / f"{shard}.records") as writer:
-            for row in zip(bands[first : first + per_shard], label[first : first + per_shard], strict=True):
-                features = {name: ft.encode_tensor(value) for name, value in zip(KEYS, row, strict=True)}
-                writer.write(ft.encode_example(features))
-    for name, facts in (
-        ("output_types", {"bands": str(bands.dtype), "label": str(label.dtype)}),
-        ("output_shapes", {"bands": bands.shape[1:], "label": label.shape[1:]}),
-    ):
-        (folder / f"{name}.json").write_text(json.dumps(facts))
+def write_tfrecords(folder: str | Path, bands: np.ndarray, label: np.ndarray, per_file: int = 100) -> None:
+    """Write the same as OTBTF's folder of TFRecord shards, with the types and shapes as JSON beside them."""
+    ft.write(ft.DataFromArrays(bands, label), folder, "otbtf", keys=KEYS, per_file=per_file, progress=False)
 
 
 def patches_of(folder: str | Path, shuffle: bool) -> ft.DataFlow:
-    """The patches in a folder of either kind, [bands, label] each."""
+    """The patches in a folder of either kind, [bands, label] each; rasters may be several: bands.1.tif, bands.2.tif."""
     folder = Path(folder)
     if any(folder.glob("*.records")):
         return ft.OTBTFData(folder, KEYS, shuffle=shuffle)
-    rasters = [sorted(folder.glob(f"{name}.*")) for name in KEYS]
-    if not all(rasters):
-        raise ft.FlowtrainError(f"{folder} holds neither 0.records, ... nor the rasters bands.* and label.*")
-    return ft.DataFromArrays(*(unstacked(read_raster(paths[0])) for paths in rasters), shuffle=shuffle)
+    found = {name: sorted(folder.glob(f"{name}.*"), key=_by_number) for name in KEYS}
+    endings = {path.suffix.lower() for paths in found.values() for path in paths}
+    if not all(found.values()) or not (endings <= set(RASTERS) or endings == {".npy"}):
+        raise ft.FlowtrainError(
+            f"{folder} holds neither 0.records, ... nor the rasters bands.*.tif and label.*.tif (or .npy, .jp2)"
+        )
+    if endings == {".npy"}:
+        parts = {name: [unstacked(read_raster(path)) for path in paths] for name, paths in found.items()}
+        counts = {name: [len(part) for part in each] for name, each in parts.items()}
+        if counts["bands"] != counts["label"]:
+            raise ft.FlowtrainError(
+                f"{folder}: the files of bands have {counts['bands']} patches, of label {counts['label']}"
+            )
+        return ft.DataFromArrays(*(np.concatenate(each) for each in parts.values()), shuffle=shuffle)
+    return ft.PatchesImages(found, keys=KEYS, shuffle=shuffle)
+
+
+def _by_number(path: Path) -> list:
+    """bands.2.tif before bands.10.tif."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def training_data(patches: ft.DataFlow, batch: int = 16) -> ft.DataFlow:

@@ -49,7 +49,7 @@ def test_both_forms_of_patches_give_the_same_data(load, scene, tmp_path):
     data, patches = load("landcover", "data"), load("landcover", "patches")
     bands, label = (patches.grid(raster, 32) for raster in data.vegetation(scene))
     patches.write_patches_images(tmp_path / "images", bands, label)
-    patches.write_tfrecords(tmp_path / "records", bands, label, per_shard=10)
+    patches.write_tfrecords(tmp_path / "records", bands, label, per_file=10)
     for folder in ("images", "records"):
         read = list(patches.patches_of(tmp_path / folder, shuffle=False))
         assert len(read) == 24
@@ -63,8 +63,8 @@ def test_both_forms_of_patches_give_the_same_data(load, scene, tmp_path):
 def test_tensorflow_reads_the_records(load, scene, tmp_path):
     data, patches = load("landcover", "data"), load("landcover", "patches")
     bands, label = (patches.grid(raster) for raster in data.vegetation(scene))
-    patches.write_tfrecords(tmp_path, bands, label)
-    record = next(iter(tf.data.TFRecordDataset(str(tmp_path / "0.records"))))
+    patches.write_tfrecords(tmp_path / "records", bands, label)
+    record = next(iter(tf.data.TFRecordDataset(str(tmp_path / "records/0.records"))))
     parsed = tf.io.parse_single_example(record, {"bands": tf.io.FixedLenFeature([], tf.string)})
     np.testing.assert_array_equal(tf.io.parse_tensor(parsed["bands"], tf.uint16), bands[0])
 
@@ -112,7 +112,6 @@ def test_training_on_a_folder_of_patches(script, scene, tmp_path):
     assert (tmp_path / "run/checkpoints").is_dir()
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of affine, in rasterio
 def test_geotiffs_keep_their_place(load, scene, tmp_path):
     rasterio = pytest.importorskip("rasterio")
     data = load("landcover", "data")
@@ -127,3 +126,74 @@ def test_geotiffs_keep_their_place(load, scene, tmp_path):
     data.write_raster(tmp_path / "map.tif", read[..., :2].astype(np.float32), like=tmp_path / "scene.tif")
     with rasterio.open(tmp_path / "map.tif") as file:
         assert (file.count, file.crs, file.transform) == (2, "EPSG:32631", place)
+
+
+@pytest.fixture(scope="module")
+def trained(load, tmp_path_factory):
+    """A run on a scene of 130 rows, of which 64 were trained on: (script, folder, run)."""
+    folder = tmp_path_factory.mktemp("landcover")
+    module = load("landcover", "landcover")
+    np.savez(folder / "scene.npz", bands=_scene(0))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module, "TRAIN_ROWS", 64)
+    _call(module, "train", folder / "scene.npz", "--epochs", 1, "--steps", 2, "--batch", 2, "--log-dir", folder / "run")
+    yield module, folder, folder / "run"
+    patch.undo()
+
+
+def _scene(seed, rows=130):
+    return np.random.default_rng(seed).integers(200, 3000, (rows, 200, 4)).astype(np.uint16)
+
+
+def _call(module, *arguments, code=0):
+    result = CliRunner().invoke(module.main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result.output
+
+
+def test_another_scene_is_wholly_a_test(trained, tmp_path):
+    script, folder, run = trained
+    np.save(tmp_path / "other.npy", _scene(1, rows=50))  # fewer rows than are trained on
+    table = _call(script, "evaluate", run, tmp_path / "other.npy")
+    assert "gradient-boosted trees" in table
+    (folder / "run/trained_on.json").rename(tmp_path / "noted")
+    assert "--trained-on" in _call(script, "evaluate", run, tmp_path / "other.npy", code=2)
+    assert table == _call(script, "evaluate", run, tmp_path / "other.npy", "--trained-on", folder / "scene.npz")
+    (tmp_path / "noted").rename(folder / "run/trained_on.json")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_all_rasters_of_a_folder_are_read(load, tmp_path, suffix):
+    data, patches = load("landcover", "data"), load("landcover", "patches")
+    rng = np.random.default_rng(0)
+    bands, label = rng.integers(0, 9, (18, 16, 16, 3), np.uint16), rng.integers(0, 2, (18, 16, 16, 1), np.uint8)
+    for number, part in ((1, slice(0, 5)), (2, slice(5, 12)), (10, slice(12, 18))):
+        data.write_raster(tmp_path / f"bands.{number}{suffix}", patches.stacked(bands[part]))
+        data.write_raster(tmp_path / f"label.{number}{suffix}", patches.stacked(label[part]))
+    read = list(patches.patches_of(tmp_path, shuffle=False))
+    np.testing.assert_array_equal([dp[0] for dp in read], bands)
+    np.testing.assert_array_equal([dp[1] for dp in read], label)
+
+
+def test_validation_on_a_folder_of_patches(trained, tmp_path):
+    script, folder, _ = trained
+    scene = folder / "scene.npz"
+    _call(script, "make-patches", scene, tmp_path / "train", "--size", 32, "--form", "tif")
+    _call(script, "make-patches", scene, tmp_path / "valid", "--size", 32, "--lower", "--per-file", 5)
+    assert len(list((tmp_path / "valid").glob("*.records"))) == 3
+    _call(script, "train", tmp_path / "train", "--valid", tmp_path / "valid", "--epochs", 1, "--batch", 4,
+          "--log-dir", tmp_path / "run")  # fmt: skip
+    assert "validation_iou" in (tmp_path / "run/metrics.jsonl").read_text()
+    assert "gradient-boosted" in _call(script, "evaluate", tmp_path / "run", scene)
+
+
+def test_errors_are_one_line_before_the_work(trained, tmp_path):
+    script, folder, run = trained
+    for arguments, said in (
+        (["map", run, folder / "scene.npz", tmp_path / "map.foo"], "ends in none of .png"),
+        (["train", folder / "scene.npz", "--epochs", 0], "--epochs"),
+        (["train", tmp_path], "holds neither 0.records"),
+        (["evaluate", tmp_path, folder / "scene.npz"], "--trained-on"),
+        (["export", run, folder], "exists: choose another"),
+    ):
+        assert said in _call(script, *arguments, code=2).strip().splitlines()[-1]
