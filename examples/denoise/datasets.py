@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import cv2
 import numpy as np
 
 import flowtrain as ft
+from flowtrain.cli.options import write_picture
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+DNCNN_SCALES = (1.0, 0.9, 0.8, 0.7)  # the sizes at which DnCNN sees each picture of its training
 
 
 def files(folder: str | Path) -> list[Path]:
@@ -21,20 +24,41 @@ def files(folder: str | Path) -> list[Path]:
     return found
 
 
-def read(path: str | Path, channels: int) -> np.ndarray:
-    """float32 (H, W, channels) in [0, 1]."""
+def read_levels(path: str | Path, channels: int) -> np.ndarray:
+    """uint8 (H, W, channels)."""
+    check_channels(channels)
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     if picture is None:
         raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
-    picture = picture[..., None] if channels == 1 else picture[..., ::-1]
-    return np.ascontiguousarray(picture, np.float32) / 255
+    return np.ascontiguousarray(picture[..., None] if channels == 1 else picture[..., ::-1])
 
 
-def grid_patches(picture: np.ndarray, size: int = 40) -> np.ndarray:
-    """All patches of a grid without overlap, (N, size, size, C); what does not fill a patch is left out."""
-    rows, columns = picture.shape[0] // size, picture.shape[1] // size
-    cut = picture[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
-    return cut.swapaxes(1, 2).reshape(rows * columns, size, size, -1)
+def read(path: str | Path, channels: int) -> np.ndarray:
+    """float32 (H, W, channels) in [0, 1]."""
+    return read_levels(path, channels).astype(np.float32) / np.float32(255)
+
+
+def check_channels(channels: int) -> None:
+    """Refuse what is neither gray nor colour."""
+    if channels not in (1, 3):
+        raise ft.FlowtrainError(f"channels is {channels!r}; it is 1 (gray) or 3 (colour)")
+
+
+def grid_patches(picture: np.ndarray, size: int = 40, stride: int | None = None) -> np.ndarray:
+    """The patches of a grid, (N, size, size, C), without overlap or `stride` apart; what fills none is left out."""
+    stride = stride or size
+    if min(picture.shape[:2]) < size:
+        return np.empty((0, size, size, picture.shape[2]), picture.dtype)
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (size, size), (0, 1))[::stride, ::stride]
+    return np.ascontiguousarray(np.moveaxis(windows, 2, -1)).reshape(-1, size, size, picture.shape[2])
+
+
+def shrunk(picture: np.ndarray, scale: float) -> np.ndarray:
+    """The picture at another size; where it is smaller each pixel is the mean of those that it stands for."""
+    if scale == 1:
+        return picture
+    size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
 
 
 def eighth(patch: np.ndarray, which: int) -> np.ndarray:
@@ -43,51 +67,116 @@ def eighth(patch: np.ndarray, which: int) -> np.ndarray:
     return turned[:, ::-1] if which >= 4 else turned
 
 
-def clean_patches(folder: str | Path, noise, channels: int = 1, batch: int = 128, patch: int = 40) -> ft.DataFlow:
-    """Training data from clean pictures: batches of [noisy, clean], float32 (batch, patch, patch, channels)."""
-    return _training(
-        np.concatenate([grid_patches(read(path, channels), patch) for path in files(folder)]), noise, batch
-    )
+def clean_patches(
+    folder: str | Path,
+    noise,
+    channels: int = 1,
+    batch: int = 128,
+    patch: int = 40,
+    scales: Sequence[float] = (1.0,),
+    stride: int | None = None,
+    aug_times: int = 1,
+) -> ft.DataFlow:
+    """Training data from clean pictures: batches of [noisy, clean], float32 (batch, patch, patch, channels).
+
+    Args:
+        folder: Of pictures.
+        noise: Added to each patch anew.
+        channels: 1 or 3.
+        batch: Patches in a batch.
+        patch: Their height and width.
+        scales: The sizes at which each picture is cut; DNCNN_SCALES are the paper's.
+        stride: From patch to patch; None: they do not overlap.
+        aug_times: How often an epoch shows each patch, each time in another of the eight orientations; 0: once, as
+            it is.
+    """
+    pictures = (read_levels(path, channels) for path in files(folder))
+    patches = [grid_patches(shrunk(picture, scale), patch, stride) for picture in pictures for scale in scales]
+    return _training(np.concatenate(patches), noise, batch, aug_times)
 
 
-def full_patches(noisy: str | Path, clean: str | Path, channels: int = 1, batch: int = 128, patch: int = 40):
+def full_patches(
+    noisy: str | Path,
+    clean: str | Path,
+    channels: int = 1,
+    batch: int = 128,
+    patch: int = 40,
+    stride: int | None = None,
+    aug_times: int = 1,
+) -> ft.DataFlow:
     """Training data from two folders that hold the same names: pictures as they are, and as they should be."""
-    pairs = [
-        np.concatenate([read(path, channels), read(Path(clean) / path.name, channels)], axis=2) for path in files(noisy)
-    ]
-    return _training(np.concatenate([grid_patches(pair, patch) for pair in pairs]), None, batch)
+    pairs = [np.concatenate(pair, axis=2) for pair in _pairs(noisy, clean, channels)]
+    return _training(np.concatenate([grid_patches(pair, patch, stride) for pair in pairs]), None, batch, aug_times)
 
 
-def _training(patches: np.ndarray, noise, batch: int) -> ft.DataFlow:
+def _pairs(noisy, clean, channels):
+    for path in files(noisy):
+        other = Path(clean) / path.name
+        if not other.exists():
+            raise ft.FlowtrainError(f"{path.name} is in {noisy}, but not in {clean}")
+        pair = read_levels(path, channels), read_levels(other, channels)
+        if pair[0].shape != pair[1].shape:
+            raise ft.FlowtrainError(f"{path} and {other} differ in size: {pair[0].shape} and {pair[1].shape}")
+        yield pair
+
+
+def _training(patches: np.ndarray, noise, batch: int, aug_times: int) -> ft.DataFlow:
+    if len(patches) * max(aug_times, 1) < batch:
+        raise ft.FlowtrainError(f"the pictures have {len(patches)} patches, too few for a batch of {batch}")
     ds = ft.DataFromArrays(patches, shuffle=True)
-    return ft.PrefetchData(ft.BatchData(ft.RandomMapData(ds, partial(_pair, noise=noise)), batch), num_proc=2)
+    ds = ft.RepeatedDataPoint(ds, aug_times) if aug_times > 1 else ds
+    ds = ft.RandomMapData(ds, partial(_pair, noise=noise, turn=aug_times > 0))
+    return ft.PrefetchData(ft.BatchData(ds, batch), num_proc=2)
 
 
-def _pair(dp: list, rng: np.random.Generator, noise) -> list[np.ndarray]:
-    patch = np.ascontiguousarray(eighth(dp[0], rng.integers(8)))
+def _pair(dp: list, rng: np.random.Generator, noise, turn: bool) -> list[np.ndarray]:
+    levels = eighth(dp[0], rng.integers(8)) if turn else dp[0]
+    patch = np.ascontiguousarray(levels, np.float32) / np.float32(255)
     if noise is not None:
         return [noise(patch, rng), patch]
     half = patch.shape[2] // 2
     return [np.ascontiguousarray(patch[..., :half]), np.ascontiguousarray(patch[..., half:])]
 
 
-def clean_pictures(folder: str | Path, noise, channels: int = 1) -> ft.DataFlow:
-    """Validation data: whole pictures, one a batch, each with the same noise every time."""
+def clean_pictures(folder: str | Path, noise, channels: int = 1, batch: int = 1) -> ft.DataFlow:
+    """Validation data: whole pictures, each with the same noise every time; `batch` of them where all have one size."""
 
     def spoil(dp, rng):
         clean = read(dp, channels)
         return [noise(clean, rng), clean]
 
-    return ft.CacheData(ft.BatchData(ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil), 1))
+    ds = ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil)
+    return ft.CacheData(ft.BatchData(ds, batch, remainder=True))
 
 
-def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1) -> ft.DataFlow:
-    """Validation data from two folders that hold the same names: whole pictures, one a batch."""
+def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1, batch: int = 1) -> ft.DataFlow:
+    """Validation data from two folders that hold the same names: whole pictures."""
     ds = ft.DataFromList(files(noisy), shuffle=False)
     ds = ft.MapData(ds, lambda path: [read(path, channels), read(Path(clean) / path.name, channels)])
-    return ft.CacheData(ft.BatchData(ds, 1))
+    return ft.CacheData(ft.BatchData(ds, batch, remainder=True))
 
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:
     """Noisy pictures without a truth, one a batch: [noisy]."""
     return ft.BatchData(ft.MapData(ft.DataFromList(files(folder), shuffle=False), lambda p: [read(p, channels)]), 1)
+
+
+def bsds_grayscale(target: str | Path, folder: str | Path | None = None) -> dict[str, int]:
+    """Write BSDS500 as two folders of gray pictures, Train and Valid, as OpenDenoising's download does.
+
+    Args:
+        target: Where they are made.
+        folder: Where BSDS500 is, or is downloaded to; None: below $FLOWTRAIN_DATA.
+
+    Returns:
+        How many pictures each folder has.
+    """
+    counts = {}
+    for split, name in (("train", "Train"), ("val", "Valid")):
+        made = Path(target, name)
+        made.mkdir(parents=True, exist_ok=True)
+        for number, (picture, *_) in enumerate(ft.BSDS500(split, shuffle=False, folder=folder)):
+            gray = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
+            write_picture(made / f"{number:03d}.png", gray)
+        counts[name] = number + 1
+    return counts

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import keras
 import numpy as np
 import tensorflow as tf
+from datasets import check_channels
 
 import flowtrain as ft
 from flowtrain import BNReLU, Conv2D
 
 
-def dncnn(x: tf.Tensor, depth: int = 17, filters: int = 64, kernel_size: int = 3) -> tf.Tensor:
+def dncnn(x: tf.Tensor, depth: int = 17, filters: int = 64, kernel_size: int = 3, from_zero: bool = False) -> tf.Tensor:
     """The picture minus the noise that the network finds in it; 556,096 trainable parameters by default, in gray.
 
     Args:
@@ -20,36 +22,104 @@ def dncnn(x: tf.Tensor, depth: int = 17, filters: int = 64, kernel_size: int = 3
         depth: Convolutions in all.
         filters: Channels between them.
         kernel_size: Of each.
+        from_zero: The last layer begins at zero, so that training begins with the noisy picture itself.
     """
     with ft.argscope(Conv2D, kernel_size=kernel_size):
         y = Conv2D("conv0", x, filters, activation=tf.nn.relu)
         for layer in range(1, depth - 1):
             y = Conv2D(f"conv{layer}", y, filters, use_bias=False, activation=BNReLU)
-        noise = Conv2D(f"conv{depth - 1}", y, x.shape[-1], use_bias=False)
+        first = {"kernel_initializer": "zeros"} if from_zero else {}
+        noise = Conv2D(f"conv{depth - 1}", y, x.shape[-1], use_bias=False, **first)
     return x - noise
 
 
 class DnCNN:
-    """`dncnn` of a given size, e.g. DnCNN(depth=5, filters=32), which trains in minutes without a GPU."""
+    """`dncnn` of a given size, e.g. DnCNN(depth=5, filters=32), which trains in minutes without a GPU.
 
-    def __init__(self, depth: int = 17, filters: int = 64, kernel_size: int = 3) -> None:
-        self.size = {"depth": depth, "filters": filters, "kernel_size": kernel_size}
+    Args:
+        depth: Convolutions in all.
+        filters: Channels between them.
+        kernel_size: Of each.
+        from_zero: Whether the last layer begins at zero.
+        data_format: "channels_last": TensorFlow has no convolutions with channels first on CPUs, so pictures with
+            channels first are transposed before (`np.moveaxis(batch, 1, -1)`).
+    """
+
+    def __init__(
+        self,
+        depth: int = 17,
+        filters: int = 64,
+        kernel_size: int = 3,
+        from_zero: bool = False,
+        data_format: str = "channels_last",
+    ) -> None:
+        if data_format != "channels_last":
+            raise ft.FlowtrainError(
+                f"data_format is {data_format!r}; the network takes channels_last, since TensorFlow has no convolution "
+                "with channels first on CPUs: transpose the pictures, np.moveaxis(batch, 1, -1)"
+            )
+        if depth < 2:
+            raise ft.FlowtrainError(f"depth is {depth}; there are at least 2 convolutions")
+        self.size = {"depth": depth, "filters": filters, "kernel_size": kernel_size, "from_zero": from_zero}
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return dncnn(x, **self.size)
 
+    def __str__(self) -> str:
+        return f"DnCNN(depth={self.size['depth']}, filters={self.size['filters']})"
+
     @classmethod
     def like(cls, weights: Mapping[str, np.ndarray]) -> tuple[DnCNN, int]:
         """The network that a checkpoint's weights belong to, and its channels."""
+        if "conv0/kernel" not in weights:
+            raise ft.FlowtrainError(f"these are no weights of a DnCNN; there are {', '.join(list(weights)[:5])}, ...")
         kernel = weights["conv0/kernel"]
         depth = sum(re.fullmatch(r"conv\d+/kernel", name) is not None for name in weights)
         return cls(depth, kernel.shape[3], kernel.shape[0]), kernel.shape[2]
 
 
-LOSSES = {
+Metric = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+LOSSES: dict[str, Metric] = {
     "mse": lambda clean, denoised: tf.reduce_mean(tf.square(denoised - clean)),
     "mae": lambda clean, denoised: tf.reduce_mean(tf.abs(denoised - clean)),
 }
+METRICS: dict[str, Metric] = {
+    "PSNR": lambda clean, shown: tf.reduce_mean(ft.psnr(clean, shown, data_range=1.0, per_image=True)),
+    "SSIM": lambda clean, shown: tf.reduce_mean(ft.ssim(clean, shown, data_range=1.0, per_image=True)),
+    "MSE": lambda clean, shown: ft.mse(clean, shown),
+}
+
+
+def named(given, known: Mapping[str, Metric], what: str) -> tuple[str, Metric]:
+    """A function and its name, from a name or a function of (clean, denoised)."""
+    if callable(given):
+        return getattr(given, "__name__", type(given).__name__), given
+    if given not in known:
+        raise ft.FlowtrainError(f"no {what} is named {given!r}; there are {', '.join(known)}, or give a function")
+    return given, known[given]
+
+
+def optimizer_of(given, rate) -> keras.optimizers.Optimizer:
+    """A Keras optimizer at a learning rate, from a name, an object or a class."""
+    if isinstance(given, str):
+        known = sorted(
+            name
+            for name, value in vars(keras.optimizers).items()
+            if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer) and name != "Optimizer"
+        )
+        by_lower = {name.lower(): name for name in known}
+        key = given.lower()
+        if key not in by_lower and by_lower.get(key.removesuffix("optimizer")):
+            raise ft.FlowtrainError(f"optimizer {given!r} is called {key.removesuffix('optimizer')!r} in Keras")
+        if key not in by_lower:
+            raise ft.FlowtrainError(f"no optimizer is named {given!r}; Keras has {', '.join(sorted(by_lower))}")
+        given = getattr(keras.optimizers, by_lower[key])
+    if isinstance(given, type):
+        return given(rate)
+    if not isinstance(given, keras.optimizers.Optimizer):
+        raise ft.FlowtrainError(f"optimizer is {given!r}; it is a name, an optimizer of Keras or its class")
+    return type(given).from_config({**given.get_config(), "learning_rate": rate})
 
 
 class DenoiseModel(ft.ModelDesc):
@@ -58,16 +128,30 @@ class DenoiseModel(ft.ModelDesc):
     Args:
         network: A function of the tensor float (B, H, W, C) to one of the same shape.
         channels: 1 or 3.
-        loss: A name of LOSSES.
-        optimizer: The name of a Keras optimizer, e.g. "adam".
+        loss: A name of LOSSES, or a function of (clean, denoised).
+        optimizer: The name of a Keras optimizer, e.g. "adam", an optimizer or its class.
         learning_rate: At the start.
+        metrics: Names of METRICS, or functions of (clean, denoised) clipped to [0, 1]: tensors of their names.
+        average_decay: Keep averages of the weights too, for prediction.
     """
 
-    def __init__(self, network=dncnn, channels=1, loss="mse", optimizer="adam", learning_rate=1e-3) -> None:
-        if loss not in LOSSES:
-            raise ft.FlowtrainError(f"no loss is named {loss!r}; there are {', '.join(LOSSES)}")
-        self.network, self.channels, self.loss = network, channels, LOSSES[loss]
-        self.optimizer_name, self.learning_rate = optimizer, learning_rate
+    def __init__(
+        self,
+        network=dncnn,
+        channels=1,
+        loss="mse",
+        optimizer="adam",
+        learning_rate=1e-3,
+        metrics=tuple(METRICS),
+        average_decay=None,
+    ) -> None:
+        check_channels(channels)
+        self.network, self.channels, self.learning_rate = network, channels, learning_rate
+        self.loss = named(loss, LOSSES, "loss")[1]
+        self.metrics = dict(named(metric, METRICS, "metric") for metric in metrics)
+        self.average_decay = average_decay
+        optimizer_of(optimizer, 1e-3)  # refused now rather than in the build
+        self.optimizer_given = optimizer
 
     def inputs(self):
         shape = (None, None, None, self.channels)
@@ -77,14 +161,12 @@ class DenoiseModel(ft.ModelDesc):
         denoised = tf.identity(self.network(noisy), name="denoised")
         cost = tf.identity(self.loss(clean, denoised), name="loss")
         shown = tf.clip_by_value(denoised, 0.0, 1.0)
-        ft.add_moving_summary(cost, tf.identity(ft.psnr(clean, shown, data_range=1.0), name="PSNR"))
-        tf.identity(ft.ssim(clean, shown, data_range=1.0), name="SSIM")  # for validation: a step has no use for them,
-        tf.identity(ft.mse(clean, shown), name="MSE")  # so they are not computed then
+        found = {name: tf.identity(metric(clean, shown), name=name) for name, metric in self.metrics.items()}
+        # the others are for validation: a step has no use for them, so it computes none
+        ft.add_moving_summary(cost, *(tensor for name, tensor in found.items() if name == "PSNR"))
         sides = [tf.clip_by_value(noisy, 0.0, 1.0), clean, shown]
         ft.add_image_summary("noisy_clean_denoised", tf.concat(sides, axis=2), max_outputs=3)
         return cost
 
     def optimizer(self):
-        rate = ft.get_scalar_var("learning_rate", self.learning_rate, summary=True)
-        optimizer = tf.keras.optimizers.get(self.optimizer_name)
-        return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
+        return optimizer_of(self.optimizer_given, ft.get_scalar_var("learning_rate", self.learning_rate, summary=True))

@@ -85,10 +85,12 @@ def test_the_command_line_trains_on_pairs_evaluates_applies_and_exports(load, sm
         assert result.exit_code == 0, result.output + str(result.exception)
         return result.output
 
-    size = ["--shallow", "--depth", 3, "--filters", 4, "--batch", 4, "--epochs", 1, "--stages", 2]
+    size = ["--quick", "--depth", 3, "--filters", 4, "--batch", 4, "--epochs", 1, "--stages", 2]
     call("train", small, "--dataset", "full", "--valid", small, *size, "--log-dir", run)
     assert "PSNR, uint8" in call("evaluate", run, small, "--dataset", "full")
     call("apply", f"{run}/checkpoints/best", small / "in", made)
+    call("show", run, small, tmp_path / "sheet.png", "--dataset", "full")
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] > 3 * 320
     assert cv2.imread(f"{made}/a.png", cv2.IMREAD_GRAYSCALE).shape == (80, 90)
     call("export", run, saved)
 
@@ -109,3 +111,125 @@ def test_a_graph_of_tensorflow_1_is_a_denoiser_too(load, tmp_path):
     picture = np.random.default_rng(0).random((20, 30, 1), np.float32)
     expected = cv2.blur(picture[..., 0], (3, 3), borderType=cv2.BORDER_CONSTANT)
     np.testing.assert_allclose(blur(picture)[1:-1, 1:-1, 0], expected[1:-1, 1:-1], atol=1e-5)
+
+
+class TestDatasets:
+    def test_augmentation_can_be_off_or_repeated(self, load, photos):
+        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+        options = {"noise": noise.gaussian(0), "batch": 10}
+        plain, once, twice = (datasets.clean_patches(photos / "valid", aug_times=n, **options) for n in (0, 1, 2))
+        assert len(plain) == len(once) and len(twice) - len(plain) * 2 in (0, 1)
+        clean = datasets.grid_patches(datasets.read(datasets.files(photos / "valid")[0], 1))
+        known = {patch.tobytes() for path in datasets.files(photos / "valid")
+                 for patch in datasets.grid_patches(datasets.read(path, 1))}  # fmt: skip
+        assert clean.dtype == np.float32
+        for batches, as_it_is in ((plain, True), (once, False)):
+            found = [patch.tobytes() in known for patch in next(iter(batches))[1]]
+            assert all(found) is as_it_is
+
+    def test_pictures_are_cut_at_several_sizes(self, load, photos):
+        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+        picture = datasets.read_levels(datasets.files(photos / "valid")[0], 3)
+        sizes = [datasets.shrunk(picture, scale).shape[:2] for scale in datasets.DNCNN_SCALES]
+        assert sizes == [tuple(round(n * scale) for n in picture.shape[:2]) for scale in datasets.DNCNN_SCALES]
+        many = datasets.clean_patches(photos / "valid", noise.gaussian(25), batch=1, scales=datasets.DNCNN_SCALES)
+        expected = sum(
+            (height // 40) * (width // 40)
+            for path in datasets.files(photos / "valid")
+            for scale in datasets.DNCNN_SCALES
+            for height, width in [datasets.shrunk(datasets.read_levels(path, 1), scale).shape[:2]]
+        )
+        assert len(many) == expected
+
+    def test_pictures_of_one_size_in_batches(self, load, small):
+        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+        (batch,) = datasets.clean_pictures(small / "ref", noise.gaussian(25), batch=2)
+        assert [side.shape for side in batch] == [(2, 80, 90, 1)] * 2
+
+    def test_several_noises_in_turn_or_one_of_them(self, load):
+        noise = load("denoise", "noise")
+        clean = np.full((64, 64, 1), 0.5, np.float32)
+        both = noise.made_noise(["gaussian", "salt-and-pepper"], [10, 0.2])(clean, np.random.default_rng(0))
+        assert 0.05 < np.isin(both, [0, 1]).mean() < 0.3 and (both[(both > 0) & (both < 1)] - 0.5).std() > 0.03
+        drawn = noise.made_noise(["gaussian", "salt-and-pepper"], [10, 0.2], choose=True)
+        kinds = {bool(np.isin(drawn(clean, np.random.default_rng(seed)), [0, 0.5, 1]).all()) for seed in range(20)}
+        assert kinds == {True, False}
+
+    def test_what_makes_no_sense_is_refused(self, load, small, tmp_path):
+        datasets, noise, network = (load("denoise", name) for name in ("datasets", "noise", "network"))
+        for make, match in (
+            (lambda: noise.gaussian(-5), "sigma is -5; it is from 0 to 255"),
+            (lambda: noise.made_noise(["gaussian"], [1, 2]), "1 noises have 2 levels"),
+            (lambda: datasets.clean_pictures(small, noise.gaussian(), channels=2).get(0), "channels is 2"),
+            (lambda: network.DenoiseModel(channels=2), "channels is 2; it is 1"),
+            (lambda: network.DnCNN(data_format="channels_first"), "transpose the pictures"),
+            (lambda: network.DenoiseModel(optimizer="AdamOptimizer"), "is called 'adam' in Keras"),
+            (lambda: network.DenoiseModel(optimizer="adm"), "Keras has .*adam, adamax"),
+            (lambda: network.DenoiseModel(loss="l2"), "there are mse, mae, or give a function"),
+        ):
+            with pytest.raises(ft.FlowtrainError, match=match):
+                make()
+
+
+def test_functions_objects_and_callbacks_for_training(load, small, tmp_path):
+    denoiser, datasets, noise = (load("denoise", name) for name in ("denoiser", "datasets", "noise"))
+
+    def huber(clean, denoised):
+        return tf.reduce_mean(tf.keras.losses.huber(clean, denoised, 0.01))
+
+    def worst(clean, shown):
+        return tf.reduce_max(tf.abs(clean - shown))
+
+    seen = []
+    made = denoiser.Denoiser(denoiser.DnCNN(3, 4, from_zero=True), name="tiny")
+    trainer = made.train(
+        datasets.clean_patches(small / "ref", noise.gaussian(25), batch=4),
+        datasets.clean_pictures(small / "ref", noise.gaussian(25), batch=2),
+        n_epochs=2, n_stages=1, loss=huber, metrics=[worst, "MSE"], mode="min", average=True,
+        optimizer=tf.keras.optimizers.SGD(momentum=0.9), log_dir=str(tmp_path / "run"),
+        callbacks=[ft.CallbackFactory(trigger_epoch=lambda self: seen.append(self.epoch_num))],
+    )  # fmt: skip
+    assert seen == [1, 2] and str(made) == "tiny, gray"
+    best = min(value for _, value in trainer.history["validation_worst"])
+    assert best < 1 and len(trainer.history["validation_MSE"]) == 2
+    assert (tmp_path / "run/checkpoints/best").is_dir()
+    events = next((tmp_path / "run").rglob("*tfevents*")).read_bytes()
+    assert b"validation/0" in events
+    with pytest.raises(ft.FlowtrainError, match="monitor is 'PSNR'; there are loss, MSE"):
+        made.train(None, [[]], metrics=["MSE"], monitor="PSNR")
+
+
+def test_errors_are_one_line(load, small, tmp_path):
+    script = load("denoise", "denoise")
+    (tmp_path / "empty").mkdir()
+
+    def fails(*arguments):
+        result = CliRunner().invoke(script.main, [str(argument) for argument in arguments])
+        assert result.exit_code == 2, result.output
+        return result.output.strip().splitlines()[-1]
+
+    assert fails("train", tmp_path / "empty").startswith("Error: no picture in")
+    assert "--epochs" in fails("train", small, "--epochs", 0)
+    assert "--level" in fails("train", small, "--level", -5)
+    assert "There is no" in fails("evaluate", tmp_path / "nothing", small)
+    assert "ends in none of .png, .html" in fails("show", tmp_path, small, tmp_path / "sheet.foo")
+    assert "told its sigma" in fails("evaluate", tmp_path, small, "--noise", "jpeg", "--baseline")
+
+
+def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
+    datasets = load("denoise", "datasets")
+    for split in ("train", "val"):
+        (tmp_path / "bsds/images" / split).mkdir(parents=True)
+        picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "bsds/images" / split / "1.jpg"), picture)
+
+    class Source(list):
+        pass
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(ft, "BSDS500", lambda split, **_: Source([[np.zeros((20, 30, 3), np.uint8)]] * 2))
+    with monkey.context():
+        counts = datasets.bsds_grayscale(tmp_path / "gray")
+    monkey.undo()
+    assert counts == {"Train": 2, "Valid": 2}
+    assert cv2.imread(str(tmp_path / "gray/Valid/001.png"), cv2.IMREAD_UNCHANGED).shape == (20, 30)
