@@ -10,7 +10,7 @@ import tensorflow as tf
 from flowtrain.utils.errors import ModelError
 
 from .norm import BatchNorm
-from .register import apply_keras_layer, layer_register
+from .register import apply_keras_layer, compute_cast, layer_register
 
 __all__ = ["BNLeakyReLU", "BNReLU", "LeakyReLU", "PReLU", "leaky_relu"]
 
@@ -37,12 +37,12 @@ def LeakyReLU(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
         negative_slope: The slope below zero.
 
     Returns:
-        Same shape and dtype.
+        Same shape, in the dtype that the policy computes in.
 
     Example:
         >>> y = LeakyReLU("act1", x)  # doctest: +SKIP
     """
-    return leaky_relu(x, negative_slope)
+    return leaky_relu(compute_cast(x), negative_slope)
 
 
 @layer_register(options_of=keras.layers.PReLU, nameless="automatic")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .register import apply_keras_layer, layer_register
+from .register import apply_keras_layer, compute_cast, layer_register
 
 __all__ = ["AvgPooling", "FixedUnPooling", "GlobalAvgPooling", "MaxPooling", "Maxout"]
 
@@ -88,6 +88,7 @@ def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: Any = None) -> tf.Tenso
     Raises:
         ModelError: The matrix is not of that size.
     """
+    x = compute_cast(x)
     height, width = (size, size) if isinstance(size, int) else size
     if matrix is None:
         matrix = np.zeros((height, width))
@@ -117,6 +118,7 @@ def Maxout(x: tf.Tensor, num_units: int) -> tf.Tensor:
     Raises:
         ModelError: C is unknown or not such a multiple.
     """
+    x = compute_cast(x)
     channels = x.shape[-1]
     if channels is None or channels % num_units:
         raise ModelError(f"Maxout needs a multiple of {num_units} channels, got {channels}.")

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 import keras
 import tensorflow as tf
 
-from flowtrain.model.internals import fresh_names, isolated_keras_state, make_concrete
+from flowtrain.model.internals import fresh_names, isolated_keras_state, keras_mask, make_concrete, set_keras_mask
 from flowtrain.model.tower import LayerRecord, get_current_tower_context
 from flowtrain.model.variables import check_name
 from flowtrain.utils.arguments import refuse_unknown
@@ -19,7 +19,7 @@ from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error
 from .argscope import scoped_arguments
 from .spellings import OLD_SPELLINGS, LayerArgumentError
 
-__all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "layer_register"]
+__all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "compute_cast", "layer_register"]
 
 REGISTERED: dict[str, NamedLayer[Any, Any]] = {}
 """All named layers by name, for LinearWrap."""
@@ -56,6 +56,7 @@ class NamedLayer(Generic[P, R]):
         name, args = self._name_and_rest(args)
         self._refuse_unknown(kwargs)
         call = self._bind(args, {**self._from_scope(args), **kwargs})
+        _refuse_old_format(self.__name__, call)
         if not name and self.nameless == "inline":
             return self.function(*call.args, **call.kwargs)
         name = name or tower.automatic_name(self.__name__.lower())
@@ -111,6 +112,15 @@ class NamedLayer(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<layer {self.__name__}>"
+
+
+def _refuse_old_format(layer: str, call: inspect.BoundArguments) -> None:
+    format_ = {**call.arguments, **call.kwargs}.get("data_format")
+    if format_ in ("NCHW", "NHWC"):
+        raise LayerArgumentError(
+            f"{layer}(data_format={format_!r}): pictures are (N, H, W, C) here, channels last. Leave data_format out"
+            + (" and transpose what is (N, C, H, W): tf.transpose(x, [0, 2, 3, 1])." if format_ == "NCHW" else ".")
+        )
 
 
 def _shown(args: tuple[Any, ...]) -> str:
@@ -209,6 +219,12 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mappin
     return layer(x, **call)
 
 
+def compute_cast(x: tf.Tensor) -> tf.Tensor:
+    """A tensor in the dtype that the policy computes in, as Keras's layers take their inputs; integers as they are."""
+    wanted = tf.as_dtype(keras.config.dtype_policy().compute_dtype)
+    return tf.cast(x, wanted) if x.dtype.is_floating and x.dtype != wanted else x
+
+
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first plain setting that differs; objects such as initializers are made anew each time and skipped."""
     plain = (int, float, str, bool, tuple, list, type(None))
@@ -222,11 +238,9 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _named_output(result: Any) -> Any:
     """Give a layer's result, or each part of it, its name."""
     if tf.is_tensor(result):
-        mask = getattr(result, "_keras_mask", None)
-        result = tf.identity(result, name="output")
-        if mask is not None:
-            result._keras_mask = mask
-        return result
+        named = tf.identity(result, name="output")
+        set_keras_mask(named, keras_mask(result))
+        return named
     if isinstance(result, (list, tuple)) and all(tf.is_tensor(part) for part in result):
         return type(result)(
             tf.identity(part, name="output" if i == 0 else f"state_{i - 1}") for i, part in enumerate(result)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
-from .register import layer_register
+from .register import apply_keras_layer, layer_register
+from .spellings import LayerArgumentError
 
 __all__ = ["ConcatWith"]
 
@@ -19,10 +21,14 @@ def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1)
         axis: Along which; -1 is the channels.
 
     Returns:
-        The tensors one after the other.
+        The tensors one after the other, in the dtype that the policy computes in.
 
     Example:
         >>> y = ConcatWith("skip", x, encoded)  # doctest: +SKIP
     """
+    if isinstance(other, int):
+        raise LayerArgumentError(
+            f'ConcatWith takes what is put together, then the axis: ConcatWith("name", x, other, axis={other}).'
+        )
     others = list(other) if isinstance(other, (list, tuple)) else [other]
-    return tf.concat([x, *others], axis)
+    return apply_keras_layer(keras.layers.Concatenate, [x, *others], {"axis": axis})

@@ -19,6 +19,7 @@ from .gradient import (
 from .graph import ModelGraph
 from .inference import InferenceGraph
 from .keras_desc import KerasModelDesc
+from .keras_weights import load_keras_weights
 from .metric_summary import add_metric_summary
 from .objectives import Objective
 from .predictor import Predictor
@@ -61,6 +62,7 @@ __all__ = [
     "get_current_tower_context",
     "get_scalar_var",
     "get_variable",
+    "load_keras_weights",
     "process_gradients",
     "read_checkpoint",
     "read_value",

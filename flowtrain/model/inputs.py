@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
+from .porting import old_spellings_named
+
 __all__ = ["checked_inputs", "checked_specs"]
 
 
@@ -26,7 +28,9 @@ def checked_inputs(model: Any) -> list[tf.TensorSpec]:
             f"Expected a ModelDesc, got {type(model).__name__}. "
             "Wrap a plain Keras model in KerasModelDesc(model, loss=...)."
         )
-    specs = checked_specs(model.inputs(), f"{type(model).__name__}.inputs()")
+    with old_spellings_named(f"{type(model).__name__}.inputs"):
+        given = model.inputs()
+    specs = checked_specs(given, f"{type(model).__name__}.inputs()")
     _check_signature(model, [str(spec.name) for spec in specs])
     return specs
 

@@ -13,6 +13,7 @@ from flowtrain.utils.errors import ModelError, closest
 
 from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
 from .internals import external_captures
+from .porting import old_spellings_named
 from .store import VariableStore
 from .tower import TowerContext
 from .tracing import gradients, layer_losses
@@ -82,7 +83,7 @@ def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext)
     context = TowerContext(store, is_training=True)
     context.graph = tower.graph
     store.frozen = False  # optimizer() may make scalar variables, e.g. the learning rate
-    with context.entered():
+    with context.entered(), old_spellings_named(f"{type(model).__name__}.optimizer"):
         given = model.optimizer()
         processors = list(model.gradient_processors())
     store.frozen = True

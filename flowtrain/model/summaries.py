@@ -147,6 +147,12 @@ def add_param_summary(pattern: str, kinds: Sequence[str] = ("histogram", "rms"))
         >>> add_param_summary(".*/kernel", ["histogram", "rms"])  # doctest: +SKIP
     """
     tower = get_current_tower_context()
+    if not isinstance(pattern, str):
+        shown = ", ".join(repr(part) for part in pattern) if isinstance(pattern, tuple) else ".*/kernel, ['histogram']"
+        raise ModelError(
+            f"add_param_summary takes a pattern and a list of kinds, got {pattern!r:.80}. Write "
+            f"add_param_summary({shown}), once for each pattern; weights are called kernel here, not W."
+        )
     _check_kinds("add_param_summary", kinds)
 
     def add() -> None:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from flowtrain.utils.errors import FlowtrainError, ModelError
 
 from .internals import auto_named, fresh_names, isolated_keras_state, output_spec, own_losses
+from .porting import old_spellings_named
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
 from .variables import variable_making
@@ -84,7 +85,7 @@ def run_tower(
         tower.tensors[str(spec.name)] = tensor
 
     try:
-        with _dtype_policy(precision):
+        with _dtype_policy(precision), old_spellings_named(_where(model)):
             result = _call(tower, lambda: model.build_graph(*inputs))
     except Exception as error:
         _add_note(error, model, is_training)
@@ -203,7 +204,9 @@ def _where(model: ModelDesc) -> str:
 
 def _checked_cost(model: ModelDesc, tower: TowerContext, cost: Any, what: str) -> tf.Tensor:
     if cost is None:
-        raise ModelError(f"{_where(model)} returned nothing. It should return the cost: a scalar tensor.")
+        kept = next((name for name in ("cost", "loss") if name in vars(model)), None)
+        mend = f" self.{kept} is not looked at: write return {kept}." if kept else ""
+        raise ModelError(f"{_where(model)} returned nothing. It should return the cost: a scalar tensor.{mend}")
     if isinstance(cost, (tuple, list)):
         raise ModelError(
             f"{_where(model)} returned {len(cost)} things. It should return one scalar tensor, or, for a "

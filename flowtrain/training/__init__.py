@@ -3,6 +3,7 @@
 from .api import train
 from .config import TrainConfig
 from .defaults import default_callbacks
+from .devices import limit_gpus
 from .log_folder import auto_set_dir
 from .loop import Preempted
 from .step import Step
@@ -17,5 +18,6 @@ __all__ = [
     "Trainer",
     "auto_set_dir",
     "default_callbacks",
+    "limit_gpus",
     "train",
 ]

@@ -14,7 +14,7 @@ from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed import from_tf_dataset
 from flowtrain.monitors.base import Monitor
-from flowtrain.utils.arguments import check_int
+from flowtrain.utils.arguments import check_int, old_spellings
 from flowtrain.utils.errors import ConfigError
 
 __all__ = ["TrainConfig"]
@@ -22,6 +22,20 @@ __all__ = ["TrainConfig"]
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
+@old_spellings(
+    data="dataflow",
+    session_init="weights",
+    session_config="gpu_memory",
+    optimizer="Define optimizer(self) in the model, which returns it",
+    loss="The model's build_graph returns the cost; for a Keras model: KerasModelDesc(model, loss=...)",
+    nr_tower="strategy",
+    tower="strategy",
+    predict_tower="strategy",
+    epochs="max_epoch",
+    batch_size="The batch is made in the dataflow: BatchData(ds, batch_size)",
+    extra_callbacks="default_callbacks",
+    mixed_precision="precision",
+)
 @dataclass
 class TrainConfig:
     """Everything that `train` needs to know.
@@ -49,6 +63,9 @@ class TrainConfig:
         steps_per_call: How many steps to run in one call of TensorFlow at most, when no callback would notice;
             None: 32 for small models and batches.
         prefetch: How many batches (or blocks of small ones) to keep ready for the device.
+        gpu_memory: ``"grow"``: take the GPUs' memory as it is needed; a number of MiB: at most so much of each;
+            None: all of it at once, TensorFlow's way. Only before anything has run on a GPU in this process.
+        visible_devices: The numbers of the GPUs to use; None: all, an empty list: none.
         data_timeout: Seconds without a batch after which training gives up.
 
     Raises:
@@ -78,6 +95,8 @@ class TrainConfig:
     steps_per_call: int | None = None
     prefetch: int = 3
     data_timeout: float = 600.0
+    gpu_memory: Literal["grow"] | int | None = None
+    visible_devices: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.model is None:
@@ -98,6 +117,12 @@ class TrainConfig:
         for name in ("steps_per_epoch", "steps_per_call", "global_batch"):
             if getattr(self, name) is not None:
                 check_int("TrainConfig", name, getattr(self, name))
+        if self.gpu_memory is not None and self.gpu_memory != "grow":
+            check_int("TrainConfig", "gpu_memory", self.gpu_memory)
+        if self.visible_devices is not None:
+            self.visible_devices = [
+                check_int("TrainConfig", "visible_devices", one, least=0) for one in self.visible_devices
+            ]
         for name in ("callbacks", "default_callbacks", "monitors"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, list | tuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,9 @@ from flowtrain.utils.errors import ConfigError
 
 from .config import TrainConfig
 
-__all__ = ["any_worker", "from_chief", "is_chief", "local_replicas", "own_randomness", "part", "prepare"]
+__all__ = ["any_worker", "from_chief", "is_chief", "limit_gpus", "local_replicas", "own_randomness", "part", "prepare"]
+
+logger = logging.getLogger("flowtrain.training")
 
 _APART = 0x9E3779B1  # between the seeds of two replicas: larger than what seeds are drawn from
 
@@ -27,8 +30,55 @@ def prepare(config: TrainConfig) -> None:
     """
     if config.strategy is not None and _is_multi_worker(config.strategy) and config.log_dir is None:
         raise ConfigError("several workers need log_dir=, a folder that all of them can read")
+    limit_gpus(config.gpu_memory, config.visible_devices)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def limit_gpus(memory: str | int | None, visible: Sequence[int] | None) -> None:
+    """Choose the GPUs that TensorFlow may use, and how it takes their memory.
+
+    Args:
+        memory: ``"grow"``, a number of MiB, or None.
+        visible: Numbers of GPUs, or None for all.
+
+    Raises:
+        ConfigError: There is no such GPU, or TensorFlow uses them already.
+    """
+    if memory is None and visible is None:
+        return
+    gpus = tf.config.list_physical_devices("GPU")
+    if visible is not None and any(one >= len(gpus) for one in visible):
+        raise ConfigError(f"visible_devices={list(visible)}: TensorFlow sees {len(gpus)} GPU(s), numbered from 0")
+    chosen = gpus if visible is None else [gpus[one] for one in visible]
+    if not gpus:
+        logger.info("gpu_memory= and visible_devices= have no effect: TensorFlow sees no GPU")
+        return
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+        for gpu in chosen:
+            if memory == "grow":
+                tf.config.experimental.set_memory_growth(gpu, True)
+            elif memory is not None:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+    except (RuntimeError, ValueError) as error:
+        if _limited_already(chosen, memory):
+            return  # by an earlier run of this process
+        raise ConfigError(
+            f"gpu_memory= and visible_devices= must come before anything runs on a GPU in this process: {error}. Make "
+            "the TrainConfig's trainer first, and move what uses TensorFlow (a strategy, a tensor, a model) behind it; "
+            "or call flowtrain.training.limit_gpus(...) at the top of the script."
+        ) from error
+
+
+def _limited_already(chosen: Sequence[Any], memory: str | int | None) -> bool:
+    if list(tf.config.get_visible_devices("GPU")) != list(chosen):
+        return False
+    if memory == "grow":
+        return all(tf.config.experimental.get_memory_growth(gpu) for gpu in chosen)
+    limits = [tf.config.get_logical_device_configuration(gpu) for gpu in chosen]
+    return memory is None or all(limit and limit[0].memory_limit == memory for limit in limits)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

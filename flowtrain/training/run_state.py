@@ -193,11 +193,29 @@ def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray
     shared = [name for name in variables if name in values]
     if wrong or not shared:
         problem = f"values of another shape: {', '.join(wrong)}" if wrong else "no variable of the model is among them"
-        raise CheckpointError(f"the initial weights {_shown(source)} do not fit the model: {problem}")
+        raise CheckpointError(
+            f"the initial weights {_shown(source)} do not fit the model: {problem}. "
+            f"{_mend(list(variables), values, wrong)}"
+        )
     graph.store.set_weights({name: values[name] for name in shared})
     missing = [name for name in variables if name not in values]
     logger.info(
         "initial weights: %d of %d variables%s", len(shared), len(variables), f"; not: {missing}" if missing else ""
+    )
+
+
+def _mend(variables: Sequence[str], values: Mapping[str, np.ndarray], wrong: Sequence[str]) -> str:
+    if not wrong:
+        return (
+            f"The model has {', '.join(variables[:3])}, ...; given are {', '.join(list(values)[:3])}, .... Rename "
+            "them: weights={new_name: read_checkpoint(path)[old_name], ...}."
+        )
+    first = wrong[0].split(" ")[0]
+    scope = first.rsplit("/", 1)[0] + "/"
+    return (
+        "To start with a new head leave it out: "
+        f"weights={{name: value for name, value in read_checkpoint(path).items() if not name.startswith({scope!r})}}; "
+        "or give the layer another name."
     )
 
 

@@ -5,6 +5,19 @@ from __future__ import annotations
 __all__ = ["OLD_NAMES"]
 
 OLD_NAMES = {
+    "FeedInput": "TrainConfig(dataflow=ds): batches are kept ready on the device by themselves",
+    "FeedfreeInput": "TrainConfig(dataflow=ds): batches are kept ready on the device by themselves",
+    "ModelExporter": "flowtrain.export(trainer, path, inputs, outputs)",
+    "QueueInput": "TrainConfig(dataflow=ds): batches are kept ready on the device by themselves",
+    "SaverRestore": "TrainConfig(weights=path), or train(config, resume='auto') to go on with a run",
+    "SmartInit": "TrainConfig(weights=path)",
+    "StagingInput": "TrainConfig(dataflow=ds): batches are kept ready on the device by themselves",
+    "SyncMultiGPUTrainer": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
+    "SyncMultiGPUTrainerParameterServer": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
+    "SyncMultiGPUTrainerReplicated": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
+    "get_model_loader": "TrainConfig(weights=path)",
+    "launch_train_with_config": "train(config)",
+    "summary": "add_moving_summary, add_param_summary, add_image_summary: names of flowtrain itself",
     "InputDesc": "tf.TensorSpec(shape, dtype, name)",
     "PlaceholderDesc": "tf.TensorSpec(shape, dtype, name)",
     "AugmentImageComponentWithCoords": "AugmentImageCoordinates",
