@@ -436,6 +436,8 @@ class _CallingWriter(tf.summary.SummaryWriter):
 
 def summary_writer(function: Callable[[], Any]) -> contextlib.AbstractContextManager[Any]:
     """While inside, ``tf.summary`` calls a function where it would write; unless the user has set a writer."""
-    if tf.summary.should_record_summaries():
+    with tf.init_scope():  # in a graph the answer would be a tensor, and an operation more
+        taken = bool(tf.summary.should_record_summaries())
+    if taken:
         return contextlib.nullcontext()
     return _CallingWriter(function).as_default(step=0)
