@@ -132,7 +132,6 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "add_activation_summary",
         "add_image_summary",
         "add_metric_summary",
-        "load_keras_weights",
         "add_moving_summary",
         "add_param_summary",
         "add_tensor_summary",

@@ -192,7 +192,6 @@ from flowtrain.model import freeze_variables as freeze_variables
 from flowtrain.model import get_current_tower_context as get_current_tower_context
 from flowtrain.model import get_scalar_var as get_scalar_var
 from flowtrain.model import get_variable as get_variable
-from flowtrain.model import load_keras_weights as load_keras_weights
 from flowtrain.model import read_checkpoint as read_checkpoint
 from flowtrain.model import regularize_cost as regularize_cost
 from flowtrain.model import variable_scope as variable_scope

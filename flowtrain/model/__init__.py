@@ -19,7 +19,7 @@ from .gradient import (
 from .graph import ModelGraph
 from .inference import InferenceGraph
 from .keras_desc import KerasModelDesc
-from .keras_weights import load_keras_weights
+from .keras_names import names_in_run
 from .metric_summary import add_metric_summary
 from .objectives import Objective
 from .predictor import Predictor
@@ -62,7 +62,7 @@ __all__ = [
     "get_current_tower_context",
     "get_scalar_var",
     "get_variable",
-    "load_keras_weights",
+    "names_in_run",
     "process_gradients",
     "read_checkpoint",
     "read_value",

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from flowtrain.model import ModelDesc, ModelGraph, VariableStore, read_value
+from flowtrain.model import ModelDesc, ModelGraph, VariableStore, names_in_run, read_value
 from flowtrain.utils.errors import CheckpointError, ModelError
 
 from .weights import read_weights
@@ -108,7 +108,20 @@ class ModelLoader(Mapping[str, np.ndarray]):
         Args:
             model: As for `restore`.
         """
+        return self._compared(model)[1]
+
+    def _compared(self, model: Any) -> tuple[Mapping[str, Any], LoadReport]:
+        """The model's variables under the names that fit best, and what fits."""
         variables = _variables_of(model)
+        report = self._report(variables)
+        if isinstance(model, keras.Model) and not report.fits:  # the names of a run that trained such a model?
+            as_trained = names_in_run(model)
+            other = self._report(as_trained)
+            if len(other.matched) > len(report.matched):
+                return as_trained, other
+        return variables, report
+
+    def _report(self, variables: Mapping[str, Any]) -> LoadReport:
         taken = _places(list(self.weights), variables)
         by_variable = {place: name for name, place in taken.items() if place in variables}
         report = LoadReport()
@@ -133,7 +146,8 @@ class ModelLoader(Mapping[str, np.ndarray]):
         """Put the weights into a model.
 
         Args:
-            model: A trainer, ModelGraph, Keras model, or a dict of variables by name.
+            model: A trainer, ModelGraph, Keras model, or a dict of variables by name. A Keras model takes the weights
+                of a run that trained one like it in a KerasModelDesc, whatever Keras has called its layers.
 
         Returns:
             What fitted and what did not.
@@ -142,14 +156,13 @@ class ModelLoader(Mapping[str, np.ndarray]):
             CheckpointError: Names or shapes do not fit, and ignore_mismatch is False; nothing has been changed. The
                 message is a table of all of them.
         """
-        report = self.compare(model)
+        variables, report = self._compared(model)
         if not report.matched or not (report.fits or self.ignore_mismatch):
             raise CheckpointError(
                 f"The weights of {self.source} do not fit the model: {report}.\n{report.table()}\n"
                 "Pass rename={regular expression: replacement} where names differ, or ignore_mismatch=True to load "
                 "what fits."
             )
-        variables = _variables_of(model)
         for name, given in report.matched.items():
             variable = variables[name]
             value = self.weights[given]

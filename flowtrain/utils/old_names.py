@@ -15,7 +15,6 @@ OLD_NAMES = {
     "SyncMultiGPUTrainer": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
     "SyncMultiGPUTrainerParameterServer": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
     "SyncMultiGPUTrainerReplicated": "TrainConfig(strategy=tf.distribute.MirroredStrategy())",
-    "get_model_loader": "TrainConfig(weights=path)",
     "launch_train_with_config": "train(config)",
     "summary": "add_moving_summary, add_param_summary, add_image_summary: names of flowtrain itself",
     "InputDesc": "tf.TensorSpec(shape, dtype, name)",

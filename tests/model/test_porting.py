@@ -119,29 +119,6 @@ def test_named_layers_cast_as_the_policy_says(policy):
     assert np.abs(joined - tf.cast(theirs, tf.float32).numpy()).max() < (1e-6 if policy == "float32" else 1e-3)
 
 
-def test_a_runs_weights_go_into_a_plain_keras_model_by_name(tmp_path):
-    def make():
-        return keras.Sequential(
-            [keras.Input((4,), name="x"), keras.layers.Dense(5, name="hidden"), keras.layers.Dropout(0.1),
-             keras.layers.BatchNormalization(), keras.layers.Dense(1)]
-        )  # fmt: skip
-
-    trained, plain = make(), make()
-    weights = ModelGraph(ft.KerasModelDesc(trained, "mse")).store.get_weights()
-    ft.load_keras_weights(plain, weights)
-    x = np.ones((2, 4), np.float32)
-    assert np.array_equal(plain.predict(x, verbose=0), trained.predict(x, verbose=0))
-    bare = {name.removeprefix("keras_model/"): value + 1 for name, value in weights.items()}
-    ft.load_keras_weights(plain, bare)
-    assert np.array_equal(plain.get_layer("hidden").kernel.numpy(), trained.get_layer("hidden").kernel.numpy() + 1)
-    only = {"hidden/kernel": bare["hidden/kernel"], "hidden/bias": bare["hidden/bias"]}
-    with pytest.raises(FlowtrainError, match="partial=True"):
-        ft.load_keras_weights(plain, only)
-    assert ft.load_keras_weights(plain, only, partial=True) == ["keras_model/hidden/kernel", "keras_model/hidden/bias"]
-    with pytest.raises(FlowtrainError, match="shape"):
-        ft.load_keras_weights(plain, {"hidden/kernel": np.zeros((3, 3))}, partial=True)
-
-
 class _FakeGPUs:
     """Notes what is asked of TensorFlow's device configuration."""
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import flowtrain as ft
 from flowtrain.model.checkpoint_io import CheckpointWriter
 from flowtrain.predict import get_model_loader, read_weights
 from flowtrain.utils.errors import CheckpointError
@@ -215,3 +216,33 @@ def test_the_name_of_a_sequential_does_not_count(name, tmp_path):
     assert get_model_loader(source).restore(other).fits
     for ours, theirs in zip(model.variables, other.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def _automatic(hidden=5):
+    """A model with names that Keras makes up: another count in each process, and in each call."""
+    return keras.Sequential(
+        [keras.Input((4,)), L.Dense(hidden), L.Dropout(0.5), L.BatchNormalization(), L.Dense(5), L.Dense(1)]
+    )
+
+
+def _run_of(model, folder):
+    x = np.random.default_rng(0).random((32, 4), np.float32)
+    ds = ft.BatchData(ft.DataFromArrays(x, x[:, :1]), 8)
+    desc = ft.KerasModelDesc(model, "mse")
+    return ft.train(ft.TrainConfig(model=desc, dataflow=ds, max_epoch=1, log_dir=folder, callbacks=[ft.ModelSaver()]))
+
+
+def test_a_runs_weights_go_into_a_plain_keras_model(tmp_path):
+    trained = _automatic()
+    _run_of(trained, tmp_path)
+    plain, x = _automatic(), np.ones((2, 4), np.float32)
+    paths = [variable.path for variable in plain.variables]
+    report = get_model_loader(tmp_path).restore(plain)
+    assert report.fits
+    assert np.array_equal(plain.predict(x, verbose=0), trained.predict(x, verbose=0))
+    assert [variable.path for variable in plain.variables] == paths
+    with pytest.raises(CheckpointError, match=r"keras_model/dense/kernel.*\(4, 3\)"):
+        get_model_loader(tmp_path).restore(_automatic(hidden=3))
+    frozen = _automatic()
+    frozen.trainable = False
+    assert get_model_loader(tmp_path).restore(frozen).fits
