@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option(
     "-f",
     "--format",
-    type=click.Choice(["saved_model", "pb", "keras", "tflite", "onnx", "npz"]),
+    type=click.Choice(["saved_model", "pb", "keras", "h5", "weights_h5", "tflite", "onnx", "npz"]),
     help="Default: by TARGET's ending.",
 )
 @click.option("--height", type=click.IntRange(1), help="Fix the height of pictures (pb, tflite, onnx).")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from .register import apply_keras_layer, layer_register
+from .register import compute_cast, layer_register
 from .spellings import LayerArgumentError
 
 __all__ = ["ConcatWith"]
@@ -21,7 +21,8 @@ def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1)
         axis: Along which; -1 is the channels.
 
     Returns:
-        The tensors one after the other, in the dtype that the policy computes in.
+        The tensors one after the other, cast as ``keras.layers.Concatenate`` casts them: to the dtype that the policy
+        computes in, and whole numbers to that of the real ones.
 
     Example:
         >>> y = ConcatWith("skip", x, encoded)  # doctest: +SKIP
@@ -31,4 +32,9 @@ def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1)
             f'ConcatWith takes what is put together, then the axis: ConcatWith("name", x, other, axis={other}).'
         )
     others = list(other) if isinstance(other, (list, tuple)) else [other]
-    return apply_keras_layer(keras.layers.Concatenate, [x, *others], {"axis": axis})
+    parts = [compute_cast(tf.convert_to_tensor(part)) for part in (x, *others)]
+    dtypes = {part.dtype for part in parts}
+    if len(dtypes) > 1:  # whole numbers beside real ones
+        wanted = keras.backend.result_type(*(dtype.name for dtype in dtypes))
+        parts = [tf.cast(part, wanted) for part in parts]
+    return tf.concat(parts, axis)

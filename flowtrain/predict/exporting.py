@@ -13,12 +13,12 @@ from flowtrain.utils.errors import ConfigError, ExportError, closest
 from .atomic import replacing
 from .subject import Subject
 from .verify import check, check_batch
-from .writers import FORMATS, write_npz
+from .writers import FORMATS, write_keras_weights, write_npz
 
 __all__ = ["export"]
 
 _log = logging.getLogger("flowtrain")
-_SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"npz": ".npz"}
+_SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"weights_h5": ".weights.h5", "npz": ".npz"}
 _OTHER_NAMES = {"frozen": "pb", "frozen_pb": "pb", "savedmodel": "saved_model"}
 _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 
@@ -28,7 +28,7 @@ def export(
     path: str | Path,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
-    format: Literal["saved_model", "pb", "keras", "tflite", "onnx", "npz"] | None = None,
+    format: Literal["saved_model", "pb", "keras", "h5", "weights_h5", "tflite", "onnx", "npz"] | None = None,
     *,
     overwrite: bool = False,
     height: int | None = None,
@@ -49,8 +49,8 @@ def export(
         outputs: Names of the tensors to compute, also ``NAME_crop32`` for the tensor NAME without 32 pixels on
             each side; None for a Keras model's outputs, or the last layer's.
         format: "saved_model" (a folder that TensorFlow alone runs), "pb" (a frozen graph of constants), "keras"
-            (Keras models only), "tflite", "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what
-            path ends in; a folder is a SavedModel.
+            and "h5" (whole Keras models), "weights_h5" (weights of a Keras model, for its ``load_weights``), "tflite",
+            "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what path ends in; a folder is a SavedModel.
         overwrite: Replace what is there already.
         height: Fix the height of pictures ("pb", "tflite", "onnx").
         width: Fix the width.
@@ -75,7 +75,7 @@ def export(
     kind = _format_of(path, format)
     if (height is not None or width is not None) and kind not in _FIXABLE:
         raise ExportError(f"A fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
-    if kind in ("npz", "keras") and (inputs or outputs):
+    if kind in ("npz", "keras", "h5", "weights_h5") and (inputs or outputs):
         raise ExportError(f"A {kind} file holds the whole model: leave out inputs and outputs.")
     subject = Subject(model, averaged)
     if kind == "npz":
@@ -84,6 +84,11 @@ def export(
             raise ExportError("The model has no variables to write: a frozen graph holds constants.")
         with replacing(path, overwrite) as temporary:
             write_npz({name: read_value(variable) for name, variable in variables.items()}, temporary)
+        return path
+    if kind == "weights_h5":
+        keras_model = subject.required_keras(kind)
+        with replacing(path, overwrite) as temporary:
+            write_keras_weights(keras_model, temporary)
         return path
     job = subject.job(kind, inputs, outputs, height, width, signature)
     with replacing(path, overwrite) as temporary:
@@ -95,17 +100,19 @@ def export(
 
 def _format_of(path: Path, given: str | None) -> str:
     if given is None:
-        found = [name for name, suffix in _SUFFIXES.items() if suffix == path.suffix]
+        found = [
+            name for name, suffix in _SUFFIXES.items() if path.name.endswith(suffix) and (suffix or not path.suffix)
+        ]
         if not found:
             raise ConfigError(
                 f"Which format is {path.name!r}? It ends in none of {', '.join(filter(None, _SUFFIXES.values()))}; "
                 "pass format=..."
             )
-        return found[0]
+        return max(found, key=lambda name: len(_SUFFIXES[name]))  # weights.h5 before h5
     given = _OTHER_NAMES.get(given.lower(), given)
     if given not in _SUFFIXES:
         raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
     suffix = _SUFFIXES[given]
-    if suffix and path.suffix != suffix:
+    if suffix and not path.name.endswith(suffix):
         raise ConfigError(f"The name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")
     return given

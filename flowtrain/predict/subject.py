@@ -77,9 +77,8 @@ class Subject:
         signature: str,
     ) -> Job:
         """What a writer needs to know; the arguments are those of `export`."""
-        if kind == "keras":
-            self._require_keras()
-        model = self.keras_model if kind == "keras" else self.model
+        whole = kind in ("keras", "h5")
+        model = self.required_keras(kind) if whole else self.model
         predictor = as_predictor(model, inputs, outputs, self.averaged)
         names = {}
         for name, variable in self.variables(predictor).items():
@@ -94,11 +93,17 @@ class Subject:
                     shapes[name] = [batch, height or own_height, width or own_width, channels]
         return Job(predictor, names, self.keras_model, shapes, signature)
 
-    def _require_keras(self) -> None:
+    def required_keras(self, kind: str) -> keras.Model:
+        """The Keras model that the formats of Keras hold.
+
+        Raises:
+            ExportError: It is none, or its averages are wanted.
+        """
         if self.averaged:
-            raise ExportError(".keras holds the weights themselves: export averages in another format.")
+            raise ExportError(f"A {kind} file holds the weights themselves: export averages in another format.")
         if self.keras_model is None:
             raise ExportError(
-                "Only a Keras model can be written as .keras; this model is a graph. Export it as saved_model: "
+                f"Only a Keras model can be written as {kind}; this model is a graph. Export it as saved_model: "
                 "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
             )
+        return self.keras_model

@@ -13,16 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.model import Predictor
+from flowtrain.model import Predictor, read_value
 from flowtrain.utils.errors import ExportError
 from flowtrain.utils.optional import require
 
 from .freeze import frozen, refuse_python, resized
 from .graphfile import with_own_functions, write_graph
 from .load import load_predictor
+from .loader import get_model_loader
 from .weights import OWN_NAMES, read_weights
 
-__all__ = ["FORMATS", "Format", "Job", "Runner", "write_npz"]
+__all__ = ["FORMATS", "Format", "Job", "Runner", "write_keras_weights", "write_npz"]
 
 Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
@@ -161,7 +162,7 @@ def _keyword(name: str) -> str:
 
 
 def _rerun(job: Job, path: Path) -> Runner:
-    inputs = None if path.suffix == ".keras" else job.predictor.inputs
+    inputs = None if path.suffix in (".keras", ".h5") else job.predictor.inputs
     loaded = load_predictor(path, inputs, job.predictor.outputs)
     return lambda batch: loaded({name: batch[name] for name in loaded.inputs})
 
@@ -174,6 +175,23 @@ def _write_keras(job: Job, path: Path) -> None:
         job.keras_model.save(path)  # type: ignore[union-attr]
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ExportError(f"Keras cannot save the model: {error}") from error
+
+
+def _write_h5(job: Job, path: Path) -> None:
+    require("h5py", extra="formats", needed_for="writing .h5 files")
+    _write_keras(job, path)
+
+
+def write_keras_weights(model: keras.Model, path: Path) -> None:
+    """Write a Keras model's weights for its ``load_weights``, and read them again to see that they are the same."""
+    require("h5py", extra="formats", needed_for="writing .h5 files")
+    model.save_weights(path)
+    read = get_model_loader(path)
+    report = read.compare(model)
+    places = {variable.path: variable for variable in model.variables}
+    wrong = [name for name, at in report.matched.items() if not np.array_equal(read[at], read_value(places[name]))]
+    if wrong or not report.fits:
+        raise ExportError(f"These weights were not written as they are: {wrong or report}.")
 
 
 def write_npz(weights: Mapping[str, np.ndarray], path: Path) -> None:
@@ -275,6 +293,7 @@ FORMATS: dict[str, Format] = {
     "saved_model": Format("", _write_saved_model, _rerun_saved_model),
     "pb": Format(".pb", _write_frozen, _rerun, fixed=True),
     "keras": Format(".keras", _write_keras, _rerun),
+    "h5": Format(".h5", _write_h5, _rerun),
     "tflite": Format(".tflite", _write_tflite, _rerun_tflite, fixed=True),
     "onnx": Format(".onnx", _write_onnx, _rerun_onnx, fixed=True),
 }

@@ -107,6 +107,9 @@ def test_named_layers_cast_as_the_policy_says(policy):
         feature = ft.Conv2D("conv", x, 4)
         joined = ft.ConcatWith("join", feature, [x, tf.cast(x, tf.float16)])
         assert joined.dtype == feature.dtype == tf.as_dtype(keras.DTypePolicy(policy).compute_dtype)
+        whole = tf.cast(x * 255, tf.uint8)
+        assert ft.ConcatWith("picture", whole, feature).dtype == feature.dtype
+        assert ft.ConcatWith("whole", whole, tf.cast(whole, tf.int32)).dtype == tf.int32
         for made in (ft.LeakyReLU(x), ft.Maxout("maxout", joined, 2), ft.FixedUnPooling(x), ft.MaxPooling(x)):
             assert made.dtype == joined.dtype
         return tf.reduce_mean(tf.cast(joined, tf.float32))

@@ -174,12 +174,17 @@ def test_keras_models(image, tmp_path):
     keras.utils.set_random_seed(4)
     picture = keras.Input((None, None, 3), name="picture")
     model = keras.Model(picture, keras.layers.Conv2D(2, 3, name="head")(picture))
-    for name in ("model.keras", "model.pb", "model", "weights.npz", "model.tflite"):
+    for name in ("model.keras", "model.h5", "m.weights.h5", "model.pb", "model", "weights.npz", "model.tflite"):
         export(model, tmp_path / name)
-    for name in ("model.keras", "model.pb", "model"):
+    for name in ("model.keras", "model.h5", "model.pb", "model"):
         np.testing.assert_allclose(load_predictor(tmp_path / name)(image)[0], model(image), atol=1e-5)
+    other = keras.models.clone_model(model)
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert np.array_equal(other.predict(image, verbose=0), model.predict(image, verbose=0))
+    assert np.array_equal(keras.models.load_model(tmp_path / "model.h5").get_weights()[0], model.get_weights()[0])
     graph = ModelGraph(KerasModelDesc(model, loss="mse"))
     export(graph, tmp_path / "again.keras")
+    export(graph, tmp_path / "again.weights.h5")
     path = export(graph, tmp_path / "again")
     np.testing.assert_allclose(load_predictor(path)(image)[0], model(image), atol=1e-5)
 
@@ -247,8 +252,11 @@ def test_wrong_arguments(graph, tmp_path):
         export(graph, tmp_path / "model", format="frozen")
     with pytest.raises(ExportError, match="not as saved_model"):
         export(graph, tmp_path / "model", height=32)
-    with pytest.raises(ExportError, match="TFSMLayer"):
-        export(graph, tmp_path / "model.keras")
+    for name in ("model.keras", "model.h5", "model.weights.h5"):
+        with pytest.raises(ExportError, match="TFSMLayer"):
+            export(graph, tmp_path / name)
+    with pytest.raises(ConfigError, match=r"write 'model\.weights\.h5'"):
+        export(graph, tmp_path / "model.h5", format="weights_h5")
     with pytest.raises(TensorNameError, match="'softmax'"):
         export(graph, tmp_path / "model", outputs=["softmx"])
     assert not list(tmp_path.iterdir())
