@@ -162,9 +162,16 @@ def _keyword(name: str) -> str:
 
 
 def _rerun(job: Job, path: Path) -> Runner:
-    inputs = None if path.suffix in (".keras", ".h5") else job.predictor.inputs
-    loaded = load_predictor(path, inputs, job.predictor.outputs)
+    loaded = load_predictor(path, job.predictor.inputs, job.predictor.outputs)
     return lambda batch: loaded({name: batch[name] for name in loaded.inputs})
+
+
+def _rerun_keras(job: Job, path: Path) -> Runner:
+    """Inputs go by their order: Keras makes up new names for those that have none, each time a model is loaded."""
+    loaded = load_predictor(path, outputs=job.predictor.outputs)
+    return lambda batch: loaded(
+        {now: batch[name] for now, name in zip(loaded.inputs, job.predictor.inputs, strict=True)}
+    )
 
 
 # -- Keras, arrays ---------------------------------------------------------------------------------------------
@@ -292,8 +299,8 @@ def _rerun_onnx(job: Job, path: Path) -> Runner:
 FORMATS: dict[str, Format] = {
     "saved_model": Format("", _write_saved_model, _rerun_saved_model),
     "pb": Format(".pb", _write_frozen, _rerun, fixed=True),
-    "keras": Format(".keras", _write_keras, _rerun),
-    "h5": Format(".h5", _write_h5, _rerun),
+    "keras": Format(".keras", _write_keras, _rerun_keras),
+    "h5": Format(".h5", _write_h5, _rerun_keras),
     "tflite": Format(".tflite", _write_tflite, _rerun_tflite, fixed=True),
     "onnx": Format(".onnx", _write_onnx, _rerun_onnx, fixed=True),
 }

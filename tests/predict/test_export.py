@@ -189,6 +189,14 @@ def test_keras_models(image, tmp_path):
     np.testing.assert_allclose(load_predictor(path)(image)[0], model(image), atol=1e-5)
 
 
+def test_inputs_of_keras_models_that_have_no_name(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    for name in ("model.keras", "model.h5"):
+        export(model, tmp_path / name)
+        x = np.ones((2, 4), "float32")
+        np.testing.assert_allclose(load_predictor(tmp_path / name)(x)[0], model(x), atol=1e-6)
+
+
 def test_an_offline_predictor_is_exported_as_it_is(graph, image, expected, tmp_path):
     predictor = OfflinePredictor(PredictConfig(graph, inputs=["image"], outputs=["softmax"]))
     path = export(graph.predictor(["image"], ["softmax"]), tmp_path / "one.pb")
