@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import flowtrain
+from flowtrain.utils.arguments import OldName
 
 STUB = Path(flowtrain.__file__).with_suffix(".pyi")
 
@@ -16,24 +17,33 @@ STUB = Path(flowtrain.__file__).with_suffix(".pyi")
 def stub_names() -> dict[str, str]:
     """Public name -> the module that the stub takes it from."""
     imports = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname: node.module for node in imports for alias in node.names}
+    return {alias.asname: f".{node.module}" for node in imports for alias in node.names}
 
 
-def test_the_stub_and_the_table_agree():
-    assert stub_names() == flowtrain._HOME
+def test_the_stub_is_what_python_serves():
+    assert sorted(stub_names()) == sorted(set(flowtrain.__all__) - {"__version__"})
+    assert set(stub_names()) <= set(dir(flowtrain))
+    served: dict = {}
+    exec("from flowtrain import *", served)
+    assert set(flowtrain.__all__) <= set(served)
+    for name, home in stub_names().items():
+        assert served[name] is getattr(importlib.import_module(home, "flowtrain"), name), name
 
 
-@pytest.mark.parametrize("home", sorted(flowtrain._EXPORTS))
+@pytest.mark.parametrize("home", sorted(set(stub_names().values())))
 def test_every_name_is_in_its_home(home):
-    module = importlib.import_module(home)
-    missing = [name for name in flowtrain._EXPORTS[home] if not hasattr(module, name)]
-    assert not missing
-    assert set(flowtrain._EXPORTS[home]) <= set(module.__all__)
+    module = importlib.import_module(home, "flowtrain")
+    assert {name for name, its in stub_names().items() if its == home} <= set(module.__all__)
 
 
 def test_a_wrong_name_is_answered_with_the_right_one():
     with pytest.raises(AttributeError, match="PrefetchData"):
         flowtrain.PrefechData
+
+
+def test_a_name_of_tensorpack_is_answered_with_todays():
+    with pytest.raises(OldName, match="Write LMDBData"):
+        flowtrain.LMDBDataPoint
 
 
 def test_data_scripts_load_no_tensorflow():
