@@ -1,6 +1,7 @@
 # make demo    train the colorization example on the photographs in this repository (about 2 minutes on 2 cores)
 # make test    everything that CI checks: style, types, import order, tests
 # make bench   the benchmarks, beside their peers, in an environment of their own
+# make fuzz    changed bytes for each reader of bytes, for FUZZ_SECONDS each (60); FUZZ_TARGETS="tar npz" for these alone
 # make docs    the HTML documentation
 # make check-next   the tests against the newest Keras and TensorFlow that the index has, in an environment of their own
 
@@ -11,8 +12,10 @@ NEXT_VENV := .next-venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 
-.PHONY: demo test lint pytest bench docs check-next clean
+.PHONY: demo test lint pytest fuzz bench docs check-next clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/colorize/train.py --demo $(DEMO_ARGS)
@@ -27,6 +30,11 @@ lint: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+# Without a wheel of atheris for this Python hypothesis changes the seeds, without looking at coverage.
+fuzz: $(VENV)/.installed-dev
+	-$(PIP) --only-binary atheris --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/drive.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python bench/dataflow.py $(BENCH_ARGS)
@@ -66,4 +74,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(NEXT_VENV) build dist *.egg-info docs/_build
+	rm -rf $(VENV) $(BENCH_VENV) $(NEXT_VENV) build dist *.egg-info docs/_build tests/fuzz/found

@@ -141,18 +141,26 @@ def _read(place: _Place, tag: str, kind: int) -> bytes:
 
 
 def _picture(step: int, image: bytes) -> Picture:
-    """Summary.Image: encoded_image_string = 4."""
-    found = (value for number, _, value in fields(image) if number == 4 and isinstance(value, bytes))
-    return Picture(step, next(found, b""))
+    """Summary.Image: encoded_image_string = 4. An empty one where it is damaged."""
+    found = _parts(image).get(4, b"")
+    return Picture(step, found if isinstance(found, bytes) else b"")
 
 
 def _histogram(step: int, message: bytes) -> Histogram | None:
     """HistogramProto: bucket_limit = 6, bucket = 7, both packed doubles; the first limit closes an empty bucket."""
-    parts = {number: value for number, _, value in fields(message)}
+    parts = _parts(message)
     limits, counts = parts.get(6, b""), parts.get(7, b"")
     if not isinstance(limits, bytes) or not isinstance(counts, bytes):
         return None
-    edges, buckets = np.frombuffer(limits, "<f8"), np.frombuffer(counts, "<f8")
-    if len(edges) < 2 or len(edges) != len(buckets):
+    if len(limits) < 16 or len(limits) % 8 or len(limits) != len(counts):
         return None
+    edges, buckets = np.frombuffer(limits, "<f8"), np.frombuffer(counts, "<f8")
     return Histogram(step, edges, buckets[1:])
+
+
+def _parts(message: bytes) -> dict[int, int | bytes]:
+    """The fields of a message, nothing of a damaged one."""
+    try:
+        return {number: value for number, _, value in fields(message)}
+    except WireError:
+        return {}

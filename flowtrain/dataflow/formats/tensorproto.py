@@ -29,7 +29,13 @@ _OF_NUMPY = {name for name in _NUMBERS if not name.startswith(("bfloat", "float8
 
 # the typed lists: field -> (NumPy dtype of an element on the wire; None for varints)
 _LISTS: dict[int, str | None] = {
-    5: "<f4", 6: "<f8", 7: None, 9: "<f4", 10: None, 11: None, 12: "<f8", 13: None, 16: None, 17: None,
+    5: "<f4", 6: "<f8", 7: None, 9: "<c8", 10: None, 11: None, 12: "<c16", 13: None, 16: None, 17: None, 18: "u1",
+}  # fmt: skip
+# which of them the values of a dtype stand in; those that are not here: int_val
+_INT_LIST = 7
+_LIST_OF = {
+    "float32": 5, "float64": 6, "complex64": 9, "int64": 10, "bool": 11, "complex128": 12, "float16": 13,
+    "bfloat16": 13, "uint32": 16, "uint64": 17, "float8_e5m2": 18, "float8_e4m3fn": 18,
 }  # fmt: skip
 _STRING_LIST = 8
 _SPARSE_LIMIT = 1 << 28  # elements: a tensor may be all one value, but a damaged shape shall not fill the memory
@@ -99,7 +105,7 @@ def parse_tensor(record: bytes) -> np.ndarray:
     """
     number, shape, content = 0, (), None
     items: list[bytes] = []
-    listed: list[np.ndarray] = []
+    listed: dict[int, list[np.ndarray]] = {}
     try:
         for field, kind, value in fields(record):
             if field == 1 and kind == VARINT:
@@ -111,7 +117,7 @@ def parse_tensor(record: bytes) -> np.ndarray:
             elif field == _STRING_LIST and kind == BYTES:
                 items.append(value)  # type: ignore[arg-type]
             elif field in _LISTS:
-                listed.append(_numbers(_LISTS[field], value))
+                listed.setdefault(field, []).append(_numbers(_LISTS[field], value))
         if number not in _DTYPES:
             raise WireError(f"DataType {number}, which has no NumPy counterpart here,", 0)
         return _array(_DTYPES[number], shape, content, items, listed)  # type: ignore[arg-type, index]
@@ -135,22 +141,49 @@ def _shape(data: bytes) -> tuple[int, ...]:
 
 
 def _numbers(wire: str | None, value: int | bytes) -> np.ndarray:
-    """The numbers of a field of a typed list: one, or several packed."""
+    """The numbers of a field of a typed list: one, or several packed; whole ones as uint64, as varints are."""
     if wire is not None:
         if isinstance(value, int):
             raise WireError("a whole number in a list of floats", 0)
         return np.frombuffer(value, wire)
     found, at = [], 0
     if isinstance(value, int):
-        return np.array([value], np.uint64).view(np.int64)
+        return np.array([value], np.uint64)
     while at < len(value):
         number, at = read_varint(value, at)
         found.append(number)
-    return np.array(found, np.uint64).view(np.int64)
+    return np.array(found, np.uint64)
+
+
+def _values(name: str, dtype: np.dtype, listed: dict[int, list[np.ndarray]]) -> np.ndarray:
+    """The values of a typed list, as the dtype that has them.
+
+    Raises:
+        WireError: They stand in the list of another dtype, or the dtype does not have one of them.
+    """
+    field = _LIST_OF.get(name, _INT_LIST)
+    other = next((number for number in listed if number != field), None)
+    if other is not None:
+        raise WireError(f"values of field {other}, which dtype {name} does not have,", 0)
+    if field not in listed:
+        return np.empty(0, dtype)
+    values = np.concatenate(listed[field])
+    if field in (13, 18):  # their bits
+        bits = np.dtype(f"u{dtype.itemsize}")
+        if values.size and values.max() > np.iinfo(bits).max:
+            raise WireError(f"a value of {values.max()}, which dtype {name} does not have,", 0)
+        return values.astype(bits).view(dtype)
+    if values.dtype != np.uint64 or dtype.kind == "b" or name == "uint64":
+        return values.astype(dtype)
+    values = values.view(np.int64)
+    found = values.astype(dtype)
+    if not np.array_equal(found.astype(np.int64), values):
+        raise WireError(f"a value that dtype {name} does not have,", 0)
+    return found
 
 
 def _array(
-    name: str, shape: tuple[int, ...], content: bytes | None, items: list[bytes], listed: list[np.ndarray]
+    name: str, shape: tuple[int, ...], content: bytes | None, items: list[bytes], listed: dict[int, list[np.ndarray]]
 ) -> np.ndarray:
     size = math.prod(shape)
     dtype = tensor_dtype(name)
@@ -164,16 +197,9 @@ def _array(
         if len(content) != size * dtype.itemsize:
             raise WireError(f"shape {shape} and dtype {name} with {len(content):,} bytes of content", 0)
         return np.frombuffer(content, dtype).reshape(shape).copy()
+    values = _values(name, dtype, listed)
     if size > _SPARSE_LIMIT:
-        raise WireError(f"shape {shape}, for which only {sum(part.size for part in listed)} values are given,", 0)
-    values = np.concatenate(listed) if listed else np.empty(0, dtype)
-    if dtype.kind == "c":
-        values = np.ascontiguousarray(values).view("<c8" if values.dtype.itemsize == 4 else "<c16")
-    elif name in ("float16", "bfloat16"):  # half_val holds their bits
-        values = values.astype(np.uint16).view(dtype)
-    elif dtype.itemsize == 1 and name.startswith("float8"):
-        values = values.astype(np.uint8).view(dtype)
-    values = values.astype(dtype)
+        raise WireError(f"shape {shape}, for which only {values.size:,} values are given,", 0)
     if values.size < size:  # TensorFlow's rule: the last value is repeated, zero where there is none
         fill = values[-1] if values.size else np.zeros((), dtype)[()]
         values = np.concatenate([values, np.full(size - values.size, fill, dtype)])
