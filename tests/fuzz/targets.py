@@ -225,7 +225,7 @@ def _entries(path: str) -> dict[bytes, bytes]:
 
 def _lmdb_seeds() -> Iterator[bytes]:
     with in_folder() as folder:
-        write(df.DataFromList(VALUES), folder / "x.lmdb", progress=False)
+        write(df.DataFromList(VALUES[:4]), folder / "x.lmdb", progress=False)
         yield msgpack.packb(_entries(str(folder / "x.lmdb")))
     crc = crc32c()
     first = [b"\x92" + pack(value) + b"\xc4\x04" for value in VALUES[:3]]

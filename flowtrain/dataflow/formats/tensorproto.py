@@ -38,7 +38,7 @@ _LIST_OF = {
     "bfloat16": 13, "uint32": 16, "uint64": 17, "float8_e5m2": 18, "float8_e4m3fn": 18,
 }  # fmt: skip
 _STRING_LIST = 8
-_SPARSE_LIMIT = 1 << 28  # elements: a tensor may be all one value, but a damaged shape shall not fill the memory
+_SPARSE_LIMIT = 1 << 28  # bytes: a tensor may be all one value, but a damaged shape shall not fill the memory
 
 
 def tensor_dtype(name: str) -> np.dtype:
@@ -198,7 +198,7 @@ def _array(
             raise WireError(f"shape {shape} and dtype {name} with {len(content):,} bytes of content", 0)
         return np.frombuffer(content, dtype).reshape(shape).copy()
     values = _values(name, dtype, listed)
-    if size > _SPARSE_LIMIT:
+    if size > values.size and size * dtype.itemsize > _SPARSE_LIMIT:
         raise WireError(f"shape {shape}, for which only {values.size:,} values are given,", 0)
     if values.size < size:  # TensorFlow's rule: the last value is repeated, zero where there is none
         fill = values[-1] if values.size else np.zeros((), dtype)[()]
