@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("flowtrain", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+settings.register_profile("long", settings.get_profile("flowtrain"), max_examples=3000)  # --hypothesis-profile=long
 settings.load_profile("flowtrain")
 
 

@@ -9,7 +9,7 @@ import sys
 import cloudpickle
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -31,6 +31,8 @@ from flowtrain.dataflow import (
     UnbatchData,
     WindowData,
 )
+
+from .tries import tries
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -163,7 +165,7 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("name", KEEPING)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tries(25)
 @given(rows=st.lists(datapoints, min_size=2, max_size=4))
 def test_nothing_above_can_change_what_a_flow_keeps(name, rows):
     build = KEEPING[name]

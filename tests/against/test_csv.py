@@ -9,11 +9,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import CSVData
 from flowtrain.utils.errors import DataFlowError
+
+from .tries import tries
 
 
 def theirs(content: bytes, **options):
@@ -83,7 +85,7 @@ def text_of(rows, **dialect) -> str:
     return file.getvalue()
 
 
-@settings(deadline=None, max_examples=250)
+@tries(250)
 @given(
     st.lists(columns, min_size=1, max_size=3),
     st.sampled_from(["\n", "\r\n", "\r"]),
@@ -106,14 +108,14 @@ raw = st.lists(
 ).map(b"".join)
 
 
-@settings(deadline=None, max_examples=250)
+@tries(250)
 @given(raw)
 def test_any_bytes_of_csv(tmp_path_factory, content):
     assume(b"\r," not in content)  # pandas takes the empty cell after a CR alone for a part of the line break
     agrees(tmp_path_factory.mktemp("csv") / "x.csv", b"a,b\n" + content)
 
 
-@settings(deadline=None, max_examples=150)
+@tries(150)
 @given(raw.map(lambda content: content.replace(b",", b"\t")))
 def test_without_quoting(tmp_path_factory, content):
     assume(b"\r\t" not in content)
@@ -121,7 +123,7 @@ def test_without_quoting(tmp_path_factory, content):
     agrees(tmp_path_factory.mktemp("csv") / "x.tsv", b"a\tb\n" + content, options, delimiter="\t", quoting=None)
 
 
-@settings(deadline=None, max_examples=100)
+@tries(100)
 @given(
     st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1), st.sampled_from(["utf-16", "utf-16-le", "utf-32"])
 )
@@ -130,7 +132,7 @@ def test_wide_encodings(tmp_path_factory, rows, encoding):
     agrees(tmp_path_factory.mktemp("csv") / "x.csv", content, {"encoding": encoding}, encoding=encoding)
 
 
-@settings(deadline=None, max_examples=100)
+@tries(100)
 @given(st.lists(st.sampled_from(["?", "-999", "", "NA", "5", "2.5", "x"]), min_size=1, max_size=6))
 def test_words_of_ones_own(tmp_path_factory, texts):
     content = text_of([["a", "i"], *([text, i] for i, text in enumerate(texts))], lineterminator="\n").encode()

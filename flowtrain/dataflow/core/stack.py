@@ -103,8 +103,14 @@ class Stacker:
         got = shown(list(datapoint), dict) if isinstance(datapoint, dict) else f"{len(datapoint)} components"
         return DataFlowError(
             f"{self._owner}: row 0 has {shown(self._keys, self._kind)}, row {self.count} has {got}: "
-            "all datapoints of a batch must have the same"
+            f"all datapoints of a batch must have the same{self._mend(datapoint)}"
         )
+
+    def _mend(self, datapoint: Any) -> str:
+        if self._kind is not dict or not isinstance(datapoint, dict):
+            return ""
+        missing = next(iter(self._known ^ set(datapoint)))
+        return f". Where one may be missing, fill it below: MapData(ds, lambda dp: {{{missing!r}: ..., **dp}})"
 
 
 class _Column:

@@ -2,12 +2,13 @@
 
 The messages are those of tensorflow/core/example/{example,feature}.proto: Example { Features features = 1 },
 Features { map<string, Feature> feature = 1 }, Feature { oneof: BytesList = 1, FloatList = 2, Int64List = 3 }, and each
-list has one repeated field ``value = 1``.
+list has one repeated field ``value = 1``. A SequenceExample { Features context = 1, FeatureLists feature_lists = 2 }
+has in its FeatureLists { map<string, FeatureList> feature_list = 1 } also FeatureList { repeated Feature feature = 1 }.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,37 +18,47 @@ from .protobuf import BYTES, FIXED32, VARINT, WireError, bytes_field, fields, va
 
 __all__ = ["encode_example", "parse_example"]
 
+_FEATURES, _FEATURE_LISTS = 1, 2
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
 
 def parse_example(record: bytes) -> dict[str, Any]:
-    """Parse a serialized tf.train.Example.
+    """Parse a serialized tf.train.Example or tf.train.SequenceExample.
 
     Args:
         record: The bytes of one record.
 
     Returns:
         Name -> feature, in the order of the record: a list of bytes, an int64 array (N,) or a float32 array (N,). A
-        feature that is present but holds no list is an empty list.
+        feature that is present but holds no list is an empty list. Of a SequenceExample the features of its context
+        come so, and a feature that is a sequence as a list of such, one for each step.
 
     Raises:
-        FormatError: The bytes are not an Example, or are cut short.
+        FormatError: The bytes are neither, or are cut short; or the context and a sequence share a name.
 
     Example:
         >>> parse_example(encode_example({"label": [3], "name": [b"three"]}))
         {'label': array([3]), 'name': [b'three']}
     """
     features: dict[str, Any] = {}
+    sequences: dict[str, Any] = {}
     try:
         for number, kind, value in fields(record):
-            if number == 1 and kind == BYTES:
-                for entry_number, entry_kind, entry in fields(value):  # type: ignore[arg-type]
-                    if entry_number == 1 and entry_kind == BYTES:
-                        name, feature = _entry(entry)  # type: ignore[arg-type]
-                        features[name] = feature
+            if kind != BYTES or number not in (_FEATURES, _FEATURE_LISTS):
+                continue
+            found, parse = (features, _parse_feature) if number == _FEATURES else (sequences, _parse_list)
+            for entry_number, entry_kind, entry in fields(value):  # type: ignore[arg-type]
+                if entry_number == 1 and entry_kind == BYTES:
+                    name, feature = _entry(entry, parse)  # type: ignore[arg-type]
+                    found[name] = feature
     except (WireError, UnicodeDecodeError) as error:
         raise FormatError(f"{len(record):,} bytes are not a tf.train.Example: {error}") from error
-    return features
+    for name in features.keys() & sequences.keys():
+        raise FormatError(
+            f"a tf.train.SequenceExample whose context and sequences both have {name!r}, of which a dict holds one. "
+            "Pass a function as decode"
+        )
+    return features | sequences if sequences else features
 
 
 def encode_example(features: Mapping[str, Any]) -> bytes:
@@ -55,13 +66,13 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
 
     Args:
         features: Name -> feature: bytes, str, int, float, or a list or array of one of these. Integers and bools
-            become an int64 list, floats a float32 list (as Example has no other), bytes and str a bytes list.
+            become an int64 list, floats a float32 list (as Example has no other; rounded), bytes and str a bytes list.
 
     Returns:
         The record.
 
     Raises:
-        FormatError: A feature is of another type, mixes types, or does not fit into 64 bits.
+        FormatError: A feature is of another type, mixes types, or does not fit into 64 bits or float32.
     """
     entries = []
     for name in sorted(features, key=lambda name: name.encode()):
@@ -73,33 +84,36 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
     return bytes_field(1, b"".join(entries))
 
 
-def _entry(entry: bytes) -> tuple[str, Any]:
-    """One entry of the map: its key and its feature."""
-    name, feature = "", []
+def _entry(entry: bytes, parse: Callable[[bytes], Any]) -> tuple[str, Any]:
+    """One entry of a map: its key and its feature."""
+    name, parts = "", []
     for number, kind, value in fields(entry):
         if kind != BYTES:
             continue
         if number == 1:
             name = value.decode()  # type: ignore[union-attr]
         elif number == 2:
-            feature = _parse_feature(value)  # type: ignore[arg-type]
-    return name, feature
+            parts.append(value)
+    return name, parse(b"".join(parts))  # a message given in several fields is what they say together
+
+
+def _parse_list(data: bytes) -> list[Any]:
+    """A FeatureList: the features of each step."""
+    return [_parse_feature(value) for number, kind, value in fields(data) if number == 1 and kind == BYTES]  # type: ignore[arg-type]
 
 
 def _parse_feature(data: bytes) -> Any:
-    feature: Any = []
+    form, content = 0, b""
     for number, kind, value in fields(data):
-        if kind != BYTES:
-            continue
-        if number == _BYTES_LIST:
-            feature = [item for n, k, item in fields(value) if n == 1 and k == BYTES]  # type: ignore[arg-type]
-        elif number == _FLOAT_LIST:
-            # one packed field, or (also valid) one field a number
-            parts = [item for n, k, item in fields(value) if n == 1 and k in (BYTES, FIXED32)]  # type: ignore
-            feature = _floats(b"".join(parts))  # type: ignore[arg-type]
-        elif number == _INT64_LIST:
-            feature = _integers(value)  # type: ignore[arg-type]
-    return feature
+        if kind == BYTES and number in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):  # the last of them counts
+            form, content = number, (content if number == form else b"") + value  # type: ignore[operator]
+    if form == _BYTES_LIST:
+        return [item for number, kind, item in fields(content) if number == 1 and kind == BYTES]
+    if form == _FLOAT_LIST:
+        # one packed field, or (also valid) one field a number
+        parts = [item for number, kind, item in fields(content) if number == 1 and kind in (BYTES, FIXED32)]
+        return _floats(b"".join(parts))  # type: ignore[arg-type]
+    return _integers(content) if form == _INT64_LIST else []
 
 
 def _floats(packed: bytes) -> np.ndarray:
@@ -158,7 +172,11 @@ def _encode_feature(value: Any) -> bytes:
         packed = b"".join(map(varint, array.ravel().tolist()))
         return bytes_field(_INT64_LIST, bytes_field(1, packed) if packed else b"")
     if kind == "f":
-        packed = array.ravel().astype("<f4").tobytes()
+        with np.errstate(over="ignore"):
+            floats = array.ravel().astype("<f4")
+        if np.isinf(floats).sum() > np.isinf(array).sum():
+            raise ValueError("a value is beyond float32, of which the floats of an Example are")
+        packed = floats.tobytes()
         return bytes_field(_FLOAT_LIST, bytes_field(1, packed) if packed else b"")
     raise TypeError(f"an Example holds integers, floats and bytes, not {array.dtype}")
 

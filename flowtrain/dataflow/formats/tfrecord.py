@@ -50,7 +50,8 @@ class TFRecordData(ShardedSource):
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tfrecord"``. Compressed files are refused.
         decode: What a record is. None: files of ``write`` give their datapoints again, others ``[bytes]``.
-            ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example, as a dict (see :func:`parse_example`).
+            ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example or SequenceExample, as a dict (see
+            :func:`parse_example`).
             ``"tensor"``: a serialized tensor, as ``[array]``. Or a function of the record's bytes to the datapoint.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
