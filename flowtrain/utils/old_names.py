@@ -21,7 +21,7 @@ OLD_NAMES = {
     "PlaceholderDesc": "tf.TensorSpec(shape, dtype, name)",
     "AugmentImageComponentWithCoords": "AugmentImageCoordinates",
     "BatchDataByShapes": "BatchDataByShape",
-    "CaffeLMDB": "LMDBData with a function of your own to decode",
+    "CaffeLMDB": 'LMDBData(path, decode="caffe")',
     "DataFromTFDataset": "flowtrain.feed.from_tf_dataset",
     "GeneratorToDataFlow": "DataFromGenerator",
     "HDF5Serializer": "flowtrain.dataflow.formats.write",

@@ -159,3 +159,24 @@ def test_gpu_memory_and_visible_devices(monkeypatch):
         limit_gpus("grow", None)
     with pytest.raises(FlowtrainError, match="gpu_memory"):
         ft.TrainConfig(model=desc(lambda x: x), gpu_memory="all")
+
+
+def test_weights_with_another_head_say_what_to_write(tmp_path):
+    def config(units, **options):
+        model = type("Head", (ft.ModelDesc,), {
+            "inputs": lambda self: SPEC,
+            "build_graph": lambda self, x: tf.reduce_mean(
+                tf.square(ft.FullyConnected("head", ft.FullyConnected("body", x, 3), units))
+            ),
+            "optimizer": lambda self: keras.optimizers.SGD(0.0),
+        })()  # fmt: skip
+        ds = ft.FakeData([(2, 4)], size=2)
+        return ft.TrainConfig(model=model, dataflow=ds, max_epoch=1, log_dir=tmp_path / f"{units}", **options)
+
+    first = ft.train(config(2, callbacks=[ft.ModelSaver()]))
+    with pytest.raises(FlowtrainError, match=r"not name\.startswith\('head/'\)"):
+        ft.train(config(5, weights=tmp_path / "2"))
+    values = {name: value for name, value in ft.read_checkpoint(tmp_path / "2").items() if not name.startswith("head/")}
+    again = ft.train(config(6, weights=values))
+    assert np.array_equal(again.get_weights()["body/kernel"], first.get_weights()["body/kernel"])
+    assert again.get_weights()["head/kernel"].shape == (3, 6)

@@ -23,6 +23,25 @@ _WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of
 _ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
 
 
+_OF_RANDOM_STATE = {
+    "rand": "random",
+    "randint": "integers",
+    "randn": "standard_normal",
+    "random_integers": "integers",
+    "random_sample": "random",
+    "ranf": "random",
+}
+
+
+class _Generator(np.random.Generator):
+    """NumPy's generator, which says what the methods of its RandomState are called today."""
+
+    def __getattr__(self, name: str) -> Any:
+        today = _OF_RANDOM_STATE.get(name)
+        mend = f": write rng.{today}(...), it is a numpy.random.Generator" if today else ""
+        raise AttributeError(f"a Generator has no attribute {name!r}{mend}", name=name, obj=self)
+
+
 class RandomStream:
     """The random numbers of one stage: a NumPy generator for each (epoch, index).
 
@@ -62,7 +81,7 @@ class RandomStream:
         except AttributeError:
             bits = np.random.Philox(key=self.seed)
             state = bits.state
-            generator = np.random.Generator(bits)
+            generator = _Generator(bits)
             local.parts = bits, state, generator
         state["state"]["counter"][:] = (0, index & _WORD, epoch & _WORD, self.number)
         state["buffer_pos"] = 4  # the buffer of drawn words is spent
@@ -76,7 +95,7 @@ class RandomStream:
         Args:
             epoch: Which pass over the data, from 0.
         """
-        return np.random.Generator(np.random.Philox(key=self.seed, counter=_counter(2**64 - 1, epoch, self.number)))
+        return _Generator(np.random.Philox(key=self.seed, counter=_counter(2**64 - 1, epoch, self.number)))
 
     def permutation(self, size: int, epoch: int) -> Permutation:
         """The order of one epoch, computed by index.

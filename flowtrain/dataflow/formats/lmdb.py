@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
+from .caffe import parse_datum
 from .framing import crc32c
 from .lmdbchunks import HEADER_KEY, ChunkedRecords, parse_header, record_key
 from .lmdbfile import Environment
@@ -32,7 +33,8 @@ class LMDBData(FileSource):
     Args:
         path: The file, or a folder that holds ``data.mdb``.
         decode: None: files of ``write`` and of Tensorpack give their datapoints, others ``[key, value]`` as bytes.
-            ``"raw"``: always ``[key, value]``. Or a function ``(key, value) -> datapoint``.
+            ``"raw"``: always ``[key, value]``. ``"caffe"``: ``[picture, label]`` of Caffe's records, (H, W, C) and RGB,
+            uint8 or float32. Or a function ``(key, value) -> datapoint``.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
         verify: Whether the checksums that ``write`` stores are compared.
@@ -55,18 +57,20 @@ class LMDBData(FileSource):
     def __init__(
         self,
         path: PathLike,
-        decode: Callable[[bytes, bytes], Datapoint] | Literal["raw"] | None = None,
+        decode: Callable[[bytes, bytes], Datapoint] | Literal["raw", "caffe"] | None = None,
         *,
         shuffle: bool = False,
         seed: int | Literal["random"] | None = None,
         verify: bool = True,
     ) -> None:
-        if not (decode is None or decode == "raw" or callable(decode)):
-            raise DataFlowError(f'decode is None, "raw" or a function (key, value) -> datapoint; got {decode!r}')
+        if not (decode is None or decode in ("raw", "caffe") or callable(decode)):
+            raise DataFlowError(
+                f'decode is None, "raw", "caffe" or a function (key, value) -> datapoint; got {decode!r}'
+            )
         super().__init__(shuffle, seed)
         full = os.path.expanduser(os.fspath(path))
         self.path = resolve_file(os.path.join(full, "data.mdb") if os.path.isdir(full) else full, what="LMDB file")
-        self._decode, self._verify = decode, verify
+        self._decode, self._verify = parse_datum if decode == "caffe" else decode, verify
         self._reads_ahead = not callable(decode)
 
     def _open_files(self) -> _KeyedRecords | ChunkedRecords | _DecodedRecords:

@@ -10,6 +10,7 @@ Coordinates follow one convention everywhere: a point is (x, y), and the *centre
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -290,12 +291,18 @@ class Augmentor:
         ...         return FunctionTransform(lambda img: img // 2 + amount)
     """
 
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw what is to be done with this picture.
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "get_transform" in vars(cls):
+            cls.get_transform = _alone_too(cls.get_transform)  # type: ignore[method-assign]
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
+        """Draw what is to be done with this picture. Own augmentors define it as ``get_transform(self, img, rng)``.
 
         Args:
             img: The picture: (H, W) or (H, W, C).
             rng: The generator of this datapoint. It is valid during the call only: draw here, not in the transform.
+                Called without one, as in a notebook, it takes a fresh one of seed 0.
 
         Returns:
             The transform, not yet applied.
@@ -343,6 +350,16 @@ _OLD_METHODS = {
     "reset_state": "augmentors hold no randomness; a generator is handed to get_transform(img, rng).",
     "_get_augment_params": "override get_transform(img, rng).",
 }
+
+
+def _alone_too(get_transform: Callable[..., Transform]) -> Callable[..., Transform]:
+    """Make the generator optional, whoever wrote the augmentor."""
+
+    @functools.wraps(get_transform)
+    def called(self: Augmentor, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
+        return get_transform(self, img, check_rng(rng))
+
+    return called
 
 
 def check_rng(rng: np.random.Generator | None) -> np.random.Generator:

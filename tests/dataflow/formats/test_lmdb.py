@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import cv2
 import google_crc32c
 import lmdb
 import msgpack
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import LMDBData, write
+from flowtrain.dataflow.formats.protobuf import bytes_field, varint
 from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.dataflow.sources.streams import DataFromGenerator
 from flowtrain.dataflow.stages.map import MapData
@@ -309,3 +311,40 @@ def test_another_file_may_take_the_place_of_one_that_is_read(tmp_path):
     assert first.get(0) == [0, bytes(10)]
     again = LMDBData(chunked(tmp_path / "x.lmdb", [3] * 9, overwrite=True, progress=False))
     assert [len(again), again.get(8)[1], len(first), first.get(149)[1]] == [9, bytes([8] * 3), 150, bytes([149] * 10)]
+
+
+def test_caffes_records(tmp_path):
+    rgb = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+
+    def datum(shape, *parts, label=7):
+        sizes = b"".join(varint(number << 3) + varint(size) for number, size in enumerate(shape, 1))
+        return b"".join((sizes, varint(5 << 3), varint(label), *parts))
+
+    bgr = rgb[..., ::-1].transpose(2, 0, 1).tobytes()
+    real = np.linspace(-1, 1, 20, dtype="<f4")
+    png = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+    one_by_one = b"".join(varint(6 << 3 | 5) + number.tobytes() for number in real)
+    path = make(
+        tmp_path / "caffe",
+        {
+            b"0": datum((3, 4, 5), bytes_field(4, bgr)),
+            b"1": datum((1, 4, 5), bytes_field(4, bytes(20)), label=-2),
+            b"2": datum((1, 4, 5), bytes_field(6, real.tobytes())),
+            b"3": datum((1, 4, 5), one_by_one),
+            b"4": datum((3, 4, 5), bytes_field(4, png), varint(7 << 3), b"\1"),
+            b"5": datum((3, 4, 5), bytes_field(4, bgr[:-1])),
+            b"6": b"\xff\xff",
+        },
+        subdir=True,
+    )
+    ds = LMDBData(path, decode="caffe")
+    pictures = [ds.get(i, 0) for i in range(5)]
+    assert [label for _, label in pictures] == [7, -2, 7, 7, 7]
+    for (picture, _), wanted in zip(
+        pictures, [rgb, np.zeros((4, 5, 1)), real.reshape(4, 5, 1), real.reshape(4, 5, 1), rgb], strict=True
+    ):
+        np.testing.assert_array_equal(picture, wanted)
+    assert [picture.dtype for picture, _ in pictures] == [np.uint8, np.uint8, np.float32, np.float32, np.uint8]
+    for broken in (5, 6):
+        with pytest.raises(FormatError, match="no Datum"):
+            ds.get(broken, 0)

@@ -154,3 +154,18 @@ def test_old_methods_name_todays():
         imgaug.Identity().augment_return_params
     with pytest.raises(AttributeError, match="hold no randomness"):
         imgaug.Identity().reset_state()
+
+
+def test_an_augmentor_draws_without_a_generator_in_a_notebook():
+    class Shade(imgaug.Augmentor):
+        def get_transform(self, img, rng):
+            amount = int(rng.integers(1, 50))
+            return imgaug.FunctionTransform(lambda img: img // 2 + amount)
+
+    img = picture()
+    for augmentor in (Shade(), imgaug.RandomCrop(20), imgaug.AugmentorList([Shade(), imgaug.Flip(horiz=True)])):
+        alone = augmentor.get_transform(img).apply_image(img)
+        np.testing.assert_array_equal(alone, augmentor.augment(img))
+        np.testing.assert_array_equal(alone, augmentor.get_transform(img, np.random.default_rng(0)).apply_image(img))
+    with pytest.raises(ConfigError, match="default_rng"):
+        Shade().get_transform(img, 3)
