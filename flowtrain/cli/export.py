@@ -19,10 +19,20 @@ __all__ = ["command"]
 @model_options
 @click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
-    "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME",
+    help="An input, or NEW=NAME; repeatable. Default: as needed.",
 )
 @click.option(
-    "-o", "--output", "outputs", multiple=True, metavar="NAME", help="An output, also NAME_crop32; repeatable."
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="NAME",
+    help="An output, also NAME_crop32, NEW=NAME; repeatable.",
 )
 @click.option(
     "-f",
@@ -59,8 +69,8 @@ def command(
     path = export(
         open_source(source, model, args, signature, averaged),
         target,
-        list(inputs) or None,
-        list(outputs) or None,
+        _names(inputs),
+        _names(outputs),
         format,
         overwrite=overwrite,
         height=height,
@@ -68,3 +78,10 @@ def command(
         averaged=averaged,
     )
     click.echo(f"{path}: checked against {source}")
+
+
+def _names(given: tuple[str, ...]) -> Any:
+    """Names; or, where one is NEW=NAME, what each is called in the file."""
+    if any("=" in name for name in given):
+        return {new: name or new for new, _, name in (each.partition("=") for each in given)}
+    return list(given) or None

@@ -11,7 +11,7 @@ from flowtrain.model import read_value
 from flowtrain.utils.errors import ConfigError, ExportError, closest
 
 from .atomic import replacing
-from .subject import Subject
+from .subject import Names, Subject
 from .verify import check, check_batch
 from .writers import FORMATS, write_keras_weights, write_npz
 
@@ -26,8 +26,8 @@ _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 def export(
     model: Any,
     path: str | Path,
-    inputs: Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Names = None,
+    outputs: Names = None,
     format: Literal["saved_model", "pb", "keras", "h5", "weights_h5", "tflite", "onnx", "npz"] | None = None,
     *,
     overwrite: bool = False,
@@ -45,9 +45,10 @@ def export(
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, OfflinePredictor or predictor.
         path: The file or folder to make. It appears when it is whole and checked.
-        inputs: Names of the inputs; None for those that the outputs need.
+        inputs: Names of the inputs; None for those that the outputs need. A dict says what they are called in the
+            file: ``{"input": "noisy"}``.
         outputs: Names of the tensors to compute, also ``NAME_crop32`` for the tensor NAME without 32 pixels on
-            each side; None for a Keras model's outputs, or the last layer's.
+            each side; None for a Keras model's outputs, or the last layer's. A dict as for inputs.
         format: "saved_model" (a folder that TensorFlow alone runs), "pb" (a frozen graph of constants), "keras"
             and "h5" (whole Keras models), "weights_h5" (weights of a Keras model, for its ``load_weights``), "tflite",
             "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what path ends in; a folder is a SavedModel.
@@ -70,6 +71,7 @@ def export(
     Example:
         >>> export(trainer, "colorize.pb", ["luminance"], ["prediction/output"])    # doctest: +SKIP
         >>> export(trainer, "exported", outputs=["softmax", "softmax_crop32"])      # doctest: +SKIP
+        >>> export(trainer, "n2n.pb", {"input": "noisy"}, {"output": "denoised"})   # doctest: +SKIP
     """
     path = Path(path)
     kind = _format_of(path, format)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,10 @@ from .live import as_predictor
 from .weights import OWN_NAMES
 from .writers import Job
 
-__all__ = ["Subject"]
+__all__ = ["Names", "Subject"]
+
+Names = Sequence[str] | Mapping[str, str] | None
+"""Names of tensors; or what each is called in the file, with its name in the model; or None."""
 
 _AVERAGE = "average/"
 
@@ -70,8 +74,8 @@ class Subject:
     def job(
         self,
         kind: str,
-        inputs: Sequence[str] | None,
-        outputs: Sequence[str] | None,
+        inputs: Names,
+        outputs: Names,
         height: int | None,
         width: int | None,
         signature: str,
@@ -79,7 +83,12 @@ class Subject:
         """What a writer needs to know; the arguments are those of `export`."""
         whole = kind in ("keras", "h5")
         model = self.required_keras(kind) if whole else self.model
-        predictor = as_predictor(model, inputs, outputs, self.averaged)
+        predictor = as_predictor(model, _own(inputs), _own(outputs), self.averaged)
+        if isinstance(inputs, Mapping) or isinstance(outputs, Mapping):
+            called = [
+                _called(names) or own for names, own in ((inputs, predictor.inputs), (outputs, predictor.outputs))
+            ]
+            predictor = Predictor(predictor.function, predictor.specs, *called)
         names = {}
         for name, variable in self.variables(predictor).items():
             raw = variable.value if isinstance(variable, keras.Variable) else variable
@@ -107,3 +116,18 @@ class Subject:
                 "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
             )
         return self.keras_model
+
+
+def _own(names: Names) -> Sequence[str] | None:
+    """The names in the model."""
+    return list(names.values()) if isinstance(names, Mapping) else names
+
+
+def _called(names: Names) -> list[str] | None:
+    """The names in the file, where they are given."""
+    if not isinstance(names, Mapping):
+        return None
+    wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9.][\w./-]*", name)]
+    if wrong:
+        raise ExportError(f"A tensor cannot be called {wrong[0]!r}: give letters, digits, and . _ / - within.")
+    return list(names)

@@ -77,19 +77,29 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
         if tensor.op.name != name.removesuffix(":0")
     }
     taken = {node.name for node in graph.node}
+    for place, (name, tensor) in enumerate(  # operations that have a name which an input or output is to have
+        [*zip(job.predictor.inputs, function.inputs, strict=False),
+         *zip(job.predictor.outputs, function.outputs, strict=True)]
+    ):  # fmt: skip
+        called = name.removesuffix(":0")
+        if called in taken and called != tensor.op.name and ":" not in called and called not in renamed:
+            renamed[called] = f"{called}/other{place}"
+            taken.remove(called)
     captured = zip(function.captured_inputs, function.inputs[len(job.predictor.inputs) :], strict=False)
     variables = {inside.op.name: job.names[id(handle)] for handle, inside in captured if id(handle) in job.names}
     renamed |= {op: name for op, name in variables.items() if name not in taken}
     for node in graph.node:
         node.name = renamed.get(node.name, node.name)
         node.attr.pop("_user_specified_name", None)
+        node.attr.pop("_class", None)  # where to place it: beside operations by the names they had
         for place, given in enumerate(node.input):
-            op, mark, port = given.partition(":")
+            after, op, port = re.fullmatch(r"(\^?)([^:]*)(.*)", given).groups()  # type: ignore[union-attr]
             if op in renamed:
-                node.input[place] = renamed[op] + mark + port
+                node.input[place] = after + renamed[op] + port
     for tensor, name in zip(function.outputs, job.predictor.outputs, strict=True):
         if name.removesuffix(":0") != tensor.op.name and name not in taken and ":" not in name:
-            made = graph.node.add(name=name, op="Identity", input=[tensor.name])
+            source = renamed.get(tensor.op.name, tensor.op.name)
+            made = graph.node.add(name=name, op="Identity", input=[f"{source}:{tensor.value_index}"])
             made.attr["T"].type = tensor.dtype.as_datatype_enum
     if job.shapes:
         graph = resized(graph, job.shapes).as_graph_def()

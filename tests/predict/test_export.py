@@ -10,6 +10,7 @@ import flowtrain.predict.exporting as export_module
 from flowtrain.layers import LSTM, BatchNorm, Conv2D, Embedding
 from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
 from flowtrain.predict import OfflinePredictor, PredictConfig, export, get_model_loader, load_predictor, read_weights
+from flowtrain.predict.freeze import frozen
 from flowtrain.utils.errors import ConfigError, ExportError, FlowtrainError, TensorNameError
 
 
@@ -268,3 +269,22 @@ def test_wrong_arguments(graph, tmp_path):
     with pytest.raises(TensorNameError, match="'softmax'"):
         export(graph, tmp_path / "model", outputs=["softmx"])
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_ones_own(graph, image, expected, tmp_path):
+    """Also those that other operations of the graph have: these move out of the way."""
+    taken = next(
+        node.name for node in frozen(graph.predictor(["image"], ["softmax"]).function).node if "Conv" in node.op
+    )
+    outputs = {taken: "softmax", "output": "softmax", "crop": "softmax_crop8"}
+    for path, options in (("a.pb", {}), ("saved", {}), ("fixed.pb", {"height": 40, "width": 52})):
+        export(graph, tmp_path / path, {"input": "image"}, outputs, **options)
+        found = load_predictor(tmp_path / path, ["input"], list(outputs))(input=image)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+        np.testing.assert_array_equal(found[1], found[0])
+        np.testing.assert_array_equal(found[2], found[0][:, 8:-8, 8:-8])
+    definition = tf.compat.v1.GraphDef.FromString((tmp_path / "a.pb").read_bytes())
+    assert "image" not in {node.name for node in definition.node}
+    for wrong, match in (({"a b": "image"}, "cannot be called 'a b'"), ({"input": "imag"}, "imag")):
+        with pytest.raises(FlowtrainError, match=match):
+            export(graph, tmp_path / "b.pb", wrong, ["softmax"])
