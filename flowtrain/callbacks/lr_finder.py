@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.files import writing
 
 from .base import Callback
 from .hyperparams import check_param
@@ -160,9 +160,8 @@ class LRFinder(Callback):
             axes.axvline(self.suggestion, color="black", linestyle=":", label=f"suggestion {self.suggestion:.2g}")
         axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name("." + path.name)
-        figure.savefig(temporary)
-        os.replace(temporary, path)
+        with writing(path, durable=False) as beside:
+            figure.savefig(beside)
 
 
 def _counts_steps(name: str) -> bool:

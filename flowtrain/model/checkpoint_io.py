@@ -16,8 +16,6 @@ checkpoints that were there before, and at most a temporary folder that the next
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import os
 import re
@@ -32,6 +30,7 @@ import tensorflow as tf
 
 from flowtrain.ipc.codec import CodecError, pack, unpack
 from flowtrain.utils.errors import CheckpointError, closest
+from flowtrain.utils.files import explained, fsync, replace, sync
 
 from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
 
@@ -104,14 +103,10 @@ class CheckpointWriter:
     def commit(self) -> None:
         """Sync the temporary folder to disk and give it its name; afterwards the checkpoint survives a power cut."""
         try:
-            for file in self._folder.iterdir():
-                _sync(file)
-            _sync(self._folder)
-            if self.path.exists():
-                _replace(self._folder, self.path)
-            else:
-                self._folder.rename(self.path)
-            _sync(self.path.parent)
+            with explained(self.path):
+                sync(self._folder)
+                replace(self._folder, self.path)
+                fsync(self.path.parent)
         except BaseException:
             self.abandon()
             raise
@@ -310,30 +305,3 @@ def _require_space(folder: Path, needed: int) -> None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _replace(new: Path, old: Path) -> None:
-    """Put folder `new` in the place of `old`, which disappears."""
-    if not _exchange(new, old):
-        aside = new.with_name(new.name + "-old")
-        old.rename(aside)
-        new.rename(old)
-        new = aside
-    shutil.rmtree(new, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names atomically (Linux renameat2); False where that does not exist."""
-    with contextlib.suppress(AttributeError, OSError):
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-        at_cwd, swap = -100, 2
-        return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), swap) == 0
-    return False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
+
+from flowtrain.utils.files import writing
 
 from .base import Monitor
 from .line_file import set_aside
@@ -88,10 +89,8 @@ class CSVMonitor(Monitor):
             return list(csv.DictReader(file))
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        with writing(self._path, durable=False) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
             if self._columns:
                 writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self._path)

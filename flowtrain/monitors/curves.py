@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from flowtrain.utils.files import writing
 
 from .base import Monitor
 
@@ -95,9 +96,8 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
         if len(names) > 1:
             axes.legend(fontsize=8)
     path = Path(path)
-    temporary = path.with_name("." + path.name)  # keeps the ending, which names the format
-    figure.savefig(temporary)
-    os.replace(temporary, path)
+    with writing(path, durable=False) as beside:
+        figure.savefig(beside)
     return path
 
 

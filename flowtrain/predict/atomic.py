@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from flowtrain.utils.errors import ExportError
+from flowtrain.utils.files import writing
 
 __all__ = ["replacing"]
 
@@ -31,32 +30,5 @@ def replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
     if path.exists() and not overwrite:
         raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    _remove(temporary)
-    try:
-        yield temporary
-        _rename(temporary, path)
-    finally:
-        _remove(temporary)
-
-
-def _rename(new: Path, path: Path) -> None:
-    if not path.is_dir():
-        os.replace(new, path)
-        return
-    # A folder cannot be replaced in one step: it steps aside first, and returns if anything fails.
-    aside = new.with_name(new.name + ".old")
-    path.rename(aside)
-    try:
-        new.rename(path)
-    except BaseException:
-        aside.rename(path)
-        raise
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    with writing(path) as beside:
+        yield beside

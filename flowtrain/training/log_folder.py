@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from typing import Any
 
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.utils.errors import ConfigError, TrainingError
-from flowtrain.utils.files import working_folder
+from flowtrain.utils.files import FileLock, working_folder, write_whole
 from flowtrain.utils.loading import looking
 from flowtrain.utils.run_status import LOCK, is_locked
 
@@ -88,7 +87,7 @@ class LogFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / LOCK).open("a+")
+            self._lock = FileLock(path / LOCK)
         except OSError as error:
             raise ConfigError(
                 f"the log folder {path} cannot be written ({error.strerror or error}). Give another one: log_dir=..."
@@ -102,7 +101,7 @@ class LogFolder:
                 )
             self._handler = logging.FileHandler(path / _LOG)
         except BaseException as error:
-            self._lock.close()
+            self._lock.release()
             if isinstance(error, PermissionError):
                 raise ConfigError(f"the log folder {path} cannot be written ({error})") from error
             raise
@@ -110,18 +109,13 @@ class LogFolder:
         logging.getLogger("flowtrain").addHandler(self._handler)
 
     def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
+        note = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n"
+        if not self._lock.acquire(note):
+            holder = self._lock.holder() or "another process"
             raise TrainingError(
                 f"the log folder {self.path} is in use by a run that lives: {holder}. "
                 "Wait for it, end it, or give another log_dir."
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n")
-        self._lock.flush()
+            )
 
     def describe(self, config: dict[str, Any]) -> None:
         """Write ``config.json`` and ``versions.json``; those of earlier starts of the run are kept, numbered."""
@@ -132,13 +126,13 @@ class LogFolder:
             while path.exists() and path.read_text() != text:
                 number += 1
                 path = self.path / f"{name}-{number}.json"
-            path.write_text(text)
+            write_whole(path, text)
 
     def close(self) -> None:
         """Release the lock and the log file."""
         logging.getLogger("flowtrain").removeHandler(self._handler)
         self._handler.close()
-        self._lock.close()
+        self._lock.release()
 
 
 def versions() -> dict[str, Any]:

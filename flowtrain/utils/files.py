@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileLock", "explained", "replace", "sync", "working_folder", "write_whole", "writing"]
+__all__ = ["FileLock", "explained", "fsync", "replace", "sync", "working_folder", "write_whole", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -43,7 +43,7 @@ def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[P
                 sync(beside)
             replace(beside, path)
             if durable:
-                sync(path.parent)
+                fsync(path.parent)
     finally:
         _remove(beside)
 
@@ -88,11 +88,12 @@ def sync(path: Path) -> None:
     """Have the disk hold a file, or a folder's names and all files in it."""
     if path.is_dir():
         for child in path.rglob("*"):
-            _fsync(child)
-    _fsync(path)
+            fsync(child)
+    fsync(path)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder but not what its files hold."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

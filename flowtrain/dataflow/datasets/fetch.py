@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import logging
 import os
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,6 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...utils.errors import DataFlowError
+from ...utils.files import writing
 from ..formats.source import PathLike
 
 __all__ = ["DownloadError", "Remote", "data_root", "fetch"]
@@ -78,16 +77,13 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
             return folder / name
     target = folder / remote.name
     by_hand = f"Get {remote.url} by hand and put it at {target} (the folder of all data sets is $FLOWTRAIN_DATA)."
-    temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{remote.name}.", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            found = _download(remote, file)
-        if found is not None:
-            raise DownloadError(f"what {remote.url} sent is not the published file: {found}. {by_hand}")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        with writing(target) as beside:
+            with open(beside, "wb") as file:
+                found = _download(remote, file)
+            if found is not None:
+                raise DownloadError(f"what {remote.url} sent is not the published file: {found}. {by_hand}")
     except DownloadError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -98,10 +94,6 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
     _log.info("Downloaded %s to %s.", remote.url, target)
     return target
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ...utils.files import explained, replace, write_whole
+from ...utils.files import FileLock, explained, fsync, replace, write_whole
 from ..core.base import DataFlow
 from ..core.values import refuse_masked
 from .sidecar import SUFFIX
@@ -101,7 +100,7 @@ def write(
                 sink.close()
         with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
             os.unlink(f"{target}{SUFFIX}")
-        _sync_folder(target.parent)
+        fsync(target.parent)
         shutil.rmtree(folder)
     return target
 
@@ -189,17 +188,10 @@ class _Journal:
 def _locked(folder: Path) -> Iterator[None]:
     """The folder, held against other processes; the lock ends with the process, however that ends."""
     folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataFlowError(f"another process is writing in {folder}") from error
-        yield
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / "lock")
     try:
-        os.fsync(handle)
+        if not lock.acquire(f"process {os.getpid()}"):
+            raise DataFlowError(f"another process is writing in {folder}: {lock.holder() or 'it has left no name'}")
+        yield
     finally:
-        os.close(handle)
+        lock.release()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import zlib
 from pathlib import Path
 from typing import Any
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import DataFlowError
+from ...utils.files import write_whole
 from ..core.components import protected
 
 __all__ = ["DiskStore", "MemoryStore"]
@@ -131,11 +130,4 @@ def _head(body: memoryview) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file beside its place and rename it: it is there as a whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
+    write_whole(path, data, durable=False)  # what a power cut takes is seen by its checksum, and made again
