@@ -202,11 +202,11 @@ def test_a_page_that_is_watched_renews_itself_until_the_run_ends(browser, tmp_pa
         browser.get(f"file://{tmp_path / 'report.html'}")
         wait(browser, shown, "running")
         wait(browser, shown, "1 / 6")
-        browser.find_element(By.ID, "log").click()
+        click = "const log = document.getElementById('log'); if (!log.checked) log.click(); return log.checked"
+        wait(browser, click)  # in one script: the page may renew itself between finding and clicking
         epoch(monitors, 2)
         wait(browser, shown, "2 / 6")
         wait(browser, "return document.getElementById('log').checked")  # what was chosen stays
-        monitors.close()
         record_end(run, None)
         lock.release()
         wait(browser, shown, "finished")
@@ -214,6 +214,7 @@ def test_a_page_that_is_watched_renews_itself_until_the_run_ends(browser, tmp_pa
         assert not watcher.is_alive()
         wait(browser, "return document.body.dataset.refresh === '0'")
     finally:
+        monitors.close()
         record_end(run, None)
         lock.release()
         watcher.join(60)
