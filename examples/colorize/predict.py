@@ -15,6 +15,7 @@ import numpy as np
 from train import Colorize
 
 import flowtrain as ft
+from flowtrain.cli.options import PICTURES, Command, NewPath, write_picture
 
 
 def within_gamut(luminance: np.ndarray, ab: np.ndarray, rounds: int = 6) -> np.ndarray:
@@ -48,18 +49,17 @@ def load(checkpoint: str):
     return ft.OfflinePredictor(config), size
 
 
-@click.command(help=__doc__)
+@click.command(cls=Command, help=__doc__)
 @click.argument("checkpoint", type=click.Path(exists=True))
 @click.argument("source", type=click.Path(exists=True, dir_okay=False))
-@click.argument("target", type=click.Path(dir_okay=False))
+@click.argument("target", type=NewPath(*PICTURES))
 def main(checkpoint, source, target):
     picture = cv2.imread(source, cv2.IMREAD_COLOR)
     if picture is None:
         raise click.BadParameter(f"{source} is not a picture that OpenCV can read")
     predictor, size = load(checkpoint)
     rgb = colorize(np.ascontiguousarray(picture[..., ::-1]), predictor, size)
-    if not cv2.imwrite(target, rgb[..., ::-1]):
-        raise click.BadParameter(f"cannot write {target}")
+    write_picture(target, rgb)
     click.echo(f"wrote {target}")
 
 

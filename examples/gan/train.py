@@ -6,12 +6,12 @@ FLOWTRAIN_DATA=FOLDER python examples/gan/train.py
 from __future__ import annotations
 
 import click
-import cv2
 import numpy as np
 import tensorflow as tf
 
 import flowtrain as ft
 from flowtrain import BNLeakyReLU, BNReLU, Conv2D, Deconv2D, FullyConnected, leaky_relu
+from flowtrain.cli.options import Command, write_picture
 
 NOISE = 64
 
@@ -79,13 +79,18 @@ class ShowDigits(ft.Callback):
     def trigger_epoch(self):
         (made,) = self.predictor(self.noise)
         sheet = np.asarray(made).reshape(8, 8, 28, 28).swapaxes(1, 2).reshape(224, 224)
-        cv2.imwrite(str(self.trainer.log_dir / f"digits{self.epoch_num:04d}.png"), (sheet + 1) * 127.5)
+        levels = np.rint((sheet + 1) * 127.5).astype(np.uint8)
+        write_picture(self.trainer.log_dir / f"digits{self.epoch_num:04d}.png", levels)
 
 
-@click.command(help=__doc__)
-@click.option("--data", default=None, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
-@click.option("--epochs", default=10, show_default=True)
-@click.option("--batch", default=128, show_default=True)
+positive = click.IntRange(1)
+folder = click.Path(exists=True, file_okay=False)
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--data", type=folder, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
+@click.option("--epochs", type=positive, default=10, show_default=True)
+@click.option("--batch", type=positive, default=128, show_default=True)
 @click.option("--log-dir", default=None)
 def main(data, epochs, batch, log_dir):
     trainer = ft.train(

@@ -14,6 +14,7 @@ from models import ResBlock, ResNet, functional, trainable
 from train import get_data
 
 import flowtrain as ft
+from flowtrain.cli.options import Command
 
 
 def whole(model: keras.Model, path: Path) -> keras.Model:
@@ -55,9 +56,13 @@ def latest(log_dir: Path):
     return ft.OfflinePredictor(ft.PredictConfig(trainable(functional()), log_dir, ["image"], ["prediction"]))
 
 
-@click.command(help=__doc__)
+@click.command(cls=Command, help=__doc__)
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--data", default=None, help="Folder of the four MNIST .gz files; default: $FLOWTRAIN_DATA/mnist.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder of the four MNIST .gz files; default: $FLOWTRAIN_DATA/mnist.",
+)
 def main(target, data):
     target.mkdir(parents=True, exist_ok=True)
     train, test = get_data("train", 100, data), get_data("test", 100, data)

@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 import flowtrain as ft
+from flowtrain.cli.options import Command
 
 COLUMNS = ["a", "b", "c", "d"]
 
@@ -110,7 +111,7 @@ def all_sources(folder: Path, rows: int = 100) -> dict[str, ft.DataFlow]:
     }
 
 
-@click.command(help=__doc__)
+@click.command(cls=Command, help=__doc__)
 @click.argument("folder", type=click.Path(file_okay=False))
 def main(folder):
     for name, flow in all_sources(Path(folder)).items():
