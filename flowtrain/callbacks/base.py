@@ -186,10 +186,6 @@ class Callback:
         return type(self).__name__
 
     @property
-    def stop_reason(self) -> str | None:
-        """What `stop` was given; None while training is to go on."""
-
-    @property
     def epoch_num(self) -> int:
         """The epoch under way, from 1."""
         return self.trainer.epoch_num
@@ -233,9 +229,9 @@ class Callback:
     def next_step(self) -> float:
         """The next global step whose before_run, after_run and trigger_step this callback needs.
 
-        The trainer asks after each call, only callbacks that override one of these hooks, and runs the steps
-        before it without telling, several in one call of TensorFlow, which may still run when it asks the next time:
-        decide by counts or the clock, not by variables. Return ``math.inf`` for none in sight.
+        Called after every TensorFlow call, only on callbacks that override a step hook. Steps before the returned
+        one may be fused into one call and may still be running, so decide by step count or clock, never by the
+        values of variables. ``math.inf``: none in sight.
         """
         return self.trainer.global_step + 1
 

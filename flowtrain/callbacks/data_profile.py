@@ -30,7 +30,6 @@ class DataProfile(Callback):
         self.num, self.max_seconds = num, max_seconds
 
     def before_train(self) -> None:
-        """See Callback."""
         if not self.trainer.is_chief or (self.trainer.log_dir / PROFILE).exists():
             return
         flow = copy.copy(self.trainer.config.dataflow)

@@ -53,18 +53,15 @@ class KerasMetric(Inferencer):
         self._made: Any = None
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         mask = f"{self.prediction.removesuffix(':0')}_mask"
         self._mask = mask if mask in self.trainer.graph.tensor_names() else None
         return [name for name in (self.target, self.prediction, self.sample_weight, self._mask) if name is not None]
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         if self._made is not None:
             self._made.reset_state()
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         values = dict(zip(self.get_fetches(), outputs, strict=True))
         target, prediction = values[self.target], tf.constant(values[self.prediction])
         if self._mask is not None:
@@ -76,7 +73,6 @@ class KerasMetric(Inferencer):
         self._made.update_state(target, prediction, **weighted)
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         return numbers_of(self.name or metric_name(self.metric), self._made.result())
 
 
@@ -98,13 +94,11 @@ class KerasMetrics(Inferencer):
         self.prefix = prefix
 
     def get_fetches(self) -> Sequence[str]:
-        """See Inferencer."""
         graph = self.trainer.graph
         if not isinstance(graph.model, KerasModelDesc):
             raise ConfigError(
-                f"KerasMetrics() shows the metrics of a KerasModelDesc; {type(graph.model).__name__} is none. For a "
-                "metric "
-                'of other models: KerasMetric("AUC", prediction="...", target="...").'
+                f"KerasMetrics() shows the metrics of a KerasModelDesc; {type(graph.model).__name__} is none. "
+                'For a metric of other models: KerasMetric("AUC", prediction="...", target="...").'
             )
         self._desc: KerasModelDesc = graph.model
         self._compiled = self._desc.compiled_in(graph.store)
@@ -116,20 +110,17 @@ class KerasMetrics(Inferencer):
         return self._names
 
     def before_inference(self) -> None:
-        """See Inferencer."""
         self._training = [np.asarray(variable) for variable in self._compiled.variables]
         self._compiled.reset_state()
         self._sums, self._count = np.zeros(len(self._losses)), 0
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
-        """See Inferencer."""
         values = dict(zip(self._names, outputs, strict=True))
         self._sums += self.batch_size * np.array([values[name] for name in self._losses], np.float64)
         self._count += self.batch_size
         self._desc.measure(self._compiled, values)
 
     def after_inference(self) -> dict[str, float]:
-        """See Inferencer."""
         found = numbers_of("", self._compiled.result())
         for variable, value in zip(self._compiled.variables, self._training, strict=True):
             variable.assign(value)  # the metrics of the training epoch go on where they were

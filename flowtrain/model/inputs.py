@@ -43,7 +43,7 @@ def checked_specs(specs: Any, where: str) -> list[tf.TensorSpec]:
         where: What gave them, for messages.
 
     Raises:
-        ModelError: They are no such list, or are not named apart.
+        ModelError: Not a list of TensorSpec, or names missing or repeated.
     """
     if isinstance(specs, tf.TensorSpec) or not isinstance(specs, (list, tuple)) or not specs:
         raise ModelError(f"{where} must be a list of tf.TensorSpec, got {specs!r:.120}.")

@@ -94,11 +94,11 @@ class BackgroundExecutor:
         self._executor = eager_executor.new_executor(enable_async=True)
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
-        """Where calls that this thread makes return at once."""
+        """Scope in which eager calls of this thread are asynchronous."""
         return eager_context.executor_scope(self._executor)
 
     def forget_error(self) -> None:
-        """Be as new after an error."""
+        """Clear the executor's error state so that it can be used again."""
         with contextlib.suppress(tf.errors.OpError):
             self._executor.wait()  # results tell of an error before the executor knows of it
         self._executor.clear_error()

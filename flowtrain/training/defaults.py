@@ -1,4 +1,4 @@
-"""The callbacks of a run that names no default ones."""
+"""The default callbacks of a run: summaries and the progress bar."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ __all__ = ["default_callbacks"]
 
 
 def default_callbacks(given: Sequence[Any] = ()) -> list[Callback]:
-    """The callbacks that run before those of the configuration.
+    """The default callbacks, which run before the user's.
 
     Args:
-        given: Those of the configuration: of a kind that is among them, alone or inside another callback,
-            there is no second one.
+        given: The user's callbacks. A default is skipped if one of the same class is given, directly or wrapped.
 
     Returns:
         Moving averages and pictures of the summaries at each epoch's end, and the progress bar.

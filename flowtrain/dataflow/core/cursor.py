@@ -20,7 +20,8 @@ class Cursor:
     Making a cursor acquires nothing (no process, no file): that happens at the first ``next``.
 
     Attributes:
-        knows_after_error: Whether ``state`` is still that before the datapoint, when making one has raised.
+        knows_after_error: True if, after ``__next__`` raised, ``state()`` still returns the position of the failed
+            datapoint.
     """
 
     knows_after_error: ClassVar[bool] = False
@@ -111,11 +112,11 @@ class IterCursor(Cursor):
 
 
 class RetracedCursor(Cursor):
-    """The outermost walk over flows that cannot go back: after an error it still knows where the datapoint begins.
+    """Outermost cursor for non-seekable flows: keeps periodic positions, so that a failed datapoint can be replayed.
 
-    The error may have come from anywhere in the chain, whose lower stages are then further than its upper ones. So
-    positions are noted on the way, as often as it is cheap, and after an error the position is the last of them and
-    how many datapoints to pass over from there.
+    An error may come from any stage of the chain, whose lower stages have then read further than its upper ones: no
+    stage's own position is that of the failed datapoint. So positions are saved on the way, as often as it is cheap;
+    after an error the position is the last of them and the number of datapoints to skip from there.
 
     Args:
         cursor: The walk.

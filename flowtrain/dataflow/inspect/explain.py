@@ -158,7 +158,7 @@ class _Run:
 
 
 def _without_delay(measured: np.ndarray) -> np.ndarray:
-    """Take the time without a core out of the stages' wall times, in proportion to what is not CPU time of each."""
+    """Subtract run-queue delay from the stages' wall times, distributed by their non-CPU time."""
     stages, delay = measured[:-1], measured[-1, 0]
     idle = stages[:, 1] - stages[:, 2]
     total = idle.sum()

@@ -127,7 +127,7 @@ class ProcessCrews:
 
 
 class InlineCrew:
-    """No workers at all: a task is done where its result is waited for.
+    """Synchronous stand-in for a crew: runs a task when its result is requested.
 
     Args:
         job: What to do.

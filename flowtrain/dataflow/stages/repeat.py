@@ -15,7 +15,7 @@ from .slices import endless, out_of_range
 __all__ = ["FixedSizeData", "RepeatedData", "RepeatedDataPoint"]
 
 _AGAIN = 2**20
-"""By how many epochs of the flow beneath two iterations of one that never ends are apart."""
+"""Epoch offset between two iterations of an endless RepeatedData."""
 
 
 @old_spellings(nb="num", nr="num")
