@@ -7,6 +7,7 @@ page costs memory only once it is touched, so slots can be far larger than what 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import math
 import mmap
@@ -20,11 +21,11 @@ from ..utils.errors import FlowtrainError
 from .buffers import ALIGNMENT
 from .mapping import anonymous_memory, map_shared
 
-__all__ = ["Arena", "SlotPool", "SlotWriter", "aligned"]
+__all__ = ["Arena", "SlotPool", "SlotWriter", "WorkerStatus", "aligned"]
 
 SLOT_BYTES = 1 << 30
 _SMALLEST = 1 << 20
-_LINE = 64  # bytes of the note that each worker keeps on what it is doing
+_STATUS_BYTES = 64  # a cache line for each worker: two that write to one line slow each other down
 
 
 def aligned(offset: int, boundary: int = ALIGNMENT) -> int:
@@ -32,12 +33,35 @@ def aligned(offset: int, boundary: int = ALIGNMENT) -> int:
     return -(-offset // boundary) * boundary
 
 
+class WorkerStatus(ctypes.Structure):
+    """What a worker is doing: written by the worker, read by the parent, without a system call.
+
+    Attributes:
+        datapoint: The index of the datapoint that it is making.
+        started_ns: When it began with it (CLOCK_MONOTONIC); 0: it is idle.
+        abort_started_ns: Written by the parent: the ``started_ns`` of a datapoint that takes too long. The worker
+            compares the two when it is signalled, so that a late signal does not abort the next datapoint.
+        done: How many tasks it has done since it was started.
+    """
+
+    _fields_ = (
+        ("datapoint", ctypes.c_int64),
+        ("started_ns", ctypes.c_int64),
+        ("abort_started_ns", ctypes.c_int64),
+        ("done", ctypes.c_int64),
+    )
+    datapoint: int
+    started_ns: int
+    abort_started_ns: int
+    done: int
+
+
 class Arena:
-    """The shared memory, as one process sees it: a line of notes for each worker, then the slots.
+    """The shared memory, as one process sees it: the status of each worker, then the slots.
 
     Args:
         fd: The memory's file.
-        workers: How many lines of notes.
+        workers: How many workers.
         slots: How many slots.
         slot_bytes: The size of each.
     """
@@ -47,7 +71,7 @@ class Arena:
         self.memory: Any = map_shared(fd, _total(workers, slots, slot_bytes))
         self.bytes: np.ndarray = np.ndarray((len(self.memory),), np.uint8, buffer=self.memory)
         self.address: int = self.bytes.__array_interface__["data"][0]
-        self._first = aligned(workers * _LINE, mmap.PAGESIZE)
+        self._first = aligned(workers * _STATUS_BYTES, mmap.PAGESIZE)
 
     @classmethod
     def create(cls, workers: int, slots: int, slot_bytes: int | None = None) -> Arena:
@@ -77,13 +101,9 @@ class Arena:
         """Where a slot starts, in bytes from the memory's start."""
         return self._first + slot * self.slot_bytes
 
-    def note(self, worker: int) -> memoryview:
-        """A worker's line: four int64.
-
-        The datapoint that it is making; since when (CLOCK_MONOTONIC, ns; 0: idle); the same time again where the
-        parent has had enough of waiting for it; how many tasks it has done.
-        """
-        return self.bytes.data[worker * _LINE : worker * _LINE + 32].cast("q")
+    def status(self, worker: int) -> WorkerStatus:
+        """The status of a worker, as an object that lies in the shared memory."""
+        return WorkerStatus.from_buffer(self.bytes.data, worker * _STATUS_BYTES)
 
     def close(self) -> None:
         """Close the file and let go of the memory, which lives on until the last array in it is gone."""
@@ -95,7 +115,7 @@ class Arena:
 
 
 def _total(workers: int, slots: int, slot_bytes: int) -> int:
-    return aligned(workers * _LINE, mmap.PAGESIZE) + slots * slot_bytes
+    return aligned(workers * _STATUS_BYTES, mmap.PAGESIZE) + slots * slot_bytes
 
 
 class _Lease(np.ndarray):

@@ -46,7 +46,7 @@ class Host(Protocol):
         ...
 
     def interrupt(self, number: int) -> bool:
-        """Make a worker look at its note; False where that cannot be done."""
+        """Signal a worker to look whether its datapoint is to be aborted; False where that cannot be done."""
         ...
 
     def dead(self) -> dict[int, int | None]:

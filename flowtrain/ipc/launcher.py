@@ -105,7 +105,7 @@ class Launcher:
                 self._end_soon()
 
     def interrupt(self, worker: int) -> None:
-        """Make a worker look at its note."""
+        """Signal a worker to look whether its datapoint is to be aborted."""
         with self._lock:
             self._signal([worker], INTERRUPT)
 

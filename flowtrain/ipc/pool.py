@@ -112,11 +112,11 @@ class WorkerPool:
     ) -> None:
         self.workers, self.timeout, self.restart, self.name = workers, timeout, restart, name
         self.window = window
-        self.tag: Any = None  # the owner's
+        self.tag: Any = None  # opaque; set and compared by the crews to see whose pool it is
         self.arena = Arena.create(workers, window + _SPARE + workers, slot_bytes)
         self.slots = SlotPool(self.arena)
         self._writer = SlotWriter(self.arena)
-        self._notes = [self.arena.note(number) for number in range(workers)]
+        self._status = [self.arena.status(number) for number in range(workers)]
         self._tasks: list[deque[Task]] = [deque() for _ in range(workers)]
         self._given = [0] * workers  # tasks, since the worker was started
         self._since = [time.monotonic()] * workers  # when the worker got something to do
@@ -151,7 +151,7 @@ class WorkerPool:
 
     def idlest(self) -> int:
         """The worker that has the fewest tasks to do."""
-        loads = [given - note[3] for given, note in zip(self._given, self._notes, strict=True)]
+        loads = [given - status.done for given, status in zip(self._given, self._status, strict=True)]
         return loads.index(min(loads))
 
     def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
@@ -274,7 +274,7 @@ class WorkerPool:
             self._died(worker, code)
         now = time.monotonic()
         for worker, tasks in enumerate(self._tasks):
-            datapoint, since, _, _ = self._notes[worker]
+            datapoint, since = self._status[worker].datapoint, self._status[worker].started_ns
             started = max(since * 1e-9, self._since[worker])
             limit = self.timeout if since and datapoint != LOADING else max(self.timeout, _START)
             self._since[worker] = started
@@ -298,7 +298,7 @@ class WorkerPool:
         kept, self._kept[worker] = self._kept[worker], []
         for slot in (*kept, *(task.slot for task in lost)):
             self.slots.give(slot)
-        self._notes[worker][1] = self._notes[worker][3] = self._given[worker] = 0
+        self._status[worker].started_ns = self._status[worker].done = self._given[worker] = 0
         self._late.pop(worker, None)
         self._since[worker] = time.monotonic()
         self._host.start(worker)
@@ -315,7 +315,7 @@ class WorkerPool:
                 f"worker {worker} of {self.name} (pid {self.pids[worker]}) has been {self._doing(worker)} "
                 f"for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
             )
-            self._notes[worker][2] = since
+            self._status[worker].abort_started_ns = since
             if since and self._host.interrupt(worker):
                 self._late[worker] = text, time.monotonic() + _GRACE
                 return
@@ -323,8 +323,8 @@ class WorkerPool:
         raise WorkerTimeout(text)
 
     def _doing(self, worker: int) -> str:
-        datapoint, since, _, _ = self._notes[worker]
-        if not since:
+        datapoint = self._status[worker].datapoint
+        if not self._status[worker].started_ns:
             return "idle" if not self._tasks[worker] else "starting"
         return "unpacking the flow" if datapoint == LOADING else f"making datapoint {datapoint}"
 
@@ -332,7 +332,7 @@ class WorkerPool:
         """End the workers. Arrays that were handed out stay good."""
         host, self._host = self._host, None
         _pools.discard(self)
-        self._notes = []  # they hold the memory; a traceback may hold this pool
+        self._status = []  # these hold the memory; a traceback may hold this pool
         self._arrived.clear()
         if self._pid == os.getpid():
             try:

@@ -33,10 +33,10 @@ HELD = 1
 """Flag of a reply: the worker still holds arrays in the slot, so it must never be used again."""
 
 LOADING = -1
-"""Noted in place of a datapoint's number while the job is being unpacked."""
+"""In place of a datapoint's index in the worker's status, while the job is being unpacked."""
 
 INTERRUPT = getattr(signal, "SIGUSR1", 0)
-"""The signal that makes a worker look at its note; 0: there is none."""
+"""Signal sent to a hung worker to make it raise Overdue; 0 where the platform has none."""
 
 _serving = False
 
@@ -123,9 +123,9 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
     worker = _Worker(arena, number)
     if INTERRUPT:
         signal.signal(INTERRUPT, worker.interrupted)
-    worker.note[0], worker.note[1] = LOADING, time.monotonic_ns()
+    worker.mark(LOADING)
     worker.load(load_job)
-    worker.note[1] = 0
+    worker.status.started_ns = 0
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         while (frames := channel.receive()) is not None:
             channel.send(worker.work(frames))
@@ -134,7 +134,7 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
 class _Worker:
     def __init__(self, arena: Arena, number: int) -> None:
         self.arena, self.number = arena, number
-        self.note = arena.note(number)
+        self.status = arena.status(number)
         self.writer = SlotWriter(arena)
         self.job: Any = None
         self.broken: BaseException | None = None
@@ -152,11 +152,12 @@ class _Worker:
             self.broken = error
 
     def mark(self, datapoint: int) -> None:
-        self.note[0], self.note[1] = datapoint, time.monotonic_ns()
+        self.status.datapoint = datapoint
+        self.status.started_ns = time.monotonic_ns()
 
     def interrupted(self, *_: Any) -> None:
         """End what takes too long, if it is still that: what was made before it can then be handed over."""
-        if self.inside and self.note[1] == self.note[2]:
+        if self.inside and self.status.started_ns == self.status.abort_started_ns:
             raise Overdue
 
     def work(self, frames: list[Any]) -> list[Any]:
@@ -188,8 +189,8 @@ class _Worker:
         if self.held():
             relocate(result, self.writer)
             self.in_place, reply_flags = False, HELD
-        self.note[1] = 0
-        self.note[3] += 1
+        self.status.started_ns = 0
+        self.status.done += 1
         wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
         return result.message(task, slot, reply_flags, wall, cpu, self.writer.used)
 
