@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +12,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
-__all__ = ["Monitor", "Monitors"]
+from .delivery import Delivery
 
-logger = logging.getLogger("flowtrain.monitors")
+__all__ = ["Monitor", "Monitors"]
 
 
 class Monitor:
@@ -52,11 +51,12 @@ class Monitor:
         """Take numbers whose distribution is to be shown; any shape, float."""
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each).
+        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each), ``"end"``.
 
         ``"config"`` holds the run's settings (names to numbers and strings), ``"graph"`` a serialised
         GraphDef under ``"graph_def"``, ``"epoch"`` at least ``"epoch"``, the number of the one that ended; in a
         training also ``"seconds"``, spent on ``"steps"``, ``"data"``, ``"callbacks"`` and ``"saving"``.
+        ``"end"`` holds the ``"status"`` with which training ended, ``"finished"``, ``"failed"`` or ``"interrupted"``.
         """
 
     def flush(self) -> None:
@@ -76,7 +76,9 @@ class Monitor:
 class Monitors:
     """All monitors of a run, and the history of every scalar.
 
-    A monitor that fails warns once, is told nothing more, and does not stop training.
+    A monitor that fails warns once and does not stop training. After what may pass (a full disk, a server that is
+    away) it is tried again at the end of each epoch, and then told the numbers that it missed; after an error of its
+    code it is told nothing more.
 
     Args:
         monitors: The monitors, in order.
@@ -98,14 +100,13 @@ class Monitors:
             if not isinstance(monitor, Monitor):
                 raise ConfigError(f"monitors must be Monitor objects; got {monitor!r} ({type(monitor).__name__})")
         _check_files(self._monitors)
-        self._failed: set[int] = set()
         self._silent = False
         self._listeners: list[Callable[[str, float, int], None]] = []
         self.history: dict[str, list[tuple[int, float]]] = {}
-        for monitor in self._monitors:
-            monitor.history = self.history
+        self._deliveries = [Delivery(monitor, self.history) for monitor in self._monitors]
         if log_dir is not None:
-            self._tell("open", log_dir)
+            for delivery in self._deliveries:
+                delivery.open(log_dir)
 
     def __iter__(self) -> Iterator[Monitor]:
         return iter(self._monitors)
@@ -175,60 +176,41 @@ class Monitors:
 
     def flush(self) -> None:
         """Flush all."""
-        self._tell("flush")
+        for delivery in self._deliveries:
+            delivery.flush()
 
     def close(self) -> None:
         """Close all."""
-        self._tell("close")
+        for delivery in self._deliveries:
+            delivery.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The history and each monitor's position, for a checkpoint."""
         self.flush()
-        states = [
-            self._ask(index, monitor) if index not in self._failed else {}
-            for index, monitor in enumerate(self._monitors)
-        ]
-        names = [monitor.name for monitor in self._monitors]
-        history = {name: [list(pair) for pair in values] for name, values in self.history.items()}
-        return {"history": history, "monitors": list(zip(names, states, strict=True))}
+        return {
+            "history": {name: [list(pair) for pair in values] for name, values in self.history.items()},
+            "monitors": [(delivery.monitor.name, delivery.state) for delivery in self._deliveries],
+            "missed": [list(delivery.calls) for delivery in self._deliveries],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the history and drop everything logged after it."""
         self.history.clear()
         for name, values in state["history"].items():
             self.history[name] = [(int(step), float(value)) for step, value in values]
-        saved = [tuple(pair) for pair in state["monitors"]]
-        for index, monitor in enumerate(self._monitors):
-            for name, monitor_state in saved:
-                if name == monitor.name:
-                    if monitor_state:  # a monitor that had failed has none
-                        self._guarded(index, monitor, "load_state_dict", monitor_state)
-                    saved.remove((name, monitor_state))
+        missed = state.get("missed") or [[] for _ in state["monitors"]]
+        saved = [(name, position, calls) for (name, position), calls in zip(state["monitors"], missed, strict=True)]
+        for delivery in self._deliveries:
+            for entry in saved:
+                if entry[0] == delivery.monitor.name:
+                    delivery.load(dict(entry[1]), entry[2])
+                    saved.remove(entry)
                     break
 
     def _tell(self, method: str, *args: Any) -> None:
-        if self._silent and method.startswith("put_"):
-            return
-        for index, monitor in enumerate(self._monitors):
-            if index not in self._failed:
-                self._guarded(index, monitor, method, *args)
-
-    def _ask(self, index: int, monitor: Monitor) -> dict[str, Any]:
-        return self._guarded(index, monitor, "state_dict") or {}
-
-    def _guarded(self, index: int, monitor: Monitor, method: str, *args: Any) -> Any:
-        try:
-            return getattr(monitor, method)(*args)
-        except Exception as error:
-            self._failed.add(index)
-            logger.warning(
-                "monitor %s failed in %s and is left out from now on: %s: %s",
-                monitor.name,
-                method,
-                type(error).__name__,
-                error,
-            )
-            return None
+        if not self._silent:
+            for delivery in self._deliveries:
+                delivery.tell(method, *args)
 
 
 def _check_files(monitors: Sequence[Monitor]) -> None:

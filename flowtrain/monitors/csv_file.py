@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
-from flowtrain.utils.files import writing
+from flowtrain.utils.files import explained, writing
 
 from .base import Monitor
-from .line_file import set_aside
+from .line_file import check_grown, rows_of, set_aside
 
 __all__ = ["CSVMonitor"]
+
+logger = logging.getLogger("flowtrain.monitors")
 
 
 class CSVMonitor(Monitor):
@@ -33,6 +36,7 @@ class CSVMonitor(Monitor):
         self.filename = filename
         self._columns: list[str] = []
         self._rows = 0
+        self._size = 0  # bytes of what was written whole
         self._step: int | None = None
         self._values: dict[str, float] = {}
         self._pending: list[dict[str, Any]] = []
@@ -54,14 +58,16 @@ class CSVMonitor(Monitor):
         if not self._ours:
             set_aside(self._path)
             self._ours = True
+        check_grown(self._path, self._size)
         new = {name: None for row in self._pending for name in row if name not in self._columns}
         if new:
             rows = self._read()
             self._columns = self._columns or ["step"]
             self._columns += [name for name in new if name != "step"]
             self._rewrite(rows)
-        with open(self._path, "a", encoding="utf-8", newline="") as file:
+        with explained(self._path), open(self._path, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerows(self._pending)
+        self._size = self._path.stat().st_size
         self._rows += len(self._pending)
         self._pending = []
 
@@ -69,12 +75,22 @@ class CSVMonitor(Monitor):
         self.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self._rows, "columns": list(self._columns)}
+        return {"rows": self._rows, "columns": list(self._columns), "bytes": self._size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        wanted, size = int(state["rows"]), int(state.get("bytes", 0))
+        if not self._ours and wanted == 0:
+            set_aside(self._path)
         self._values, self._pending, self._ours = {}, [], True
-        self._rows, self._columns = int(state["rows"]), list(state["columns"])
-        self._rewrite(self._read()[: self._rows])
+        self._columns = list(state["columns"])
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        rows = self._read()[:wanted]
+        if len(rows) < wanted or (size and self._path.stat().st_size < size):
+            logger.warning("%s is shorter than the run had left it: it is written anew from the history", self._path)
+            rows = rows_of(self.history)
+        self._rows = len(rows)
+        self._rewrite(rows)
+        self._size = self._path.stat().st_size
 
     def _end_row(self) -> None:
         if self._values:
@@ -82,13 +98,13 @@ class CSVMonitor(Monitor):
             self._pending.append({"step": self._step, **renamed})
             self._values = {}
 
-    def _read(self) -> list[dict[str, str]]:
+    def _read(self) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
         with open(self._path, encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         with writing(self._path, durable=False) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
             if self._columns:

@@ -7,6 +7,7 @@ messages; what only the package has is the message of the hparams plugin, whose 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -27,18 +28,21 @@ class EventFile:
     Args:
         folder: The folder; made when missing.
         start_step: When given, TensorBoard forgets what earlier files hold from this step on.
+        after: The name of the newest file there. The new one is named so that it follows, also where the clock was
+            set back: TensorBoard reads the files of a folder in the order of their names.
     """
 
     _made = 0
 
-    def __init__(self, folder: Path, start_step: int | None = None) -> None:
+    def __init__(self, folder: Path, start_step: int | None = None, after: str = "") -> None:
         import tensorflow as tf
 
         folder.mkdir(parents=True, exist_ok=True)
         EventFile._made += 1
         host = socket.gethostname()
-        # TensorBoard reads the files of a folder in the order of their names.
-        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{host}.{os.getpid()}.{EventFile._made}"
+        before = re.match(r"events\.out\.tfevents\.(\d+\.\d+)\.", after)
+        now = max(time.time(), float(before[1]) + 1e-5 if before else 0.0)
+        self.path = folder / f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}.{EventFile._made}"
         self._event = tf.compat.v1.Event
         self._flushed = time.time()
         self._writer = tf.io.TFRecordWriter(str(self.path))

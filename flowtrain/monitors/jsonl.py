@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import Monitor
-from .line_file import LineFile
+from .line_file import LineFile, rows_of
 
 __all__ = ["JSONLMonitor", "read_jsonl"]
 
@@ -32,16 +32,17 @@ class JSONLMonitor(Monitor):
     def __init__(self, filename: str = "metrics.jsonl") -> None:
         self.filename = filename
         self._step: int | None = None
-        self._values: dict[str, float | str] = {}
+        self._values: dict[str, float] = {}
 
     def open(self, log_dir: Path) -> None:
-        self._file = LineFile(log_dir / self.filename)
+        self._file = LineFile(log_dir / self.filename, self._all_lines)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
+        name = "scalar/step" if name == "step" else name  # it must not hide the step
         if step != self._step or name in self._values:
             self._write()
         self._step = step
-        self._values[name] = value if math.isfinite(value) else str(value)
+        self._values[name] = value
 
     def flush(self) -> None:
         self._write()
@@ -60,13 +61,17 @@ class JSONLMonitor(Monitor):
 
     def _write(self) -> None:
         if self._values:
-            self._file.write(json.dumps({"step": self._step, **_renamed(self._values)}, allow_nan=False))
+            line = _line({"step": self._step, **self._values})
             self._values.clear()
+            self._file.write(line)
+
+    def _all_lines(self) -> list[str]:
+        return [_line(row) for row in rows_of(self.history)]
 
 
-def _renamed(values: dict[str, float | str]) -> dict[str, float | str]:
-    """A scalar that is itself called "step" must not hide the step."""
-    return {"scalar/step" if name == "step" else name: value for name, value in values.items()}
+def _line(row: dict[str, Any]) -> str:
+    shown = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
+    return json.dumps(shown, allow_nan=False)
 
 
 def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:

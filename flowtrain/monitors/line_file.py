@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
-from flowtrain.utils.files import explained
+from flowtrain.utils.files import explained, write_whole
 
-__all__ = ["LineFile", "set_aside"]
+__all__ = ["LineFile", "check_grown", "rows_of", "set_aside"]
 
 logger = logging.getLogger("flowtrain.monitors")
 
@@ -24,60 +27,128 @@ class LineFile:
 
     Args:
         path: The file.
+        rebuild: Gives all lines up to the position of a `cut`, for a file that has lost some; None: they stay lost.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: TextIO | None = None
+    def __init__(self, path: Path, rebuild: Callable[[], Iterable[str]] | None = None) -> None:
+        self.path, self._rebuild = path, rebuild
+        self._file: io.FileIO | None = None
+        self._lines: list[str] = []  # not written yet
+        self._size = 0  # bytes that were written whole; after a full disk the file may hold a part of a line more
         self._ours = False
         self._flushed = time.monotonic()
 
     def write(self, line: str) -> None:
         """Append one line."""
-        if self._file is None:
-            if not self._ours:
-                set_aside(self.path)
-                self._ours = True
-            self._file = self.path.open("a", encoding="utf-8", newline="\n")
-        with explained(self.path):
-            self._file.write(line + "\n")
+        self._lines.append(line + "\n")
         if time.monotonic() > self._flushed + _SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the operating system: it survives a kill of this process."""
+        """Hand everything to the operating system: it survives a kill of this process.
+
+        Raises:
+            OSError: The disk is full; or somebody deleted the file, or cut it short.
+        """
         self._flushed = time.monotonic()
-        if self._file is not None:
-            with explained(self.path):
-                self._file.flush()
+        if not self._lines and self._file is None:
+            return
+        if not self._ours:
+            set_aside(self.path)
+            self._ours = True
+        check_grown(self.path, self._size, self._file)
+        if self._file is None:
+            self._file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        with explained(self.path):
+            content = memoryview("".join(self._lines).encode())
+            self._file.seek(self._size)
+            done = 0
+            while done < len(content):
+                done += self._file.write(content[done:]) or 0
+        self._size += done
+        self._lines.clear()
 
     def position(self) -> int:
         """The length of what was written, in bytes."""
         self.flush()
-        return self.path.stat().st_size if self._ours and self.path.exists() else 0
+        return self._size
 
     def cut(self, position: int) -> None:
         """Go back to an earlier position and go on from there."""
-        self.close()
+        self._drop()
+        if position == 0 and not self._ours:
+            set_aside(self.path)
         self._ours = True
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         size = self.path.stat().st_size if self.path.exists() else 0
-        if size < position:
-            logger.warning(
-                "%s has %d bytes, fewer than the %d it had at the checkpoint: its beginning is lost, "
-                "the run goes on and appends to it",
-                self.path,
-                size,
-                position,
-            )
+        if size < position or not self._ends_a_line(position):
+            self._mend(position, size)
         elif size > position:
-            with open(self.path, "r+b") as file:
-                file.truncate(position)
+            os.truncate(self.path, position)
+        self._size = self.path.stat().st_size if self.path.exists() else 0
 
     def close(self) -> None:
         """Release the file; a later write opens it again."""
+        self.flush()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._lines.clear()
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _ends_a_line(self, position: int) -> bool:
+        if position == 0:
+            return True
+        with open(self.path, "rb") as file:
+            file.seek(position - 1)
+            return file.read(1) == b"\n"
+
+    def _mend(self, position: int, size: int) -> None:
+        lost = f"{self.path} has {size} of the {position} bytes that the run had written"
+        if self._rebuild is not None:
+            write_whole(self.path, "".join(f"{line}\n" for line in self._rebuild()))
+            logger.warning("%s: it is written anew from the run's history", lost)
+            return
+        if size:
+            with open(self.path, "r+b") as file:
+                file.truncate(file.read(position).rfind(b"\n") + 1)
+        logger.warning("%s: what is missing stays lost, new lines are appended", lost)
+
+
+def check_grown(path: Path, size: int, file: io.FileIO | None = None) -> None:
+    """Raise where a file that a run appends to is not the one it was: deleted, replaced or cut short.
+
+    Raises:
+        FileNotFoundError: It is so.
+    """
+    try:
+        there = os.stat(path)
+        whole = there.st_size >= size and (file is None or os.path.samestat(there, os.fstat(file.fileno())))
+    except FileNotFoundError:
+        whole = size == 0 and file is None and path.parent.exists()
+    if not whole:
+        raise FileNotFoundError(errno.ENOENT, "deleted, replaced or cut short while the run was writing it", str(path))
+
+
+def rows_of(history: Mapping[str, Sequence[tuple[int, float]]]) -> list[dict[str, float]]:
+    """The scalars of a history as rows ``{"step": step, name: value, ...}`` in the order of steps.
+
+    A scalar that was logged twice at a step is in two rows; one that is itself called "step" is ``scalar/step``.
+    """
+    rows: dict[int, list[dict[str, float]]] = {}
+    row: dict[str, float] | None
+    for name, pairs in history.items():
+        column = "scalar/step" if name == "step" else name
+        for step, value in pairs:
+            at = rows.setdefault(step, [])
+            row = next((row for row in at if column not in row), None)
+            if row is None:
+                row = {"step": step}
+                at.append(row)
+            row[column] = value
+    return [row for step in sorted(rows) for row in rows[step]]
 
 
 def set_aside(path: Path) -> None:
@@ -89,4 +160,4 @@ def set_aside(path: Path) -> None:
         number += 1
         target = path.with_name(f"{path.name}.old{number}")
     path.rename(target)
-    logger.info("%s is of a run that left no checkpoint; it is now %s", path, target.name)
+    logger.info("%s was there before this run began; it is now %s", path, target.name)

@@ -12,6 +12,9 @@ from .base import Monitor
 
 __all__ = ["MLflowMonitor"]
 
+_LONGEST = 6000
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+
 
 class MLflowMonitor(Monitor):
     """Sends scalars and the config to MLflow; pictures stay with the other monitors.
@@ -33,6 +36,7 @@ class MLflowMonitor(Monitor):
         self.experiment, self.tracking_uri, self.run_name = experiment, tracking_uri, run_name
         self._run_id: str | None = None
         self._begun = False
+        self._status = "FINISHED"
 
     def open(self, log_dir: Path) -> None:
         mlflow = require("mlflow", extra="trackers", needed_for="MLflowMonitor")
@@ -46,18 +50,21 @@ class MLflowMonitor(Monitor):
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
         if kind == "config" and self._run_id is None:  # MLflow refuses to change a parameter
             for name, value in content.items():
-                self._client.log_param(self._run(), _allowed(name), value)
+                self._client.log_param(self._run(), _allowed(name), _shortened(value))
+        elif kind == "end":
+            self._status = _STATUS[content["status"]]
 
     def close(self) -> None:
         if self._begun:
-            self._client.set_terminated(self._run_id)
+            self._client.set_terminated(self._run_id, status=self._status)
             self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"run_id": self._run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.close()
+        if state["run_id"] != self._run_id:
+            self.close()
         self._run_id = state["run_id"]
 
     def _run(self) -> str:
@@ -75,3 +82,8 @@ class MLflowMonitor(Monitor):
 
 def _allowed(name: str) -> str:
     return re.sub(r"[^\w\-./ ]", "_", name)
+
+
+def _shortened(value: Any) -> Any:
+    """MLflow refuses a parameter of more than 6000 characters, with an error that ends the whole monitor."""
+    return value if len(str(value)) <= _LONGEST else f"{str(value)[: _LONGEST - 3]}..."

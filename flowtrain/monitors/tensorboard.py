@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from .base import Monitor
 from .event_file import EventFile, histogram_value, hparams_value, image_value
+from .line_file import rows_of
 
 __all__ = ["TensorBoardMonitor"]
 
@@ -68,6 +72,8 @@ class TensorBoardMonitor(Monitor):
 
     def flush(self) -> None:
         if self._file is not None:
+            if not self._file.path.exists():
+                raise FileNotFoundError(errno.ENOENT, "deleted while the run was writing it", str(self._file.path))
             self._file.flush()
 
     def close(self) -> None:
@@ -78,31 +84,48 @@ class TensorBoardMonitor(Monitor):
 
     def state_dict(self) -> dict[str, Any]:
         self.flush()
-        if self._newest is None:
-            return {"step": self._last_step, "file": "", "bytes": 0}
-        return {
-            "step": self._last_step,
-            "file": self._newest.name,
-            "bytes": self._newest.stat().st_size,
-        }
+        newest = "" if self._newest is None else self._newest.name
+        files = {path.name: path.stat().st_size for path in self._event_files()} if newest else {}
+        return {"step": self._last_step, "file": newest, "bytes": files.get(newest, 0), "files": files}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.close()
+        with contextlib.suppress(Exception):  # what the disk did not take is written again
+            self.close()
+        self._file = None
         self._last_step = int(state["step"])
         self._start_step = self._last_step + 1
         name, size = str(state["file"]), int(state["bytes"])
+        sizes: dict[str, int] = state.get("files", {name: size} if name else {})
         self._newest = self._path / name if (self._path / name).is_file() else None
-        for path in self._event_files():
-            if path.name > name:  # of an attempt that went on from this checkpoint and was killed
-                path.unlink()
-            elif path.name == name and path.stat().st_size > size:
-                os.truncate(path, size)
+        known = {path.name: path for path in self._event_files()}
+        for later in known.keys() - sizes.keys():
+            if "files" in state or later > name:  # of an attempt that went on from this checkpoint and was killed
+                _hide(known[later])
+        for file in known.keys() & sizes.keys():
+            if known[file].stat().st_size > sizes[file]:
+                os.truncate(known[file], sizes[file])
+        if sizes.keys() - known.keys():
+            self._write_history(sizes.keys() - known.keys())
+
+    def _write_history(self, missing: Iterable[str]) -> None:
+        """Put the scalars of lost files into a new one, from which on TensorBoard forgets all that was before."""
+        logger.warning(
+            "%s: %s is gone; the scalars are written anew from the run's history, its pictures and histograms are lost",
+            self._path, ", ".join(sorted(missing)),
+        )  # fmt: skip
+        self._start_step = 0
+        for row in rows_of(self.history):
+            for tag, value in row.items():
+                if tag != "step":
+                    self.put_scalar("step" if tag == "scalar/step" else tag, value, int(row["step"]))
 
     def _at(self, step: int) -> EventFile:
         if self._file is None:
             if self._start_step is None:
                 self._set_aside()
-            self._file = EventFile(self._path, self._start_step)
+            self._file = EventFile(
+                self._path, self._start_step, after=max((f.name for f in self._event_files()), default="")
+            )
             self._newest = self._file.path
         self._last_step = max(self._last_step, step)
         return self._file
@@ -113,7 +136,11 @@ class TensorBoardMonitor(Monitor):
     def _set_aside(self) -> None:
         """Hide from TensorBoard what a run wrote that was killed before its first checkpoint."""
         for path in self._event_files():
-            path.rename(path.with_name(path.name.replace("tfevents", "unfinished")))
+            _hide(path)
+
+
+def _hide(path: Path) -> None:
+    path.rename(path.with_name(path.name.replace("tfevents", "unfinished")))
 
 
 def _shown(value: Any) -> bool | float | str:

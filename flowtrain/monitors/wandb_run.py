@@ -34,6 +34,7 @@ class WandbMonitor(Monitor):
         self.project, self.offline, self._init = project, offline, init
         self._run: Any = None
         self._run_id: str | None = None
+        self._exit_code = 0
 
     def open(self, log_dir: Path) -> None:
         self._wandb = require("wandb", extra="trackers", needed_for="WandbMonitor")
@@ -52,17 +53,20 @@ class WandbMonitor(Monitor):
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
         if kind == "config":
             self._started().config.update(content, allow_val_change=True)
+        elif kind == "end":
+            self._exit_code = 0 if content["status"] == "finished" else 1
 
     def close(self) -> None:
         if self._run is not None:
-            self._run.finish()
+            self._run.finish(exit_code=self._exit_code)
             self._run = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"run_id": self._run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.close()
+        if state["run_id"] != self._run_id:
+            self.close()
         self._run_id = state["run_id"]
 
     def _started(self) -> Any:

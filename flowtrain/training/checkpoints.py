@@ -39,7 +39,8 @@ _RUN_STATE = Record(
             {
                 "history": MapOf(_NAME, ListOf(Row(Whole(), Anything()))),
                 "monitors": ListOf(Row(_NAME, Anything())),
-            }
+            },
+            optional={"missed": ListOf(ListOf(ListOf(Anything())))},
         ),
         "random": Record(
             {
@@ -47,6 +48,19 @@ _RUN_STATE = Record(
                 "python": Row(Whole(), ListOf(Whole(0, 2**32 - 1)), Nullable(Number())),
                 "numpy": Record({"bit_generator": Text(), "state": Record({}, others=Anything())}, others=Anything()),
             }
+        ),
+    },
+    optional={
+        "description": Record(
+            {
+                "data": ListOf(Record({"stage": _NAME}, others=Anything())),
+                "rows": Nullable(Whole(0)),
+                "batches": Nullable(Whole(0)),
+                "scalars": MapOf(_NAME, Anything()),
+                "training": Record({"steps_per_epoch": Whole(1)}, others=Anything()),
+                **{name: Anything() for name in ("model", "optimizer", "callbacks")},
+            },
+            others=Anything(),
         ),
     },
     others=Anything(),

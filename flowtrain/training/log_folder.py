@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import logging.handlers
 import os
 import platform
 import socket
@@ -71,6 +72,14 @@ def holds_run(path: Path) -> bool:
     return (path / _LOG).exists() or bool(list_checkpoints(path / "checkpoints"))
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """Goes on in a new file, and a new folder, where the old one was deleted in mid-run."""
+
+    def reopenIfNeeded(self) -> None:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        super().reopenIfNeeded()
+
+
 class LogFolder:
     """A run's folder while it is open: holds the lock and writes the log file.
 
@@ -99,7 +108,7 @@ class LogFolder:
                     f'the log folder {path} holds a run already. Continue it: train(config, resume="auto"); '
                     "or start anew with another log_dir (none: a new folder each time)."
                 )
-            self._handler = logging.FileHandler(path / _LOG)
+            self._handler = _LogFile(path / _LOG)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, PermissionError):

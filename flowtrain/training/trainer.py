@@ -16,7 +16,7 @@ from flowtrain.model.store import read_value
 from flowtrain.monitors import Monitors, default_monitors
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import only_to_run
-from flowtrain.utils.run_status import clear_end, record_end
+from flowtrain.utils.run_status import clear_end, record_end, status_after
 from flowtrain.utils.seeding import default_seed
 
 from . import devices
@@ -253,6 +253,7 @@ class Trainer:
             if self._state.feeding is not None:
                 self._state.feeding.stop(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
             self._checkpoints.abandon()
+            self.monitors.put_event("end", {"status": status_after(failure)}, self.global_step)
             self.monitors.flush()
             if self._folder is not None:
                 record_end(self.log_dir, failure, self.stop_reason)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .files import write_whole
 
-__all__ = ["LOCK", "clear_end", "is_locked", "record_end", "status_of"]
+__all__ = ["LOCK", "clear_end", "is_locked", "record_end", "status_after", "status_of"]
 
 LOCK = ".lock"
 _END = "ended.json"
@@ -29,6 +29,13 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def status_after(failure: BaseException | None) -> str:
+    """``"finished"``, ``"failed"`` or ``"interrupted"`` (Ctrl-C, SIGTERM), by what ended a run."""
+    if failure is None:
+        return "finished"
+    return "failed" if isinstance(failure, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exception
+
+
 def record_end(path: Path, failure: BaseException | None, note: str | None = None) -> None:
     """Write down how a run ended. Without that, a run that nobody is at was killed.
 
@@ -37,9 +44,8 @@ def record_end(path: Path, failure: BaseException | None, note: str | None = Non
         failure: What ended it; None: it came to its end.
         note: Why it came to its end, where that was before the last epoch.
     """
-    status = "finished"
+    status = status_after(failure)
     if failure is not None:
-        status = "failed" if isinstance(failure, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exception
         note = f"{type(failure).__name__}: {failure}".removesuffix(": ")
     with contextlib.suppress(OSError):  # a full disk must not hide the error that ended the run
         write_whole(path / _END, json.dumps({"status": status, "note": note, "time": time.time()}, indent=1))

@@ -1,9 +1,13 @@
 """What the monitors write, read back; and that a resumed run's logs are those of an undisturbed one."""
 
+import contextlib
 import csv
 import json
 import logging
 import math
+import os
+import resource
+import shutil
 
 import cv2
 import numpy as np
@@ -54,13 +58,13 @@ def test_a_failing_monitor_warns_once_and_stops_nothing(tmp_path, caplog):
 
         def put_scalar(self, name, value, step):
             Broken.calls += 1
-            raise OSError("disk is full")
+            raise TypeError("no such unit")
 
     monitors = Monitors([Broken(), JSONLMonitor()], tmp_path)
     log(monitors, range(1, 4))
     monitors.close()
     assert Broken.calls == 1
-    assert len([r for r in caplog.records if "disk is full" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "no such unit" in r.getMessage()]) == 1
     assert [step for step, _ in read_jsonl(tmp_path)["cost"]] == [1, 2, 3]
 
 
@@ -79,7 +83,7 @@ def test_a_monitor_that_had_failed_works_in_the_resumed_run(tmp_path, caplog):
     log(second, [2])
     second.close()
     assert len(caplog.records) == 1
-    assert list(read_jsonl(tmp_path)["cost"]) == [(2, math.sin(2) / 3)]
+    assert list(read_jsonl(tmp_path)["cost"]) == [(1, math.sin(1) / 3), (2, math.sin(2) / 3)]
     assert second.history["cost"] == [(1, math.sin(1) / 3), (2, math.sin(2) / 3)]
 
 
@@ -117,6 +121,111 @@ def test_a_log_with_resumes_equals_an_undisturbed_one(tmp_path_factory, kind, fi
     assert (broken / filename).read_bytes() == (whole / filename).read_bytes()
     for run in runs:
         run.close()
+
+
+FILES = [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")]
+
+
+@contextlib.contextmanager
+def full_at(size):
+    """No file can grow beyond a size: what is written up to there is there, as on a disk that gets full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def undisturbed(folder, kind):
+    folder.mkdir()
+    monitors = Monitors([kind()], folder)
+    log(monitors, range(1, 13))
+    monitors.close()
+    return monitors
+
+
+@pytest.mark.parametrize("kind,filename", FILES)
+@pytest.mark.parametrize("more", [0, 3, 100])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_after_a_full_disk_nothing_is_missing(request, tmp_path, caplog, kind, filename, more, resumed):
+    whole = undisturbed(tmp_path / "whole", kind)
+    monitors = Monitors([kind()], tmp_path)
+    log(monitors, range(1, 4))
+    with full_at((tmp_path / filename).stat().st_size + more):
+        log(monitors, range(4, 9))
+        state = monitors.state_dict()
+    if resumed:
+        killed, monitors = monitors, Monitors([kind()], tmp_path)
+        request.addfinalizer(killed.close)
+        monitors.load_state_dict(json.loads(json.dumps(state)))
+    log(monitors, range(9, 13))
+    monitors.close()
+    assert (tmp_path / filename).read_bytes() == (tmp_path / "whole" / filename).read_bytes()
+    assert monitors.history == whole.history
+    assert caplog.text.count("is tried again at the end of each epoch") == 1
+    assert resumed or "works again" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == [filename, "whole"]  # nothing was set aside
+
+
+@pytest.mark.parametrize("kind,filename", FILES)
+@pytest.mark.parametrize("what", ["file", "folder", "replaced", "cut"])
+def test_what_somebody_deletes_in_mid_run_is_written_anew(tmp_path, caplog, kind, filename, what):
+    undisturbed(tmp_path / "whole", kind)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monitors = Monitors([kind()], folder)
+    log(monitors, range(1, 8))
+    if what == "folder":
+        shutil.rmtree(folder)
+    elif what == "cut":
+        os.truncate(folder / filename, 30)
+    else:
+        (folder / filename).unlink()
+        if what == "replaced":
+            (folder / filename).write_text("other")
+    log(monitors, range(8, 13))
+    monitors.close()
+    assert (folder / filename).read_bytes() == (tmp_path / "whole" / filename).read_bytes()
+    assert "written anew" in caplog.text
+
+
+@pytest.mark.parametrize("kind,filename", FILES)
+@pytest.mark.parametrize("left", [0, 25, 75, -1])
+def test_a_log_that_was_cut_in_mid_line_is_whole_after_a_resume(tmp_path, caplog, kind, filename, left):
+    undisturbed(tmp_path / "whole", kind)
+    monitors = Monitors([kind()], tmp_path)
+    log(monitors, range(1, 8))
+    state = monitors.state_dict()
+    size = (tmp_path / filename).stat().st_size
+    os.truncate(tmp_path / filename, left if left >= 0 else size + left)
+    again = Monitors([kind()], tmp_path)
+    again.load_state_dict(json.loads(json.dumps(state)))
+    log(again, range(8, 13))
+    again.close()
+    assert (tmp_path / filename).read_bytes() == (tmp_path / "whole" / filename).read_bytes()
+    assert "written anew" in caplog.text
+    monitors.close()
+
+
+def test_a_monitor_whose_server_was_away_gets_all_numbers(tmp_path, caplog):
+    class Server(Monitor):
+        away, got = False, []
+
+        def put_scalar(self, name, value, step):
+            if self.away:
+                raise ConnectionError("no route to host")
+            self.got.append((name, step))
+
+    server = Server()
+    monitors = Monitors([server], tmp_path)
+    for step in range(1, 9):
+        server.away = 3 <= step < 6
+        log(monitors, [step], names=("cost",))
+    assert server.got == [
+        pair for step in range(1, 9) for pair in [("cost", step), *([(f"late_{step // 8}", step)] * (step % 4 == 0))]
+    ]
+    assert caplog.text.count("no route to host") == 1
 
 
 @pytest.mark.parametrize("kind,filename", [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")])

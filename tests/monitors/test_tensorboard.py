@@ -1,8 +1,10 @@
 """Event files, read back with TensorFlow's own messages."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -103,6 +105,40 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path):
     assert [(step, value.simple_value) for step, value in values(folder)] == [(s, s) for s in range(1, 9)]
     starts = [event.step for event in events(folder) if event.HasField("session_log")]
     assert starts == [5]
+
+
+def test_a_clock_that_went_back_costs_no_file(tmp_path, monkeypatch):
+    now, state = 1_764_000_000.0, None
+    for step in range(1, 5):  # each start of the run an hour before the one it follows
+        monkeypatch.setattr(time, "time", lambda at=now - 3600 * step: at)
+        monitors = Monitors([TensorBoardMonitor()], tmp_path)
+        if state is not None:
+            monitors.load_state_dict(json.loads(json.dumps(state)))
+        monitors.put_scalar("cost", float(step), step)
+        state = monitors.state_dict()
+        monitors.put_scalar("cost", -1.0, step + 1)  # and killed
+        monitors.flush()
+    found = [(step, value.simple_value) for step, value in values(tmp_path / "tensorboard")]
+    assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, -1.0)]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_files_that_somebody_deleted_are_written_anew(tmp_path, caplog, resumed):
+    monitors = Monitors([TensorBoardMonitor()], tmp_path)
+    monitors.put_scalar("cost", 1.0, 1)
+    monitors.flush()
+    monitors.put_scalar("cost", 2.0, 2)
+    state = monitors.state_dict()
+    shutil.rmtree(tmp_path / "tensorboard")
+    if resumed:
+        monitors = Monitors([TensorBoardMonitor()], tmp_path)
+        monitors.load_state_dict(json.loads(json.dumps(state)))
+    monitors.put_scalar("cost", 3.0, 3)
+    monitors.flush()
+    monitors.close()
+    found = [(step, value.simple_value) for step, value in values(tmp_path / "tensorboard")]
+    assert found == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert "written anew" in caplog.text
 
 
 def test_closing_and_going_on_keeps_all(tmp_path):

@@ -62,13 +62,31 @@ def test_mlflow_gets_scalars_and_the_run_goes_on(tmp_path, monkeypatch):
     monitors.close()
     client.log_metric.assert_called_once_with("r1", "top_1", 1.0, step=3)
     client.log_param.assert_called_once_with("r1", "lr", 0.1)
-    client.set_terminated.assert_called_once_with("r1")
+    client.set_terminated.assert_called_once_with("r1", status="FINISHED")
 
     again = Monitors([MLflowMonitor("exp")], tmp_path)
     again.load_state_dict(state)
     again.put_scalar("cost", 1.0, 4)
     client.update_run.assert_called_once_with("r1", status="RUNNING")
     assert client.create_run.call_count == 1
+
+
+ENDS = [("finished", "FINISHED", 0), ("failed", "FAILED", 1), ("interrupted", "KILLED", 1)]
+
+
+@pytest.mark.parametrize("status,in_mlflow,exit_code", ENDS)
+def test_trackers_hear_how_the_run_ended(tmp_path, monkeypatch, wandb, status, in_mlflow, exit_code):
+    client = mock.MagicMock()
+    client.create_run.return_value.info.run_id = "r1"
+    module = types.ModuleType("mlflow")
+    module.MlflowClient = mock.MagicMock(return_value=client)
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monitors = Monitors([MLflowMonitor("exp"), WandbMonitor("proj")], tmp_path)
+    monitors.put_scalar("cost", 1.0, 3)
+    monitors.put_event("end", {"status": status}, 3)
+    monitors.close()
+    client.set_terminated.assert_called_once_with("r1", status=in_mlflow)
+    wandb.runs[0].finish.assert_called_once_with(exit_code=exit_code)
 
 
 @pytest.mark.parametrize("monitor,package", [(WandbMonitor("p"), "wandb"), (MLflowMonitor("e"), "mlflow")])

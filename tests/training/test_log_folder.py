@@ -1,14 +1,15 @@
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 import flowtrain.training.log_folder as log_folder
-from flowtrain.callbacks import TensorSummaries
+from flowtrain.callbacks import Callback, TensorSummaries
 from flowtrain.model import add_image_summary
 from flowtrain.monitors import Monitor
-from flowtrain.training import auto_set_dir, train
+from flowtrain.training import SimpleTrainer, auto_set_dir, train
 from flowtrain.utils.errors import CheckpointError, ConfigError
 
 from .helpers import Classifier, Points, config, same_weights
@@ -101,6 +102,27 @@ def test_a_monitor_that_fails_does_not_stop_training(tmp_path, caplog):
 
     trainer = train(config(tmp_path, monitors=[Broken()]))
     assert trainer.global_step == 24 and caplog.text.count("no network") == 1
+
+
+def test_a_log_folder_that_is_deleted_in_mid_run(tmp_path, caplog):
+    class Delete(Callback):
+        def trigger_epoch(self):
+            if self.epoch_num == 2:
+                shutil.rmtree(self.trainer.log_dir)
+
+    whole = train(config(tmp_path / "whole", callbacks=[], max_epoch=4))
+    trainer = train(config(tmp_path / "run", callbacks=[Delete()], max_epoch=4))
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    assert "works again" in (tmp_path / "run/log.txt").read_text() and same_weights(whole, trainer)
+    assert "written anew" in caplog.text
+
+
+def test_starts_with_one_config_leave_one_description(tmp_path):
+    for epochs in (1, 2, 3, 3):
+        with SimpleTrainer(config(tmp_path, max_epoch=3), resume="auto") as trainer:
+            trainer.train(epochs)
+    written = sorted(path.name for path in tmp_path.glob("*.json"))
+    assert [name for name in written if name.startswith("config")] == ["config.json"]
 
 
 def test_trained_weights_are_those_that_predict(tmp_path):

@@ -1,0 +1,159 @@
+"""What makes one monitor that fails for a while a complete one in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Monitor
+
+__all__ = ["Delivery"]
+
+logger = logging.getLogger("flowtrain.monitors")
+
+_KEPT_EVENTS = ("config", "epoch", "end")  # a graph is large
+_REPEATED = ("put_scalar", "put_event", "flush")
+# Errors of code: the same call would fail again. Others (a full disk, a server that is away) pass.
+_LASTING = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
+class Delivery:
+    """Tells a monitor what is logged; after a failure tells it again what it missed, at each flush until it works.
+
+    Since the last flush that worked, calls are kept beside the monitor's state at that flush. A monitor that failed is
+    taken back to that state, as a resumed run takes it back, and told these calls again: what it wrote half is gone,
+    nothing is left out. Pictures and histograms of the meantime are not kept.
+
+    Args:
+        monitor: The monitor.
+        history: Every scalar of the run.
+
+    Attributes:
+        state: The monitor's state at the last flush that worked; empty where it takes part no more.
+        calls: What it was told since, as JSON values.
+    """
+
+    def __init__(self, monitor: Monitor, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        self.monitor, self._history = monitor, history
+        self.state: dict[str, Any] = {}
+        self.calls: list[list[Any]] = []
+        self._down = self._out = False
+        monitor.history = history
+
+    def open(self, log_dir: Any) -> None:
+        """Open the monitor; one that cannot be opened takes no part."""
+        try:
+            self.monitor.open(log_dir)
+        except Exception as error:
+            self._leave("open", error)
+            return
+        with contextlib.suppress(Exception):  # it may have a state only once it was told something
+            self._note()
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Call one of its methods that take what is logged."""
+        if self._out:
+            return
+        if method == "put_scalar" or (method == "put_event" and args[0] in _KEPT_EVENTS):
+            self.calls.append([method, *args])
+        if not self._down:
+            self._try(method, *args)
+
+    def flush(self) -> None:
+        """Flush, and bring up to date a monitor that has failed."""
+        if self._out:
+            return
+        if self.calls and self.calls[-1] != ["flush"]:  # lines of a log end at a flush
+            self.calls.append(["flush"])
+        if not self._down and self._try("flush"):
+            self._try_to_note()
+        if self._down:
+            self._catch_up()
+
+    def close(self) -> None:
+        """Close the monitor."""
+        if not self._out:
+            self.flush()
+            if self._down:
+                logger.warning("monitor %s does not work yet: what it missed is in checkpoints", self.monitor.name)
+            else:
+                self._try("close")
+
+    def load(self, state: dict[str, Any], calls: Sequence[Sequence[Any]]) -> None:
+        """Take the monitor to a state and tell it what it had missed then."""
+        if self._out or not (state or calls):  # it took no part
+            return
+        self.state, self.calls = state, [list(call) for call in calls if call and call[0] in _REPEATED]
+        self._down = True
+        self._catch_up(first=True)
+
+    def _catch_up(self, first: bool = False) -> None:
+        monitor = self.monitor
+        try:
+            monitor.history = _before(self._history, self.calls)
+            monitor.load_state_dict(self.state)
+            monitor.history = self._history
+            for method, *args in self.calls:
+                getattr(monitor, method)(*args)
+            monitor.flush()
+            self._note()
+        except Exception as error:
+            self._down = not first  # only the first failure is said
+            self._failed("load_state_dict", error)
+        else:
+            self._down = False
+            if not first:
+                logger.warning("monitor %s works again; the numbers that it missed are written", monitor.name)
+        finally:
+            monitor.history = self._history
+
+    def _note(self) -> None:
+        self.state, self.calls = dict(self.monitor.state_dict()), []
+
+    def _try_to_note(self) -> None:
+        try:
+            self._note()
+        except Exception as error:
+            self._failed("state_dict", error)
+
+    def _try(self, method: str, *args: Any) -> bool:
+        try:
+            getattr(self.monitor, method)(*args)
+        except Exception as error:
+            self._failed(method, error)
+            return False
+        return True
+
+    def _failed(self, method: str, error: Exception) -> None:
+        if isinstance(error, _LASTING):
+            self._leave(method, error)
+        elif not self._down:
+            self._down = True
+            logger.warning(
+                "monitor %s failed in %s: %s: %s. It is tried again at the end of each epoch.",
+                self.monitor.name, method, type(error).__name__, error,
+            )  # fmt: skip
+
+    def _leave(self, method: str, error: Exception) -> None:
+        self._out, self.state, self.calls = True, {}, []
+        logger.warning(
+            "monitor %s failed in %s and is left out from now on: %s: %s",
+            self.monitor.name, method, type(error).__name__, error,
+        )  # fmt: skip
+
+
+def _before(
+    history: Mapping[str, Sequence[tuple[int, float]]], calls: Sequence[Sequence[Any]]
+) -> dict[str, list[tuple[int, float]]]:
+    """The history without what the calls put into it."""
+    counts: dict[str, int] = {}
+    for method, *args in calls:
+        if method == "put_scalar":
+            counts[args[0]] = counts.get(args[0], 0) + 1
+    return {name: list(pairs[: len(pairs) - counts.get(name, 0)]) for name, pairs in history.items()}
