@@ -94,6 +94,7 @@ __all__ = [
     "RandomMapData",
     "RandomMixData",
     "RemoteData",
+    "Ray",
     "RepeatedData",
     "RepeatedDataPoint",
     "SVHNDigit",
@@ -139,12 +140,14 @@ _LATER = {
         "write",
     ),
     "datasets": ("BSDS500", "Cifar10", "Cifar100", "FashionMnist", "ILSVRC12", "Mnist", "SVHNDigit"),
+    "cluster": ("Ray",),
     "remote": ("RemoteData", "make_keys", "send_dataflow"),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 if TYPE_CHECKING:
     from . import datasets, formats
+    from .cluster import Ray
     from .datasets import BSDS500, ILSVRC12, Cifar10, Cifar100, FashionMnist, Mnist, SVHNDigit
     from .formats import (
         CSVData,

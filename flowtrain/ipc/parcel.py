@@ -18,7 +18,7 @@ import numpy as np
 from ..utils.errors import FlowtrainError
 from .arena import SlotWriter
 
-__all__ = ["HEADER", "NotSendable", "Parcel", "pack", "parse", "relocate", "unpack"]
+__all__ = ["HEADER", "NotSendable", "Parcel", "dump", "pack", "parse", "relocate", "unpack"]
 
 HEADER = struct.Struct("<qii5q")
 """number, slot, flags, three numbers of the sender's choice, place and length of the pickle; then the table."""
@@ -76,7 +76,7 @@ def pack(value: Any, writer: SlotWriter) -> Parcel:
     Raises:
         NotSendable: Pickle cannot carry it; the message names the part.
     """
-    data, views = _dump(value)
+    data, views = dump(value)
     table, frames = [], []
     for raw in views:
         place = writer.place_of(raw)
@@ -148,7 +148,12 @@ def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
     return place
 
 
-def _dump(value: Any) -> tuple[bytes, list[memoryview]]:
+def dump(value: Any) -> tuple[bytes, list[memoryview]]:
+    """A value's pickle, and beside it the memory of its large arrays, not copied.
+
+    Raises:
+        NotSendable: Pickle cannot carry it; the message names the part.
+    """
     views: list[memoryview] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:

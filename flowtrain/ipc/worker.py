@@ -24,7 +24,7 @@ from .failures import Failure
 from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
 from .payload import load
 
-__all__ = ["FROM_TASK", "HELD", "INTERRUPT", "Job", "Overdue", "in_worker", "main", "serve"]
+__all__ = ["FROM_TASK", "HELD", "INTERRUPT", "Job", "Overdue", "become_worker", "in_worker", "main", "serve"]
 
 FROM_TASK = 1
 """Flag of a task: a value came along, in the slot."""
@@ -44,6 +44,15 @@ _serving = False
 def in_worker() -> bool:
     """Whether this process is a worker: a parallel stage inside another one's worker runs serially."""
     return _serving
+
+
+def become_worker() -> None:
+    """Make this process a worker for good: stages in it run serially, OpenCV in one thread, freed memory stays."""
+    global _serving
+    _serving = True
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+    keep_freed_memory()  # else a fifth of all CPU goes into page faults when decoding
 
 
 class Overdue(BaseException):
@@ -102,9 +111,7 @@ def quiet() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a worker is killed, so nothing may wait for its end
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)
-    keep_freed_memory()  # else a fifth of all CPU goes into page faults when decoding
+    become_worker()
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same from the global state
 
@@ -118,8 +125,7 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
         number: Which worker this is.
         load_job: Makes the job; an error in it is the answer to every task.
     """
-    global _serving
-    _serving = True
+    become_worker()
     worker = _Worker(arena, number)
     if INTERRUPT:
         signal.signal(INTERRUPT, worker.interrupted)

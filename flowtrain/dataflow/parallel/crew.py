@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task, WorkerPool
+from ...utils.errors import ConfigError
 from .threads import ThreadCrew
 
-__all__ = ["Crew", "InlineCrew", "ProcessCrews", "Result"]
+__all__ = ["Cluster", "Crew", "Crews", "InlineCrew", "KeptCrews", "ProcessCrews", "Result", "crews_on", "named"]
 
 _LOG = logging.getLogger("flowtrain")
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
@@ -69,11 +70,143 @@ class Crew(Protocol):
         ...
 
 
-class ProcessCrews:
-    """Gives walks their worker processes, and takes them back when an epoch is complete.
+class Crews(Protocol):
+    """Where a parallel stage has its workers from."""
+
+    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
+        """Workers for one walk; see :meth:`KeptCrews.take`."""
+        ...
+
+    def give_back(self, crew: Crew) -> None:
+        """Keep the workers of a walk that is complete, for the next one."""
+        ...
+
+    def collect(self, folder: str) -> None:
+        """Have files that workers on other machines wrote into a folder in that folder here."""
+        ...
+
+    def close(self) -> None:
+        """End workers that wait for the next walk."""
+        ...
+
+
+class Cluster(Protocol):
+    """Machines that a parallel stage can have its workers on: :class:`flowtrain.dataflow.Ray`."""
+
+    def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> Crews:
+        """What gives walks their workers; the arguments are those of :class:`ProcessCrews`."""
+        ...
+
+
+def crews_on(
+    cluster: Cluster | None,
+    owner: str,
+    workers: int,
+    window: int,
+    *,
+    timeout: float,
+    restart: bool | None,
+    preload: tuple[str, ...],
+) -> Crews:
+    """Worker processes of this machine, or of a cluster.
+
+    Args:
+        cluster: None: this machine.
+        owner: The stage, for errors.
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+        timeout: Seconds that one datapoint may take.
+        restart: Whether to replace workers that died; None: on a cluster.
+        preload: Modules to import before the flow is unpacked.
+
+    Raises:
+        ConfigError: ``cluster`` is none.
+    """
+    restart = cluster is not None if restart is None else restart
+    if cluster is None:
+        return ProcessCrews(workers, window, timeout=timeout, restart=restart, preload=preload)
+    if not callable(getattr(cluster, "crews", None)):
+        raise ConfigError(
+            f"{owner}: cluster must be flowtrain.dataflow.Ray(address=...) or None (processes of this machine), "
+            f"got {cluster!r:.200}"
+        )
+    return cluster.crews(workers, window, timeout=timeout, restart=restart, preload=preload)
+
+
+def named(cluster: Cluster | None) -> str:
+    """The end of a stage's description that says where its workers are."""
+    return "" if cluster is None else f", cluster={cluster!r}"
+
+
+class KeptCrews:
+    """Gives walks their workers, and takes them back when an epoch is complete.
 
     The workers hold a copy of the flow from when they were started. Where the flow has changed since (a loaded seed,
     an attribute that the user set), they are replaced.
+
+    Args:
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+    """
+
+    def __init__(self, workers: int, window: int) -> None:
+        self.workers, self.window = workers, window
+        self._idle: Any = None
+
+    def _start(self, payload: Payload, job: Any, name: str) -> Any:
+        """Start workers.
+
+        Args:
+            payload: The job, packed.
+            job: The job itself, to see of what kind it is.
+            name: Whose they are, for errors.
+        """
+        raise NotImplementedError
+
+    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
+        """Workers for one walk, ready or being started.
+
+        Args:
+            make_job: Gives the job.
+            marks: Compared with those of the idle workers: the flow's seeds.
+            name: Whose they are, for errors.
+        """
+        pool, self._idle = self._idle, None
+        job = payload = None
+        if pool is not None and not pool.closed:
+            data, known = pool.tag
+            if data is not None:
+                job = make_job()
+                payload = Payload(job)
+            if known == marks and (payload is None or payload.data == data):
+                pool.name = name
+                return pool
+            pool.close()
+        if payload is None:
+            job = make_job()
+            payload = Payload(job)
+        small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
+        tag = payload.data if small else None, marks
+        pool = self._start(payload, job, name)
+        pool.tag = tag
+        return pool
+
+    def give_back(self, crew: Crew) -> None:
+        """Keep the workers of a walk that is complete, for the next one."""
+        if hasattr(crew, "tag") and (self._idle is None or self._idle.closed):
+            self._idle = crew
+        else:
+            crew.close()
+
+    def collect(self, folder: str) -> None:
+        """Nothing: workers of this machine write into the folder itself."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": None}
+
+
+class ProcessCrews(KeptCrews):
+    """Worker processes of this machine; on Windows threads.
 
     Args:
         workers: How many.
@@ -82,48 +215,23 @@ class ProcessCrews:
     """
 
     def __init__(self, workers: int, window: int, **options: Any) -> None:
-        self.workers, self.window, self.options = workers, window, options
-        self._idle: WorkerPool | None = None
+        super().__init__(workers, window)
+        self.options = options
 
     def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
         """Workers for one walk, ready or being started.
 
         On Windows they are threads: the same datapoints in the same order, slower where the flow spends its time in
         Python.
-
-        Args:
-            make_job: Gives the job.
-            marks: Compared with those of the idle workers: the flow's seeds.
-            name: Whose they are, for errors.
         """
         if not _PROCESSES:
             _LOG.info("%s uses threads: worker processes need Linux, macOS or another Unix", name)
             jobs = [make_job() for _ in range(self.workers)]
             return ThreadCrew(jobs, self.window, self.options["timeout"], name)
-        pool, self._idle = self._idle, None
-        payload = None
-        if pool is not None and not pool.closed:
-            data, known = pool.tag
-            payload = Payload(make_job()) if data is not None else None
-            if known == marks and (payload is None or payload.data == data):
-                pool.name = name
-                return pool
-            pool.close()
-        payload = payload or Payload(make_job())
-        small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
-        pool = WorkerPool(payload, self.workers, window=self.window, name=name, **self.options)
-        pool.tag = payload.data if small else None, marks
-        return pool
+        return super().take(make_job, marks, name)
 
-    def give_back(self, crew: Crew) -> None:
-        """Keep the workers of a walk that is complete, for the next one."""
-        if isinstance(crew, WorkerPool) and (self._idle is None or self._idle.closed):
-            self._idle = crew
-        else:
-            crew.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_idle": None}
+    def _start(self, payload: Payload, job: Any, name: str) -> WorkerPool:
+        return WorkerPool(payload, self.workers, window=self.window, name=name, **self.options)
 
 
 class InlineCrew:

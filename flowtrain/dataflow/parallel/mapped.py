@@ -12,7 +12,7 @@ from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..stages.batch import BatchData
 from ..stages.map import MapData
 from .checks import OLD_SPELLINGS, checked_position
-from .crew import Crew, InlineCrew, ProcessCrews
+from .crew import Cluster, Crew, InlineCrew, crews_on, named
 from .indexed import IndexedCursor
 from .jobs import ApplyJob, IndexJob
 from .place import indexable_in_worker, may_have_workers
@@ -104,15 +104,19 @@ class _ProcessSpread(_Spread):
         buffer_size: int,
         strict: bool,
         timeout: float,
-        restart: bool,
+        restart: bool | None,
         preload: tuple[str, ...] | list[str],
+        cluster: Cluster | None,
     ) -> None:
         name = type(self).__name__
         self.num_proc = check_int(name, "num_proc", num_proc, least=0)
         self.buffer_size = _clamped(name, buffer_size, num_proc, serial)
         super().__init__(ds, serial, num_proc, strict)
-        self._keeps_sent = restart
-        self._crews = ProcessCrews(
+        self._keeps_sent = bool(restart)
+        self.cluster = cluster
+        self._crews = crews_on(
+            cluster,
+            name,
             num_proc,
             self.buffer_size,
             timeout=check_seconds(name, "timeout", timeout),
@@ -121,7 +125,7 @@ class _ProcessSpread(_Spread):
         )
 
     def describe(self) -> str:
-        return f"{type(self).__name__}(num_proc={self.num_proc})"
+        return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"
 
     def _workers(self, epoch: int) -> Crew:
         seeds = [stage.seed for stage in self._random_stages()]
@@ -148,8 +152,9 @@ class MultiProcessMapData(_ProcessSpread):
         strict: Keep the order of ``ds``. Without it datapoints come as they are done.
         may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
         timeout: Seconds that a single datapoint may take before it is an error.
-        restart: Replace a worker that was killed, and make its datapoints again.
+        restart: Replace a worker that was killed, and make its datapoints again. None: on a cluster only.
         preload: Modules to import once, before the workers are forked.
+        cluster: ``Ray(...)``: the workers are actors of a Ray cluster. None: processes of this machine.
 
     Order: with ``strict`` that of ``ds``; else any, each datapoint once an epoch all the same.
 
@@ -172,11 +177,12 @@ class MultiProcessMapData(_ProcessSpread):
         strict: bool = False,
         may_drop: bool = False,
         timeout: float = 300.0,
-        restart: bool = False,
+        restart: bool | None = None,
         preload: tuple[str, ...] | list[str] = (),
+        cluster: Cluster | None = None,
     ) -> None:
         serial = MapData(ds, map_func, may_drop=may_drop)
-        super().__init__(ds, serial, num_proc, buffer_size, strict, timeout, restart, preload)
+        super().__init__(ds, serial, num_proc, buffer_size, strict, timeout, restart, preload, cluster)
 
     def _applied(self) -> Any:
         return _without_flow(self._serial)._apply
@@ -196,8 +202,9 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
         buffer_size: How many batches may be with the workers or waiting; None: twice as many as workers.
         remainder: Whether a last batch that is smaller is handed out.
         timeout: Seconds that a single batch may take before it is an error.
-        restart: Replace a worker that was killed, and make its batches again.
+        restart: Replace a worker that was killed, and make its batches again. None: on a cluster only.
         preload: Modules to import once, before the workers are forked.
+        cluster: ``Ray(...)``: the workers are actors of a Ray cluster. None: processes of this machine.
 
     Order: that of ``ds``.
 
@@ -220,12 +227,13 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
         *,
         remainder: bool = False,
         timeout: float = 300.0,
-        restart: bool = False,
+        restart: bool | None = None,
         preload: tuple[str, ...] | list[str] = (),
+        cluster: Cluster | None = None,
     ) -> None:
         serial = BatchData(MapData(ds, map_func), batch_size, remainder=remainder)
         buffer_size = 2 * max(num_proc, 1) if buffer_size is None else buffer_size
-        super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload)
+        super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload, cluster)
         self._groups = BatchData(ds, batch_size, remainder=remainder, use_list=True)
         self.batch_size = batch_size
 

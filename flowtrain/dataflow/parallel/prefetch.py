@@ -11,7 +11,7 @@ from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
 from ..core.cursor import Cursor, IndexCursor
 from .checks import OLD_SPELLINGS, checked_position
-from .crew import Crew, ProcessCrews
+from .crew import Cluster, Crew, crews_on, named
 from .indexed import IndexedCursor
 from .jobs import IndexJob, WalkJob
 from .parts import copies_of, shardable, shards_of
@@ -119,11 +119,14 @@ class PrefetchData(Runner):
         num_proc: How many workers. 0: none, everything runs in this process, for debugging.
         timeout: Seconds that a single datapoint may take. Then it is interrupted (or, where it ignores that, its worker
             is killed), and there is an error after all datapoints that came before it.
-        restart: Replace a worker that was killed and make its datapoints again. Else that is an error.
+        restart: Replace a worker that was killed and make its datapoints again. Else that is an error. None: on a
+            cluster, where machines come and go, but not on this machine.
         duplicate: For a flow that can only be iterated: each worker walks a copy of its own, whose random numbers
             are its own. For i.i.d. data only: without randomness each datapoint comes ``num_proc`` times.
         preload: Modules to import once, before the workers are forked, e.g. ``["skimage"]``. Never one that starts
             threads, such as tensorflow.
+        cluster: ``Ray(...)``: the workers are actors of a Ray cluster, on any of its machines. None: processes of this
+            machine.
 
     Order: over an indexable flow that of ``ds``, each datapoint once, whatever ``num_proc`` and ``num_prefetch``
         are. Over any other, one worker keeps the order; more need a flow that defines ``shard(index, count)`` (one
@@ -150,15 +153,19 @@ class PrefetchData(Runner):
         num_proc: int = 2,
         *,
         timeout: float = 300.0,
-        restart: bool = False,
+        restart: bool | None = None,
         duplicate: bool = False,
         preload: tuple[str, ...] | list[str] = (),
+        cluster: Cluster | None = None,
     ) -> None:
         self.num_prefetch = check_int("PrefetchData", "num_prefetch", num_prefetch, least=1)
         self.num_proc = check_int("PrefetchData", "num_proc", num_proc, least=0)
         self.timeout = check_seconds("PrefetchData", "timeout", timeout)
         super().__init__(ds, self.num_proc, duplicate)
-        self._crews = ProcessCrews(
+        self.cluster = cluster
+        self._crews = crews_on(
+            cluster,
+            "PrefetchData",
             self.num_proc,
             self.num_prefetch + self.num_proc,
             timeout=self.timeout,
@@ -167,7 +174,7 @@ class PrefetchData(Runner):
         )
 
     def describe(self) -> str:
-        return f"PrefetchData(num_proc={self.num_proc})"
+        return f"PrefetchData(num_proc={self.num_proc}{named(self.cluster)})"
 
     def _take_crew(self, epoch: int) -> Crew:
         seeds = [stage.seed for stage in self._random_stages()]

@@ -1,0 +1,129 @@
+"""What runs in a Ray actor: unpack the job, do tasks, interrupt what takes too long."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ...ipc.failures import Failure
+from ...ipc.parcel import NotSendable
+from ...ipc.worker import Overdue, become_worker
+from ...utils.errors import WorkerTimeout
+from .objects import packed, shared, unpacked
+
+__all__ = ["Maker"]
+
+_TIMER = getattr(signal, "SIGALRM", None)
+
+
+class Maker:
+    """One worker.
+
+    Args:
+        number: Which one it is.
+        timeout: Seconds that one datapoint may take.
+    """
+
+    def __init__(self, number: int, timeout: float) -> None:
+        self._number, self._timeout = number, timeout
+        self._where = f"actor {number}"
+        self._name = ""
+        self._job: Any = None
+        self._inside = False  # of the user's code
+        self._since, self._datapoint = 0.0, 0
+        self._timed = _TIMER is not None and threading.current_thread() is threading.main_thread()
+
+    def load(self, preload: tuple[str, ...], parts: list[Any], writable: list[bool]) -> tuple[int, Failure | None]:
+        """Unpack the job.
+
+        Args:
+            preload: Modules to import first.
+            parts: The job.
+            writable: Which of its arrays were so.
+
+        Returns:
+            (process id, what went wrong or None)
+        """
+        self._where = f"actor {self._number} (pid {os.getpid()} on {socket.gethostname()})"
+        try:
+            for module in preload:
+                importlib.import_module(module)
+            become_worker()
+            self._job = shared(parts, writable)
+        except BaseException as error:
+            error.add_note(
+                "raised while a Ray actor unpacked the flow. What it imports has to be on every machine: runtime_env="
+            )
+            return os.getpid(), Failure(error, self._where)
+        if self._timed:
+            signal.signal(signal.SIGALRM, self._interrupted)
+        return os.getpid(), None
+
+    def work(self, name: str, args: tuple[int, int, int], value: list[Any] | None) -> list[Any]:
+        """Do a task.
+
+        Args:
+            name: Whose actor it is, for messages.
+            args: For the job's ``run``.
+            value: What is sent along, packed.
+
+        Returns:
+            (seconds, bytes) of what was made, then that, packed: (datapoints, what ``run`` returned, failure or None).
+        """
+        self._name = name
+        began = time.perf_counter()
+        out: list[Any] = []
+        extra = failure = None
+        self._mark(args[0])
+        try:
+            self._inside = True
+            extra = self._job.run(args, None if value is None else unpacked(value), out, self._mark)
+            self._inside = False
+        except Overdue as error:
+            failure = Failure(self._late().with_traceback(error.__traceback__), self._where)
+        except BaseException as error:
+            self._inside = False
+            failure = Failure(error, self._where)
+        if self._timed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            parts = packed((out, extra, failure))
+        except NotSendable as error:
+            parts = packed(([], None, Failure(error, self._where)))
+        used = len(parts[0]) + sum(array.nbytes for array in parts[1:])
+        return [(time.perf_counter() - began, used), *parts]
+
+    def files(self, folder: str, here: str) -> dict[str, bytes]:
+        """The files of a folder of this machine; none where it is the caller's own machine.
+
+        Args:
+            folder: Its path.
+            here: The name of a file that the caller has just made in it.
+        """
+        path = Path(folder)
+        if not path.is_dir() or (path / here).exists():
+            return {}
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+
+    def _mark(self, datapoint: int) -> None:
+        self._datapoint, self._since = datapoint, time.monotonic()
+        if self._timed:
+            signal.setitimer(signal.ITIMER_REAL, self._timeout)
+
+    def _interrupted(self, *_: Any) -> None:
+        if self._inside and time.monotonic() - self._since >= self._timeout * 0.999:
+            self._inside = False
+            raise Overdue
+
+    def _late(self) -> WorkerTimeout:
+        seconds = time.monotonic() - self._since
+        return WorkerTimeout(
+            f"{self._where} of {self._name} has been making datapoint {self._datapoint} for {seconds:.1f} s, longer "
+            f"than {self._timeout:g} s. Raise timeout= if that is what it takes."
+        )

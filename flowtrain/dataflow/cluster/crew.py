@@ -1,0 +1,358 @@
+"""A crew of Ray actors: tasks go to those that have started, and those that are lost are made again elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from ...ipc.failures import Failure
+from ...ipc.payload import Payload
+from ...ipc.pool import Lost, Task
+from ...utils.errors import WorkerDied, WorkerTimeout
+from .actor import Maker
+from .objects import packed, parts_of, unpacked
+
+__all__ = ["RayCrew", "RayResult"]
+
+_LOG = logging.getLogger("flowtrain")
+_LOOK = 1.0  # seconds between looks at whether anything takes too long
+_GRACE = 5.0  # seconds that an actor has to interrupt what takes too long, and to answer, before it is killed
+_DEATHS = 3  # of actors that had the same task, or in the same place without a reply between, before giving up
+_TELL = 5.0  # seconds of waiting for a first actor before it is said what for; then after twice as long each time
+_ANSWER = 30.0  # seconds that an actor may take to send its measurements
+
+
+class RayResult:
+    """What an actor made of a task; it lies in the object store until it is taken."""
+
+    def __init__(self, task: Task, seconds: float, used: int, parts: list[Any]) -> None:
+        self.task, self.seconds, self.used = task, seconds, used
+        self._parts: list[Any] | None = parts
+
+    def take(self) -> tuple[list[Any], Any, Failure | None]:
+        """(datapoints, what the job returned, a failure or None); arrays are copied out of the store, once."""
+        parts, self._parts = self._parts, None
+        assert parts is not None
+        return unpacked(parts)
+
+    def drop(self) -> None:
+        """Free the memory without looking."""
+        self._parts = None
+
+
+class _Work:
+    """A task with what was sent along."""
+
+    __slots__ = ("count", "deaths", "parts", "task")
+
+    def __init__(self, task: Task, parts: list[Any] | None, count: int) -> None:
+        self.task, self.parts, self.count = task, parts, count
+        self.deaths = 0
+
+
+class _Place:
+    """One worker's place, in which one actor may follow another."""
+
+    def __init__(self) -> None:
+        self.actor: Any = None
+        self.loading: Any = None  # the reference to its answer that it has started; None: it has
+        self.pid = 0
+        self.deaths = 0  # since the last reply
+        self.since = 0.0  # when it was asked for, or has answered the last time
+        self.out: dict[Any, _Work] = {}  # by the reference to the result, in the order in which it does them
+
+
+class RayCrew:
+    """Actors that all have the same job.
+
+    An actor that has not started yet has no tasks: those that have start, and the others join in as the cluster has
+    room for them.
+
+    Args:
+        cluster: A :class:`flowtrain.dataflow.Ray`.
+        payload: The job.
+        workers: How many actors.
+        window: How many tasks may be with the actors, or done and not taken, at a time.
+        bound: Whether each task is for the actor that it names, and needs what that did before: a walk.
+        timeout: Seconds that one datapoint may take.
+        restart: Replace an actor that died, and have its tasks made again; else it is an error.
+        preload: Modules to import before the job is unpacked.
+        name: Whose actors they are, for errors.
+
+    Raises:
+        FlowtrainError: There is no such cluster.
+    """
+
+    def __init__(
+        self,
+        cluster: Any,
+        payload: Payload,
+        workers: int,
+        *,
+        window: int,
+        bound: bool,
+        timeout: float,
+        restart: bool,
+        preload: tuple[str, ...],
+        name: str,
+    ) -> None:
+        self.workers, self.window, self.timeout, self.restart, self.name = workers, window, timeout, restart, name
+        self.tag: Any = None  # opaque; set and compared by the crews to see whose it is
+        self._cluster, self._bound, self._preload = cluster, bound, preload
+        self._pid = os.getpid()
+        self._places: list[_Place] = []
+        self._ray = ray = cluster.connect(name)
+        self._job = ray.get_runtime_context().get_job_id()
+        self._maker = ray.remote(Maker).options(
+            max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **cluster.options()
+        )
+        self._writable = [not view.readonly for view in payload.views]
+        self._payload = ray.put(parts_of(payload.data, payload.views))  # once for each machine
+        payload.views.clear()
+        self._queue: deque[_Work] = deque()  # for any actor
+        self._bound_queues: list[deque[_Work]] = [deque() for _ in range(workers)]
+        self._arrived: deque[RayResult | Lost] = deque()
+        self._number = 0  # of the next task
+        self._places = [_Place() for _ in range(workers)]
+        try:
+            for number in range(workers):
+                self._start(number)
+        except BaseException:
+            self.close()
+            raise
+
+    # ---------------------------------------------------------------- for the walks
+
+    @property
+    def closed(self) -> bool:
+        """Whether the actors are gone, or Ray with them."""
+        if not self._places or self._pid != os.getpid() or not self._ray.is_initialized():
+            return True
+        return self._ray.get_runtime_context().get_job_id() != self._job
+
+    @property
+    def pids(self) -> list[int]:
+        """The actors' process ids, each on its machine; 0: not started yet."""
+        return [place.pid for place in self._places]
+
+    def idlest(self) -> int:
+        """The actor that has the fewest tasks to do. Which one gets a task is decided when one has time for it."""
+        return 0
+
+    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+        """Give the actors a task.
+
+        Args:
+            worker: Which one, where the job is a walk; else any may do it.
+            args: For the job's ``run``.
+            value: Sent along where it is not None.
+        """
+        task = Task(self._number, worker, 0, args)
+        self._number += 1
+        count = args[1] + (value[2] if value is not None else 0) if self._bound else args[1] - args[0]
+        work = _Work(task, None if value is None else packed(value), max(count, 1))
+        (self._bound_queues[worker] if self._bound else self._queue).append(work)
+        self._deal()
+        return task
+
+    def poll(self) -> RayResult | Lost | None:
+        """What has arrived, without waiting."""
+        if not self._arrived:
+            self._receive(0)
+        return self._arrived.popleft() if self._arrived else None
+
+    def wait(self, worker: int | None = None) -> RayResult | Lost:
+        """The next result.
+
+        Raises:
+            WorkerDied: An actor has ended, and ``restart`` is off or does not help.
+            WorkerTimeout: No actor has started in time, or one has hung for longer than ``timeout``.
+        """
+        asked, told = time.monotonic(), _TELL
+        while not self._arrived:
+            self._receive(_LOOK)
+            if self._arrived:
+                break
+            self._look()
+            if (waited := time.monotonic() - asked) >= told and not self._started():
+                told *= 2
+                _LOG.warning("%s has waited %.0f s for Ray: %s", self.name, waited, self._missing())
+        return self._arrived.popleft()
+
+    def files(self, folder: str, here: str) -> dict[str, bytes]:
+        """The files that actors on other machines have in a folder; see ``Maker.files``."""
+        found: dict[str, bytes] = {}
+        for number, place in enumerate(self._places):
+            if place.loading is None:
+                with contextlib.suppress(self._ray.exceptions.RayError):  # dead: its measurements are lost
+                    answer = place.actor.files.remote(folder, here)
+                    given = self._ray.get(answer, timeout=_ANSWER)
+                    found |= {f"actor{number}-{name}": data for name, data in given.items()}
+        return found
+
+    def close(self) -> None:
+        """End the actors. Arrays that were handed out stay good."""
+        alive = not self.closed
+        places, self._places = self._places, []
+        self._queue.clear()
+        self._bound_queues.clear()
+        self._arrived.clear()
+        self._payload = None
+        for place in places if alive else ():
+            self._kill(place)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            with contextlib.suppress(Exception):
+                self.close()
+
+    # ---------------------------------------------------------------- tasks
+
+    def _start(self, number: int) -> None:
+        place = self._places[number]
+        place.actor = self._maker.remote(number, self.timeout)
+        place.loading = place.actor.load.remote(self._preload, self._payload, self._writable)
+        place.pid, place.since = 0, time.monotonic()
+
+    def _started(self) -> bool:
+        """Whether those that are waited for have started."""
+        if self._bound:
+            waited = [place for place, queue in zip(self._places, self._bound_queues, strict=True) if queue]
+            return all(place.loading is None for place in waited)
+        return any(place.loading is None for place in self._places)
+
+    def _deal(self) -> None:
+        """Give tasks to actors that have started and have few."""
+        for number, queue in enumerate(self._bound_queues):
+            while queue and self._places[number].loading is None:
+                self._give(self._places[number], queue.popleft())
+        ready = [place for place in self._places if place.loading is None]
+        depth = max(2, -(-self.window // len(ready))) if ready else 0
+        while self._queue and ready:
+            place = min(ready, key=lambda place: len(place.out))
+            if len(place.out) >= depth:
+                break
+            self._give(place, self._queue.popleft())
+
+    def _give(self, place: _Place, work: _Work) -> None:
+        if not place.out:
+            place.since = time.monotonic()
+        parts = work.parts
+        if parts is not None and len(parts) > 1:
+            parts = self._ray.put(parts)
+        place.out[place.actor.work.remote(self.name, work.task.args, parts)] = work
+
+    def _receive(self, timeout: float) -> None:
+        """Take in what has come, or wait for it."""
+        owners = {ref: place for place in self._places for ref in place.out}
+        owners |= {place.loading: place for place in self._places if place.loading is not None}
+        if not owners:
+            return
+        refs = list(owners)
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        if not ready and timeout:
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout)
+        for ref in ready:
+            place = owners[ref]
+            if ref is place.loading or ref in place.out:  # else its actor was lost a moment ago
+                self._take(place, ref)
+        if ready:
+            self._deal()
+
+    def _take(self, place: _Place, ref: Any) -> None:
+        try:
+            answer = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError:  # an error of the actor's own code: no use in trying again
+            self.close()
+            raise
+        except self._ray.exceptions.RayError as error:
+            self._lose(place, error)
+            return
+        place.since = time.monotonic()
+        if ref is place.loading:
+            place.loading = None
+            place.pid, failure = answer
+            if failure is not None:
+                self.close()
+                raise failure.restore()
+            return
+        place.deaths = 0
+        work = place.out.pop(ref)
+        (seconds, used), *parts = answer
+        self._arrived.append(RayResult(work.task, seconds, used, parts))
+
+    # ---------------------------------------------------------------- what goes wrong
+
+    def _lose(self, place: _Place, error: BaseException) -> None:
+        """An actor is gone: another one takes its place, and its tasks are made again."""
+        number = self._places.index(place)
+        works = list(place.out.values())
+        place.out.clear()
+        place.deaths += 1
+        if works:
+            works[0].deaths += 1
+        deaths = max([place.deaths, *(work.deaths for work in works)])
+        if not self.restart or deaths > _DEATHS:
+            doing = f"making {_which(works[0])}" if works else "starting" if place.loading is not None else "idle"
+            often = "; so did the actors that took its place" if self.restart else ""
+            again = "" if self.restart else ". With restart=True another actor makes its datapoints again"
+            pid = f" (pid {place.pid})" if place.pid else ""
+            self.close()
+            raise WorkerDied(f"actor {number} of {self.name}{pid} has ended while {doing}{often}{again}") from error
+        _LOG.warning("actor %d of %s has ended, another one takes its place: %s", number, self.name, _first_line(error))
+        self._kill(place)
+        self._start(number)
+        if self._bound:
+            tasks = [work.task for work in (*works, *self._bound_queues[number])]
+            self._bound_queues[number].clear()
+            self._arrived.append(Lost(number, tasks))
+        else:
+            self._queue.extendleft(reversed(works))
+            self._deal()
+
+    def _look(self) -> None:
+        """Find what takes too long."""
+        now = time.monotonic()
+        for number, place in enumerate(self._places):
+            work = next(iter(place.out.values()), None)
+            if work is not None and now - place.since > work.count * self.timeout + _GRACE:
+                text = (
+                    f"actor {number} of {self.name} (pid {place.pid}) has been making {_which(work)} for "
+                    f"{now - place.since:.1f} s, longer than {self.timeout:g} s each, and does not answer. Raise "
+                    "timeout= if that is what it takes."
+                )
+                self.close()
+                raise WorkerTimeout(text)
+        if not self._started() and now - min(place.since for place in self._places) > self._cluster.start_timeout:
+            text = f"{self.name} has waited {self._cluster.start_timeout:g} s for Ray: {self._missing()}"
+            self.close()
+            raise WorkerTimeout(text)
+
+    def _missing(self) -> str:
+        """What the start waits for."""
+        started = sum(place.loading is None for place in self._places)
+        have, free = self._ray.cluster_resources(), self._ray.available_resources()
+        names = [name for name in ("CPU", *self._cluster.resources) if name in have or name in self._cluster.resources]
+        room = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name}" for name in names)
+        return (
+            f"{started} of {self.workers} actors have started. Each wants {self._cluster.wants()}; the cluster has free "
+            f"{room}"
+        )
+
+    def _kill(self, place: _Place) -> None:
+        with contextlib.suppress(Exception):  # it is gone already
+            self._ray.kill(place.actor, no_restart=True)
+
+
+def _which(work: _Work) -> str:
+    first, count = work.task.args[0], work.count
+    return f"datapoint {first}" if count == 1 else f"datapoints {first} to {first + count - 1}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300]

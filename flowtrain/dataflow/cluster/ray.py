@@ -1,0 +1,162 @@
+"""Where Ray actors run: which cluster, with what, and how a process gets connected to it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from typing import Any
+
+from ...utils.arguments import check_seconds
+from ...utils.errors import ConfigError, FlowtrainError
+from ...utils.optional import require
+from .crews import RayCrews
+
+__all__ = ["Ray"]
+
+_LOG = logging.getLogger("flowtrain")
+_lock = threading.Lock()
+
+
+class Ray:
+    """A Ray cluster whose actors make the datapoints of a parallel stage, for its argument ``cluster``.
+
+    Actors make datapoints by index, and the consumer gets each once, in order, with the values of a serial flow: for any
+    number of actors on any number of machines, whichever of them come, go or are killed meanwhile. Needs
+    ``pip install 'flowtrain[ray]'`` here and on the cluster's machines, with the same versions.
+
+    A process is connected at the first iteration. Whoever can reach a Ray cluster can run code on its machines: keep
+    it in a network of your own, with Ray's token or TLS on.
+
+    Args:
+        address: Of the cluster: ``"auto"`` (one that runs on this machine, or the environment variable RAY_ADDRESS),
+            ``"host:6379"``, or ``"local"`` (start one on this machine for this process). None: the runtime that this
+            process is connected to already, else RAY_ADDRESS or one that runs on this machine, else a new one.
+        cpus: CPUs that Ray counts for each actor. A fraction lets several share one, for sources that wait.
+        resources: Other resources for each actor: ``{"GPU": 1}``, or a name that you gave to machines.
+        runtime_env: Ray's description of what actors need: ``{"working_dir": "."}`` ships your modules,
+            ``{"pip": [...]}`` packages.
+        start_timeout: Seconds to wait for the first actor, e.g. until a cluster has grown.
+
+    Raises:
+        ConfigError: An argument makes no sense.
+
+    Example:
+        >>> Ray("10.0.0.1:6379", cpus=2)
+        Ray('10.0.0.1:6379', cpus=2)
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        cpus: float = 1,
+        resources: dict[str, float] | None = None,
+        runtime_env: dict[str, Any] | None = None,
+        start_timeout: float = 600.0,
+    ) -> None:
+        if address is not None and (not isinstance(address, str) or not address):
+            raise ConfigError(f"Ray: address must be 'auto', 'local', 'host:port' or None, got {address!r:.200}")
+        if address is not None and address.startswith("ray://"):
+            raise ConfigError(
+                f"Ray: {address!r} is Ray's client, through which each array would be copied several times. Run the "
+                "script on a machine of the cluster, with address='auto'"
+            )
+        self.address = address
+        self.cpus = _amount("cpus", cpus)
+        self.resources = {str(key): _amount(f"resources[{key!r}]", value) for key, value in (resources or {}).items()}
+        if "CPU" in self.resources:
+            raise ConfigError("Ray: write cpus=, not resources={'CPU': ...}")
+        if runtime_env is not None and not isinstance(runtime_env, dict):
+            raise ConfigError(f"Ray: runtime_env must be a dict, as Ray takes it, got {runtime_env!r:.200}")
+        self.runtime_env = runtime_env
+        self.start_timeout = check_seconds("Ray", "start_timeout", start_timeout)
+
+    def __repr__(self) -> str:
+        said = [] if self.address is None else [repr(self.address)]
+        said += [f"cpus={self.cpus:g}"] if self.cpus != 1 else []
+        said += [f"resources={self.resources}"] if self.resources else []
+        return f"Ray({', '.join(said)})"
+
+    def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> RayCrews:
+        """What gives walks their actors; parallel stages call it."""
+        return RayCrews(self, workers, window, timeout=timeout, restart=restart, preload=preload)
+
+    def wants(self) -> str:
+        """What each actor is given, for messages."""
+        wanted = {"CPU": self.cpus, **self.resources}
+        return " and ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount) or "nothing"
+
+    def options(self) -> dict[str, Any]:
+        """What an actor is made with."""
+        resources = dict(self.resources)
+        made: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": resources.pop("GPU", 0)}
+        if resources:
+            made["resources"] = resources
+        if self.runtime_env is not None:
+            made["runtime_env"] = self.runtime_env
+        return made
+
+    def connect(self, name: str) -> Any:
+        """Connect this process, if it is not yet.
+
+        Args:
+            name: The stage, for messages.
+
+        Returns:
+            The module ``ray``.
+
+        Raises:
+            MissingPackage: Ray is not installed.
+            FlowtrainError: There is no such cluster.
+        """
+        ray = require("ray", extra="ray", needed_for=name)
+        with _lock:
+            if not ray.is_initialized():
+                self._start(ray, name)
+            elif self.address not in (None, "auto", "local"):
+                have = ray.get_runtime_context().gcs_address
+                if have != self.address:
+                    raise ConfigError(
+                        f"{name} wants the Ray cluster {self.address}, but this process is connected to {have}. A "
+                        "process has one; call ray.shutdown() first"
+                    )
+        return ray
+
+    def _start(self, ray: Any, name: str) -> None:
+        options: dict[str, Any] = {} if self.address is None else {"address": self.address}
+        if self.address == "local":
+            options["include_dashboard"] = False
+        where = {None: "connects to Ray, or starts it on this machine", "local": "starts Ray on this machine"}
+        _LOG.info("%s %s", name, where.get(self.address, f"connects to Ray at {self.address}"))
+        if self.address in (None, "local") and not os.environ.get("RAY_ADDRESS"):
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a runtime of our own reports to nobody
+        try:
+            with _kept_signals():
+                ray.init(**options, logging_level=logging.WARNING)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise FlowtrainError(
+                f"{name}: cannot connect to Ray at {self.address or 'this machine'}: {error}"
+            ) from error
+
+
+@contextlib.contextmanager
+def _kept_signals() -> Any:
+    """Leave SIGTERM to whoever handles it: Ray's start takes it over, and a trainer saves when it comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before not in (None, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, before)
+
+
+def _amount(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
+        raise ConfigError(f"Ray: {name} must be a number of at least 0, got {value!r:.200}")
+    return value
