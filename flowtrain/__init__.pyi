@@ -88,6 +88,7 @@ from .dataflow import ProxyDataFlow as ProxyDataFlow
 from .dataflow import RandomChooseData as RandomChooseData
 from .dataflow import RandomMapData as RandomMapData
 from .dataflow import RandomMixData as RandomMixData
+from .dataflow import Ray as Ray
 from .dataflow import RemoteData as RemoteData
 from .dataflow import RepeatedData as RepeatedData
 from .dataflow import RepeatedDataPoint as RepeatedDataPoint

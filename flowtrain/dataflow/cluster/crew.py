@@ -340,8 +340,8 @@ class RayCrew:
         names = [name for name in ("CPU", *self._cluster.resources) if name in have or name in self._cluster.resources]
         room = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name}" for name in names)
         return (
-            f"{started} of {self.workers} actors have started. Each wants {self._cluster.wants()}; the cluster has free "
-            f"{room}"
+            f"{started} of {self.workers} actors have started. Each wants {self._cluster.wants()}; the cluster has "
+            f"{room} free"
         )
 
     def _kill(self, place: _Place) -> None:

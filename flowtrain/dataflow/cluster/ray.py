@@ -23,8 +23,8 @@ _lock = threading.Lock()
 class Ray:
     """A Ray cluster whose actors make the datapoints of a parallel stage, for its argument ``cluster``.
 
-    Actors make datapoints by index, and the consumer gets each once, in order, with the values of a serial flow: for any
-    number of actors on any number of machines, whichever of them come, go or are killed meanwhile. Needs
+    Actors make datapoints by index, and the consumer gets each once, in order, with the values of a serial flow: for
+    any number of actors on any number of machines, whichever of them come, go or are killed meanwhile. Needs
     ``pip install 'flowtrain[ray]'`` here and on the cluster's machines, with the same versions.
 
     A process is connected at the first iteration. Whoever can reach a Ray cluster can run code on its machines: keep
