@@ -161,8 +161,8 @@ class PrefetchData(Runner):
         self.num_prefetch = check_int("PrefetchData", "num_prefetch", num_prefetch, least=1)
         self.num_proc = check_int("PrefetchData", "num_proc", num_proc, least=0)
         self.timeout = check_seconds("PrefetchData", "timeout", timeout)
-        super().__init__(ds, self.num_proc, duplicate)
         self.cluster = cluster
+        super().__init__(ds, self.num_proc, duplicate)
         self._crews = crews_on(
             cluster,
             "PrefetchData",
