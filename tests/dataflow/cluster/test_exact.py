@@ -133,7 +133,7 @@ def test_functions_run_in_actors_over_flows_of_both_kinds():
     by_index = df.DataFromList([[n, np.full(30_000, n)] for n in range(20)])
     for beneath in (by_index, df.DataFromGenerator(lambda: iter([[n, np.full(30_000, n)] for n in range(20)]))):
         wanted = [double(dp) for dp in beneath]
-        ds = df.MultiProcessMapData(beneath, 2, double, cluster=df.Ray())
+        ds = df.MultiProcessMapData(beneath, 2, double, strict=True, cluster=df.Ray())
         assert same(list(ds), wanted)
         ds = df.MultiProcessMapAndBatchData(beneath, 2, double, 4, cluster=df.Ray())
         assert same(list(ds), list(df.BatchData(df.DataFromList(wanted), 4)))

@@ -70,7 +70,7 @@ def test_an_actor_that_walks_a_part_is_replaced_where_it_was():
 
 def test_what_was_sent_to_an_actor_that_is_killed_is_sent_again():
     beneath = df.DataFromGenerator(lambda: iter([[n, np.full(30_000, n)] for n in range(80)]))
-    ds = df.MultiProcessMapData(beneath, 2, slowly, buffer_size=8, cluster=df.Ray())
+    ds = df.MultiProcessMapData(beneath, 2, slowly, buffer_size=8, strict=True, cluster=df.Ray())
     seen = []
     for number, dp in enumerate(ds):
         seen.append(dp[0])
