@@ -201,6 +201,12 @@ class KeptCrews:
     def collect(self, folder: str) -> None:
         """Nothing: workers of this machine write into the folder itself."""
 
+    def close(self) -> None:
+        """End workers that wait for the next walk."""
+        pool, self._idle = self._idle, None
+        if pool is not None:
+            pool.close()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_idle": None}
 

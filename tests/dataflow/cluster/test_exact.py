@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -209,3 +211,11 @@ def test_a_cluster_of_another_kind_is_refused():
 def test_another_cluster_than_the_one_that_is_connected_is_refused():
     with pytest.raises(ConfigError, match="is connected to"):
         list(df.PrefetchData(Pictures(), cluster=df.Ray("10.9.8.7:6379")))
+
+
+def test_the_page_about_it_runs_as_it_stands():
+    page = Path(__file__).parents[3] / "docs" / "howto" / "ray.md"
+    code = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    names = {}
+    exec("\n".join(code), names)
+    assert len(code) == 2 and len(names["begun"]) == 3
