@@ -61,6 +61,11 @@ class RayCrews(KeptCrews):
         finally:
             os.unlink(here)
 
+    def cores(self) -> int:
+        """How many CPUs the cluster has; 1 at the least."""
+        ray = self._cluster.connect("the number of cores")
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_live": None}
 

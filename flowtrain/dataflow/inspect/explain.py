@@ -60,7 +60,7 @@ class _Run:
         self._walk = iter(self._flow)
         self._take()
         self.first = time.perf_counter() - began
-        before = self._clock.read()
+        before = self._read()
         self._clock.waits.clear()
         self._consumed = 0.0
         start = now = time.perf_counter()
@@ -69,11 +69,18 @@ class _Run:
             self._take()
             count += 1
             now = time.perf_counter()
-        after = self._clock.read()
+        after = self._read()
         self.seconds, self.count = now - start, count
         self.here, self.elsewhere = (_without_delay(last - first) for last, first in zip(after, before, strict=True))
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
         self._waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel)
+
+    def _read(self) -> Any:
+        """What was measured until now, on other machines too."""
+        for stage in [self._flow, *_beneath(self._flow)]:
+            if (crews := vars(stage).get("_crews")) is not None:
+                crews.collect(self._clock.folder)
+        return self._clock.read()
 
     def _take(self) -> None:
         for _ in range(2):
@@ -104,7 +111,8 @@ class _Run:
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
         waited = self._waited / self.seconds
         workers = max((stage.workers for stage in parallel), default=0)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = max([stage.flow._crews.cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0)
+        cores = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         text = verdict(costs, workers, cores)
         return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
 

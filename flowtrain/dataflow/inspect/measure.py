@@ -74,6 +74,7 @@ class _Part:
     def __init__(self, folder: str, stages: int) -> None:
         self.pid = os.getpid()
         self.name = f"{self.pid}-{threading.get_native_id()}"
+        os.makedirs(folder, exist_ok=True)  # on another machine it is not there
         path = os.path.join(folder, self.name)
         size = 8 * _CELLS * (stages + 1)
         with open(path, "w+b") as file:

@@ -85,6 +85,10 @@ class Crews(Protocol):
         """Have files that workers on other machines wrote into a folder in that folder here."""
         ...
 
+    def cores(self) -> int:
+        """How many cores the workers can have."""
+        ...
+
     def close(self) -> None:
         """End workers that wait for the next walk."""
         ...
@@ -200,6 +204,10 @@ class KeptCrews:
 
     def collect(self, folder: str) -> None:
         """Nothing: workers of this machine write into the folder itself."""
+
+    def cores(self) -> int:
+        """How many cores the workers can have."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def close(self) -> None:
         """End workers that wait for the next walk."""

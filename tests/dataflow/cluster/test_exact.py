@@ -219,3 +219,28 @@ def test_the_page_about_it_runs_as_it_stands():
     names = {}
     exec("\n".join(code), names)
     assert len(code) == 2 and len(names["begun"]) == 3
+
+
+def test_looking_at_a_flow_works_through_it(capsys):
+    import time
+
+    ds = df.MapData(df.DataFromList([[n] for n in range(64)]), lambda dp: time.sleep(0.01) or dp)
+    ds = df.PrefetchData(ds, num_proc=2, cluster=df.Ray())
+    found = ds.explain(n=20, quiet=True)
+    (mapped,) = [stage for stage in found.stages if stage.name.startswith("MapData")]
+    assert mapped.where == "2 workers" and mapped.ms > 9 and mapped.datapoints
+    assert "cluster=Ray()" in str(found)
+    next(iter(df.PrintData(ds, num=1)))
+    df.TestDataSpeed(ds, size=20).start()
+    assert "it/s" in (said := capsys.readouterr().out + capsys.readouterr().err) or "datapoints" in said
+
+
+def test_measurements_come_from_other_machines(tmp_path):
+    """The same folder, made on another machine: an actor whose own view of it lacks the caller's file."""
+    from flowtrain.dataflow.cluster.actor import Maker
+
+    (tmp_path / "part").write_bytes(b"12")
+    assert Maker(0, 1.0).files(str(tmp_path), "of-the-caller") == {"part": b"12"}
+    (tmp_path / "of-the-caller").touch()
+    assert Maker(0, 1.0).files(str(tmp_path), "of-the-caller") == {}
+    assert Maker(0, 1.0).files(str(tmp_path / "absent"), "of-the-caller") == {}
