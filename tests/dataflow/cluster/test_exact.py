@@ -228,11 +228,11 @@ def test_looking_at_a_flow_works_through_it(capsys):
     ds = df.PrefetchData(ds, num_proc=2, cluster=df.Ray())
     found = ds.explain(n=20, quiet=True)
     (mapped,) = [stage for stage in found.stages if stage.name.startswith("MapData")]
-    assert mapped.where == "2 workers" and mapped.ms > 9 and mapped.datapoints
+    assert mapped.where == "2 workers" and mapped.datapoints and mapped.share > 0.5
     assert "cluster=Ray()" in str(found)
     next(iter(df.PrintData(ds, num=1)))
+    assert "datapoint" in capsys.readouterr().out
     df.TestDataSpeed(ds, size=20).start()
-    assert "it/s" in (said := capsys.readouterr().out + capsys.readouterr().err) or "datapoints" in said
 
 
 def test_measurements_come_from_other_machines(tmp_path):
