@@ -140,7 +140,8 @@ def _decoded(path: Path) -> np.ndarray:
     """uint8 (height, width, 1 or 3), RGB, upright."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
     stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if stored is None:
+    picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
+    if stored is None or picture is None:
         raise ConfigError(f"{path} is no picture that can be decoded.")
     if stored.dtype != np.uint8:
         raise ConfigError(
@@ -149,7 +150,6 @@ def _decoded(path: Path) -> np.ndarray:
         )
     if stored.ndim == 3 and stored.shape[2] == 4 and (stored[..., 3] != 255).any():
         raise ConfigError(f"{path} is transparent in places: save it without its alpha channel.")
-    picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR)
     return picture[..., None] if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
