@@ -24,6 +24,7 @@ class HDF5Data(TableSource):
 
     Datasets that lie in one piece (not chunked, not compressed) are mapped into memory: workers share them, and
     threads read at once. Others are read row by row through h5py, and the file stays open; you may have it open too.
+    Strings come as str, those of a fixed length as well.
 
     Args:
         path: The file.
@@ -135,12 +136,18 @@ class _Rows:
     def __init__(self, path: str, h5py: Any, dataset: Any) -> None:
         self._path, self._dataset = path, dataset
         self.shape, self.dtype = dataset.shape, dataset.dtype
-        # strings come as str, as they do from every other source
-        self._items = dataset.asstr() if h5py.check_string_dtype(dataset.dtype) is not None else dataset
+        # as from every other source; many programs mark UTF-8 as ASCII
+        self._items = dataset.asstr("utf-8") if h5py.check_string_dtype(dataset.dtype) is not None else dataset
 
     def __getitem__(self, index: Any) -> Any:
         try:
             return self._items[index]
+        except UnicodeDecodeError as error:
+            what = (
+                f"dataset {self._dataset.name!r} holds bytes that are not text in UTF-8 ({error}): write them as a "
+                "dataset of uint8, or as np.void"
+            )
+            raise damaged(self._path, what, record=index if isinstance(index, int) else None) from error
         except Exception as error:  # h5py raises many types on damaged files, and those of filters
             record = index if isinstance(index, int) else None
             raise damaged(self._path, f"dataset {self._dataset.name!r} is damaged: {error}", record=record) from error
