@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from flowtrain.dataflow import BatchData, DataFromArrays, DataFromList
+from flowtrain.dataflow import (
+    AugmentImageComponent,
+    AugmentImageComponents,
+    BatchData,
+    DataFromArrays,
+    DataFromList,
+    imgaug,
+)
 from flowtrain.utils.errors import DataFlowError
 
 from .tries import tries
@@ -91,3 +98,10 @@ def test_found_before(rows):
         rows = [row[0] for row in rows]
     with pytest.raises(DataFlowError, match="object"):
         stacked(rows)
+
+
+def test_augmentation_refuses_what_would_lose_its_mask():
+    pictures = [[np.ma.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)]]
+    for augment in (AugmentImageComponent, AugmentImageComponents):
+        with pytest.raises(DataFlowError, match=r"component 0 is a masked array.*filled"):
+            list(augment(DataFromList(pictures), [imgaug.Flip(horiz=True)]))

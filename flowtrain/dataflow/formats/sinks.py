@@ -279,6 +279,8 @@ class LMDBSink:
         self._store()
         with open(self._places.finish(), "rb") as file:
             self._put({PLACES_KEY: pack_table(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
+        # LMDB keeps the last two states, and takes the older where what leads to the newer is damaged: both are whole
+        self._put({HEADER_KEY: pack_header(self._count)})
         self._env.sync(True)
         self.close()
         return self.path

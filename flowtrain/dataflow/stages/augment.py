@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, RNGDataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
+from ..core.values import check_unmasked
 from ..imgaug import Augmentor, AugmentorList
 from .each import EachData
 
@@ -26,9 +29,12 @@ class _Augmented(EachData, RNGDataFlow):
 
     def _component(self, datapoint: Datapoint, key: Key) -> Any:
         try:
-            return datapoint[key]
+            value = datapoint[key]
         except (LookupError, TypeError) as error:
             raise missing_component(datapoint, key, self.describe()) from error
+        if isinstance(value, np.ma.MaskedArray):
+            check_unmasked(value, f"{self.describe()}: component {key!r}")
+        return value
 
     def describe(self) -> str:
         listed = self.augmentors.augmentors if isinstance(self.augmentors, AugmentorList) else [self.augmentors]
