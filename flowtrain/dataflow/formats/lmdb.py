@@ -10,7 +10,7 @@ from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
 from .caffe import parse_datum
 from .framing import crc32c
-from .lmdbchunks import HEADER_KEY, ChunkedRecords, parse_header, record_key
+from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, parse_header, record_key
 from .lmdbfile import Environment
 from .runs import RUN_BYTES, ReadRun
 from .sealed import unpack_sealed
@@ -76,6 +76,8 @@ class LMDBData(FileSource):
     def _open_files(self) -> _KeyedRecords | ChunkedRecords | _DecodedRecords:
         environment = Environment.of(self.path)
         header = environment.get(HEADER_KEY)
+        if header is None and environment.get(PLACES_KEY) is not None:
+            raise damaged(self.path, f"the value of {HEADER_KEY!r} is missing")
         version, count = (0, 0) if header is None else parse_header(self.path, header)
         if version < 2:
             return _KeyedRecords(environment, self._decode, self._verify, count if version else None)

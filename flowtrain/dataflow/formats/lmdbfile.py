@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from ...utils.optional import require
+from .lmdbtree import check_tree
 from .source import damaged
 
 __all__ = ["Environment"]
@@ -52,14 +53,11 @@ class Environment:
         lmdb = require("lmdb", extra="formats", needed_for="LMDBData")
         self.path, self.error = path, lmdb.Error
         size = os.path.getsize(path)
+        check_tree(path)
         try:
             self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
         except lmdb.Error as error:
             raise damaged(path, f"not an LMDB file, damaged, or open elsewhere ({size:,} bytes): {error}") from error
-        # LMDB maps as many pages as its head says; reading one that is not there would end the process (SIGBUS)
-        wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if size < wanted:
-            raise damaged(path, f"cut short: it has {size:,} bytes and should have {wanted:,}", offset=size)
         self.local = _Transaction(self._env)
 
     def get(self, key: bytes) -> bytes | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 
+import lmdb
 import numpy as np
 import pytest
 
 from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
 from flowtrain.dataflow.sources.memory import DataFromList
-from flowtrain.utils.errors import DataFlowError
+from flowtrain.utils.errors import DataFlowError, FormatError
 
 # arrays of one size, so that a record in another's place would pass for it
 DATA = [[np.arange(i, i + 9, dtype=np.int16), i, f"text {i}", b"b" * (i % 5), i / 3] for i in range(20)]
@@ -78,3 +79,55 @@ def test_npz_of_numpy(save, tmp_path, same):
     save(path, x=np.arange(600).reshape(20, 30), y=np.arange(20, dtype=np.float32))
     expected = list(NpzData(path))
     assert check(path, path.read_bytes(), lambda one: list(NpzData(one)), expected, same, MANY)
+
+
+def test_no_byte_of_an_lmdb_file_leads_astray(tmp_path, same):
+    """Its tree has no checksums, and LMDB's library follows whatever is in it, out of the file too."""
+    data = [[i, "x" * i] for i in range(60)]
+    path = write(DataFromList(data), tmp_path / "x.lmdb", progress=False)
+    content = path.read_bytes()
+    used = [place for place, byte in enumerate(content) if byte]
+    # heads and the edges of pages whole, of the rest some
+    edges = [place for place in used if place % 4096 < 160 or place % 4096 > 3900]
+    for place in sorted({*edges[::2], *used[:: max(1, len(used) // 300)]}):
+        assert_read_or_named(path, content, place, bytes([content[place] ^ (1 << place % 8)]), data, same)
+    for place in [99, *range(0, len(content), 64)]:
+        assert_read_or_named(path, content, place, bytes(64), data, same)
+
+
+def assert_read_or_named(path, content, place, new, data, same):
+    one = path.with_name("one.lmdb")
+    one.unlink(missing_ok=True)  # another file, where LMDB still has the last one mapped
+    one.write_bytes(content[:place] + new + content[place + len(new) :])
+    try:
+        found = list(LMDBData(one))
+    except FormatError as error:
+        assert str(one) in str(error), place
+    else:
+        same(data, found)
+
+
+def test_a_branch_of_a_foreign_lmdb_that_points_elsewhere(tmp_path):
+    path = tmp_path / "x.lmdb"
+    with (
+        lmdb.open(str(path), subdir=False, map_size=1 << 24) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for number in range(2000):
+            transaction.put(b"%08d" % number, b"v" * 20)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    expected = list(LMDBData(path))
+    used = [place for place, byte in enumerate(content) if byte and place % 4096 < 64]
+    told = 0
+    for place in rng.choice(used, 200).tolist():
+        one = tmp_path / "one.lmdb"
+        one.unlink(missing_ok=True)
+        one.write_bytes(content[:place] + bytes([content[place] ^ 1 << int(rng.integers(8))]) + content[place + 1 :])
+        try:
+            found = list(LMDBData(one))
+        except FormatError as error:
+            assert str(one) in str(error)
+            told += 1
+        else:
+            assert len(found) in (0, len(expected))  # none: the state before the last
+    assert told > 50
