@@ -138,12 +138,15 @@ def _rest(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     for key, old, new in _differences(then["training"], now["training"], ""):
         effect = "nothing: initial weights and orders are the checkpoint's" if key == "seed" else "from here on"
         yield Change(key, old, new, effect)
-    for key, old, new in _differences(then["callbacks"], now["callbacks"], ""):
+    for name in [*then["callbacks"], *(name for name in now["callbacks"] if name not in then["callbacks"])]:
+        old, new = then["callbacks"].get(name), now["callbacks"].get(name)
         if new is None:
-            effect = "left out; its state is dropped"
-        else:
-            effect = "begins now" if old is None else "from here on"
-        yield Change(key, old, new, effect)
+            yield Change(name, old, None, "left out; its state is dropped")
+        elif old is None:
+            yield Change(name, None, new, "begins now")
+        else:  # an argument that is the default is not in a description
+            for key, before, after in _differences(old, new, name):
+                yield Change(key, before, after, "from here on")
 
 
 def _differences(then: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -224,6 +224,13 @@ def test_what_else_may_change(tmp_path, caplog, what):
     assert flat(batches) == ([] if what == "steps" else list(range(40, ROWS)))
 
 
+def test_an_argument_that_is_the_default_again_is_no_callback_left_out(tmp_path, caplog):
+    flow = BatchData(source(), 8)
+    train(config(tmp_path, dataflow=flow, callbacks=[ModelSaver(keep=3), Rows()], max_epoch=1, model=Line()))
+    _, _, table = go_on(tmp_path, flow, caplog)
+    assert "ModelSaver" in table and "from here on" in table and "left out" not in table
+
+
 def test_nothing_is_said_where_nothing_has_changed(tmp_path, caplog):
     def made(run, epochs):
         flow = PrefetchData(MapData(noisy(8), lambda dp: [dp[0] * 1.0]), num_prefetch=2, num_proc=1)
