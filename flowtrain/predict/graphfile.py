@@ -93,7 +93,12 @@ def read_meta(
     except DecodeError as error:
         raise CheckpointError(f"{path} is no graph of TensorFlow 1, or it is cut short: {error}") from None
     _check_whole(meta.graph_def, path)
-    return _with_values(meta.graph_def, values)
+    try:
+        return _with_values(meta.graph_def, values)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a damaged graph TensorFlow raises whatever it stumbles over
+        raise CheckpointError(f"the graph of {path} is damaged: {error}") from error
 
 
 def _check_whole(graph: tf.compat.v1.GraphDef, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -24,9 +25,10 @@ def train(
 
     Args:
         config: The run.
-        resume: ``"auto"``: continue the run in the log folder from its newest whole checkpoint (start one where
-            there is none). The result is then bit for bit that of a run that was never interrupted. A path: continue
-            from that checkpoint. None: start; a folder that holds a run is refused.
+        resume: None: what the environment variable FLOWTRAIN_RESUME says (``flowtrain launch --restarts`` sets it to
+            "auto"), else start; a folder that holds a run is refused. ``"auto"``: continue the run in the log folder
+            from its newest whole checkpoint (start one where there is none). The result is then bit for bit that of a
+            run that was never interrupted. A path: continue from that checkpoint.
         dry_run: Only try it, in seconds: one batch, one step, one save, one restore, one validation batch, in a
             temporary folder; prints a table of verdicts and raises what failed.
         resume_changes: What to do where the configuration differs from the checkpoint's so that data would be skipped
@@ -46,6 +48,8 @@ def train(
         (320, 0.0123)
     """
     only_to_run("train()")
+    if resume is None:
+        resume = os.environ.get("FLOWTRAIN_RESUME") or None
     if dry_run:
         return try_run(config)
     with SimpleTrainer(config, resume=resume, resume_changes=resume_changes) as trainer:

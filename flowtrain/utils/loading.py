@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-__all__ = ["LoadingEnded", "look_only", "looking", "only_to_run"]
+__all__ = ["LoadingEnded", "look_only", "looking", "only_to_run", "to_run"]
 
 _looking = 0
 
@@ -36,6 +36,17 @@ def look_only() -> Iterator[None]:
         yield
     finally:
         _looking -= 1
+
+
+@contextlib.contextmanager
+def to_run() -> Iterator[None]:
+    """Scope within :func:`look_only` in which the command line itself runs what was loaded."""
+    global _looking
+    before, _looking = _looking, 0
+    try:
+        yield
+    finally:
+        _looking = before
 
 
 def looking() -> bool:

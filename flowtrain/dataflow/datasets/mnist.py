@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...utils.dtypes import array_from_bytes
 from ..formats.source import damaged
 from .arrays import PicturesAndLabels
 from .fetch import Remote, fetch
@@ -48,7 +49,10 @@ def read_idx(path: str | Path) -> np.ndarray:
             f"shape {shape} and dtype {dtype} need {wanted:,} bytes after the header, {len(data) - start:,} are there"
         )
         raise damaged(path, what, offset=len(data))
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return array_from_bytes(dtype, shape, data, start).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # of a shape with a 0, whose other sizes are more than memory has addresses
+        raise damaged(path, f"shape {shape} is none: {error}") from error
 
 
 class Mnist(PicturesAndLabels):

@@ -26,6 +26,7 @@ import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack, unpack_fast
 from ...utils.errors import FormatError
+from ...utils.schema import Anything, Record, Whole, mismatch
 from ..core.cursor import Datapoint
 from .framing import crc32c
 from .lmdbfile import Environment
@@ -60,6 +61,7 @@ MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
 _ARRAY16 = struct.Struct(">BH")  # how a msgpack array of up to 65,535 begins: 0xdc, and how many
 
+_HEADER = Record({"version": Whole(0), "count": Whole(0)}, others=Anything())
 record_key = _key_of.pack
 place_of = struct.Struct("<III")
 
@@ -82,9 +84,12 @@ def parse_header(path: str, value: bytes) -> tuple[int, int]:
     """
     try:
         header = unpack(value)
-        version, count = header["version"], header["count"]
-    except (CodecError, KeyError, TypeError) as error:
+    except CodecError as error:
         raise damaged(path, f"its header {HEADER_KEY!r} is damaged: {error}") from error
+    problem = mismatch(header, _HEADER, "the header")
+    if problem is not None:
+        raise damaged(path, f"its header {HEADER_KEY!r} is damaged: {problem}")
+    version, count = header["version"], header["count"]
     if version not in (1, VERSION):
         raise damaged(path, f"written in version {version} of the form; this flowtrain reads versions 1 and {VERSION}")
     return version, count
