@@ -37,7 +37,7 @@ class CSVData(ShardedSource):
             a NumPy dtype (``np.float32``), or a function of the text. Without a header a list of types, one for
             each column. None takes all columns, with types guessed from the first 1000 rows: int, float (also whole
             numbers some of which are missing, and columns without any value), bool (``True``, ``true``, ``TRUE`` and
-            ``False``, none missing), else str.
+            ``False``, none missing), else str. A whole number above 2**53 that a float would round is an error there.
         header: Whether the first row of each file names the columns.
         delimiter: Between cells, e.g. ``";"`` or ``"\\t"``.
         quoting: What a cell with delimiters or line breaks is put into; one within is doubled. It means nothing
@@ -222,7 +222,8 @@ class CSVData(ShardedSource):
                 )
         fill = {name: [value] for name, value in self._fill.items()}
         return [
-            (Column(name, kind, self._words, fill.get(name, [])), names.index(name)) for name, kind in kinds.items()
+            (Column(name, kind, self._words, fill.get(name, []), self._columns is None), names.index(name))
+            for name, kind in kinds.items()
         ]
 
     def _all_cells(self, files: list[_Rows]) -> Iterator[list[str]]:

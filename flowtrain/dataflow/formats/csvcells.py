@@ -80,14 +80,19 @@ class Column:
         kind: ``int``, ``float``, ``bool``, ``str``, a NumPy dtype, or a function of the text.
         words: What stands for no value besides the empty cell; None: the usual words, in columns of numbers and bools.
         fill: What to put for no value, where something is given: a list of it.
+        guessed: The type was guessed, not asked for: a float that would round a whole number is an error.
 
     Raises:
         DataFlowError: The type is none of these.
     """
 
-    def __init__(self, name: Any, kind: Any, words: Collection[str] | None, fill: list[Any]) -> None:
+    def __init__(
+        self, name: Any, kind: Any, words: Collection[str] | None, fill: list[Any], guessed: bool = False
+    ) -> None:
         self.name = name
         self._parse, self.wanted, nothing = _parser(kind)
+        if guessed and kind is float:
+            self._parse = _exact_float
         self._nothing = fill or nothing
         # text is kept as it is: NA may be Namibia
         usual = () if self.wanted in (_TEXT, _OF_A_FUNCTION) else MISSING_WORDS
@@ -189,6 +194,13 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     return float(_checked(text))
+
+
+def _exact_float(text: str) -> float:
+    value = _float(text)
+    if len(text) > 15 and _INT.fullmatch(text) and int(text) != value:  # 15 digits are always exact
+        raise ValueError("it would be rounded. Pass columns={..., this column: float} where that is meant, or str")
+    return value
 
 
 def _bool(text: str) -> bool:
