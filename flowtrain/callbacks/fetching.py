@@ -11,6 +11,7 @@ import numpy as np
 
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.files import write_whole
 
 from .base import Callback
 from .periodic import check_period, last_step_of_epoch, next_multiple
@@ -180,4 +181,5 @@ class DumpTensorAsImage(FetchingCallback):
             array = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
         for index, picture in enumerate(array[: self.max_images]):
             path = self._path / f"{self.prefix}-step-{self.global_step:06d}-{index}.png"
-            cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]))
+            _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+            write_whole(path, encoded.tobytes(), durable=False)  # cv2.imwrite says nothing of a full disk

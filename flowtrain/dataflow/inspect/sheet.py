@@ -16,6 +16,7 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
+from ...utils.files import write_whole
 from ..core.base import DataFlow
 from .printing import describe_component
 
@@ -71,9 +72,10 @@ def show(
         raise DataFlowError(f"show: {ds} gave no datapoint")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix.lower() == ".html":
-        target.write_text(_page(cells, size), encoding="utf-8")
-    else:
-        cv2.imwrite(str(target), _sheet(cells, size, titles)[:, :, ::-1])
+        write_whole(target, _page(cells, size), durable=False)
+    else:  # encoded in memory: cv2.imwrite says nothing of a full disk
+        _, encoded = cv2.imencode(target.suffix, _sheet(cells, size, titles)[:, :, ::-1])
+        write_whole(target, encoded.tobytes(), durable=False)
     return str(path)
 
 
