@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from ...ipc.failures import Failure
@@ -249,7 +250,9 @@ class RayCrew:
 
     def _receive(self, timeout: float) -> None:
         """Take in what has come, or wait for it."""
-        owners = {ref: place for place in self._places for ref in place.out}
+        # a walk's results in its order: a small one can be here before a large one that was made before it
+        upto = 1 if self._bound else None
+        owners = {ref: place for place in self._places for ref in islice(place.out, upto)}
         owners |= {place.loading: place for place in self._places if place.loading is not None}
         if not owners:
             return
