@@ -3,79 +3,31 @@
 \b
 python mri.py train brain_t1_slices.npz --hold-out 5      # every fifth slice is left for validation
 python mri.py validate RUN brain_t1_slices.npz --hold-out 5 --fspec
-python mri.py export RUN saved_model                      # the known spectrum is put back inside the graph
+python mri.py export RUN mri.pb                           # the known spectrum is put back inside the graph
+python mri.py validate mri.pb brain_t1_slices.npz --hold-out 5
 """
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import tensorflow as tf
+from folders import FINAL, run_folder, write_final
 from network import unet
 from noise import to_float
 from options import quick_option
+from slices import SIZE, part, read_slices
 
 import flowtrain as ft
 from flowtrain import schedules
+from flowtrain.cli.options import Group, NewPath, write_picture
 
-SIZE = 255
 PADDED = 256  # the network halves five times
 AVERAGE_DECAY = 0.98  # over some 50 steps
 QUICK = {"width": 16, "residual": True, "batch": 16, "learning_rate": 2e-3, "average": True, "steps": 400}
-
-
-# ---------------------------------------------------------------- slices
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Reads pickles of NumPy arrays and refuses everything else: a pickle may run any code."""
-
-    ADMITTED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy.core.numeric", "_frombuffer"),
-        ("numpy._core.numeric", "_frombuffer"),
-    }
-
-    def find_class(self, module, name):
-        if (module, name) not in self.ADMITTED:
-            raise ft.FlowtrainError(f"the pickle wants {module}.{name}; only NumPy arrays are read from pickles")
-        return super().find_class(module, name)
-
-
-def read_slices(path: str | Path) -> np.ndarray:
-    """uint8 (N, 255, 255), from an npz (`slices`, or its only array) or a pickle (an array, or a list of them)."""
-    path = Path(path)
-    if path.suffix == ".pkl":
-        with path.open("rb") as file:
-            slices = ArraysOnly(file, encoding="latin1").load()
-        while isinstance(slices, (tuple, list, dict)):  # the layout differs between preparations: find the pictures
-            parts = list(slices.values() if isinstance(slices, dict) else slices)
-            pictures = [part for part in parts if np.ndim(part) >= 2]
-            slices = pictures[0] if len(pictures) == 1 else np.stack(pictures)
-    else:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file)
-            slices = file["slices" if "slices" in names else names[0]]
-    if slices.ndim != 3 or min(slices.shape[1:]) < SIZE:
-        raise ft.FlowtrainError(f"{path} holds {slices.dtype} {slices.shape}; expected uint8 (N, {SIZE}, {SIZE})")
-    if slices.dtype != np.uint8:
-        slices = np.clip((slices + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
-    return slices[:, :SIZE, :SIZE]
-
-
-def part(slices: np.ndarray, hold_out: int | None, training: bool) -> np.ndarray:
-    """All slices; or with `hold_out` = k those that are trained on, or each k-th, that is kept from training."""
-    if hold_out is None:
-        return slices
-    held = np.arange(len(slices)) % hold_out == hold_out // 2
-    return slices[~held if training else held]
 
 
 # ---------------------------------------------------------------- sampling of the spectrum
@@ -153,11 +105,17 @@ def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.T
         spectrum: float32 (B, 255, 255, 2), real and imaginary parts of what was measured, in the order of FFT.
         mask: float32 (B, 255, 255), 1 where it was measured.
     """
-    guessed = tf.signal.fft2d(tf.cast(denoised[..., 0], tf.complex64))
+    guessed = tf.signal.fft2d(as_complex(denoised[..., 0]))
     known = tf.complex(spectrum[..., 0], spectrum[..., 1])
-    mask = tf.cast(mask, tf.complex64)
+    mask = as_complex(mask)
     mixed = known * mask + guessed * (1 - mask)
     return tf.math.real(tf.signal.ifft2d(mixed))[..., None]
+
+
+def as_complex(values: tf.Tensor) -> tf.Tensor:
+    """Real numbers as complex64: unlike that of tf.cast, the gradient takes the real part without a warning."""
+    values = tf.cast(values, tf.float32)
+    return tf.complex(values, tf.zeros_like(values))
 
 
 def zero_filled(noisy: tf.Tensor) -> tf.Tensor:
@@ -167,19 +125,19 @@ def zero_filled(noisy: tf.Tensor) -> tf.Tensor:
         noisy: float32 (B, 255, 255, 1), of frequencies that were divided.
     """
     probability = tf.constant(np.fft.ifftshift(keep_probability()), tf.complex64)
-    spectrum = tf.signal.fft2d(tf.cast(noisy[..., 0], tf.complex64))
+    spectrum = tf.signal.fft2d(as_complex(noisy[..., 0]))
     return tf.math.real(tf.signal.ifft2d(spectrum * probability))[..., None]
 
 
 class DenoiseSpectrum(ft.ModelDesc):
-    """The U-Net on undersampled pictures, with `fspec` inside the loss and inside what is exported.
+    """The U-Net on undersampled pictures, with `fspec` inside the loss (or not) and inside what is exported.
 
     A `residual` network sees the zero-filled picture, some 5 dB nearer to the truth than what was divided by the
     probabilities, with black as 0, and says what to subtract from it.
     """
 
-    def __init__(self, width=48, residual=False, learning_rate=1e-3, average_decay=None) -> None:
-        self.width, self.residual, self.learning_rate = width, residual, learning_rate
+    def __init__(self, width=48, residual=False, learning_rate=1e-3, average_decay=None, fspec=True) -> None:
+        self.width, self.residual, self.learning_rate, self.fspec = width, residual, learning_rate, fspec
         self.average_decay = average_decay
 
     def inputs(self):
@@ -197,7 +155,7 @@ class DenoiseSpectrum(ft.ModelDesc):
         plain = unet(padded, self.width, self.residual)[:, :SIZE, :SIZE] + black
         plain = tf.identity(plain, name="denoised")
         restored = tf.identity(known_spectrum_restored(plain, spectrum, mask), name="denoised_fspec")
-        cost = tf.reduce_mean(tf.square(restored - target), name="square_loss")
+        cost = tf.reduce_mean(tf.square((restored if self.fspec else plain) - target), name="square_loss")
         ft.add_moving_summary(cost)
         return cost
 
@@ -260,56 +218,113 @@ def names(fspec: bool) -> tuple[list[str], list[str]]:
 
 
 def load(run: str, fspec: bool):
-    """The predictor of a run's newest checkpoint; the width and kind of the network are read off its weights."""
-    weights = ft.read_checkpoint(run)
+    """The predictor of a run's newest checkpoint, of its network_final.npz, or of what `export` wrote."""
+    if Path(run).suffix == ".pb" or Path(run, "saved_model.pb").exists():
+        return ft.load_predictor(run, *names(fspec))
+    weights = ft.read_weights(run)
+    if "enc_conv0/kernel" not in weights:
+        raise ft.FlowtrainError(f"{run} holds no network of this script")
     width, averaged = weights["enc_conv0/kernel"].shape[-1], "average/steps" in weights
     model = DenoiseSpectrum(width, bool(weights["residual"]), average_decay=AVERAGE_DECAY if averaged else None)
     return ft.OfflinePredictor(ft.PredictConfig(model, run, *names(fspec), averaged=averaged))
 
 
-@click.group(help=__doc__)
+class ValidateSlices(ft.Callback):
+    """After each epoch the PSNR on slices that were held out, rounded to uint8: `test_db_clamped`.
+
+    Args:
+        slices: uint8 (N, 255, 255).
+        fspec: Whether the known spectrum is put back.
+    """
+
+    def __init__(self, slices: np.ndarray, fspec: bool) -> None:
+        self.slices, self.fspec = slices, fspec
+        super().__init__()
+
+    def setup_graph(self):
+        self.predictor = self.trainer.get_predictor(*names(self.fspec))
+
+    def trigger_epoch(self):
+        found = mean_psnr(self.predictor, self.slices, self.fspec)["denoised"]
+        self.trainer.monitors.put_scalar("test_db_clamped", found, self.global_step)
+
+
+def write_examples(predictor, slices: np.ndarray, fspec: bool, folder: Path, most: int = 5) -> list[Path]:
+    """Pictures of some slices, side by side: zero-filled as measured, denoised, true."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, dp in enumerate(ft.TakeData(validation_data(slices[:: -(-len(slices) // most)]), most)):
+        (result,) = predictor(*([dp["noisy"], dp["spectrum"], dp["mask"]] if fspec else [dp["noisy"]]))
+        spectrum = dp["spectrum"][..., 0] + 1j * dp["spectrum"][..., 1]
+        sides = [np.fft.ifft2(spectrum).real[0], np.asarray(result)[0, ..., 0], dp["target"][0, ..., 0]]
+        written.append(folder / f"slice{number}.png")
+        write_picture(written[-1], ft.to_uint8(np.concatenate(sides, axis=1), low=-0.5, high=0.5))
+    return written
+
+
+@click.group(cls=Group, help=__doc__)
 def main():
     pass
 
 
+positive = click.IntRange(1)
 hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=None, help="Keep each k-th slice.")
 
 
 @main.command()
 @click.argument("slices", type=click.Path(exists=True, dir_okay=False))
 @quick_option(QUICK, "A small network, trained in ten minutes on two CPU cores")
-@click.option("--epochs", default=300, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=None, help="As many epochs as it takes to have so many steps.")
-@click.option("--batch", default=16, show_default=True)
-@click.option("--width", default=48, show_default=True)
+@click.option("--epochs", type=positive, default=300, show_default=True)
+@click.option("--steps", type=positive, default=None, help="As many epochs as it takes to have so many steps.")
+@click.option("--batch", type=positive, default=16, show_default=True)
+@click.option("--width", type=positive, default=48, show_default=True)
 @click.option("--residual", is_flag=True)
 @click.option("--noise2noise/--noise2clean", default=True, show_default=True)
-@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option(
+    "--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back before the loss."
+)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
 @click.option("--average", is_flag=True, help="Average the weights over some 50 steps, for prediction.")
+@click.option("--valid", type=click.Path(exists=True, dir_okay=False), help="Slices to validate on after each epoch.")
+@click.option("--desc", default=None, help="Number the run's folder: results/00000-DESC.")
 @click.option("--log-dir", default=None)
-@click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run, or with that of --desc or --log-dir.")
 @hold_out_option
 def train(
-    slices, epochs, steps, batch, width, residual, noise2noise, learning_rate, average, log_dir, resume, hold_out
+    slices, epochs, steps, batch, width, residual, noise2noise, fspec, learning_rate, average, valid, desc, log_dir,
+    resume, hold_out,
 ):  # fmt: skip
-    """Train on the SLICES of an npz or pkl file."""
-    data = training_data(part(read_slices(slices), hold_out, training=True), noise2noise, batch)
+    """Train on the SLICES of an npz or pkl file; held-out slices (--hold-out, --valid) are validated on.
+
+    At the end the run's folder has network_final.npz, and pictures of held-out slices in examples/.
+    """
+    known = part(read_slices(slices), hold_out, training=True)
+    held_out = read_slices(valid) if valid else part(read_slices(slices), hold_out, training=False)
+    data = training_data(known, noise2noise, batch)
+    if not len(data):
+        raise ft.FlowtrainError(f"{slices} has {len(known)} slices to train on, too few for a batch of {batch}")
     epochs = -(-steps // len(data)) if steps else epochs
     up, down = ramps(epochs)
+    callbacks = [
+        ft.ModelSaver(),
+        ft.HyperParamSetterWithFunc("learning_rate", lambda e: learning_rate * up(e) * down(e)),
+        ft.HyperParamSetterWithFunc("beta_1", lambda e: 0.5 + 0.4 * down(e)),
+    ]
+    if valid or hold_out:
+        callbacks.append(ValidateSlices(held_out, fspec))
     trainer = ft.train(
         ft.TrainConfig(
-            model=DenoiseSpectrum(width, residual, learning_rate, AVERAGE_DECAY if average else None),
+            model=DenoiseSpectrum(width, residual, learning_rate, AVERAGE_DECAY if average else None, fspec),
             dataflow=data,
-            callbacks=[
-                ft.ModelSaver(),
-                ft.HyperParamSetterWithFunc("learning_rate", lambda e: learning_rate * up(e) * down(e)),
-                ft.HyperParamSetterWithFunc("beta_1", lambda e: 0.5 + 0.4 * down(e)),
-            ],
+            callbacks=callbacks,
             max_epoch=epochs,
-            log_dir=log_dir or ft.auto_set_dir("noise2noise-mri", resume),
+            log_dir=run_folder(log_dir, desc, "noise2noise-mri", resume),
         ),
         resume="auto" if resume else None,
     )
+    write_final(trainer, average)
+    final = load(str(Path(trainer.log_dir, FINAL)), fspec)
+    write_examples(final, held_out, fspec, Path(trainer.log_dir, "examples"))
     click.echo(f"checkpoints in {trainer.log_dir}")
 
 
@@ -317,20 +332,27 @@ def train(
 @click.argument("run", type=click.Path(exists=True))
 @click.argument("slices", type=click.Path(exists=True, dir_okay=False))
 @click.option("--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back.")
+@click.option("--pictures", type=NewPath(), help="Write pictures of some slices into this folder.")
 @hold_out_option
-def validate(run, slices, fspec, hold_out):
-    """Print the mean PSNR on the SLICES of an npz or pkl file, before and after."""
-    found = mean_psnr(load(run, fspec), part(read_slices(slices), hold_out, training=False), fspec)
+def validate(run, slices, fspec, pictures, hold_out):
+    """Print the mean PSNR on the SLICES of an npz or pkl file, before and after.
+
+    RUN is a run, its network_final.npz, or what `export` wrote.
+    """
+    predictor, held_out = load(run, fspec), part(read_slices(slices), hold_out, training=False)
+    found = mean_psnr(predictor, held_out, fspec)
     click.echo(", ".join(f"{name} {value:.2f} dB" for name, value in found.items()) + f", fspec {fspec}")
+    if pictures:
+        click.echo(f"wrote {len(write_examples(predictor, held_out, fspec, pictures))} pictures in {pictures}")
 
 
 @main.command()
 @click.argument("run", type=click.Path(exists=True))
-@click.argument("target", type=click.Path())
+@click.argument("target", type=NewPath(replace=False))
 @click.option("--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back.")
 def export(run, target, fspec):
-    """Write a SavedModel from noisy (and spectrum and mask) to the denoised picture."""
-    ft.export(load(run, fspec), target, *names(fspec), format="saved_model")
+    """Write a SavedModel, or a frozen graph (.pb), from noisy (and spectrum and mask) to the denoised picture."""
+    ft.export(load(run, fspec), target, *names(fspec), format=None if target.suffix else "saved_model")
     click.echo(f"wrote {target}")
 
 

@@ -40,6 +40,7 @@ def unet(x: tf.Tensor, width: int = 48, residual: bool = False) -> tf.Tensor:
             y = Conv2D(f"dec_conv{level}b", y, b)
         last = "zeros" if residual else "he_normal"
         y = Conv2D("dec_conv0", y, x.shape[-1], activation=None, kernel_initializer=last)
+    y = tf.cast(y, x.dtype)  # in mixed precision the layers compute in 16 bits
     return x - y if residual else y
 
 

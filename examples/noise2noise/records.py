@@ -10,13 +10,17 @@ from tqdm import tqdm
 
 import flowtrain as ft
 from flowtrain import TFRecordWriter, encode_example
+from flowtrain.utils.files import writing
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def pictures(folder: str | Path) -> list[Path]:
     """All picture files beneath a folder, sorted."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ft.FlowtrainError(f"no picture in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
+    return found
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -27,15 +31,29 @@ def read(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def make_tfrecords(folder: str | Path, target: str | Path, smallest: int = 256) -> int:
-    """Write all pictures of a folder, those below `smallest` pixels a side left out; returns how many there are."""
-    count = 0
-    with TFRecordWriter(target) as writer:
-        for path in tqdm(pictures(folder), unit="picture"):
-            picture = read(path)
-            if min(picture.shape[:2]) < smallest:
-                continue
-            planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
-            writer.write(encode_example({"shape": np.array(planes.shape, np.int64), "data": planes.tobytes()}))
-            count += 1
-    return count
+def make_tfrecords(folder: str | Path, target: str | Path, smallest: int = 256) -> tuple[int, list[Path]]:
+    """Write all pictures of a folder.
+
+    Args:
+        folder: Of pictures.
+        target: The file; it is there when it is whole.
+        smallest: Pictures with a side below so many pixels are left out.
+
+    Returns:
+        How many were written, and which were left out.
+    """
+    found, small = pictures(folder), []
+    with writing(target) as beside:
+        with TFRecordWriter(beside) as writer:
+            for path in tqdm(found, unit="picture"):
+                picture = read(path)
+                if min(picture.shape[:2]) < smallest:
+                    small.append(path)
+                    continue
+                planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
+                writer.write(encode_example({"shape": np.array(planes.shape, np.int64), "data": planes.tobytes()}))
+        if len(small) == len(found):
+            raise ft.FlowtrainError(
+                f"all {len(found)} pictures of {folder} have a side below {smallest} pixels: pass a smaller --smallest"
+            )
+    return len(found) - len(small), small

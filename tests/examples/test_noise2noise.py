@@ -1,12 +1,20 @@
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
 import flowtrain as ft
 from flowtrain import imgaug
+from flowtrain.monitors import read_jsonl
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def count_parameters(model) -> int:
@@ -60,7 +68,7 @@ def test_poisson_noise_keeps_the_mean(load):
 
 def test_records_hold_the_pictures(load, photos, tmp_path):
     records = load("noise2noise", "records")
-    assert records.make_tfrecords(photos / "valid", tmp_path / "valid.tfrecords") == 3
+    assert records.make_tfrecords(photos / "valid", tmp_path / "valid.tfrecords") == (3, [])
     read = list(ft.Noise2NoiseData(tmp_path / "valid.tfrecords"))
     for path, (picture,) in zip(records.pictures(photos / "valid"), read, strict=True):
         np.testing.assert_array_equal(picture, records.read(path))
@@ -184,3 +192,154 @@ def test_short_mri_trainings_run_through_the_whole_ramps(load):
     assert down(270) == 1 and down(290) == pytest.approx(np.exp(-((20 / 2) ** 2) / 30))
     short_up, short_down = mri.ramps(9)
     assert short_up(3) == 1 and short_down(6) == 1 and short_down(9) == pytest.approx(down(300))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three small pictures, one of them upright."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (70, 90)), ("b", (90, 70)), ("c", (64, 64))):
+        low = rng.integers(0, 256, (shape[0] // 8, shape[1] // 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), cv2.resize(low, shape[::-1], interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(load, pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("records") / "train.tfrecords"
+    load("noise2noise", "records").make_tfrecords(pictures, path, smallest=64)
+    return path
+
+
+TINY = ["--quick", "--width", 4, "--batch", 2, "--crop", 32, "--smallest-scale", 1, "--noise", "gaussian"]
+
+
+def fails(load, script, *arguments):
+    """The last line that a command prints, which must end with code 2."""
+    result = CliRunner().invoke(load("noise2noise", script).main, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.output + str(result.exception)
+    return result.output.strip().splitlines()[-1]
+
+
+def test_small_pictures_are_named_and_an_empty_file_is_refused(call, load, pictures, tmp_path):
+    said = call("n2n", "make-tfrecords", pictures, tmp_path / "a.tfrecords", "--smallest", 70)
+    assert "2 pictures" in said and "1 left out, with a side below 70 pixels: c.png" in said
+    assert "pass a smaller --smallest" in fails(load, "n2n", "make-tfrecords", pictures, tmp_path / "b.tfrecords")
+    (tmp_path / "empty").mkdir()
+    assert "no picture in" in fails(load, "n2n", "make-tfrecords", tmp_path / "empty", tmp_path / "b.tfrecords")
+    assert not (tmp_path / "b.tfrecords").exists()
+    (tmp_path / "c.tfrecords").touch()
+    assert "holds no picture" in fails(load, "n2n", "train", "--train-tfrecords", tmp_path / "c.tfrecords")
+
+
+def test_validation_during_training_and_a_numbered_run(call, records, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = [*TINY, "--train-tfrecords", records, "--epoch-steps", 4, "--desc", "autoencoder-n2n"]
+    call("n2n", "train", *run, "--steps", 8, "--dataset-dir", pictures, "--eval-interval", 2)
+    folder = tmp_path / "results/00000-autoencoder-n2n"
+    assert [step for step, _ in read_jsonl(folder)["validation_psnr"]] == [2, 4, 6, 8]
+    final = call("n2n", "validate", folder / "network_final.npz", "--dataset-dir", pictures)
+    assert final == call("n2n", "validate", folder, "--dataset-dir", pictures)
+    call("n2n", "train", *run, "--steps", 4)
+    assert (tmp_path / "results/00001-autoencoder-n2n/network_final.npz").exists()
+    call("n2n", "train", *run, "--steps", 12, "--resume")
+    assert not (tmp_path / "results/00002-autoencoder-n2n").exists()
+
+
+@pytest.mark.parametrize("options", [["--precision", "mixed"], ["--precision", "mixed", "--loss-scale"]])
+def test_mixed_precision(call, records, pictures, tmp_path, options):
+    call("n2n", "train", *TINY, "--train-tfrecords", records, "--steps", 2, "--log-dir", tmp_path / "run", *options)
+    assert "denoised" in call("n2n", "validate", tmp_path / "run", "--dataset-dir", pictures)
+
+
+def test_frozen_graphs_of_fixed_size_and_of_other_names(call, load, records, pictures, tmp_path):
+    call("n2n", "train", *TINY, "--train-tfrecords", records, "--steps", 2, "--log-dir", tmp_path / "run")
+    names = ["--input-node-name", "input", "--output-node-name", "output"]
+    call("n2n", "freeze", tmp_path / "run", tmp_path / "free.pb", *names)
+    call("n2n", "freeze", tmp_path / "run", tmp_path / "wide.pb", *names, "--height", 96, "--width", 128)
+    call("n2n", "freeze", tmp_path / "run", tmp_path / "small.pb", "--height", 64, "--width", 64)
+    given = ["--input-tensor-name", "input", "--output-tensor-name", "output"]
+    live = call("n2n", "validate", tmp_path / "run", "--dataset-dir", pictures)
+    assert call("n2n", "validate-pb", tmp_path / "free.pb", "--dataset-dir", pictures, *given) == live
+    assert "c.png" in call("n2n", "validate-pb", tmp_path / "wide.pb", "--dataset-dir", pictures, *given)
+    for name, shape in (("a", (70, 90, 3)), ("b", (90, 70, 3))):
+        made = tmp_path / f"{name}.png"
+        call("n2n", "infer-image-pb", tmp_path / "wide.pb", pictures / f"{name}.png", made, *given)
+        assert cv2.imread(str(made)).shape == shape
+    small = ["infer-image-pb", tmp_path / "small.pb", pictures / "a.png", tmp_path / "o.png"]
+    assert "the graph is fixed to 64 x 64: freeze it larger" in fails(load, "n2n", *small)
+
+
+def test_an_upright_picture_is_laid_on_its_side(load):
+    n2n = load("noise2noise", "n2n")
+
+    class Fixed:
+        specs = [tf.TensorSpec((None, 64, 128, 3))]
+
+        def __call__(self, batch):
+            assert batch.shape == (1, 64, 128, 3)
+            return [batch * 2]
+
+    picture = np.random.default_rng(0).random((100, 50, 3), np.float32)
+    np.testing.assert_array_equal(n2n.denoise(Fixed(), picture), picture * 2)
+
+
+def test_wrong_options_are_refused_before_the_work(load, records, pictures, tmp_path):
+    train = ["train", "--train-tfrecords", records]
+    for arguments, said in (
+        ([*train, "--loss-scale"], "--loss-scale is for --precision mixed"),
+        ([*train, "--crop", 33], "33 is no multiple of 32"),
+        ([*train, "--steps", 0], "--steps"),
+        (["infer-image", tmp_path, pictures / "a.png", tmp_path / "a.foo"], "ends in none of .png"),
+        (["freeze", tmp_path, tmp_path / "a.pb", "--width", 33], "no multiple of 32"),
+        (["freeze", tmp_path, tmp_path / "a.onnx"], "ends in none of .pb"),
+        (["validate", tmp_path, "--dataset-dir", pictures], "holds no model"),
+        ([*train, "--desc", "a/b"], "letters, digits"),
+    ):
+        assert said in fails(load, "n2n", *arguments)
+    assert not (tmp_path / "results").exists()
+
+
+def test_devices_of_the_cpu():
+    """In a process of its own: devices are chosen once."""
+    code = "from devices import strategy_of; print(strategy_of(3).num_replicas_in_sync, strategy_of(1))"
+    folder = EXAMPLES / "noise2noise"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), str(folder)])}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240, check=True
+    )
+    assert result.stdout.split() == ["3", "None"]
+
+
+def test_mri_validates_each_epoch_and_its_frozen_graph_is_one_file(call, load, tmp_path):
+    slices, run, pb = tmp_path / "slices.npz", tmp_path / "run", tmp_path / "mri.pb"
+    np.savez(slices, slices=np.random.default_rng(0).integers(0, 255, (6, 255, 255), np.uint8))
+    size = ["--quick", "--width", 4, "--batch", 2, "--steps", 4, "--log-dir", run, "--hold-out", 3]
+    call("mri", "train", slices, *size, "--no-fspec")
+    assert [step for step, _ in read_jsonl(run)["test_db_clamped"]] == [2, 4]
+    assert {path.suffix for path in (run / "examples").iterdir()} == {".png"}
+    live = call("mri", "validate", run, slices, "--hold-out", 3, "--fspec")
+    call("mri", "export", run, pb)
+    assert pb.is_file()
+    assert call("mri", "validate", pb, slices, "--hold-out", 3, "--pictures", tmp_path / "shown").startswith(live)
+    assert call("mri", "validate", run / "network_final.npz", slices, "--hold-out", 3) == live
+    assert cv2.imread(str(next((tmp_path / "shown").iterdir()))).shape == (255, 3 * 255, 3)
+    assert "exists: choose another" in fails(load, "mri", "export", run, pb)
+    assert "too few for a batch" in fails(load, "mri", "train", slices, "--batch", 50)
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    assert "damaged" in fails(load, "mri", "train", tmp_path / "bad.npz")
+
+
+def test_the_spectrum_is_put_back_in_training_only_where_it_is_asked_for(load):
+    mri = load("noise2noise", "mri")
+    picture = np.random.default_rng(0).random((255, 255), np.float32) - 0.5
+    dp = {k: v[None] for k, v in mri.model_inputs(*mri.undersample(picture, np.random.default_rng(1)), picture).items()}
+    costs, outputs = {}, ["square_loss", "denoised", "denoised_fspec"]
+    for fspec in (True, False):
+        graph = ft.ModelGraph(mri.DenoiseSpectrum(4, fspec=fspec), seed=0)
+        cost, plain, restored = graph.predictor(list(dp), outputs)(dp)
+        costs[fspec] = cost
+        expected = np.square((restored if fspec else plain) - dp["target"]).mean()
+        assert cost == pytest.approx(expected, rel=1e-4)
+    assert costs[True] != costs[False]

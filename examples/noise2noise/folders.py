@@ -1,0 +1,32 @@
+"""Run folders as Noise2Noise numbers them, results/00000-autoencoder-n2n; the last weights are network_final.npz."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import flowtrain as ft
+
+FINAL = "network_final.npz"
+
+
+def run_folder(log_dir: str | None, desc: str | None, name: str, resume: bool, results: str = "results") -> str:
+    """Where a run goes: `log_dir`; or `results/NNNNN-desc` with the next number, the last one for `resume`."""
+    if log_dir:
+        return log_dir
+    if desc is None:
+        return str(ft.auto_set_dir(name, resume))
+    if not re.fullmatch(r"[\w.+-]+", desc):
+        raise ft.FlowtrainError(f"--desc is {desc!r}; it becomes a part of a folder's name: letters, digits, - and _")
+    taken = {int(m[1]): path for path in Path(results).glob("*") if (m := re.match(r"(\d{5})-", path.name))}
+    ours = [path for number, path in sorted(taken.items()) if path.name == f"{number:05d}-{desc}"]
+    if resume:
+        if not ours:
+            raise ft.FlowtrainError(f"there is no run {desc} in {results} to go on with")
+        return str(ours[-1])
+    return str(Path(results, f"{max(taken, default=-1) + 1:05d}-{desc}"))
+
+
+def write_final(trainer, averaged: bool) -> None:
+    """The weights at the end, as one file: those that predict best, which are the averages where there are any."""
+    ft.export(trainer, Path(trainer.log_dir, FINAL), averaged=averaged, overwrite=True)

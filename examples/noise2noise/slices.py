@@ -1,0 +1,69 @@
+"""MRI slices from files, and which of them are held out."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import flowtrain as ft
+
+SIZE = 255
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Reads pickles of NumPy arrays and refuses everything else: a pickle may run any code."""
+
+    ADMITTED = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.numeric", "_frombuffer"),
+    }
+
+    def find_class(self, module, name):
+        if (module, name) not in self.ADMITTED:
+            raise ft.FlowtrainError(f"the pickle wants {module}.{name}; only NumPy arrays are read from pickles")
+        return super().find_class(module, name)
+
+
+def read_slices(path: str | Path) -> np.ndarray:
+    """uint8 (N, 255, 255), from an npz (`slices`, or its only array) or a pickle (an array, or a list of them)."""
+    path = Path(path)
+    try:
+        slices = _unpickled(path) if path.suffix == ".pkl" else _from_npz(path)
+    except (ValueError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ft.FlowtrainError(f"{path} is no npz or pkl file of slices, or it is damaged: {error}") from None
+    if slices.ndim != 3 or min(slices.shape[1:]) < SIZE:
+        raise ft.FlowtrainError(f"{path} holds {slices.dtype} {slices.shape}; expected uint8 (N, {SIZE}, {SIZE})")
+    if slices.dtype != np.uint8:
+        slices = np.clip((slices + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return slices[:, :SIZE, :SIZE]
+
+
+def _unpickled(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        slices = ArraysOnly(file, encoding="latin1").load()
+    while isinstance(slices, (tuple, list, dict)):  # the layout differs between preparations: find the pictures
+        parts = list(slices.values() if isinstance(slices, dict) else slices)
+        pictures = [part for part in parts if np.ndim(part) >= 2]
+        slices = pictures[0] if len(pictures) == 1 else np.stack(pictures)
+    return slices
+
+
+def _from_npz(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        names = list(file)
+        return file["slices" if "slices" in names else names[0]]
+
+
+def part(slices: np.ndarray, hold_out: int | None, training: bool) -> np.ndarray:
+    """All slices; or with `hold_out` = k those that are trained on, or each k-th, that is kept from training."""
+    if hold_out is None:
+        return slices
+    held = np.arange(len(slices)) % hold_out == hold_out // 2
+    return slices[~held if training else held]
