@@ -13,6 +13,7 @@ import tensorflow as tf
 from flowtrain.feed import Block
 from flowtrain.model.internals import quick_call
 
+from .devices import part
 from .pipeline import StepPipeline
 from .step import Step
 from .variables import StepVariables
@@ -58,7 +59,8 @@ class Program:
         self._strategy, self._after_step, self._accumulate = strategy, after_step, accumulate
         self._jit_all = jit and strategy.num_replicas_in_sync == 1
         self._jit_replica = jit and not self._jit_all
-        self._pipeline = StepPipeline() if strategy.num_replicas_in_sync == 1 else None
+        # several workers call TensorFlow alike, one call after the other: it numbers exchanges within each
+        self._pipeline = StepPipeline() if part(strategy)[1] == 1 else None
         self._seconds_per_step = 0.0
         self._functions: dict[Any, Any] = {}
         self._numbers: dict[int, tf.Tensor] = {}
@@ -158,7 +160,7 @@ class Program:
             return _total(step), [step.fetched[name] for name in fetches or ()]
 
         def one_of_block(row: tf.Tensor, *blocks: tf.Tensor) -> Any:
-            return one(*(block[row] for block in blocks))
+            return one(*_batch_of(blocks, row))
 
         if fetches is None:
             function, signature = self._many, [index, index, *rows]
@@ -171,7 +173,7 @@ class Program:
 
     def _many(self, start: tf.Tensor, stop: tf.Tensor, *blocks: tf.Tensor) -> tf.Tensor:
         def body(index: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            step = self._one([block[index] for block in blocks], ())
+            step = self._one(_batch_of(blocks, index), ())
             return index + 1, _total(step)
 
         def more(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
@@ -180,10 +182,6 @@ class Program:
         return tf.while_loop(more, body, (start, tf.constant(0.0)), parallel_iterations=1)[1]
 
     def _one(self, inputs: Sequence[tf.Tensor], fetches: Sequence[str]) -> Step:
-        inputs = [
-            tf.ensure_shape(tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor, spec.shape)
-            for tensor, spec in zip(inputs, self._graph.input_specs, strict=True)
-        ]
         step = Step(self._graph, inputs, self._variables, self._strategy, fetches, self._accumulate, self._jit_replica)
         self._run_step(step)
         if self._graph.average is not None:
@@ -220,6 +218,14 @@ def _operations(graph: Any) -> list[Any]:
         if inner is not None:
             found += inner.get_operations()
     return found
+
+
+def _batch_of(blocks: Sequence[tf.Tensor], row: tf.Tensor) -> list[tf.Tensor]:
+    """One batch of a block; taken where the block is, as several replicas each copy their rows alone."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return [block[row] for block in blocks]
+    with tf.device("CPU:0"):
+        return [block[row] for block in blocks]
 
 
 def _total(step: Step) -> tf.Tensor:

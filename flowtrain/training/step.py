@@ -115,19 +115,24 @@ class Step:
         return gradients, dict(tower.costs), dict(tower.scalars), fetched
 
     def _share(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """This replica's rows of the batch that the worker was fed."""
+        """This replica's rows of the batch that the worker was fed, in the dtypes of the inputs."""
         local = local_replicas(self._strategy)
+        if local > 1:
+            context = tf.distribute.get_replica_context()
+            index = context.replica_id_in_sync_group % local
+            with tf.device("CPU:0"):  # cut where the batch is: on the replica's device it would be copied there whole
+                inputs = [_rows_of(tensor, index, local) for tensor in inputs]
+        return [
+            tf.ensure_shape(tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor, spec.shape)
+            for tensor, spec in zip(inputs, self._specs(local), strict=True)
+        ]
+
+    def _specs(self, local: int) -> list[tf.TensorSpec]:
+        """The inputs as one replica sees them."""
+        specs = self.graph.input_specs
         if local == 1:
-            return list(inputs)
-        context = tf.distribute.get_replica_context()
-        index = context.replica_id_in_sync_group % local
-        shares = []
-        for tensor in inputs:
-            rows = tf.shape(tensor)[0] // local
-            share = tensor[index * rows : (index + 1) * rows]
-            share.set_shape([None, *tensor.shape[1:]])
-            shares.append(share)
-        return shares
+            return list(specs)
+        return [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape[1:]), spec.dtype) for spec in specs]
 
     # ------------------------------------------------------------------ once, on the sums
 
@@ -243,3 +248,9 @@ def _values(gradient: Any) -> tf.Tensor:
 
 def _nothing() -> tf.Tensor:
     return tf.constant(False)
+
+
+def _rows_of(tensor: tf.Tensor, index: int | tf.Tensor, count: int) -> tf.Tensor:
+    """The index-th of so many equal parts of the rows."""
+    rows = tf.shape(tensor)[0] // count
+    return tensor[index * rows : (index + 1) * rows]
