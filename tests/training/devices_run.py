@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -24,6 +25,8 @@ from flowtrain.layers import Dropout
 from flowtrain.model import GlobalNormClip, get_scalar_var
 from flowtrain.monitors import JSONLMonitor
 from flowtrain.training import TrainConfig, train
+from flowtrain.training import trainer as trainer_module
+from flowtrain.training.program import Program, _operations
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.helpers import PlainClassifier, Points
@@ -86,7 +89,41 @@ def difference(one, other):
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
+class Traced(Program):
+    """Keeps the graphs of the steps."""
+
+    graphs: ClassVar[list] = []
+
+    def _trace(self, block, fetches):
+        made = super()._trace(block, fetches)
+        self.graphs.append((made.graph, block.stacked, block.tensors[0].shape[-1] * 4))
+        return made
+
+
+def bytes_for_replica(graph, device, stacked, rows, replicas=2):
+    """Bytes of a batch that come to a device from elsewhere in one step, by the traced graph.
+
+    A block is cut once to the batch, and a batch to the replica's rows: how often a tensor was cut says what it holds.
+    """
+    arriving = {
+        tensor.name: tensor
+        for op in _operations(graph)
+        for tensor in op.inputs
+        if op.device.endswith(device) and not tensor.op.device.endswith(device)
+        if tensor.dtype == tf.float32 and tensor.shape.rank == 2 and tensor.shape[0] is None
+    }
+    total = 0
+    for tensor in arriving.values():
+        cuts, op = 0, tensor.op
+        while op.type == "StridedSlice":
+            cuts, op = cuts + 1, op.inputs[0].op
+        assert cuts >= stacked, f"{device} receives a whole block: {tensor}"
+        total += tensor.shape[1] * 4 * rows // (replicas if cuts > stacked else 1)
+    return total
+
+
 def mirrored(folder: Path) -> None:
+    trainer_module.Program = Traced
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     fetch_one, alone = configured(folder / "alone", None)
@@ -100,6 +137,9 @@ def mirrored(folder: Path) -> None:
         fetch, config = configured(folder / name, strategy, **options)
         many = train(config)
         assert difference(one.get_weights(), many.get_weights()) < 1e-5, name
+        for graph, stacked, row_bytes in Traced.graphs if name != "jit" else []:
+            assert bytes_for_replica(graph, "CPU:1", stacked, rows=16) == row_bytes * 16 // 2, name
+        Traced.graphs.clear()
         costs = [np.array(trainer.history["cost"])[:, 1] for trainer in (one, many)]
         assert np.abs(costs[0] - costs[1]).max() < 1e-5, name
         assert np.array_equal(fetch.values["x"], fetch_one.values["x"]), name
