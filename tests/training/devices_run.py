@@ -128,6 +128,7 @@ def mirrored(folder: Path) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     fetch_one, alone = configured(folder / "alone", None)
     one = train(alone)
+    Traced.graphs.clear()
     for name, options in {
         "plain": {},
         "jit": {"jit": True},
