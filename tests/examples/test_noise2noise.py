@@ -326,7 +326,7 @@ def test_mri_validates_each_epoch_and_its_frozen_graph_is_one_file(call, load, t
     assert call("mri", "validate", run / "network_final.npz", slices, "--hold-out", 3) == live
     assert cv2.imread(str(next((tmp_path / "shown").iterdir()))).shape == (255, 3 * 255, 3)
     assert "exists: choose another" in fails(load, "mri", "export", run, pb)
-    assert "too few for a batch" in fails(load, "mri", "train", slices, "--batch", 50)
+    assert "do not fill one batch of 50" in fails(load, "mri", "train", slices, "--batch", 50)
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     assert "damaged" in fails(load, "mri", "train", tmp_path / "bad.npz")
 
