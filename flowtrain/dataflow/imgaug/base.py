@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -278,6 +278,19 @@ class TransformList(Transform):
         return f"TransformList([{', '.join(map(repr, self.transforms))}])"
 
 
+_Draw = TypeVar("_Draw", bound="Callable[..., Transform]")
+
+
+def _alone_too(get_transform: _Draw) -> _Draw:
+    """Make the generator optional, whoever wrote the augmentor; type checkers see the method as it was written."""
+
+    @functools.wraps(get_transform)
+    def called(self: Augmentor, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
+        return get_transform(self, img, check_rng(rng))
+
+    return cast(_Draw, called)
+
+
 class Augmentor:
     """The base of all augmentors: holds settings, never randomness.
 
@@ -296,7 +309,8 @@ class Augmentor:
         if "get_transform" in vars(cls):
             cls.get_transform = _alone_too(cls.get_transform)  # type: ignore[method-assign]
 
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
+    @_alone_too
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
         """Draw what is to be done with this picture. Own augmentors define it as ``get_transform(self, img, rng)``.
 
         Args:
@@ -350,16 +364,6 @@ _OLD_METHODS = {
     "reset_state": "augmentors hold no randomness; a generator is handed to get_transform(img, rng).",
     "_get_augment_params": "override get_transform(img, rng).",
 }
-
-
-def _alone_too(get_transform: Callable[..., Transform]) -> Callable[..., Transform]:
-    """Make the generator optional, whoever wrote the augmentor."""
-
-    @functools.wraps(get_transform)
-    def called(self: Augmentor, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
-        return get_transform(self, img, check_rng(rng))
-
-    return called
 
 
 def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
