@@ -54,10 +54,11 @@ def command(
 
 def _run(command: list[str], num: int, gpus: int | None, restarts: int, slurm: bool) -> Ended:
     always = {"PYTHONUNBUFFERED": "1", **({"FLOWTRAIN_RESUME": "auto"} if restarts else {})}
-    for left in range(0 if slurm else restarts, -1, -1):
+    left = 0 if slurm else restarts
+    while True:
         places = [slurm_environment(os.environ)] if slurm else local_environments(num, gpus)
         ended = run_together([sys.executable, *command], [{**place, **always} for place in places])
         if not ended.status or ended.asked is not None or not left:
-            break
+            return ended
         click.echo(f"flowtrain launch: {ended}; all are started again ({left} times left)", err=True)
-    return ended
+        left -= 1

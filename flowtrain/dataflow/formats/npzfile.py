@@ -187,14 +187,12 @@ def _place_of(path: str, file: BoundedReader, info: zipfile.ZipInfo) -> int:
     """Where the bytes of a member begin; what the archive says at two places about it must agree."""
     file.seek(info.header_offset)
     head = file.read(30)
-    wrong = len(head) < 30 or head[:4] != b"PK\x03\x04"
-    if not wrong:
+    if len(head) == 30 and head[:4] == b"PK\x03\x04":
         _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
         encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as the zipfile module reads it
-        wrong = file.read(name_length).decode(encoding, "replace") != info.orig_filename
-    if wrong:
-        raise damaged(path, f"{info.filename}: its header in the archive is damaged", offset=info.header_offset)
-    return info.header_offset + 30 + name_length + extra_length
+        if file.read(name_length).decode(encoding, "replace") == info.orig_filename:
+            return info.header_offset + 30 + name_length + extra_length
+    raise damaged(path, f"{info.filename}: its header in the archive is damaged", offset=info.header_offset)
 
 
 def _read_header(read: Read) -> _Header:
