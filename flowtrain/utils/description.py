@@ -15,7 +15,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def describe(value: Any, depth: int = _DEPTH) -> Any:
         return getattr(value, "__qualname__", None) or getattr(value, "__name__", type_name(type(value)))
     get_config = getattr(value, "get_config", None)
     if callable(get_config):  # Keras's optimizers, schedules, losses, layers
-        made: dict[str, Any] = dict(get_config())
+        made = dict(cast(Mapping[str, Any], get_config()))
         if _COUNTED.sub("", str(made.get("name"))).replace("_", "") == type(value).__name__.lower():
             del made["name"]  # given by Keras: it counts the objects of the process
         return {"type": type_name(type(value)), **_described_mapping(made, depth)}

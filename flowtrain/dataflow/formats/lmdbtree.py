@@ -105,8 +105,9 @@ class _Tree:
         at, size = number * self._size, self._size
         if number > self._meta.last_page:
             raise self._damaged(f"it refers to page {number:,} of {self._meta.last_page + 1:,}", 0)
-        data = np.frombuffer(self._read(at, size), np.uint8)
-        own, flags, lower, upper = _PAGE.unpack_from(data)
+        page = self._read(at, size)
+        data = np.frombuffer(page, np.uint8)
+        own, flags, lower, upper = _PAGE.unpack_from(page)
         if (
             own != number
             or flags & _KINDS != (_LEAF if leaf else _BRANCH)

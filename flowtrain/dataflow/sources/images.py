@@ -83,7 +83,9 @@ class ImageFromFile(Ordered):
         if on_error not in ("raise", "skip"):
             raise DataFlowError(f"ImageFromFile: on_error is 'raise' or 'skip', not {on_error!r}")
         self.files = _listed(files)
-        self.channel, self.on_error, self.palette, self.depth = channel, on_error, palette, depth
+        self.channel, self.on_error = channel, on_error
+        self.palette: Palette = palette
+        self.depth: Depth = depth
         self.resize = _as_size(resize)
         self.min_size = None if min_size is None else check_int("ImageFromFile", "min_size", min_size)
         if min_size is None:
