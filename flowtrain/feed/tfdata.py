@@ -36,6 +36,17 @@ class TFDatasetFlow(DataFlow):
             else:
                 yield list(element) if isinstance(element, tuple | list) else [element]
 
+    def __copy__(self) -> TFDatasetFlow:
+        return TFDatasetFlow(self._dataset)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise DataFlowError(
+            "a tf.data.Dataset cannot travel to another process. Use it without PrefetchData: tf.data has threads of "
+            "its own, dataset.prefetch(tf.data.AUTOTUNE); or run stages above it in threads, MultiThreadRunner(ds, "
+            "num_thread=1) or MultiThreadMapData. Where workers shall do the work, build the flow of flowtrain's "
+            "sources"
+        )
+
 
 def from_tf_dataset(dataset: tf.data.Dataset) -> DataFlow:
     """Use a ``tf.data.Dataset`` where a dataflow is expected. TrainConfig does this by itself.

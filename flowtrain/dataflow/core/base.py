@@ -2,17 +2,17 @@
 
 A datapoint is a list or a dict of components: NumPy arrays, numbers, strings, bytes.
 
-There are two kinds of flow. An *indexable* one defines ``get(index, epoch)``: all its randomness comes from (seed,
-epoch, index), so any process can make any datapoint. One that is not defines ``_cursor`` (or, in a user's class,
-``__iter__``), and can only be walked from its start. Serial iteration of an indexable flow is ``get`` of 0, 1, 2, ...:
-that is the specification which everything parallel has to meet.
+There are two kinds of flow. An *indexable* one makes datapoint i of epoch e alone, ``get(i, e)``: all its randomness
+comes from (seed, epoch, index), so any process can make any datapoint. That is a property of how the flow is built; it
+is the same in every thread and process, with and without workers. A flow that is not indexable can only be walked from
+its start. Serial iteration of an indexable flow is ``get`` of 0, 1, 2, ...: that is the specification which everything
+parallel has to meet. How a flow is walked is decided in ``_open``, when an iteration begins.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
@@ -20,11 +20,29 @@ import numpy as np
 from ...utils.arguments import unknown_attribute
 from ...utils.errors import DataFlowError, StateError, annotate_error
 from ...utils.seeding import resolve_seed
-from .cursor import Cursor, Datapoint, IndexCursor, IterCursor, RetracedCursor, walk
+from . import process
+from .ahead import AheadCursor, RunQueue, Runs, has_workers
+from .cursor import (
+    Cursor,
+    Datapoint,
+    IndexCursor,
+    Iteration,
+    IteratorCursor,
+    RetracedCursor,
+    StageCursor,
+    checked_index,
+)
 from .explanation import Explanation
 from .rng import RandomStream
 
-__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "ProxyDataFlow", "RNGDataFlow"]
+__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "Needs", "ProxyDataFlow", "RNGDataFlow"]
+
+Needs = Sequence[tuple["DataFlow", int, int, int]]
+"""Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
+
+_OURS = __name__.partition(".")[0]
+_ABSENT = object()
+_STATE_VERSION = 2
 
 
 class DataFlow:
@@ -48,10 +66,16 @@ class DataFlow:
 
     explainer: ClassVar[Callable[..., Explanation]]  # set by the room that measures, which lies above this one
     _user_iter: ClassVar[Callable[..., Any] | None] = None
+    _knows_needs: ClassVar[bool] = False  # whether _needs tells what get takes from the flows beneath
+    _size_is_exact: ClassVar[bool] = False  # of iterated flows: whether more datapoints than the length are an error
+    _replays: ClassVar[bool] = True  # of iterated flows: whether starting anew gives the same datapoints again
+    _passes: bool = False  # whether its datapoints are those of the flow beneath, unchanged
+    _reuses: int = 0  # how many datapoints of the flows beneath are kept, because following ones need them too
     _epoch: int = 0  # of the next iteration
     _resume: Any = None  # the position in it at which to start
     _latest: Cursor | None = None
-    _reset_in: int = -1  # the process in which reset_state was called
+    _reset_in: object = None  # the process in which reset_state was called
+    _opened: dict[str, tuple[Any, Any]] | None = None  # attributes that reset_state set: (before, after)
     _advice: str = "make it cheaper"  # what explain says where this stage is the limit
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -60,8 +84,16 @@ class DataFlow:
         if "__iter__" in own:
             cls._user_iter = own["__iter__"]
             cls.__iter__ = _counted(own["__iter__"])  # type: ignore[method-assign]
-        elif "get" in own or "_cursor" in own:
+        elif "get" in own or "_cursor" in own or "_walk" in own:
             cls._user_iter = None
+        if "get" in own or "_needs" in own:
+            cls._knows_needs = "_needs" in own  # one that was inherited says nothing of another get
+        if "reset_state" in own:
+            cls.reset_state = _recorded(own["reset_state"])
+        if cls.__module__.partition(".")[0] != _OURS:  # ours name the datapoint where they call a user's function
+            for name, guarded in _GUARDS.items():
+                if name in own:
+                    setattr(cls, name, guarded(own[name]))
 
     # ---------------------------------------------------------------- what a subclass may define
 
@@ -107,11 +139,33 @@ class DataFlow:
         """The flows that this one takes its datapoints from."""
         return ()
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        """The walk over one epoch; a stage that is not indexable defines its own."""
-        if type(self).get is not DataFlow.get:
-            return IndexCursor(self, epoch, state)
-        raise DataFlowError(f"{type(self).__name__} defines neither __iter__ nor get(index, epoch): define one of them")
+    def rows_per_datapoint(self) -> int | None:
+        """How many rows of its source one datapoint of the flow takes.
+
+        So the position in a flow of batches can be told in rows, which do not depend on the batch size.
+
+        Returns:
+            1 for a source and for what is made of it one by one, the batch size over a ``BatchData``, and so on; None
+            where it differs from datapoint to datapoint, or the datapoints are not in the rows' order.
+        """
+        return None if self.children() else 1
+
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        """The datapoints of one epoch of a stage that is not indexable; see ``StageCursor``.
+
+        Args:
+            walk: Opens the flows beneath, and takes the position.
+            memory: What the stage noted in ``walk.memory`` with the position at which to go on; None at the start.
+        """
+        raise NotImplementedError
+
+    def _needs(self, index: int, epoch: int) -> Needs:
+        """Which datapoints of the flows beneath ``get`` takes for one of its own."""
+        raise NotImplementedError
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        """Make a datapoint, as ``get`` does, of what ``_needs`` has asked for."""
+        raise NotImplementedError
 
     def _begin(self, epoch: int) -> None:
         """Called when a walk over a user's own ``__iter__`` starts."""
@@ -120,12 +174,12 @@ class DataFlow:
 
     @property
     def indexable(self) -> bool:
-        """Whether ``get`` makes any datapoint alone."""
-        return (
-            self._user_iter is None
-            and type(self).get is not DataFlow.get
-            and all(child.indexable for child in self.children())
-        )
+        """Whether ``get`` makes any datapoint alone: a property of how the flow is built, the same everywhere."""
+        return self._indexable_itself() and all(child.indexable for child in self.children())
+
+    def _indexable_itself(self) -> bool:
+        """Whether the stage is indexable over flows that are."""
+        return self._user_iter is None and type(self).get is not DataFlow.get
 
     def size_or_none(self) -> int | None:
         """The number of datapoints of one epoch; None where it is unknown or the flow never ends."""
@@ -137,10 +191,10 @@ class DataFlow:
     def __iter__(self) -> Iterator[Datapoint]:
         """Start the next epoch, or go on where a loaded state says."""
         if self._user_iter is not None and self._latest is not None:  # called by a user's __iter__ through super()
-            return walk(self._cursor(self._latest.epoch))
+            return iter(self._cursor(self._latest.epoch))
         return self._start()
 
-    def _start(self) -> Iterator[Datapoint]:
+    def _start(self) -> Iteration:
         self._ensure_reset()
         position, skip = RetracedCursor.parsed(self._resume)
         cursor = self._open(self._epoch, position)
@@ -148,7 +202,7 @@ class DataFlow:
             cursor = RetracedCursor(cursor, position, skip)
         self._epoch, self._resume = cursor.epoch + 1, None
         self._latest = cursor
-        return walk(cursor)
+        return Iteration(cursor)
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the latest iteration, in a form that JSON or msgpack can hold.
@@ -157,38 +211,77 @@ class DataFlow:
         mended, the flow goes on there.
 
         Returns:
-            ``version``, ``epoch``, ``position`` (after the last datapoint handed out; None at an epoch's start)
-            and ``seeds`` of the random stages.
+            ``version``, ``epoch``, ``position`` (after the last datapoint handed out; None at an epoch's start),
+            ``seeds`` of the random stages, and ``rows``: the position in rows of the source, with
+            ``rows_per_datapoint``; both None where that cannot be told.
         """
         latest = self._latest
         if latest is None or latest.exhausted:
             epoch, position = self._epoch, self._resume
         else:
             epoch, position = latest.epoch, latest.state()
-        return {"version": 1, "epoch": epoch, "position": position, "seeds": [s.seed for s in self._random_stages()]}
+        each = self.rows_per_datapoint()
+        rows = (position or 0) * each if each is not None and isinstance(position, (int, type(None))) else None
+        return {
+            "version": _STATE_VERSION,
+            "epoch": epoch,
+            "position": position,
+            "seeds": [stage.seed for stage in self._random_stages()],
+            "rows": rows,
+            "rows_per_datapoint": each,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration go on at a saved position; the one after it is the following epoch.
+
+        Where the position can be told in rows of the source, the flow may have another batch size than the one whose
+        position was saved.
 
         Args:
             state: What ``state_dict`` of a flow that is built alike gave, in this process or another.
 
         Raises:
-            StateError: It is not such a dict, or the flow has other random stages.
+            StateError: It is not such a dict, the flow has other random stages, or no datapoint of the flow begins at
+                the saved row.
         """
         missing = {"version", "epoch", "position", "seeds"} - set(state if isinstance(state, dict) else ())
-        if missing or state["version"] != 1:
-            raise StateError(f"not a dataflow's state (version 1): it lacks {sorted(missing)}; got {state!r:.200}")
+        if missing or state["version"] not in (1, _STATE_VERSION):
+            raise StateError(
+                f"not a dataflow's state (version {_STATE_VERSION}): it lacks {sorted(missing)}; got {state!r:.200}"
+            )
         stages = self._random_stages()
         if len(stages) != len(state["seeds"]):
             raise StateError(
                 f"the state is of a flow with {len(state['seeds'])} random stages, {self} has {len(stages)}: "
                 f"{', '.join(map(str, stages)) or 'none'}. Build the flow as it was when the state was saved."
             )
+        position = self._position_of(state)
         for stage, seed in zip(stages, state["seeds"], strict=True):
             stage._set_seed(seed)
         self._latest = None
-        self._epoch, self._resume = state["epoch"], state["position"]
+        self._epoch, self._resume = state["epoch"], position
+
+    def _position_of(self, state: dict[str, Any]) -> Any:
+        """The saved position, in datapoints of this flow."""
+        position = state["position"]
+        if state["version"] == 1 and not isinstance(position, (int, type(None))):
+            raise StateError(
+                f"{self}: the position was saved by an earlier version, which told it otherwise for flows that can "
+                "only be iterated. Start the epoch anew: load the state with position None"
+            )
+        saved, own = state.get("rows_per_datapoint"), self.rows_per_datapoint()
+        if not isinstance(position, int) or saved is None or own is None or saved == own:
+            return position
+        index, over = divmod(position * saved, own)
+        size = self.size_or_none()
+        if size is not None and index >= size:
+            return size
+        if over:
+            raise StateError(
+                f"{self}: the saved position is after {position * saved} rows of the source (datapoints of {saved}), "
+                f"but no datapoint of {own} rows begins there. Go on with the same batch size, or one that divides it"
+            )
+        return index
 
     def explain(
         self,
@@ -226,16 +319,84 @@ class DataFlow:
     # ---------------------------------------------------------------- for stages
 
     def _open(self, epoch: int, state: Any = None) -> Cursor:
-        """The walk over one epoch from a position, as stages above ask for it."""
+        """The walk over one epoch from a position: the place where it is decided how a flow is walked."""
         if self._user_iter is not None:
-            return IterCursor(self, epoch, state)
-        return self._cursor(epoch, state)
+            return IteratorCursor(self, epoch, state)
+        if not self.indexable or not has_workers(self):
+            return self._cursor(epoch, state)
+        if not self._makes_in_workers():
+            return AheadCursor(self, epoch, state)
+        index = checked_index(self, state)
+        return self._cursor_over(RunQueue.span(index, self.size_or_none(), epoch), self, epoch, index)
+
+    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+        """The walk in this process, or of a stage whose workers do not make datapoints by index."""
+        kind = type(self)
+        if kind._walk is not DataFlow._walk and not self.indexable:
+            return StageCursor(self, epoch, state)
+        if kind.get is not DataFlow.get:
+            return IndexCursor(self, epoch, state)
+        raise DataFlowError(f"{kind.__name__} defines neither __iter__ nor get(index, epoch): define one of them")
+
+    def _makes_in_workers(self) -> bool:
+        """Whether workers make the stage's datapoints by index, if it is walked here and now."""
+        return False
+
+    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+        """The walk over some datapoints of an indexable flow, made by this stage's workers.
+
+        Args:
+            runs: Which ones, in order.
+            flow: The stage itself, or one above it.
+            epoch: Of the walk, for messages.
+            first: The number that the first of them has in the walk's position.
+        """
+        raise NotImplementedError
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers the stage itself has: 0 but for parallel stages."""
+        return 0
+
+    def _end_workers(self) -> None:
+        """End workers that wait for the next epoch."""
+
+    def _start_iterator(self, epoch: int) -> Iterator[Datapoint]:
+        """The iterator over one epoch of a flow that can only be iterated."""
+        for child in self.children():  # so that the flows it walks are in the same epoch, in any process
+            child._epoch, child._resume = epoch, None
+        self._begin(epoch)
+        return iter(self._user_iter())  # type: ignore[misc]
+
+    def _promised_size(self) -> int | None:
+        """How many datapoints an iterator of the flow has to give at least; None where nobody said.
+
+        A user's class says it only where it defines its length together with ``__iter__``: one that it inherits is
+        that of the flow beneath.
+        """
+        kinds = type(self).__mro__
+        says = next(number for number, kind in enumerate(kinds) if "__len__" in vars(kind))
+        iterates = next(number for number, kind in enumerate(kinds) if "__iter__" in vars(kind))
+        return self.size_or_none() if says <= iterates else None
+
+    def _ended_early(self, size: int, given: int, epoch: int) -> DataFlowError:
+        return DataFlowError(
+            f"{self} ended early: its length is {size}, it gave {given} datapoints in epoch {epoch}. Either the length "
+            "is wrong, or an exception in its iterator was taken for its end: StopIteration, as next() without a "
+            "default raises"
+        )
 
     def _fail(self, error: Exception, index: int, epoch: int) -> NoReturn:
         """Raise a user's error again, with the stage, the epoch and the index in its message."""
-        where = f"{self.describe()}, epoch {epoch}, datapoint {index}"
+        try:
+            self._fail_in(error, f"epoch {epoch}, datapoint {index}")
+        finally:
+            del error  # see _fail_in
+
+    def _fail_in(self, error: Exception, where: str) -> NoReturn:
+        where = f"{self.describe()}, {where}"
         if isinstance(error, StopIteration):  # it would end the epoch without a word
-            raise DataFlowError(f"a function raised StopIteration [in {where}]") from error
+            raise annotate_error(DataFlowError("a function raised StopIteration"), where) from error
         noted = annotate_error(error, where)
         try:
             if noted is error:
@@ -247,9 +408,16 @@ class DataFlow:
     def _ensure_reset(self) -> None:
         for child in self.children():
             child._ensure_reset()
-        if self._reset_in != os.getpid():
-            self._reset_in = os.getpid()
-            self.reset_state()
+        self._reset_once()
+
+    def _reset_once(self) -> None:
+        if self._reset_in is not process.current:
+            self._reset_in = process.current
+            try:
+                self.reset_state()
+            except BaseException:
+                self._reset_in = None
+                raise
 
     def _blocker(self) -> DataFlow:
         """The lowest stage because of which the flow is not indexable."""
@@ -268,20 +436,49 @@ class DataFlow:
     def _random_depth(self) -> int:
         return max((child._random_depth() for child in self.children()), default=0)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(unknown_attribute(self, name, _OLD_METHODS))
-
     def __getstate__(self) -> dict[str, Any]:
+        return self._at_home()
+
+    def _at_home(self) -> dict[str, Any]:
+        """The attributes as they are without what reset_state has opened: that stays in its process."""
         state = self.__dict__.copy()
-        state.pop("_latest", None)
-        state.pop("_reset_in", None)
+        for name in ("_latest", "_reset_in", "_opened"):
+            state.pop(name, None)
+        for name, (before, after) in (self._opened or {}).items():
+            if state.get(name, _ABSENT) is not after:
+                continue  # set otherwise since
+            if before is _ABSENT:
+                del state[name]
+            else:
+                state[name] = before
         return state
+
+
+class _Absent:
+    """An attribute that flows do not have, and what to write instead.
+
+    A ``__getattr__`` would do the same, and make every attribute of every flow slower: the interpreter does not
+    specialise the look-up on classes that define it. An instance that sets the attribute has it.
+    """
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+        self.__doc__ = None  # for tools that list what a class has
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, flow: Any, kind: type) -> Any:
+        raise AttributeError(unknown_attribute(kind if flow is None else flow, self._name, {self._name: self._instead}))
 
 
 _OLD_METHODS = {
     "size": "write len(ds), or ds.size_or_none() where it may be unknown.",
     "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
 }
+for _name, _instead in _OLD_METHODS.items():
+    setattr(DataFlow, _name, _Absent(_instead))
+    vars(DataFlow)[_name].__set_name__(DataFlow, _name)
 
 
 def _counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoint]]:
@@ -296,6 +493,75 @@ def _counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapo
     return __iter__
 
 
+def _recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A class's ``reset_state`` that notes what it sets, and names itself in errors."""
+
+    @functools.wraps(user_reset)
+    def reset_state(self: DataFlow) -> None:
+        before = self._at_home()
+        try:
+            user_reset(self)
+        except Exception as error:
+            self._fail_in(error, "reset_state")
+        self._opened = None
+        self._opened = {
+            name: (before.get(name, _ABSENT), value)
+            for name, value in self._at_home().items()
+            if before.get(name, _ABSENT) is not value
+        }
+
+    return reset_state
+
+
+def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's ``get``: its errors name the datapoint, wherever it is called from, and it finds its files opened."""
+
+    @functools.wraps(user_get)
+    def get(self: DataFlow, index: int, epoch: int = 0) -> Datapoint:
+        if self._reset_in is not process.current:
+            self._ensure_reset()
+        try:
+            return user_get(self, index, epoch)
+        except Exception as error:
+            self._fail(error, index, epoch)
+
+    return get
+
+
+def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(user_get_batch)
+    def get_batch(self: DataFlow, indices: np.ndarray, epoch: int = 0) -> Any:
+        if self._reset_in is not process.current:
+            self._ensure_reset()
+        try:
+            return user_get_batch(self, indices, epoch)
+        except Exception as error:
+            which = f"datapoints {indices[0]} to {indices[-1]}" if len(indices) else "no datapoints"
+            self._fail_in(error, f"get_batch, epoch {epoch}, {which}")
+
+    return get_batch
+
+
+def _guarded_len(user_len: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(user_len)
+    def __len__(self: DataFlow) -> int:
+        try:
+            return user_len(self)
+        except TypeError:  # says that the length is not known
+            raise
+        except Exception as error:
+            self._fail_in(error, "__len__")
+
+    return __len__
+
+
+_GUARDS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "get": _guarded_get,
+    "get_batch": _guarded_get_batch,
+    "__len__": _guarded_len,
+}
+
+
 class RNGDataFlow(DataFlow):
     """A flow that draws random numbers.
 
@@ -306,7 +572,10 @@ class RNGDataFlow(DataFlow):
         seed: A whole number; None takes the default (``set_seed``); ``"random"`` draws one and logs it.
     """
 
-    rng: np.random.Generator
+    rng: np.random.Generator = _Absent(  # type: ignore[assignment]  # set when a walk begins
+        "it is for a flow that defines __iter__. In get(index, epoch) draw from self.stream.at(epoch, index), so that "
+        "datapoint i is the same in every process and after a resume"
+    )
     _seed: int | None = None
     _stream: RandomStream | None = None
 
@@ -368,7 +637,14 @@ class ProxyDataFlow(DataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return self.ds.get(index, epoch)
 
+    @property
+    def _passes(self) -> bool:  # type: ignore[override]
+        return type(self).get is ProxyDataFlow.get
+
+    def rows_per_datapoint(self) -> int | None:
+        return self.ds.rows_per_datapoint() if self._passes and self._user_iter is None else None
+
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        if not self.ds.indexable and type(self).get is ProxyDataFlow.get:
+        if self._passes and not self.ds.indexable:
             return self.ds._open(epoch, state)
         return super()._cursor(epoch, state)

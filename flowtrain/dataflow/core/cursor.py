@@ -1,14 +1,35 @@
-"""Walks over a flow: iterators over one epoch that can say where they are."""
+"""Cursors: iterators over one epoch of a flow that can say where they are.
+
+``DataFlow._open`` decides which one walks a flow, once, when an iteration begins:
+
+* ``IndexCursor`` where the flow is indexable and everything is made in this process: ``get`` of 0, 1, 2, ...
+* ``AheadCursor`` (ahead.py) where it is indexable and a stage beneath has workers: the indices that ``get`` would
+  need of that stage are handed to its workers ahead of time.
+* ``StageCursor`` where it is not indexable: the stage's ``_walk``, a generator over the cursors of the flows beneath.
+* ``IteratorCursor`` over an iterator that a source, or a user's ``__iter__``, starts for each epoch.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...utils.errors import StateError
+from ...utils.errors import DataFlowError, StateError
 
-__all__ = ["Cursor", "Datapoint", "IndexCursor", "IterCursor", "RetracedCursor", "walk"]
+if TYPE_CHECKING:
+    from .base import DataFlow
+
+__all__ = [
+    "Cursor",
+    "Datapoint",
+    "IndexCursor",
+    "Iteration",
+    "IteratorCursor",
+    "RetracedCursor",
+    "StageCursor",
+    "checked_index",
+]
 
 Datapoint = Any
 """A list (or tuple) or a dict of components."""
@@ -30,39 +51,66 @@ class Cursor:
         self.epoch = epoch
         self.exhausted = False
 
-    def __iter__(self) -> Cursor:
+    def __iter__(self) -> Iterator[Datapoint]:
         return self
 
     def __next__(self) -> Datapoint:
         raise NotImplementedError
 
     def state(self) -> Any:
-        """The position after the last datapoint that was handed out: numbers, lists, dicts, arrays."""
+        """The position after the last datapoint that was handed out: numbers, strings, lists and dicts."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of what the walk holds; ``state`` still answers afterwards."""
+        """Release what the walk holds; ``state`` still answers afterwards."""
+
+
+def checked_index(flow: DataFlow, state: Any) -> int:
+    """A saved position in an indexable flow, as an index.
+
+    Raises:
+        StateError: It is a position of another kind of flow, or beyond the end of this one.
+    """
+    if state is None:
+        return 0
+    if not isinstance(state, int):
+        raise StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+    size = flow.size_or_none()
+    if size is not None and state > size:
+        raise StateError(f"the saved position is {state}, but {flow} has only {size} datapoints")
+    return state
 
 
 class IndexCursor(Cursor):
-    """The walk over an indexable flow: ``get`` of one index after the other."""
+    """The walk over an indexable flow in this process: ``get`` of one index after the other."""
 
     knows_after_error = True
 
-    def __init__(self, flow: Any, epoch: int, state: int | None = None) -> None:
+    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
         super().__init__(epoch)
-        self._get = flow.get
-        self._next = state or 0
-        limit = flow.size_or_none()
-        if limit is not None and self._next > limit:
-            raise StateError(f"the saved position is {self._next}, but {flow} has only {limit} datapoints")
-        self._limit = limit
+        self._flow, self._get = flow, flow.get
+        self._next = checked_index(flow, state)
+        self._limit = flow.size_or_none()
+
+    def __iter__(self) -> Iterator[Datapoint]:
+        # A generator costs half of what __next__ does for each datapoint; both keep the position in self._next.
+        get, epoch, limit = self._get, self.epoch, self._limit
+        while (index := self._next) != limit:
+            try:
+                datapoint = get(index, epoch)
+            except Exception as error:
+                self._flow._fail(error, index, epoch)
+            self._next = index + 1
+            yield datapoint
 
     def __next__(self) -> Datapoint:
         index = self._next
         if index == self._limit:
             raise StopIteration
-        datapoint = self._get(index, self.epoch)
+        try:
+            datapoint = self._get(index, self.epoch)
+        except Exception as error:
+            self._flow._fail(error, index, self.epoch)
         self._next = index + 1
         return datapoint
 
@@ -70,45 +118,142 @@ class IndexCursor(Cursor):
         return self._next
 
 
-class IterCursor(Cursor):
-    """The walk over a user's own ``__iter__``; its position is a count, and going back there replays."""
+class IteratorCursor(Cursor):
+    """The walk over an iterator that the flow starts anew for each epoch; going back to a position replays it.
+
+    The flow has ``_start_iterator(epoch)``. One that gives fewer datapoints than ``_promised_size`` is an error, since
+    an exception inside of it that was taken for its end looks just so.
+    """
 
     knows_after_error = True
 
-    def __init__(self, flow: Any, epoch: int, state: int | None = None) -> None:
+    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
         super().__init__(epoch)
         self._flow = flow
-        self._skip = self._count = state or 0
-        self._source: Iterator[Datapoint] | None = None
+        self._count = 0 if state is None else state
+        if not isinstance(self._count, int):
+            raise StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+        self._iterator: Iterator[Datapoint] | None = None
         self._rng: Any = None
+        self._most: int | None = None
 
     def __next__(self) -> Datapoint:
+        flow = self._flow
         if self._rng is not None:
-            self._flow.rng = self._rng  # another walk over the same flow may have set its own meanwhile
-        if self._source is None:
-            self._source = self._started()
-            for done in range(self._skip):
-                if next(self._source, self) is self:
-                    raise StateError(f"{self._flow} ended after {done} datapoints; its saved position is {self._skip}")
-        datapoint = next(self._source)
+            flow.rng = self._rng  # type: ignore[attr-defined]  # another walk may have set its own meanwhile
+        try:
+            if self._iterator is None:
+                self._iterator = self._started()
+            datapoint = next(self._iterator)
+        except StopIteration:
+            size = flow._promised_size()
+            if size is not None and self._count < size:
+                raise flow._ended_early(size, self._count, self.epoch) from None
+            raise
+        except Exception as error:
+            flow._fail(error, self._count, self.epoch)
+        if self._count == self._most:
+            raise flow._gave_more(self._count, self.epoch)  # type: ignore[attr-defined]
         self._count += 1
         return datapoint
 
     def _started(self) -> Iterator[Datapoint]:
         flow = self._flow
-        for child in flow.children():  # so that the flows it walks are in the same epoch, in any process
-            child._epoch, child._resume = self.epoch, None
-        flow._begin(self.epoch)
+        self._most = flow._promised_size() if flow._size_is_exact else None
+        try:
+            iterator = flow._start_iterator(self.epoch)
+        except StopIteration as error:  # of a function that makes the iterator: not the end of the data
+            flow._fail(error, 0, self.epoch)
         self._rng = vars(flow).get("rng")
-        return iter(flow._user_iter())  # type: ignore[misc]
+        for done in range(self._count if flow._replays else 0):
+            if next(iterator, self) is self:
+                raise StateError(f"{flow} ended after {done} datapoints; its saved position is {self._count}")
+        return iterator
 
     def state(self) -> int:
         return self._count
 
     def close(self) -> None:
-        closing = getattr(self._source, "close", None)
+        closing = getattr(self._iterator, "close", None)
         if closing is not None:
             closing()
+
+
+class StageCursor(Cursor):
+    """The walk of a stage that is not indexable, over the walks of the flows beneath.
+
+    The stage defines ``_walk(walk, memory)``, a generator of its datapoints. It opens the flows beneath with
+    ``walk.open``, and before each ``yield`` it says in ``walk.memory`` what it has to know to go on after that
+    datapoint with the inputs where they are then: a few numbers. Where it has read further than what it hands out, it
+    sets ``walk.inputs_at`` to the inputs' positions that belong to ``walk.memory`` instead.
+
+    A position is ``[memory, positions of the inputs]``.
+    """
+
+    def __init__(self, stage: DataFlow, epoch: int, state: Any = None) -> None:
+        super().__init__(epoch)
+        if state is not None and not (isinstance(state, (list, tuple)) and len(state) == 2):
+            raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
+        self.memory, self.inputs_at = state or (None, None)
+        self._saved: list[Any] = list(self.inputs_at or ())  # of inputs that were not opened yet
+        self._inputs: list[Cursor | None] = []
+        self._steps: Iterator[Datapoint] = stage._walk(self, self.memory)
+
+    def open(self, flow: DataFlow, epoch: int | None = None, number: int = 0) -> Cursor:
+        """Open an input: at its saved position the first time, later at the start of an epoch.
+
+        Args:
+            flow: The flow beneath.
+            epoch: Of that flow; None: the walk's own.
+            number: Which input; one that stands in its place is closed.
+        """
+        inputs, saved = self._inputs, self._saved
+        inputs.extend([None] * (number + 1 - len(inputs)))
+        saved.extend([None] * (number + 1 - len(saved)))
+        before = inputs[number]
+        if before is not None:
+            before.close()
+        cursor = inputs[number] = flow._open(self.epoch if epoch is None else epoch, saved[number])
+        saved[number] = None
+        if all(position is None for position in saved):
+            self.inputs_at = None
+        return cursor
+
+    @property
+    def resumes_inputs(self) -> bool:
+        """Whether an input is going to be opened at a saved position."""
+        return any(position is not None for position in self._saved)
+
+    def adopt(self, cursor: Cursor) -> Cursor:
+        """Take an open cursor as the only input: one that goes on over several epochs of the stage."""
+        self._inputs, self._saved, self.inputs_at = [cursor], [None], None
+        return cursor
+
+    def release(self) -> None:
+        """Leave the inputs open when the walk is closed; its position stays as it is now."""
+        self.inputs_at = self.state()[1]
+        self._inputs = []
+
+    def __iter__(self) -> Iterator[Datapoint]:
+        return self._steps
+
+    def __next__(self) -> Datapoint:
+        return next(self._steps)
+
+    def state(self) -> list[Any] | None:
+        positions = self.inputs_at
+        if positions is None:
+            if self.memory is None and not self._inputs:
+                return None
+            positions = [None if cursor is None else cursor.state() for cursor in self._inputs]
+        return [self.memory, positions]
+
+    def close(self) -> None:
+        self.inputs_at = (self.state() or (None, None))[1]
+        self._steps.close()  # type: ignore[attr-defined]
+        for cursor in self._inputs:
+            if cursor is not None:
+                cursor.close()
 
 
 class RetracedCursor(Cursor):
@@ -159,8 +304,46 @@ class RetracedCursor(Cursor):
 _RETRACED = {"from", "skip"}
 
 
-def walk(cursor: Cursor) -> Iterator[Datapoint]:
-    """Hand out a cursor's datapoints, and close it however the consumer leaves."""
+class Iteration:
+    """What ``iter(flow)`` returns: hands out a cursor's datapoints, and closes it however the consumer leaves.
+
+    Raises:
+        DataFlowError: Two threads take datapoints of one iterator at once.
+    """
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._steps = _steps(cursor)
+        self._next = self._steps.__next__
+
+    def __iter__(self) -> Iteration:
+        return self
+
+    def __next__(self) -> Datapoint:
+        try:
+            return self._next()
+        except ValueError as error:
+            self._explain(error)
+            raise
+
+    def close(self) -> None:
+        """End the iteration; ``state_dict`` of the flow still gives its position."""
+        try:
+            self._steps.close()
+        except ValueError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: ValueError) -> None:
+        # The interpreter's own check is the lock here: it costs nothing, and lets exactly one thread in.
+        here = error.__traceback__ is not None and error.__traceback__.tb_next is None
+        if here and str(error) == "generator already executing":
+            raise DataFlowError(
+                "two threads use one iterator of a flow at once: give it to one of them, which passes the datapoints "
+                "on; or let MultiThreadRunner or MultiThreadMapData run the flow's work in threads"
+            ) from None
+
+
+def _steps(cursor: Cursor) -> Any:
     try:
         yield from cursor
         cursor.exhausted = True

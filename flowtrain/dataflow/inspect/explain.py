@@ -97,9 +97,7 @@ class _Run:
         if self._walk is not None:
             self._walk.close()
         for stage in [self._flow, *_beneath(self._flow)]:
-            idle = getattr(getattr(stage, "_crews", None), "_idle", None)
-            if idle is not None:
-                idle.close()
+            stage._end_workers()
 
     def explained(self) -> Explanation:
         costs = [self._cost(stage) for stage in reversed(self._stages) if self._measured(stage)]

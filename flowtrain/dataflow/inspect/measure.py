@@ -1,8 +1,8 @@
 """Measuring where a flow spends its time, in this process and in its workers.
 
-The flow is copied, and each stage of the copy becomes one of a class made for the purpose whose ``get`` and cursors
-are timed. Every thread of every process adds what it measures to a file of its own in a folder, mapped into memory;
-so it does not matter how the stages reach their workers, and nothing of it travels with the data.
+The flow is copied, and the copy's stages get timed versions of ``get`` and of what else makes datapoints. Every
+thread of every process adds what it measures to a file of its own in a folder, mapped into memory; so it does not
+matter how the stages reach their workers, and nothing of it travels with the data.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import mmap
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.base import DataFlow
 from ..core.cursor import Cursor
 
 __all__ = ["Clock", "Stage", "instrumented"]
@@ -161,9 +163,7 @@ class Stage:
 
     def __init__(self, number: int, flow: Any, parent: Stage | None) -> None:
         self.number, self.flow, self.parent = number, flow, parent
-        count = getattr(flow, "num_proc", None) or getattr(flow, "num_thread", None) or 0
-        threads = type(flow).__name__ == "MultiThreadRunner"
-        self.workers = count or int(threads)
+        self.workers = flow.worker_count
 
 
 def instrumented(ds: Any, folder: str) -> tuple[Any, Clock, list[Stage]]:
@@ -209,27 +209,42 @@ def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: 
         twin.func = _TimedFunction(flow.func, clock, number)  # it may be applied without the stage
     if "_crews" in vars(twin):
         twin._crews = copy.copy(twin._crews)  # workers of its own
-    twin.__class__ = _timed_class(type(flow), clock, number, flow.indexable)
+    for method, count in _TIMED.items():  # attributes of the copy, found before the methods of its class
+        vars(twin)[method] = _TimedMethod(twin, method, clock, number, count)
+    for method in ("_open", "_cursor_over"):
+        vars(twin)[method] = _TimedOpen(twin, method, clock, number)
     return twin
 
 
 def _is_flow(value: Any) -> bool:
-    return hasattr(type(value), "size_or_none") and hasattr(type(value), "_open")
+    return isinstance(value, DataFlow)
 
 
-def _timed_class(kind: type, clock: Clock, number: int, indexable: bool) -> type:
-    base: Any = kind
+_TIMED: dict[str, Callable[..., int]] = {
+    "get": lambda index, epoch=0: 1,
+    "get_batch": lambda indices, epoch=0: len(indices),
+    "_assemble": lambda parts, index, epoch: 1,
+}
+"""Methods that make datapoints, and how many for given arguments."""
 
-    def get(self: Any, index: int, epoch: int = 0) -> Any:
-        return _timed(clock, number, 1, base.get, self, index, epoch)
 
-    def get_batch(self: Any, indices: np.ndarray, epoch: int = 0) -> Any:
-        return _timed(clock, number, len(indices), base.get_batch, self, indices, epoch)
+class _TimedMethod:
+    """A method of a stage's class, timed."""
 
-    def _open(self: Any, epoch: int, state: Any = None) -> Cursor:
-        return _TimedCursor(base._open(self, epoch, state), clock, number)
+    def __init__(self, flow: DataFlow, name: str, clock: Clock, number: int, count: Callable[..., int]) -> None:
+        self._flow, self._name, self._clock, self._number, self._count = flow, name, clock, number, count
 
-    methods: dict[str, Any] = {"_open": _open, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    if indexable:
-        methods |= {"get": get, "get_batch": get_batch}
-    return type(kind.__name__, (kind,), methods)
+    def __call__(self, *args: Any) -> Any:
+        method = getattr(type(self._flow), self._name)
+        return _timed(self._clock, self._number, self._count(*args), method, self._flow, *args)
+
+
+class _TimedOpen:
+    """A method of a stage that opens a walk, whose steps are timed."""
+
+    def __init__(self, flow: DataFlow, name: str, clock: Clock, number: int) -> None:
+        self._flow, self._name, self._clock, self._number = flow, name, clock, number
+
+    def __call__(self, *args: Any) -> Cursor:
+        cursor = getattr(type(self._flow), self._name)(self._flow, *args)
+        return cursor if isinstance(cursor, _TimedCursor) else _TimedCursor(cursor, self._clock, self._number)

@@ -10,10 +10,23 @@ from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task, WorkerPool
-from ...utils.errors import ConfigError
+from ...utils.errors import ConfigError, DataFlowError
+from ..core import process
+from ..core.cursor import Cursor
 from .threads import ThreadCrew
 
-__all__ = ["Cluster", "Crew", "Crews", "InlineCrew", "KeptCrews", "ProcessCrews", "Result", "crews_on", "named"]
+__all__ = [
+    "Cluster",
+    "Crew",
+    "CrewCursor",
+    "Crews",
+    "InlineCrew",
+    "KeptCrews",
+    "ProcessCrews",
+    "Result",
+    "crews_on",
+    "named",
+]
 
 _LOG = logging.getLogger("flowtrain")
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
@@ -68,6 +81,66 @@ class Crew(Protocol):
     def close(self) -> None:
         """End the workers."""
         ...
+
+
+class CrewCursor(Cursor):
+    """The base of walks whose datapoints are made by a crew.
+
+    A subclass calls ``_working`` for its crew, sets ``_failure`` to what a result's ``take`` returned as such, and
+    raises ``_ended_by()`` when the datapoints before it are handed out.
+
+    Args:
+        stage: Has ``_take_crew(epoch, flow)``, which gives workers that make datapoints of a flow, and
+            ``_give_back(crew)``.
+        epoch: Which epoch.
+    """
+
+    _flow: Any = None
+
+    def __init__(self, stage: Any, epoch: int) -> None:
+        super().__init__(epoch)
+        self._stage: Any = stage
+        self._crew: Crew | None = None
+        self._failure: Any = None
+        self._process = process.current
+
+    def _foreign(self) -> DataFlowError:
+        """The error in the child of a fork: workers answer one process alone."""
+        return DataFlowError(
+            "this iteration was begun in another process, of which this one is a fork: its workers belong to that one. "
+            "Iterate over the flow itself here: iter(ds) starts workers of this process"
+        )
+
+    def _working(self) -> Crew | None:
+        """The crew, taken at first need; None when the walk is closed."""
+        if self._process is not process.current:
+            raise self._foreign()
+        if self._stage is not None and self._crew is None:
+            self._crew = self._stage._take_crew(self.epoch, self._flow)
+        return self._crew
+
+    def _forget(self) -> None:
+        """Let go of results and datapoints: they hold shared memory."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        crew, self._crew, self._stage = self._crew, None, None
+        self._forget()
+        if crew is not None:
+            crew.close()
+
+    def _ended_by(self) -> BaseException:
+        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
+        failure, self._failure = self._failure, None
+        self.close()
+        return failure.restore()
+
+    def _finish(self) -> None:
+        """Give the crew back at the end of the walk, for the next one."""
+        stage, crew = self._stage, self._crew
+        self._crew = self._stage = None
+        if crew is not None:
+            stage._give_back(crew)
 
 
 class Crews(Protocol):

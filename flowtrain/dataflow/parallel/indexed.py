@@ -1,4 +1,4 @@
-"""The walk over an indexable flow whose datapoints are made by workers: exactly the serial one."""
+"""The walk over datapoints that workers make by index: exactly the serial one."""
 
 from __future__ import annotations
 
@@ -6,44 +6,59 @@ from collections import deque
 from typing import Any
 
 from ...ipc.pool import Lost
-from ..core.cursor import Cursor, Datapoint
-from .crew import Crew, Result
+from ..core import process
+from ..core.ahead import Run, Runs
+from ..core.base import DataFlow
+from ..core.cursor import Datapoint
+from .crew import Crew, CrewCursor, Result
 from .grouping import Grouping
 
 __all__ = ["IndexedCursor"]
 
 
-class IndexedCursor(Cursor):
-    """Hands out index ranges to workers, and their datapoints in order.
+class _Out:
+    """A task that is with a worker."""
+
+    __slots__ = ("args", "runs", "worker")
+
+    def __init__(self, args: Run, runs: list[Run] | None, worker: int) -> None:
+        self.args, self.runs, self.worker = args, runs, worker
+
+
+class IndexedCursor(CrewCursor):
+    """Hands out indices to workers in groups, and their datapoints in order.
+
+    A task's arguments are (place of the first datapoint in the walk, place after the last, epoch). Where the places
+    are not the indices, the runs of indices are sent along.
 
     Args:
-        stage: The parallel stage: has ``_take_crew(epoch)`` and ``_give_back(crew)``.
+        stage: The parallel stage: has ``_take_crew(epoch, flow)`` and ``_give_back(crew)``.
+        runs: Which datapoints, in order.
         epoch: Which epoch.
-        state: The index to go on at.
+        flow: The flow whose datapoints they are: the stage itself, or one above it.
+        first: The number of the first place; where the walk goes over an epoch in order, its index.
     """
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, epoch: int, state: int | None = None) -> None:
-        super().__init__(epoch)
-        self._stage: Any = stage
-        self._crew: Crew | None = None
-        self._next = self._asked = stage._checked_position(state)
-        self._limit = stage.size_or_none()
-        self._done: dict[int, Result] = {}  # by first index
-        self._out: dict[int, int] = {}  # by first index: the worker that has it
+    def __init__(self, stage: Any, runs: Runs, epoch: int, flow: DataFlow | None = None, first: int = 0) -> None:
+        super().__init__(stage, epoch)
+        self._runs, self._flow = runs, flow
+        self._next = self._asked = first
+        self._done: dict[int, Result] = {}  # by first place
+        self._out: dict[int, _Out] = {}  # by first place
         self._ready: deque[Datapoint] = deque()
-        self._failure: Any = None
         self._grouping = Grouping()
 
     def __next__(self) -> Datapoint:
         while not self._ready:
             if self._failure is not None:
                 raise self._ended_by()
-            if self._next == self._limit:
+            if not self._advance():
                 self._finish()
                 raise StopIteration
-            self._advance()
+        if self._process is not process.current:
+            raise self._foreign()
         datapoint = self._ready.popleft()
         self._next += 1
         return datapoint
@@ -51,37 +66,25 @@ class IndexedCursor(Cursor):
     def state(self) -> int:
         return self._next
 
-    def close(self) -> None:
-        crew, self._crew, self._stage = self._crew, None, None
+    def _forget(self) -> None:
         self._done.clear()
-        self._ready.clear()  # they hold shared memory
-        if crew is not None:
-            crew.close()
+        self._ready.clear()
 
-    def _ended_by(self) -> BaseException:
-        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
-        failure, self._failure = self._failure, None
-        self.close()
-        return failure.restore()
-
-    def _finish(self) -> None:
-        stage, crew = self._stage, self._crew
-        self._crew = self._stage = None
-        if crew is not None:
-            stage._give_back(crew)
-
-    def _advance(self) -> None:
-        """Get the group that is due."""
-        if self._stage is None:  # closed
-            raise StopIteration
-        crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
+    def _advance(self) -> bool:
+        """Get the group that is due; False at the end."""
+        crew = self._working()
+        if crew is None:
+            return False
         self._hand_out(crew)
+        if self._next == self._asked:
+            return False
         result = self._done.pop(self._next, None)
         if result is not None:  # workers are ahead: see what else they have done, so that the idlest is the idlest
             while (event := crew.poll()) is not None:
                 self._take(crew, event)
         while result is None:
-            self._take(crew, crew.wait(self._out.get(self._next)))
+            due = self._out.get(self._next)
+            self._take(crew, crew.wait(None if due is None else due.worker))
             result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)
@@ -89,23 +92,27 @@ class IndexedCursor(Cursor):
         self._ready.extend(made)
         del result, made
         self._hand_out(crew)
+        return True
 
     def _take(self, crew: Crew, event: Result | Lost) -> None:
         if isinstance(event, Lost):
             for task in event.tasks:
-                self._submit(crew, task.args)
+                lost = self._out[task.args[0]]
+                self._submit(crew, lost.args, lost.runs)
         else:
             first = event.task.args[0]
             self._done[first] = event
             del self._out[first]
 
     def _hand_out(self, crew: Crew) -> None:
-        while len(self._out) + len(self._done) < crew.window and self._asked != self._limit:
-            end = self._asked + self._grouping.size
-            if self._limit is not None:
-                end = min(end, self._limit)
-            self._submit(crew, (self._asked, end, self.epoch))
-            self._asked = end
+        while len(self._out) + len(self._done) < crew.window:
+            runs = self._runs.take(self._grouping.size)
+            if not runs:
+                break
+            first = self._asked
+            self._asked += sum(stop - start for start, stop, _ in runs)
+            args = first, self._asked, runs[0][2]
+            self._submit(crew, args, None if runs == [args] else runs)
 
-    def _submit(self, crew: Crew, args: tuple[int, int, int]) -> None:
-        self._out[args[0]] = crew.submit(crew.idlest(), args).worker
+    def _submit(self, crew: Crew, args: Run, runs: list[Run] | None) -> None:
+        self._out[args[0]] = _Out(args, runs, crew.submit(crew.idlest(), args, runs).worker)

@@ -15,7 +15,9 @@ Mark = Callable[[int], None]
 
 
 class IndexJob:
-    """Make datapoints by index; a task is (first, end, epoch).
+    """Make datapoints by index.
+
+    A task is (first, end, epoch), and those are the indices; or a list of such runs is sent along.
 
     Args:
         flow: Indexable.
@@ -25,19 +27,22 @@ class IndexJob:
         self.flow = flow
 
     def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> None:
-        first, end, epoch = args
         flow = self.flow
         flow._ensure_reset()
-        for index in range(first, end):
-            mark(index)
-            try:
-                out.append(flow.get(index, epoch))
-            except Exception as error:
-                flow._fail(error, index, epoch)
+        for first, end, epoch in value or (args,):
+            for index in range(first, end):
+                mark(index)
+                try:
+                    out.append(flow.get(index, epoch))
+                except Exception as error:
+                    flow._fail(error, index, epoch)
 
 
 class ApplyJob:
-    """Do something with datapoints that were sent along; a task is (index of the first, end, epoch).
+    """Do something with datapoints that were sent along.
+
+    A task is (place of the first, end, epoch); what is sent along is the datapoints, and None or, where the places are
+    not the indices, the runs of indices.
 
     Args:
         applied: Takes (datapoint, index, epoch).
@@ -46,11 +51,13 @@ class ApplyJob:
     def __init__(self, applied: Callable[[Any, int, int], Any]) -> None:
         self.applied = applied
 
-    def run(self, args: tuple[int, int, int], value: list[Any], out: list[Any], mark: Mark) -> None:
-        first, _, epoch = args
-        for index, datapoint in enumerate(value, first):
-            mark(index)
-            out.append(self.applied(datapoint, index, epoch))
+    def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> None:
+        datapoints, runs = value
+        rest = iter(datapoints)
+        for first, end, epoch in runs or (args,):
+            for index, datapoint in zip(range(first, end), rest, strict=False):
+                mark(index)
+                out.append(self.applied(datapoint, index, epoch))
 
 
 class WalkJob:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ...utils.arguments import check_int, check_seconds, old_spellings
-from ...utils.errors import ConfigError
-from ..core.base import DataFlow, ProxyDataFlow
+from ...utils.errors import ConfigError, DataFlowError
+from ..core.ahead import Runs
+from ..core.base import DataFlow, Needs, ProxyDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from ..stages.batch import BatchData
+from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
-from .checks import OLD_SPELLINGS, checked_position
+from .checks import OLD_SPELLINGS
 from .crew import Cluster, Crew, InlineCrew, crews_on, named
 from .indexed import IndexedCursor
 from .jobs import ApplyJob, IndexJob
-from .place import indexable_in_worker, may_have_workers
+from .place import may_have_workers
 from .sent import SentCursor
 from .threads import ThreadCrew
 
@@ -23,7 +25,7 @@ __all__ = ["MultiProcessMapAndBatchData", "MultiProcessMapData", "MultiThreadMap
 
 
 class _Spread(ProxyDataFlow):
-    """A stage whose work is done by workers.
+    """The base of stages that apply something to each datapoint in workers.
 
     Args:
         ds: The flow beneath.
@@ -48,47 +50,60 @@ class _Spread(ProxyDataFlow):
         raise NotImplementedError
 
     @property
-    def _by_index(self) -> bool:
-        """Whether workers can make the datapoints alone, so that nothing need be sent to them."""
-        return indexable_in_worker(self._serial)
+    def worker_count(self) -> int:
+        """How many workers the stage has."""
+        return self._count
 
     @property
     def _parallel(self) -> bool:
         return self._count > 0 and may_have_workers()
 
-    @property
-    def indexable(self) -> bool:
-        return not self._parallel and self._serial.indexable
+    def _indexable_itself(self) -> bool:
+        return self.strict and self._serial._indexable_itself()
 
-    def _blocker(self) -> DataFlow:
-        return self if indexable_in_worker(self.ds) else self.ds._blocker()
+    def _makes_in_workers(self) -> bool:
+        return self._parallel and self.indexable
 
     def _ensure_reset(self) -> None:
-        if not (self._parallel and self._by_index):
+        if self._parallel and self._serial.indexable:
+            self._reset_once()  # the workers open what is beneath
+        else:
             self._serial._ensure_reset()
             super()._ensure_reset()
 
     def __len__(self) -> int:
         return len(self._serial)
 
+    def rows_per_datapoint(self) -> int | None:
+        return self._serial.rows_per_datapoint() if self.strict else None
+
     def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if not self.strict:
+            return DataFlow.get(self, index, epoch)  # says what is in the way
         return self._serial.get(index, epoch)
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        if self._by_index and self.strict:
-            return (IndexedCursor if self._parallel else IndexCursor)(self, epoch, state)
-        return SentCursor(self, None if self._by_index else self._walked, epoch, state)
+        if self.indexable:
+            return IndexCursor(self, epoch, state)
+        return SentCursor.over_walk(self, self._sent_from(), epoch, self.strict, state)
 
-    def _checked_position(self, state: Any) -> int:
-        return checked_position(self, state)
+    def _sent_from(self) -> DataFlow | None:
+        """The flow whose datapoints are sent; None where the workers make them by index."""
+        return None if self._serial.indexable else self._walked
 
-    def _job(self) -> Any:
-        return IndexJob(self._serial) if self._by_index else ApplyJob(self._applied())
+    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+        return IndexedCursor(self, runs, epoch, flow, first)
 
-    def _take_crew(self, epoch: int) -> Crew:
-        return self._workers(epoch) if self._parallel else InlineCrew(self._job())
+    def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
+        job: Any
+        if flow is not None and flow is not self:
+            job = IndexJob(flow)
+        else:
+            by_index = flow is not None or self._sent_from() is None
+            job = IndexJob(self._serial) if by_index else ApplyJob(self._applied())
+        return self._workers(job, f"{self.describe()}, epoch {epoch},") if self._parallel else InlineCrew(job)
 
-    def _workers(self, epoch: int) -> Crew:
+    def _workers(self, job: Any, name: str) -> Crew:
         raise NotImplementedError
 
     def _give_back(self, crew: Any) -> None:
@@ -127,12 +142,15 @@ class _ProcessSpread(_Spread):
     def describe(self) -> str:
         return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"
 
-    def _workers(self, epoch: int) -> Crew:
+    def _workers(self, job: Any, name: str) -> Crew:
         seeds = [stage.seed for stage in self._random_stages()]
-        return self._crews.take(self._job, seeds, f"{self.describe()}, epoch {epoch},")
+        return self._crews.take(lambda: job, [id(getattr(job, "flow", None)), seeds], name)
 
     def _give_back(self, crew: Any) -> None:
         self._crews.give_back(crew) if self._parallel else crew.close()
+
+    def _end_workers(self) -> None:
+        self._crews.close()
 
 
 @old_spellings(**OLD_SPELLINGS)
@@ -149,21 +167,23 @@ class MultiProcessMapData(_ProcessSpread):
         map_func: Takes a datapoint and returns the new one.
         buffer_size: How many datapoints may be with the workers or waiting. A larger one than there are datapoints,
             or a smaller one than there are workers, is clamped.
-        strict: Keep the order of ``ds``. Without it datapoints come as they are done.
+        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands datapoints out as they are done: one that
+            takes long does not hold up the others, but the order is another one each time.
         may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
         timeout: Seconds that a single datapoint may take before it is an error.
         restart: Replace a worker that was killed, and make its datapoints again. None: on a cluster only.
         preload: Modules to import once, before the workers are forked.
         cluster: ``Ray(...)``: the workers are actors of a Ray cluster. None: processes of this machine.
 
-    Order: with ``strict`` that of ``ds``; else any, each datapoint once an epoch all the same.
+    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` any, each datapoint once an epoch all
+        the same, and not indexable.
 
-    State: that of ``ds``, and without ``strict`` which ones beyond it were handed out.
+    State: that of ``ds``, and with ``strict=False`` which ones beyond it were handed out.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList
         >>> ds = DataFromList([[1], [2], [3]])
-        >>> list(MultiProcessMapData(ds, 2, lambda dp: [dp[0] * 10], strict=True))
+        >>> list(MultiProcessMapData(ds, 2, lambda dp: [dp[0] * 10]))
         [[10], [20], [30]]
     """
 
@@ -174,7 +194,7 @@ class MultiProcessMapData(_ProcessSpread):
         map_func: Callable[[Any], Any],
         *,
         buffer_size: int = 200,
-        strict: bool = False,
+        strict: bool = True,
         may_drop: bool = False,
         timeout: float = 300.0,
         restart: bool | None = None,
@@ -234,18 +254,18 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
         serial = BatchData(MapData(ds, map_func), batch_size, remainder=remainder)
         buffer_size = 2 * max(num_proc, 1) if buffer_size is None else buffer_size
         super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload, cluster)
-        self._groups = BatchData(ds, batch_size, remainder=remainder, use_list=True)
-        self.batch_size = batch_size
+        self.batch_size, self.remainder = batch_size, remainder
 
     @property
     def _walked(self) -> DataFlow:
-        return _Groups(self.ds, self.batch_size, self._groups.remainder)
+        return _Groups(self.ds, self.batch_size, self.remainder)
 
     def _applied(self) -> Any:
-        return _BatchOf(_without_flow(self._serial.ds), self.batch_size)  # type: ignore[attr-defined]
+        batched = cast(BatchData, self._serial)
+        return _BatchOf(_without_flow(batched.ds), _without_flow(batched))
 
 
-class _Groups(BatchData):
+class _Groups(GroupingData):
     """Datapoints in lists of ``batch_size``, as they are."""
 
     def _collector(self, rows: int) -> Any:
@@ -262,26 +282,22 @@ class _List(list):
 class _BatchOf:
     """Maps the datapoints of one group and stacks them."""
 
-    def __init__(self, mapped: MapData, batch_size: int) -> None:
-        self._mapped, self._size = mapped, batch_size
+    def __init__(self, mapped: MapData, batched: BatchData) -> None:
+        self._mapped, self._batched = mapped, batched
 
     def __call__(self, group: list[Datapoint], index: int, epoch: int) -> Datapoint:
-        first = index * self._size
-        collector = BatchData(_Nothing(), len(group))._collector(len(group))
+        first = index * self._batched.batch_size
+        collector = self._batched._collector(len(group))
         for place, datapoint in enumerate(group, first):
             collector.add(self._mapped._apply(datapoint, place, epoch))
         return collector.finish()
 
 
-class _Nothing(DataFlow):
-    """Stands for the flow beneath where only the stage itself is wanted."""
-
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
-        raise IndexError(index)
-
-
 def _without_flow(stage: Any) -> Any:
-    return MapData(_Nothing(), stage.func, may_drop=stage.may_drop)
+    """A copy of a stage without the flow beneath, of which only what it does to a datapoint can be used."""
+    twin = copy.copy(stage)
+    del twin.ds
+    return twin
 
 
 @old_spellings(**OLD_SPELLINGS)
@@ -297,19 +313,21 @@ class MultiThreadMapData(_Spread):
         num_thread: How many threads. 0: none.
         map_func: Takes a datapoint and returns the new one. Several threads call it at once.
         buffer_size: How many datapoints may be with the threads or waiting; clamped to what makes sense.
-        strict: Keep the order of ``ds``. Without it datapoints come as they are done.
+        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands datapoints out as they are done: one that
+            takes long does not hold up the others, but the order is another one each time.
         may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
         timeout: Seconds that a single datapoint may take before it is an error. The thread that is stuck cannot be
             ended: it lasts as long as its function.
 
-    Order: with ``strict`` that of ``ds``; else any, each datapoint once an epoch all the same.
+    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` any, each datapoint once an epoch all
+        the same, and not indexable.
 
-    State: that of ``ds``, and without ``strict`` which ones beyond it were handed out.
+    State: that of ``ds``, and with ``strict=False`` which ones beyond it were handed out.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList
         >>> ds = DataFromList([[1], [2], [3]])
-        >>> list(MultiThreadMapData(ds, 2, lambda dp: [dp[0] * 10], strict=True))
+        >>> list(MultiThreadMapData(ds, 2, lambda dp: [dp[0] * 10]))
         [[10], [20], [30]]
     """
 
@@ -320,7 +338,7 @@ class MultiThreadMapData(_Spread):
         map_func: Callable[[Any], Any],
         *,
         buffer_size: int = 200,
-        strict: bool = False,
+        strict: bool = True,
         may_drop: bool = False,
         timeout: float = 300.0,
     ) -> None:
@@ -333,16 +351,28 @@ class MultiThreadMapData(_Spread):
     def describe(self) -> str:
         return f"MultiThreadMapData(num_thread={self.num_thread})"
 
-    @property
-    def _by_index(self) -> bool:
-        return False
-
     def _applied(self) -> Any:
         return self._serial._apply  # type: ignore[attr-defined]
 
-    def _workers(self, epoch: int) -> Crew:
-        name = f"{self.describe()}, epoch {epoch},"
-        return ThreadCrew([self._job()] * self.num_thread, self.buffer_size, self.timeout, name)
+    def _sent_from(self) -> DataFlow:
+        return self.ds  # the flow beneath is called by the consumer's thread alone
+
+    def _needs(self, index: int, epoch: int) -> Needs:
+        return ((self.ds, index, index + 1, epoch),)
+
+    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+        if flow is not self:
+            raise DataFlowError(
+                f"{flow} has a get of its own, which its threads cannot help to make: put {type(flow).__name__} "
+                f"beneath {self}"
+            )
+        return SentCursor.over_runs(self, runs, epoch, first)
+
+    def _ensure_reset(self) -> None:
+        ProxyDataFlow._ensure_reset(self)
+
+    def _workers(self, job: Any, name: str) -> Crew:
+        return ThreadCrew([job] * self.num_thread, self.buffer_size, self.timeout, name)
 
 
 def _clamped(stage: str, buffer_size: Any, workers: int, serial: DataFlow) -> int:

@@ -8,21 +8,23 @@ import numpy as np
 
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
+from ..core import process
+from ..core.ahead import Runs
 from ..core.base import DataFlow, ProxyDataFlow
-from ..core.cursor import Cursor, IndexCursor
-from .checks import OLD_SPELLINGS, checked_position
-from .crew import Cluster, Crew, crews_on, named
+from ..core.cursor import Cursor, Datapoint, IndexCursor
+from .checks import OLD_SPELLINGS
+from .crew import Cluster, Crew, InlineCrew, crews_on, named
 from .indexed import IndexedCursor
 from .jobs import IndexJob, WalkJob
 from .parts import copies_of, shardable, shards_of
-from .place import flat, indexable_in_worker, may_have_workers
-from .walked import SerialWalk, WalkedCursor
+from .place import may_have_workers
+from .walked import WalkedCursor
 
 __all__ = ["MultiProcessRunnerZMQ", "PrefetchData", "PrefetchDataZMQ", "Runner"]
 
 
 class Runner(ProxyDataFlow):
-    """What stages that run the flow beneath in workers have in common.
+    """The base of stages that run the flow beneath in workers.
 
     Args:
         ds: The flow beneath.
@@ -30,17 +32,18 @@ class Runner(ProxyDataFlow):
         duplicate: Each worker walks a copy.
     """
 
+    _passes = True  # type: ignore[assignment]
     _workers_are = "num_proc"
 
     def __init__(self, ds: DataFlow, workers: int, duplicate: bool) -> None:
         super().__init__(ds)
         self._count, self.duplicate = workers, duplicate
-        if workers > 1 and not duplicate and not indexable_in_worker(ds) and not shardable(ds):
+        self._reset_beneath_in: object = None
+        if workers > 1 and not duplicate and not ds.indexable and not shardable(ds):
             self._refuse()
 
     def _refuse(self) -> NoReturn:
-        with flat():
-            blocker = self.ds._blocker()
+        blocker = self.ds._blocker()
         name, above = type(blocker).__name__, ""
         if blocker.children():
             above = f"put {name} above {type(self).__name__}; or "
@@ -53,51 +56,79 @@ class Runner(ProxyDataFlow):
         )
 
     @property
+    def worker_count(self) -> int:
+        """How many workers the stage has."""
+        return self._count
+
+    @property
     def _parallel(self) -> bool:
         return self._count > 0 and may_have_workers()
 
-    @property
-    def indexable(self) -> bool:
-        # Where there are workers this is a walk: what lies above has to take what they make, not make it again.
-        return not self._parallel and not self.duplicate and self.ds.indexable
+    def _indexable_itself(self) -> bool:
+        return not self.duplicate
+
+    def _makes_in_workers(self) -> bool:
+        return self._parallel and self.indexable
 
     @property
     def vectorized(self) -> bool:
-        return not self._parallel and self.ds.vectorized
+        return self.ds.vectorized
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self.duplicate:
+            return DataFlow.get(self, index, epoch)  # says what is in the way
+        self._reset_here()
+        return self.ds.get(index, epoch)
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        self._reset_here()
         return self.ds.get_batch(indices, epoch)
 
-    def _blocker(self) -> DataFlow:
-        return self if indexable_in_worker(self.ds) else self.ds._blocker()
+    def _reset_here(self) -> None:
+        if self._reset_beneath_in is not process.current:
+            self._reset_beneath_in = process.current
+            self.ds._ensure_reset()
 
     def _ensure_reset(self) -> None:
-        if not self._parallel:
-            super()._ensure_reset()  # else the workers do: nothing beneath is opened here
+        if self._parallel:
+            self._reset_once()  # what is beneath is opened by the workers, and here only when get is called
+        else:
+            super()._ensure_reset()
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        by_index = not self.duplicate and indexable_in_worker(self.ds)
-        if not self._parallel:
-            return IndexCursor(self, epoch, state) if by_index else SerialWalk(self.ds, epoch, state, self)
-        if by_index:
-            return IndexedCursor(self, epoch, state)
-        size = self.size_or_none() if self.duplicate else None
+        if self.indexable:
+            return IndexCursor(self, epoch, state)
+        size = self.size_or_none() if self.duplicate and self._parallel else None
         shares = None if size is None else [-(-(size - i) // self._count) for i in range(self._count)]
-        return WalkedCursor(self, epoch, state, self._count, shares)
+        return WalkedCursor(self, epoch, state, self._count if self._parallel else 1, shares)
 
-    def _job(self) -> Any:
-        if not self.duplicate and indexable_in_worker(self.ds):
-            return IndexJob(self.ds)
-        return WalkJob(copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count))
+    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+        return IndexedCursor(self, runs, epoch, flow, first)
 
-    def _checked_position(self, state: Any) -> int:
-        return checked_position(self, state)
+    def _walk_jobs(self) -> list[DataFlow]:
+        """What each worker walks."""
+        return copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count)
 
-    def _take_crew(self, epoch: int) -> Crew:
+    def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
+        """Workers for a walk.
+
+        Args:
+            epoch: Which epoch.
+            flow: The flow whose datapoints they make by index; None: each walks its part of the flow beneath.
+        """
+        if not self._parallel:
+            return InlineCrew(WalkJob([self.ds]))
+        name = f"{self.describe()}, epoch {epoch},"
+        return self._workers(self.ds if flow is self else flow, name)
+
+    def _workers(self, flow: DataFlow | None, name: str) -> Crew:
         raise NotImplementedError
 
     def _give_back(self, crew: Any) -> None:
-        raise NotImplementedError
+        crew.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_reset_beneath_in": None}
 
 
 @old_spellings(**OLD_SPELLINGS)
@@ -176,12 +207,18 @@ class PrefetchData(Runner):
     def describe(self) -> str:
         return f"PrefetchData(num_proc={self.num_proc}{named(self.cluster)})"
 
-    def _take_crew(self, epoch: int) -> Crew:
-        seeds = [stage.seed for stage in self._random_stages()]
-        return self._crews.take(self._job, seeds, f"{self.describe()}, epoch {epoch},")
+    def _workers(self, flow: DataFlow | None, name: str) -> Crew:
+        def job() -> Any:
+            return WalkJob(self._walk_jobs()) if flow is None else IndexJob(flow)
+
+        seeds = [stage.seed for stage in (self if flow is None else flow)._random_stages()]
+        return self._crews.take(job, [id(flow), seeds], name)
 
     def _give_back(self, crew: Any) -> None:
-        self._crews.give_back(crew)
+        self._crews.give_back(crew) if self._parallel else crew.close()
+
+    def _end_workers(self) -> None:
+        self._crews.close()
 
 
 PrefetchDataZMQ = PrefetchData

@@ -8,34 +8,41 @@ from typing import Any
 
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
+from ..core import process
+from ..core.ahead import Planner, Run, Runs, got, has_workers
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
 from ..stages.each import DROPPED
-from .crew import Crew, Result
+from .crew import Crew, CrewCursor, Result
 from .grouping import Grouping
 from .threads import Thrown
 
 __all__ = ["SentCursor"]
 
 
-class _Source:
-    """The datapoints to be sent to the workers, with the positions at which the flow could be opened again.
+_Group = tuple[list[Datapoint] | None, list[Run] | None]
+"""What is sent: datapoints (None: workers make them by index), and the runs of indices unless these are the places."""
+
+
+class _Walked:
+    """Datapoints of a walk to be sent to the workers, with the positions at which the flow could be opened again.
 
     A position may be large, so one is only taken when that is cheap beside the time since the last.
     """
 
     def __init__(self, ds: DataFlow, epoch: int, state: dict[str, Any]) -> None:
-        self.index: int = state["from"]  # of the next datapoint
+        self.place: int = state["from"]  # of the next datapoint
         self._walk = ds._open(epoch, state["below"])
-        self._positions: deque[tuple[int, Any]] = deque([(self.index, state["below"])])
+        self._positions: deque[tuple[int, Any]] = deque([(self.place, state["below"])])
         self._taken_at, self._cost = time.monotonic(), 0.001
         self.ended = False
         self.error: Exception | None = None  # of the flow, due after all that came before it
 
-    def take(self, count: int) -> list[Datapoint]:
+    def take(self, count: int) -> tuple[int, _Group]:
+        """Up to ``count`` datapoints, and how many there are."""
         now = time.monotonic()
         if now - self._taken_at > 50 * self._cost:
-            self._positions.append((self.index, self._walk.state()))
+            self._positions.append((self.place, self._walk.state()))
             self._taken_at = time.monotonic()
             self._cost = max(self._taken_at - now, 0.001)
         made = []
@@ -48,15 +55,16 @@ class _Source:
             except Exception as error:
                 self.error, self.ended = error, True
                 break
-        self.index += len(made)
-        return made
+        self.place += len(made)
+        return len(made), (made, None)
 
-    def before(self, index: int) -> tuple[int, Any]:
-        """The last known position that is not after a datapoint, and which datapoint follows it."""
+    def state(self, following: int, ahead: set[int]) -> dict[str, Any]:
+        """The position: all before ``following`` were handed out, and of those after it the ones in ``ahead``."""
         positions = self._positions
-        while len(positions) > 1 and positions[1][0] <= index:
+        while len(positions) > 1 and positions[1][0] <= following:
             positions.popleft()
-        return positions[0]
+        start, below = positions[0]
+        return {"from": start, "below": below, "next": following, "ahead": sorted(ahead)}
 
     def close(self) -> None:
         self._walk.close()
@@ -65,66 +73,135 @@ class _Source:
 class _Indices:
     """The same for a flow of which workers make the datapoints by index: nothing is sent along."""
 
+    error: Exception | None = None
+
     def __init__(self, limit: int | None, state: dict[str, Any]) -> None:
-        self.index: int = state["next"]
-        self.ended, self.error = self.index == limit, None
+        self.place: int = state["next"]
+        self.ended = self.place == limit
         self._limit = limit
 
-    def take(self, count: int) -> list[Datapoint]:
+    def take(self, count: int) -> tuple[int, _Group]:
         if self._limit is not None:
-            count = min(count, self._limit - self.index)
-        self.index += count
-        self.ended = self.index == self._limit
-        return [None] * count
+            count = min(count, self._limit - self.place)
+        self.place += count
+        self.ended = self.place == self._limit
+        return count, (None, None)
 
-    def before(self, index: int) -> tuple[int, Any]:
-        return index, None
+    def state(self, following: int, ahead: set[int]) -> dict[str, Any]:
+        return {"from": following, "below": None, "next": following, "ahead": sorted(ahead)}
 
     def close(self) -> None:
         pass
 
 
-class SentCursor(Cursor):
+class _Planned:
+    """The same for some datapoints of an indexable flow, which are made in this process and sent."""
+
+    def __init__(self, stage: DataFlow, runs: Runs, epoch: int, first: int) -> None:
+        self.place = first
+        self._opened: list[Cursor] = []
+        (self._below,), self._runs = stage.children(), runs
+        self._planner = Planner(stage, runs, epoch, self._opened) if has_workers(self._below) else None
+        self.ended = False
+        self.error: Exception | None = None
+
+    def take(self, count: int) -> tuple[int, _Group]:
+        made: list[Datapoint] = []
+        runs: list[Run] = []
+        try:
+            self._make(count, made, runs)
+        except Exception as error:
+            self.error, self.ended = error, True
+        self.place += len(made)
+        return len(made), (made, runs)
+
+    def _make(self, count: int, made: list[Datapoint], runs: list[Run]) -> None:
+        if self._planner is None:  # nothing beneath has workers
+            runs += self._runs.take(count)
+            for first, stop, epoch in runs:
+                for index in range(first, stop):
+                    made.append(got(self._below, index, epoch))
+            self.ended = self._runs.ended
+            return
+        while len(made) < count:
+            planned = self._planner.next()
+            if planned is None:
+                self.ended = self._planner.ended
+                return
+            (datapoint,), index, epoch = planned
+            made.append(datapoint)
+            runs.append((index, index + 1, epoch))
+
+    def state(self, following: int, ahead: set[int]) -> int:
+        return following
+
+    def close(self) -> None:
+        for cursor in self._opened:
+            cursor.close()
+
+
+class SentCursor(CrewCursor):
     """Sends datapoints to workers, and hands out what they make of them: in order, or as it comes.
 
     Args:
-        stage: Has ``_take_crew(epoch)``, ``_give_back(crew)``, ``strict`` and ``_keeps_sent``.
-        walked: The flow whose datapoints are sent; None: workers make them by index.
+        stage: Has ``_take_crew(epoch, flow)``, ``_give_back(crew)`` and ``_keeps_sent``.
+        source: What is sent.
         epoch: Which epoch.
+        strict: Whether the order is kept.
         state: As ``state`` gave it: the position of the flow beneath, and what was handed out beyond it.
     """
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, walked: DataFlow | None, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
+    def __init__(self, stage: Any, source: Any, epoch: int, strict: bool, state: dict[str, Any]) -> None:
+        super().__init__(stage, epoch)
+        self._strict, self._keeps_sent = strict, stage._keeps_sent
+        self._source: _Walked | _Indices | _Planned = source
+        self._next: int = state["next"]  # all before it were handed out
+        self._ahead: set[int] = set(state["ahead"])  # and these after it
+        self._sent: dict[int, _Group | None] = {}  # by first place; kept where workers may be replaced
+        self._done: dict[int, Result] = {}
+        self._order: deque[int] = deque()  # first places, in the order in which to hand out
+        self._ready: deque[tuple[int, Datapoint]] = deque()
+        self._grouping = Grouping()
+
+    @classmethod
+    def over_walk(cls, stage: Any, walked: DataFlow | None, epoch: int, strict: bool, state: Any) -> SentCursor:
+        """The walk over one epoch from a position.
+
+        Args:
+            stage: The stage.
+            walked: The flow whose datapoints are sent; None: workers make them by index.
+            epoch: Which epoch.
+            strict: Whether the order is kept.
+            state: The position.
+        """
         if state is None:
             state = {"from": 0, "below": None, "next": 0, "ahead": []}
         if not isinstance(state, dict) or {"from", "below", "next", "ahead"} - set(state):
             raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
-        self._stage: Any = stage
-        self._strict: bool = stage.strict
-        self._crew: Crew | None = None
-        self._source: _Source | _Indices
-        if walked is None:
-            self._source = _Indices(stage.size_or_none(), state)
-        else:
-            self._source = _Source(walked, epoch, state)
-        self._by_index = walked is None
-        self._next: int = state["next"]  # all before it were handed out
-        self._ahead: set[int] = set(state["ahead"])  # and these after it
-        self._sent: dict[int, list[Datapoint] | None] = {}  # by first index; kept where workers may be replaced
-        self._done: dict[int, Result] = {}
-        self._order: deque[int] = deque()  # first indices, in the order in which to hand out
-        self._ready: deque[tuple[int, Datapoint]] = deque()
-        self._failure: Any = None
-        self._grouping = Grouping()
+        source = _Indices(stage.size_or_none(), state) if walked is None else _Walked(walked, epoch, state)
+        return cls(stage, source, epoch, strict, state)
+
+    @classmethod
+    def over_runs(cls, stage: Any, runs: Runs, epoch: int, first: int) -> SentCursor:
+        """The walk over some datapoints of an indexable stage, in order; its position is a number.
+
+        Args:
+            stage: The stage.
+            runs: Which datapoints.
+            epoch: Which epoch.
+            first: The number of the first one.
+        """
+        return cls(stage, _Planned(stage, runs, epoch, first), epoch, True, {"next": first, "ahead": []})
 
     def __next__(self) -> Datapoint:
+        if self._process is not process.current:
+            raise self._foreign()
         while True:
             while self._ready:
-                index, datapoint = self._ready.popleft()
-                self._count(index)
+                place, datapoint = self._ready.popleft()
+                self._count(place)
                 if datapoint is not DROPPED:
                     return datapoint
             if self._failure is not None:
@@ -133,42 +210,29 @@ class SentCursor(Cursor):
                 self._finish()
                 raise StopIteration
 
-    def state(self) -> dict[str, Any]:
-        start, below = self._source.before(self._next)
-        return {"from": start, "below": below, "next": self._next, "ahead": sorted(self._ahead)}
+    def state(self) -> Any:
+        return self._source.state(self._next, self._ahead)
 
-    def close(self) -> None:
-        crew, self._crew, self._stage = self._crew, None, None
+    def _forget(self) -> None:
         self._done.clear()
-        self._ready.clear()  # they hold shared memory
+        self._ready.clear()
         self._source.close()
-        if crew is not None:
-            crew.close()
-
-    def _ended_by(self) -> BaseException:
-        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
-        failure, self._failure = self._failure, None
-        self.close()
-        return failure.restore()
 
     def _finish(self) -> None:
-        stage, crew = self._stage, self._crew
-        self._crew = self._stage = None
         self._source.close()
-        if crew is not None:
-            stage._give_back(crew)
+        super()._finish()
 
-    def _count(self, index: int) -> None:
-        self._ahead.add(index)
+    def _count(self, place: int) -> None:
+        self._ahead.add(place)
         while self._next in self._ahead:
             self._ahead.discard(self._next)
             self._next += 1
 
     def _advance(self) -> bool:
         """Get the group that is due; False at the end."""
-        if self._stage is None:  # closed
+        crew = self._working()
+        if crew is None:
             return False
-        crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
         self._send(crew)
         if not self._sent:
             if self._source.error is not None:
@@ -212,12 +276,15 @@ class SentCursor(Cursor):
     def _send(self, crew: Crew) -> None:
         source = self._source
         while len(self._sent) < crew.window and not source.ended:
-            first = source.index
+            first = source.place
             resuming = bool(self._ahead) and first <= max(self._ahead)  # one by one, where there are gaps
-            group = source.take(1 if resuming else self._grouping.size)
+            count, (group, runs) = source.take(1 if resuming else self._grouping.size)
             passed = max(0, self._next - first)  # handed out before the position was saved
-            group, first = group[passed:], first + passed
-            if group and first not in self._ahead:
-                value = None if self._by_index else group
-                crew.submit(crew.idlest(), (first, first + len(group), self.epoch), value)
-                self._sent[first] = value if self._stage._keeps_sent else None
+            if count <= passed or first + passed in self._ahead:
+                if not count:
+                    break
+                continue
+            args: Run = first + passed, first + count, self.epoch
+            sent = None if group is None else (group[passed:], runs)
+            crew.submit(crew.idlest(), args, sent)
+            self._sent[args[0]] = sent if self._keeps_sent else None

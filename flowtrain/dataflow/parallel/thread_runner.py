@@ -11,8 +11,6 @@ from ..core.base import DataFlow
 from .checks import OLD_SPELLINGS
 from .crew import Crew
 from .jobs import IndexJob, WalkJob
-from .parts import copies_of, shards_of
-from .place import indexable_in_worker
 from .prefetch import Runner
 from .threads import ThreadCrew
 
@@ -75,15 +73,8 @@ class MultiThreadRunner(Runner):
         for flow in self._flows or [self.ds]:  # the threads are in this process
             flow._ensure_reset()
 
-    def _take_crew(self, epoch: int) -> Crew:
-        jobs: list[Any]
+    def _workers(self, flow: DataFlow | None, name: str) -> Crew:
         count = self.num_thread
-        if not self.duplicate and indexable_in_worker(self.ds):
-            jobs = [IndexJob(self.ds)] * count
-        else:
-            flows = self._flows or (copies_of(self.ds, count) if self.duplicate else shards_of(self.ds, count))
-            jobs = [WalkJob(flows) for _ in range(count)]
-        return ThreadCrew(jobs, self.num_prefetch + count, self.timeout, f"{self.describe()}, epoch {epoch},")
-
-    def _give_back(self, crew: Any) -> None:
-        crew.close()
+        flows = (self._flows or self._walk_jobs()) if flow is None else []
+        jobs: list[Any] = [IndexJob(flow)] * count if flow is not None else [WalkJob(flows) for _ in range(count)]
+        return ThreadCrew(jobs, self.num_prefetch + count, self.timeout, name)

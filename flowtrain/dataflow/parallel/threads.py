@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ipc.pool import Task
 from ...utils.errors import WorkerTimeout
-from .place import flat
+from .place import enter_worker_thread
 
 __all__ = ["ThreadCrew", "Thrown"]
 
@@ -146,11 +146,11 @@ def _work(
     number: int,
 ) -> None:
     """A thread's life. It knows the crew's queues and not the crew, which may be forgotten without being closed."""
-    with flat():
-        while (item := tasks.get()) is not None:
-            results.put(_done(job, *item, notes, number))
-            notes[number] = None
-            del item
+    enter_worker_thread()
+    while (item := tasks.get()) is not None:
+        results.put(_done(job, *item, notes, number))
+        notes[number] = None
+        del item
 
 
 def _done(job: Any, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:

@@ -7,12 +7,12 @@ from typing import Any
 
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
-from ..core.base import DataFlow
-from ..core.cursor import Cursor, Datapoint
-from .crew import Crew, Result
+from ..core import process
+from ..core.cursor import Datapoint
+from .crew import Crew, CrewCursor, Result
 from .grouping import Grouping
 
-__all__ = ["SerialWalk", "WalkedCursor"]
+__all__ = ["WalkedCursor"]
 
 
 class _Part:
@@ -48,7 +48,7 @@ class _Part:
         return [self.position, self.skip, self.ended and not self.ready]
 
 
-class WalkedCursor(Cursor):
+class WalkedCursor(CrewCursor):
     """One datapoint of each part in turn; a part that ends is left out of the turns.
 
     So the order depends on the number of parts alone. With one part it is that of the flow itself.
@@ -64,9 +64,7 @@ class WalkedCursor(Cursor):
     knows_after_error = True
 
     def __init__(self, stage: Any, epoch: int, state: Any, parts: int, shares: list[int] | None = None) -> None:
-        super().__init__(epoch)
-        self._stage: Any = stage
-        self._crew: Crew | None = None
+        super().__init__(stage, epoch)
         saved = _checked(state, parts, stage)
         self._turn = saved["turn"]
         self._parts = [
@@ -79,6 +77,8 @@ class WalkedCursor(Cursor):
         self._handed = [part.left for part in self._parts]
 
     def __next__(self) -> Datapoint:
+        if self._process is not process.current:
+            raise self._foreign()
         for _ in self._parts:
             number, part = self._turn, self._parts[self._turn]
             if self._fill(number, part):
@@ -94,43 +94,32 @@ class WalkedCursor(Cursor):
     def state(self) -> dict[str, Any]:
         return {"turn": self._turn, "parts": [part.state() for part in self._parts], "left": list(self._handed)}
 
-    def close(self) -> None:
-        crew, self._crew, self._stage = self._crew, None, None
+    def _forget(self) -> None:
         for part in self._parts:
-            part.ready.clear()  # they hold shared memory
+            part.ready.clear()
             part.results.clear()
-        if crew is not None:
-            crew.close()
-
-    def _ended_by(self, part: _Part) -> BaseException:
-        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
-        failure, part.failure = part.failure, None
-        self.close()
-        return failure.restore()
 
     def _finish(self) -> None:
-        stage, crew = self._stage, self._crew
-        self._crew = self._stage = None
-        if crew is None:
-            return
-        while any(part.out for part in self._parts):  # asked for ahead, past the end
+        crew = self._crew
+        while crew is not None and any(part.out for part in self._parts):  # asked for ahead, past the end
             self._arrived(crew, crew.wait())
         for part in self._parts:
             while part.results:
                 part.results.popleft().drop()
-        stage._give_back(crew)
+        super()._finish()
 
     def _fill(self, number: int, part: _Part) -> bool:
         """Get datapoints of a part; False when it has none any more."""
         while not part.ready:
             if part.failure is not None:
-                raise self._ended_by(part)
+                self._failure, part.failure = part.failure, None
+                raise self._ended_by()
             if part.ended or self._handed[number] == 0:
                 part.ended = True
                 return False
-            if self._stage is None:  # closed
+            crew = self._working()
+            if crew is None:
                 return False
-            crew = self._crew = self._crew or self._stage._take_crew(self.epoch)
             self._ask_all(crew)
             while not part.results:
                 self._arrived(crew, crew.wait())
@@ -183,36 +172,6 @@ class WalkedCursor(Cursor):
         part.begun, part.place = False, part.handed + len(part.ready)
         if part.left is not None:
             part.left = (self._handed[event.worker] or 0) - len(part.ready)
-
-
-class SerialWalk(Cursor):
-    """The same walk and the same positions with one part and no worker.
-
-    Args:
-        ds: The flow to walk.
-        epoch: Which epoch.
-        state: As its own ``state``, or that of a walk with one worker, gave it.
-        owner: The stage, for errors.
-    """
-
-    def __init__(self, ds: DataFlow, epoch: int, state: Any, owner: Any) -> None:
-        super().__init__(epoch)
-        ((position, self._skip, self._ended),) = _checked(state, 1, owner)["parts"]
-        self._child = ds._open(epoch, position)
-
-    def __next__(self) -> Datapoint:
-        for _ in range(self._skip):
-            next(self._child)
-        self._skip = 0
-        if self._ended:
-            raise StopIteration
-        return next(self._child)
-
-    def state(self) -> dict[str, Any]:
-        return {"turn": 0, "parts": [[self._child.state(), self._skip, self._ended]], "left": [None]}
-
-    def close(self) -> None:
-        self._child.close()
 
 
 def _checked(state: Any, parts: int, owner: Any) -> dict[str, Any]:

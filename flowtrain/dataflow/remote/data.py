@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from ...utils.arguments import check_int, check_seconds
+from ..core.ahead import RunQueue
 from ..core.base import DataFlow
-from ..core.cursor import Cursor, Datapoint
-from ..parallel.checks import checked_position
+from ..core.cursor import Cursor, Datapoint, checked_index
 from ..parallel.indexed import IndexedCursor
 from ..parallel.walked import WalkedCursor
 from .crew import RemoteCrew
@@ -78,10 +78,7 @@ class RemoteData(DataFlow):
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
         return _RemoteCursor(self, epoch, state)
 
-    def _checked_position(self, state: Any) -> int:
-        return checked_position(self, state)
-
-    def _take_crew(self, epoch: int) -> RemoteCrew:
+    def _take_crew(self, epoch: int, flow: DataFlow | None = None) -> RemoteCrew:
         if self._crew is None or self._crew.closed:
             warn_if_open(self.address, self.key is not None)
             self._crew = RemoteCrew(self.address, self.num_prefetch, self.timeout, self.key, self.max_bytes)
@@ -113,7 +110,8 @@ class _RemoteCursor(Cursor):
         crew.greet()
         crew.close()  # whatever an earlier walk asked for
         if crew.hello and crew.hello.by_index:
-            return IndexedCursor(flow, self.epoch, self._state)
+            index = checked_index(flow, self._state)
+            return IndexedCursor(flow, RunQueue.span(index, flow.size_or_none(), self.epoch), self.epoch, flow, index)
         return WalkedCursor(flow, self.epoch, self._state, crew.workers)
 
     def state(self) -> Any:

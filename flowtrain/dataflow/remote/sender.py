@@ -18,6 +18,7 @@ from ...ipc.codec import CodecError
 from ...ipc.wire import BadMessage, ForeignFrame, encode
 from ...utils.errors import ConfigError, DataFlowError
 from ...utils.loading import only_to_run
+from ..core.ahead import has_workers
 from ..core.base import DataFlow
 from ..parallel.jobs import IndexJob, WalkJob
 from .endpoint import checked_address, load_key, prepare
@@ -82,7 +83,8 @@ def send_dataflow(
 class _Sender:
     def __init__(self, context: zmq.Context, ds: DataFlow, address: str, part: tuple[int, int], key: Any) -> None:
         self.ds, self.address, self.part = ds, address, part
-        self.by_index = ds.indexable
+        # by index the receiver asks for datapoints that this process makes alone; workers of the flow need a walk
+        self.by_index = ds.indexable and not has_workers(ds)
         self.job: Any = IndexJob(ds) if self.by_index else WalkJob([ds])
         self.socket = context.socket(zmq.DEALER)
         self.socket.routing_id = b"s" + secrets.token_bytes(16)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import queue as queues
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...utils.arguments import old_spellings
-from ...utils.errors import DataFlowError, StateError
+from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.components import protected
-from ..core.cursor import Cursor, Datapoint
+from ..core.cursor import Cursor, IteratorCursor
 from ..stages.map import function_name
 
 __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
@@ -20,6 +19,7 @@ __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
 class _Restarted(DataFlow):
     """The base of sources that start an iterator for each epoch."""
 
+    _size_is_exact = True
     _length: int | None = None
 
     def __len__(self) -> int:
@@ -27,58 +27,23 @@ class _Restarted(DataFlow):
             raise TypeError(f"the length of {self} is not known; pass size= where it is")
         return self._length
 
-    def _start_source(self) -> Iterator[Any]:
-        raise NotImplementedError
-
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return _CountingCursor(self, epoch, state)
+        return IteratorCursor(self, epoch, state)
 
+    def _promised_size(self) -> int | None:
+        return self.size_or_none()
 
-class _CountingCursor(Cursor):
-    """The walk over an iterator; its position is a count, and going back there replays."""
+    def _ended_early(self, size: int, given: int, epoch: int) -> DataFlowError:
+        return self._other_size(size, f"only {given}", epoch)
 
-    def __init__(self, source: _Restarted, epoch: int, state: int | None = None) -> None:
-        super().__init__(epoch)
-        self._flow, self._count = source, state or 0
-        self._source: Iterator[Any] | None = None
+    def _gave_more(self, size: int, epoch: int) -> DataFlowError:
+        return self._other_size(size, "more", epoch)
 
-    def __next__(self) -> Datapoint:
-        if self._source is None:
-            self._source = self._started()
-        flow = self._flow
-        try:
-            datapoint = next(self._source)
-        except StopIteration:
-            if flow._length is not None and self._count < flow._length:
-                raise self._other_size(f"only {self._count}") from None
-            raise
-        except Exception as error:
-            flow._fail(error, self._count, self.epoch)
-        if self._count == flow._length:
-            raise self._other_size("more")
-        self._count += 1
-        return datapoint
-
-    def _other_size(self, given: str) -> DataFlowError:
+    def _other_size(self, size: int, given: str, epoch: int) -> DataFlowError:
         return DataFlowError(
-            f"{self._flow} was said to give {self._flow._length} datapoints (size=), but gave {given} in epoch "
-            f"{self.epoch}. Leave size= out, or put FixedSizeData around it, which makes epochs of any size"
+            f"{self} was said to give {size} datapoints (size=), but gave {given} in epoch "
+            f"{epoch}. Leave size= out, or put FixedSizeData around it, which makes epochs of any size"
         )
-
-    def _started(self) -> Iterator[Any]:
-        source = self._flow._start_source()
-        skipped = sum(1 for _ in itertools.islice(source, self._count))
-        if skipped < self._count:
-            raise StateError(f"{self._flow} ended after {skipped} datapoints; its saved position is {self._count}")
-        return source
-
-    def state(self) -> int:
-        return self._count
-
-    def close(self) -> None:
-        closing = getattr(self._source, "close", None)
-        if closing is not None:
-            closing()
 
 
 @old_spellings(gen="make")
@@ -118,7 +83,7 @@ class DataFromGenerator(_Restarted):
             raise DataFlowError(f"DataFromGenerator takes a generator function, got {type(make).__name__}. {hint}")
         self.make, self._length = make, size
 
-    def _start_source(self) -> Iterator[Any]:
+    def _start_iterator(self, epoch: int) -> Iterator[Any]:
         try:
             return iter(self.make())
         except TypeError as error:
@@ -169,7 +134,7 @@ class DataFromIterable(_Restarted):
         except TypeError:
             raise TypeError(f"the length of {self} is not known; pass size= where it is") from None
 
-    def _start_source(self) -> Iterator[Any]:
+    def _start_iterator(self, epoch: int) -> Iterator[Any]:
         return map(protected, self.iterable)
 
     def describe(self) -> str:
@@ -206,7 +171,25 @@ class DataFromQueue(DataFlow):
         self.queue, self.end, self.timeout = queue, end, timeout
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return _QueueCursor(self, epoch, state)
+        return IteratorCursor(self, epoch, state)
+
+    _replays = False
+
+    def _promised_size(self) -> int | None:
+        return None
+
+    def _start_iterator(self, epoch: int) -> Iterator[Any]:
+        while (datapoint := self._waited_for()) is not self.end:
+            yield datapoint
+
+    def _waited_for(self) -> Any:
+        try:
+            return self.queue.get(timeout=self.timeout)
+        except queues.Empty:
+            raise DataFlowError(
+                f"DataFromQueue: nothing was put into the queue for {self.timeout:g} s. Does the thread that fills it "
+                f"still live? Put {self.end!r} to end an epoch"
+            ) from None
 
     def __copy__(self) -> DataFromQueue:
         return type(self)(self.queue, self.end, self.timeout)
@@ -216,26 +199,3 @@ class DataFromQueue(DataFlow):
             "DataFromQueue cannot go to another process: a queue lives in one. Use it above the parallel stage, or "
             "send the data with send_dataflow and RemoteData"
         )
-
-
-class _QueueCursor(Cursor):
-    def __init__(self, flow: DataFromQueue, epoch: int, state: int | None = None) -> None:
-        super().__init__(epoch)
-        self._flow, self._count = flow, state or 0
-
-    def __next__(self) -> Datapoint:
-        flow = self._flow
-        try:
-            datapoint = flow.queue.get(timeout=flow.timeout)
-        except queues.Empty:
-            raise DataFlowError(
-                f"DataFromQueue: nothing was put into the queue for {flow.timeout:g} s, after {self._count} datapoints "
-                f"of epoch {self.epoch}. Does the thread that fills it still live? Put {flow.end!r} to end an epoch"
-            ) from None
-        if datapoint is flow.end:
-            raise StopIteration
-        self._count += 1
-        return datapoint
-
-    def state(self) -> int:
-        return self._count

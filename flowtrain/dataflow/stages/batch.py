@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.base import DataFlow, Needs, ProxyDataFlow
+from ..core.cursor import Datapoint, StageCursor
 from ..core.stack import Stacker
 
 __all__ = ["BatchData", "GroupingData"]
@@ -56,39 +58,35 @@ class GroupingData(ProxyDataFlow):
     def _collector(self, rows: int) -> Any:
         raise NotImplementedError
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _GroupCursor(self, epoch, state)
+    def _needs(self, index: int, epoch: int) -> Needs:
+        return ((self.ds, *self._range(index), epoch),)
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return self._collected(parts)
+
+    def _collected(self, rows: list[Datapoint]) -> Datapoint:
+        collector = self._collector(len(rows))
+        for row in rows:
+            collector.add(row)
+        return collector.finish()
+
+    def rows_per_datapoint(self) -> int | None:
+        below = self.ds.rows_per_datapoint()
+        return None if below is None else below * self.batch_size
+
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        rows = iter(walk.open(self.ds))
+        count = self.batch_size
+        while count == self.batch_size:
+            collector, count = self._collector(self.batch_size), 0
+            for row in itertools.islice(rows, self.batch_size):
+                collector.add(row)
+                count += 1
+            if count == self.batch_size or (count and self.remainder):
+                yield collector.finish()
 
     def describe(self) -> str:
         return f"{type(self).__name__}({self.batch_size})"
-
-
-class _GroupCursor(Cursor):
-    """The walk over batches of a flow that can only be iterated."""
-
-    def __init__(self, stage: GroupingData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._child = stage.ds._open(epoch, state)
-
-    def __next__(self) -> Datapoint:
-        stage = self._stage
-        collector = stage._collector(stage.batch_size)
-        count = 0
-        for datapoint in self._child:
-            collector.add(datapoint)
-            count += 1
-            if count == stage.batch_size:
-                return collector.finish()
-        if count and stage.remainder:
-            return collector.finish()
-        raise StopIteration
-
-    def state(self) -> Any:
-        return self._child.state()
-
-    def close(self) -> None:
-        self._child.close()
 
 
 class BatchData(GroupingData):
@@ -129,6 +127,8 @@ class BatchData(GroupingData):
             return super().get(index, epoch)
         start, stop = self._range(index)
         return self.ds.get_batch(np.arange(start, stop), epoch)
+
+    _needs = GroupingData._needs
 
     def _collector(self, rows: int) -> Any:
         return _Lists() if self.use_list else Stacker(rows, self.describe())

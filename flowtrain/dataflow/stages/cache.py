@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.base import DataFlow, Needs, ProxyDataFlow, RNGDataFlow
+from ..core.cursor import Datapoint, StageCursor
 from ..core.rng import Permutation
 from .cachestore import DiskStore, MemoryStore
-from .slices import endless, out_of_range
+from .index_map import endless, out_of_range
 
 __all__ = ["CacheData"]
 
@@ -72,25 +74,66 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         return len(self.ds) if whole is None else whole
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
+        place = self._place(index, epoch)
+        datapoint = self._store.load(place)
+        return self._store.save(place, self.ds.get(place, 0)) if datapoint is None else datapoint
+
+    def _needs(self, index: int, epoch: int) -> Needs:
+        place = self._place(index, epoch)
+        return () if self._store.holds(place) else ((self.ds, place, place + 1, 0),)
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        if not parts:
+            return self.get(index, epoch)  # it is kept; where its file is damaged, it is made anew
+        return self._store.save(self._place(index, epoch), parts[0])
+
+    def rows_per_datapoint(self) -> int | None:
+        each = self.ds.rows_per_datapoint()
+        return each if each == 1 or not self.shuffle else None
+
+    def _place(self, index: int, epoch: int) -> int:
+        """Which datapoint of the flow beneath comes at an index."""
         size = len(self)
         if not 0 <= index < size:
             raise out_of_range(self, index)
-        place = self._place(index, epoch, size)
-        datapoint = self._store.load(place)
-        if datapoint is None:
-            datapoint = self._store.save(place, self.ds.get(place, 0))
-        return datapoint
-
-    def _place(self, index: int, epoch: int, size: int) -> int:
-        if not self.shuffle or (epoch == 0 and not self.indexable):
+        if not self.shuffle:
             return index
         held = self._order
         if held is None or held[0] != epoch or held[1].size != size:
             held = self._order = epoch, self.stream.permutation(size, epoch)
         return held[1][index]
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _CacheCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        index, store = memory or 0, self._store
+        if store.whole is None:
+            if not self.shuffle or walk.epoch == 0:
+                yield from self._kept_along(walk, index)
+                return
+            for _ in self._kept_along(walk, 0):
+                pass
+        walk.inputs_at = []  # from here on the position is the index alone
+        size = len(self)
+        for number in range(index, size):
+            place = number if walk.epoch == 0 else self._place(number, walk.epoch)
+            datapoint = store.load(place)
+            if datapoint is None:
+                raise DataFlowError(f"{self}: datapoint {number} is no longer in {self.path}; delete that folder")
+            walk.memory = number + 1
+            yield datapoint
+
+    def _kept_along(self, walk: StageCursor, index: int) -> Iterator[Datapoint]:
+        """Hand the flow beneath out while it is kept."""
+        passed = 0 if walk.resumes_inputs else index  # the position was saved when all was kept, and no longer is
+        child = walk.open(self.ds, 0)
+        for datapoint in itertools.islice(child, passed, None):
+            kept = self._store.save(index, datapoint)
+            index += 1
+            walk.memory = index
+            yield kept
+        size = self.ds.size_or_none()
+        if size is not None and index < size:  # never pass what was cut for the whole
+            raise self.ds._ended_early(size, index, 0)
+        self._store.finish(index)
 
     def _set_seed(self, seed: int) -> None:
         super()._set_seed(seed)
@@ -101,65 +144,6 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         if self.path is None:
             state["_store"] = MemoryStore()
         return state
-
-
-class _CacheCursor(Cursor):
-    """The walk where the flow beneath can only be iterated: along with it while it is kept, then over what is kept."""
-
-    def __init__(self, stage: CacheData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._index, self._below = state or (0, None)
-        self._child: Cursor | None = None
-
-    def __next__(self) -> Datapoint:
-        stage, store = self._stage, self._stage._store
-        if self._child is None and store.whole is None:
-            if stage.shuffle and self.epoch:
-                self._fill()
-            else:
-                self._child = self._opened()
-        index = self._index
-        if self._child is None:
-            size = len(stage)
-            if index >= size:
-                raise StopIteration
-            datapoint = store.load(stage._place(index, self.epoch, size))
-            if datapoint is None:
-                raise DataFlowError(f"{stage}: datapoint {index} is no longer in {stage.path}; delete that folder")
-        else:
-            try:
-                made = next(self._child)
-            except StopIteration:
-                store.finish(index)
-                raise
-            datapoint = store.save(index, made)
-        self._index = index + 1
-        return datapoint
-
-    def _opened(self) -> Cursor:
-        child = self._stage.ds._open(0, self._below)
-        if self._below is None:
-            for _ in range(self._index):  # the position was saved when all was kept, and no longer is
-                next(child)
-        return child
-
-    def _fill(self) -> None:
-        child, count = self._stage.ds._open(0), 0
-        try:
-            for count, datapoint in enumerate(child, 1):
-                self._stage._store.save(count - 1, datapoint)
-        finally:
-            child.close()
-        self._stage._store.finish(count)
-
-    def state(self) -> list[Any]:
-        return [self._index, self._below if self._child is None else self._child.state()]
-
-    def close(self) -> None:
-        if self._child is not None:
-            self._below = self._child.state()
-            self._child.close()
 
 
 def chain_of(ds: DataFlow) -> str:

@@ -34,6 +34,10 @@ class MemoryStore:
         kept = self._kept.get(place)
         return None if kept is None else protected(kept)
 
+    def holds(self, place: int) -> bool:
+        """Whether a datapoint is kept at a place."""
+        return place in self._kept
+
     def save(self, place: int, datapoint: Any) -> Any:
         """Keep a datapoint and give it back as it will be given from now on."""
         self._kept[place] = datapoint
@@ -74,6 +78,10 @@ class DiskStore:
         with contextlib.suppress(CodecError):
             return protected(unpack(body))
         return None
+
+    def holds(self, place: int) -> bool:
+        """Whether there is a file for a place; it may turn out to be damaged."""
+        return self._file(place).exists()
 
     def save(self, place: int, datapoint: Any) -> Any:
         """Keep a datapoint and give it back as it will be given from now on."""

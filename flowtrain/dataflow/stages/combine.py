@@ -5,16 +5,16 @@ from __future__ import annotations
 import bisect
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
-from .slices import endless, out_of_range
+from ..core.base import DataFlow, Needs
+from ..core.cursor import Datapoint, StageCursor
+from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
 
@@ -49,24 +49,8 @@ class SeveralFlows(DataFlow):
         return f"{type(self).__name__}({len(self.flows)} flows)"
 
 
-class _SeveralCursor(Cursor):
-    """The base of walks over several flows."""
-
-    def __init__(self, flows: list[DataFlow], epoch: int, states: list[Any] | None) -> None:
-        super().__init__(epoch)
-        given = states or [None] * len(flows)
-        self._children = [flow._open(epoch, state) for flow, state in zip(flows, given, strict=True)]
-
-    def _states(self) -> list[Any]:
-        return [child.state() for child in self._children]
-
-    def close(self) -> None:
-        for child in self._children:
-            child.close()
-
-
 @old_spellings(df_lists="flows")
-class ConcatData(SeveralFlows):
+class ConcatData(IndexMap, SeveralFlows):
     """Hand out several flows one after the other.
 
     Args:
@@ -89,41 +73,20 @@ class ConcatData(SeveralFlows):
     def __len__(self) -> int:
         return sum(self._sizes())
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         if self._ends is None:
             self._ends = list(itertools.accumulate(self._sizes()))
         number = bisect.bisect_right(self._ends, index)
         if index < 0 or number == len(self.flows):
             raise out_of_range(self, index)
         before = self._ends[number - 1] if number else 0
-        return self.flows[number].get(index - before, epoch)
+        return self.flows[number], index - before, epoch
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _ConcatCursor(self.flows, epoch, state)
-
-
-class _ConcatCursor(Cursor):
-    def __init__(self, flows: list[DataFlow], epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._flows = flows
-        self._number, below = state or (0, None)
-        self._child = flows[self._number]._open(epoch, below)
-
-    def __next__(self) -> Datapoint:
-        while True:
-            for datapoint in self._child:
-                return datapoint
-            if self._number + 1 == len(self._flows):
-                raise StopIteration
-            self._child.close()
-            self._number += 1
-            self._child = self._flows[self._number]._open(self.epoch)
-
-    def state(self) -> list[Any]:
-        return [self._number, self._child.state()]
-
-    def close(self) -> None:
-        self._child.close()
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        for number in range(memory or 0, len(self.flows)):
+            for datapoint in walk.open(self.flows[number]):
+                walk.memory = number
+                yield datapoint
 
 
 @old_spellings(df_lists="flows")
@@ -189,23 +152,23 @@ class JoinData(SeveralFlows):
             components += part
         return components
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _JoinCursor(self, epoch, state)
+    def _needs(self, index: int, epoch: int) -> Needs:
+        return [(flow, index, index + 1, epoch) for flow in self.flows]
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return self._joined(parts)
+
+    def rows_per_datapoint(self) -> int | None:
+        each = {flow.rows_per_datapoint() for flow in self.flows}
+        return each.pop() if len(each) == 1 else None
+
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        inputs = [walk.open(flow, number=number) for number, flow in enumerate(self.flows)]
+        for parts in zip(*inputs, strict=False):  # it ends with the shortest
+            yield self._joined(list(parts))
 
 
-class _JoinCursor(_SeveralCursor):
-    def __init__(self, stage: JoinData, epoch: int, state: Any = None) -> None:
-        super().__init__(stage.flows, epoch, state)
-        self._stage = stage
-
-    def __next__(self) -> Datapoint:
-        return self._stage._joined([next(child) for child in self._children])
-
-    def state(self) -> list[Any]:
-        return self._states()
-
-
-class InterleaveData(SeveralFlows):
+class InterleaveData(IndexMap, SeveralFlows):
     """Hand out several flows in turns.
 
     Args:
@@ -230,7 +193,7 @@ class InterleaveData(SeveralFlows):
     def __len__(self) -> int:
         return sum(self._sizes())
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         if self._table is None:
             self._table = self._spans()
         starts, spans = self._table
@@ -241,7 +204,7 @@ class InterleaveData(SeveralFlows):
         rounds, place = divmod(index - starts[number], per_round)
         for flow, share in shares:
             if place < share:
-                return self.flows[flow].get((first_round + rounds) * self.block + place, epoch)
+                return self.flows[flow], (first_round + rounds) * self.block + place, epoch
             place -= share
         raise out_of_range(self, index)
 
@@ -258,25 +221,15 @@ class InterleaveData(SeveralFlows):
             start += (last - first) * per_round
         return starts, spans
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _TurnsCursor(self, epoch, state)
-
-
-class _TurnsCursor(_SeveralCursor):
-    def __init__(self, stage: InterleaveData, epoch: int, state: Any = None) -> None:
-        self._turn, self._taken, self._ended, states = state or (0, 0, [], None)
-        super().__init__(stage.flows, epoch, states)
-        self._block, self._ended = stage.block, list(self._ended)
-
-    def __next__(self) -> Datapoint:
-        while len(self._ended) < len(self._children):
-            if self._turn not in self._ended and self._taken < self._block:
-                for datapoint in self._children[self._turn]:
-                    self._taken += 1
-                    return datapoint
-                self._ended.append(self._turn)
-            self._turn, self._taken = (self._turn + 1) % len(self._children), 0
-        raise StopIteration
-
-    def state(self) -> list[Any]:
-        return [self._turn, self._taken, list(self._ended), self._states()]
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        turn, taken, ended = memory or (0, 0, [])
+        inputs = [iter(walk.open(flow, number=number)) for number, flow in enumerate(self.flows)]
+        while len(ended) < len(inputs):
+            if turn not in ended:
+                for datapoint in itertools.islice(inputs[turn], self.block - taken):
+                    taken += 1
+                    walk.memory = [turn, taken, ended]
+                    yield datapoint
+                if taken < self.block:
+                    ended = [*ended, turn]
+            turn, taken = (turn + 1) % len(inputs), 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from ..core.base import ProxyDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.base import Needs, ProxyDataFlow
+from ..core.cursor import Datapoint, StageCursor
 
-__all__ = ["DROPPED", "AppliedCursor", "EachData"]
+__all__ = ["DROPPED", "EachData"]
 
 
 class _Dropped:
@@ -33,30 +34,18 @@ class EachData(ProxyDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return self._apply(self.ds.get(index, epoch), index, epoch)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else AppliedCursor(self, epoch, state)
+    def _needs(self, index: int, epoch: int) -> Needs:
+        return ((self.ds, index, index + 1, epoch),)
 
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return self._apply(parts[0], index, epoch)
 
-class AppliedCursor(Cursor):
-    """The walk of an ``EachData`` over a flow that can only be iterated."""
+    def rows_per_datapoint(self) -> int | None:
+        return self.ds.rows_per_datapoint() if self._indexable_itself() else None
 
-    def __init__(self, stage: EachData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._index, below = state or (0, None)
-        self._child = stage.ds._open(epoch, below)
-
-    def __next__(self) -> Datapoint:
-        while True:
-            datapoint = next(self._child)
-            index = self._index
-            self._index = index + 1
-            datapoint = self._stage._apply(datapoint, index, self.epoch)
-            if datapoint is not DROPPED:
-                return datapoint
-
-    def state(self) -> list[Any]:
-        return [self._index, self._child.state()]
-
-    def close(self) -> None:
-        self._child.close()
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        for index, datapoint in enumerate(walk.open(self.ds), memory or 0):
+            made = self._apply(datapoint, index, walk.epoch)
+            walk.memory = index + 1
+            if made is not DROPPED:
+                yield made

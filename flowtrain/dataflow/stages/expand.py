@@ -9,7 +9,7 @@ import numpy as np
 
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow
-from ..core.cursor import Cursor, Datapoint
+from ..core.cursor import Datapoint, StageCursor
 from .map import check_callable, function_name
 
 __all__ = ["ExpandedData", "FlatMapData", "UnbatchData"]
@@ -21,8 +21,7 @@ class ExpandedData(ProxyDataFlow):
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         raise NotImplementedError
 
-    @property
-    def indexable(self) -> bool:
+    def _indexable_itself(self) -> bool:
         return False
 
     def __len__(self) -> int:
@@ -31,40 +30,19 @@ class ExpandedData(ProxyDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return DataFlow.get(self, index, epoch)  # says what is in the way
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return _ExpandCursor(self, epoch, state)
-
-
-class _ExpandCursor(Cursor):
-    """Its position is the child's before the datapoint that is being expanded, and how many of it were handed out."""
-
-    def __init__(self, stage: ExpandedData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._index, self._handed, self._before = state or (0, 0, None)
-        self._child = stage.ds._open(epoch, self._before)
-        self._parts: Iterator[Datapoint] | None = None
-
-    def __next__(self) -> Datapoint:
-        while True:
-            if self._parts is None:
-                self._parts = iter(self._stage._expand(next(self._child), self._index, self.epoch))
-                for _ in range(self._handed):
-                    next(self._parts, None)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        first, handed = memory or (0, 0)
+        child = walk.open(self.ds)
+        before = child.state()
+        for index, datapoint in enumerate(child, first):
             try:
-                for datapoint in self._parts:
-                    self._handed += 1
-                    return datapoint
+                for number, part in enumerate(self._expand(datapoint, index, walk.epoch), 1):
+                    if number > handed:
+                        walk.memory, walk.inputs_at = [index, number], [before]
+                        yield part
             except Exception as error:
-                self._stage._fail(error, self._index, self.epoch)
-            self._parts = None
-            self._index, self._handed, self._before = self._index + 1, 0, self._child.state()
-
-    def state(self) -> list[Any]:
-        return [self._index, self._handed, self._before]
-
-    def close(self) -> None:
-        self._child.close()
+                self._fail(error, index, walk.epoch)
+            before, handed = child.state(), 0
 
 
 class FlatMapData(ExpandedData):

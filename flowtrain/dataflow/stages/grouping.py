@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow
+from ..core.ahead import made_at
+from ..core.base import DataFlow, Needs, ProxyDataFlow
 from ..core.components import Key, check_key, missing_component, protected
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.cursor import Datapoint, StageCursor
 from ..core.stack import Stacker, stack
 from ..core.values import as_array, check_unmasked, is_hollow
 from .batch import GroupingData
-from .slices import out_of_range
+from .index_map import out_of_range
 
 __all__ = ["BatchDataByShape", "PaddedBatchData", "WindowData"]
 
@@ -157,8 +159,7 @@ class BatchDataByShape(ProxyDataFlow):
         self.batch_size = check_int("BatchDataByShape", "batch_size", batch_size)
         self.index, self.remainder = check_key(index, "BatchDataByShape"), remainder
 
-    @property
-    def indexable(self) -> bool:
+    def _indexable_itself(self) -> bool:
         return False
 
     def __len__(self) -> int:
@@ -178,69 +179,39 @@ class BatchDataByShape(ProxyDataFlow):
         array = as_array(value, f"{self.describe()}: component {self.index!r}")
         return () if array is None else array.shape
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return _ShapeCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        handed, read, waiting = memory or (0, 0, [])
+        replays = not self.ds.indexable  # from the epoch's start: what waits cannot be made alone
+        groups: dict[Any, list[tuple[int, Any]]] = {}
+        if not replays:
+            for number, datapoint in zip(waiting, made_at(self.ds, waiting, walk.epoch), strict=True):
+                groups.setdefault(self.shape_of(datapoint), []).append((number, datapoint))
+        batches = self._filled(walk.open(self.ds), 0 if replays else read, groups)
+        for read, batch in itertools.islice(batches, handed if replays else 0, None):
+            handed += 1
+            if replays:
+                walk.memory, walk.inputs_at = [handed, 0, []], [None]
+            else:
+                walk.memory = [handed, read, [number for group in groups.values() for number, _ in group]]
+            yield batch
+
+    def _filled(self, rest: Iterator[Datapoint], read: int, groups: dict[Any, Any]) -> Iterator[tuple[int, Datapoint]]:
+        """The batches, each with how many datapoints of the flow beneath were read until then."""
+        for datapoint in rest:
+            shape = self.shape_of(datapoint)
+            group = groups.setdefault(shape, [])
+            group.append((read, datapoint))
+            read += 1
+            if len(group) == self.batch_size:
+                yield read, self._stacked(groups.pop(shape))
+        while self.remainder and groups:
+            yield read, self._stacked(groups.pop(next(iter(groups))))
+
+    def _stacked(self, group: list[tuple[int, Any]]) -> Any:
+        return stack([datapoint for _, datapoint in group], self.describe())
 
     def describe(self) -> str:
         return f"BatchDataByShape({self.batch_size})"
-
-
-class _ShapeCursor(Cursor):
-    def __init__(self, stage: BatchDataByShape, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._handed, self._read, self._waiting, below = state or (0, 0, [], None)
-        self._replays = not stage.ds.indexable
-        self._child = stage.ds._open(epoch, None if self._replays else below)
-        self._groups: dict[Any, list[tuple[int, Any]]] = {}
-        self._began = self._ended = False
-
-    def __next__(self) -> Datapoint:
-        if not self._began:
-            self._begin()
-        batch = self._filled()
-        self._handed += 1
-        return batch
-
-    def _begin(self) -> None:
-        self._began = True
-        if self._replays:
-            self._read = 0
-            for _ in range(self._handed):
-                self._filled()
-            return
-        for number in self._waiting:
-            self._put(number, self._stage.ds.get(number, self.epoch))
-
-    def _put(self, number: int, datapoint: Any) -> list[tuple[int, Any]]:
-        group = self._groups.setdefault(self._stage.shape_of(datapoint), [])
-        group.append((number, datapoint))
-        return group
-
-    def _filled(self) -> Datapoint:
-        stage = self._stage
-        if not self._ended:
-            for datapoint in self._child:
-                group = self._put(self._read, datapoint)
-                self._read += 1
-                if len(group) == stage.batch_size:
-                    return self._stacked(stage.shape_of(datapoint))
-            self._ended = True
-        if stage.remainder and self._groups:
-            return self._stacked(next(iter(self._groups)))
-        raise StopIteration
-
-    def _stacked(self, shape: Any) -> Any:
-        return stack([datapoint for _, datapoint in self._groups.pop(shape)], self._stage.describe())
-
-    def state(self) -> list[Any]:
-        if not self._began:
-            return [self._handed, self._read, list(self._waiting), None if self._replays else self._child.state()]
-        waiting = [] if self._replays else [number for group in self._groups.values() for number, _ in group]
-        return [self._handed, self._read, waiting, None if self._replays else self._child.state()]
-
-    def close(self) -> None:
-        self._child.close()
 
 
 class WindowData(ProxyDataFlow):
@@ -275,6 +246,7 @@ class WindowData(ProxyDataFlow):
         self.stride = check_int("WindowData", "stride", stride)
         self.remainder = remainder
         self.span = (self.window - 1) * self.stride + 1
+        self._reuses = self.span if self.shift < self.span else 0
         below = ds.size_or_none()
         if below is not None and below < self.span and not remainder:
             raise DataFlowError(f"WindowData: {ds} has {below} datapoints, a window spans {self.span}")
@@ -284,12 +256,17 @@ class WindowData(ProxyDataFlow):
         return -(-below // self.shift) if self.remainder else (below - self.span) // self.shift + 1
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
+        first, stop = self._range(index)
+        return self._stacked([self.ds.get(place, epoch) for place in range(first, stop, self.stride)])
+
+    def _range(self, index: int) -> tuple[int, int]:
+        """From which datapoint of the flow beneath to which a window goes."""
         below = self.ds.size_or_none()
         first = index * self.shift
         stop = first + self.span if below is None else min(first + self.span, below)
         if index < 0 or stop <= first or (stop < first + self.span and not self.remainder):
             raise out_of_range(self, index)
-        return self._stacked([self.ds.get(place, epoch) for place in range(first, stop, self.stride)])
+        return first, stop
 
     def _stacked(self, rows: list[Any]) -> Any:
         stacker = Stacker(len(rows), self.describe())
@@ -297,42 +274,39 @@ class WindowData(ProxyDataFlow):
             stacker.add(row)
         return stacker.finish()
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _WindowCursor(self, epoch, state)
+    def _needs(self, index: int, epoch: int) -> Needs:
+        first, stop = self._range(index)
+        if self.stride == 1:
+            return ((self.ds, first, stop, epoch),)
+        return [(self.ds, place, place + 1, epoch) for place in range(first, stop, self.stride)]
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return self._shared(parts)
+
+    def _shared(self, rows: list[Datapoint]) -> Datapoint:
+        """Stack rows that the next window has too."""
+        return self._stacked([protected(row) for row in rows])
+
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        child = walk.open(self.ds)
+        rest = iter(child)
+        held: collections.deque[tuple[Any, Any]] = collections.deque()  # with the position before each
+        while True:
+            while len(held) < self.span:
+                before = child.state()
+                datapoint = next(rest, held)
+                if datapoint is held:
+                    break
+                held.append((before, datapoint))
+            if not held or (len(held) < self.span and not self.remainder):
+                return
+            window = self._shared([held[place][1] for place in range(0, len(held), self.stride)])
+            for _ in range(min(self.shift, len(held))):
+                held.popleft()
+            for _ in range(self.shift - self.span):  # windows with gaps between them
+                next(rest, None)
+            walk.inputs_at = [held[0][0]] if held else None
+            yield window
 
     def describe(self) -> str:
         return f"WindowData({self.window})"
-
-
-class _WindowCursor(Cursor):
-    def __init__(self, stage: WindowData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._child = stage.ds._open(epoch, state)
-        self._held: collections.deque[tuple[Any, Any]] = collections.deque()  # with the position before each
-
-    def __next__(self) -> Datapoint:
-        stage, held = self._stage, self._held
-        while len(held) < stage.span:
-            before = self._child.state()
-            datapoint = next(self._child, held)
-            if datapoint is held:
-                break
-            held.append((before, datapoint))
-        if not held or (len(held) < stage.span and not stage.remainder):
-            raise StopIteration
-        rows = [
-            protected(held[place][1]) for place in range(0, len(held), stage.stride)
-        ]  # the next window has them too
-        window = stage._stacked(rows)
-        for _ in range(min(stage.shift, len(held))):
-            held.popleft()
-        for _ in range(stage.shift - stage.span):  # windows with gaps between them
-            next(self._child, None)
-        return window
-
-    def state(self) -> Any:
-        return self._held[0][0] if self._held else self._child.state()
-
-    def close(self) -> None:
-        self._child.close()

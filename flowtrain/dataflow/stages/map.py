@@ -37,9 +37,8 @@ class _Mapped(EachData):
         super().__init__(ds)
         self.func, self.may_drop = func, may_drop
 
-    @property
-    def indexable(self) -> bool:
-        return not self.may_drop and super().indexable
+    def _indexable_itself(self) -> bool:
+        return not self.may_drop and super()._indexable_itself()
 
     def __len__(self) -> int:
         if self.may_drop:
@@ -50,6 +49,8 @@ class _Mapped(EachData):
         if self.may_drop:
             return DataFlow.get(self, index, epoch)  # says what is in the way
         return self._apply(self.ds.get(index, epoch), index, epoch)
+
+    _needs = EachData._needs
 
     def _none(self, index: int, epoch: int) -> Any:
         if self.may_drop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,19 +12,20 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, RNGDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.cursor import Datapoint, StageCursor
 from ..core.rng import Permutation
 from .combine import SeveralFlows
-from .slices import endless, out_of_range
+from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["RandomChooseData", "RandomMixData"]
 
 _BLOCK = 4096
 _AGAIN = 2**20
+_END = object()
 
 
 @old_spellings(df_lists="flows")
-class RandomChooseData(SeveralFlows, RNGDataFlow):
+class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
     """Draw each datapoint from one of several flows, with given probabilities.
 
     The draws are made without replacement out of blocks of 4,096, in each of which every flow has its exact share:
@@ -77,7 +78,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
             raise TypeError(f"{self} never ends")
         return sum(self._sizes())
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = self.size_or_none()
         if index < 0 or (size is not None and index >= size):
             raise out_of_range(self, index)
@@ -85,7 +86,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
         flow = self.flows[number]
         below = flow.size_or_none()
         times, place = divmod(place, below) if below else (0, place)
-        return flow.get(place, times)
+        return flow, place, times
 
     def _draw(self, position: int) -> tuple[int, int]:
         """Which flow gives the datapoint, and how many it gave before."""
@@ -115,16 +116,14 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
         given[likeliest] += total - sum(given)
         return given
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        if self.indexable:
-            return IndexCursor(self, epoch, state)
-        if self.size_or_none() is None:
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        size = self.size_or_none()
+        if size is None:
             blocker = self._blocker()
             raise DataFlowError(f"{self}: the length of {blocker} is not known; pass size=, how many make an epoch")
-        return _MixCursor(self, epoch, state)
-
-    def _which(self, index: int, epoch: int) -> int:
-        return self._draw(epoch * len(self) + index)[0]
+        before = walk.epoch * size
+        turns = (self._draw(before + index)[0] for index in range(size))
+        return _in_turns(self, walk, memory, turns, first_epoch=walk.epoch * _AGAIN)
 
     def _set_seed(self, seed: int) -> None:
         super()._set_seed(seed)
@@ -135,7 +134,7 @@ class RandomChooseData(SeveralFlows, RNGDataFlow):
 
 
 @old_spellings(df_lists="flows")
-class RandomMixData(SeveralFlows, RNGDataFlow):
+class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
     """Hand out all datapoints of several flows in one random order, each once an epoch.
 
     Args:
@@ -175,15 +174,13 @@ class RandomMixData(SeveralFlows, RNGDataFlow):
         number = bisect.bisect_right(self._ends, entry)
         return number, entry - (self._ends[number - 1] if number else 0)
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         number, place = self._entry(index, epoch)
-        return self.flows[number].get(place, epoch)
+        return self.flows[number], place, epoch
 
-    def _which(self, index: int, epoch: int) -> int:
-        return self._entry(index, epoch)[0]
-
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _MixCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        turns = (self._entry(index, walk.epoch)[0] for index in range(len(self)))
+        return _in_turns(self, walk, memory, turns, first_epoch=walk.epoch)
 
     def _set_seed(self, seed: int) -> None:
         super()._set_seed(seed)
@@ -193,35 +190,20 @@ class RandomMixData(SeveralFlows, RNGDataFlow):
         return {**super().__getstate__(), "_order": None}
 
 
-class _MixCursor(Cursor):
-    """Random turns of flows that can only be iterated; each begins its next epoch when one has ended."""
-
-    def __init__(self, stage: RandomChooseData | RandomMixData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        first = epoch * _AGAIN if isinstance(stage, RandomChooseData) else epoch
-        self._index, given = state or (0, [(first, None)] * len(stage.flows))
-        self._epochs = [times for times, _ in given]
-        self._children = [flow._open(*at) for flow, at in zip(stage.flows, given, strict=True)]
-
-    def __next__(self) -> Datapoint:
-        stage = self._stage
-        if self._index >= len(stage):
-            raise StopIteration
-        number = stage._which(self._index, self.epoch)
-        for _ in range(2):
-            for datapoint in self._children[number]:
-                self._index += 1
-                return datapoint
-            self._children[number].close()
-            self._epochs[number] += 1
-            self._children[number] = stage.flows[number]._open(self._epochs[number])
-        raise DataFlowError(f"{stage}: an epoch of {stage.flows[number]} is empty")
-
-    def state(self) -> list[Any]:
-        states = [child.state() for child in self._children]
-        return [self._index, [list(at) for at in zip(self._epochs, states, strict=True)]]
-
-    def close(self) -> None:
-        for child in self._children:
-            child.close()
+def _in_turns(
+    stage: SeveralFlows, walk: StageCursor, memory: Any, turns: Iterator[int], first_epoch: int
+) -> Iterator[Datapoint]:
+    """Take each datapoint from the flow whose turn it is; a flow that has ended begins its next epoch."""
+    handed, epochs = memory or (0, [first_epoch] * len(stage.flows))
+    inputs = [walk.open(flow, epochs[number], number) for number, flow in enumerate(stage.flows)]
+    for number in itertools.islice(turns, handed, None):
+        datapoint = next(inputs[number], _END)
+        if datapoint is _END:
+            epochs = [epoch + (other == number) for other, epoch in enumerate(epochs)]
+            inputs[number] = walk.open(stage.flows[number], epochs[number], number)
+            datapoint = next(inputs[number], _END)
+            if datapoint is _END:
+                raise DataFlowError(f"{stage}: an epoch of {stage.flows[number]} is empty")
+        handed += 1
+        walk.memory = [handed, epochs]
+        yield datapoint

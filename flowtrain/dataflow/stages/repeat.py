@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow
+from ..core.base import DataFlow, Needs, ProxyDataFlow
 from ..core.components import protected
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.cursor import Cursor, Datapoint, StageCursor
 from .expand import ExpandedData
-from .slices import endless, out_of_range
+from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["FixedSizeData", "RepeatedData", "RepeatedDataPoint"]
 
 _AGAIN = 2**20
-"""Epoch offset between two iterations of an endless RepeatedData."""
+"""Epoch offset between two iterations of a stage that repeats the flow beneath for ever."""
+
+_END = object()
 
 
 @old_spellings(nb="num", nr="num")
-class RepeatedData(ProxyDataFlow):
+class RepeatedData(IndexMap, ProxyDataFlow):
     """Hand out a flow again and again, as one epoch.
 
     Args:
@@ -50,50 +53,30 @@ class RepeatedData(ProxyDataFlow):
             raise TypeError(f"{self} never ends")
         return len(self.ds) * self.num
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = len(self.ds)
         times, place = divmod(index, size)
         if index < 0 or times >= self.num > 0:
             raise out_of_range(self, index)
-        return self.ds.get(place, self._below(times, epoch))
+        return self.ds, place, self._below(times, epoch)
 
     def _below(self, times: int, epoch: int) -> int:
         """The epoch of the flow beneath."""
         return epoch * (self.num if self.num > 0 else _AGAIN) + times
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _RepeatCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        times, some = memory or (0, False)
+        while times != self.num:
+            for datapoint in walk.open(self.ds, self._below(times, walk.epoch)):
+                some = True
+                walk.memory = [times, some]
+                yield datapoint
+            if not some:
+                raise DataFlowError(f"{self}: an epoch of {self.ds} is empty, so repeating it gives nothing")
+            times, some = times + 1, False
 
     def describe(self) -> str:
         return f"RepeatedData({self.num})"
-
-
-class _RepeatCursor(Cursor):
-    def __init__(self, stage: RepeatedData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._times, below, self._any = state or (0, None, False)
-        self._child = stage.ds._open(stage._below(self._times, epoch), below)
-
-    def __next__(self) -> Datapoint:
-        stage = self._stage
-        while True:
-            for datapoint in self._child:
-                self._any = True
-                return datapoint
-            if not self._any:
-                raise DataFlowError(f"{stage}: an epoch of {stage.ds} is empty, so repeating it gives nothing")
-            if self._times + 1 == stage.num:
-                raise StopIteration
-            self._child.close()
-            self._times, self._any = self._times + 1, False
-            self._child = stage.ds._open(stage._below(self._times, self.epoch))
-
-    def state(self) -> list[Any]:
-        return [self._times, self._child.state(), self._any]
-
-    def close(self) -> None:
-        self._child.close()
 
 
 @old_spellings(nb="num", nr="num")
@@ -115,14 +98,15 @@ class RepeatedDataPoint(ExpandedData):
         [[1], [1], [2], [2]]
     """
 
+    _reuses = 1
+
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
         self.num = check_int("RepeatedDataPoint", "num", num)
         self._held: tuple[int, int, Any] | None = None  # one object, so that threads see its parts agree
 
-    @property
-    def indexable(self) -> bool:
-        return self.ds.indexable
+    def _indexable_itself(self) -> bool:
+        return True
 
     def __len__(self) -> int:
         return len(self.ds) * self.num
@@ -134,11 +118,15 @@ class RepeatedDataPoint(ExpandedData):
             held = self._held = place, epoch, self.ds.get(place, epoch)
         return protected(held[2])
 
+    def _needs(self, index: int, epoch: int) -> Needs:
+        place = index // self.num
+        return ((self.ds, place, place + 1, epoch),)
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return protected(parts[0])
+
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Any:
         return (protected(datapoint) for _ in range(self.num))
-
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else super()._cursor(epoch, state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_held": None}
@@ -147,7 +135,7 @@ class RepeatedDataPoint(ExpandedData):
         return f"RepeatedDataPoint({self.num})"
 
 
-class FixedSizeData(ProxyDataFlow):
+class FixedSizeData(IndexMap, ProxyDataFlow):
     """Give a flow epochs of a size of your choice: 1,000 steps to an epoch, whatever the data's own size.
 
     Args:
@@ -172,105 +160,68 @@ class FixedSizeData(ProxyDataFlow):
         super().__init__(ds)
         self._size = check_int("FixedSizeData", "size", size)
         self.keep_state = keep_state
-        self._kept: tuple[int, _Chain] | None = None
+        self._kept: tuple[int, int, Cursor] | None = None  # (epoch that goes on with it, epoch beneath, its cursor)
 
     def __len__(self) -> int:
         return self._size
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         if not 0 <= index < self._size:
             raise out_of_range(self, index)
         below = self.ds.size_or_none()
         if below is None:  # it never ends
-            return self.ds.get(epoch * self._size + index, 0) if self.keep_state else self.ds.get(index, epoch)
+            return (self.ds, epoch * self._size + index, 0) if self.keep_state else (self.ds, index, epoch)
         if self.keep_state:
             times, place = divmod(epoch * self._size + index, below)
-            return self.ds.get(place, times)
+            return self.ds, place, times
         times, place = divmod(index, below)
-        return self.ds.get(place, epoch * -(-self._size // below) + times)
+        return self.ds, place, epoch * -(-self._size // below) + times
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _FixedCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        handed, times = memory or (0, 0)
+        if memory is not None:
+            rest = walk.open(self.ds, times)
+        else:
+            times, rest, to_pass = self._begun(walk)
+            for _ in range(to_pass):
+                _, times, rest = self._next(walk, times, rest)
+        while handed < self._size:
+            datapoint, times, rest = self._next(walk, times, rest)
+            handed += 1
+            walk.memory = [handed, times]
+            if handed == self._size and self.keep_state:
+                walk.release()
+                self._kept = walk.epoch + 1, times, rest
+            yield datapoint
+
+    def _begun(self, walk: StageCursor) -> tuple[int, Cursor, int]:
+        """Where an epoch begins: (epoch beneath, its cursor, how many datapoints to pass over)."""
+        below = self.ds.size_or_none()
+        if not self.keep_state:
+            times = walk.epoch * (-(-self._size // below) if below else _AGAIN)
+            return times, walk.open(self.ds, times), 0
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == walk.epoch:
+            return kept[1], walk.adopt(kept[2]), 0
+        if kept is not None:
+            kept[2].close()
+        place = walk.epoch * self._size
+        times, rest = divmod(place, below) if below else (0, place)
+        return times, walk.open(self.ds, times), rest
+
+    def _next(self, walk: StageCursor, times: int, rest: Cursor) -> tuple[Datapoint, int, Cursor]:
+        """The next datapoint, of the next epoch where one has ended."""
+        datapoint = next(rest, _END)
+        if datapoint is _END:
+            times += 1
+            rest = walk.open(self.ds, times)
+            datapoint = next(rest, _END)
+            if datapoint is _END:
+                raise DataFlowError(f"FixedSizeData: an epoch of {self.ds} is empty, so repeating it gives nothing")
+        return datapoint, times, rest
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_kept": None}
 
     def describe(self) -> str:
         return f"FixedSizeData({self._size})"
-
-
-class _Chain:
-    """The epochs of a flow that can only be iterated, one after the other."""
-
-    def __init__(self, ds: DataFlow, epoch: int, below: Any = None) -> None:
-        self._ds, self.epoch = ds, epoch
-        self._child = ds._open(epoch, below)
-
-    def __next__(self) -> Datapoint:
-        for _ in range(2):
-            for datapoint in self._child:
-                return datapoint
-            self._child.close()
-            self.epoch += 1
-            self._child = self._ds._open(self.epoch)
-        raise DataFlowError(f"FixedSizeData: an epoch of {self._ds} is empty, so repeating it gives nothing")
-
-    def state(self) -> list[Any]:
-        return [self.epoch, self._child.state()]
-
-    def close(self) -> None:
-        self._child.close()
-
-
-class _FixedCursor(Cursor):
-    def __init__(self, stage: FixedSizeData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage, self._given = stage, state
-        self._handed = state[0] if state else 0
-        self._chain: _Chain | None = None
-
-    def __next__(self) -> Datapoint:
-        stage = self._stage
-        if self._handed >= len(stage):
-            raise StopIteration
-        if self._chain is None:
-            self._chain = self._begun()
-        datapoint = next(self._chain)
-        self._handed += 1
-        if self._handed == len(stage) and stage.keep_state:
-            stage._kept, self._given = (self.epoch + 1, self._chain), self.state()
-            self._chain = None
-        return datapoint
-
-    def _begun(self) -> _Chain:
-        stage = self._stage
-        if self._given is not None:
-            return _Chain(stage.ds, *self._given[1])
-        if not stage.keep_state:
-            below = stage.ds.size_or_none()
-            return _Chain(stage.ds, self.epoch * (-(-len(stage) // below) if below else _AGAIN))
-        kept, stage._kept = stage._kept, None
-        if kept is not None and kept[0] == self.epoch:
-            return kept[1]
-        if kept is not None:
-            kept[1].close()
-        return self._walked_up(self.epoch * len(stage))
-
-    def _walked_up(self, place: int) -> _Chain:
-        below = self._stage.ds.size_or_none()
-        times, rest = divmod(place, below) if below else (0, place)
-        chain = _Chain(self._stage.ds, times)
-        for _ in range(rest):
-            next(chain)
-        return chain
-
-    def state(self) -> Any:
-        if self._chain is None:
-            return self._given
-        return [self._handed, self._chain.state()]
-
-    def close(self) -> None:
-        if self._chain is not None:
-            self._given = self.state()
-            self._chain.close()
-            self._chain = None

@@ -89,8 +89,7 @@ class FilterData(EachData):
         check_callable(predicate, "FilterData", "a datapoint")
         self.predicate = predicate
 
-    @property
-    def indexable(self) -> bool:
+    def _indexable_itself(self) -> bool:
         return False
 
     def __len__(self) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
-from .slices import out_of_range
+from ..core.cursor import Datapoint, StageCursor
+from .index_map import IndexMap, out_of_range
 
 __all__ = ["LocallyShuffleData"]
 
@@ -20,7 +21,7 @@ __all__ = ["LocallyShuffleData"]
     nr_reuse="Put RepeatedDataPoint(ds, num) beneath it instead",
     shuffle_interval="Each block of half the buffer is shuffled anew, so it is not needed",
 )
-class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
+class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
     """Shuffle within a buffer, for flows that cannot be shuffled at their source.
 
     The flow is read in blocks of half the buffer. A random half of each block is held back and handed out together
@@ -52,14 +53,10 @@ class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
         self._half = self.buffer_size // 2
         self._held: tuple[Any, np.ndarray] | None = None
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = self.size_or_none()
         if index < 0 or (size is not None and index >= size):
             raise out_of_range(self, index)
-        return self.ds.get(self._source(index, epoch, size), epoch)
-
-    def _source(self, index: int, epoch: int, size: int | None) -> int:
-        """Which datapoint of the flow beneath is handed out at a place."""
         block = 0 if index < self._half // 2 else (index - self._half // 2) // self._half + 1
         if size is not None:
             block = min(block, size // self._half)
@@ -68,7 +65,7 @@ class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
             full = size is None or (block + 1) * self._half <= size
             length = self._half if full else size - block * self._half  # type: ignore[operator]
             held = self._held = (epoch, block, size), self._order(epoch, block, length)
-        return int(held[1][index - self._first_place(block)])
+        return self.ds, int(held[1][index - self._first_place(block)]), epoch
 
     def _first_place(self, block: int) -> int:
         """The place of the first datapoint that is handed out with a block."""
@@ -87,8 +84,36 @@ class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
     def _split(self, epoch: int, block: int) -> np.ndarray:
         return self.stream.at(epoch, 2 * block).permutation(self._half)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _BufferCursor(self, epoch, state)
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        block, handed = memory or (0, 0)
+        child = walk.open(self.ds)
+        rest = iter(child)
+        before = child.state()  # where the block before starts; of the first block, where it itself does
+        buffer: dict[int, Datapoint] = {}
+        if block:  # what the buffer held of the block before
+            self._read(rest, buffer, block - 1)
+            for place in self._split(walk.epoch, block - 1)[: self._half // 2].tolist():
+                del buffer[(block - 1) * self._half + place]
+        full = True
+        while full:
+            start = child.state()
+            length = self._read(rest, buffer, block)
+            order = self._order(walk.epoch, block, length).tolist()
+            for entry in order[:handed]:
+                del buffer[entry]
+            for number, entry in enumerate(order[handed:], handed + 1):
+                walk.memory, walk.inputs_at = [block, number], [before]
+                yield buffer.pop(entry)
+            full = length == self._half
+            before, block, handed = start, block + 1, 0
+
+    def _read(self, rest: Iterator[Datapoint], buffer: dict[int, Datapoint], block: int) -> int:
+        """Read a block into the buffer; returns how many datapoints there were."""
+        place = first = block * self._half
+        for datapoint in itertools.islice(rest, self._half):
+            buffer[place] = datapoint
+            place += 1
+        return place - first
 
     def _set_seed(self, seed: int) -> None:
         super()._set_seed(seed)
@@ -99,64 +124,3 @@ class LocallyShuffleData(ProxyDataFlow, RNGDataFlow):
 
     def describe(self) -> str:
         return f"LocallyShuffleData({self.buffer_size})"
-
-
-class _BufferCursor(Cursor):
-    """Its position: the block, how many of its datapoints were handed out, and where the block before starts."""
-
-    def __init__(self, stage: LocallyShuffleData, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._block, self._handed, opened = state or (0, 0, None)
-        self._child = stage.ds._open(epoch, opened)
-        self._before = self._child.state()  # where the block before starts; of the first block, where it itself does
-        self._now: Any = None  # where this block starts
-        self._buffer: dict[int, Datapoint] = {}
-        self._order: list[int] = []
-        self._last = self._filled = False
-
-    def __next__(self) -> Datapoint:
-        if not self._filled:
-            self._fill_again()
-        while self._handed == len(self._order):
-            if self._last:
-                raise StopIteration
-            self._before, self._block, self._handed = self._now, self._block + 1, 0
-            self._load()
-        datapoint = self._buffer.pop(self._order[self._handed])
-        self._handed += 1
-        return datapoint
-
-    def _fill_again(self) -> None:
-        """Read what the buffer held at a saved position."""
-        stage = self._stage
-        if self._block:
-            self._read(self._block - 1)
-            early = stage._split(self.epoch, self._block - 1)[: stage._half // 2]
-            for place in early.tolist():
-                del self._buffer[(self._block - 1) * stage._half + place]
-        self._load()
-        for entry in self._order[: self._handed]:
-            del self._buffer[entry]
-        self._filled = True
-
-    def _load(self) -> None:
-        """Read this block, and draw the order of what is handed out with it."""
-        self._now = self._child.state()
-        length = self._read(self._block)
-        self._last = length < self._stage._half
-        self._order = self._stage._order(self.epoch, self._block, length).tolist()
-
-    def _read(self, block: int) -> int:
-        first = block * self._stage._half
-        length = 0
-        for datapoint in itertools.islice(self._child, self._stage._half):
-            self._buffer[first + length] = datapoint
-            length += 1
-        return length
-
-    def state(self) -> list[Any]:
-        return [self._block, self._handed, self._before]
-
-    def close(self) -> None:
-        self._child.close()

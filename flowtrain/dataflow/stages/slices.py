@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -9,24 +11,14 @@ import numpy as np
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
-from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.cursor import Datapoint, StageCursor
 from ..core.rng import Permutation
+from .index_map import IndexMap, endless, out_of_range
 
-__all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData", "endless", "out_of_range"]
-
-
-def endless(ds: DataFlow) -> bool:
-    """Whether a flow never ends, as far as that is known."""
-    return ds.indexable and ds.size_or_none() is None
+__all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData"]
 
 
-def out_of_range(flow: DataFlow, index: int) -> IndexError:
-    """The error for an index that a flow does not have."""
-    size = flow.size_or_none()
-    return IndexError(f"{flow} has {'no end' if size is None else f'{size} datapoints'}; there is no number {index}")
-
-
-class _Part(ProxyDataFlow):
+class _Part(IndexMap, ProxyDataFlow):
     """The base: datapoint i is the child's datapoint first + i * step."""
 
     first: int = 0
@@ -44,44 +36,27 @@ class _Part(ProxyDataFlow):
     def vectorized(self) -> bool:
         return self.ds.vectorized
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = self.size_or_none()
         if index < 0 or (size is not None and index >= size):
             raise out_of_range(self, index)
-        return self.ds.get(self.first + index * self.step, epoch)
+        return self.ds, self.first + index * self.step, epoch
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
         return self.ds.get_batch(self.first + indices * self.step, epoch)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        return IndexCursor(self, epoch, state) if self.indexable else _PartCursor(self, epoch, state)
-
-
-class _PartCursor(Cursor):
-    """The walk over a part of a flow that can only be iterated."""
-
-    def __init__(self, stage: _Part, epoch: int, state: Any = None) -> None:
-        super().__init__(epoch)
-        self._stage = stage
-        self._handed, below = state or (0, None)
-        self._child = stage.ds._open(epoch, below)
-        self._skip = stage.step - 1 if self._handed else stage.first
-
-    def __next__(self) -> Datapoint:
-        if self._handed == self._stage.limit:
-            raise StopIteration
-        for _ in range(self._skip):
-            next(self._child)
-        self._skip = 0
-        datapoint = next(self._child)
-        self._handed, self._skip = self._handed + 1, self._stage.step - 1
-        return datapoint
-
-    def state(self) -> list[Any]:
-        return [self._handed, self._child.state()]
-
-    def close(self) -> None:
-        self._child.close()
+    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+        handed = memory or 0
+        rest = iter(walk.open(self.ds))
+        while handed != self.limit:
+            passed = self.step - 1 if handed else self.first
+            for datapoint in itertools.islice(rest, passed, passed + 1):
+                handed += 1
+                walk.memory = handed
+                yield datapoint
+                break
+            else:
+                return
 
 
 class TakeData(_Part):
@@ -110,6 +85,9 @@ class TakeData(_Part):
 
     def __len__(self) -> int:
         return self._num if endless(self.ds) else super().__len__()
+
+    def rows_per_datapoint(self) -> int | None:
+        return self.ds.rows_per_datapoint()
 
     def describe(self) -> str:
         return f"TakeData({self._num})"
@@ -188,7 +166,7 @@ class ShardData(_Part):
         return f"ShardData({self.first} of {self.step})"
 
 
-class ShuffleData(ProxyDataFlow, RNGDataFlow):
+class ShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
     """Hand out a flow's datapoints in a new random order each epoch: a full shuffle, without a buffer.
 
     Args:
@@ -233,11 +211,11 @@ class ShuffleData(ProxyDataFlow, RNGDataFlow):
             held = self._order = epoch, self.stream.permutation(size, epoch)
         return held[1]
 
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = len(self)
         if not 0 <= index < size:
             raise out_of_range(self, index)
-        return self.ds.get(self._permutation(size, epoch)[index], epoch)
+        return self.ds, self._permutation(size, epoch)[index], epoch
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
         return self.ds.get_batch(self._permutation(len(self), epoch).take(indices), epoch)

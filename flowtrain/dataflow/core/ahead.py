@@ -1,0 +1,314 @@
+"""The walk over an indexable flow of which a stage beneath has workers.
+
+By definition datapoint i of the flow is ``get(i, epoch)``. Which datapoints of the flows beneath that takes is known
+without making any: each stage says it in ``_needs``. So this walk looks ahead: it hands the indices that are needed
+from a stage with workers to these workers, in the order in which they will be needed, and makes each datapoint of the
+flow with ``_assemble`` when what it needs has come. Order and values are those of ``get`` by construction, and the
+position is an index, as everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from ...utils.errors import DataFlowError
+from .cursor import Cursor, Datapoint, checked_index
+
+if TYPE_CHECKING:
+    from .base import DataFlow, Needs
+
+__all__ = ["AheadCursor", "Planner", "Run", "RunQueue", "Runs", "got", "has_workers", "made_ahead", "made_at"]
+
+Run = tuple[int, int, int]
+"""Datapoints that follow each other: (first index, the index after the last, epoch)."""
+
+_Key = tuple[int, int, int]  # of a datapoint beneath: the identity of its flow, index, epoch
+_PLANNED = 4096  # datapoints of a stage that are planned before they are made, at most: enough to fill any window
+_END = object()
+
+
+def has_workers(flow: DataFlow) -> bool:
+    """Whether a stage of the flow makes its datapoints in workers, if the flow is walked here and now."""
+    return flow._makes_in_workers() or any(has_workers(child) for child in flow.children())
+
+
+class Runs(Protocol):
+    """A sequence of indices that are to be made, in order."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no more. Until then ``take`` may give none because it is not known yet which follow."""
+        ...
+
+    def take(self, count: int) -> list[Run]:
+        """The next ``count`` of them, or fewer."""
+        ...
+
+
+class RunQueue:
+    """Runs that are known."""
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self._queue = deque(runs)
+
+    @classmethod
+    def span(cls, first: int, stop: int | None, epoch: int) -> RunQueue:
+        """The indices from one to another, or without an end."""
+        return cls([(first, sys.maxsize if stop is None else stop, epoch)] if first != stop else [])
+
+    @property
+    def ended(self) -> bool:
+        return not self._queue
+
+    def add(self, first: int, stop: int, epoch: int) -> None:
+        """Append a run."""
+        queue = self._queue
+        if queue:
+            begin, end, its = queue[-1]
+            if end == first and its == epoch:
+                queue[-1] = begin, stop, epoch
+                return
+        queue.append((first, stop, epoch))
+
+    def take(self, count: int) -> list[Run]:
+        queue = self._queue
+        taken: list[Run] = []
+        while count > 0 and queue:
+            first, stop, epoch = queue.popleft()
+            if stop - first > count:
+                queue.appendleft((first + count, stop, epoch))
+                stop = first + count
+            count -= stop - first
+            if taken and taken[-1][1] == first and taken[-1][2] == epoch:
+                taken[-1] = taken[-1][0], stop, epoch
+            else:
+                taken.append((first, stop, epoch))
+        return taken
+
+
+class AheadCursor(Cursor):
+    """The walk over an indexable flow with workers beneath.
+
+    Args:
+        flow: The flow.
+        epoch: Which epoch.
+        state: The index to go on at.
+    """
+
+    knows_after_error = True
+
+    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
+        super().__init__(epoch)
+        self._flow = flow
+        self._next = checked_index(flow, state)
+        self._opened: list[Cursor] = []
+        runs = RunQueue.span(self._next, flow.size_or_none(), epoch)
+        self._steps: Iterator[Datapoint] | None = made_ahead(flow, runs, epoch, self._opened)
+
+    def __iter__(self) -> Iterator[Datapoint]:
+        for datapoint in self._steps or ():  # cheaper than __next__ for each; both keep the position
+            self._next += 1
+            yield datapoint
+
+    def __next__(self) -> Datapoint:
+        if self._steps is None:  # closed
+            raise StopIteration
+        datapoint = next(self._steps)
+        self._next += 1
+        return datapoint
+
+    def state(self) -> int:
+        return self._next
+
+    def close(self) -> None:
+        self._steps = None
+        for cursor in self._opened:
+            cursor.close()
+
+
+def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> Iterator[Datapoint]:
+    """The datapoints of a flow at some indices, made with the help of the workers beneath.
+
+    Args:
+        flow: Indexable.
+        runs: Which ones.
+        epoch: Of the walk, for messages.
+        opened: The cursors that have to be closed are added here.
+
+    Raises:
+        DataFlowError: A user's stage lies between the flow and the workers of which it is not known what it needs, and
+            that cannot go to these workers.
+    """
+    if flow._makes_in_workers():
+        cursor = flow._cursor_over(runs, flow, epoch)
+    elif not has_workers(flow):
+        return _made_here(flow, runs)
+    elif flow._passes:
+        return made_ahead(flow.children()[0], runs, epoch, opened)
+    elif flow._knows_needs:
+        return _assembled(Planner(flow, runs, epoch, opened))
+    else:  # a stage of a user's own: `get` makes a datapoint anywhere, so the workers can make its datapoints too
+        cursor = _topmost_with_workers(flow)._cursor_over(runs, flow, epoch)
+    opened.append(cursor)
+    return cursor
+
+
+def made_at(flow: DataFlow, indices: Sequence[int], epoch: int) -> list[Datapoint]:
+    """Some datapoints of an indexable flow, by the workers beneath if there are any."""
+    opened: list[Cursor] = []
+    try:
+        return list(made_ahead(flow, RunQueue((index, index + 1, epoch) for index in indices), epoch, opened))
+    finally:
+        for cursor in opened:
+            cursor.close()
+
+
+def _topmost_with_workers(flow: DataFlow) -> DataFlow:
+    for child in flow.children():
+        if child._makes_in_workers():
+            return child
+        if has_workers(child):
+            return _topmost_with_workers(child)
+    raise AssertionError(f"no stage of {flow} has workers")
+
+
+def _made_here(flow: DataFlow, runs: Runs) -> Iterator[Datapoint]:
+    while part := runs.take(1):
+        ((index, _, epoch),) = part
+        yield got(flow, index, epoch)
+
+
+def got(flow: DataFlow, index: int, epoch: int) -> Datapoint:
+    """``flow.get``, with the datapoint named in its errors."""
+    try:
+        return flow.get(index, epoch)
+    except Exception as error:
+        flow._fail(error, index, epoch)
+
+
+def _assembled(planner: Planner) -> Iterator[Datapoint]:
+    flow = planner.flow
+    while (planned := planner.next()) is not None:
+        parts, index, epoch = planned
+        try:
+            datapoint = flow._assemble(parts, index, epoch)
+        except Exception as error:
+            flow._fail(error, index, epoch)
+        yield datapoint
+
+
+class Planner:
+    """Finds out which datapoints of the flows beneath a stage needs, and takes them as they come.
+
+    Args:
+        flow: The stage.
+        runs: Which of its datapoints are to be made.
+        epoch: Of the walk, for messages.
+        opened: The cursors that have to be closed are added here.
+    """
+
+    def __init__(self, flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> None:
+        self.flow, self._runs = flow, runs
+        self._plans: deque[tuple[int, int, Needs]] = deque()
+        self._inputs: dict[int, tuple[_Requested, Iterator[Datapoint]] | None] = {}  # by the identity of the flow
+        self._held: dict[_Key, Datapoint] = {}  # parts that a later datapoint needs too
+        self._known: dict[_Key, None] = {}  # their keys, as they will be when the plans are made
+        for child in flow.children():
+            if id(child) not in self._inputs:
+                requested = _Requested(self) if has_workers(child) else None
+                made = None if requested is None else made_ahead(child, requested, epoch, opened)
+                self._inputs[id(child)] = None if requested is None or made is None else (requested, made)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is planned."""
+        return self._runs.ended
+
+    def plan(self, count: int) -> bool:
+        """Plan some datapoints more; False where that is not possible now."""
+        runs = self._runs.take(min(count, _PLANNED - len(self._plans)))
+        needs_of, inputs, plans, reuses = self.flow._needs, self._inputs, self._plans, self.flow._reuses
+        for first, stop, epoch in runs:
+            for index in range(first, stop):
+                needs = needs_of(index, epoch)
+                if reuses:
+                    needs = [(child, i, i + 1, below) for child, start, end, below in needs for i in range(start, end)]
+                plans.append((index, epoch, needs))
+                for child, start, end, below in needs:
+                    source = inputs[id(child)]
+                    if source is not None and not (reuses and self._is_known((id(child), start, below))):
+                        source[0].add(start, end, below)
+        return bool(runs)
+
+    def _is_known(self, key: _Key) -> bool:
+        """Whether a part is held for the datapoint already; else it is going to be."""
+        if key in self._known:
+            return True
+        self._known[key] = None
+        if len(self._known) > self.flow._reuses:
+            del self._known[next(iter(self._known))]
+        return False
+
+    def next(self) -> tuple[list[Datapoint], int, int] | None:
+        """What the next datapoint is made of, its index and epoch; None at the end."""
+        if not self._plans and not self.plan(1):
+            for source in self._inputs.values():
+                if source is not None and next(source[1], _END) is not _END:  # at its end it lets its workers go
+                    raise AssertionError("a datapoint was asked for that nothing needs")
+            return None
+        index, epoch, needs = self._plans.popleft()
+        made = self._held_or_made if self.flow._reuses else self._made
+        if len(needs) == 1:
+            return made(*needs[0]), index, epoch
+        parts: list[Datapoint] = []
+        for need in needs:
+            parts += made(*need)
+        return parts, index, epoch
+
+    def _made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
+        source = self._inputs[id(child)]
+        if source is None:
+            return [got(child, index, epoch) for index in range(first, stop)]
+        made = list(islice(source[1], stop - first))
+        if len(made) < stop - first:
+            raise DataFlowError(f"{child} ended before its datapoint {first + len(made)}")
+        return made
+
+    def _held_or_made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
+        """What is needed once more within a few datapoints is made once."""
+        key, held = (id(child), first, epoch), self._held
+        if key in held:
+            return [held[key]]
+        made = self._made(child, first, stop, epoch)
+        held[key] = made[0]
+        if len(held) > self.flow._reuses:
+            del held[next(iter(held))]
+        return made
+
+
+class _Requested(RunQueue):
+    """The indices that a stage needs of one flow beneath; they are planned as they are taken."""
+
+    def __init__(self, planner: Planner) -> None:
+        super().__init__()
+        self._planner = planner
+        self._waiting = 0
+
+    @property
+    def ended(self) -> bool:
+        return not self._queue and self._planner.ended
+
+    def add(self, first: int, stop: int, epoch: int) -> None:
+        super().add(first, stop, epoch)
+        self._waiting += stop - first
+
+    def take(self, count: int) -> list[Run]:
+        while self._waiting < count and self._planner.plan(count - self._waiting):
+            pass
+        taken = super().take(count)
+        self._waiting -= sum(stop - first for first, stop, _ in taken)
+        return taken

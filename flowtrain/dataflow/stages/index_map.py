@@ -1,0 +1,49 @@
+"""The base of stages whose datapoints are those of flows beneath, in another order or number."""
+
+from __future__ import annotations
+
+from ..core.base import DataFlow, Needs
+from ..core.cursor import Datapoint
+
+__all__ = ["IndexMap", "endless", "out_of_range"]
+
+
+def endless(ds: DataFlow) -> bool:
+    """Whether a flow never ends, as far as that is known."""
+    return ds.indexable and ds.size_or_none() is None
+
+
+def out_of_range(flow: DataFlow, index: int) -> IndexError:
+    """The error for an index that a flow does not have."""
+    size = flow.size_or_none()
+    return IndexError(f"{flow} has {'no end' if size is None else f'{size} datapoints'}; there is no number {index}")
+
+
+class IndexMap(DataFlow):
+    """A stage that only says which datapoint of which flow beneath comes at an index."""
+
+    def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
+        """Where a datapoint is from.
+
+        Returns:
+            (flow beneath, index in it, its epoch)
+
+        Raises:
+            IndexError: There is no such datapoint.
+        """
+        raise NotImplementedError
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        flow, place, below = self._source(index, epoch)
+        return flow.get(place, below)
+
+    def _needs(self, index: int, epoch: int) -> Needs:
+        flow, place, below = self._source(index, epoch)
+        return ((flow, place, place + 1, below),)
+
+    def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
+        return parts[0]
+
+    def rows_per_datapoint(self) -> int | None:
+        # A position in another order of single rows is still a number of rows; in another order of batches it is not.
+        return 1 if all(child.rows_per_datapoint() == 1 for child in self.children()) else None
