@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -144,7 +145,8 @@ class _ProcessSpread(_Spread):
 
     def _workers(self, job: Any, name: str) -> Crew:
         seeds = [stage.seed for stage in self._random_stages()]
-        return self._crews.take(lambda: job, [id(getattr(job, "flow", None)), seeds], name)
+        made = getattr(job, "flow", None)
+        return self._crews.take(lambda: job, [None if made is None else weakref.ref(made), seeds], name)
 
     def _give_back(self, crew: Any) -> None:
         self._crews.give_back(crew) if self._parallel else crew.close()

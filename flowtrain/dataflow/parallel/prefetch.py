@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, NoReturn
 
 import numpy as np
@@ -212,7 +213,7 @@ class PrefetchData(Runner):
             return WalkJob(self._walk_jobs()) if flow is None else IndexJob(flow)
 
         seeds = [stage.seed for stage in (self if flow is None else flow)._random_stages()]
-        return self._crews.take(job, [id(flow), seeds], name)
+        return self._crews.take(job, [None if flow is None else weakref.ref(flow), seeds], name)
 
     def _give_back(self, crew: Any) -> None:
         self._crews.give_back(crew) if self._parallel else crew.close()
