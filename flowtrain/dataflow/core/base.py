@@ -11,13 +11,11 @@ parallel has to meet. How a flow is walked is decided in ``_open``, when an iter
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
-from ...utils.arguments import unknown_attribute
 from ...utils.errors import DataFlowError, StateError, annotate_error
 from ...utils.seeding import resolve_seed
 from . import process
@@ -33,6 +31,7 @@ from .cursor import (
     checked_index,
 )
 from .explanation import Explanation
+from .guards import GUARDS, MISSING, Absent, counted, recorded
 from .rng import RandomStream
 
 __all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "Needs", "ProxyDataFlow", "RNGDataFlow"]
@@ -41,7 +40,6 @@ Needs = Sequence[tuple["DataFlow", int, int, int]]
 """Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
 
 _OURS = __name__.partition(".")[0]
-_ABSENT = object()
 _STATE_VERSION = 2
 
 
@@ -83,15 +81,15 @@ class DataFlow:
         own = cls.__dict__
         if "__iter__" in own:
             cls._user_iter = own["__iter__"]
-            cls.__iter__ = _counted(own["__iter__"])  # type: ignore[method-assign]
+            cls.__iter__ = counted(own["__iter__"])  # type: ignore[method-assign]
         elif "get" in own or "_cursor" in own or "_walk" in own:
             cls._user_iter = None
         if "get" in own or "_needs" in own:
             cls._knows_needs = "_needs" in own  # one that was inherited says nothing of another get
         if "reset_state" in own:
-            cls.reset_state = _recorded(own["reset_state"])
+            cls.reset_state = recorded(own["reset_state"])  # type: ignore[method-assign]
         if cls.__module__.partition(".")[0] != _OURS:  # ours name the datapoint where they call a user's function
-            for name, guarded in _GUARDS.items():
+            for name, guarded in GUARDS.items():
                 if name in own:
                     setattr(cls, name, guarded(own[name]))
 
@@ -445,31 +443,13 @@ class DataFlow:
         for name in ("_latest", "_reset_in", "_opened"):
             state.pop(name, None)
         for name, (before, after) in (self._opened or {}).items():
-            if state.get(name, _ABSENT) is not after:
+            if state.get(name, MISSING) is not after:
                 continue  # set otherwise since
-            if before is _ABSENT:
+            if before is MISSING:
                 del state[name]
             else:
                 state[name] = before
         return state
-
-
-class _Absent:
-    """An attribute that flows do not have, and what to write instead.
-
-    A ``__getattr__`` would do the same, and make every attribute of every flow slower: the interpreter does not
-    specialise the look-up on classes that define it. An instance that sets the attribute has it.
-    """
-
-    def __init__(self, instead: str) -> None:
-        self._instead = instead
-        self.__doc__ = None  # for tools that list what a class has
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, flow: Any, kind: type) -> Any:
-        raise AttributeError(unknown_attribute(kind if flow is None else flow, self._name, {self._name: self._instead}))
 
 
 _OLD_METHODS = {
@@ -477,89 +457,8 @@ _OLD_METHODS = {
     "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
 }
 for _name, _instead in _OLD_METHODS.items():
-    setattr(DataFlow, _name, _Absent(_instead))
+    setattr(DataFlow, _name, Absent(_instead))
     vars(DataFlow)[_name].__set_name__(DataFlow, _name)
-
-
-def _counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoint]]:
-    """A class's own ``__iter__``, made to count what it hands out, so that its position is known."""
-
-    @functools.wraps(user_iter)
-    def __iter__(self: DataFlow) -> Iterator[Datapoint]:
-        if type(self)._user_iter is not user_iter:  # a subclass's __iter__ calls this one through super()
-            return user_iter(self)
-        return self._start()
-
-    return __iter__
-
-
-def _recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A class's ``reset_state`` that notes what it sets, and names itself in errors."""
-
-    @functools.wraps(user_reset)
-    def reset_state(self: DataFlow) -> None:
-        before = self._at_home()
-        try:
-            user_reset(self)
-        except Exception as error:
-            self._fail_in(error, "reset_state")
-        self._opened = None
-        self._opened = {
-            name: (before.get(name, _ABSENT), value)
-            for name, value in self._at_home().items()
-            if before.get(name, _ABSENT) is not value
-        }
-
-    return reset_state
-
-
-def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's ``get``: its errors name the datapoint, wherever it is called from, and it finds its files opened."""
-
-    @functools.wraps(user_get)
-    def get(self: DataFlow, index: int, epoch: int = 0) -> Datapoint:
-        if self._reset_in is not process.current:
-            self._ensure_reset()
-        try:
-            return user_get(self, index, epoch)
-        except Exception as error:
-            self._fail(error, index, epoch)
-
-    return get
-
-
-def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(user_get_batch)
-    def get_batch(self: DataFlow, indices: np.ndarray, epoch: int = 0) -> Any:
-        if self._reset_in is not process.current:
-            self._ensure_reset()
-        try:
-            return user_get_batch(self, indices, epoch)
-        except Exception as error:
-            which = f"datapoints {indices[0]} to {indices[-1]}" if len(indices) else "no datapoints"
-            self._fail_in(error, f"get_batch, epoch {epoch}, {which}")
-
-    return get_batch
-
-
-def _guarded_len(user_len: Callable[..., int]) -> Callable[..., int]:
-    @functools.wraps(user_len)
-    def __len__(self: DataFlow) -> int:
-        try:
-            return user_len(self)
-        except TypeError:  # says that the length is not known
-            raise
-        except Exception as error:
-            self._fail_in(error, "__len__")
-
-    return __len__
-
-
-_GUARDS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "get": _guarded_get,
-    "get_batch": _guarded_get_batch,
-    "__len__": _guarded_len,
-}
 
 
 class RNGDataFlow(DataFlow):
@@ -572,7 +471,7 @@ class RNGDataFlow(DataFlow):
         seed: A whole number; None takes the default (``set_seed``); ``"random"`` draws one and logs it.
     """
 
-    rng: np.random.Generator = _Absent(  # type: ignore[assignment]  # set when a walk begins
+    rng: np.random.Generator = Absent(  # type: ignore[assignment]  # set when a walk begins
         "it is for a flow that defines __iter__. In get(index, epoch) draw from self.stream.at(epoch, index), so that "
         "datapoint i is the same in every process and after a resume"
     )

@@ -1,0 +1,124 @@
+"""What a user's class of a flow is wrapped in, so that its errors name the stage, the epoch and the datapoint.
+
+``DataFlow.__init_subclass__`` puts these around what a class defines itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...utils.arguments import unknown_attribute
+from . import process
+from .cursor import Datapoint
+
+if TYPE_CHECKING:
+    from .base import DataFlow
+
+__all__ = ["GUARDS", "MISSING", "Absent", "counted", "recorded"]
+
+MISSING = object()
+"""Stands for the value of an attribute that is not set."""
+
+
+class Absent:
+    """An attribute that flows do not have, and what to write instead.
+
+    A ``__getattr__`` would do the same, and make every attribute of every flow slower: the interpreter does not
+    specialise the look-up on classes that define it. An instance that sets the attribute has it.
+    """
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+        self.__doc__ = None  # for tools that list what a class has
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, flow: Any, kind: type) -> Any:
+        raise AttributeError(unknown_attribute(kind if flow is None else flow, self._name, {self._name: self._instead}))
+
+
+def counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoint]]:
+    """A class's own ``__iter__``, made to count what it hands out, so that its position is known."""
+
+    @functools.wraps(user_iter)
+    def __iter__(self: DataFlow) -> Iterator[Datapoint]:
+        if type(self)._user_iter is not user_iter:  # a subclass's __iter__ calls this one through super()
+            return user_iter(self)
+        return self._start()
+
+    return __iter__
+
+
+def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A class's ``reset_state`` that notes what it sets, and names itself in errors."""
+
+    @functools.wraps(user_reset)
+    def reset_state(self: DataFlow) -> None:
+        before = self._at_home()
+        try:
+            user_reset(self)
+        except Exception as error:
+            self._fail_in(error, "reset_state")
+        self._opened = None
+        self._opened = {
+            name: (before.get(name, MISSING), value)
+            for name, value in self._at_home().items()
+            if before.get(name, MISSING) is not value
+        }
+
+    return reset_state
+
+
+def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's ``get``: its errors name the datapoint, wherever it is called from, and it finds its files opened."""
+
+    @functools.wraps(user_get)
+    def get(self: DataFlow, index: int, epoch: int = 0) -> Datapoint:
+        if self._reset_in is not process.current:
+            self._ensure_reset()
+        try:
+            return user_get(self, index, epoch)
+        except Exception as error:
+            self._fail(error, index, epoch)
+
+    return get
+
+
+def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(user_get_batch)
+    def get_batch(self: DataFlow, indices: np.ndarray, epoch: int = 0) -> Any:
+        if self._reset_in is not process.current:
+            self._ensure_reset()
+        try:
+            return user_get_batch(self, indices, epoch)
+        except Exception as error:
+            which = f"datapoints {indices[0]} to {indices[-1]}" if len(indices) else "no datapoints"
+            self._fail_in(error, f"get_batch, epoch {epoch}, {which}")
+
+    return get_batch
+
+
+def _guarded_len(user_len: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(user_len)
+    def __len__(self: DataFlow) -> int:
+        try:
+            return user_len(self)
+        except TypeError:  # says that the length is not known
+            raise
+        except Exception as error:
+            self._fail_in(error, "__len__")
+
+    return __len__
+
+
+GUARDS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "get": _guarded_get,
+    "get_batch": _guarded_get_batch,
+    "__len__": _guarded_len,
+}
+"""What a class outside flowtrain may define: its name -> what is put around it. Ours name the datapoint themselves."""
