@@ -16,9 +16,9 @@ ray = pytest.importorskip("ray")
 STORE = 100 << 20  # bytes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster():
-    """A head with two CPUs and a second machine with two."""
+    """A head with two CPUs and a second machine with two; gone before the tests of other folders count processes."""
     from ray.cluster_utils import Cluster
 
     with warnings.catch_warnings():
