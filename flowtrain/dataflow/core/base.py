@@ -67,7 +67,6 @@ class DataFlow:
     _knows_needs: ClassVar[bool] = False  # whether _needs tells what get takes from the flows beneath
     _size_is_exact: ClassVar[bool] = False  # of iterated flows: whether more datapoints than the length are an error
     _replays: ClassVar[bool] = True  # of iterated flows: whether starting anew gives the same datapoints again
-    _passes: bool = False  # whether its datapoints are those of the flow beneath, unchanged
     _reuses: int = 0  # how many datapoints of the flows beneath are kept, because following ones need them too
     _epoch: int = 0  # of the next iteration
     _resume: Any = None  # the position in it at which to start
@@ -336,6 +335,11 @@ class DataFlow:
             return IndexCursor(self, epoch, state)
         raise DataFlowError(f"{kind.__name__} defines neither __iter__ nor get(index, epoch): define one of them")
 
+    @property
+    def _passes(self) -> bool:
+        """Whether the stage's datapoints are those of the flow beneath, unchanged."""
+        return False
+
     def _makes_in_workers(self) -> bool:
         """Whether workers make the stage's datapoints by index, if it is walked here and now."""
         return False
@@ -537,7 +541,7 @@ class ProxyDataFlow(DataFlow):
         return self.ds.get(index, epoch)
 
     @property
-    def _passes(self) -> bool:  # type: ignore[override]
+    def _passes(self) -> bool:
         return type(self).get is ProxyDataFlow.get
 
     def rows_per_datapoint(self) -> int | None:

@@ -226,13 +226,13 @@ class StageCursor(Cursor):
 
     def adopt(self, cursor: Cursor) -> Cursor:
         """Take an open cursor as the only input: one that goes on over several epochs of the stage."""
-        self._inputs, self._saved, self.inputs_at = [cursor], [None], None
+        self._inputs[:], self._saved[:], self.inputs_at = [cursor], [None], None
         return cursor
 
     def release(self) -> None:
         """Leave the inputs open when the walk is closed; its position stays as it is now."""
-        self.inputs_at = self.state()[1]
-        self._inputs = []
+        self.inputs_at = (self.state() or (None, None))[1]
+        self._inputs.clear()
 
     def __iter__(self) -> Iterator[Datapoint]:
         return self._steps
