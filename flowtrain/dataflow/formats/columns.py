@@ -7,6 +7,7 @@ other, and where each ends. A column that turns out to be ragged half way is rew
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from dataclasses import dataclass, field
@@ -209,9 +210,10 @@ class ColumnSpool:
         return {"version": 2, "count": count, "layout": layout, "kinds": kinds, "arrays": forms}
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        files, self._files = self._files, {}
+        with contextlib.ExitStack() as stack:  # on a full disk closing one fails; the others are closed nevertheless
+            for file in files.values():
+                stack.callback(file.close)
 
     # -- files
 
@@ -255,9 +257,9 @@ class ColumnSpool:
         if key not in self._files:
             path = self._path(name, part)
             file = open(path, "r+b" if os.path.exists(path) else "w+b")  # noqa: SIM115 - closed by close()
+            self._files[key] = file
             file.truncate(self._length(name, part))  # what was written after the last commit
             file.seek(0, os.SEEK_END)
-            self._files[key] = file
         return self._files[key]
 
     def _length(self, name: str, part: str) -> int:
