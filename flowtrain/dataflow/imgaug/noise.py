@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .arithmetic import as_rows, limit, to_uint8
 from .base import Augmentor, IdentityTransform, PixelTransform, Transform
@@ -93,7 +93,16 @@ class JpegNoiseTransform(PixelTransform):
     quality: int
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Go through JPEG; floats are rounded to uint8 on the way."""
+        """Go through JPEG; floats are rounded to uint8 on the way.
+
+        Raises:
+            DataFlowError: The values of a float picture lie between 0 and 1: rounding would leave black and white.
+        """
+        if img.dtype != np.uint8 and img.size and img.max() <= 1 and (img != np.rint(img)).any():
+            raise DataFlowError(
+                f"JpegNoise: expected values from 0 to 255, got a {img.dtype} picture from {img.min():.3g} to "
+                f"{img.max():.3g}, of which JPEG would leave black and white. Put JpegNoise before the scaling to 0..1"
+            )
         picture = to_uint8(img)
         options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
         if picture.ndim == 2 or picture.shape[2] == 1:
@@ -106,6 +115,8 @@ class JpegNoiseTransform(PixelTransform):
 
 class JpegNoise(Augmentor):
     """Compress and decompress as JPEG: its blocks and ringing become part of the training data.
+
+    Values go from 0 to 255, in float pictures too.
 
     Args:
         quality_range: (lowest, highest) quality, whole numbers of 1 to 100, drawn uniformly.

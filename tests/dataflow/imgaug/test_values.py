@@ -230,6 +230,13 @@ def test_jpeg_keeps_colours_and_loses_detail():
     assert np.abs(gray.astype(int) - smooth[:, :, :1]).mean() < 3
 
 
+def test_jpeg_noise_refuses_pictures_from_0_to_1():
+    with pytest.raises(DataFlowError, match=r"expected values from 0 to 255, got a float32 picture from 0.9 to 0.9"):
+        imgaug.JpegNoise().augment(np.full((8, 8, 3), 0.9, np.float32))
+    for value in (0.0, 1.0, 1.5):  # black, nearly black
+        assert imgaug.JpegNoise().augment(np.full((8, 8, 3), value, np.float32)).max() <= 2
+
+
 @pytest.mark.parametrize("quality", [5, 60, 95, 100])
 def test_jpeg_noise_is_what_opencv_encodes_and_decodes(quality):
     img = cv2.GaussianBlur(picture((67, 45, 3)), (5, 5), 2)
