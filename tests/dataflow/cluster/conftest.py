@@ -35,6 +35,7 @@ def cluster():
         made.shutdown()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if "dataflow/cluster" in str(item.path):

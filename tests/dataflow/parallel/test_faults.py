@@ -62,7 +62,15 @@ def values(ds):
 
 
 def workers():
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    """The living processes beneath this one that run workers, and the one that starts them: not those of a cluster."""
+    return [process for process in psutil.Process().children(recursive=True) if "flowtrain.ipc" in _command(process)]
+
+
+def _command(process):
+    try:
+        return " ".join(process.cmdline()) if process.status() != psutil.STATUS_ZOMBIE else ""
+    except psutil.Error:
+        return ""
 
 
 def worker_pids(ds):
