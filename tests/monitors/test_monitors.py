@@ -1,12 +1,10 @@
 """What the monitors write, read back; and that a resumed run's logs are those of an undisturbed one."""
 
-import contextlib
 import csv
 import json
 import logging
 import math
 import os
-import resource
 import shutil
 
 import cv2
@@ -27,6 +25,8 @@ from flowtrain.monitors import (
     read_jsonl,
 )
 from flowtrain.utils import FlowtrainError
+
+from ..full_disk import files_of_at_most
 
 
 def log(monitors, steps, names=("cost", "accuracy")):
@@ -126,17 +126,6 @@ def test_a_log_with_resumes_equals_an_undisturbed_one(tmp_path_factory, kind, fi
 FILES = [(JSONLMonitor, "metrics.jsonl"), (CSVMonitor, "metrics.csv")]
 
 
-@contextlib.contextmanager
-def full_at(size):
-    """No file can grow beyond a size: what is written up to there is there, as on a disk that gets full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def undisturbed(folder, kind):
     folder.mkdir()
     monitors = Monitors([kind()], folder)
@@ -152,7 +141,7 @@ def test_after_a_full_disk_nothing_is_missing(request, tmp_path, caplog, kind, f
     whole = undisturbed(tmp_path / "whole", kind)
     monitors = Monitors([kind()], tmp_path)
     log(monitors, range(1, 4))
-    with full_at((tmp_path / filename).stat().st_size + more):
+    with files_of_at_most((tmp_path / filename).stat().st_size + more):
         log(monitors, range(4, 9))
         state = monitors.state_dict()
     if resumed:

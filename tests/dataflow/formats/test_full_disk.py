@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import resource
 import subprocess
 
 import numpy as np
@@ -13,23 +11,14 @@ import pytest
 import flowtrain.dataflow as df
 from flowtrain.dataflow.formats import TFRecordWriter, write
 
+from ...full_disk import files_of_at_most
+
 PATHS = ["data.tfrecord", "data.tar", "data.npz", "data.h5", "data.lmdb"]
 
 
 def noise(size=400):
     ds = df.DataFromList(list(range(size)), shuffle=False)
     return df.MapData(ds, lambda i: [i, np.random.default_rng(i).integers(0, 256, 10_000, np.uint8)])
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """Writing beyond it fails as on a full disk: Python ignores the signal that the system sends as well."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
