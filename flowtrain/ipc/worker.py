@@ -110,7 +110,9 @@ def quiet() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # a worker is killed, so nothing may wait for its end
+            # A worker is killed, so no line may wait for its end; and lines go out whole, also under PYTHONUNBUFFERED:
+            # else the words of one worker's print() stand between those of another's.
+            stream.reconfigure(line_buffering=True, write_through=False)
     become_worker()
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same from the global state

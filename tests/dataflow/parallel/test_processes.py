@@ -63,6 +63,14 @@ def test_what_workers_print_is_seen(tmp_path):
     assert sorted(run(tmp_path, body).stdout.splitlines()) == ["made 0", "made 1", "made 2"]
 
 
+def test_lines_of_workers_stay_whole_where_python_does_not_buffer(tmp_path):
+    """print() writes its words one by one under PYTHONUNBUFFERED; words of two workers must not mix."""
+    body = "list(df.PrefetchData(df.MapData(df.TakeData(Numbers(), 200), lambda dp: print(dp[0], *range(9)) or dp), 2))"
+    lines = run(tmp_path, body, env={**os.environ, "PYTHONUNBUFFERED": "1"}).stdout.splitlines()
+    rest = " ".join(map(str, range(9)))
+    assert sorted(lines) == sorted(f"{number} {rest}" for number in range(200))
+
+
 def test_an_error_type_of_the_main_script(tmp_path):
     body = """
         def bad(dp):
