@@ -23,7 +23,7 @@ from .mapping import anonymous_memory, map_shared
 
 __all__ = ["Arena", "SlotPool", "SlotWriter", "WorkerStatus", "aligned"]
 
-SLOT_BYTES = 1 << 30
+SLOT_BYTES = 1 << 30  # of address space, far above any batch: a slot that could grow would have to be mapped again
 _SMALLEST = 1 << 20
 _STATUS_BYTES = 64  # a cache line for each worker: two that write to one line slow each other down
 
@@ -156,6 +156,8 @@ class SlotPool:
         lease = _Lease((arena.slot_bytes,), np.uint8, buffer=arena.memory, offset=arena.start(slot))
         free, leases = self._free, self._leases
 
+        # Runs in whatever thread drops the last view, perhaps inside the garbage collector in the middle of `take`: so
+        # it takes no lock, and uses only what is atomic under the interpreter's own (dict.pop, list.append).
         def ended(_: Any) -> None:
             leases.pop(slot, None)
             free.append(slot)
@@ -196,7 +198,7 @@ class SlotWriter:
         """Room in the slot, as an offset from the memory's start; None where there is none."""
         place = self._top
         if place + nbytes > self._end:
-            return None
+            return None  # never an error: what has no room goes by an anonymous file, slower and just as exact
         self._top = aligned(place + nbytes)
         return place
 

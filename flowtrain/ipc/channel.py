@@ -43,7 +43,7 @@ class Channel:
         self._socket = end
         self._kept: deque[list[Any]] = deque()
         self._flags = 0 if blocking else socket.MSG_DONTWAIT
-        end.setblocking(True)
+        end.setblocking(True)  # with a timeout, Python would call poll before each system call; MSG_DONTWAIT does not
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         if patience is not None:  # the kernel's own: Python's would be a second system call
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(patience), int(patience % 1 * 1e6)))

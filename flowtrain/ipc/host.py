@@ -190,7 +190,8 @@ class LinuxHost:
         for fd in fds:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(0):
-            status = os.read(fd, STATUS.size)  # nothing in it: the zygote itself was killed
+            # By a pipe, since they are the zygote's children and not ours; nothing in it: the zygote itself was killed.
+            status = os.read(fd, STATUS.size)
             ended[self._status.index(fd)] = STATUS.unpack(status)[0] if status else None
         return ended
 

@@ -38,6 +38,7 @@ ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
 def interpreter(boot: str) -> tuple[list[str], dict[str, str]]:
     """A command that runs a line of Python in an interpreter like this one, and its environment."""
     path = os.pathsep.join(import_path(working_folder()))
+    # -P: the working folder must not come first, or a user's random.py there would stand in for the library's own
     return [sys.executable, "-P", "-c", boot], {**os.environ, **THREADS, "PYTHONPATH": path}
 
 
@@ -45,6 +46,7 @@ class Launcher:
     """Starts and stops worker processes through a zygote."""
 
     def __init__(self) -> None:
+        # Reentrant: the collector may close a forgotten pool, which stops its workers here, in a thread that is inside.
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -184,6 +186,8 @@ class Launcher:
     def _start(self) -> socket.socket:
         if self._leaving:
             raise WorkerDied("no worker can be started: this process is ending")
+        # SEQPACKET keeps each request whole and beside its descriptors; a stream could be cut between the two.
+        # Popen (vfork and exec) is safe beside TensorFlow's threads, which a fork that goes on in Python is not.
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command, environment = interpreter(_BOOT)
         try:

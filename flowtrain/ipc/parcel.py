@@ -132,6 +132,7 @@ def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) 
         The value, whose large arrays lie in the buffers.
     """
     frames = iter(parcel.frames)
+    # bytearray: arrays are handed out as the consumer's own, to be written to; those over bytes would be read-only
     buffers = [
         np.frombuffer(bytearray(next(frames)), np.uint8) if place == _ELSEWHERE else view(place, length)
         for place, length in parcel.table
@@ -163,6 +164,7 @@ def dump(value: Any) -> tuple[bytes, list[memoryview]]:
         views.append(raw)
         return False
 
+    # The plain pickler first: cloudpickle takes 19 us for a tiny datapoint in place of 3, and few need it.
     try:
         return pickle.dumps(value, 5, buffer_callback=keep_inside), views
     except Exception:  # lambdas, classes of the main script

@@ -136,6 +136,7 @@ def load(fd: int) -> Any:
     Returns:
         The job.
     """
+    # Copy-on-write: all workers share the pages of a data set in memory, and none changes another's by writing to it.
     memory = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
     os.close(fd)
     view = memoryview(memory)

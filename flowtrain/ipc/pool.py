@@ -113,6 +113,8 @@ class WorkerPool:
         self.workers, self.timeout, self.restart, self.name = workers, timeout, restart, name
         self.window = window
         self.tag: Any = None  # opaque; set and compared by the crews to see whose pool it is
+        # One slot for each task that may be out, a few for a consumer that keeps arrays, and one for each worker: user
+        # code in it may hold on to arrays of one slot for good (HELD), after which it writes nothing in place.
         self.arena = Arena.create(workers, window + _SPARE + workers, slot_bytes)
         self.slots = SlotPool(self.arena)
         self._writer = SlotWriter(self.arena)
@@ -151,6 +153,7 @@ class WorkerPool:
 
     def idlest(self) -> int:
         """The worker that has the fewest tasks to do."""
+        # Read without a lock and perhaps out of date: this balances the load, and no result depends on who does a task.
         loads = [given - status.done for given, status in zip(self._given, self._status, strict=True)]
         return loads.index(min(loads))
 
@@ -220,7 +223,7 @@ class WorkerPool:
         (_, _, flags, wall, cpu, used), parcel = parse(frames[0])
         parcel.frames = frames[1:]
         self._since[worker], self._deaths = time.monotonic(), 0
-        task = self._tasks[worker].popleft()
+        task = self._tasks[worker].popleft()  # a worker answers in the order in which it was asked
         late, _ = self._late.pop(worker, ("", 0.0))
         kept = self._kept[worker] if flags & HELD else None
         return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, kept, late)
@@ -234,7 +237,10 @@ class WorkerPool:
     def _unpacked(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
         arena, slot, parcel = self.arena, reply.task.slot, reply._parcel
         self._pending -= 1
-        plenty = len(self.slots) + self._pending >= self.window  # though this one stays out
+        # A view may be kept for ever, and the next submit must find a slot all the same: views are handed out only
+        # while the free slots and those of pending tasks make a whole window without this one. Else the consumer gets
+        # a copy, which is slower and never waits; a bound on what it may keep would end in a deadlock.
+        plenty = len(self.slots) + self._pending >= self.window
         if not parcel.table or reply._kept is not None or not plenty:
             try:
                 return unpack(parcel, lambda place, length: arena.bytes[place : place + length].copy(), arena.bytes)
@@ -267,7 +273,8 @@ class WorkerPool:
         assert self._host is not None
         dead = self._host.dead()
         if dead:
-            while (late := self._host.receive(0)) is not None:  # what they still said counts
+            # What they still said counts: a task that was answered before the death must not be given out again.
+            while (late := self._host.receive(0)) is not None:
                 self._arrived.append(self._reply(*late))
             self._deaths += 1
         for worker, code in dead.items():
@@ -275,6 +282,8 @@ class WorkerPool:
         now = time.monotonic()
         for worker, tasks in enumerate(self._tasks):
             datapoint, since = self._status[worker].datapoint, self._status[worker].started_ns
+            # The worker's note is of its datapoint; ours covers the time in which it has noted nothing yet (it starts,
+            # or is stopped). The monotonic clock is the system's, so the times of two processes can be compared.
             started = max(since * 1e-9, self._since[worker])
             limit = self.timeout if since and datapoint != LOADING else max(self.timeout, _START)
             self._since[worker] = started
@@ -296,6 +305,7 @@ class WorkerPool:
         self._tasks[worker].clear()
         self._pending -= len(lost)
         kept, self._kept[worker] = self._kept[worker], []
+        # Only now: its end was told after waitpid (or came with the zygote's, by SIGKILL), so nothing writes into them.
         for slot in (*kept, *(task.slot for task in lost)):
             self.slots.give(slot)
         self._status[worker].started_ns = self._status[worker].done = self._given[worker] = 0
@@ -332,7 +342,7 @@ class WorkerPool:
         """End the workers. Arrays that were handed out stay good."""
         host, self._host = self._host, None
         _pools.discard(self)
-        self._status = []  # these hold the memory; a traceback may hold this pool
+        self._status = []  # these hold the mapping, and the traceback of an error may hold this pool for long
         self._arrived.clear()
         if self._pid == os.getpid():
             try:

@@ -187,6 +187,8 @@ class _Worker:
         except BaseException as error:
             self.inside = False
             failure = Failure(error, f"worker {self.number} (pid {os.getpid()})")
+            # What this frame and the traceback still hold would look like arrays that user code keeps, and `held` would
+            # give up writing in place for good.
             del error
         value = None
         buffers.use(None)
@@ -224,5 +226,5 @@ class _Worker:
         """Whether the user's code keeps arrays of this slot, to be overwritten by a later task."""
         if not self.writer.held():
             return False
-        gc.collect()
+        gc.collect()  # a cycle is no keeper; only when something is alive, since a collection costs milliseconds
         return self.writer.held()

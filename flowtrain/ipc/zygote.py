@@ -51,6 +51,8 @@ class _Zygote:
         os.set_blocking(self.wake, False)
         os.set_blocking(poke, False)
         self.poke = poke
+        # A handler that called waitpid would run between any two bytecodes of `spawn`, perhaps before the new pid is in
+        # `workers`. So the signal only wakes the poll; a handler must be set, else Python writes nothing to the pipe.
         signal.set_wakeup_fd(poke, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
@@ -135,6 +137,8 @@ class _Zygote:
             die_with_parent()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # A worker that kept a sibling's status pipe open would hide that sibling's end; one that kept the control
+            # socket would keep the zygote's parent from seeing the zygote's end.
             self.control.close()
             for fd in (self.wake, self.poke, self.parent_fd, status, *(fd for _, fd in self.workers.values())):
                 if fd >= 0:
@@ -151,7 +155,7 @@ class _Zygote:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os._exit(code)
+            os._exit(code)  # not sys.exit: the frames below and what is registered with atexit are the zygote's
 
     def end(self) -> None:
         for pid in self.workers:
