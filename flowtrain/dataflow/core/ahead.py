@@ -67,7 +67,7 @@ class RunQueue:
     def add(self, first: int, stop: int, epoch: int) -> None:
         """Append a run."""
         queue = self._queue
-        if queue:
+        if queue:  # joined to the last where it goes on there: thousands of single indices would travel one by one
             begin, end, its = queue[-1]
             if end == first and its == epoch:
                 queue[-1] = begin, stop, epoch
@@ -230,6 +230,7 @@ class Planner:
 
     def plan(self, count: int) -> bool:
         """Plan some datapoints more; False where that is not possible now."""
+        # Bounded: where one input of several has workers, their window could ask for the whole epoch's plans at once.
         runs = self._runs.take(min(count, _PLANNED - len(self._plans)))
         needs_of, inputs, plans, reuses = self.flow._needs, self._inputs, self._plans, self.flow._reuses
         for first, stop, epoch in runs:
@@ -246,6 +247,8 @@ class Planner:
 
     def _is_known(self, key: _Key) -> bool:
         """Whether a part is held for the datapoint already; else it is going to be."""
+        # This foretells what `_held` will hold when the plan is made: both are dicts in order of insertion that forget
+        # their oldest at the same size, so the two stay alike without a datapoint having been made.
         if key in self._known:
             return True
         self._known[key] = None

@@ -83,6 +83,8 @@ class DataFlow:
             cls.__iter__ = counted(own["__iter__"])  # type: ignore[method-assign]
         elif "get" in own or "_cursor" in own or "_walk" in own:
             cls._user_iter = None
+        # Asked of the class body and not of the class: a subclass that overrides get alone inherits a _needs which is
+        # true of its parent's get, and would be fed datapoints that its own never asked for.
         if "get" in own or "_needs" in own:
             cls._knows_needs = "_needs" in own  # one that was inherited says nothing of another get
         if "reset_state" in own:
@@ -197,6 +199,8 @@ class DataFlow:
         cursor = self._open(self._epoch, position)
         if skip or not cursor.knows_after_error:
             cursor = RetracedCursor(cursor, position, skip)
+        # Counted when a walk begins, not when it ends: a consumer that leaves early (take, an error) must not be given
+        # the same epoch again, and two iterators of one flow at once are two epochs.
         self._epoch, self._resume = cursor.epoch + 1, None
         self._latest = cursor
         return Iteration(cursor)
@@ -269,6 +273,7 @@ class DataFlow:
         saved, own = state.get("rows_per_datapoint"), self.rows_per_datapoint()
         if not isinstance(position, int) or saved is None or own is None or saved == own:
             return position
+        # Rows of the source are what a batch size does not change, so a run may go on with another one.
         index, over = divmod(position * saved, own)
         size = self.size_or_none()
         if size is not None and index >= size:
@@ -376,6 +381,8 @@ class DataFlow:
         A user's class says it only where it defines its length together with ``__iter__``: one that it inherits is
         that of the flow beneath.
         """
+        # Without this a StopIteration that escapes from inside a user's __iter__ (next() on an empty iterator) is a
+        # short epoch without a word, since a for loop cannot tell it from the end.
         kinds = type(self).__mro__
         says = next(number for number, kind in enumerate(kinds) if "__len__" in vars(kind))
         iterates = next(number for number, kind in enumerate(kinds) if "__iter__" in vars(kind))
@@ -418,7 +425,7 @@ class DataFlow:
             try:
                 self.reset_state()
             except BaseException:
-                self._reset_in = None
+                self._reset_in = None  # it is called again: half-opened is not open
                 raise
 
     def _blocker(self) -> DataFlow:
@@ -443,6 +450,8 @@ class DataFlow:
 
     def _at_home(self) -> dict[str, Any]:
         """The attributes as they are without what reset_state has opened: that stays in its process."""
+        # What it opened is found by comparing the attributes before and after it (see guards.recorded): a file handle
+        # cannot be pickled for a worker, and a list of names would be one more duty of whoever writes a source.
         state = self.__dict__.copy()
         for name in ("_latest", "_reset_in", "_opened"):
             state.pop(name, None)

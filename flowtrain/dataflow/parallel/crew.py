@@ -262,6 +262,9 @@ class KeptCrews:
         if payload is None:
             job = make_job()
             payload = Payload(job)
+        # Workers hold the flow as it was. Whether it has changed is seen by pickling it once more, which needs no duty
+        # of the user's and finds an attribute of any stage; of a flow that is costly to pickle only the seeds are
+        # compared.
         small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
         tag = payload.data if small else None, marks
         pool = self._start(payload, job, name)

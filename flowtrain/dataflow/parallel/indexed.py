@@ -78,6 +78,8 @@ class IndexedCursor(CrewCursor):
         self._hand_out(crew)
         if self._next == self._asked:
             return False
+        # By place in the walk, not by order of arrival: that alone makes the order that of the serial walk, whoever is
+        # faster, and whoever makes a lost task again.
         result = self._done.pop(self._next, None)
         if result is not None:  # workers are ahead: see what else they have done, so that the idlest is the idlest
             while (event := crew.poll()) is not None:
@@ -90,7 +92,7 @@ class IndexedCursor(CrewCursor):
         self._grouping.learn(end - first, result.seconds, result.used)
         made, _, self._failure = result.take()
         self._ready.extend(made)
-        del result, made
+        del result, made  # or this frame would keep a slot leased until the next group
         self._hand_out(crew)
         return True
 
@@ -105,6 +107,8 @@ class IndexedCursor(CrewCursor):
             del self._out[first]
 
     def _hand_out(self, crew: Crew) -> None:
+        # What is done and waits for its turn counts too: it holds a slot. Else one slow datapoint would let the others
+        # run ahead without a bound.
         while len(self._out) + len(self._done) < crew.window:
             runs = self._runs.take(self._grouping.size)
             if not runs:

@@ -65,6 +65,8 @@ def copies_of(ds: DataFlow, count: int) -> list[DataFlow]:
 
 def _reseed(stage: DataFlow, index: int) -> None:
     """Another seed for each part but the first, drawn from the stage's own."""
+    # The first part keeps its seed, so that one worker gives what the serial walk gives. The factor is 2**64 over the
+    # golden ratio (Knuth, TAOCP 3, 6.4): multiples of it stay far apart, so small seeds do not meet.
     if index and stage in stage._random_stages():
         mixed = (stage.seed + index * 0x9E3779B97F4A7C15) % 2**63  # type: ignore[attr-defined]
         stage._set_seed(mixed)  # type: ignore[attr-defined]

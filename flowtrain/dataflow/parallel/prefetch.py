@@ -142,7 +142,7 @@ class PrefetchData(Runner):
 
     The flow goes to the workers by cloudpickle, so lambdas and what the main script defines work. A script needs no
     ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own. On Linux
-    workers start in milliseconds; on other Unix systems each is an interpreter of its own, and on Windows a thread.
+    workers start in milliseconds; on other Unix systems each is an interpreter of its own.
 
     Args:
         ds: The flow to run in the workers.

@@ -52,7 +52,7 @@ class _Walked:
             except StopIteration:
                 self.ended = True
                 break
-            except Exception as error:
+            except Exception as error:  # kept: the datapoints before it come first, as in the serial walk
                 self.error, self.ended = error, True
                 break
         self.place += len(made)
@@ -277,7 +277,9 @@ class SentCursor(CrewCursor):
         source = self._source
         while len(self._sent) < crew.window and not source.ended:
             first = source.place
-            resuming = bool(self._ahead) and first <= max(self._ahead)  # one by one, where there are gaps
+            # Without the order, what was handed out before the position was saved has gaps. The flow beneath is opened
+            # before the first gap, and what was handed out after it is passed over, one by one.
+            resuming = bool(self._ahead) and first <= max(self._ahead)
             count, (group, runs) = source.take(1 if resuming else self._grouping.size)
             passed = max(0, self._next - first)  # handed out before the position was saved
             if count <= passed or first + passed in self._ahead:
@@ -287,4 +289,5 @@ class SentCursor(CrewCursor):
             args: Run = first + passed, first + count, self.epoch
             sent = None if group is None else (group[passed:], runs)
             crew.submit(crew.idlest(), args, sent)
+            # A copy of what a worker that is replaced would need again; where none is replaced it would only be memory.
             self._sent[args[0]] = sent if self._keeps_sent else None

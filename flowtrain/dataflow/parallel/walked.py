@@ -141,6 +141,8 @@ class WalkedCursor(CrewCursor):
             part.told.append((len(part.ready) - waiting, told[0]))
 
     def _ask_all(self, crew: Crew) -> None:
+        # Each part has its own share of the window, since the turns are fixed: a fast part that used all of it would
+        # leave none for the part whose turn it is, for ever.
         depth = max(1, crew.window // len(self._parts))
         for number, part in enumerate(self._parts):
             while not part.ended and part.failure is None and part.out + len(part.results) < depth:
@@ -161,7 +163,8 @@ class WalkedCursor(CrewCursor):
             part.out -= 1
             part.results.append(event)
             return
-        # a new worker: it passes over what was handed out or is ready, and goes on from there
+        # A new worker: it passes over what was handed out or is ready, and goes on from there. Results that are not
+        # opened yet go too: the new worker makes their datapoints again, and there is one count of where it begins.
         part = self._parts[event.worker]
         part.out = 0
         if part.ended or part.failure is not None:

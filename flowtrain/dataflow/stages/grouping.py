@@ -204,7 +204,7 @@ class BatchDataByShape(ProxyDataFlow):
             read += 1
             if len(group) == self.batch_size:
                 yield read, self._stacked(groups.pop(shape))
-        while self.remainder and groups:
+        while self.remainder and groups:  # in the order of the dict: that in which the shapes came up
             yield read, self._stacked(groups.pop(next(iter(groups))))
 
     def _stacked(self, group: list[tuple[int, Any]]) -> Any:
@@ -305,6 +305,8 @@ class WindowData(ProxyDataFlow):
                 held.popleft()
             for _ in range(self.shift - self.span):  # windows with gaps between them
                 next(rest, None)
+            # Windows overlap: the position is that of the first row of the next window, which the input is already
+            # past.
             walk.inputs_at = [held[0][0]] if held else None
             yield window
 

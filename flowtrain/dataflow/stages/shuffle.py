@@ -79,6 +79,8 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         split = self._split(epoch, block) if length == self._half else np.arange(length)
         early = split[: self._half // 2] if length == self._half else split  # the last block is handed out whole
         parts.append(block * self._half + early)
+        # Streams 2 * block and 2 * block + 1: a block's order can be drawn alone, without the blocks before it, which
+        # is what lets a position be a few numbers.
         return self.stream.at(epoch, 2 * block + 1).permutation(np.concatenate(parts))
 
     def _split(self, epoch: int, block: int) -> np.ndarray:
@@ -88,7 +90,9 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         block, handed = memory or (0, 0)
         child = walk.open(self.ds)
         rest = iter(child)
-        before = child.state()  # where the block before starts; of the first block, where it itself does
+        # A position points to the start of the block before: half of that block is still in the buffer, and which half
+        # is drawn again. So going on reads two blocks, and no picture is ever saved with a position.
+        before = child.state()
         buffer: dict[int, Datapoint] = {}
         if block:  # what the buffer held of the block before
             self._read(rest, buffer, block - 1)
