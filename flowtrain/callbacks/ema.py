@@ -76,7 +76,7 @@ class EMA(ProxyCallback):
         """
         averages = self.get_weights()
         weights = {name: self.trainer.get_variable(name) for name in averages}
-        try:
+        try:  # an error in what is run inside (a validation) must not leave the averages in the place of the weights
             self._set(averages)
             yield
         finally:

@@ -59,9 +59,11 @@ class WeightAverage:
         """Move the averages towards the weights; to be called in the step, after the optimizer."""
         steps = tf.cast(self._steps.value, tf.float32)
         decay = tf.minimum(self.decay, steps / (9.0 + steps))
-        self._steps.value.assign_add(1)
+        self._steps.value.assign_add(1)  # a count of its own: an average may be asked for in the middle of a run
         for variable, average in self._pairs:
             now = average.value
+            # Not decay * now + (1 - decay) * value: for a weight that does not move this gives the weight itself, bit
+            # for bit, where that form would round at each step.
             now.assign(now + tf.cast(1.0 - decay, now.dtype) * (variable.value - now))
 
     def weights(self) -> dict[str, np.ndarray]:

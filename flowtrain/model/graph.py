@@ -239,6 +239,8 @@ class ModelGraph:
 
     def _build(self) -> TowerContext:
         graph = scratch_graph("build")
+        # The graph is thrown away; what stays is the variables and their names. Making them while the training step is
+        # traced would be too late: a strategy, an optimizer's slots and a checkpoint all need to know them before.
         with graph.as_default():
             inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name) for spec in self.input_specs]
             tower = self._run(inputs, True, self._adopt_outside_layers)
@@ -251,6 +253,7 @@ class ModelGraph:
 
     def _adopt_outside_layers(self, tower: TowerContext) -> None:
         """Give names to the variables of layers that were made and built outside ``build_graph``."""
+        # By the identity of the tf.Variable, not of Keras's object around it: two Keras layers may share one.
         known = {id(variable._value) for variable in self.store.variables.values()}
 
         def adopt(layer: keras.Layer, path: str) -> None:

@@ -118,6 +118,7 @@ def captured_variables(graph: Any, known: set[int]) -> list[tf.Variable]:
     if not handles:
         return []
     found: dict[int, tf.Variable] = {}
+    # Slow, and only where something is missing: a variable that the user made outside and that no layer lists.
     for candidate in gc.get_objects():
         # by its type: isinstance would wake proxies and lazy modules
         if issubclass(type(candidate), tf.Variable) and not isinstance(candidate, tf.distribute.DistributedValues):

@@ -62,6 +62,9 @@ class VariableStore:
 
     def seed_for(self, name: str) -> int:
         """A seed that follows from the store's seed and a name, the same in every process."""
+        # From the name, not from a counter: a layer that is added in front does not change how the others begin, and
+        # neither do the number of replicas or the order in which they make theirs. hash() is salted anew in each
+        # process.
         digest = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little") & 0x7FFFFFFF
 

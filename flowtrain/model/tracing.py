@@ -71,12 +71,15 @@ def run_tower(
         Exception: What ``build_graph`` itself raised, as it was raised.
     """
     graph = tf.compat.v1.get_default_graph()
+    # A second forward pass in one step (the generator's cost after the discriminator's update) makes all names again:
+    # its operations get a prefix, by which its tower finds them.
     number = _towers_of_graph.get(graph, 0)
     _towers_of_graph[graph] = number + 1
     tower = TowerContext(store, is_training, prefix=f"tower{number}/" if number else "")
     tower.graph = graph
     if adopt is not None:
         tower.adopt = functools.partial(adopt, tower)
+    # Operations that draw take their seed from the graph's and their own number in it, so the same code draws the same.
     tf.compat.v1.set_random_seed(store.seed_for("graph"))
     for attribute, layer in _layers_of(model):
         if auto_named(layer):

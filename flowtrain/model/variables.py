@@ -121,10 +121,12 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         arguments["initial_value"] = constant
     else:
         arguments["initial_value"] = seeded_initial_value(initial_value, store.seed_for(name))
-    if tower.frozen_depth:
+    if tower.frozen_depth:  # when it is made: the optimizer takes its list of variables once, after the build
         arguments["trainable"] = False
         if owner is not None:
             owner.trainable = False
+    # init_scope lifts it out of the graph under way: a variable made in a trace would end with that trace, and the next
+    # one (inference, another batch shape) would find other weights.
     try:
         with tf.init_scope():
             made = next_creator(**arguments)

@@ -38,6 +38,7 @@ def block_capacity(arrays: Sequence[np.ndarray], graph: Any, config: TrainConfig
         return 0  # such a step takes milliseconds, and XLA runs convolutions in loops on one thread
     rows = arrays[0].shape[0] if arrays[0].ndim else 1
     parameters = sum(math.prod(variable.shape) for variable in graph.store.trainable.values())
+    # A forward pass is 2 operations for each weight and row, the backward pass twice that.
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if 6.0 * rows * parameters > _WORK[kind]:
         return 0

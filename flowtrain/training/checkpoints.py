@@ -131,6 +131,8 @@ class Checkpoints:
         Raises:
             CheckpointError: An earlier save failed for a reason that will not pass.
         """
+        # One at a time: a second snapshot would double the memory, and on a slow disk saves would pile up without a
+        # bound.
         self.wait()
         save = _Save(name, variables, state, about, keep)
         writer = None if background else self._written(save)
@@ -235,7 +237,9 @@ class Checkpoints:
             return False
         self._tell(save.name)
         self._unsaved.pop(save.name, None)
-        if is_step(save.name):  # a newer one stands for older ones
+        # A step checkpoint that failed is dropped once a newer one is whole; a named one ("best") is not: nothing that
+        # comes later is what it was.
+        if is_step(save.name):
             self._unsaved = {name: kept for name, kept in self._unsaved.items() if not is_step(name)}
         self._rotate(save.keep)
         return True
@@ -278,6 +282,7 @@ class Checkpoints:
         return True
 
     def _rotate(self, keep: int | None) -> None:
+        # Only after the new one is renamed into place: a kill between the two leaves one too many, never one too few.
         if keep is not None:
             for path in list_checkpoints(self.folder)[max(keep, 1) :]:
                 shutil.rmtree(path, ignore_errors=True)

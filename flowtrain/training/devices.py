@@ -122,6 +122,8 @@ def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
     if strategy.num_replicas_in_sync == 1:
         yield
         return
+    # Replaced while the step is traced and by nothing that lives longer: giving each replica a generator of its own
+    # would make as many states to save, and a checkpoint of two replicas could not be resumed on four.
     keras.random.SeedGenerator.next = following
     try:
         yield
@@ -150,7 +152,7 @@ def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarr
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """Summed over workers, whatever the number of replicas of each."""
-    first = values / local_replicas(strategy)
+    first = values / local_replicas(strategy)  # each of a worker's replicas adds its share once
 
     @tf.function(autograph=False)
     def count(mine: tf.Tensor) -> tf.Tensor:

@@ -97,7 +97,7 @@ class Feeding:
             raise TrainingError("the run is not being fed: batches are there while train() runs")
         waited = time.monotonic()
         while self._block is None:
-            self._block, self._row = self._feeder.get(_POLL), 0
+            self._block, self._row = self._feeder.get(_POLL), 0  # in short waits: a signal is seen by `check` alone
             if self._block is None:
                 check()
                 if time.monotonic() - waited > self._limit:

@@ -22,7 +22,9 @@ from .variables import assign, optimizer_names
 
 __all__ = ["Loop", "Preempted"]
 
-_CALL_SECONDS = 0.1  # a call of several steps should not take longer: signals and the progress bar wait for it
+# A call of several steps should not take longer: signals and the progress bar wait for it. How many steps are fused
+# follows from measured time and may differ after a resume; it changes no bit, since the loop inside is the same.
+_CALL_SECONDS = 0.1
 
 
 class Preempted(SystemExit):
@@ -98,11 +100,15 @@ class Loop:
                     break
             self._check_weights()
         except BaseException:
+            # Steps are counted when they are started. Those that failed made no update, so a save after the error, or a
+            # next train(), must not believe that they were done.
             progress.advance(-self._program.abandon())
             raise
 
     def settle(self) -> None:
         """Between two rounds of hooks: do the saves that were asked for, and obey SIGTERM."""
+        # Ctrl-C may come inside a callback: some have had the hook and some not, and a checkpoint of that moment would
+        # be of a state in which no run ever is. The round is finished when train() is called again.
         if self._state.callbacks.interrupted:
             return
         with self._times.saving:
@@ -170,7 +176,9 @@ class Loop:
 
     def _run_seen_step(self) -> None:
         state, progress = self._state, self._state.progress
-        place = None if state.feeding is None else self._next_block(state.feeding)  # it may wait: before any hook
+        # Waiting for data is where SIGTERM is obeyed and a save made, so it comes before the first hook of the step: in
+        # the middle of a round nothing can be saved.
+        place = None if state.feeding is None else self._next_block(state.feeding)
         self._program.finish()
         with self._times.callbacks:
             wanted = state.callbacks.before_run(progress.global_step + 1)

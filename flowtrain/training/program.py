@@ -179,6 +179,9 @@ class Program:
         def more(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             return index < stop
 
+        # In a loop of TensorFlow's and not unrolled: one function for any number of steps, so a resume that begins in
+        # the middle of a block runs the same code. One iteration at a time, since each step reads what the last one
+        # wrote.
         return tf.while_loop(more, body, (start, tf.constant(0.0)), parallel_iterations=1)[1]
 
     def _one(self, inputs: Sequence[tf.Tensor], fetches: Sequence[str]) -> Step:
@@ -192,7 +195,7 @@ class Program:
         return step
 
     def _number(self, value: int) -> tf.Tensor:
-        if value not in self._numbers:
+        if value not in self._numbers:  # made once: the same few come again in every call
             self._numbers[value] = tf.constant(value, tf.int32)
         return self._numbers[value]
 

@@ -63,6 +63,8 @@ class Requests:
             self._handler_before = None
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
+        # The handler only takes a note: it runs between any two bytecodes, perhaps while a checkpoint is being written
+        # or a callback is half done. Who cannot wait sends the signal twice.
         if self.leave_reason is not None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)

@@ -132,6 +132,8 @@ class RunState:
         flaw = self._flaw(values)
         if flaw is not None:
             raise CheckpointError(f"{path} is of no use: {flaw}. Go on from an earlier checkpoint.")
+        # Variables before callbacks: a callback's load_state_dict may read them (EMA, a schedule's learning rate). The
+        # random generators last, since whatever is restored before may draw from them.
         with self.strategy.scope():
             self.variables.restore(values, str(path))
         self.progress.load_state_dict(state["progress"])
@@ -148,6 +150,9 @@ class RunState:
         feeding, data, then = self.feeding, state["data"], state.get("description")
         if feeding is None:
             return
+        # A position counts datapoints, which another batch size or another list of files makes others. So what the run
+        # was made of is saved with it and compared: without that, a changed flow would skip or repeat data without a
+        # word.
         if then is None or "row" not in data:  # of a version that kept neither
             feeding.load_state_dict(data)
             return

@@ -87,6 +87,7 @@ class Step:
             inputs = self._share(inputs)
             if not self._jit_replica:
                 return self._forward(inputs, chosen)
+            # On several replicas XLA compiles the forward and backward pass alone, without the exchange between them.
             compiled = tf.function(lambda *its: self._forward(its, chosen), jit_compile=True, autograph=False)
             return compiled(*inputs)  # made here: each replica compiles its own, with its own variables
 
@@ -103,6 +104,8 @@ class Step:
 
     def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Any]) -> Any:
         scale = self._variables.loss_scale
+        # Divided before the gradients are taken: so their sum over the replicas is the gradient of the mean cost,
+        # whoever sums them up, Keras's optimizer or this class.
         factor = tf.constant(1.0 / self._replicas)
         if scale is not None:
             factor = factor * scale
@@ -170,6 +173,8 @@ class Step:
             inverse = 1.0 / scale.read_value()
             pairs = [(_map_gradient(g, lambda x: x * inverse), v) for g, v in pairs]
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in pairs])
+            # A skipped update must leave no trace: neither in accumulated gradients nor in the optimizer's count of
+            # steps, so all of it stands inside the condition.
             self._variables.adjust_loss_scale(finite, objective.name)
             return tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
         return self._accumulated(objective, pairs)
@@ -194,6 +199,7 @@ class Step:
         pairs = process_gradients(objective.processors, pairs)
         pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
         self._keras_apply(objective, pairs, summed=True)
+        # So that a processor's check (CheckGradient) has run when the step is done: nothing else would wait for it.
         with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
             return tf.identity(tf.constant(True))
 
