@@ -53,7 +53,7 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _settle() -> None:
-    """Let freed batches stay with the process.
+    """Raise glibc's dynamic mmap threshold, so that freed batches stay with the process.
 
     glibc gives large arrays back to the system when they are freed, and each page of the next batch faults in again:
     that can be three quarters of the time in which arrays in memory are batched. It stops doing so for arrays up to the

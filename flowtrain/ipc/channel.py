@@ -30,7 +30,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Channel:
-    """One end.
+    """One end of a connection between a process and its worker; a message is a list of frames.
 
     Args:
         end: A socket of ``pair``.

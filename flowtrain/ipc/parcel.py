@@ -111,7 +111,7 @@ def relocate(parcel: Parcel, writer: SlotWriter) -> None:
 
 
 def parse(head: bytes) -> tuple[tuple[int, ...], Parcel]:
-    """Read a descriptor.
+    """Read the descriptor of a parcel.
 
     Returns:
         (number, slot, flags, a, b, c), and where the value lies, yet without its frames.
@@ -121,7 +121,7 @@ def parse(head: bytes) -> tuple[tuple[int, ...], Parcel]:
 
 
 def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) -> Any:
-    """Make the value again.
+    """Unpickle the value of a parcel.
 
     Args:
         parcel: Where it lies.

@@ -74,7 +74,7 @@ class Predictor:
         return list(results) if as_tensors else [_to_array(result) for result in results]
 
     def _run(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-        """A pruned function called from Python takes twice the time of a compiled one that calls it."""
+        """Call the pruned function through a compiled one: half the time of calling it from Python."""
         if not tf.executing_eagerly():
             return self.function(*tensors)
         if self._compiled is None:

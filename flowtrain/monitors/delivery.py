@@ -151,7 +151,7 @@ class Delivery:
 def _before(
     history: Mapping[str, Sequence[tuple[int, float]]], calls: Sequence[Sequence[Any]]
 ) -> dict[str, list[tuple[int, float]]]:
-    """The history without what the calls put into it."""
+    """The history as it was before some calls: without the values that their ``put_scalar`` added."""
     counts: dict[str, int] = {}
     for method, *args in calls:
         if method == "put_scalar":

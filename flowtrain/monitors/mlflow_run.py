@@ -85,5 +85,5 @@ def _allowed(name: str) -> str:
 
 
 def _shortened(value: Any) -> Any:
-    """MLflow refuses a parameter of more than 6000 characters, with an error that ends the whole monitor."""
+    """A parameter cut to the 6000 characters that MLflow takes: a longer one would end the whole monitor."""
     return value if len(str(value)) <= _LONGEST else f"{str(value)[: _LONGEST - 3]}..."

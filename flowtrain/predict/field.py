@@ -17,7 +17,7 @@ __all__ = ["Field", "follow"]
 
 @dataclass(frozen=True)
 class Field:
-    """Which pixels of the picture a tensor's pixels depend on.
+    """Receptive field of a tensor's pixels along one axis: which pixels of the picture they depend on.
 
     Pixel i of the tensor depends on the picture's pixels scale * i - before to scale * i + after.
 
@@ -40,12 +40,12 @@ class Field:
 
     @staticmethod
     def of_input(size: int, scale: Fraction) -> Field:
-        """The field of the picture itself."""
+        """The receptive field of the picture itself: each pixel sees itself alone."""
         return Field(size, scale, size * scale, Fraction(0), Fraction(0))
 
     @staticmethod
     def worst(fields: Sequence[Field]) -> Field:
-        """The field of a tensor that is computed pixel by pixel from several."""
+        """The receptive field of a tensor that is computed pixel by pixel from several: the union of theirs."""
         first = fields[0]
         return Field(
             first.size,
@@ -75,7 +75,7 @@ class Field:
 
 
 def follow(op: Any, inputs: Sequence[Field | None], axis: int) -> tuple[Field | None, int | None]:
-    """The field behind an operation.
+    """The receptive field of an operation's output, from those of its inputs.
 
     Args:
         op: An operation of a graph in which all sizes are known.

@@ -177,7 +177,7 @@ def _rerun(job: Job, path: Path) -> Runner:
 
 
 def _rerun_keras(job: Job, path: Path) -> Runner:
-    """Inputs go by their order: Keras makes up new names for those that have none, each time a model is loaded."""
+    """Run a Keras file, inputs by their order: Keras makes up names for unnamed ones each time a model is loaded."""
     loaded = load_predictor(path, outputs=job.predictor.outputs)
     return lambda batch: loaded(
         {now: batch[name] for now, name in zip(loaded.inputs, job.predictor.inputs, strict=True)}

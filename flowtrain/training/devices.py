@@ -87,7 +87,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """(index, count): which of how many workers this process is. Each feeds an equal part of every batch."""
+    """This worker's index and the number of workers; each is fed an equal part of every batch."""
     if not _is_multi_worker(strategy):
         return 0, 1
     resolver = strategy.cluster_resolver
@@ -104,7 +104,7 @@ def local_replicas(strategy: tf.distribute.Strategy) -> int:
 
 @contextlib.contextmanager
 def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """While a step is traced: each replica draws random numbers of its own from a generator that all of them share.
+    """Scope of tracing a step in which each replica draws other random numbers from the generator that all share.
 
     Keras keeps the state of a ``SeedGenerator`` alike on all replicas, so that dropout would drop the same units of
     each one's share of the batch.
@@ -132,14 +132,14 @@ def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
-    """Whether `flag` is set on any worker. All have to ask at the same point of their training."""
+    """Logical or of `flag` over the workers: a collective operation, which all call at the same point of training."""
     if part(strategy)[1] == 1:
         return flag
     return bool(_summed(strategy, np.array([float(flag)]))[0] > 0)
 
 
 def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """The chief's values, on every worker. All have to ask at the same point of their training.
+    """Broadcast of the chief's values: a collective operation, which all workers call at the same point of training.
 
     Args:
         strategy: That of the run.
@@ -151,7 +151,7 @@ def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarr
 
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """Summed over workers, whatever the number of replicas of each."""
+    """All-reduce: the sum over the workers, whatever the number of replicas of each."""
     first = values / local_replicas(strategy)  # each of a worker's replicas adds its share once
 
     @tf.function(autograph=False)

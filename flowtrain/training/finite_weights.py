@@ -46,5 +46,5 @@ class FiniteWeights:
         return [name for name in self._variables if name in values and not np.isfinite(values[name]).all()]
 
     def _tested(self) -> tf.Tensor:
-        """One bool per variable, in one call: 17 ms for 25 million weights on two cores."""
+        """Whether each variable is finite, bool (variables,); one call, 17 ms for 25 million weights on two cores."""
         return tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in self._variables.values()])

@@ -1,4 +1,4 @@
-"""The order of things: epochs, steps, hooks, and the moments between hooks at which a run can be saved."""
+"""The training loop: epochs, steps, rounds of hooks, and the moments between rounds at which a run can be saved."""
 
 from __future__ import annotations
 
@@ -214,17 +214,17 @@ class Loop:
     # ------------------------------------------------------------------ between rounds of hooks
 
     def _should_stop(self) -> bool:
-        """Inside an epoch: one worker of several cannot stop alone, the others would wait for its gradients."""
+        """Whether to stop inside an epoch: never with several workers, which would wait for this one's gradients."""
         return self._requests.stop_reason is not None and self._workers == 1
 
     def _agree_to_stop(self) -> None:
-        """Between epochs: what stops one worker stops all."""
+        """Stop all workers between epochs where one of them stops; a collective operation."""
         stopping = self._requests.stop_reason is not None
         if devices.any_worker(self._state.strategy, stopping) and not stopping:
             self._requests.stop("another worker stops", self._state.progress.global_step)
 
     def _share_scalars(self) -> None:
-        """At the start of an epoch: scalars that callbacks of the chief have set (learning rates) reach all workers."""
+        """Broadcast the scalar variables of the chief, whose callbacks set learning rates, at the start of an epoch."""
         if self._workers == 1:
             return
         graph, strategy = self._state.graph, self._state.strategy

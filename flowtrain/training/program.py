@@ -224,7 +224,7 @@ def _operations(graph: Any) -> list[Any]:
 
 
 def _batch_of(blocks: Sequence[tf.Tensor], row: tf.Tensor) -> list[tf.Tensor]:
-    """One batch of a block; taken where the block is, as several replicas each copy their rows alone."""
+    """One batch of a block, cut on the CPU where there are several replicas: each then copies its own rows alone."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return [block[row] for block in blocks]
     with tf.device("CPU:0"):

@@ -131,7 +131,7 @@ class Step:
         ]
 
     def _specs(self, local: int) -> list[tf.TensorSpec]:
-        """The inputs as one replica sees them."""
+        """The input specs of one replica: of any number of rows where the batch is divided among several."""
         specs = self.graph.input_specs
         if local == 1:
             return list(specs)
@@ -145,7 +145,7 @@ class Step:
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
 
     def _means(self, scalars: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """Of several scalars, in one exchange between the replicas."""
+        """Means of several scalars over the replicas, in one all-reduce."""
         if self._replicas == 1 or not scalars:
             return scalars
         stacked = self._strategy.run(lambda mine: tf.stack([mine[name] for name in scalars]), (scalars,))
@@ -204,7 +204,7 @@ class Step:
             return tf.identity(tf.constant(True))
 
     def _keras_apply(self, objective: Any, pairs: list[tuple[Any, Any]], summed: bool = False) -> None:
-        """Apply on all replicas. Keras sums gradients up over them, also those that are sums already."""
+        """Apply the optimizer on all replicas. Keras sums over them, so what is summed already is divided first."""
         variables = [variable for _, variable in pairs]
         divide = summed and self._replicas > 1
 
@@ -237,7 +237,7 @@ class Step:
 
 
 def _any_replica(value: Any) -> Any:
-    """After a sum over all replicas each of them has the same value."""
+    """One replica's copy of a value that is the same on all, as after an all-reduce."""
     values = getattr(value, "values", None)
     return values[0] if isinstance(value, tf.distribute.DistributedValues) and values else value
 
@@ -257,6 +257,6 @@ def _nothing() -> tf.Tensor:
 
 
 def _rows_of(tensor: tf.Tensor, index: int | tf.Tensor, count: int) -> tf.Tensor:
-    """The index-th of so many equal parts of the rows."""
+    """Part ``index`` of a tensor whose rows are divided into ``count`` equal parts."""
     rows = tf.shape(tensor)[0] // count
     return tensor[index * rows : (index + 1) * rows]

@@ -231,7 +231,7 @@ def optimizer_names(objectives: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _optimizer_variables(objective: Any) -> Iterator[tuple[str, Any]]:
-    """Keras calls a slot ``<path of the variable, with _>_<slot>``: told apart by the variables' paths."""
+    """(name, variable) of an optimizer's slots, which Keras names ``<path of the variable, with _>_<slot>``."""
     by_prefix = sorted(
         ((variable.path.replace("/", "_") + "_", name) for name, variable in objective.variables.items()),
         key=lambda pair: -len(pair[0]),

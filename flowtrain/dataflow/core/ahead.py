@@ -50,7 +50,7 @@ class Runs(Protocol):
 
 
 class RunQueue:
-    """Runs that are known."""
+    """Queue of runs; one that goes on where the last ends is joined to it."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self._queue = deque(runs)
@@ -225,7 +225,7 @@ class Planner:
 
     @property
     def ended(self) -> bool:
-        """Whether all is planned."""
+        """Whether there is nothing left to plan."""
         return self._runs.ended
 
     def plan(self, count: int) -> bool:
@@ -282,7 +282,7 @@ class Planner:
         return made
 
     def _held_or_made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
-        """What is needed once more within a few datapoints is made once."""
+        """As `_made`, with the last few datapoints kept: overlapping windows need each of them several times."""
         key, held = (id(child), first, epoch), self._held
         if key in held:
             return [held[key]]

@@ -122,7 +122,7 @@ def _column(path: str, h5py: Any, dataset: Any, may_map: bool) -> Any:
 
 
 def _check_sources(path: str, dataset: Any) -> None:
-    """HDF5 reads the rows of a virtual dataset whose file is missing as zeros."""
+    """Refuse a virtual dataset with a missing source file, whose rows HDF5 would read as zeros."""
     for source in dataset.virtual_sources():
         name = source.file_name
         beside = os.path.join(os.path.dirname(path), name)

@@ -17,7 +17,7 @@ __all__ = ["IndexedCursor"]
 
 
 class _Out:
-    """A task that is with a worker."""
+    """A task that was given to a worker and not answered yet."""
 
     __slots__ = ("args", "runs", "worker")
 

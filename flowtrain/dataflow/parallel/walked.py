@@ -16,7 +16,7 @@ __all__ = ["WalkedCursor"]
 
 
 class _Part:
-    """One worker's part, as the consumer knows it."""
+    """State of one worker's part of the flow, on the consumer's side."""
 
     def __init__(self, position: Any = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
         self.position, self.skip = position, skip  # of what was handed out

@@ -44,7 +44,7 @@ class MemoryStore:
         return protected(datapoint)
 
     def finish(self, count: int) -> None:
-        """All are there, if so many are."""
+        """Mark the cache as complete if it holds ``count`` datapoints."""
         if len(self._kept) == count:
             self.whole = count
 
@@ -97,7 +97,7 @@ class DiskStore:
         return protected(datapoint)
 
     def finish(self, count: int) -> None:
-        """All are there, if so many are: say so in the manifest."""
+        """Mark the cache as complete in its manifest if it holds ``count`` datapoints."""
         if all(self._file(place).exists() for place in range(count)):
             if not self._ready:
                 self._begin()
