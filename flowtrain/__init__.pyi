@@ -28,6 +28,7 @@ from .callbacks import KerasMetric as KerasMetric
 from .callbacks import KerasMetrics as KerasMetrics
 from .callbacks import LRFinder as LRFinder
 from .callbacks import MaxSaver as MaxSaver
+from .callbacks import MetricStats as MetricStats
 from .callbacks import MinSaver as MinSaver
 from .callbacks import ModelSaver as ModelSaver
 from .callbacks import MovingAverageSummary as MovingAverageSummary
@@ -216,6 +217,7 @@ from .predict import ModelLoader as ModelLoader
 from .predict import OfflinePredictor as OfflinePredictor
 from .predict import PredictConfig as PredictConfig
 from .predict import ValidCrop as ValidCrop
+from .predict import evaluate as evaluate
 from .predict import export as export
 from .predict import get_model_loader as get_model_loader
 from .predict import load_predictor as load_predictor

@@ -12,7 +12,14 @@ from .function import RunFunction
 from .human import HumanHyperParamSetter
 from .hyperparams import HyperParamSetter, HyperParamSetterWithFunc, ScheduledHyperParamSetter
 from .inference import InferenceRunner
-from .inferencers import BinaryClassificationStats, ClassificationError, ImageStats, Inferencer, ScalarStats
+from .inferencers import (
+    BinaryClassificationStats,
+    ClassificationError,
+    ImageStats,
+    Inferencer,
+    MetricStats,
+    ScalarStats,
+)
 from .keras_metrics import KerasMetric, KerasMetrics
 from .lr_finder import LRFinder
 from .numerics import CheckNumerics
@@ -58,6 +65,7 @@ __all__ = [
     "ImageStats",
     "InferenceRunner",
     "Inferencer",
+    "MetricStats",
     "KerasMetric",
     "KerasMetrics",
     "InjectShell",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from flowtrain.utils.errors import ConfigError, TrainingError
 from .base import Callback
 from .inferencers import Inferencer, check_inferencer
 
-__all__ = ["InferenceRunner"]
+__all__ = ["InferenceRunner", "infer_over", "inferencers_of", "output_array"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
@@ -55,11 +55,7 @@ class InferenceRunner(Callback):
         prefix: str = "validation",
         inputs: Sequence[str] | None = None,
     ) -> None:
-        self.inferencers = [inferencers] if isinstance(inferencers, Inferencer) else list(inferencers)
-        if not self.inferencers:
-            raise ConfigError('InferenceRunner needs at least one Inferencer, e.g. [ScalarStats("cost")].')
-        for inferencer in self.inferencers:
-            check_inferencer(inferencer)
+        self.inferencers = inferencers_of(inferencers, "InferenceRunner")
         self.flows = _by_prefix(dataflow, prefix)
         for name, flow in self.flows.items():
             if not isinstance(flow, Iterable):
@@ -104,22 +100,13 @@ class InferenceRunner(Callback):
 
     def _validate(self, prefix: str, flow: Any) -> Iterator[tuple[str, float]]:
         """Run over one dataflow; gives what to log."""
-        started, count = time.monotonic(), 0
-        for inferencer in self.inferencers:
-            inferencer.before_inference()
-        for datapoint in flow:
-            count += self._run(datapoint)
-        if not count:
-            raise TrainingError(
-                f"InferenceRunner: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
-                "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
-            )
+        started = time.monotonic()
+        count, found = infer_over(flow, self.inferencers, self._compute, "InferenceRunner")
         seconds = time.monotonic() - started
         level = logging.INFO if seconds >= 1 else logging.DEBUG  # what is over at once need not be told each time
         logger.log(level, "%s: %d datapoints in %.1f s", prefix, count, seconds)
-        for inferencer in self.inferencers:
-            for name, value in (inferencer.after_inference() or {}).items():
-                yield f"{inferencer.prefix or prefix}_{name}", value
+        for own_prefix, name, value in found:
+            yield f"{own_prefix or prefix}_{name}", value
 
     def state_dict(self) -> dict[str, Any]:
         """The dataflows' positions: one that draws random numbers draws the same ones in a resumed run."""
@@ -131,15 +118,62 @@ class InferenceRunner(Callback):
             if hasattr(self.flows.get(prefix), "load_state_dict"):
                 self.flows[prefix].load_state_dict(flow_state)
 
-    def _run(self, datapoint: Any) -> int:
-        """Compute one batch; gives its number of datapoints."""
+    def _compute(self, datapoint: Any) -> tuple[int, Mapping[str, np.ndarray]]:
         tensors = self._inputs.tensors(datapoint)
         size = next((len(tensor) for tensor in tensors if tensor.shape.rank), 1)
-        outputs = dict(zip(self._fetches, map(_as_array, self._predictor(*tensors)), strict=True))
-        for inferencer in self.inferencers:
+        return size, dict(zip(self._fetches, map(output_array, self._predictor(*tensors)), strict=True))
+
+
+def inferencers_of(given: Inferencer | Sequence[Inferencer], who: str) -> list[Inferencer]:
+    """One inferencer or several as a list, each checked.
+
+    Raises:
+        ConfigError: There is none, or one is no Inferencer.
+    """
+    inferencers = [given] if isinstance(given, Inferencer) else list(given)
+    if not inferencers:
+        raise ConfigError(f'{who} needs at least one Inferencer, e.g. [ScalarStats("cost")].')
+    for inferencer in inferencers:
+        check_inferencer(inferencer)
+    return inferencers
+
+
+def infer_over(
+    flow: Iterable[Any],
+    inferencers: Sequence[Inferencer],
+    compute: Callable[[Any], tuple[int, Mapping[str, np.ndarray]]],
+    who: str,
+) -> tuple[int, list[tuple[str | None, str, float]]]:
+    """Show inferencers the outputs of all batches of a dataflow.
+
+    Args:
+        flow: Of batches.
+        inferencers: Their ``get_fetches`` was called before.
+        compute: From a batch to its number of datapoints and all arrays that the inferencers ask for, by name.
+        who: Begins the error.
+
+    Returns:
+        The number of datapoints; and what was found: the inferencer's own prefix, name, value.
+
+    Raises:
+        TrainingError: The flow gave no batch.
+    """
+    count = 0
+    for inferencer in inferencers:
+        inferencer.before_inference()
+    for datapoint in flow:
+        size, outputs = compute(datapoint)
+        count += size
+        for inferencer in inferencers:
             inferencer.batch_size = size
             inferencer.on_fetches([outputs[name] for name in inferencer.get_fetches()])
-        return size
+    if not count:
+        raise TrainingError(
+            f"{who}: the dataflow {flow!r:.80} gave no batch. If it has fewer datapoints than a "
+            "batch, keep the last, short one: BatchData(ds, size, remainder=True)."
+        )
+    after = [(inferencer.prefix, inferencer.after_inference() or {}) for inferencer in inferencers]
+    return count, [(prefix, name, value) for prefix, found in after for name, value in found.items()]
 
 
 def _by_prefix(dataflow: Any, prefix: str) -> dict[str, Any]:
@@ -154,6 +188,7 @@ def _by_prefix(dataflow: Any, prefix: str) -> dict[str, Any]:
     return flows
 
 
-def _as_array(value: Any) -> np.ndarray:
+def output_array(value: Any) -> np.ndarray:
+    """An output as an inferencer gets it: 16-bit floats become float32."""
     array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
     return array.astype(np.float32) if array.dtype.name in ("bfloat16", "float16") else array

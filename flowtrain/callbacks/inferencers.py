@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "ClassificationError",
     "ImageStats",
     "Inferencer",
+    "MetricStats",
     "ScalarStats",
     "check_inferencer",
 ]
@@ -250,3 +251,57 @@ class ImageStats(Inferencer):
     def after_inference(self) -> dict[str, float]:
         stats = {"psnr": float(np.mean(self._psnr))}
         return {**stats, "ssim": float(np.mean(self._ssim))} if self.ssim else stats
+
+
+class MetricStats(Inferencer):
+    """The mean of any function of arrays over a validation set.
+
+    Args:
+        function: Takes the arrays of a batch, in the order of `tensors`. Returns one number for each datapoint, (N,);
+            or one for the batch, which then counts by its number of datapoints.
+        tensors: The names of the tensors that it takes.
+        name: Logged as ``validation_<name>``; None for the function's own name.
+        prefix: Put before the name instead of the runner's ``validation``.
+
+    Raises:
+        ConfigError: It is no function, or returns an array of another shape.
+
+    Example:
+        >>> def largest_error(clean, denoised):
+        ...     return np.abs(clean - denoised).max(axis=(1, 2, 3))
+        >>> MetricStats(largest_error, ["clean", "denoised"])  # validation_largest_error  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        tensors: str | Sequence[str],
+        *,
+        name: str | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        if not callable(function):
+            raise ConfigError(f"MetricStats takes a function of arrays, got {function!r:.80}.")
+        self.function, self.prefix = function, prefix
+        self.tensors = [tensors] if isinstance(tensors, str) else list(tensors)
+        own = getattr(function, "__name__", type(function).__name__)
+        self.name = name or ("metric" if own == "<lambda>" else own)
+
+    def get_fetches(self) -> Sequence[str]:
+        return self.tensors
+
+    def before_inference(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def on_fetches(self, outputs: list[np.ndarray]) -> None:
+        values = np.asarray(self.function(*outputs), np.float64)
+        if values.shape not in ((), (self.batch_size,)):
+            raise ConfigError(
+                f"MetricStats: {self.name} of {self.batch_size} datapoints has shape {values.shape}; it is one number, "
+                f"or one for each, ({self.batch_size},)."
+            )
+        self._sum += float(values.sum()) if values.ndim else float(values) * self.batch_size
+        self._count += self.batch_size
+
+    def after_inference(self) -> dict[str, float]:
+        return {self.name: self._sum / max(self._count, 1)}

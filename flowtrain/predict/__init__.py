@@ -1,5 +1,6 @@
 """Trained models at work: predictors, tiled inference, loading of any format, export to any format."""
 
+from .evaluate import evaluate
 from .exporting import export
 from .load import load_graph, load_predictor
 from .loader import LoadReport, ModelLoader, get_model_loader
@@ -15,6 +16,7 @@ __all__ = [
     "OfflinePredictor",
     "PredictConfig",
     "ValidCrop",
+    "evaluate",
     "export",
     "get_model_loader",
     "load_graph",

@@ -147,7 +147,7 @@ def test_it_is_in_the_guide(name):
 def test_inferencers_are_documented():
     kinds = [getattr(public, name) for name in public.__all__]
     kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Inferencer)]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     for kind in kinds:
         assert "Example:" in kind.__doc__
 

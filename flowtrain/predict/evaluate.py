@@ -1,0 +1,201 @@
+"""Inferencers over a test set, outside training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from flowtrain.callbacks import Inferencer
+from flowtrain.callbacks.inference import infer_over, inferencers_of, output_array
+from flowtrain.dataflow import DataFlow
+from flowtrain.feed import Inputs
+from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
+from flowtrain.utils.errors import ConfigError, TensorNameError, closest
+
+from .live import as_graph, needed_inputs
+from .load import load_graph
+from .loader import with_weights
+
+__all__ = ["evaluate"]
+
+_log = logging.getLogger("flowtrain")
+
+
+def evaluate(
+    source: Any,
+    dataflow: Iterable[Any],
+    inferencers: Inferencer | Sequence[Inferencer],
+    *,
+    model: Any = None,
+    names: Sequence[str] | None = None,
+    averaged: bool = False,
+) -> dict[str, float]:
+    """Run a model over a test set and compute metrics of it, as `InferenceRunner` does during training.
+
+    What the inferencers name is a tensor of the model, or, where it has none of that name, a component of the data: a
+    SavedModel from ``noisy`` to ``denoised`` is judged by the component ``clean``. For models that call their only
+    output something else, ``prediction`` stands for it.
+
+    The data are those of the flow's first epoch, and the flow is left where it was: a second model is judged by the
+    same data, with the same noise.
+
+    Args:
+        source: A trainer, a predictor, a Keras model, a ModelDesc that was trained; or the path of a model file of any
+            format, or of a run or another file of weights, together with ``model``.
+        dataflow: Batches. The last one may be short.
+        inferencers: One or several: `ScalarStats`, `ImageStats`, `MetricStats` for any function, `KerasMetric` for any
+            metric of Keras, `KerasMetrics` for all that a KerasModelDesc has, ...
+        model: The ModelDesc or Keras model that weights belong to.
+        names: What the components of list datapoints are called. None: the model's inputs, and ``target`` for one
+            more. Datapoints that are dicts have names already.
+        averaged: Use the averages of the weights.
+
+    Returns:
+        The metrics by name; a prefix of the inferencer's own goes before the name.
+
+    Raises:
+        ConfigError: An inferencer is none, two metrics have one name, or components have no names.
+        TensorNameError: An inferencer names what is neither in the model nor in the data; lists the nearest.
+        TrainingError: The dataflow gives no batch.
+
+    Example:
+        >>> evaluate("saved_model", test_set, ImageStats("clean", "denoised", data_range=1.0),   # doctest: +SKIP
+        ...          names=["noisy", "clean"])
+        {'psnr': 29.4, 'ssim': 0.73}
+    """
+    checked = inferencers_of(inferencers, "evaluate")
+    if not isinstance(dataflow, Iterable):
+        raise ConfigError(f"evaluate: {dataflow!r:.80} is no dataflow.")
+    judged = _Judged(source, model, averaged, names)
+    for inferencer in checked:
+        inferencer.trainer = judged.view
+    judged.wanted = list(dict.fromkeys(name for each in checked for name in each.get_fetches()))
+    before = dataflow.state_dict() if isinstance(dataflow, DataFlow) else None
+    if isinstance(dataflow, DataFlow) and before is not None:
+        dataflow.load_state_dict({**before, "epoch": 0, "position": None})
+    try:
+        _, found = infer_over(dataflow, checked, judged, "evaluate")
+    finally:
+        if isinstance(dataflow, DataFlow) and before is not None:
+            dataflow.load_state_dict(before)
+    result: dict[str, float] = {}
+    for prefix, name, value in found:
+        name = name if prefix is None else f"{prefix}_{name}"
+        if name in result:
+            raise ConfigError(f"evaluate: two inferencers give {name!r}: pass prefix= (or name=) to one of them.")
+        result[name] = float(value)
+    return result
+
+
+class _Judged:
+    """From a batch to what inferencers ask for, from the model or from the batch itself.
+
+    Args:
+        source: As `evaluate` takes it.
+        model: Likewise.
+        averaged: Likewise.
+        names: Likewise.
+    """
+
+    def __init__(self, source: Any, model: Any, averaged: bool, names: Sequence[str] | None) -> None:
+        self.wanted: list[str] = []
+        self._names = None if names is None else list(names)
+        self._graph: InferenceGraph | None = None
+        self._predictor: Predictor | None = None
+        self._made_of: dict[str, str] = {}  # what is asked for -> a tensor of the model
+        self._inputs: Inputs | None = None
+        owner: Any = source
+        if model is not None or isinstance(source, str | Path):
+            owner = load_graph(source, averaged=averaged) if model is None else with_weights(model, source, averaged)
+        elif isinstance(source, ModelDesc):
+            owner = getattr(source, "_graph", None)
+            if owner is None:
+                _log.warning("evaluate: %s was not trained: it has its initial weights", type(source).__name__)
+                owner = ModelGraph(source)
+        if isinstance(owner, Predictor) and not isinstance(getattr(owner, "graph", None), InferenceGraph):
+            self._predictor = owner
+            self.view: Any = SimpleNamespace(graph=SimpleNamespace(tensor_names=lambda: owner.outputs, model=owner))
+            return
+        self._graph = graph = as_graph(owner, averaged and not isinstance(owner, InferenceGraph))
+        inner = owner if isinstance(owner, ModelGraph) else getattr(owner, "graph", None)
+        if not isinstance(inner, ModelGraph):
+            inner = SimpleNamespace(tensor_names=lambda: list(graph.tower.tensors), model=owner)
+        self.view = SimpleNamespace(graph=inner)
+
+    def __call__(self, datapoint: Any) -> tuple[int, Mapping[str, np.ndarray]]:
+        components = self._named(datapoint)
+        if self._inputs is None:
+            self._plan(list(components))
+        predictor, inputs = self._predictor, self._inputs
+        found = {name: np.asarray(components[name]) for name in self.wanted if name not in self._made_of}
+        if predictor is not None and inputs is not None:
+            outputs = predictor(*inputs.tensors({name: components[name] for name in inputs.names}))
+            by_name = dict(zip(predictor.outputs, map(output_array, outputs), strict=True))
+            found.update((name, by_name[made]) for name, made in self._made_of.items())
+        return next((len(value) for value in components.values() if np.ndim(value)), 1), found
+
+    def _input_names(self) -> list[str]:
+        if self._graph is not None:
+            return [str(spec.name) for spec in self._graph.specs]
+        assert self._predictor is not None
+        return self._predictor.inputs
+
+    def _named(self, datapoint: Any) -> dict[str, Any]:
+        """The components of a datapoint by name."""
+        if isinstance(datapoint, Mapping):
+            return {str(name): value for name, value in datapoint.items()}
+        if not isinstance(datapoint, list | tuple):
+            raise ConfigError(f"evaluate: a datapoint is a list, tuple or dict, got {type(datapoint).__name__}.")
+        names = self._names or self._input_names()
+        if self._names is None and len(datapoint) == len(names) + 1:
+            names = [*names, "target"]
+        if len(datapoint) != len(names):
+            raise ConfigError(
+                f"evaluate: the datapoints have {len(datapoint)} components, {len(names)} names are known "
+                f"({', '.join(names)}): pass names=[...], one for each component."
+            )
+        return dict(zip(names, datapoint, strict=True))
+
+    def _plan(self, components: list[str]) -> None:
+        """Decide what comes from the model, at the first batch."""
+        for name in self.wanted:
+            made = self._tensor(name)
+            if made is not None and (made == name or name not in components):
+                self._made_of[name] = made
+            elif name not in components:
+                known = [*components, *self.view.graph.tensor_names()]
+                raise TensorNameError(
+                    f"evaluate: {name!r} is neither a tensor of the model nor a component of the data "
+                    f"({', '.join(components)}). {closest(name, known)}"
+                )
+        if self._graph is not None and self._made_of:
+            outputs = list(dict.fromkeys(self._made_of.values()))
+            self._predictor = self._graph.predictor(needed_inputs(self._graph, outputs), outputs)
+        specs = self._predictor.specs if self._predictor is not None else []
+        missing = [spec.name for spec in specs if spec.name not in components]
+        if missing:
+            raise ConfigError(
+                f"evaluate: the model's input {missing[0]!r} is not among the components of the data "
+                f"({', '.join(components)}): pass names=[...], one for each component."
+            )
+        self._inputs = Inputs(specs)
+
+    def _tensor(self, name: str) -> str | None:
+        """What the model calls a tensor that is asked for; None where it has none."""
+        if self._graph is None:
+            assert self._predictor is not None
+            outputs = self._predictor.outputs
+            if name in outputs:
+                return name
+        else:
+            try:
+                self._graph.tensor(name)
+                return name
+            except TensorNameError:
+                outputs = list(getattr(self._graph, "output_names", []))
+        return outputs[0] if name == "prediction" and len(outputs) == 1 else None
