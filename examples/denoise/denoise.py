@@ -46,7 +46,8 @@ def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
     from skimage.restoration import denoise_nl_means
 
     sigma = sigma / 255
-    return denoise_nl_means(noisy, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=-1)
+    made = denoise_nl_means(noisy, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=-1)
+    return made.reshape(noisy.shape)  # scikit-image drops a last axis of 1
 
 
 def evaluate(denoiser: Denoiser, data: ft.DataFlow, sigma: float | None = None) -> dict[str, float]:
@@ -119,7 +120,7 @@ def opened(model, input_name, output_name, fixed) -> Denoiser:
 
 
 QUICK = {
-    "depth": 7, "filters": 32, "epochs": 12, "stages": 500, "batch": 16, "learning_rate": 2e-3, "from_zero": True,
+    "depth": 7, "filters": 32, "epochs": 12, "stages": 500, "batch": 8, "learning_rate": 2e-3, "from_zero": True,
     "scales": "1,0.7,0.5,0.35", "stride": 20, "average": True, "cosine": True,
 }  # fmt: skip
 
