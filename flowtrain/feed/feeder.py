@@ -62,6 +62,8 @@ class Feeder:
         depth: int = 3,
     ) -> None:
         self._flow, self._inputs, self._capacity, self._depth = flow, inputs, capacity, depth
+        # From epoch 0, whatever the user iterated before (a look at a batch): else the data of a run would depend on
+        # that.
         flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
         self._ready: collections.deque[Block | BaseException] = collections.deque()
         self._change = threading.Condition()
@@ -83,6 +85,8 @@ class Feeder:
         """The dataflow's position after the last consumed batch."""
         if self._position is None:
             return self._where()
+        # The position before the block, and how many of its batches are used up: the flow itself is ahead by all that
+        # lies ready here, and asking it for a position for each batch would cost more than many a batch.
         return {**self._position, "skip": self._position["skip"] + self._consumed}
 
     def load_state_dict(self, state: dict[str, Any], rest: DataFlow | None = None) -> None:
@@ -124,8 +128,8 @@ class Feeder:
             if not self._ready:
                 return None
             item = self._ready[0]
-            if isinstance(item, BaseException):
-                raise item
+            if isinstance(item, BaseException):  # stays there: every later call raises it, and none waits for a thread
+                raise item  # that is gone
             self._ready.popleft()
             if len(self._ready) <= self._depth // 2:
                 self._change.notify_all()
@@ -197,6 +201,7 @@ class Feeder:
                         arrays = self._inputs.arrays(datapoint)
                     except DataFlowError as error:
                         raise annotate_error(error, f"datapoint {self._passed - 1} of the training dataflow") from None
+                    # Whoever receives the arrays shares their memory if nobody else refers to it (see is_exclusive).
                     del datapoint
                     yield arrays
                     del arrays
@@ -259,6 +264,8 @@ class Feeder:
                 builder = _Stack(arrays, capacity)
             builder.add(arrays)
             del arrays
+            # A block that is not full goes out when training waits: with a slow flow 32 batches would take seconds, and
+            # how many steps share a call changes no bit.
             if builder.rows == capacity or (self._waiting and not self._ready):
                 yield builder.block(position)
                 position, builder = self._where(), None

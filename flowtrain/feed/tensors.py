@@ -74,6 +74,7 @@ def is_exclusive(array: np.ndarray, held: int) -> bool:
     """
     if array.base is None:
         return sys.getrefcount(array) <= held + 2  # and this function's argument, and getrefcount's
+    # A slot is written by a worker only after its lease has ended, which any view keeps from happening.
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview) and not isinstance(owner, Lease):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj

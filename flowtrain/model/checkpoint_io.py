@@ -92,6 +92,7 @@ class CheckpointWriter:
 
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         tensors = {name: tf.convert_to_tensor(variables[name]) for name in sorted(variables)}
+        # Asked before gigabytes are written in vain, on a disk that other checkpoints of the run lie on too.
         _require_space(self._folder, sum(map(_bytes, tensors.values())))
         _write_bundle(self._folder / PREFIX, tensors)
         (self._folder / STATE).write_bytes(pack_state(state))
@@ -104,6 +105,9 @@ class CheckpointWriter:
         """Sync the temporary folder to disk and give it its name; afterwards the checkpoint survives a power cut."""
         try:
             with explained(self.path):
+                # In this order: a rename that reaches the disk before the content would be a checkpoint of empty files,
+                # and a rename that is not synced itself is undone by a power cut, after rotation has removed the older
+                # one.
                 sync(self._folder)
                 replace(self._folder, self.path)
                 fsync(self.path.parent)

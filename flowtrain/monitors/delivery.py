@@ -69,7 +69,8 @@ class Delivery:
         """Flush, and bring up to date a monitor that has failed."""
         if self._out:
             return
-        if self.calls and self.calls[-1] != ["flush"]:  # lines of a log end at a flush
+        # A line of a log holds what came between two flushes, so these are told again too.
+        if self.calls and self.calls[-1] != ["flush"]:
             self.calls.append(["flush"])
         if not self._down and self._try("flush"):
             self._try_to_note()
@@ -96,6 +97,8 @@ class Delivery:
     def _catch_up(self, first: bool = False) -> None:
         monitor = self.monitor
         try:
+            # A monitor may rewrite its file from the history when it is taken back; what it is told again afterwards
+            # must not be there yet, or it would stand there twice.
             monitor.history = _before(self._history, self.calls)
             monitor.load_state_dict(self.state)
             monitor.history = self._history
@@ -131,6 +134,7 @@ class Delivery:
         return True
 
     def _failed(self, method: str, error: Exception) -> None:
+        # Not raised: a run of a week must not end because a tracking server does. What it missed is in the checkpoints.
         if isinstance(error, _LASTING):
             self._leave(method, error)
         elif not self._down:

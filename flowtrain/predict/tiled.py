@@ -101,6 +101,8 @@ class _Run:
     def __call__(self) -> Any:
         aligned = tuple(multiple(n, self.grid.align) for n in self.picture)
         whole_tiles = tuple(max(n, self.grid.length) for n in aligned)
+        # Least padding first: continuing the picture changes what the model sees at its border. What a model takes is
+        # tried and not deduced, since it may be any function.
         self.size = next((size for size in (self.picture, aligned) if self._takes(size)), whole_tiles)
         rows, columns = self._windows(self.size)
         result: Any = None
@@ -146,6 +148,8 @@ class _Run:
         return _leaves(self._predict([tuple(Window(0, n, 0, n) for n in sizes)]))  # type: ignore[list-item]
 
     def _between(self, small: int, large: int, size: int) -> Placement:
+        # Of two sizes the difference is scale alone, and what is left over is what was cropped. As a fraction: a float
+        # of 1/3 would put the last tile a pixel off.
         scale = Fraction(large - small, self.grid.align)
         lost = size * scale - small
         if scale <= 0 or lost:

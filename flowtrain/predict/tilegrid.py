@@ -43,9 +43,12 @@ class Grid:
             after: How far it may reach over the end.
         """
         length = self.length
+        # At a multiple of align, else strided layers would sample other pixels than in the whole picture.
         latest = max(multiple(size + after - length, self.align), -before)
         windows = []
         for begin in range(0, size, self.expression):
+            # A window at the border is moved inwards, not cut or padded: the model then meets the true border where the
+            # whole picture has it, and all windows but odd ones have one shape, so that they fit in one batch.
             start = min(max(begin - self.margin, -before), latest)
             windows.append(Window(start, min(start + length, size + after), begin, min(begin + self.expression, size)))
         return windows

@@ -103,6 +103,8 @@ class CallbackList(Sequence[Callback]):
     def finish_round(self) -> None:
         """Make the calls that an interrupted round still owes."""
         while self._round:
+            # Taken out before the call: a hook that a Ctrl-C came into has done part of its work (logged a value,
+            # written a file), and doing it twice is worse than leaving the rest of it out. Who knows better says so.
             callback, hook, arguments = self._round.popleft()
             try:
                 with _ErrorContext(callback, hook):
@@ -131,6 +133,8 @@ class CallbackList(Sequence[Callback]):
         for callback in self._by_hook["before_epoch"]:
             if callback in first_time:
                 continue
+            # Its state is put back: a before_epoch that counts or clears would do so twice in one epoch, and the run
+            # would no longer be the one that was never killed.
             with _ErrorContext(callback, "before_epoch"), silence():
                 state = callback.state_dict()
                 try:

@@ -48,7 +48,7 @@ class StepPipeline:
             steps: How many steps it makes.
             size: Bytes of the batches it holds.
         """
-        if self._executor is None:
+        if self._executor is None:  # a thread of its own, made only where steps are started ahead
             self._executor = BackgroundExecutor()
         began = time.perf_counter()
         if not self._under_way:
@@ -90,7 +90,9 @@ class StepPipeline:
             asked = time.perf_counter()
             cost.numpy()  # type: ignore[attr-defined]
             now = time.perf_counter()
-            ended = now if now - asked > _INSTANT else None  # else it had ended before, nobody knows when
+            # Where reading did not wait, the call had ended before, nobody knows when: such a time is not used, or the
+            # steps would seem as slow as the data.
+            ended = now if now - asked > _INSTANT else None
             if ended is not None and self._ended is not None:
                 self.seconds_per_step = (ended - max(began, self._ended)) / steps
             self._ended = ended

@@ -63,6 +63,7 @@ def replace(new: Path, old: Path) -> None:
     if not old.is_dir() or old.is_symlink():
         os.replace(new, old)
         return
+    # rename(2) puts a folder only over an empty one. Removing the old one first would leave a moment with none.
     if _swapped(new, old):
         shutil.rmtree(new, ignore_errors=True)
         return
@@ -162,6 +163,8 @@ class FileLock:
             Whether it is ours now.
         """
         try:
+            # flock, and no file that is there or not: the kernel lets go of it when the process dies, by whatever
+            # signal, so a killed run never has to be unlocked by hand.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False

@@ -128,7 +128,7 @@ class _ArrayColumn(_Column):
 
     def __init__(self, first: np.ndarray, rows: int, where: str, row: int) -> None:
         self._shape, self._dtype, self._where, self._first = first.shape, first.dtype, where, row
-        self._data = empty((rows, *first.shape), first.dtype)
+        self._data = empty((rows, *first.shape), first.dtype)  # in a worker this is the consumer's memory: written once
 
     def write(self, row: int, value: Any) -> None:
         if type(value) is not np.ndarray:

@@ -62,6 +62,7 @@ def check_tree(path: str) -> None:
 class _Tree:
     def __init__(self, path: str, file: Any) -> None:
         self._path, self._file = path, file
+        # Two heads, which transactions write in turns, so that a killed writer leaves one whole: the later one counts.
         first = self._read_meta(0)
         self._size = first.page_size
         if self._size not in (1 << bits for bits in range(9, 17)):
@@ -88,6 +89,8 @@ class _Tree:
                 leaves = len(level)
             else:
                 branches += len(level)
+                # A damaged branch may point back to its own level, and the walk would double with each: a tree cannot
+                # have more pages than its head counts.
                 if len(below) > meta.branches + meta.leaves:
                     break
             level = below
@@ -115,6 +118,8 @@ class _Tree:
             or not _HEAD < lower <= upper <= size
         ):
             raise self._damaged(f"page {number:,} is no {'leaf' if leaf else 'branch'} of its tree", at)
+        # Whole pages by NumPy: a file of millions of records has tens of thousands of leaves, and is looked at on
+        # opening.
         places = data[_HEAD:lower].view("<u2").astype(np.int64)
         if places.min() < upper or places.max() > size - _NODE:
             raise self._damaged(f"a record of page {number:,} does not lie in it", at)
