@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
@@ -14,10 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-__all__ = ["Ended", "run_together"]
+__all__ = ["GRACE", "Ended", "ProcessGroup", "handling", "run_together"]
 
-_GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where another process has failed
-_SET_PDEATHSIG = 1  # of prctl
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where another process has failed
+# In the new process, before it becomes the command: it is to get SIGTERM, on which a training saves, when the one that
+# started it ends. (Not by preexec_fn: what starts it may have threads, and a lock that one of them holds stays locked.)
+_TIED = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGTERM
+if os.getppid() != int(sys.argv[1]):
+    os._exit(143)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -28,19 +35,21 @@ class Ended:
         status: 0, or that of the process that failed first; 128 + the number of the signal that ended it.
         which: The number of that process; None where all went well, or where they were asked to end.
         asked: The signal that this process got and passed on; None: it got none.
+        how: How it ended, where that is more than a status says.
     """
 
     status: int
     which: int | None = None
     asked: signal.Signals | None = None
+    how: str = ""
 
     def __str__(self) -> str:
         if self.asked is not None:
             return f"ended by {self.asked.name}, which was passed on"
         if self.which is None:
             return "all processes are done"
-        how = f"ended with status {self.status}"
-        if self.status > 128:
+        how = self.how or f"ended with status {self.status}"
+        if not self.how and self.status > 128:
             with contextlib.suppress(ValueError):
                 how = f"was ended by {signal.Signals(self.status - 128).name}"
         return f"process {self.which} {how}"
@@ -80,14 +89,23 @@ def run_together(
         How it ended.
     """
     with contextlib.ExitStack() as stack:
-        group = _Group(stack, output or sys.stdout.buffer)
-        stack.enter_context(_handling(group.ask))
+        group = ProcessGroup(stack, output or sys.stdout.buffer)
+        stack.enter_context(handling(group.ask))
         for number, environment in enumerate(environments):
             group.start(number, command, {**os.environ, **environment}, len(environments) > 1)
-        return group.wait()
+        while group.living:
+            group.turn()
+        return group.ended()
 
 
-class _Group:
+class ProcessGroup:
+    """The processes themselves.
+
+    Args:
+        stack: When it is left, what still runs is killed.
+        output: Where their lines go.
+    """
+
     def __init__(self, stack: contextlib.ExitStack, output: BinaryIO) -> None:
         self._output, self._living = output, dict[int, _Member]()
         self._selector = stack.enter_context(selectors.DefaultSelector())
@@ -96,16 +114,36 @@ class _Group:
         self._asked: signal.Signals | None = None
         self._kill_at: float | None = None
 
-    def start(self, number: int, command: Sequence[str], environment: Mapping[str, str], marked: bool) -> None:
-        parent = os.getpid()
+    @property
+    def living(self) -> bool:
+        """Whether any runs."""
+        return bool(self._living)
+
+    def start(
+        self,
+        number: int,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        marked: bool,
+        folder: str | None = None,
+    ) -> None:
+        """Start a process.
+
+        Args:
+            number: Which one it is.
+            command: The program and its arguments.
+            environment: All of it.
+            marked: Whether its lines come with the number before them.
+            folder: Where it runs; None: in this process's own.
+        """
         process = subprocess.Popen(
-            list(command),
+            [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
-            preexec_fn=lambda: _die_with(parent),  # this process has one thread and no TensorFlow
+            cwd=folder,
         )
         member = _Member(number, process, os.pidfd_open(process.pid), prefix=b"[%d] " % number if marked else b"")
         os.set_blocking(member.output.fileno(), False)
@@ -113,23 +151,33 @@ class _Group:
         self._selector.register(member.output, selectors.EVENT_READ, (self._copy, member))
         self._selector.register(member.pidfd, selectors.EVENT_READ, (self._bury, member))
 
-    def wait(self) -> Ended:
-        while self._living:
-            timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
-            for key, _ in self._selector.select(timeout):
-                handle, member = key.data
-                if member.number in self._living:
-                    handle(member)
-            if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                self._kill_at = None
-                self._signal(signal.SIGKILL)
+    def turn(self, seconds: float | None = None) -> None:
+        """Wait until something is printed or one ends, for so many seconds at most; pass that on."""
+        left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        bounds = [bound for bound in (left, seconds) if bound is not None]
+        for key, _ in self._selector.select(min(bounds, default=None)):
+            handle, member = key.data
+            if member.number in self._living:
+                handle(member)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill_at = None
+            self.send(signal.SIGKILL)
+
+    def ended(self) -> Ended:
+        """How they have ended."""
         which, status = self._failed or (None, 0)
         return Ended(status, None if self._asked else which, self._asked)
 
-    def ask(self, number: int, frame: Any) -> None:
+    def ask(self, number: int, frame: Any = None) -> None:
         """Pass a signal on; the second time kill."""
         again, self._asked = self._asked is not None, signal.Signals(number)
-        self._signal(signal.SIGKILL if again else signal.SIGTERM)
+        self.send(signal.SIGKILL if again else signal.SIGTERM)
+
+    def send(self, number: int) -> None:
+        """Send a signal to those that run."""
+        for member in list(self._living.values()):
+            with contextlib.suppress(ProcessLookupError):
+                member.process.send_signal(number)
 
     def _copy(self, member: _Member) -> None:
         while True:
@@ -160,35 +208,24 @@ class _Group:
         if status and self._failed is None:
             self._failed = member.number, status
             if self._asked is None and self._living:
-                self._signal(signal.SIGTERM)
-                self._kill_at = time.monotonic() + _GRACE
+                self.send(signal.SIGTERM)
+                self._kill_at = time.monotonic() + GRACE
 
     def _write(self, text: bytes) -> None:
         self._output.write(text)
         self._output.flush()
 
-    def _signal(self, number: int) -> None:
-        for member in list(self._living.values()):
-            with contextlib.suppress(ProcessLookupError):
-                member.process.send_signal(number)
-
     def _kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         for member in self._living.values():
             member.process.wait()
             os.close(member.pidfd)
             member.output.close()
 
 
-def _die_with(parent: int) -> None:
-    """In the child: get SIGTERM, on which a training saves, when the parent ends."""
-    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(128 + signal.SIGTERM)
-
-
 @contextlib.contextmanager
-def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT handled while inside."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

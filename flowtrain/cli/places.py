@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import shlex
 import socket
@@ -11,9 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-__all__ = ["local_environments", "slurm_environment", "slurm_script"]
+__all__ = ["cluster_environment", "held_port", "local_environments", "slurm_environment", "slurm_script"]
 
 _PORTS = range(12_000, 32_000)  # below those that Linux gives to who asks for any
+_FREE_PORTS = range(20_000, 32_000)  # of these again, those that Ray's own workers do not use
 _NODE = re.compile(r"([^,\[\]]+)(?:\[([0-9,-]+)\])?([^,\[\]]*)(?:,|$)")
 _TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
@@ -27,25 +29,39 @@ def local_environments(count: int, gpus: int | None) -> list[dict[str, str]]:
     """
     environments: list[dict[str, str]] = [{} for _ in range(count)]
     if count > 1:
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
-        for index, environment in enumerate(environments):
-            environment["TF_CONFIG"] = _tf_config(addresses, index)
+        with contextlib.ExitStack() as stack:
+            probes = [stack.enter_context(held_port("127.0.0.1")) for _ in range(count)]
+            addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+        environments = [cluster_environment(addresses, index) for index in range(count)]
     if gpus is not None:
         for index, environment in enumerate(environments):
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(index * gpus, (index + 1) * gpus)))
     return environments
 
 
-def _tf_config(addresses: Sequence[str], index: int) -> str:
-    return json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}})
+def cluster_environment(addresses: Sequence[str], index: int) -> dict[str, str]:
+    """The TF_CONFIG of one of the processes at these addresses; a single one needs none."""
+    if len(addresses) == 1:
+        return {}
+    config = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
+    return {"TF_CONFIG": json.dumps(config)}
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+def held_port(host: str = "") -> socket.socket:
+    """A socket that holds a free port until it is closed.
+
+    The port is none that Linux gives to connections, of which there are many until a process has imported TensorFlow.
+
+    Args:
+        host: The address on which the port has to be free; empty: all of this machine's.
+    """
+    probe = socket.socket()
+    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+        with contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return probe
+    probe.close()
+    raise click.ClickException(f"no port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free")
 
 
 def slurm_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -71,7 +87,7 @@ def slurm_environment(given: Mapping[str, str]) -> dict[str, str]:
         raise click.ClickException(f"--slurm: SLURM's environment is not understood: {error}") from None
     first = _PORTS[job * 64 % len(_PORTS) // 64 * 64]  # jobs that share a node have other ports
     addresses = [f"{node}:{first + place}" for node, count in zip(nodes, tasks, strict=True) for place in range(count)]
-    return {"TF_CONFIG": _tf_config(addresses, rank)} if len(addresses) > 1 else {}
+    return cluster_environment(addresses, rank)
 
 
 def _nodes(text: str) -> list[str]:

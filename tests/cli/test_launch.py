@@ -147,6 +147,9 @@ def test_wrong_uses_are_told(tmp_path):
     assert "there is no file" in run(main, ["launch", "nowhere.py"]).output
     assert "add --slurm" in run(main, ["launch", "--print", "train.py"]).output
     path = str(script(tmp_path, ""))
+    assert "add --ray" in run(main, ["launch", "--cpus", "2", path]).output
+    assert "one of them" in run(main, ["launch", "--ray", "auto", "--slurm", path]).output
+    assert "no file no.py in" in run(main, ["launch", "--ray", "auto", "--working-dir", str(tmp_path), "no.py"]).output
     assert "SLURM_" in run(main, ["launch", "--slurm", path], env={"SLURM_JOB_NODELIST": None}).output
 
 

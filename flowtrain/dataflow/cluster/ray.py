@@ -17,7 +17,9 @@ from .crews import RayCrews
 __all__ = ["Ray"]
 
 _LOG = logging.getLogger("flowtrain")
+_LOCAL = ("working_dir", "py_modules", "excludes")  # of a runtime_env: what Ray ships from here, for a whole connection
 _lock = threading.Lock()
+_shipped: dict[str, Any] = {}  # what went along with the connection of this process, where it was made here
 
 
 class Ray:
@@ -37,7 +39,7 @@ class Ray:
         cpus: CPUs that Ray counts for each actor. A fraction lets several share one, for sources that wait.
         resources: Other resources for each actor: ``{"GPU": 1}``, or a name that you gave to machines.
         runtime_env: Ray's description of what actors need: ``{"working_dir": "."}`` ships your modules,
-            ``{"pip": [...]}`` packages.
+            ``{"pip": [...]}`` packages. Folders are shipped when this process gets connected.
         start_timeout: Seconds to wait for the first actor, e.g. until a cluster has grown.
 
     Raises:
@@ -95,9 +97,17 @@ class Ray:
         made: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": resources.pop("GPU", 0)}
         if resources:
             made["resources"] = resources
-        if self.runtime_env is not None:
-            made["runtime_env"] = self.runtime_env
+        if env := {key: value for key, value in (self.runtime_env or {}).items() if key not in self._local()}:
+            made["runtime_env"] = env
         return made
+
+    def _local(self) -> dict[str, Any]:
+        """The part of the ``runtime_env`` that Ray takes for a whole connection alone: folders of this machine."""
+        env = self.runtime_env or {}
+        folders = [env.get("working_dir"), *(env.get("py_modules") or ())]
+        if all(folder is None or "://" in str(folder) for folder in folders):
+            return {}
+        return {key: env[key] for key in _LOCAL if key in env}
 
     def connect(self, name: str) -> Any:
         """Connect this process, if it is not yet.
@@ -112,6 +122,7 @@ class Ray:
             MissingPackage: Ray is not installed.
             FlowtrainError: There is no such cluster.
         """
+        name = name.rstrip(",")
         ray = require("ray", extra="ray", needed_for=name)
         with _lock:
             if not ray.is_initialized():
@@ -123,10 +134,18 @@ class Ray:
                         f"{name} wants the Ray cluster {self.address}, but this process is connected to {have}. A "
                         "process has one; call ray.shutdown() first"
                     )
+            if (local := self._local()) and local != _shipped:
+                raise ConfigError(
+                    f"{name}: this process is connected to Ray already, and folders are shipped with the connection. "
+                    f"Leave {', '.join(local)} out here and give it to ray.init(runtime_env=...), or call ray.shutdown() "
+                    "first"
+                )
         return ray
 
     def _start(self, ray: Any, name: str) -> None:
         options: dict[str, Any] = {} if self.address is None else {"address": self.address}
+        if local := self._local():
+            options["runtime_env"] = dict(local)
         if self.address == "local":
             options["include_dashboard"] = False
         where = {None: "connects to Ray, or starts it on this machine", "local": "starts Ray on this machine"}
@@ -140,6 +159,8 @@ class Ray:
             raise FlowtrainError(
                 f"{name}: cannot connect to Ray at {self.address or 'this machine'}: {error}"
             ) from error
+        _shipped.clear()
+        _shipped.update(local)
 
 
 @contextlib.contextmanager

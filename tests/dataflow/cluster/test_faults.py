@@ -190,5 +190,27 @@ def test_sigterm_stays_with_whoever_handled_it_before(cluster):
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=200)
 
 
+def test_folders_are_shipped_with_the_connection(cluster, tmp_path):
+    (tmp_path / "mine.py").write_text("def triple(dp):\n    return [3 * dp[0]]\n")
+    script = f"""
+        import os, sys
+        import flowtrain.dataflow as df
+        from flowtrain.utils.errors import ConfigError
+        sys.path.insert(0, {str(tmp_path)!r})
+        import mine
+        env = {{"working_dir": {str(tmp_path)!r}, "env_vars": {{"COLOUR": "red"}}}}
+        ds = df.MapData(df.DataFromList([[n] for n in range(3)]), lambda dp: [*mine.triple(dp), os.environ["COLOUR"]])
+        found = list(df.PrefetchData(ds, num_proc=1, cluster=df.Ray({cluster.address!r}, runtime_env=env)))
+        assert found == [[0, "red"], [3, "red"], [6, "red"]], found
+        try:
+            list(df.PrefetchData(ds, num_proc=1, cluster=df.Ray(runtime_env={{"working_dir": "/"}})))
+        except ConfigError as error:
+            assert "connected to Ray already" in str(error) and "ray.init(runtime_env=" in str(error)
+        else:
+            raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=200)
+
+
 def test_ray_is_there_for_other_uses():
     assert ray.is_initialized()

@@ -1,0 +1,244 @@
+"""Processes of a training as Ray actors: Ray chooses their machines, and they live and die together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import click
+
+from ..dataflow.cluster import Ray
+from .group import GRACE, Ended, handling
+from .placed import Placed
+from .places import cluster_environment
+
+__all__ = ["run_on_ray"]
+
+_NAME = "flowtrain launch"
+_TURN = 0.5  # seconds after which an actor answers though nothing has happened: a signal waits no longer
+_SILENT = 30.0  # seconds without an answer to a signal, after which an actor is given up
+_TELL = 5.0  # seconds of waiting for places before it is said what for; then after twice as long each time
+_LOOK = 0.5  # seconds between looks at whether this process was asked to end
+_PASSED = ("FLOWTRAIN_", "KERAS_", "TF_", "XLA_")  # variables of this process's environment that go along
+
+
+def run_on_ray(
+    cluster: Ray,
+    command: Sequence[str],
+    count: int,
+    *,
+    environment: Mapping[str, str],
+    spread: bool = False,
+    folder: str | None = None,
+    output: BinaryIO | None = None,
+) -> Ended:
+    """Start a script so many times where Ray has room for all of them at once, and wait for all.
+
+    Each process runs beneath an actor of one placement group, with the TF_CONFIG of all. When one fails, or its actor
+    or machine is lost, the others get SIGTERM, and SIGKILL five seconds later. SIGTERM and SIGINT that this process
+    gets are passed on as SIGTERM, and then it waits for as long as they take to save; a second one kills them. They end
+    with this process, whatever ends it.
+
+    Args:
+        cluster: Which cluster, and what each process is given of it.
+        command: The script and its arguments.
+        count: How many.
+        environment: What each process has in its environment besides that of the cluster's machine.
+        spread: Each on a machine of its own; else on as few as have room.
+        folder: Where they run; None: in the folder that Ray ships (``runtime_env``).
+        output: Where their lines go, each with the process's number before it where there are several; None: stdout.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        FlowtrainError: There is no such cluster.
+        click.ClickException: It has no room for them in time, or a machine lacks the script.
+    """
+    with contextlib.ExitStack() as stack:
+        run = _Run(stack, cluster, count, output or sys.stdout.buffer)
+        stack.enter_context(handling(run.ask))
+        run.place(spread)
+        run.start(command, environment, folder)
+        while run.living:
+            run.turn()
+        return run.ended()
+
+
+class _Member:
+    """One of the processes, as this one sees it."""
+
+    def __init__(self, number: int, actor: Any) -> None:
+        self.number, self.actor = number, actor
+        self.signals: list[int] = []  # that go with the next turn
+        self.turn: Any = None  # the reference to its answer
+        self.heard = time.monotonic()
+
+
+class _Run:
+    def __init__(self, stack: contextlib.ExitStack, cluster: Ray, count: int, output: BinaryIO) -> None:
+        self._stack, self._cluster, self._count, self._output = stack, cluster, count, output
+        self._living: dict[int, _Member] = {}
+        self._failed: Ended | None = None
+        self._asked: signal.Signals | None = None
+        self._signalled = False
+        self._kill_at: float | None = None
+        self._started = False
+        self._ray = cluster.connect(_NAME)
+
+    # ---------------------------------------------------------------- places
+
+    def place(self, spread: bool) -> None:
+        """Wait until Ray has room for all, and make the actors."""
+        from ray.util.placement_group import placement_group, remove_placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        bundle = {"CPU": self._cluster.cpus, **self._cluster.resources}
+        bundle = {name: amount for name, amount in bundle.items() if amount}
+        group = placement_group([bundle] * self._count, "STRICT_SPREAD" if spread else "PACK")
+        self._stack.callback(remove_placement_group, group)
+        asked, told = time.monotonic(), _TELL
+        while self._asked is None and not group.wait(_LOOK):
+            waited = time.monotonic() - asked
+            if waited > self._cluster.start_timeout:
+                raise click.ClickException(f"--ray: after {waited:.0f} s there is no room: {self._missing(spread)}")
+            if waited >= told:
+                told *= 2
+                click.echo(f"{_NAME} has waited {waited:.0f} s for Ray: {self._missing(spread)}", err=True)
+        if self._asked is not None:
+            return
+        placed = self._ray.remote(Placed)
+        for number in range(self._count):
+            place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
+            options = {"max_restarts": 0, "scheduling_strategy": place, **self._cluster.options()}
+            actor = placed.options(**options).remote()
+            self._stack.callback(_suppressed, self._ray.kill, actor)
+            self._living[number] = _Member(number, actor)
+
+    def _missing(self, spread: bool) -> str:
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        names = dict.fromkeys(["CPU", *self._cluster.resources])
+        have = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in names) for node in nodes)
+        where = ", each on a machine of its own" if spread else ""
+        return (
+            f"{self._count} processes want {self._cluster.wants()} each{where}. The cluster's {len(nodes)} machines "
+            f"have {have}, some of which others may use"
+        )
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str], folder: str | None) -> None:
+        """Start the processes, each with the addresses of all."""
+        if self._asked is not None:
+            return
+        addresses = self._all(lambda member: member.actor.address.remote())
+        if len(addresses) < self._count:
+            return
+        self._started = True
+        always = {name: value for name, value in os.environ.items() if name.startswith(_PASSED) and name != "TF_CONFIG"}
+        always |= {"RAY_ADDRESS": self._ray.get_runtime_context().gcs_address, **environment}
+
+        def started(member: _Member) -> Any:
+            own = {**always, **cluster_environment(list(addresses.values()), member.number)}
+            return member.actor.start.remote(member.number, list(command), own, folder, self._count > 1)
+
+        for number, missing in self._all(started).items():
+            if missing:
+                host = addresses[number].rpartition(":")[0]
+                raise click.ClickException(
+                    f"--ray: on {host} {missing}. It has to be in a folder that all machines see; or ship it: "
+                    "--working-dir"
+                )
+
+    def _all(self, call: Callable[[_Member], Any]) -> dict[int, Any]:
+        """What all answer, by number; an actor that is lost is a process that has failed."""
+        refs = {number: call(member) for number, member in self._living.items()}
+        found = {}
+        for number, ref in refs.items():
+            try:
+                found[number] = self._ray.get(ref)
+            except self._ray.exceptions.RayTaskError:
+                raise
+            except self._ray.exceptions.RayError as error:
+                self._lose(self._living[number], error)
+        return found
+
+    # ---------------------------------------------------------------- while they run
+
+    @property
+    def living(self) -> bool:
+        """Whether any runs."""
+        return bool(self._living)
+
+    def ask(self, number: int, frame: Any) -> None:
+        """Pass a signal on; the second time kill."""
+        again, self._asked = self._asked is not None, signal.Signals(number)
+        self._send(signal.SIGKILL if again else signal.SIGTERM)
+
+    def turn(self) -> None:
+        """Take in what they have printed, and who has ended."""
+        for member in self._living.values():
+            if member.turn is None:
+                signals, member.signals = member.signals, []
+                member.turn = member.actor.turn.remote(signals, _TURN)
+        members = {member.turn: member for member in self._living.values()}
+        ready, _ = self._ray.wait(list(members), num_returns=1, timeout=_LOOK)
+        for ref in ready:
+            self._hear(members[ref], ref)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill_at = None
+            self._send(signal.SIGKILL)
+        if self._signalled:
+            for member in [m for m in self._living.values() if time.monotonic() - m.heard > _SILENT]:
+                self._lose(member, TimeoutError(f"no answer for {_SILENT:.0f} s"))
+
+    def _hear(self, member: _Member, ref: Any) -> None:
+        try:
+            lines, status = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            self._lose(member, error)
+            return
+        member.turn, member.heard = None, time.monotonic()
+        self._output.write(lines)
+        self._output.flush()
+        if status is not None:
+            del self._living[member.number]
+            if status:
+                self._fail(Ended(status, member.number))
+
+    def _lose(self, member: _Member, error: BaseException) -> None:
+        """What runs a process is gone, and the process with it."""
+        del self._living[member.number]
+        why = " ".join(str(error).split())[:500]
+        self._fail(Ended(128 + signal.SIGKILL, member.number, how=f"was lost with its Ray actor: {why}"))
+
+    def _fail(self, ended: Ended) -> None:
+        if self._failed is None:
+            self._failed = ended
+            if self._asked is None and self._living:
+                self._send(signal.SIGTERM)
+                self._kill_at = time.monotonic() + GRACE
+
+    def _send(self, number: int) -> None:
+        for member in self._living.values():
+            member.signals.append(number)
+            if not self._signalled:
+                member.heard = time.monotonic()
+        self._signalled = True
+
+    def ended(self) -> Ended:
+        """How they have ended."""
+        if self._asked is None:
+            return self._failed or Ended(0)
+        ended_before = 0 if self._started else 128 + self._asked
+        return Ended(self._failed.status if self._failed else ended_before, None, self._asked)
+
+
+def _suppressed(call: Callable[..., Any], *args: Any) -> None:
+    with contextlib.suppress(Exception):
+        call(*args)
