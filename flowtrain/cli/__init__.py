@@ -20,7 +20,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("flowtrain.cli.data", "Look at a dataflow: what it gives, how fast, and what the limit is."),
     "export": ("flowtrain.cli.export", "Write a model in another format, checked against the original."),
     "inspect": ("flowtrain.cli.inspect", "Show what is in a checkpoint or model file."),
-    "launch": ("flowtrain.cli.launch", "Start the processes of a training, here or as tasks of SLURM."),
+    "launch": ("flowtrain.cli.launch", "Start the processes of a training: here, by SLURM, or on Ray."),
     "report": ("flowtrain.cli.report", "Show runs on one page: curves, what differs, pictures, times."),
     "runs": ("flowtrain.cli.runs", "List runs: how each stands, and the best values it reached."),
     "serve": ("flowtrain.cli.serve", "Send a dataflow to the machine that trains."),
