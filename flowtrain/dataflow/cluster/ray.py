@@ -137,7 +137,7 @@ class Ray:
             if (local := self._local()) and local != _shipped:
                 raise ConfigError(
                     f"{name}: this process is connected to Ray already, and folders are shipped with the connection. "
-                    f"Give {', '.join(local)} to ray.init(runtime_env=...) and not to Ray(), or call ray.shutdown() first"
+                    f"Give {', '.join(local)} to ray.init(runtime_env=...), not to Ray(), or call ray.shutdown() first"
                 )
         return ray
 
