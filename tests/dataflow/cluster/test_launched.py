@@ -204,6 +204,7 @@ def test_they_end_with_the_launcher_whatever_ends_it(cluster, script):
 
 def test_what_cannot_be_placed_is_told_and_ended_by_a_signal(cluster, script):
     process = launch(cluster, "-n", 2, "--gpus", 3, script(""))
+    assert process.stderr is not None
     said = process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
