@@ -195,6 +195,12 @@ def _default(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         if value.dtype.hasobject:
             raise TypeError("a NumPy scalar that holds Python objects cannot be packed")
+        if (
+            isinstance(value, (str, bytes))
+            and len(value)
+            and not value.strip("\0" if isinstance(value, str) else b"\0")
+        ):
+            raise TypeError("NumPy takes a text of NULs for an empty one: make it Python's own str or bytes")
         boxed = np.asarray(value)  # its dtype, not value.dtype: that of np.str_("") has no bytes
         return msgpack.ExtType(_SCALAR, _array_head(boxed.dtype, ()) + boxed.tobytes())
     if kind is int:  # msgpack asks only about those outside 64 bits
@@ -369,7 +375,7 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
     if code == _ARRAY:
         return _owned(_read_array(data)) if copy else _read_array(data)
     if code == _SCALAR:
-        return _read_array(data)[()]
+        return _scalar(_read_array(data))
     if code == _TUPLE:
         items = _unpackb(data, _one_deeper(hook, depth), len(data))
         if type(items) is not list:
@@ -415,6 +421,17 @@ def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.nda
 
 def _owned(array: np.ndarray) -> np.ndarray:
     return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
+
+
+def _scalar(boxed: np.ndarray) -> Any:
+    """The NumPy scalar in an array without axes; of text with the NULs at its end, which indexing leaves out."""
+    kind = boxed.dtype.kind
+    if kind not in "SU" or not any(data := boxed.tobytes()):  # an empty text travels as one NUL
+        return boxed[()]
+    if kind == "S":
+        return np.bytes_(data)
+    order = "utf-32-be" if boxed.dtype.byteorder == ">" else "utf-32-le"
+    return np.str_(data.decode(order, "surrogatepass"))
 
 
 @functools.lru_cache(maxsize=256)

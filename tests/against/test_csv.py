@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import CSVData
-from flowtrain.utils.errors import DataFlowError
+from flowtrain.utils.errors import DataFlowError, FormatError
 
 from .tries import tries
 
@@ -171,3 +171,24 @@ def test_words_of_ones_own(tmp_path_factory, texts):
 )
 def test_found_before(tmp_path, content):
     agrees(tmp_path / "x.csv", content)
+
+
+def test_a_guess_holds_for_all_rows(tmp_path):
+    """A bool that is guessed from the first rows makes none of a later 1, which pandas would not either."""
+    path = tmp_path / "x.csv"
+    path.write_text("a\n" + "True\n" * 3000 + "1\n")
+    with pytest.raises(FormatError, match="line 3002, column 'a': '1' is not a bool"):
+        list(CSVData(path))
+    assert list(CSVData(path, columns={"a": bool}))[-1] == {"a": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"), [(np.float32, "1e300"), ("float16", "70000"), (np.uint8, "256"), (int, "1.5")]
+)
+def test_a_cell_beyond_its_dtype(tmp_path, kind, cell):
+    path = tmp_path / "x.csv"
+    path.write_text(f"a\n{cell}\n")
+    with pytest.raises(FormatError, match=f"line 2, column 'a': '{cell}' is not"):
+        list(CSVData(path, columns={"a": kind}))
+    path.write_text("a\n-inf\n")
+    assert list(CSVData(path, columns={"a": np.float32})) == [{"a": -np.inf}]

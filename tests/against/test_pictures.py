@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -78,6 +79,65 @@ def test_every_level_is_kept(data, kind, channel):
 def test_colours_of_16_bits(rgb):
     encoded = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()  # Pillow has none
     assert np.array_equal(decoded(encoded), rgb)
+
+
+def tiff(values, order="<", big=False, colours=None, extra=None):
+    """An uncompressed TIFF, as the specification has it: of all numbers, byte orders and counts of channels."""
+    values = np.ascontiguousarray(values)
+    count = values.shape[2] if values.ndim == 3 else 1
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    bits = [8 * values.dtype.itemsize] * count
+    tags = [(256, 4, [values.shape[1]]), (257, 4, [values.shape[0]]), (258, 3, bits), (259, 3, [1])]
+    tags += [(262, 3, [colours or (1 if count < 3 else 2)]), (273, 4, [2048]), (277, 3, [count])]
+    tags += [(278, 4, [values.shape[0]]), (279, 4, [len(data)])]
+    tags += [(338, 3, [extra])] if extra is not None else []
+    tags += [(339, 3, [kind] * count)]
+    head, number, place = (16, "Q", "Q") if big else (8, "H", "I")
+    room, entries, more, far = (8 if big else 4), b"", b"", 1024
+    for tag, of, numbers in tags:
+        packed = struct.pack(order + ("H" if of == 3 else "I") * len(numbers), *numbers)
+        if len(packed) > room:
+            packed, more = struct.pack(order + place, far + len(more)), more + packed
+        entries += struct.pack(order + "HH" + place, tag, of, len(numbers)) + packed.ljust(room, b"\0")
+    mark = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    start = mark + (struct.pack(order + "HHQ", 8, 0, head) if big else struct.pack(order + "I", head))
+    directory = start + struct.pack(order + number, len(tags)) + entries
+    return (directory.ljust(far, b"\0") + more).ljust(2048, b"\0") + data
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+def test_tiffs_of_all_numbers(dtype, order, big):
+    gray = (np.arange(35) * (3 if dtype[1] == "1" else 700)).astype(dtype).reshape(5, 7)
+    rgb = np.dstack([gray, gray[::-1], gray[:, ::-1]])
+    for channel in (1, 3):
+        found = decoded(tiff(gray, order, big), channel=channel)
+        assert found.dtype == gray.dtype and np.array_equal(found, np.dstack([gray] * channel))
+    found = decoded(tiff(rgb, order, big))
+    assert found.dtype == rgb.dtype and np.array_equal(found, rgb)
+    if dtype[1] in "48":
+        with pytest.raises(DataFlowError, match="makes no gray"):
+            decoded(tiff(rgb, order, big), channel=1)
+    else:
+        assert decoded(tiff(rgb, order, big), channel=1).dtype == gray.dtype
+
+
+@few
+@given(hnp.arrays("u1", (5, 7, 4)), st.sampled_from(["PNG", "TIFF", "WEBP"]))
+def test_transparency_is_left_out_and_changes_no_colour(rgba, kind):
+    data = saved(Image.fromarray(rgba, "RGBA"), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    assert np.array_equal(decoded(data), rgba[..., :3])
+    gray = decoded(data, channel=1)[..., 0].astype(int)
+    assert np.abs(gray - np.array(Image.fromarray(rgba[..., :3]).convert("L"))).max() <= 2
+
+
+def test_depth_and_transparency_of_a_gray_tiff():
+    deep = np.dstack([np.arange(35, dtype=np.uint16).reshape(5, 7)] * 2)
+    with pytest.raises(DataFlowError, match="16 bits, of which OpenCV would keep 8"):
+        decoded(tiff(deep, extra=2), channel=1)
+    assert np.array_equal(decoded(tiff(deep.astype("u1"), extra=2), channel=1), deep[..., :1])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -100,6 +100,16 @@ def test_found_before(rows):
         stacked(rows)
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "generic"])
+def test_units_of_time_are_not_mixed(unit):
+    """NumPy's scalars of all units are of one type; as rows of one column they would be rounded to the first one's."""
+    rows = [np.timedelta64(1, "us"), np.timedelta64(1, unit)]
+    for mixed in (rows, rows[::-1], [[row] for row in rows], [np.array(row) for row in rows]):
+        with pytest.raises(DataFlowError, match="timedelta64"):
+            stacked(mixed)
+    assert exact(stacked(rows[:1] * 2)) == exact(np.array(rows[:1] * 2))
+
+
 def test_augmentation_refuses_what_would_lose_its_mask():
     pictures = [[np.ma.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)]]
     for augment in (AugmentImageComponent, AugmentImageComponents):

@@ -95,6 +95,9 @@ record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
         np.arange(20)[::3],
         np.str_(""),
         np.bytes_(b"a"),
+        np.bytes_(b""),
+        np.str_("a\0\0"),
+        np.bytes_(b"a\0"),
         np.float64(3),
         np.datetime64("2020-01-01"),
         2**100,
@@ -107,6 +110,14 @@ record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
 def test_odd_values(value):
     same(value, unpack(pack(value)))
     same(value, unpack_frames(pack_frames(value, min_bytes=1)))
+
+
+def test_text_of_nuls_alone_is_refused():
+    """NumPy leaves out the NULs at the end of a text, so that one of nothing else looks like an empty one."""
+    for value in (np.str_("\0"), np.bytes_(b"\0\0")):
+        with pytest.raises(CodecError, match="Python's own str or bytes"):
+            pack(value)
+    assert unpack(pack(["\0", b"\0"])) == ["\0", b"\0"]
 
 
 def test_subclasses_arrive_as_what_they_extend():

@@ -129,6 +129,8 @@ def _own(value: Any, copies: dict[int, Any]) -> Any:
         return made
     if kind is tuple:
         return tuple([_own(item, copies) for item in value])
+    if kind is memoryview:
+        return value.toreadonly()  # type: ignore[attr-defined]
     try:
         return copy.deepcopy(value, copies)  # its memo is by id as well
     except Exception:  # whatever an object's own __deepcopy__ or __reduce__ raises

@@ -270,7 +270,8 @@ class _DictColumn(_Column):
 def _column(first: Any, rows: int, where: str, row: int = 0) -> _Column:
     if isinstance(first, dict):
         return _DictColumn(rows, where)
-    if type(first) in SCALARS or isinstance(first, (np.number, np.bool_)):
+    # the type of a timedelta64 does not tell its unit, as its dtype does
+    if type(first) in SCALARS or (isinstance(first, (np.number, np.bool_)) and not isinstance(first, np.timedelta64)):
         return _ScalarColumn(first, rows, where, row)
     if is_hollow(first):
         return _HollowColumn(rows, where)

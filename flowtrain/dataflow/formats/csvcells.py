@@ -91,8 +91,8 @@ class Column:
     ) -> None:
         self.name = name
         self._parse, self.wanted, nothing = _parser(kind)
-        if guessed and kind is float:
-            self._parse = _exact_float
+        if guessed and kind in _GUESSED:
+            self._parse = _GUESSED[kind]
         self._nothing = fill or nothing
         # text is kept as it is: NA may be Namibia
         usual = () if self.wanted in (_TEXT, _OF_A_FUNCTION) else MISSING_WORDS
@@ -173,7 +173,7 @@ def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
     if dtype.kind == "b":
         return lambda text: np.bool_(_bool(text)), "a bool", None
     if dtype.kind == "f":
-        return lambda text: dtype.type(_checked(text)), str(dtype), [dtype.type("nan")]
+        return lambda text: _narrow(text, dtype), str(dtype), [dtype.type("nan")]
     if dtype.kind in "iu":
         return lambda text: dtype.type(_int(text)), str(dtype), None
     if dtype.kind == "U":
@@ -196,6 +196,14 @@ def _float(text: str) -> float:
     return float(_checked(text))
 
 
+def _narrow(text: str, dtype: np.dtype) -> Any:
+    with np.errstate(over="ignore"):
+        value = dtype.type(_checked(text))
+    if np.isinf(value) and math.isfinite(float(text)):
+        raise ValueError(f"it is beyond {dtype}")
+    return value
+
+
 def _exact_float(text: str) -> float:
     value = _float(text)
     if len(text) > 15 and _INT.fullmatch(text) and int(text) != value:  # 15 digits are always exact
@@ -208,3 +216,15 @@ def _bool(text: str) -> bool:
     if lowered not in _TRUE and lowered not in _FALSE:
         raise ValueError("no truth value")
     return lowered in _TRUE
+
+
+def _guessed_bool(text: str) -> bool:
+    if text not in _GUESSED_BOOLS:
+        raise ValueError(
+            "where bools are guessed, these are True and False. Pass columns={..., this column: bool} or str"
+        )
+    return text[0] in "Tt"
+
+
+_GUESSED: dict[Any, Parser] = {float: _exact_float, bool: _guessed_bool}
+"""What is stricter where the type was guessed than where it was asked for."""

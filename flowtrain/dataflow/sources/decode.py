@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ...utils.errors import DataFlowError, FormatError
 from .jpeg import JpegHeader, decode_jpeg, read_header
-from .tiff import BITS, COLORS, PALETTE, TIFF, first_tags
+from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
 
 __all__ = ["BrokenImage", "Depth", "Palette", "check_reading", "decode_image", "looks_whole", "read_image"]
 
@@ -69,7 +69,8 @@ def read_image(
 
     Raises:
         BrokenImage: The file is empty, cut short, damaged or no picture.
-        DataFlowError: It has a palette, and neither indices nor colours were asked for; or no 8 bits can be made.
+        DataFlowError: It has a palette, and neither indices nor colours were asked for; no 8 bits, or no gray, can be
+            made of its numbers.
         FileNotFoundError: There is no such file.
     """
     check_reading("read_image", channel, palette, depth)
@@ -105,7 +106,7 @@ def decode_image(
         if indices is not None:
             return indices
     try:
-        image = _decoded_jpeg(data, header, channel, min_size) if header else _decoded(data, head, channel)
+        image = _decoded_jpeg(data, header, channel, min_size) if header else _decoded(data, head, name, channel)
     except (cv2.error, ValueError) as error:  # e.g. a header that claims a huge picture
         raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
     if image is None:
@@ -157,13 +158,13 @@ def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: 
         shorter = min(header.height, header.width)
         scale = next((scale for scale in (8, 4, 2) if shorter >= scale * min_size), 1)
     image = decode_jpeg(data, header, channel, scale)
-    return _decoded(data, _JPEG, channel, scale) if image is None else image
+    return _decoded(data, _JPEG, "", channel, scale) if image is None else image
 
 
-def _decoded(data: np.ndarray, head: bytes, channel: int, scale: int = 1) -> np.ndarray | None:
+def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int = 1) -> np.ndarray | None:
     reduced = 0 if scale == 1 else 8 * scale  # OpenCV's IMREAD_REDUCED_GRAYSCALE_2, _4, _8 are 16, 32, 64
-    if head.startswith(TIFF) and (image := _numbers(data, channel)) is not None:
-        return image
+    if head.startswith(TIFF):
+        return _decoded_tiff(data, name, channel)
     if channel == 1:
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | reduced)
     if _RGB is not None:
@@ -172,13 +173,32 @@ def _decoded(data: np.ndarray, head: bytes, channel: int, scale: int = 1) -> np.
     return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _numbers(data: np.ndarray, channel: int) -> np.ndarray | None:
-    """A TIFF of one channel of 32 or 64 bits, which OpenCV reads only unchanged; None of any other picture."""
-    count, bits = (first_tags(data.data) or {}).get(BITS, (1, 1))
-    if count != 1 or bits < 32:
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return image if image is None or channel == 1 else np.repeat(image[:, :, None], channel, axis=2)
+def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | None:
+    """A TIFF with its values as they are stored, of which OpenCV's way to RGB changes some."""
+    tags = first_tags(data.data) or {}
+    count, bits = tags.get(BITS, (1, 1))
+    if count == 2 and bits > 8:
+        raise DataFlowError(
+            f"{name} is gray with transparency in {bits} bits, of which OpenCV would keep 8: read it in a MapData over "
+            "paths, by a library that knows such TIFFs (tifffile, rasterio)"
+        )
+    if count == 4 and bits == 8 and tags.get(COLORS, (1, 0))[1] == RGB:  # OpenCV multiplies colours by alpha
+        with Image.open(io.BytesIO(data.data)) as file:
+            if file.mode == "RGBA":
+                image = np.array(ImageOps.exif_transpose(file))[:, :, :3]
+                return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channel == 1 else np.ascontiguousarray(image)
+    if count == 1 and bits >= 32:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        return image if image is None or channel == 1 else np.repeat(image[:, :, None], channel, axis=2)
+    if count >= 3 and bits >= 32 and channel == 1:
+        raise DataFlowError(
+            f"{name} has colours of {bits} bits, of which OpenCV makes no gray: pass channel=3, and "
+            "mix them in a MapData"
+        )
+    if channel == 1:
+        return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # its decoding to RGB spoils 16 bits
+    return image if image is None else np.ascontiguousarray(image[:, :, ::-1])
 
 
 def _has_palette(data: np.ndarray, head: bytes) -> bool:

@@ -133,6 +133,8 @@ class DataFromIterable(_Restarted):
             return len(self.iterable)  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(f"the length of {self} is not known; pass size= where it is") from None
+        except Exception as error:
+            self._fail_in(error, "__len__")
 
     def _start_iterator(self, epoch: int) -> Iterator[Any]:
         return map(protected, self.iterable)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-__all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "TIFF", "first_tags"]
+__all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "RGB", "TIFF", "first_tags"]
 
-TIFF = (b"II*\0", b"MM\0*")
-"""How the two byte orders begin."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How the two byte orders begin, in files of up to 4 GB and in those of more (BigTIFF)."""
 
 BITS, COLORS, ORIENTATION = 0x0102, 0x0106, 0x0112
 """BitsPerSample, PhotometricInterpretation and Orientation."""
 
-PALETTE = 3
-"""The value of COLORS for numbers of colours."""
+RGB, PALETTE = 2, 3
+"""The values of COLORS for red, green and blue, and for numbers of colours."""
+
+_SHORT = 3  # the type of 16-bit numbers
 
 
 def first_tags(tiff: Any) -> dict[int, tuple[int, int]] | None:
@@ -24,17 +26,26 @@ def first_tags(tiff: Any) -> dict[int, tuple[int, int]] | None:
         tiff: bytes, or anything with the buffer protocol.
 
     Returns:
-        Tag -> (count, value) of those whose values are short numbers; the value is that of the first, and 0 where
-        several do not fit into the entry. None where the data are damaged.
+        Tag -> (count, value) of those whose values are short numbers; the value is that of the first. None where the
+        data are damaged.
     """
     order = "<" if bytes(tiff[:2]) == b"II" else ">"
+    big = b"+" in bytes(tiff[2:4])
+    start, number, place, entry = ("Q", "Q", "Q", "HHQ") if big else ("I", "H", "I", "HHI")
+    head, size = struct.calcsize("<" + entry), 20 if big else 12
     found = {}
     try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(entries):
-            tag, _, count, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            found[tag] = count, value if count <= 2 else 0
-    except struct.error:
+        (directory,) = struct.unpack_from(order + start, tiff, 8 if big else 4)
+        (entries,) = struct.unpack_from(order + number, tiff, directory)
+        first = directory + struct.calcsize("<" + number)
+        for at in range(first, first + size * entries, size):
+            tag, kind, count = struct.unpack_from(order + entry, tiff, at)
+            if kind == _SHORT and count * 2 > size - head:  # elsewhere
+                (value_at,) = struct.unpack_from(order + place, tiff, at + head)
+            else:
+                value_at = at + head
+            (found_value,) = struct.unpack_from(order + "H", tiff, value_at)
+            found[tag] = count, found_value
+    except (struct.error, OverflowError):
         return None
     return found
