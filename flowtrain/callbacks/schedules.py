@@ -97,13 +97,13 @@ def _checked_points(points: Sequence[tuple[float, float]]) -> tuple[list[float],
         values = [float(value) for _, value in points]
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"A schedule is a list of (position, value) pairs like [(0, 0.1), (30, 0.01)]; got {points!r}."
+            f"a schedule is a list of (position, value) pairs like [(0, 0.1), (30, 0.01)]; got {points!r}."
         ) from error
     if not positions:
-        raise ConfigError("A schedule needs at least one (position, value) pair.")
+        raise ConfigError("a schedule needs at least one (position, value) pair.")
     for earlier, later in itertools.pairwise(positions):
         if not earlier < later:
-            raise ConfigError(f"A schedule's positions must grow; {later:g} comes after {earlier:g}.")
+            raise ConfigError(f"a schedule's positions must grow; {later:g} comes after {earlier:g}.")
     return positions, values
 
 

@@ -58,7 +58,7 @@ class Reader:
                 raise ConfigError(f"{path} has no array {missing[0]!r}; it has {', '.join(arrays)}.")
             return Given([arrays[name] for name in inputs])
         if len(inputs) > 1:
-            raise ConfigError(f"The model needs {inputs}: give .npz files with an array for each.")
+            raise ConfigError(f"the model needs {inputs}: give .npz files with an array for each.")
         if path.suffix.lower() == ".npy":
             try:
                 return Given([np.load(path, allow_pickle=False)])
@@ -195,7 +195,7 @@ def _write_raster(
 ) -> Path:
     if place is None and result.shape[:2] != raster.shape[:2]:
         raise ConfigError(
-            f"The output has {result.shape[0]} x {result.shape[1]} pixels, {raster.path} {raster.shape[0]} x "
+            f"the output has {result.shape[0]} x {result.shape[1]} pixels, {raster.path} {raster.shape[0]} x "
             f"{raster.shape[1]}, and the model's graph does not say where they lie: pass --npy for an array without "
             "a place on earth."
         )

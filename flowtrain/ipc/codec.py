@@ -142,17 +142,17 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
     """
     views = [memoryview(frame).cast("B") for frame in frames]
     if not views:
-        raise CodecError("A message of no frames at all: expected what pack_frames() returns.")
+        raise CodecError("a message of no frames at all: expected what pack_frames() returns.")
     total = sum(view.nbytes for view in views)
     if total > max_bytes:
-        raise CodecError(f"Refused a message of {total:,} bytes: the limit is max_bytes={max_bytes:,}.")
+        raise CodecError(f"refused a message of {total:,} bytes: the limit is max_bytes={max_bytes:,}.")
     used: set[int] = set()
 
     def hook(code: int, data: bytes, depth: int = 0) -> Any:
         if code == _FRAME:
             (number,) = struct.unpack_from("<I", data)
             if not 1 <= number < len(views):
-                raise CodecError(f"The message refers to frame {number}, but {len(views) - 1} came with it.")
+                raise CodecError(f"the message refers to frame {number}, but {len(views) - 1} came with it.")
             used.add(number)
             return _read_array(data, 4, views[number])
         return _from_ext(code, data, True, hook, depth)
@@ -173,7 +173,7 @@ def _packb(obj: Any, default: Callable[[Any], Any]) -> bytes:
     except CodecError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise CodecError(f"Cannot pack this value: {_blame(obj) or error}") from error
+        raise CodecError(f"cannot pack this value: {_blame(obj) or error}") from error
 
 
 def _one_deeper(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
@@ -253,11 +253,11 @@ def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any
 
 def _read_masked(values: Any, mask: Any, fill: Any, hard: Any) -> np.ma.MaskedArray:
     if not isinstance(values, np.ndarray) or not isinstance(hard, bool):
-        raise CodecError("A masked array came without its values.")
+        raise CodecError("a masked array came without its values.")
     if mask is not None and not _fits(mask, np.ma.make_mask_descr(values.dtype), values.shape):
-        raise CodecError(f"A masked array of shape {values.shape} came with a mask that is none of it.")
+        raise CodecError(f"a masked array of shape {values.shape} came with a mask that is none of it.")
     if fill is not None and not _fits(fill, values.dtype, ()):
-        raise CodecError(f"A masked array of {values.dtype} came with a fill value that is none.")
+        raise CodecError(f"a masked array of {values.dtype} came with a fill value that is none.")
     masked = np.ma.MaskedArray(values, np.ma.nomask if mask is None else mask, hard_mask=hard)
     if fill is not None:
         masked.fill_value = fill[()]
@@ -312,7 +312,7 @@ def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str
 def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> Any:
     size = len(buf) if type(buf) is bytes else memoryview(buf).nbytes
     if size > max_bytes:
-        raise CodecError(f"Refused a message of {size:,} bytes: the limit is max_bytes={max_bytes:,}.")
+        raise CodecError(f"refused a message of {size:,} bytes: the limit is max_bytes={max_bytes:,}.")
     try:
         return msgpack.unpackb(buf, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
     except CodecError:
@@ -379,12 +379,12 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
     if code == _TUPLE:
         items = _unpackb(data, _one_deeper(hook, depth), len(data))
         if type(items) is not list:
-            raise CodecError(f"A tuple came as a {type(items).__name__}.")
+            raise CodecError(f"a tuple came as a {type(items).__name__}.")
         return tuple(items)
     if code in (_OBJECTS, _STRINGS):
         shape, items = _elements(_unpackb(data, _one_deeper(hook, depth), len(data)))
         if code == _STRINGS and not all(type(item) is str for item in items):
-            raise CodecError("An array of strings holds something else.")
+            raise CodecError("an array of strings holds something else.")
         array = np.empty(len(items), object if code == _OBJECTS else np.dtypes.StringDType())
         for i, item in enumerate(items):  # one by one: NumPy would make an axis of elements of equal length
             array[i] = item
@@ -395,16 +395,16 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
         return int.from_bytes(data, "little", signed=True)
     if code == _COMPLEX:
         return complex(*struct.unpack("<dd", data))
-    raise CodecError(f"Unknown extension type {code}: made by something else, or by a newer flowtrain.")
+    raise CodecError(f"unknown extension type {code}: made by something else, or by a newer flowtrain.")
 
 
 def _elements(found: Any) -> tuple[list[int], list[Any]]:
     """The shape and the elements of an array that came element by element."""
     if type(found) is not list or len(found) != 2 or type(found[0]) is not list or type(found[1]) is not list:
-        raise CodecError("An array of objects came without a shape and a list of elements.")
+        raise CodecError("an array of objects came without a shape and a list of elements.")
     shape, items = found
     if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(items):
-        raise CodecError(f"An array of another shape came with {len(items):,} elements.")
+        raise CodecError(f"an array of another shape came with {len(items):,} elements.")
     return shape, items
 
 
@@ -444,4 +444,4 @@ def _dtype_from(text: bytes) -> np.dtype:
     try:
         return dtype_from_text(text.decode())
     except ValueError as error:
-        raise CodecError(f"Refused an array: {error}.") from error
+        raise CodecError(f"refused an array: {error}.") from error

@@ -32,9 +32,9 @@ def activate(activation: Any, x: tf.Tensor) -> tf.Tensor:
             activation = keras.activations.get(activation)
         except ValueError:
             raise ModelError(
-                f"No activation is named {activation!r}; give a function, or a name that Keras knows: "
+                f"no activation is named {activation!r}; give a function, or a name that Keras knows: "
                 "relu, tanh, gelu, ..."
             ) from None
     if not callable(activation):
-        raise ModelError(f"An activation is a function of a tensor or a name, got {activation!r:.80}.")
+        raise ModelError(f"an activation is a function of a tensor or a name, got {activation!r:.80}.")
     return activation(x)  # type: ignore[return-value]

@@ -201,7 +201,7 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mappin
     if layer is None:
         if store.frozen:
             raise ModelError(
-                f"The layer {path!r} does not exist in the model: it was not made when the model was built. Layers "
+                f"the layer {path!r} does not exist in the model: it was not made when the model was built. Layers "
                 f"must be the same in every trace of build_graph, for training and for inference, so they cannot "
                 f"depend on is_training or on state that changes between calls."
             )
@@ -215,7 +215,7 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mappin
         store.settings[path] = dict(settings)
         tower.own_layers[id(layer)] = layer
     elif reason := _difference(store.settings[path], settings):
-        raise ModelError(f"The layer {path!r} is shared with other settings than it was made with: {reason}.")
+        raise ModelError(f"the layer {path!r} is shared with other settings than it was made with: {reason}.")
     return layer(x, **call)
 
 

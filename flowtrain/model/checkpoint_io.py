@@ -129,7 +129,7 @@ def pack_state(state: Mapping[str, Any]) -> bytes:
     try:
         return pack(dict(state))
     except CodecError as error:
-        reason = str(error).removeprefix("Cannot pack this value: ").partition(". ")[0]
+        reason = str(error).removeprefix("cannot pack this value: ").partition(". ")[0]
         raise CheckpointError(
             f"the state cannot go into a checkpoint: {reason}. A state_dict holds None, numbers, strings, bytes, "
             "lists, tuples, dicts and NumPy arrays: write sorted(x) for a set, x.numpy() for a tensor."

@@ -49,7 +49,7 @@ class EpochMetrics:
     def __getitem__(self, name: str) -> Any:
         if name not in self._metrics:
             raise ModelError(
-                f"The metric {name!r} was not made when the model was built: metrics must be the same in every trace "
+                f"the metric {name!r} was not made when the model was built: metrics must be the same in every trace "
                 "of build_graph, for training and for inference."
             )
         return self._metrics[name]
@@ -57,7 +57,7 @@ class EpochMetrics:
     def add(self, name: str, metric: RunningMetric) -> None:
         """Keep a metric under a name that is not taken."""
         if name in self._metrics:
-            raise ModelError(f"There are two metrics named {name!r}: give one of them another name.")
+            raise ModelError(f"there are two metrics named {name!r}: give one of them another name.")
         self._metrics[name] = metric
 
     def results(self) -> dict[str, float]:

@@ -266,7 +266,7 @@ def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[P
     for processor in processors:
         result = list(processor.process(result))
     if not result:
-        raise ModelError("The gradient processors left no variable to change.")
+        raise ModelError("the gradient processors left no variable to change.")
     return result
 
 
@@ -274,7 +274,7 @@ def refuse_missing(cost: str, names: Sequence[str]) -> None:
     """Raise the error for variables whose gradient is None, if there are any."""
     if names:
         raise ModelError(
-            f"The {cost!r} does not depend on the trainable variable(s) {', '.join(names)}: their gradient is None. "
+            f"the {cost!r} does not depend on the trainable variable(s) {', '.join(names)}: their gradient is None. "
             f"Use them in it, make them with trainable=False or in freeze_variables(), or name FilterNoneGrad() in "
             f"gradient_processors() to leave them as they are."
         )

@@ -106,7 +106,7 @@ class ModelGraph:
     def optimizer(self) -> keras.optimizers.Optimizer | None:
         """The optimizer of a model with one cost; None where there is none."""
         if len(self.objectives) > 1:
-            raise ModelError(f"This model has {len(self.objectives)} optimizers; use objectives[name].optimizer.")
+            raise ModelError(f"this model has {len(self.objectives)} optimizers; use objectives[name].optimizer.")
         return next((objective.optimizer for objective in self.objectives.values()), None)
 
     def training_tower(self, inputs: Sequence[tf.Tensor]) -> TowerContext:
@@ -123,17 +123,17 @@ class ModelGraph:
         """
         if tf.executing_eagerly():
             raise ModelError(
-                "A training step must be traced in a tf.function, which tf.config.run_functions_eagerly(True) prevents."
+                "a training step must be traced in a tf.function, which tf.config.run_functions_eagerly(True) prevents."
             )
         if len(inputs) != len(self.input_specs):
             raise ModelError(
-                f"The model has {len(self.input_specs)} inputs {[spec.name for spec in self.input_specs]}, "
+                f"the model has {len(self.input_specs)} inputs {[spec.name for spec in self.input_specs]}, "
                 f"got {len(inputs)}."
             )
         for spec, tensor in zip(self.input_specs, inputs, strict=True):
             if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
                 raise ModelError(
-                    f"The input {spec.name!r} expects {spec.dtype.name} of shape {spec.shape}, "
+                    f"the input {spec.name!r} expects {spec.dtype.name} of shape {spec.shape}, "
                     f"got {tensor.dtype.name} of shape {tensor.shape}."
                 )
         return self._run(inputs, True)
@@ -169,7 +169,7 @@ class ModelGraph:
                 self.average = WeightAverage(self.store, decay)
         elif self.average.decay != decay:
             raise ModelError(
-                f"The weights' averages are kept with a decay of {self.average.decay}, and now asked for with {decay}: "
+                f"the weights' averages are kept with a decay of {self.average.decay}, and now asked for with {decay}: "
                 "there is one average in a model, give the same decay everywhere."
             )
         return self.average
@@ -280,7 +280,7 @@ class ModelGraph:
         strategy = self.strategy
         if strategy is not None and not strategy.extended.variable_created_in_scope(variable._value):
             raise ModelError(
-                f"The Keras layer {path!r} was made outside of the strategy of this run, so its variables live on one "
+                f"the Keras layer {path!r} was made outside of the strategy of this run, so its variables live on one "
                 "device alone. Make it inside: with strategy.scope(): model = ..."
             )
 
@@ -315,7 +315,7 @@ class ModelGraph:
         only = sorted(self.build_tower.touched - self.inference.tower.touched)
         if only:
             raise ModelError(
-                f"The variable or layer {only[0]!r} is made only when is_training is True. Make it in both "
+                f"the variable or layer {only[0]!r} is made only when is_training is True. Make it in both "
                 f"cases (a predictor runs only what it needs), so that checkpoints of training and inference agree."
             )
 
@@ -329,7 +329,7 @@ class ModelGraph:
         losses = layer_losses(tower)
         if losses and len(tower.costs) > 1:
             raise ModelError(
-                "A layer adds a loss of its own (add_loss or an activity regularizer), and the model has several costs "
+                "a layer adds a loss of its own (add_loss or an activity regularizer), and the model has several costs "
                 f"{list(tower.costs)}: add it to the right one yourself, with sum(layer.losses)."
             )
         with tower.entered(), tower.graph.name_scope(tower.prefix or None):

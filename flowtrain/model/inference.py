@@ -72,7 +72,7 @@ class InferenceGraph:
         missing = self._missing(feeds, fetches)
         if missing:
             raise ModelError(
-                f"The outputs {list(outputs)} depend on the input(s) {missing}, which are not among the "
+                f"the outputs {list(outputs)} depend on the input(s) {missing}, which are not among the "
                 f"predictor's inputs {list(inputs)}. Add them, or ask for outputs that do not need them."
             )
         with self._lock:
@@ -83,13 +83,13 @@ class InferenceGraph:
         """A predictor from named inputs to named outputs."""
         for what, names in (("inputs", inputs), ("outputs", outputs)):
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ModelError(f"A predictor's {what} are a list of names, got {names!r:.120}.")
+                raise ModelError(f"a predictor's {what} are a list of names, got {names!r:.120}.")
         if not outputs:
-            raise ModelError("A predictor needs at least one output.")
+            raise ModelError("a predictor needs at least one output.")
         inputs, outputs = list(inputs), list(outputs)
         twice = sorted({name for name in inputs if inputs.count(name) > 1})
         if twice:
-            raise ModelError(f"The predictor's inputs name {twice[0]!r} twice.")
+            raise ModelError(f"the predictor's inputs name {twice[0]!r} twice.")
         function = self.prune(inputs, outputs)
         return Predictor(function, [self._spec(name) for name in inputs], inputs, outputs)
 
@@ -105,7 +105,7 @@ class InferenceGraph:
             return self.tensor(name)
         except TensorNameError:
             known = [str(spec.name) for spec in self.specs]
-            raise TensorNameError(f"The model has no input or tensor named {name!r}. {closest(name, known)}") from None
+            raise TensorNameError(f"the model has no input or tensor named {name!r}. {closest(name, known)}") from None
 
     def _missing(self, feeds: Sequence[tf.Tensor], fetches: Sequence[tf.Tensor]) -> list[str]:
         inputs = {self.tower.tensors[str(spec.name)].op: str(spec.name) for spec in self.specs}

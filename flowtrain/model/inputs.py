@@ -22,10 +22,10 @@ def checked_inputs(model: Any) -> list[tf.TensorSpec]:
         ModelError: Not a ModelDesc, or its inputs are not named TensorSpecs that fit ``build_graph``.
     """
     if isinstance(model, type):
-        raise ModelError(f"Give a model, not its class: {model.__name__}().")
+        raise ModelError(f"give a model, not its class: {model.__name__}().")
     if not hasattr(model, "inputs") or not hasattr(model, "build_graph"):
         raise ModelError(
-            f"Expected a ModelDesc, got {type(model).__name__}. "
+            f"expected a ModelDesc, got {type(model).__name__}. "
             "Wrap a plain Keras model in KerasModelDesc(model, loss=...)."
         )
     with old_spellings_named(f"{type(model).__name__}.inputs"):

@@ -83,7 +83,7 @@ class CompiledModel:
             if "No loss to compute" not in str(error):
                 raise
             raise ModelError(
-                f"The Keras model {self.model.name!r} has no loss: KerasModelDesc(model, loss=...)."
+                f"the Keras model {self.model.name!r} has no loss: KerasModelDesc(model, loss=...)."
             ) from error
         return tf.cast(loss, tf.float32) * float(tf.distribute.get_strategy().num_replicas_in_sync)
 

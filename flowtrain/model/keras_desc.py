@@ -127,11 +127,11 @@ class KerasModelDesc(ModelDesc):
         if isinstance(given, Mapping):
             unknown = [name for name in given if name not in self._keys]
             if unknown:
-                raise ModelError(f"The model has no output {unknown[0]!r}. {closest(str(unknown[0]), self._keys)}")
+                raise ModelError(f"the model has no output {unknown[0]!r}. {closest(str(unknown[0]), self._keys)}")
             return [given.get(key) for key in self._keys]
         if isinstance(given, (list, tuple)):
             if len(given) != count:
-                raise ModelError(f"The model has {count} output(s), but there are {len(given)} {what}.")
+                raise ModelError(f"the model has {count} output(s), but there are {len(given)} {what}.")
             return list(given)
         return [given] * count
 
@@ -292,7 +292,7 @@ def _check_loss(loss: Any) -> None:
     except ValueError as error:
         raise ModelError(f"Keras knows no loss {loss!r}.") from error
     if not callable(found):
-        raise ModelError(f"A loss is a name known to Keras or a function of (target, prediction), got {loss!r:.80}.")
+        raise ModelError(f"a loss is a name known to Keras or a function of (target, prediction), got {loss!r:.80}.")
 
 
 def _weight_spec(given: bool | tf.TensorSpec) -> tf.TensorSpec | None:

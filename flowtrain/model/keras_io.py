@@ -35,7 +35,7 @@ def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpe
         inputs = []
     if not inputs:
         raise ModelError(
-            f"The Keras model {model.name!r} does not declare its inputs (a subclassed model never does, a Sequential "
+            f"the Keras model {model.name!r} does not declare its inputs (a subclassed model never does, a Sequential "
             f"only with keras.Input). {what_to_write}"
         )
     stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
@@ -94,4 +94,4 @@ def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Any:
         return call_model(model, symbols)
     except Exception as error:  # whatever the user's code makes of such inputs
         shown = ", ".join(f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in specs)
-        raise ModelError(f"The Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error
+        raise ModelError(f"the Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error

@@ -74,7 +74,7 @@ def add_metric_summary(
             made = make_metric(metric, *examples[:2])
             if any(tower.store.find(variable.path) is variable for variable in made.variables):
                 raise ModelError(
-                    f"The metric {name!r} is made in build_graph, which is traced several times: make it in __init__ "
+                    f"the metric {name!r} is made in build_graph, which is traced several times: make it in __init__ "
                     "of the model, or give its name or class."
                 )
             made.update_state(*examples[:2], **({} if sample_weight is None else {"sample_weight": examples[2]}))

@@ -132,7 +132,7 @@ class Names:
         again = path in self._used
         if again and not self.reuse:
             raise ModelError(
-                f"The {what} name {path!r} is used twice in build_graph. Give the second one another name, or share "
+                f"the {what} name {path!r} is used twice in build_graph. Give the second one another name, or share "
                 f"its variables by calling it inside variable_scope(..., reuse=True)."
             )
         if self.reuse is True and not again:

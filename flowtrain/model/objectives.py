@@ -174,7 +174,7 @@ def _check_dependence(objective: Objective, tower: TowerContext) -> None:
     ]
     if len(missing) == len(objective.variables):
         raise ModelError(
-            f"The {objective.name!r} that build_graph returns does not depend on any trainable variable, so there is "
+            f"the {objective.name!r} that build_graph returns does not depend on any trainable variable, so there is "
             f"nothing to train."
         )
     if not any(isinstance(processor, FilterNoneGrad) for processor in objective.processors):

@@ -70,7 +70,7 @@ class Predictor:
             results = self._run(*tensors)
         except tf.errors.InvalidArgumentError as error:
             shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in zip(self.inputs, tensors, strict=True))
-            raise ModelError(f"The model cannot compute {self.outputs} of {shapes}: {failure_of(error)}") from error
+            raise ModelError(f"the model cannot compute {self.outputs} of {shapes}: {failure_of(error)}") from error
         return list(results) if as_tensors else [_to_array(result) for result in results]
 
     def _run(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -90,11 +90,11 @@ class Predictor:
         for name in named:
             if name not in rest:
                 problem = "is given twice" if name in self.inputs else f"is not one. {closest(name, self.inputs)}"
-                raise ModelError(f"The predictor takes the inputs {self.inputs}; {name!r} {problem}")
+                raise ModelError(f"the predictor takes the inputs {self.inputs}; {name!r} {problem}")
         missing = [name for name in rest if name not in named]
         if missing or len(values) > len(self.inputs):
             raise ModelError(
-                f"The predictor takes {len(self.inputs)} input(s) {self.inputs}, "
+                f"the predictor takes {len(self.inputs)} input(s) {self.inputs}, "
                 + (f"{missing} not given." if missing else f"got {len(values)}.")
             )
         return [*values, *(named[name] for name in rest)]
@@ -126,7 +126,7 @@ def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
         try:
             array = np.asarray(value)
         except (ValueError, TypeError) as error:
-            raise ModelError(f"The input {name!r} cannot be made an array: {error}") from error
+            raise ModelError(f"the input {name!r} cannot be made an array: {error}") from error
         if array.dtype != spec.dtype.as_numpy_dtype:
             _check_cast(array.dtype, spec.dtype, name, array)
             array = array.astype(spec.dtype.as_numpy_dtype)
@@ -134,7 +134,7 @@ def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
     if not spec.shape.is_compatible_with(tensor.shape):
         one = spec.shape.rank is not None and spec.shape[1:].is_compatible_with(tensor.shape)
         hint = " Predictors take batches: a single one is given as value[None]." if one else ""
-        raise ModelError(f"The input {name!r} expects shape {spec.shape}, got {tensor.shape}.{hint}")
+        raise ModelError(f"the input {name!r} expects shape {spec.shape}, got {tensor.shape}.{hint}")
     return tensor
 
 
@@ -152,7 +152,7 @@ def _check_cast(given: np.dtype, wanted: tf.DType, name: str, array: np.ndarray 
             if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
                 return
     raise ModelError(
-        f"The input {name!r} expects {wanted.name}, got {given}, whose values may not survive the cast. "
+        f"the input {name!r} expects {wanted.name}, got {given}, whose values may not survive the cast. "
         f"Convert it yourself, e.g. value.astype({target.name!r})."
     )
 

@@ -75,7 +75,7 @@ class VariableStore:
     def add(self, name: str, variable: tf.Variable | keras.Variable) -> keras.Variable:
         """Take in a variable under a name that is not taken yet."""
         if name in self._variables:
-            raise ModelError(f"There is a variable named {name!r} already.")
+            raise ModelError(f"there is a variable named {name!r} already.")
         if not isinstance(variable, keras.Variable):
             variable = adopt_variable(variable, name)
         rename(variable, name)
@@ -108,6 +108,6 @@ class VariableStore:
             elif tuple(variable.shape) != np.shape(value):
                 wrong.append(f"{name!r} has shape {tuple(variable.shape)}, the given value {np.shape(value)}")
         if wrong:
-            raise ModelError("Cannot set weights: " + "; ".join(wrong))
+            raise ModelError("cannot set weights: " + "; ".join(wrong))
         for name, value in values.items():
             self._variables[name].assign(value)

@@ -75,7 +75,7 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
     tower = get_current_tower_context()
     check_name(name, "image summary")
     if name in tower.images:
-        raise ModelError(f"There are two image summaries named {name!r}.")
+        raise ModelError(f"there are two image summaries named {name!r}.")
     if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] not in (1, 3, 4):
         shape = images.shape if tf.is_tensor(images) else f"{images!r:.60}"
         raise ModelError(f"add_image_summary({name!r}) takes pictures (N, H, W, 1, 3 or 4), got {shape}.")

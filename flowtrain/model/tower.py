@@ -41,7 +41,7 @@ def get_current_tower_context() -> TowerContext:
     tower = _current.get()
     if tower is None:
         raise ModelError(
-            "No graph is being built here. Named layers, get_variable and summaries are used inside "
+            "no graph is being built here. Named layers, get_variable and summaries are used inside "
             "build_graph of a ModelDesc (or in a function that it calls)."
         )
     return tower
@@ -168,4 +168,4 @@ class TowerContext(Names):
             if nearest.startswith("There"):  # none is near: look among all operations, which are too many to be listed
                 among_all = closest(bare, [op.name for op in self.graph.get_operations()])
                 nearest = nearest if among_all.startswith("There") else among_all
-            raise TensorNameError(f"The model has no tensor named {name!r}. {nearest}") from None
+            raise TensorNameError(f"the model has no tensor named {name!r}. {nearest}") from None

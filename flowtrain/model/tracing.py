@@ -216,17 +216,17 @@ def _checked_cost(model: ModelDesc, tower: TowerContext, cost: Any, what: str) -
             f"model with several optimizers, a dict of them: return {{'d_loss': d_loss, 'g_loss': g_loss}}."
         )
     if not tf.is_tensor(cost):
-        raise ModelError(f"The {what} that {_where(model)} returned is {cost!r:.80}, not a tensor.")
+        raise ModelError(f"the {what} that {_where(model)} returned is {cost!r:.80}, not a tensor.")
     cost = tf.convert_to_tensor(cost)
     if getattr(cost, "graph", None) is not tower.graph:
-        raise ModelError(f"The {what} that {_where(model)} returned does not belong to the graph being built.")
+        raise ModelError(f"the {what} that {_where(model)} returned does not belong to the graph being built.")
     if cost.shape.rank != 0:
         raise ModelError(
-            f"The {what} that {_where(model)} returned has shape {cost.shape}; it must be a scalar. "
+            f"the {what} that {_where(model)} returned has shape {cost.shape}; it must be a scalar. "
             f"Reduce it: tf.reduce_mean(cost)."
         )
     if not cost.dtype.is_floating:
-        raise ModelError(f"The {what} that {_where(model)} returned is {cost.dtype.name}; it must be a float.")
+        raise ModelError(f"the {what} that {_where(model)} returned is {cost.dtype.name}; it must be a float.")
     return cost if cost.dtype == tf.float32 else tf.cast(cost, tf.float32)
 
 

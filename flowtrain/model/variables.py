@@ -105,17 +105,17 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         return found._value
     if store.frozen:
         raise ModelError(
-            f"The variable {name!r} does not exist in the model: it was not made when the model was built. "
+            f"the variable {name!r} does not exist in the model: it was not made when the model was built. "
             f"Variables must be the same in every trace of build_graph, for training and for inference, so they cannot "
             f"depend on is_training or on state that changes between calls."
         )
     if tf.is_tensor(initial_value) and hasattr(initial_value, "graph"):
         constant = tf.get_static_value(initial_value)
         if constant is None and arguments.get("name") == "StateVar":
-            raise ModelError("Make a tf.random.Generator outside of build_graph, e.g. in __init__ of the model.")
+            raise ModelError("make a tf.random.Generator outside of build_graph, e.g. in __init__ of the model.")
         if constant is None:
             raise ModelError(
-                f"The initial value of the variable {name!r} is computed in the graph. Give a function "
+                f"the initial value of the variable {name!r} is computed in the graph. Give a function "
                 f"instead: tf.Variable(lambda: ...), or use get_variable(name, shape, initializer)."
             )
         arguments["initial_value"] = constant
@@ -146,7 +146,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
 
 def _inside_function(name: str) -> ModelError:
     return ModelError(
-        f"The variable {name!r} is made inside a tf.function that build_graph calls. build_graph is compiled as a "
+        f"the variable {name!r} is made inside a tf.function that build_graph calls. build_graph is compiled as a "
         f"whole already: take the decorator @tf.function away from what it calls."
     )
 
@@ -157,7 +157,7 @@ def _check_same(name: str, found: keras.Variable, owner: Any, arguments: dict[st
         asked = tf.convert_to_tensor(arguments["initial_value"]).shape
     if asked is not None and tuple(asked) != tuple(found.shape):
         raise ModelError(
-            f"The variable {name!r} has shape {tuple(found.shape)}, but is now asked for with shape "
+            f"the variable {name!r} has shape {tuple(found.shape)}, but is now asked for with shape "
             f"{tuple(asked)}. Its input has another size here than where it was made."
         )
 
@@ -214,7 +214,7 @@ def get_variable(
         found.regularizer = keras.regularizers.get(regularizer)
         found.constraint = keras.constraints.get(constraint)
     elif tuple(found.shape) != tuple(shape):
-        raise ModelError(f"The variable {path!r} has shape {tuple(found.shape)}, asked for is {tuple(shape)}.")
+        raise ModelError(f"the variable {path!r} has shape {tuple(found.shape)}, asked for is {tuple(shape)}.")
     tower.touch(path)
     return found._value
 

@@ -76,14 +76,14 @@ def export(
     path = Path(path)
     kind = _format_of(path, format)
     if (height is not None or width is not None) and kind not in _FIXABLE:
-        raise ExportError(f"A fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
+        raise ExportError(f"a fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
     if kind in ("npz", "keras", "h5", "weights_h5") and (inputs or outputs):
-        raise ExportError(f"A {kind} file holds the whole model: leave out inputs and outputs.")
+        raise ExportError(f"a {kind} file holds the whole model: leave out inputs and outputs.")
     subject = Subject(model, averaged)
     if kind == "npz":
         variables = subject.variables()
         if not variables:
-            raise ExportError("The model has no variables to write: a frozen graph holds constants.")
+            raise ExportError("the model has no variables to write: a frozen graph holds constants.")
         with replacing(path, overwrite) as temporary:
             write_npz({name: read_value(variable) for name, variable in variables.items()}, temporary)
         return path
@@ -116,5 +116,5 @@ def _format_of(path: Path, given: str | None) -> str:
         raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
     suffix = _SUFFIXES[given]
     if suffix and not path.name.endswith(suffix):
-        raise ConfigError(f"The name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")
+        raise ConfigError(f"the name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")
     return given

@@ -76,5 +76,5 @@ def resized(graph: tf.compat.v1.GraphDef, shapes: Mapping[str, Sequence[int | No
             tf.import_graph_def(changed, name="")
     except ValueError as error:
         given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-        raise ModelError(f"The model does not take inputs of this size ({given}): {error}") from error
+        raise ModelError(f"the model does not take inputs of this size ({given}): {error}") from error
     return result

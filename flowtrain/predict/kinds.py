@@ -57,7 +57,7 @@ def kind_of(path: str | Path) -> str:
         return "bundle"
     if not path.exists():
         near = _names(path.parent.iterdir()) if path.parent.is_dir() else []
-        raise CheckpointError(f"There is no {path}. {closest(path.name, near)}")
+        raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
     if path.name == _SAVED_MODEL:
         return "saved_model"
     if path.suffix in (".h5", ".hdf5"):
@@ -80,7 +80,7 @@ def _kind_of_folder(path: Path) -> str:
         return "own"
     if (path / "checkpoint").is_file() or any(path.glob("*.index")):
         return "bundle"
-    raise CheckpointError(f"The folder {path} holds no model: {_shown(path.iterdir())}. Expected {_KINDS}.")
+    raise CheckpointError(f"the folder {path} holds no model: {_shown(path.iterdir())}. Expected {_KINDS}.")
 
 
 def checkpoint_prefix(path: str | Path) -> Path | None:

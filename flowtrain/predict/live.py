@@ -87,8 +87,8 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     if isinstance(model, keras.Model):
         return keras_graph(model)
     if isinstance(model, type):
-        raise ModelError(f"Give a model, not its class: {model.__name__}().")
-    raise ModelError(f"Expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
+        raise ModelError(f"give a model, not its class: {model.__name__}().")
+    raise ModelError(f"expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
 
 
 def keras_graph(model: keras.Model) -> NamedGraph:

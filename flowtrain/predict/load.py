@@ -93,7 +93,7 @@ def load_graph(
     if kind == "saved_model":
         return _saved_model(Path(path), signature)
     if signature is not None:
-        raise CheckpointError(f"Only a SavedModel has signatures; {path} is a {KINDS[kind]}.")
+        raise CheckpointError(f"only a SavedModel has signatures; {path} is a {KINDS[kind]}.")
     return _GRAPHS[kind](Path(path))
 
 
@@ -158,7 +158,7 @@ def _imported(
     try:
         graph = NamedGraph(build, inputs=lambda: specs, outputs=ends)
     except (ValueError, tf.errors.OpError) as error:
-        raise CheckpointError(f"The graph of {path} cannot be imported: {error}") from error
+        raise CheckpointError(f"the graph of {path} cannot be imported: {error}") from error
     graph.variables = variables  # type: ignore[attr-defined]  # it only has their handles
     return graph
 
@@ -176,7 +176,7 @@ def _saved_model(path: Path, signature: str | None) -> NamedGraph:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, RuntimeError, LookupError, tf.errors.OpError) as error:
         raise CheckpointError(
-            f"The SavedModel {path} cannot be loaded; is it cut short or damaged? ({error})"
+            f"the SavedModel {path} cannot be loaded; is it cut short or damaged? ({error})"
         ) from error
     function = _signature(dict(loaded.signatures), signature, path)
     specs = [
@@ -196,13 +196,13 @@ def _saved_model(path: Path, signature: str | None) -> NamedGraph:
 def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) -> Any:
     if not signatures:
         raise CheckpointError(
-            f"The SavedModel {path} has no signature, so nothing says what its inputs and outputs are. Export it with "
+            f"the SavedModel {path} has no signature, so nothing says what its inputs and outputs are. Export it with "
             "signatures=..., or with flowtrain.export."
         )
     if wanted is None:
         wanted = "serving_default" if "serving_default" in signatures or len(signatures) > 1 else next(iter(signatures))
     if wanted not in signatures:
-        raise CheckpointError(f"The SavedModel {path} has no signature {wanted!r}. {closest(wanted, list(signatures))}")
+        raise CheckpointError(f"the SavedModel {path} has no signature {wanted!r}. {closest(wanted, list(signatures))}")
     return signatures[wanted]
 
 

@@ -159,7 +159,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
         variables, report = self._compared(model)
         if not report.matched or not (report.fits or self.ignore_mismatch):
             raise CheckpointError(
-                f"The weights of {self.source} do not fit the model: {report}.\n{report.table()}\n"
+                f"the weights of {self.source} do not fit the model: {report}.\n{report.table()}\n"
                 "Pass rename={regular expression: replacement} where names differ, or ignore_mismatch=True to load "
                 "what fits."
             )
@@ -252,7 +252,7 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
 
 def _variables_of(model: Any) -> Mapping[str, Any]:
     if isinstance(model, type):
-        raise ModelError(f"Give a model, not its class: {model.__name__}().")
+        raise ModelError(f"give a model, not its class: {model.__name__}().")
     if isinstance(model, VariableStore):
         return model.variables
     if isinstance(model, ModelGraph):

@@ -176,13 +176,13 @@ def _chosen(datapoint: Any, inputs: list[str], names: list[str]) -> list[Any]:
         missing = [name for name in inputs if name not in datapoint]
         if missing:
             raise ConfigError(
-                f"The datapoints have no {missing}, which the predictor takes; they have {list(datapoint)}."
+                f"the datapoints have no {missing}, which the predictor takes; they have {list(datapoint)}."
             )
         return [datapoint[name] for name in inputs]
     if len(datapoint) == len(inputs) or not set(inputs) <= set(names):
         names = inputs
     if len(datapoint) < len(names):
         raise ConfigError(
-            f"The predictor takes {inputs}; the datapoints have {len(datapoint)} components, not {names}."
+            f"the predictor takes {inputs}; the datapoints have {len(datapoint)} components, not {names}."
         )
     return [datapoint[names.index(name)] for name in inputs]

@@ -126,7 +126,7 @@ def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerFiel
     try:
         definition = frozen(predictor.function)
     except ExportError as error:
-        raise ModelError(f"No margin can be computed: {error}") from error
+        raise ModelError(f"no margin can be computed: {error}") from error
     given = list(zip(predictor.inputs, predictor.function.inputs, strict=False))
     shapes = {tensor.op.name: _sized(name, tensor) for name, tensor in given if tensor.shape.rank == 4}
     if not shapes:
@@ -140,7 +140,7 @@ def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerFiel
 def _sized(name: str, tensor: Any) -> list[int]:
     batch, height, width, channels = tensor.shape.as_list()
     if channels is None:
-        raise ModelError(f"The input {name!r} has no declared number of channels: {tensor.shape}.")
+        raise ModelError(f"the input {name!r} has no declared number of channels: {tensor.shape}.")
     return [batch or 1, height or _SIZE, width or _SIZE, channels]
 
 
@@ -172,7 +172,7 @@ def _walk(
     found = [field for field in ends if field is not None]
     if len(found) < len(ends):
         lost = outputs[ends.index(None)]
-        raise ModelError(f"The output {lost!r} is no picture that follows from the input's pixels.")
+        raise ModelError(f"the output {lost!r} is no picture that follows from the input's pixels.")
     return found, layers
 
 

@@ -109,10 +109,10 @@ class Subject:
             ExportError: It is none, or its averages are wanted.
         """
         if self.averaged:
-            raise ExportError(f"A {kind} file holds the weights themselves: export averages in another format.")
+            raise ExportError(f"a {kind} file holds the weights themselves: export averages in another format.")
         if self.keras_model is None:
             raise ExportError(
-                f"Only a Keras model can be written as {kind}; this model is a graph. Export it as saved_model: "
+                f"only a Keras model can be written as {kind}; this model is a graph. Export it as saved_model: "
                 "Keras runs that with keras.layers.TFSMLayer(path, call_endpoint='serving_default')."
             )
         return self.keras_model
@@ -129,5 +129,5 @@ def _called(names: Names) -> list[str] | None:
         return None
     wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9.][\w./-]*", name)]
     if wrong:
-        raise ExportError(f"A tensor cannot be called {wrong[0]!r}: give letters, digits, and . _ / - within.")
+        raise ExportError(f"a tensor cannot be called {wrong[0]!r}: give letters, digits, and . _ / - within.")
     return list(names)

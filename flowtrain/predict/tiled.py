@@ -154,7 +154,7 @@ class _Run:
         lost = size * scale - small
         if scale <= 0 or lost:
             raise ModelError(
-                f"Tiles of {size} and {size + self.grid.align} pixels give outputs of {small} and {large}: where those "
+                f"tiles of {size} and {size + self.grid.align} pixels give outputs of {small} and {large}: where those "
                 "have their place in the picture cannot be told. Does the function crop its output, or use 'valid' "
                 "padding, or strides that align is no multiple of? Give the predictor or Keras model itself, whose "
                 "graph says what is cropped, or an output of the input's size."
@@ -167,7 +167,7 @@ class _Run:
         both = [multiple(max(math.ceil(max(sides)), 0), self.grid.align) for sides in zip(*missing, strict=True)]
         if max(both) > self.grid.margin:
             raise ConfigError(
-                f"An output lacks {float(max(map(max, missing))):g} pixels at a border, and margin is "
+                f"an output lacks {float(max(map(max, missing))):g} pixels at a border, and margin is "
                 f"{self.grid.margin}: tiles of {self.grid.length} pixels do not give {self.grid.expression} of output. "
                 f"Take margin={max(both)}, or an output that is not cropped."
             )
@@ -228,7 +228,7 @@ class _Run:
             for axis, window in enumerate(tile):
                 if not _follows(array.shape[1 + axis], window.length, place[axis]):
                     raise ModelError(
-                        f"A tile of {window.length} pixels gives an output of {array.shape[1 + axis]}, where its "
+                        f"a tile of {window.length} pixels gives an output of {array.shape[1 + axis]}, where its "
                         f"operations say {float(place[axis].size(window.length)):g}: it cannot be "
                         "told where its pixels lie. Take an align that is a multiple of the model's strides."
                     )
@@ -246,14 +246,14 @@ class _Run:
     ) -> None:
         pictures = len(target)
         if output.shape[0] != pictures * len(group):
-            raise ModelError(f"The predictor was given {pictures * len(group)} tiles and returned {output.shape[0]}.")
+            raise ModelError(f"the predictor was given {pictures * len(group)} tiles and returned {output.shape[0]}.")
         for number, tile in enumerate(group):
             spots, sources = [], []
             for axis, (window, each) in enumerate(zip(tile, place, strict=True)):
                 begin, start = window.begin * each.scale, window.start * each.scale
                 if begin.denominator > 1 or start.denominator > 1:
                     raise ModelError(
-                        f"A tile that starts at pixel {window.start} has no place in an output of scale {each.scale}. "
+                        f"a tile that starts at pixel {window.start} has no place in an output of scale {each.scale}. "
                         f"Take an align that is a multiple of {each.scale.denominator}, the model's strides."
                     )
                 end = min(math.ceil(window.end * each.scale), target.shape[1 + axis])
@@ -284,7 +284,7 @@ def _margin(expression: int, margin: int | None, receptive: int | None) -> int:
     if receptive is None:
         return 32 if margin is None else margin
     if margin is not None:
-        raise ConfigError("Give margin or receptive, not both: receptive is expression + 2 * margin.")
+        raise ConfigError("give margin or receptive, not both: receptive is expression + 2 * margin.")
     if receptive < expression or (receptive - expression) % 2:
         raise ConfigError(
             f"receptive is {receptive}; it is expression ({expression}) and a margin on both sides, e.g. "
@@ -322,9 +322,9 @@ def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarr
                 f"{tuple(array.shape)}. Write image[..., None] for a gray one."
             )
         if tuple(array.shape[:-1]) != tuple(images[0].shape[:-1]):
-            raise ConfigError(f"The inputs differ in size: {', '.join(str(tuple(a.shape)) for a in images)}.")
+            raise ConfigError(f"the inputs differ in size: {', '.join(str(tuple(a.shape)) for a in images)}.")
         if 0 in array.shape:
-            raise ConfigError(f"The picture is empty: its shape is {tuple(array.shape)}.")
+            raise ConfigError(f"the picture is empty: its shape is {tuple(array.shape)}.")
     return [array if many else _Alone(array) for array in images], many  # type: ignore[misc]
 
 

@@ -50,7 +50,7 @@ def _random(
     random: np.random.Generator, name: str, spec: tf.TensorSpec, height: int | None, width: int | None
 ) -> np.ndarray:
     if spec.shape.rank is None or spec.dtype == tf.string:
-        raise ExportError(f"There is no random value for the input {name!r} ({spec}): pass batch={{{name!r}: ...}}.")
+        raise ExportError(f"there is no random value for the input {name!r} ({spec}): pass batch={{{name!r}: ...}}.")
     shape = spec.shape.as_list()
     if len(shape) == 4:
         shape = [shape[0] or 2, height or shape[1] or _SIDE, width or shape[2] or _SIDE, shape[3] or 1]
@@ -67,19 +67,19 @@ def check(job: Job, reopen: Callable[..., Runner], path: Path, batch: dict[str, 
     except (ModelError, tf.errors.OpError, ValueError) as error:
         shapes = {name: value.shape for name, value in batch.items()}
         raise ExportError(
-            f"The live model does not run on the random batch {shapes} that should check the export. Pass one that it "
+            f"the live model does not run on the random batch {shapes} that should check the export. Pass one that it "
             f"takes: batch={{name: array}}. ({error})"
         ) from error
     try:
         found = reopen(job, path)(batch)
     except Exception as error:  # each runtime has errors of its own, of no common class
-        raise ExportError(f"The {format} was written, but cannot be run, so it was removed: {error}") from error
+        raise ExportError(f"the {format} was written, but cannot be run, so it was removed: {error}") from error
     worst = 0.0
     for name, live, copy in zip(job.predictor.outputs, expected, found, strict=True):
         difference = _difference(np.asarray(live), np.asarray(copy))
         if not difference <= _TOLERANCE:
             raise ExportError(
-                f"The {format} computes another {name!r} than the live model: it differs by {difference:.1e} of the "
+                f"the {format} computes another {name!r} than the live model: it differs by {difference:.1e} of the "
                 f"largest value, where {_TOLERANCE} is allowed. It was removed. Does the model draw random numbers?"
             )
         worst = max(worst, difference)

@@ -96,7 +96,7 @@ def test_inspect(folder):
     assert report["inputs"] == {"image": "float32 (None, None, None, 3)"}
     assert "blur/output" in report["outputs"]
     assert "blur/output:0" in _run("inspect", folder / "blur.pb", "--tensors").output
-    assert "There is no" in _run("inspect", folder / "nothing.pb").output
+    assert "there is no" in _run("inspect", folder / "nothing.pb").output
     assert "no regular expression" in _run("inspect", folder, "-p", "(").output
 
 

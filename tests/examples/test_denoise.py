@@ -211,7 +211,7 @@ def test_errors_are_one_line(load, small, tmp_path):
     assert fails("train", tmp_path / "empty").startswith("Error: no picture in")
     assert "--epochs" in fails("train", small, "--epochs", 0)
     assert "--level" in fails("train", small, "--level", -5)
-    assert "There is no" in fails("evaluate", tmp_path / "nothing", small)
+    assert "there is no" in fails("evaluate", tmp_path / "nothing", small)
     assert "ends in none of .png, .html" in fails("show", tmp_path, small, tmp_path / "sheet.foo")
     assert "told its sigma" in fails("evaluate", tmp_path, small, "--noise", "jpeg", "--baseline")
 

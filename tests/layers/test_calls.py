@@ -117,7 +117,7 @@ def test_spellings_of_tensorpack_name_those_of_today(call, today):
         (lambda x: ft.Conv2D("c", x, 8, fliters=3), "Did you mean 'filters'"),
         (lambda x: ft.Conv2D("a b", x, 8), "cannot be the name"),
         (lambda x: ft.Conv2D("", x, 8), "cannot be the name"),
-        (lambda x: ft.Conv2D("c", x, 8, activation="rellu"), "No activation is named 'rellu'"),
+        (lambda x: ft.Conv2D("c", x, 8, activation="rellu"), "no activation is named 'rellu'"),
         (lambda x: ft.Conv2D("c", x, 8, activation=3), "function of a tensor or a name"),
         (lambda x: ft.Maxout("c", x, 2), "multiple of 2 channels, got 3"),
         (lambda x: ft.FixedUnPooling("c", x, 2, np.ones((3, 3))), r"shape \(3, 3\)"),

@@ -178,7 +178,7 @@ def test_files_that_are_cut_short(graph, tmp_path):
         load_predictor(tmp_path / "saved")
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_predictor(tmp_path / "saved" / "saved_model.pb")
-    with pytest.raises(CheckpointError, match="There is no"):
+    with pytest.raises(CheckpointError, match="there is no"):
         load_predictor(tmp_path / "nothing.pb")
 
 

@@ -79,7 +79,7 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
         try:
             feature = _encode_feature(features[name])
         except (TypeError, ValueError, OverflowError) as error:
-            raise FormatError(f"Cannot write feature {name!r}: {error}") from error
+            raise FormatError(f"cannot write feature {name!r}: {error}") from error
         entries.append(bytes_field(1, bytes_field(1, name.encode()) + bytes_field(2, feature)))
     return bytes_field(1, b"".join(entries))
 
