@@ -19,7 +19,7 @@ from ...utils.errors import DataFlowError
 from .cursor import Cursor, Datapoint, checked_index
 
 if TYPE_CHECKING:
-    from .base import DataFlow, Needs
+    from .base import DataFlow, Needs, Piece
 
 __all__ = ["AheadCursor", "Planner", "Run", "RunQueue", "Runs", "got", "has_workers", "made_ahead", "made_at"]
 
@@ -192,13 +192,19 @@ def got(flow: DataFlow, index: int, epoch: int) -> Datapoint:
 
 def _assembled(planner: Planner) -> Iterator[Datapoint]:
     flow = planner.flow
-    while (planned := planner.next()) is not None:
-        parts, index, epoch = planned
-        try:
-            datapoint = flow._assemble(parts, index, epoch)
-        except Exception as error:
-            flow._fail(error, index, epoch)
-        yield datapoint
+    assemble = flow._assemble
+    while (piece := planner.take()) is not None:
+        epoch = piece[2]
+        for index, parts in planner.made(piece):
+            try:
+                datapoint = assemble(parts, index, epoch)
+            except Exception as error:
+                flow._fail(error, index, epoch)
+            yield datapoint
+
+
+_Plan = tuple[int, int, int, "Needs"]
+"""What some datapoints of a stage are made of: (first, the index after the last, epoch, needs)."""
 
 
 class Planner:
@@ -213,15 +219,19 @@ class Planner:
 
     def __init__(self, flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> None:
         self.flow, self._runs = flow, runs
-        self._plans: deque[tuple[int, int, Needs]] = deque()
+        self._plans: deque[_Plan] = deque()
+        self._planned = 0  # datapoints in the plans
         self._inputs: dict[int, tuple[_Requested, Iterator[Datapoint]] | None] = {}  # by the identity of the flow
         self._held: dict[_Key, Datapoint] = {}  # parts that a later datapoint needs too
         self._known: dict[_Key, None] = {}  # their keys, as they will be when the plans are made
-        for child in flow.children():
+        children = flow.children()
+        for child in children:
             if id(child) not in self._inputs:
                 requested = _Requested(self) if has_workers(child) else None
-                made = None if requested is None else made_ahead(child, requested, epoch, opened)
+                made = None if requested is None else iter(made_ahead(child, requested, epoch, opened))
                 self._inputs[id(child)] = None if requested is None or made is None else (requested, made)
+        # Two parts of a datapoint that one walk makes cannot be taken side by side.
+        self._one_by_one = bool(flow._reuses) or len(self._inputs) < len(children)
 
     @property
     def ended(self) -> bool:
@@ -231,14 +241,15 @@ class Planner:
     def plan(self, count: int) -> bool:
         """Plan some datapoints more; False where that is not possible now."""
         # Bounded: where one input of several has workers, their window could ask for the whole epoch's plans at once.
-        runs = self._runs.take(min(count, _PLANNED - len(self._plans)))
-        needs_of, inputs, plans, reuses = self.flow._needs, self._inputs, self._plans, self.flow._reuses
-        for first, stop, epoch in runs:
-            for index in range(first, stop):
-                needs = needs_of(index, epoch)
+        runs = self._runs.take(min(count, _PLANNED - self._planned))
+        inputs, plans, reuses = self._inputs, self._plans, self.flow._reuses
+        for run in runs:
+            self._planned += run[1] - run[0]
+            pieces = self.flow._needs(*run)
+            for first, stop, needs in _single(pieces) if self._one_by_one else pieces:
                 if reuses:
                     needs = [(child, i, i + 1, below) for child, start, end, below in needs for i in range(start, end)]
-                plans.append((index, epoch, needs))
+                plans.append((first, stop, run[2], needs))
                 for child, start, end, below in needs:
                     source = inputs[id(child)]
                     if source is not None and not (reuses and self._is_known((id(child), start, below))):
@@ -256,41 +267,67 @@ class Planner:
             del self._known[next(iter(self._known))]
         return False
 
-    def next(self) -> tuple[list[Datapoint], int, int] | None:
-        """What the next datapoint is made of, its index and epoch; None at the end."""
+    def take(self, most: int = _PLANNED) -> _Plan | None:
+        """The plan of the next datapoints, ``most`` of them or fewer; None at the end, or where none is known yet."""
         if not self._plans and not self.plan(1):
-            for source in self._inputs.values():
-                if source is not None and next(source[1], _END) is not _END:  # at its end it lets its workers go
-                    raise AssertionError("a datapoint was asked for that nothing needs")
+            if self.ended:
+                self._let_go()
             return None
-        index, epoch, needs = self._plans.popleft()
-        made = self._held_or_made if self.flow._reuses else self._made
-        if len(needs) == 1:
-            return made(*needs[0]), index, epoch
-        parts: list[Datapoint] = []
-        for need in needs:
-            parts += made(*need)
-        return parts, index, epoch
+        first, stop, epoch, needs = self._plans.popleft()
+        if stop - first > most:
+            rest = [(child, start + most, end, below) for child, start, end, below in needs]
+            self._plans.appendleft((first + most, stop, epoch, rest))
+            needs = [(child, start, start + most, below) for child, start, _, below in needs]
+            stop = first + most
+        self._planned -= stop - first
+        return first, stop, epoch, needs
 
-    def _made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
+    def _let_go(self) -> None:
+        """Bring the walks beneath to their end, where they let their workers go."""
+        for source in self._inputs.values():
+            if source is not None and next(source[1], _END) is not _END:
+                raise AssertionError("a datapoint was asked for that nothing needs")
+
+    def made(self, plan: _Plan) -> Iterator[tuple[int, list[Datapoint]]]:
+        """The index of each planned datapoint, and what ``_assemble`` makes it of."""
+        first, stop, _, needs = plan
+        if stop - first == 1:
+            made = self._held_or_made if self.flow._reuses else self._stream
+            yield first, [part for need in needs for part in made(*need)]
+            return
+        index = first - 1
+        for index, *parts in zip(range(first, stop), *[self._stream(*need) for need in needs], strict=False):
+            yield index, parts
+        if index != stop - 1:
+            raise DataFlowError(f"a flow beneath {self.flow} ended before its datapoint {index + 1}")
+
+    def _stream(self, child: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Datapoint]:
         source = self._inputs[id(child)]
         if source is None:
-            return [got(child, index, epoch) for index in range(first, stop)]
-        made = list(islice(source[1], stop - first))
-        if len(made) < stop - first:
-            raise DataFlowError(f"{child} ended before its datapoint {first + len(made)}")
-        return made
+            return (got(child, index, epoch) for index in range(first, stop))
+        return islice(source[1], stop - first)
 
     def _held_or_made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
-        """As `_made`, with the last few datapoints kept: overlapping windows need each of them several times."""
+        """As `_stream`, with the last few datapoints kept: overlapping windows need each of them several times."""
         key, held = (id(child), first, epoch), self._held
         if key in held:
             return [held[key]]
-        made = self._made(child, first, stop, epoch)
-        held[key] = made[0]
+        made = list(self._stream(child, first, stop, epoch))
+        held.update((key, datapoint) for datapoint in made)
         if len(held) > self.flow._reuses:
             del held[next(iter(held))]
         return made
+
+
+def _single(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """What each datapoint of some pieces needs alone."""
+    for first, stop, needs in pieces:
+        if stop - first == 1:
+            yield first, stop, needs
+            continue
+        for number in range(stop - first):
+            alone = [(child, start + number, start + number + 1, below) for child, start, _, below in needs]
+            yield first + number, first + number + 1, alone
 
 
 class _Requested(RunQueue):

@@ -11,7 +11,7 @@ parallel has to meet. How a flow is walked is decided in ``_open``, when an iter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
@@ -34,10 +34,14 @@ from .explanation import Explanation
 from .guards import GUARDS, MISSING, Absent, counted, recorded
 from .rng import RandomStream
 
-__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "Needs", "ProxyDataFlow", "RNGDataFlow"]
+__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "Needs", "Piece", "ProxyDataFlow", "RNGDataFlow"]
 
 Needs = Sequence[tuple["DataFlow", int, int, int]]
 """Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
+
+Piece = tuple[int, int, Needs]
+"""What datapoints that follow each other need: (first index, the index after the last, needs). Where it is more than
+one datapoint, each need has as many, and datapoint i of the piece takes the i-th of each."""
 
 _OURS = __name__.partition(".")[0]
 _STATE_VERSION = 2
@@ -158,8 +162,11 @@ class DataFlow:
         """
         raise NotImplementedError
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        """Which datapoints of the flows beneath ``get`` takes for one of its own."""
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
+        """Which datapoints of the flows beneath ``get`` takes, for ``first`` to ``stop - 1``.
+
+        The pieces should be as large as can be: the larger, the less is to be done for each datapoint.
+        """
         raise NotImplementedError
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:

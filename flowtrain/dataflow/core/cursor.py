@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...utils.errors import DataFlowError, StateError
+from . import process
+from .guards import unguarded
 
 if TYPE_CHECKING:
     from .base import DataFlow
@@ -94,8 +96,11 @@ class IndexCursor(Cursor):
 
     def __iter__(self) -> Iterator[Datapoint]:
         # A generator costs half of what __next__ does for each datapoint; both keep the position in self._next.
-        get, epoch, limit = self._get, self.epoch, self._limit
+        get, epoch, limit, here = unguarded(self._get), self.epoch, self._limit, process.current
         while (index := self._next) != limit:
+            if here is not process.current:  # the child of a fork: files are opened anew
+                self._flow._ensure_reset()
+                here = process.current
             try:
                 datapoint = get(index, epoch)
             except Exception as error:
@@ -316,17 +321,18 @@ class Iteration:
 
     def __init__(self, cursor: Cursor) -> None:
         self._steps = _steps(cursor)
-        self._next = self._steps.__next__
 
     def __iter__(self) -> Iteration:
         return self
 
     def __next__(self) -> Datapoint:
         try:
-            return self._next()
+            for datapoint in self._steps:  # a loop resumes a generator faster than a call of its __next__ does
+                return datapoint
         except ValueError as error:
             self._explain(error)
             raise
+        raise StopIteration
 
     def close(self) -> None:
         """End the iteration; ``state_dict`` of the flow still gives its position."""

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ...utils.arguments import unknown_attribute
 from . import process
-from .cursor import Datapoint
 
 if TYPE_CHECKING:
     from .base import DataFlow
+    from .cursor import Datapoint
 
-__all__ = ["GUARDS", "MISSING", "Absent", "counted", "recorded"]
+__all__ = ["GUARDS", "MISSING", "Absent", "counted", "recorded", "unguarded"]
 
 MISSING = object()
 """Stands for the value of an attribute that is not set."""
@@ -86,7 +88,17 @@ def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             self._fail(error, index, epoch)
 
+    _UNGUARDED[get] = user_get
     return get
+
+
+_UNGUARDED: WeakKeyDictionary[Any, Callable[..., Any]] = WeakKeyDictionary()
+
+
+def unguarded(get: Callable[..., Datapoint]) -> Callable[..., Datapoint]:
+    """A flow's ``get`` without its guard, for a walk that names the datapoint and opens the files itself."""
+    user_get = _UNGUARDED.get(getattr(get, "__func__", None))
+    return get if user_get is None else MethodType(user_get, get.__self__)  # type: ignore[attr-defined]
 
 
 def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from ...ipc.pool import Lost
@@ -50,18 +51,34 @@ class IndexedCursor(CrewCursor):
         self._ready: deque[Datapoint] = deque()
         self._grouping = Grouping()
 
+    def __iter__(self) -> Iterator[Datapoint]:
+        ready, here = self._ready, self._process
+        while self._fill():
+            while ready:  # a generator costs half of what __next__ does for each datapoint
+                if here is not process.current:
+                    raise self._foreign()
+                datapoint = ready.popleft()
+                self._next += 1
+                yield datapoint
+
     def __next__(self) -> Datapoint:
-        while not self._ready:
-            if self._failure is not None:
-                raise self._ended_by()
-            if not self._advance():
-                self._finish()
-                raise StopIteration
+        if not self._fill():
+            raise StopIteration
         if self._process is not process.current:
             raise self._foreign()
         datapoint = self._ready.popleft()
         self._next += 1
         return datapoint
+
+    def _fill(self) -> bool:
+        """Have datapoints ready; False at the end."""
+        while not self._ready:
+            if self._failure is not None:
+                raise self._ended_by()
+            if not self._advance():
+                self._finish()
+                return False
+        return True
 
     def state(self) -> int:
         return self._next

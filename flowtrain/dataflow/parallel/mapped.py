@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import ConfigError, DataFlowError
 from ..core.ahead import Runs
-from ..core.base import DataFlow, Needs, ProxyDataFlow
+from ..core.base import DataFlow, Piece, ProxyDataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
@@ -359,8 +359,8 @@ class MultiThreadMapData(_Spread):
     def _sent_from(self) -> DataFlow:
         return self.ds  # the flow beneath is called by the consumer's thread alone
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        return ((self.ds, index, index + 1, epoch),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
+        return ((first, stop, ((self.ds, first, stop, epoch),)),)
 
     def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
         if flow is not self:

@@ -124,13 +124,13 @@ class _Planned:
             self.ended = self._runs.ended
             return
         while len(made) < count:
-            planned = self._planner.next()
-            if planned is None:
+            plan = self._planner.take(count - len(made))
+            if plan is None:
                 self.ended = self._planner.ended
                 return
-            (datapoint,), index, epoch = planned
-            made.append(datapoint)
-            runs.append((index, index + 1, epoch))
+            runs.append(plan[:3])
+            for _, (datapoint,) in self._planner.made(plan):
+                made.append(datapoint)
 
     def state(self, following: int, ahead: set[int]) -> int:
         return following

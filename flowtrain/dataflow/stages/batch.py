@@ -10,7 +10,7 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Needs, ProxyDataFlow
+from ..core.base import DataFlow, Piece, ProxyDataFlow
 from ..core.cursor import Datapoint, StageCursor
 from ..core.stack import Stacker
 
@@ -58,8 +58,9 @@ class GroupingData(ProxyDataFlow):
     def _collector(self, rows: int) -> Any:
         raise NotImplementedError
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        return ((self.ds, *self._range(index), epoch),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
+        for index in range(first, stop):
+            yield index, index + 1, ((self.ds, *self._range(index), epoch),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return self._collected(parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Needs, ProxyDataFlow, RNGDataFlow
+from ..core.base import DataFlow, Piece, ProxyDataFlow, RNGDataFlow
 from ..core.cursor import Datapoint, StageCursor
 from ..core.rng import Permutation
 from .cachestore import DiskStore, MemoryStore
@@ -78,9 +78,10 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         datapoint = self._store.load(place)
         return self._store.save(place, self.ds.get(place, 0)) if datapoint is None else datapoint
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        place = self._place(index, epoch)
-        return () if self._store.holds(place) else ((self.ds, place, place + 1, 0),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
+        for index in range(first, stop):
+            place = self._place(index, epoch)
+            yield index, index + 1, () if self._store.holds(place) else ((self.ds, place, place + 1, 0),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         if not parts:

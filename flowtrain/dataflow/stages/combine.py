@@ -5,14 +5,14 @@ from __future__ import annotations
 import bisect
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Needs
+from ..core.base import DataFlow, Piece
 from ..core.cursor import Datapoint, StageCursor
 from .index_map import IndexMap, endless, out_of_range
 
@@ -65,6 +65,8 @@ class ConcatData(IndexMap, SeveralFlows):
         >>> list(ConcatData([DataFromList([[1], [2]]), DataFromList([[3]])]))
         [[1], [2], [3]]
     """
+
+    _in_order = True
 
     def __init__(self, flows: Sequence[DataFlow]) -> None:
         super().__init__(flows, finite=True)
@@ -152,8 +154,8 @@ class JoinData(SeveralFlows):
             components += part
         return components
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        return [(flow, index, index + 1, epoch) for flow in self.flows]
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
+        return ((first, stop, [(flow, first, stop, epoch) for flow in self.flows]),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return self._joined(parts)

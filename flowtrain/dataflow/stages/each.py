@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..core.base import Needs, ProxyDataFlow
+from ..core.base import Piece, ProxyDataFlow
 from ..core.cursor import Datapoint, StageCursor
 
 __all__ = ["DROPPED", "EachData"]
@@ -34,8 +34,8 @@ class EachData(ProxyDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return self._apply(self.ds.get(index, epoch), index, epoch)
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        return ((self.ds, index, index + 1, epoch),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
+        return ((first, stop, ((self.ds, first, stop, epoch),)),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return self._apply(parts[0], index, epoch)

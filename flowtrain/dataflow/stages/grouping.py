@@ -12,7 +12,7 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.ahead import made_at
-from ..core.base import DataFlow, Needs, ProxyDataFlow
+from ..core.base import DataFlow, Piece, ProxyDataFlow
 from ..core.components import Key, check_key, missing_component, protected
 from ..core.cursor import Datapoint, StageCursor
 from ..core.stack import Stacker, stack
@@ -274,11 +274,14 @@ class WindowData(ProxyDataFlow):
             stacker.add(row)
         return stacker.finish()
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        first, stop = self._range(index)
-        if self.stride == 1:
-            return ((self.ds, first, stop, epoch),)
-        return [(self.ds, place, place + 1, epoch) for place in range(first, stop, self.stride)]
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
+        for index in range(first, stop):
+            start, end = self._range(index)
+            if self.stride == 1:
+                yield index, index + 1, ((self.ds, start, end, epoch),)
+            else:
+                places = range(start, end, self.stride)
+                yield index, index + 1, [(self.ds, place, place + 1, epoch) for place in places]
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return self._shared(parts)

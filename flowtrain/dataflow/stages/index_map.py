@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..core.base import DataFlow, Needs
+from collections.abc import Iterator
+from typing import ClassVar
+
+from ..core.base import DataFlow, Piece
 from ..core.cursor import Datapoint
 
 __all__ = ["IndexMap", "endless", "out_of_range"]
@@ -22,6 +25,8 @@ def out_of_range(flow: DataFlow, index: int) -> IndexError:
 class IndexMap(DataFlow):
     """A stage that only says which datapoint of which flow beneath comes at an index."""
 
+    _in_order: ClassVar[bool] = False  # whether, wherever it begins in a flow beneath, it goes on in order to its end
+
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         """Where a datapoint is from.
 
@@ -37,9 +42,15 @@ class IndexMap(DataFlow):
         flow, place, below = self._source(index, epoch)
         return flow.get(place, below)
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        flow, place, below = self._source(index, epoch)
-        return ((flow, place, place + 1, below),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
+        while first < stop:
+            flow, place, below = self._source(first, epoch)
+            end = first + 1
+            if self._in_order:
+                size = flow.size_or_none()
+                end = stop if size is None else min(stop, first + size - place)
+            yield first, end, ((flow, place, place + end - first, below),)
+            first = end
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return parts[0]

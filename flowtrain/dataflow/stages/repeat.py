@@ -7,7 +7,7 @@ from typing import Any
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Needs, ProxyDataFlow
+from ..core.base import DataFlow, Piece, ProxyDataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, Datapoint, StageCursor
 from .expand import ExpandedData
@@ -41,6 +41,8 @@ class RepeatedData(IndexMap, ProxyDataFlow):
         >>> list(RepeatedData(DataFromList([[1], [2]]), 2))
         [[1], [2], [1], [2]]
     """
+
+    _in_order = True
 
     def __init__(self, ds: DataFlow, num: int = -1) -> None:
         super().__init__(ds)
@@ -118,9 +120,10 @@ class RepeatedDataPoint(ExpandedData):
             held = self._held = place, epoch, self.ds.get(place, epoch)
         return protected(held[2])
 
-    def _needs(self, index: int, epoch: int) -> Needs:
-        place = index // self.num
-        return ((self.ds, place, place + 1, epoch),)
+    def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
+        for index in range(first, stop):
+            place = index // self.num
+            yield index, index + 1, ((self.ds, place, place + 1, epoch),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return protected(parts[0])
@@ -155,6 +158,8 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         >>> list(ds), list(ds)
         ([[1], [2]], [[3], [1]])
     """
+
+    _in_order = True
 
     def __init__(self, ds: DataFlow, size: int, keep_state: bool = True) -> None:
         super().__init__(ds)

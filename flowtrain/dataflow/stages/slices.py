@@ -76,6 +76,8 @@ class TakeData(_Part):
         [[1], [2]]
     """
 
+    _in_order = True
+
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
         self.limit = self._num = check_int("TakeData", "num", num)
@@ -112,6 +114,8 @@ class SkipData(_Part):
         >>> list(SkipData(DataFromList([[1], [2], [3]]), 2))
         [[3]]
     """
+
+    _in_order = True
 
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
