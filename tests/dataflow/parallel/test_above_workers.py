@@ -47,6 +47,9 @@ ABOVE |= {
     "a get of one's own between": lambda ds: df.BatchData(df.MapData(Own(ds), lambda dp: dp[1:2]), 3),
     "a cache that repeats": lambda ds: df.RepeatedData(df.CacheData(ds, shuffle=True), 3),
     "many that do not ask": lambda ds: df.ConcatData([Numbers(5000), ds]),
+    "the same twice, side by side": lambda ds: df.JoinData([df.JoinData([ds, ds]), df.SkipData(ds, 3)]),
+    "parts one after the other": lambda ds: df.ConcatData([df.TakeData(ds, 7), df.ShardData(ds, 3, 1), ds]),
+    "in turns, again and again": lambda ds: df.FixedSizeData(df.InterleaveData([ds, df.SkipData(ds, 20)], 3), 31),
 }
 
 
@@ -143,3 +146,9 @@ def test_a_flow_that_can_only_be_iterated_beneath_workers():
     ds = df.BatchData(df.PrefetchData(Stream(N), num_proc=1), 4)
     assert not ds.indexable
     assert same(list(ds), list(df.BatchData(Numbers(N), 4)))
+
+
+def test_threads_that_are_asked_for_more_than_is_planned_at_once_go_on():
+    size = 9000
+    threads = df.MultiThreadMapData(df.PrefetchData(Numbers(size), num_proc=2), 2, lambda dp: dp)
+    assert same(list(df.MapData(threads, lambda dp: dp)), list(Numbers(size)))
