@@ -11,6 +11,7 @@ parallel has to meet. How a flow is walked is decided in ``_open``, when an iter
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -496,7 +497,6 @@ class RNGDataFlow(DataFlow):
         "datapoint i is the same in every process and after a resume"
     )
     _seed: int | None = None
-    _stream: RandomStream | None = None
 
     def __init__(self, seed: int | Literal["random"] | None = None) -> None:
         self._seed = resolve_seed(seed)
@@ -508,15 +508,14 @@ class RNGDataFlow(DataFlow):
             self._seed = resolve_seed(None)
         return self._seed
 
-    @property
+    @functools.cached_property
     def stream(self) -> RandomStream:
         """The random numbers of this stage; its number is how many random stages lie beneath."""
-        if self._stream is None:
-            self._stream = RandomStream(self.seed, self._random_depth() - 1)
-        return self._stream
+        return RandomStream(self.seed, self._random_depth() - 1)
 
     def _set_seed(self, seed: int) -> None:
-        self._seed, self._stream = resolve_seed(seed), None
+        self._seed = resolve_seed(seed)
+        vars(self).pop("stream", None)
 
     def _begin(self, epoch: int) -> None:
         super()._begin(epoch)

@@ -62,6 +62,7 @@ class RandomStream:
     def __init__(self, seed: int, number: int) -> None:
         self.seed, self.number = seed, number
         self._local = threading.local()
+        self._order: tuple[int, Permutation] | None = None  # of the latest epoch that was asked for
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RandomStream, (self.seed, self.number)
@@ -100,12 +101,19 @@ class RandomStream:
     def permutation(self, size: int, epoch: int) -> Permutation:
         """The order of one epoch, computed by index.
 
+        The latest one is kept, so it may be asked for again for each datapoint.
+
         Args:
             size: How many datapoints the epoch has.
             epoch: Which pass over the data, from 0.
         """
+        held = self._order
+        if held is not None and held[0] == epoch and held[1].size == size:
+            return held[1]
         keys = np.random.Philox(key=self.seed, counter=_counter(_ORDER_WORD, epoch, self.number))
-        return Permutation(size, keys.random_raw(_ROUNDS))
+        order = Permutation(size, keys.random_raw(_ROUNDS))
+        self._order = epoch, order  # one object, so that threads see its parts agree
+        return order
 
 
 class Permutation:

@@ -193,11 +193,7 @@ class FileSource(Ordered):
             self._place(index, epoch)  # raises
         record = index
         if self.shuffle:
-            order = self._order
-            if order is None or order[0] != epoch:
-                record = self._permutation(size, epoch)[index]
-            else:
-                record = order[1][index]
+            record = self.stream.permutation(size, epoch)[index]
         try:
             return self._read(record)
         except FlowtrainError:

@@ -12,7 +12,6 @@ from ...utils.errors import DataFlowError
 from ..core.base import RNGDataFlow
 from ..core.components import protected
 from ..core.cursor import Datapoint
-from ..core.rng import Permutation
 
 __all__ = ["DataFromList", "FakeData", "Ordered"]
 
@@ -20,38 +19,21 @@ __all__ = ["DataFromList", "FakeData", "Ordered"]
 class Ordered(RNGDataFlow):
     """The base of sources that have a size and may be shuffled: the order of each epoch, computed by index."""
 
-    _order: tuple[int, Permutation] | None = None
-
     def __init__(self, shuffle: bool, seed: int | Literal["random"] | None) -> None:
         super().__init__(seed)
         if not isinstance(shuffle, (bool, np.bool_)):
             raise DataFlowError(f"{type(self).__name__}: shuffle is True or False, not {shuffle!r}")
         self.shuffle = bool(shuffle)
 
-    def _permutation(self, size: int, epoch: int) -> Permutation:
-        held = self._order
-        if held is None or held[0] != epoch or held[1].size != size:
-            held = self._order = epoch, self.stream.permutation(size, epoch)
-        return held[1]
-
     def _place(self, index: int, epoch: int) -> int:
         """Which entry of the source is datapoint ``index`` of an epoch."""
         size = len(self)
         if not 0 <= index < size:
             raise IndexError(f"{self} has {size} datapoints; there is no number {index}")
-        return self._permutation(size, epoch)[index] if self.shuffle else index
+        return self.stream.permutation(size, epoch)[index] if self.shuffle else index
 
     def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        return self._permutation(len(self), epoch).take(indices) if self.shuffle else indices
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._order = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_order", None)
-        return state
+        return self.stream.permutation(len(self), epoch).take(indices) if self.shuffle else indices
 
 
 @old_spellings(lst="datapoints")

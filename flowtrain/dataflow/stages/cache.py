@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, Piece, ProxyDataFlow, RNGDataFlow
 from ..core.cursor import Datapoint, StageCursor
-from ..core.rng import Permutation
 from .cachestore import DiskStore, MemoryStore
 from .index_map import endless, out_of_range
 
@@ -67,7 +66,6 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         self.path = None if path is None else Path(path)
         self.shuffle = shuffle
         self._store = MemoryStore() if self.path is None else DiskStore(self.path, chain_of(ds), ds.size_or_none())
-        self._order: tuple[int, Permutation] | None = None
 
     def __len__(self) -> int:
         whole = self._store.whole
@@ -99,10 +97,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             raise out_of_range(self, index)
         if not self.shuffle:
             return index
-        held = self._order
-        if held is None or held[0] != epoch or held[1].size != size:
-            held = self._order = epoch, self.stream.permutation(size, epoch)
-        return held[1][index]
+        return self.stream.permutation(size, epoch)[index]
 
     def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
         index, store = memory or 0, self._store
@@ -136,12 +131,8 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             raise self.ds._ended_early(size, index, 0)
         self._store.finish(index)
 
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._order = None
-
     def __getstate__(self) -> dict[str, Any]:
-        state = {**super().__getstate__(), "_order": None}
+        state = super().__getstate__()
         if self.path is None:
             state["_store"] = MemoryStore()
         return state

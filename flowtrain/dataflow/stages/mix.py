@@ -13,7 +13,6 @@ from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, RNGDataFlow
 from ..core.cursor import Datapoint, StageCursor
-from ..core.rng import Permutation
 from .combine import SeveralFlows
 from .index_map import IndexMap, endless, out_of_range
 
@@ -159,7 +158,6 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
         if unknown:
             raise DataFlowError(f"RandomMixData: the length of {unknown[0]} is not known; use RandomChooseData")
         self._ends = list(itertools.accumulate(self._sizes()))
-        self._order: tuple[int, Permutation] | None = None
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -167,10 +165,7 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
     def _entry(self, index: int, epoch: int) -> tuple[int, int]:
         if not 0 <= index < self._ends[-1]:
             raise out_of_range(self, index)
-        held = self._order
-        if held is None or held[0] != epoch:
-            held = self._order = epoch, self.stream.permutation(self._ends[-1], epoch)
-        entry = held[1][index]
+        entry = self.stream.permutation(self._ends[-1], epoch)[index]
         number = bisect.bisect_right(self._ends, entry)
         return number, entry - (self._ends[number - 1] if number else 0)
 
@@ -181,13 +176,6 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
     def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
         turns = (self._entry(index, walk.epoch)[0] for index in range(len(self)))
         return _in_turns(self, walk, memory, turns, first_epoch=walk.epoch)
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._order = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_order": None}
 
 
 def _in_turns(

@@ -12,7 +12,6 @@ from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
 from ..core.cursor import Datapoint, StageCursor
-from ..core.rng import Permutation
 from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData"]
@@ -203,30 +202,16 @@ class ShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
             raise DataFlowError(
                 f"ShuffleData: {ds} never ends. Shuffle beneath RepeatedData, or use LocallyShuffleData"
             )
-        self._order: tuple[int, Permutation] | None = None
 
     @property
     def vectorized(self) -> bool:
         return self.ds.vectorized
 
-    def _permutation(self, size: int, epoch: int) -> Permutation:
-        held = self._order
-        if held is None or held[0] != epoch or held[1].size != size:
-            held = self._order = epoch, self.stream.permutation(size, epoch)
-        return held[1]
-
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = len(self)
         if not 0 <= index < size:
             raise out_of_range(self, index)
-        return self.ds, self._permutation(size, epoch)[index], epoch
+        return self.ds, self.stream.permutation(size, epoch)[index], epoch
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
-        return self.ds.get_batch(self._permutation(len(self), epoch).take(indices), epoch)
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._order = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_order": None}
+        return self.ds.get_batch(self.stream.permutation(len(self), epoch).take(indices), epoch)
