@@ -25,12 +25,19 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from flowtrain.utils.dtypes import array_from_bytes, check_count, dtype_from_text, dtype_to_text
-from flowtrain.utils.errors import FlowtrainError
+from .array_codec import (
+    DTYPE_TEXT_MAX,
+    Buffer,
+    CodecError,
+    array_head,
+    masked_array,
+    owned,
+    read_array,
+    shape_and_elements,
+    short_head,
+)
 
 __all__ = ["CodecError", "pack", "pack_frames", "unpack", "unpack_fast", "unpack_frames"]
-
-Buffer = bytes | bytearray | memoryview
 
 # The numbers of the extension types are part of the format of files: never change one, only add.
 _ARRAY, _OBJECTS, _SCALAR, _BIG_INT, _COMPLEX, _TUPLE, _FRAME, _STRINGS, _MASKED = range(1, 10)
@@ -38,15 +45,9 @@ _ARRAY, _OBJECTS, _SCALAR, _BIG_INT, _COMPLEX, _TUPLE, _FRAME, _STRINGS, _MASKED
 _DEFAULT_LIMIT = 1 << 32  # bytes; a larger message from another process is refused before it is parsed
 _FRAME_MIN = 4096  # a smaller array is copied into the message: cheaper than a frame of its own
 _EXT_MAX = (1 << 32) - 1  # what msgpack's length field holds
-_DTYPE_TEXT_MAX = 1 << 16
 # Each tuple and each array of objects is a message inside the message, and msgpack's C code takes 45 KB of the thread's
 # stack for each: unbounded, a message of 900 bytes overflows it and ends the process.
 _DEPTH = 32
-_HEAD = struct.Struct("<HB")  # length of the dtype's text, number of dimensions
-
-
-class CodecError(FlowtrainError, ValueError):
-    """A value that cannot be packed, or bytes that are not what :func:`pack` makes."""
 
 
 def pack(obj: Any) -> bytes:
@@ -114,7 +115,7 @@ def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
             data = np.ascontiguousarray(value)
             # dtypes such as datetime64 have no buffer of their own: all go as bytes
             frames.append(data.reshape(-1).view(np.uint8).data)
-            payload = struct.pack("<I", len(frames) - 1) + _array_head(value.dtype, value.shape)
+            payload = struct.pack("<I", len(frames) - 1) + array_head(value.dtype, value.shape)
             return msgpack.ExtType(_FRAME, payload)
         if isinstance(value, tuple):
             return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(default, depth)))
@@ -154,7 +155,7 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
             if not 1 <= number < len(views):
                 raise CodecError(f"the message refers to frame {number}, but {len(views) - 1} came with it.")
             used.add(number)
-            return _read_array(data, 4, views[number])
+            return read_array(data, 4, views[number])
         return _from_ext(code, data, True, hook, depth)
 
     value = _unpackb(views[0], hook, max_bytes)
@@ -202,7 +203,7 @@ def _default(value: Any, depth: int = 0) -> Any:
         ):
             raise TypeError("NumPy takes a text of NULs for an empty one: make it Python's own str or bytes")
         boxed = np.asarray(value)  # its dtype, not value.dtype: that of np.str_("") has no bytes
-        return msgpack.ExtType(_SCALAR, _array_head(boxed.dtype, ()) + boxed.tobytes())
+        return msgpack.ExtType(_SCALAR, array_head(boxed.dtype, ()) + boxed.tobytes())
     if kind is int:  # msgpack asks only about those outside 64 bits
         return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     if kind is complex:
@@ -233,10 +234,10 @@ def _pack_array(array: np.ndarray, depth: int) -> Any:
         return msgpack.ExtType(_STRINGS, payload)
     if array.dtype.hasobject:
         raise TypeError(f"an array of {array.dtype}, which has fields of Python objects, cannot be packed")
-    if array.nbytes > _EXT_MAX - _DTYPE_TEXT_MAX:
+    if array.nbytes > _EXT_MAX - DTYPE_TEXT_MAX:
         raise ValueError(f"an array of {array.nbytes:,} bytes does not fit into one message: use pack_frames")
     data = np.ascontiguousarray(array)
-    return msgpack.ExtType(_ARRAY, _array_head(array.dtype, array.shape) + data.tobytes())
+    return msgpack.ExtType(_ARRAY, array_head(array.dtype, array.shape) + data.tobytes())
 
 
 def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
@@ -249,37 +250,6 @@ def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any
     known = getattr(array, "_fill_value", None)  # None: not asked for yet; fill_value itself would make one
     fill = None if known is None else np.asarray(known)
     return msgpack.ExtType(_MASKED, _packb([array.data, mask, fill, bool(array.hardmask)], default))
-
-
-def _read_masked(values: Any, mask: Any, fill: Any, hard: Any) -> np.ma.MaskedArray:
-    if not isinstance(values, np.ndarray) or not isinstance(hard, bool):
-        raise CodecError("a masked array came without its values.")
-    if mask is not None and not _fits(mask, np.ma.make_mask_descr(values.dtype), values.shape):
-        raise CodecError(f"a masked array of shape {values.shape} came with a mask that is none of it.")
-    if fill is not None and not _fits(fill, values.dtype, ()):
-        raise CodecError(f"a masked array of {values.dtype} came with a fill value that is none.")
-    masked = np.ma.MaskedArray(values, np.ma.nomask if mask is None else mask, hard_mask=hard)
-    if fill is not None:
-        masked.fill_value = fill[()]
-    return masked
-
-
-def _fits(array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-    return isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
-
-
-def _array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    text = _dtype_text(dtype)
-    check_count(dtype, shape)
-    return _HEAD.pack(len(text), len(shape)) + text + struct.pack(f"<{len(shape)}Q", *shape)
-
-
-@functools.lru_cache(maxsize=256)
-def _dtype_text(dtype: np.dtype) -> bytes:
-    text = dtype_to_text(dtype).encode()
-    if len(text) >= _DTYPE_TEXT_MAX:
-        raise ValueError(f"a structured dtype with {len(dtype.names or ())} fields is too long to be packed")
-    return text
 
 
 def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str:
@@ -333,7 +303,7 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
 def _hook_copying(code: int, data: bytes, depth: int = 0) -> Any:
     if code != _ARRAY:
         return _from_ext(code, data, True, _hook_copying, depth)
-    head = _short_head(data[:6])  # the common case, without the detour
+    head = short_head(data[:6])  # the common case, without the detour
     if head is not None:
         dtype, itemsize, shape_from, start = head
         shape = shape_from(data)
@@ -341,24 +311,7 @@ def _hook_copying(code: int, data: bytes, depth: int = 0) -> Any:
             if itemsize == 1:  # of the memory's address nothing is asked: the quickest copy will do
                 return np.ndarray(shape, dtype, bytearray(data), start)
             return np.array(np.ndarray(shape, dtype, data, start))  # quicker than .copy()
-    return _owned(_read_array(data))
-
-
-@functools.lru_cache(maxsize=256)
-def _short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int, ...]], int] | None:
-    """What the head of an array says, of which these are the first 6 bytes; None where they do not tell enough.
-
-    Returns:
-        The dtype, its size, what reads the shape, and where the elements begin.
-    """
-    length, ndim = _HEAD.unpack_from(head)
-    if length != 3:
-        return None
-    dtype = _dtype_from(head[3:])
-    if dtype.kind == "U":  # its characters have to be looked at
-        return None
-    shape_of = struct.Struct(f"<6x{ndim}Q")
-    return dtype, dtype.itemsize, shape_of.unpack_from, shape_of.size
+    return owned(read_array(data))
 
 
 unpack_fast = functools.partial(
@@ -373,16 +326,16 @@ def _hook_viewing(code: int, data: bytes, depth: int = 0) -> Any:
 
 def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any], depth: int) -> Any:
     if code == _ARRAY:
-        return _owned(_read_array(data)) if copy else _read_array(data)
+        return owned(read_array(data)) if copy else read_array(data)
     if code == _SCALAR:
-        return _scalar(_read_array(data))
+        return _scalar(read_array(data))
     if code == _TUPLE:
         items = _unpackb(data, _one_deeper(hook, depth), len(data))
         if type(items) is not list:
             raise CodecError(f"a tuple came as a {type(items).__name__}.")
         return tuple(items)
     if code in (_OBJECTS, _STRINGS):
-        shape, items = _elements(_unpackb(data, _one_deeper(hook, depth), len(data)))
+        shape, items = shape_and_elements(_unpackb(data, _one_deeper(hook, depth), len(data)))
         if code == _STRINGS and not all(type(item) is str for item in items):
             raise CodecError("an array of strings holds something else.")
         array = np.empty(len(items), object if code == _OBJECTS else np.dtypes.StringDType())
@@ -390,37 +343,12 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
             array[i] = item
         return array.reshape(shape)
     if code == _MASKED:
-        return _read_masked(*_unpackb(data, _one_deeper(hook, depth), len(data)))
+        return masked_array(*_unpackb(data, _one_deeper(hook, depth), len(data)))
     if code == _BIG_INT:
         return int.from_bytes(data, "little", signed=True)
     if code == _COMPLEX:
         return complex(*struct.unpack("<dd", data))
     raise CodecError(f"unknown extension type {code}: made by something else, or by a newer flowtrain.")
-
-
-def _elements(found: Any) -> tuple[list[int], list[Any]]:
-    """The shape and the elements of an array that came element by element."""
-    if type(found) is not list or len(found) != 2 or type(found[0]) is not list or type(found[1]) is not list:
-        raise CodecError("an array of objects came without a shape and a list of elements.")
-    shape, items = found
-    if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(items):
-        raise CodecError(f"an array of another shape came with {len(items):,} elements.")
-    return shape, items
-
-
-def _read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.ndarray:
-    """The array whose head is in ``data``: a view of the bytes after it, or of a frame."""
-    length, ndim = _HEAD.unpack_from(data, at)
-    at += 3  # _HEAD.size
-    end = at + length
-    # only the dtype is worth a cache: shapes may all differ, as those of encoded pictures do
-    dtype, shape = _dtype_from(data[at:end]), _shape_of(ndim).unpack_from(data, end)
-    end += 8 * ndim
-    return array_from_bytes(dtype, shape, data, end) if frame is None else array_from_bytes(dtype, shape, frame)
-
-
-def _owned(array: np.ndarray) -> np.ndarray:
-    return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
 
 
 def _scalar(boxed: np.ndarray) -> Any:
@@ -432,16 +360,3 @@ def _scalar(boxed: np.ndarray) -> Any:
         return np.bytes_(data)
     order = "utf-32-be" if boxed.dtype.byteorder == ">" else "utf-32-le"
     return np.str_(data.decode(order, "surrogatepass"))
-
-
-@functools.lru_cache(maxsize=256)
-def _shape_of(ndim: int) -> struct.Struct:
-    return struct.Struct(f"<{ndim}Q")
-
-
-@functools.lru_cache(maxsize=256)
-def _dtype_from(text: bytes) -> np.dtype:
-    try:
-        return dtype_from_text(text.decode())
-    except ValueError as error:
-        raise CodecError(f"refused an array: {error}.") from error
