@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from ..utils.arguments import missing_name
 from ..utils.old_names import OLD_NAMES
 from . import imgaug
-from .core.base import DataFlow, ProxyDataFlow, RNGDataFlow
+from .core.base import DataFlow
+from .core.proxy import ProxyDataFlow
+from .core.random_flow import RNGDataFlow
 from .inspect.printing import PrintData
 from .inspect.sheet import show
 from .inspect.speed import TestDataSpeed

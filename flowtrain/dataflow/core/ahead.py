@@ -19,12 +19,31 @@ from ...utils.errors import DataFlowError
 from .cursor import Cursor, Datapoint, checked_index
 
 if TYPE_CHECKING:
-    from .base import DataFlow, Needs, Piece
+    from .base import DataFlow
 
-__all__ = ["AheadCursor", "Planner", "Run", "RunQueue", "Runs", "got", "has_workers", "made_ahead", "made_at"]
+__all__ = [
+    "AheadCursor",
+    "Needs",
+    "Piece",
+    "Planner",
+    "Run",
+    "RunQueue",
+    "Runs",
+    "got",
+    "has_workers",
+    "made_ahead",
+    "made_at",
+]
 
 Run = tuple[int, int, int]
 """Datapoints that follow each other: (first index, the index after the last, epoch)."""
+
+Needs = Sequence[tuple["DataFlow", int, int, int]]
+"""Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
+
+Piece = tuple[int, int, Needs]
+"""What datapoints that follow each other need: (first index, the index after the last, needs). Where it is more than
+one datapoint, each need has as many, and datapoint i of the piece takes the i-th of each."""
 
 _Key = tuple[int, int, int]  # of a datapoint beneath: the identity of its flow, index, epoch
 _PLANNED = 4096  # datapoints of a stage that are planned before they are made, at most: enough to fill any window
@@ -203,7 +222,7 @@ def _assembled(planner: Planner) -> Iterator[Datapoint]:
             yield datapoint
 
 
-_Plan = tuple[int, int, int, "Needs"]
+_Plan = tuple[int, int, int, Needs]
 """What some datapoints of a stage are made of: (first, the index after the last, epoch, needs)."""
 
 

@@ -11,16 +11,14 @@ parallel has to meet. How a flow is walked is decided in ``_open``, when an iter
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from ...utils.errors import DataFlowError, StateError, annotate_error
-from ...utils.seeding import resolve_seed
+from ...utils.errors import DataFlowError, annotate_error
 from . import process
-from .ahead import AheadCursor, RunQueue, Runs, has_workers
+from .ahead import AheadCursor, Piece, RunQueue, Runs, has_workers
 from .cursor import (
     Cursor,
     Datapoint,
@@ -30,22 +28,18 @@ from .cursor import (
     RetracedCursor,
     StageCursor,
     checked_index,
+    promised_size,
 )
 from .explanation import Explanation
-from .guards import GUARDS, MISSING, Absent, counted, recorded
-from .rng import RandomStream
+from .guards import GUARDS, Absent, at_home, counted, recorded
+from .position import go_on_at, position_of
 
-__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor", "Needs", "Piece", "ProxyDataFlow", "RNGDataFlow"]
+if TYPE_CHECKING:
+    from .random_flow import RNGDataFlow
 
-Needs = Sequence[tuple["DataFlow", int, int, int]]
-"""Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
-
-Piece = tuple[int, int, Needs]
-"""What datapoints that follow each other need: (first index, the index after the last, needs). Where it is more than
-one datapoint, each need has as many, and datapoint i of the piece takes the i-th of each."""
+__all__ = ["Cursor", "DataFlow", "Datapoint", "IndexCursor"]
 
 _OURS = __name__.partition(".")[0]
-_STATE_VERSION = 2
 
 
 class DataFlow:
@@ -224,21 +218,7 @@ class DataFlow:
             ``seeds`` of the random stages, and ``rows``: the position in rows of the source, with
             ``rows_per_datapoint``; both None where that cannot be told.
         """
-        latest = self._latest
-        if latest is None or latest.exhausted:
-            epoch, position = self._epoch, self._resume
-        else:
-            epoch, position = latest.epoch, latest.state()
-        each = self.rows_per_datapoint()
-        rows = (position or 0) * each if each is not None and isinstance(position, (int, type(None))) else None
-        return {
-            "version": _STATE_VERSION,
-            "epoch": epoch,
-            "position": position,
-            "seeds": [stage.seed for stage in self._random_stages()],
-            "rows": rows,
-            "rows_per_datapoint": each,
-        }
+        return position_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next iteration go on at a saved position; the one after it is the following epoch.
@@ -253,45 +233,7 @@ class DataFlow:
             StateError: It is not such a dict, the flow has other random stages, or no datapoint of the flow begins at
                 the saved row.
         """
-        missing = {"version", "epoch", "position", "seeds"} - set(state if isinstance(state, dict) else ())
-        if missing or state["version"] not in (1, _STATE_VERSION):
-            raise StateError(
-                f"not a dataflow's state (version {_STATE_VERSION}): it lacks {sorted(missing)}; got {state!r:.200}"
-            )
-        stages = self._random_stages()
-        if len(stages) != len(state["seeds"]):
-            raise StateError(
-                f"the state is of a flow with {len(state['seeds'])} random stages, {self} has {len(stages)}: "
-                f"{', '.join(map(str, stages)) or 'none'}. Build the flow as it was when the state was saved."
-            )
-        position = self._position_of(state)
-        for stage, seed in zip(stages, state["seeds"], strict=True):
-            stage._set_seed(seed)
-        self._latest = None
-        self._epoch, self._resume = state["epoch"], position
-
-    def _position_of(self, state: dict[str, Any]) -> Any:
-        """The saved position, in datapoints of this flow."""
-        position = state["position"]
-        if state["version"] == 1 and not isinstance(position, (int, type(None))):
-            raise StateError(
-                f"{self}: the position was saved by an earlier version, which told it otherwise for flows that can "
-                "only be iterated. Start the epoch anew: load the state with position None"
-            )
-        saved, own = state.get("rows_per_datapoint"), self.rows_per_datapoint()
-        if not isinstance(position, int) or saved is None or own is None or saved == own:
-            return position
-        # Rows of the source are what a batch size does not change, so a run may go on with another one.
-        index, over = divmod(position * saved, own)
-        size = self.size_or_none()
-        if size is not None and index >= size:
-            return size
-        if over:
-            raise StateError(
-                f"{self}: the saved position is after {position * saved} rows of the source (datapoints of {saved}), "
-                f"but no datapoint of {own} rows begins there. Go on with the same batch size, or one that divides it"
-            )
-        return index
+        go_on_at(self, state)
 
     def explain(
         self,
@@ -384,17 +326,8 @@ class DataFlow:
         return iter(self._user_iter())  # type: ignore[misc]
 
     def _promised_size(self) -> int | None:
-        """How many datapoints an iterator of the flow has to give at least; None where nobody said.
-
-        A user's class says it only where it defines its length together with ``__iter__``: one that it inherits is
-        that of the flow beneath.
-        """
-        # Without this a StopIteration that escapes from inside a user's __iter__ (next() on an empty iterator) is a
-        # short epoch without a word, since a for loop cannot tell it from the end.
-        kinds = type(self).__mro__
-        says = next(number for number, kind in enumerate(kinds) if "__len__" in vars(kind))
-        iterates = next(number for number, kind in enumerate(kinds) if "__iter__" in vars(kind))
-        return self.size_or_none() if says <= iterates else None
+        """How many datapoints an iterator of the flow has to give at least; None where nobody said."""
+        return promised_size(self)
 
     def _ended_early(self, size: int, given: int, epoch: int) -> DataFlowError:
         return DataFlowError(
@@ -454,23 +387,7 @@ class DataFlow:
         return max((child._random_depth() for child in self.children()), default=0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self._at_home()
-
-    def _at_home(self) -> dict[str, Any]:
-        """The attributes as they are without what reset_state has opened: that stays in its process."""
-        # What it opened is found by comparing the attributes before and after it (see guards.recorded): a file handle
-        # cannot be pickled for a worker, and a list of names would be one more duty of whoever writes a source.
-        state = self.__dict__.copy()
-        for name in ("_latest", "_reset_in", "_opened"):
-            state.pop(name, None)
-        for name, (before, after) in (self._opened or {}).items():
-            if state.get(name, MISSING) is not after:
-                continue  # set otherwise since
-            if before is MISSING:
-                del state[name]
-            else:
-                state[name] = before
-        return state
+        return at_home(self)
 
 
 _OLD_METHODS = {
@@ -480,89 +397,3 @@ _OLD_METHODS = {
 for _name, _instead in _OLD_METHODS.items():
     setattr(DataFlow, _name, Absent(_instead))
     vars(DataFlow)[_name].__set_name__(DataFlow, _name)
-
-
-class RNGDataFlow(DataFlow):
-    """A flow that draws random numbers.
-
-    A stage that defines ``get`` draws from ``self.stream.at(epoch, index)``; one that defines ``__iter__`` draws from
-    ``self.rng``, a generator that is set anew for each epoch.
-
-    Args:
-        seed: A whole number; None takes the default (``set_seed``); ``"random"`` draws one and logs it.
-    """
-
-    rng: np.random.Generator = Absent(  # type: ignore[assignment]  # set when a walk begins
-        "it is for a flow that defines __iter__. In get(index, epoch) draw from self.stream.at(epoch, index), so that "
-        "datapoint i is the same in every process and after a resume"
-    )
-    _seed: int | None = None
-
-    def __init__(self, seed: int | Literal["random"] | None = None) -> None:
-        self._seed = resolve_seed(seed)
-
-    @property
-    def seed(self) -> int:
-        """The number that, with the stage's place in the chain, determines all it draws."""
-        if self._seed is None:  # a subclass that did not call __init__
-            self._seed = resolve_seed(None)
-        return self._seed
-
-    @functools.cached_property
-    def stream(self) -> RandomStream:
-        """The random numbers of this stage; its number is how many random stages lie beneath."""
-        return RandomStream(self.seed, self._random_depth() - 1)
-
-    def _set_seed(self, seed: int) -> None:
-        self._seed = resolve_seed(seed)
-        vars(self).pop("stream", None)
-
-    def _begin(self, epoch: int) -> None:
-        super()._begin(epoch)
-        self.rng = self.stream.fresh(epoch)
-
-    def _random_stages(self) -> list[RNGDataFlow]:
-        return [*super()._random_stages(), self]
-
-    def _random_depth(self) -> int:
-        return super()._random_depth() + 1
-
-
-class ProxyDataFlow(DataFlow):
-    """A stage over another flow; by itself it passes everything on.
-
-    Args:
-        ds: The flow beneath.
-
-    Raises:
-        DataFlowError: ``ds`` is not a DataFlow.
-    """
-
-    def __init__(self, ds: DataFlow) -> None:
-        if not isinstance(ds, DataFlow):
-            raise DataFlowError(
-                f"{type(self).__name__} takes a DataFlow as its first argument, got {type(ds).__name__}. "
-                "Wrap a list with DataFromList, a generator function with DataFromGenerator."
-            )
-        self.ds = ds
-
-    def children(self) -> tuple[DataFlow, ...]:
-        return (self.ds,)
-
-    def __len__(self) -> int:
-        return len(self.ds)
-
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
-        return self.ds.get(index, epoch)
-
-    @property
-    def _passes(self) -> bool:
-        return type(self).get is ProxyDataFlow.get
-
-    def rows_per_datapoint(self) -> int | None:
-        return self.ds.rows_per_datapoint() if self._passes and self._user_iter is None else None
-
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
-        if self._passes and not self.ds.indexable:
-            return self.ds._open(epoch, state)
-        return super()._cursor(epoch, state)

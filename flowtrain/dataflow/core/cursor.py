@@ -31,6 +31,7 @@ __all__ = [
     "RetracedCursor",
     "StageCursor",
     "checked_index",
+    "promised_size",
 ]
 
 Datapoint = Any
@@ -121,6 +122,20 @@ class IndexCursor(Cursor):
 
     def state(self) -> int:
         return self._next
+
+
+def promised_size(flow: DataFlow) -> int | None:
+    """How many datapoints an iterator of the flow has to give at least; None where nobody said.
+
+    A user's class says it only where it defines its length together with ``__iter__``: one that it inherits is that
+    of the flow beneath.
+    """
+    # Without this a StopIteration that escapes from inside a user's __iter__ (next() on an empty iterator) is a short
+    # epoch without a word, since a for loop cannot tell it from the end.
+    kinds = type(flow).__mro__
+    says = next(number for number, kind in enumerate(kinds) if "__len__" in vars(kind))
+    iterates = next(number for number, kind in enumerate(kinds) if "__iter__" in vars(kind))
+    return flow.size_or_none() if says <= iterates else None
 
 
 class IteratorCursor(Cursor):

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from .base import DataFlow
     from .cursor import Datapoint
 
-__all__ = ["GUARDS", "MISSING", "Absent", "counted", "recorded", "unguarded"]
+__all__ = ["GUARDS", "Absent", "at_home", "counted", "recorded", "unguarded"]
 
-MISSING = object()
-"""Stands for the value of an attribute that is not set."""
+_MISSING = object()  # stands for the value of an attribute that is not set
 
 
 class Absent:
@@ -61,19 +60,36 @@ def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @functools.wraps(user_reset)
     def reset_state(self: DataFlow) -> None:
-        before = self._at_home()
+        before = at_home(self)
         try:
             user_reset(self)
         except Exception as error:
             self._fail_in(error, "reset_state")
         self._opened = None
         self._opened = {
-            name: (before.get(name, MISSING), value)
-            for name, value in self._at_home().items()
-            if before.get(name, MISSING) is not value
+            name: (before.get(name, _MISSING), value)
+            for name, value in at_home(self).items()
+            if before.get(name, _MISSING) is not value
         }
 
     return reset_state
+
+
+def at_home(flow: DataFlow) -> dict[str, Any]:
+    """A flow's attributes as they are without what ``reset_state`` has opened: that stays in its process."""
+    # What it opened is found by comparing the attributes before and after it (see recorded): a file handle cannot be
+    # pickled for a worker, and a list of names would be one more duty of whoever writes a source.
+    state = flow.__dict__.copy()
+    for name in ("_latest", "_reset_in", "_opened"):
+        state.pop(name, None)
+    for name, (before, after) in (flow._opened or {}).items():
+        if state.get(name, _MISSING) is not after:
+            continue  # set otherwise since
+        if before is _MISSING:
+            del state[name]
+        else:
+            state[name] = before
+    return state
 
 
 def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:

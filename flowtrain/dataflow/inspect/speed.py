@@ -14,7 +14,8 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow
+from ..core.base import DataFlow
+from ..core.proxy import ProxyDataFlow
 
 __all__ = ["DataSpeed", "TestDataSpeed", "datapoint_bytes"]
 

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import ConfigError, DataFlowError
-from ..core.ahead import Runs
-from ..core.base import DataFlow, Piece, ProxyDataFlow
+from ..core.ahead import Piece, Runs
+from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.proxy import ProxyDataFlow
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
 from .checks import OLD_SPELLINGS

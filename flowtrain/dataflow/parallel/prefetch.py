@@ -11,8 +11,9 @@ from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core import process
 from ..core.ahead import Runs
-from ..core.base import DataFlow, ProxyDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.proxy import ProxyDataFlow
 from .checks import OLD_SPELLINGS
 from .crew import Cluster, Crew, InlineCrew, crews_on, named
 from .indexed import IndexedCursor

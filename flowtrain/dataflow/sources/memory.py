@@ -9,9 +9,9 @@ import numpy as np
 
 from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import RNGDataFlow
 from ..core.components import protected
 from ..core.cursor import Datapoint
+from ..core.random_flow import RNGDataFlow
 
 __all__ = ["DataFromList", "FakeData", "Ordered"]
 

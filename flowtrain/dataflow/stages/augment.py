@@ -9,9 +9,10 @@ import numpy as np
 
 from ...utils.arguments import old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, RNGDataFlow
+from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
+from ..core.random_flow import RNGDataFlow
 from ..core.values import check_unmasked
 from ..imgaug import Augmentor, AugmentorList
 from .each import EachData

@@ -10,8 +10,10 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Piece, ProxyDataFlow
+from ..core.ahead import Piece
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
 from ..core.stack import Stacker
 
 __all__ = ["BatchData", "GroupingData"]

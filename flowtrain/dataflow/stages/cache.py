@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Piece, ProxyDataFlow, RNGDataFlow
+from ..core.ahead import Piece
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
+from ..core.random_flow import RNGDataFlow
 from .cachestore import DiskStore, MemoryStore
 from .index_map import endless, out_of_range
 

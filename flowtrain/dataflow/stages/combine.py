@@ -12,7 +12,8 @@ import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Piece
+from ..core.ahead import Piece
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
 from .index_map import IndexMap, endless, out_of_range
 

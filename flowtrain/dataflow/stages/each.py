@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..core.base import Piece, ProxyDataFlow
+from ..core.ahead import Piece
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
 
 __all__ = ["DROPPED", "EachData"]
 

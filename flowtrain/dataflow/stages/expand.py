@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
 from .map import check_callable, function_name
 
 __all__ = ["ExpandedData", "FlatMapData", "UnbatchData"]

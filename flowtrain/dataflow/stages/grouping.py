@@ -11,10 +11,11 @@ import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.ahead import made_at
-from ..core.base import DataFlow, Piece, ProxyDataFlow
+from ..core.ahead import Piece, made_at
+from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, protected
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
 from ..core.stack import Stacker, stack
 from ..core.values import as_array, check_unmasked, is_hollow
 from .batch import GroupingData

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from ..core.base import DataFlow, Piece
+from ..core.ahead import Piece
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 
 __all__ = ["IndexMap", "endless", "out_of_range"]

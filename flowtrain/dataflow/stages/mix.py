@@ -11,8 +11,9 @@ import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, RNGDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.random_flow import RNGDataFlow
 from .combine import SeveralFlows
 from .index_map import IndexMap, endless, out_of_range
 

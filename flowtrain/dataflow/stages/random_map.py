@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, RNGDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint
+from ..core.random_flow import RNGDataFlow
 from .each import EachData
 from .map import check_callable, function_name
 

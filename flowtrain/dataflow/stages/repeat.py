@@ -7,9 +7,11 @@ from typing import Any
 
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, Piece, ProxyDataFlow
+from ..core.ahead import Piece
+from ..core.base import DataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
 from .expand import ExpandedData
 from .index_map import IndexMap, endless, out_of_range
 

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
-from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
+from ..core.random_flow import RNGDataFlow
 from .index_map import IndexMap, out_of_range
 
 __all__ = ["LocallyShuffleData"]

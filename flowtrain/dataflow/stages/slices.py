@@ -10,8 +10,10 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
-from ..core.base import DataFlow, ProxyDataFlow, RNGDataFlow
+from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.proxy import ProxyDataFlow
+from ..core.random_flow import RNGDataFlow
 from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData"]
