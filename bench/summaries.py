@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 import flowtrain as ft
 from flowtrain.model import ModelGraph
-from flowtrain.training.variables import StepVariables
+from flowtrain.training.run_variables import StepVariables
 
 STEPS, ROUNDS = 32, 300
 

@@ -9,7 +9,7 @@ from .ema import EMA
 from .factory import CallbackFactory
 from .fetching import DumpTensorAsImage, DumpTensors, FetchingCallback, ProcessTensors, TensorPrinter
 from .function import RunFunction
-from .human import HumanHyperParamSetter
+from .human_setter import HumanHyperParamSetter
 from .hyperparams import HyperParamSetter, HyperParamSetterWithFunc, ScheduledHyperParamSetter
 from .inference import InferenceRunner
 from .inferencers import (
@@ -20,6 +20,7 @@ from .inferencers import (
     MetricStats,
     ScalarStats,
 )
+from .inject_shell import InjectShell
 from .keras_metrics import KerasMetric, KerasMetrics
 from .lr_finder import LRFinder
 from .numerics import CheckNumerics
@@ -32,7 +33,6 @@ from .progress import ProgressBar
 from .proxy import ProxyCallback
 from .resources import GPUUtilizationTracker, HostMemoryTracker
 from .saving import BestSaver, MaxSaver, MinSaver, ModelSaver
-from .shell import InjectShell
 from .stat_sender import SendStat
 from .stopping import EarlyStopping, StopTraining
 from .summary import MovingAverageSummary, TensorSummaries

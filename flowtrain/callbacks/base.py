@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from flowtrain.monitors.base import Monitors
+    from flowtrain.monitors.monitor import Monitors
 
 __all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "uses_steps"]
 

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ..model.checkpoint_io import find_checkpoint, read_manifest
 from ..predict import load_graph, read_weights, valid_crop
-from ..predict.kinds import kind_of
+from ..predict.path_kinds import kind_of
 from ..utils.errors import FlowtrainError
 
 __all__ = ["command"]

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..predict import LoadedPredictor, tiled
-from ..predict.live import as_graph
+from ..predict.named_graph import as_graph
 from ..predict.placing import placements
 from .pictures import Reader, check_size, write_result
 from .source import model_options, open_source

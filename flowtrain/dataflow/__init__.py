@@ -22,9 +22,9 @@ from .parallel import (
     PrefetchDataZMQ,
 )
 from .sources.arrays import DataFromArrays, DataFromPandas
-from .sources.color import lab_to_rgb, rgb_to_ab, rgb_to_lab, rgb_to_luminance
 from .sources.files import DataFromFiles
 from .sources.images import ImageFolder, ImageFromFile
+from .sources.lab import lab_to_rgb, rgb_to_ab, rgb_to_lab, rgb_to_luminance
 from .sources.memory import DataFromList, FakeData
 from .sources.streams import DataFromGenerator, DataFromIterable, DataFromQueue
 from .stages.augment import AugmentImageComponent, AugmentImageComponents, AugmentImageCoordinates

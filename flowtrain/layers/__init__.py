@@ -2,9 +2,9 @@
 
 from .activations import BNLeakyReLU, BNReLU, LeakyReLU, PReLU, leaky_relu
 from .argscope import argscope
-from .color import lab_to_rgb
 from .conv import Conv2D, Conv2DTranspose, Deconv2D, DepthwiseConv2D
 from .dense import Dense, Dropout, Embedding, FullyConnected
+from .lab_to_rgb import lab_to_rgb
 from .linear_wrap import LinearWrap
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from .pool import AvgPooling, FixedUnPooling, GlobalAvgPooling, Maxout, MaxPooling

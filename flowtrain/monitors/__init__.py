@@ -1,11 +1,11 @@
 """Where the numbers and pictures of a training go."""
 
-from .base import Monitor, Monitors
 from .console import ConsoleMonitor
 from .csv_file import CSVMonitor
 from .curves import CurvesMonitor, plot_history
 from .jsonl import JSONLMonitor, read_jsonl
 from .mlflow_run import MLflowMonitor
+from .monitor import Monitor, Monitors
 from .tensorboard import TensorBoardMonitor
 from .timeline import TimelineMonitor
 from .wandb_run import WandbMonitor

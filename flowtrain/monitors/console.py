@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .base import Monitor
+from .monitor import Monitor
 
 __all__ = ["ConsoleMonitor"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from flowtrain.utils.files import explained, writing
 
-from .base import Monitor
 from .line_file import check_grown, rows_of, set_aside
+from .monitor import Monitor
 
 __all__ = ["CSVMonitor"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowtrain.utils.files import writing
 
-from .base import Monitor
+from .monitor import Monitor
 
 __all__ = ["CurvesMonitor", "base_name", "plot_history"]
 

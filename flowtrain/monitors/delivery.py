@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import Monitor
+    from .monitor import Monitor
 
 __all__ = ["Delivery"]
 

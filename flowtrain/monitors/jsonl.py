@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .base import Monitor
 from .line_file import LineFile, rows_of
+from .monitor import Monitor
 
 __all__ = ["JSONLMonitor", "read_jsonl"]
 

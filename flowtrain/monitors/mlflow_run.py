@@ -8,7 +8,7 @@ from typing import Any
 
 from flowtrain.utils.optional import require
 
-from .base import Monitor
+from .monitor import Monitor
 
 __all__ = ["MLflowMonitor"]
 

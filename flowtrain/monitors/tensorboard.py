@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Monitor
 from .event_file import EventFile, histogram_value, hparams_value, image_value
 from .line_file import rows_of
+from .monitor import Monitor
 
 __all__ = ["TensorBoardMonitor"]
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .base import Monitor
 from .line_file import LineFile
+from .monitor import Monitor
 
 __all__ = ["TimelineMonitor"]
 

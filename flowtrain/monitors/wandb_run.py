@@ -9,7 +9,7 @@ import numpy as np
 
 from flowtrain.utils.optional import require
 
-from .base import Monitor
+from .monitor import Monitor
 
 __all__ = ["WandbMonitor"]
 

@@ -17,9 +17,9 @@ from flowtrain.feed import Inputs
 from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
-from .live import as_graph, needed_inputs
 from .load import load_graph
 from .loader import with_weights
+from .named_graph import as_graph, needed_inputs
 
 __all__ = ["evaluate"]
 

@@ -11,7 +11,7 @@ from flowtrain.model import read_value
 from flowtrain.utils.errors import ConfigError, ExportError, closest
 
 from .atomic import replacing
-from .subject import Names, Subject
+from .export_source import Names, Subject
 from .verify import check, check_batch
 from .writers import FORMATS, write_keras_weights, write_npz
 

@@ -16,10 +16,10 @@ from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, 
 from flowtrain.utils.optional import require
 
 from .graphfile import read_graph, read_meta, with_own_functions
-from .kinds import KINDS, checkpoint_prefix, kind_of, model_path
-from .live import NamedGraph, as_graph, keras_graph
 from .loader import with_weights
+from .named_graph import NamedGraph, as_graph, keras_graph
 from .offline import LoadedPredictor
+from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 from .weights import read_weights
 
 __all__ = ["WeightsOnlyError", "load_graph", "load_predictor"]

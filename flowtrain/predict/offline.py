@@ -13,8 +13,8 @@ from flowtrain.dataflow import BatchData, DataFlow
 from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
 from flowtrain.utils.errors import ConfigError, closest
 
-from .live import as_graph, predictor_of
 from .loader import with_weights
+from .named_graph import as_graph, predictor_of
 
 __all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
 

@@ -14,9 +14,9 @@ import keras
 from flowtrain.model import Predictor
 from flowtrain.utils.errors import ModelError
 
-from .field import Field
-from .live import as_predictor
+from .named_graph import as_predictor
 from .receptive import walked
+from .receptive_ops import Field
 
 __all__ = ["SAME", "Placement", "placements"]
 

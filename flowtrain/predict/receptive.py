@@ -14,9 +14,9 @@ from tabulate import tabulate
 from flowtrain.model import Predictor
 from flowtrain.utils.errors import ExportError, ModelError
 
-from .field import Field, follow
 from .freeze import frozen, resized
-from .live import as_predictor
+from .named_graph import as_predictor
+from .receptive_ops import Field, follow
 
 __all__ = ["LayerField", "ValidCrop", "valid_crop", "walked"]
 

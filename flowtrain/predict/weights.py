@@ -16,7 +16,7 @@ from flowtrain.model.checkpoint_io import read_checkpoint
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
 
-from .kinds import KINDS, checkpoint_prefix, kind_of, model_path
+from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
 __all__ = ["OWN_NAMES", "read_weights"]
 

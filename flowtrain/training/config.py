@@ -13,7 +13,7 @@ import tensorflow as tf
 from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed import from_tf_dataset
-from flowtrain.monitors.base import Monitor
+from flowtrain.monitors.monitor import Monitor
 from flowtrain.utils.arguments import check_int, old_spellings
 from flowtrain.utils.errors import ConfigError
 

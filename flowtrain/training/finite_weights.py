@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .variables import local_variable
+from .run_variables import local_variable
 
 __all__ = ["FiniteWeights"]
 

@@ -18,7 +18,7 @@ from .feeding import Feeding
 from .program import Program
 from .requests import Requests, Save, logger
 from .run_state import RunState
-from .variables import assign, optimizer_names
+from .run_variables import assign, optimizer_names
 
 __all__ = ["Loop", "Preempted"]
 

@@ -15,8 +15,8 @@ from flowtrain.model.internals import quick_call
 
 from .devices import part
 from .pipeline import StepPipeline
+from .run_variables import StepVariables
 from .step import Step
-from .variables import StepVariables
 
 __all__ = ["Program"]
 

@@ -25,7 +25,7 @@ from .finite_weights import FiniteWeights
 from .log_folder import packages
 from .progress import Progress
 from .requests import Save
-from .variables import RunVariables, StepVariables, optimizer_names
+from .run_variables import RunVariables, StepVariables, optimizer_names
 
 __all__ = ["RunState", "load_weights"]
 

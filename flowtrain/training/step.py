@@ -16,7 +16,7 @@ from flowtrain.model.gradient import process_gradients
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .devices import local_replicas, own_randomness
-from .variables import StepVariables
+from .run_variables import StepVariables
 
 __all__ = ["Step"]
 

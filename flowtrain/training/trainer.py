@@ -34,8 +34,8 @@ from .progress import Progress
 from .requests import Requests, Save
 from .run_description import describe_run, for_log
 from .run_state import RunState, load_weights
+from .run_variables import StepVariables, assign
 from .step import Step
-from .variables import StepVariables, assign
 
 __all__ = ["NoOpTrainer", "SimpleTrainer", "Trainer"]
 

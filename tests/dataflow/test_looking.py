@@ -26,8 +26,8 @@ from flowtrain.dataflow import (
     TestDataSpeed,
     show,
 )
+from flowtrain.dataflow.inspect.bottleneck import verdict
 from flowtrain.dataflow.inspect.explain import StageCost
-from flowtrain.dataflow.inspect.verdict import verdict
 from flowtrain.utils.errors import DataFlowError
 
 from .helpers_dataflow import Numbers, Stream

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrain.predict import export, load_predictor, tiled
-from flowtrain.predict.live import as_predictor
+from flowtrain.predict.named_graph import as_predictor
 from flowtrain.utils.errors import ConfigError, ModelError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ...ipc.payload import Payload
 from ..parallel.crew import KeptCrews
 from ..parallel.jobs import WalkJob
-from .crew import RayCrew
+from .actor_crew import RayCrew
 
 __all__ = ["RayCrews"]
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 from flowtrain.utils.arguments import missing_name
 
 from .adapters import Albumentations
-from .base import (
+from .augmentor import (
     Augmentor,
     FunctionTransform,
     GeometricTransform,

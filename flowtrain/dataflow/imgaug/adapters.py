@@ -12,7 +12,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 from flowtrain.utils.optional import MissingPackage
 
-from .base import Augmentor, Transform
+from .augmentor import Augmentor, Transform
 from .checks import check_coords, check_image, keep_channel_axis
 
 __all__ = ["Albumentations", "AlbumentationsTransform"]

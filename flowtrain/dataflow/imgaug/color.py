@@ -12,7 +12,7 @@ from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
 from .arithmetic import as_rows, limit
-from .base import Augmentor, PixelTransform
+from .augmentor import Augmentor, PixelTransform
 from .checks import as_number, as_range
 
 __all__ = ["Hue", "Lighting", "Saturation"]

@@ -11,7 +11,7 @@ from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
 from ...utils.arguments import old_spellings
 from .arithmetic import to_float32, to_uint8
-from .base import Augmentor, PixelTransform
+from .augmentor import Augmentor, PixelTransform
 from .checks import as_number
 
 __all__ = ["ColorSpace", "Grayscale", "ToFloat32", "ToUint8"]

@@ -10,7 +10,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from ...utils.arguments import old_spellings
-from .base import Augmentor, GeometricTransform
+from .augmentor import Augmentor, GeometricTransform
 from .checks import as_number, as_size, check_image, draw_corner, draw_int, name_of
 
 __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]

@@ -11,7 +11,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
-from .base import Augmentor, PixelTransform, TransformList
+from .augmentor import Augmentor, PixelTransform, TransformList
 from .checks import as_fill, as_positive_int, as_range, as_size, check_fill, check_image, draw_corner, draw_int
 from .crop import CropTransform, require_room
 from .interpolation import Interpolation, as_interpolation

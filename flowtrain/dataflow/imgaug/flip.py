@@ -9,7 +9,7 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
-from .base import Augmentor, GeometricTransform, IdentityTransform, Transform
+from .augmentor import Augmentor, GeometricTransform, IdentityTransform, Transform
 from .checks import OPENCV_DTYPES, as_prob, check_image
 
 __all__ = ["Flip", "FlipTransform", "Transpose", "TransposeTransform"]

@@ -9,7 +9,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
-from .base import Augmentor, FunctionTransform, IdentityTransform, Transform, TransformList, check_rng
+from .augmentor import Augmentor, FunctionTransform, IdentityTransform, Transform, TransformList, check_rng
 from .checks import as_prob, check_image, name_of
 
 __all__ = ["AugmentorList", "Identity", "MapImage", "RandomApplyAug", "RandomChooseAug", "RandomOrderAug"]

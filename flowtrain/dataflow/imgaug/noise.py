@@ -16,7 +16,7 @@ import simplejpeg
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .arithmetic import as_rows, limit, to_uint8
-from .base import Augmentor, IdentityTransform, PixelTransform, Transform
+from .augmentor import Augmentor, IdentityTransform, PixelTransform, Transform
 from .checks import as_number, as_prob, as_range, draw_int
 
 __all__ = ["GaussianBlur", "GaussianNoise", "JpegNoise", "PoissonNoise", "SaltPepperNoise"]

@@ -10,7 +10,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from ...utils.arguments import old_spellings
-from .base import Augmentor, GeometricTransform
+from .augmentor import Augmentor, GeometricTransform
 from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of
 from .noise import draw_seed, noise_stream
 

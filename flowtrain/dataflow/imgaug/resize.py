@@ -12,7 +12,7 @@ from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from ...utils.arguments import old_spellings
 from .arithmetic import in_fours
-from .base import Augmentor, GeometricTransform
+from .augmentor import Augmentor, GeometricTransform
 from .checks import OPENCV_DTYPES, as_number, as_positive_int, as_range, as_size, check_image
 from .interpolation import Interpolation, as_interpolation, as_stand_in
 

@@ -11,7 +11,7 @@ from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
 from .arithmetic import LEVELS, apply_table, as_rows, limit, linear, make_table, to_float32
-from .base import Augmentor, PixelTransform
+from .augmentor import Augmentor, PixelTransform
 from .checks import as_number, as_range
 
 __all__ = [

@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
 from .arithmetic import in_fours
-from .base import Augmentor, GeometricTransform
+from .augmentor import Augmentor, GeometricTransform
 from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image
 from .interpolation import Border, Interpolation, as_border, as_interpolation, as_stand_in
 

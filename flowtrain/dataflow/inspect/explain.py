@@ -15,8 +15,8 @@ import numpy as np
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.explanation import Explanation, StageCost
+from .bottleneck import verdict
 from .measure import Stage, instrumented
-from .verdict import verdict
 
 __all__ = ["explain"]
 

@@ -15,12 +15,12 @@ from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.proxy import ProxyDataFlow
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
-from .checks import OLD_SPELLINGS
+from .apply_cursor import SentCursor
 from .crew import Cluster, Crew, InlineCrew, crews_on, named
-from .indexed import IndexedCursor
+from .index_cursor import IndexedCursor
 from .jobs import ApplyJob, IndexJob
-from .place import may_have_workers
-from .sent import SentCursor
+from .nesting import may_have_workers
+from .old_arguments import OLD_SPELLINGS
 from .threads import ThreadCrew
 
 __all__ = ["MultiProcessMapAndBatchData", "MultiProcessMapData", "MultiThreadMapData"]

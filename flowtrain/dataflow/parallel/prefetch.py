@@ -14,13 +14,13 @@ from ..core.ahead import Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.proxy import ProxyDataFlow
-from .checks import OLD_SPELLINGS
 from .crew import Cluster, Crew, InlineCrew, crews_on, named
-from .indexed import IndexedCursor
+from .index_cursor import IndexedCursor
 from .jobs import IndexJob, WalkJob
-from .parts import copies_of, shardable, shards_of
-from .place import may_have_workers
-from .walked import WalkedCursor
+from .nesting import may_have_workers
+from .old_arguments import OLD_SPELLINGS
+from .sharding import copies_of, shardable, shards_of
+from .walk_cursor import WalkedCursor
 
 __all__ = ["MultiProcessRunnerZMQ", "PrefetchData", "PrefetchDataZMQ", "Runner"]
 

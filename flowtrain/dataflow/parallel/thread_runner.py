@@ -8,9 +8,9 @@ from typing import Any
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
-from .checks import OLD_SPELLINGS
 from .crew import Crew
 from .jobs import IndexJob, WalkJob
+from .old_arguments import OLD_SPELLINGS
 from .prefetch import Runner
 from .threads import ThreadCrew
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ipc.pool import Task
 from ...utils.errors import WorkerTimeout
-from .place import enter_worker_thread
+from .nesting import enter_worker_thread
 
 __all__ = ["ThreadCrew", "Thrown"]
 

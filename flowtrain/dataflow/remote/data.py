@@ -9,10 +9,10 @@ from ...utils.arguments import check_int, check_seconds
 from ..core.ahead import RunQueue
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, checked_index
-from ..parallel.indexed import IndexedCursor
-from ..parallel.walked import WalkedCursor
-from .crew import RemoteCrew
+from ..parallel.index_cursor import IndexedCursor
+from ..parallel.walk_cursor import WalkedCursor
 from .endpoint import checked_address, warn_if_open
+from .receiver import RemoteCrew
 
 __all__ = ["RemoteData"]
 

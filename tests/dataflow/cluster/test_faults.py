@@ -125,7 +125,7 @@ def test_a_machine_is_removed_and_another_one_comes_while_an_epoch_runs(cluster)
 
 
 def test_a_start_that_waits_says_for_what_and_ends(caplog, monkeypatch):
-    monkeypatch.setattr("flowtrain.dataflow.cluster.crew._TELL", 0.5)
+    monkeypatch.setattr("flowtrain.dataflow.cluster.actor_crew._TELL", 0.5)
     ds = df.PrefetchData(numbers(9), num_proc=2, cluster=df.Ray(resources={"unobtainium": 1}, start_timeout=3))
     with caplog.at_level(logging.WARNING, "flowtrain"), pytest.raises(WorkerTimeout) as caught:
         list(ds)

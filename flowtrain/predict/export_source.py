@@ -11,7 +11,7 @@ import keras
 from flowtrain.model import InferenceGraph, KerasModelDesc, ModelDesc, ModelGraph, Predictor
 from flowtrain.utils.errors import ExportError, ModelError
 
-from .live import as_predictor
+from .named_graph import as_predictor
 from .weights import OWN_NAMES
 from .writers import Job
 

@@ -10,7 +10,7 @@ from ...utils.errors import StateError
 from ..core import process
 from ..core.cursor import Datapoint
 from .crew import Crew, CrewCursor, Result
-from .grouping import Grouping
+from .task_size import Grouping
 
 __all__ = ["WalkedCursor"]
 

@@ -12,7 +12,7 @@ from ..core.ahead import Run, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 from .crew import Crew, CrewCursor, Result
-from .grouping import Grouping
+from .task_size import Grouping
 
 __all__ = ["IndexedCursor"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from flowtrain.dataflow.sources.color import AB_SCALE, L_SCALE
+from flowtrain.dataflow.sources.lab import AB_SCALE, L_SCALE
 
 __all__ = ["lab_to_rgb"]
 

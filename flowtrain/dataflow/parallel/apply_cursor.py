@@ -14,7 +14,7 @@ from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
 from ..stages.each import DROPPED
 from .crew import Crew, CrewCursor, Result
-from .grouping import Grouping
+from .task_size import Grouping
 from .threads import Thrown
 
 __all__ = ["SentCursor"]
