@@ -18,8 +18,9 @@ import numpy as np
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
 from .framing import crc32c
+from .layout import split
 
-__all__ = ["Column", "ColumnSpool", "flatten", "row_value", "unflatten"]
+__all__ = ["Column", "ColumnSpool", "row_value"]
 
 FIXED_KINDS = ("array", "int", "float", "bool")
 _SCALARS = {int: ("int", "<i8"), float: ("float", "<f8"), bool: ("bool", "|b1")}
@@ -28,28 +29,9 @@ _CRCS = np.dtype("<u4")
 _CHUNK = 1 << 22
 
 
-def flatten(value: Any, name: str, leaves: dict[str, Any]) -> Any:
-    """Put the components of a datapoint into ``leaves`` by name; returns how they hang together.
-
-    The components of a list are named ``0``, ``1``, ...; those of a dict have its keys; those of a dict within it
-    ``outer/inner``. Whatever else holds values is one component.
-    """
-    if type(value) is list and not name:
-        return [flatten(item, str(i), leaves) for i, item in enumerate(value)]
-    if type(value) is dict and value and all(type(key) is str and _is_plain(key) for key in value):
-        prefix = f"{name}/" if name else ""
-        return {key: flatten(item, prefix + key, leaves) for key, item in value.items()}
-    leaves[name or "value"] = value
-    return name or "value"
-
-
-def unflatten(layout: Any, leaves: dict[str, Any]) -> Any:
-    """Make a datapoint of its components again."""
-    if isinstance(layout, list):
-        return [unflatten(item, leaves) for item in layout]
-    if isinstance(layout, dict):
-        return {key: unflatten(item, leaves) for key, item in layout.items()}
-    return leaves[layout]
+def _divides(value: dict[Any, Any]) -> bool:
+    """Whether the entries of a dict within a datapoint are columns of their own."""
+    return bool(value) and all(type(key) is str and _is_plain(key) for key in value)
 
 
 def _is_plain_dtype(dtype: np.dtype) -> bool:
@@ -160,7 +142,12 @@ class ColumnSpool:
             FormatError: The datapoint has other components than the first, or one that cannot be written.
         """
         leaves: dict[str, Any] = {}
-        layout = flatten(datapoint, "", leaves)
+
+        def leaf(name: str, value: Any) -> str:
+            leaves[name or "value"] = value
+            return name or "value"
+
+        layout = split(datapoint, _divides, leaf)
         state = self.state
         if state.layout is None:
             state.layout = layout

@@ -17,6 +17,7 @@ import numpy as np
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
 from .example import encode_example, parse_example
+from .layout import join, split
 from .tensorproto import encode_tensor, parse_tensor
 
 __all__ = ["LAYOUT", "decode_datapoint", "encode_datapoint"]
@@ -45,8 +46,13 @@ def encode_datapoint(datapoint: Any) -> bytes:
         FormatError: A component cannot be written.
     """
     features: dict[str, Any] = {}
+
+    def leaf(name: str, value: Any) -> str:
+        letter, features[name] = _feature(value)
+        return letter
+
     try:
-        layout = _flatten(datapoint, "", features)
+        layout = split(datapoint, _divides, leaf)
     except CodecError as error:
         raise FormatError(str(error)) from error
     features[LAYOUT] = msgpack.packb([_VERSION, layout])
@@ -69,12 +75,12 @@ def decode_datapoint(record: bytes) -> Any:
     marks = features.pop(LAYOUT, None)
     if not isinstance(marks, list) or len(marks) != 1:
         raise FormatError(f"an Example without the feature {LAYOUT!r}, by which its datapoint is put together")
-    return _assemble(_parse_layout(marks[0]), "", features)
+    return join(_parse_layout(marks[0]), functools.partial(_value, features))
 
 
 @functools.lru_cache(maxsize=64)
 def _parse_layout(mark: bytes) -> Any:
-    """The layout, checked as a whole, so that `_assemble` meets nothing in it that it does not know."""
+    """The layout, checked as a whole, so that `_value` meets nothing in it that it does not know."""
     try:
         version, layout = msgpack.unpackb(mark)
         if version != _VERSION:
@@ -102,16 +108,9 @@ def _check_layout(layout: Any, depth: int) -> None:
         _check_layout(part, depth + 1)
 
 
-def _flatten(value: Any, name: str, features: dict[str, Any]) -> Any:
-    """Put a value's features into ``features``; returns its layout: a letter, a list or a dict of layouts."""
-    if type(value) is list and not name:
-        return [_flatten(item, str(i), features) for i, item in enumerate(value)]
-    if type(value) is dict and all(type(key) is str and key and "/" not in key and key != LAYOUT for key in value):
-        prefix = f"{name}/" if name else ""
-        return {key: _flatten(item, prefix + key, features) for key, item in value.items()}
-    letter, feature = _feature(value)
-    features[name] = feature
-    return letter
+def _divides(value: dict[Any, Any]) -> bool:
+    """Whether the entries of a dict within a datapoint are features of their own."""
+    return all(type(key) is str and key and "/" not in key and key != LAYOUT for key in value)
 
 
 def _feature(value: Any) -> tuple[str, Any]:
@@ -140,17 +139,13 @@ def _is_tensor(array: np.ndarray) -> bool:
     )
 
 
-def _assemble(layout: Any, name: str, features: dict[str, Any]) -> Any:
-    if isinstance(layout, list):
-        return [_assemble(item, str(i), features) for i, item in enumerate(layout)]
-    if isinstance(layout, dict):
-        prefix = f"{name}/" if name else ""
-        return {key: _assemble(item, prefix + key, features) for key, item in layout.items()}
+def _value(features: dict[str, Any], name: str, letter: str) -> Any:
+    """What a feature holds, by the letter that its layout says."""
     try:
         (value,) = features[name]
-        if layout != "i" and type(value) is not bytes:
+        if letter != "i" and type(value) is not bytes:
             raise FormatError("numbers where bytes are expected")
-        return _KINDS[layout](value)
+        return _KINDS[letter](value)
     except (KeyError, IndexError, TypeError, ValueError) as error:  # a CodecError is a ValueError
         problem = "it is missing" if isinstance(error, KeyError) else str(error)
         raise FormatError(f"an Example whose feature {name!r} is not what its layout says: {problem}") from error

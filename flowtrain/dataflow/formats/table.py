@@ -11,8 +11,9 @@ import numpy as np
 from ...ipc.codec import CodecError, unpack
 from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
-from .columns import FIXED_KINDS, row_value, unflatten
+from .columns import FIXED_KINDS, row_value
 from .framing import crc32c
+from .layout import join
 from .openfiles import OpenFile
 from .sealed import unpack_sealed
 from .source import FileSource, PathLike, damaged, resolve_file
@@ -55,12 +56,12 @@ class Table:
     def read(self, index: int) -> Datapoint:
         """The datapoint of a row."""
         self._file.check_size()
-        return unflatten(self._layout, {name: self._value(name, index) for name in self.names})
+        return join(self._layout, lambda _, name: self._value(name, index))
 
     def batch(self, indices: np.ndarray) -> Any:
         """Many rows, as columns."""
         self._file.check_size()
-        return unflatten(self._layout, {name: self.arrays[name][indices] for name in self.names})
+        return join(self._layout, lambda _, name: self.arrays[name][indices])
 
     def names_of_arrays(self) -> list[str]:
         """The arrays that rows are made of."""
