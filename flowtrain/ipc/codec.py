@@ -196,13 +196,9 @@ def _default(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         if value.dtype.hasobject:
             raise TypeError("a NumPy scalar that holds Python objects cannot be packed")
-        if (
-            isinstance(value, (str, bytes))
-            and len(value)
-            and not value.strip("\0" if isinstance(value, str) else b"\0")
-        ):
-            raise TypeError("NumPy takes a text of NULs for an empty one: make it Python's own str or bytes")
         boxed = np.asarray(value)  # its dtype, not value.dtype: that of np.str_("") has no bytes
+        if isinstance(value, (str, bytes)) and len(value) and not any(boxed.tobytes()):
+            raise TypeError("NumPy takes a text of NULs for an empty one: make it Python's own str or bytes")
         return msgpack.ExtType(_SCALAR, array_head(boxed.dtype, ()) + boxed.tobytes())
     if kind is int:  # msgpack asks only about those outside 64 bits
         return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))

@@ -10,6 +10,7 @@ import io
 import re
 import tarfile
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -76,3 +77,9 @@ def test_a_name_that_is_there_twice(tmp_path_factory, name, content):
         assert str(path) in str(error) and "twice" in str(error)
     else:
         raise AssertionError("WebDataset refuses it too")
+
+
+def test_an_extension_that_would_replace_the_key(tmp_path):
+    archive(tmp_path / "x.tar", [("1.bin", b""), ("1.__key__", b"2")], tarfile.PAX_FORMAT)
+    with pytest.raises(FormatError, match="x.tar.*'1.__key__': a sample's key stands under this extension"):
+        TarData(tmp_path / "x.tar")

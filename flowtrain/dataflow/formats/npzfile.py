@@ -23,6 +23,7 @@ from .source import damaged, parsing
 __all__ = ["NpzFile", "map_npy", "parse_npy", "write_npz"]
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member in a zip file: name and extra field have these lengths
+_END = struct.Struct("<4s6xH10x")  # of a zip file: a mark, and how many members there are
 _CHUNK = 1 << 22
 _MAGIC = b"\x93NUMPY"
 _HEADER_MOST = 1 << 16  # NumPy's own limit is 10,000
@@ -96,14 +97,26 @@ class NpzFile(dict[str, np.ndarray]):
             parsing(path, "not an npz file, cut short, or damaged"),
             zipfile.ZipFile(file) as archive,  # type: ignore[arg-type]
         ):
-            for info in archive.infolist():
+            members = archive.infolist()
+            self._check_count(file, archive, len(members))
+            for info in members:
                 place = _place_of(path, file, info)  # of each: a damaged name may have lost its ending
                 if info.filename.endswith(".npy"):
                     name = info.filename.removesuffix(".npy")
+                    if name in self:
+                        raise damaged(path, f"{info.filename} is there twice", offset=info.header_offset)
                     self._members[name] = info, place
                     self[name] = self._open(archive, file, name)
         if not self:
             raise damaged(path, "a zip file without any .npy member: not an npz")
+
+    def _check_count(self, file: BoundedReader, archive: zipfile.ZipFile, found: int) -> None:
+        """Compare the number of members; a damaged length in the list of them hides those that follow."""
+        at = file.size - _END.size - len(archive.comment)
+        file.seek(at)
+        mark, told = _END.unpack(file.read(_END.size))
+        if mark != b"PK\x05\x06" or told not in (found, 0xFFFF):
+            raise damaged(self.path, f"the archive's end tells of {told} members, {found} are in its list", offset=at)
 
     def _open(self, archive: zipfile.ZipFile, file: BoundedReader, name: str) -> np.ndarray:
         info, start = self._members[name]

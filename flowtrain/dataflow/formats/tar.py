@@ -133,6 +133,9 @@ def _find_samples(path: str) -> bytes:
                 if stem is None:
                     continue
                 members = samples.setdefault(stem, {})
+                if extension == "__key__":
+                    what = f"{info.name!r}: a sample's key stands under this extension; rename the file"
+                    raise damaged(path, what, record=len(samples) - 1, offset=info.offset)
                 if extension in members:
                     what = f"{info.name!r} is there twice: one sample would have two files .{extension}"
                     raise damaged(path, what, record=len(samples) - 1, offset=info.offset)

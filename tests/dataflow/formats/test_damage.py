@@ -6,6 +6,7 @@ Each file is read after a flipped byte, a cut, a block of zeros and a block of a
 from __future__ import annotations
 
 import os
+import zipfile
 
 import lmdb
 import numpy as np
@@ -82,6 +83,29 @@ def test_npz_of_numpy(save, tmp_path, same):
     save(path, x=np.arange(600).reshape(20, 30), y=np.arange(20, dtype=np.float32))
     expected = list(NpzData(path))
     assert check(path, path.read_bytes(), lambda one: list(NpzData(one)), expected, same, MANY)
+
+
+def test_no_byte_of_the_list_in_an_npz_hides_a_member(tmp_path):
+    """A damaged length in the list takes the entry after it for a comment: the archive's end tells how many there are."""
+    path, flipped = tmp_path / "x.npz", tmp_path / "flipped.npz"
+    np.savez(path, x=np.arange(6).reshape(3, 2), y=np.arange(3.0))
+    content, names = path.read_bytes(), {"x", "y"}
+    for place in range(content.index(b"PK\1\2"), len(content)):
+        for bits in (1, 0xFF):
+            flipped.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+            try:
+                assert next(iter(NpzData(flipped))).keys() == names, place
+            except FormatError as error:
+                assert str(flipped) in str(error)
+
+
+def test_two_members_of_one_name(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(3))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.write(tmp_path / "x.npy", "x.npy")
+        archive.write(tmp_path / "x.npy", "x.npy")
+    with pytest.raises(FormatError, match="x.npy is there twice"):
+        NpzData(tmp_path / "x.npz")
 
 
 def test_no_byte_of_an_lmdb_file_leads_astray(tmp_path, same):
