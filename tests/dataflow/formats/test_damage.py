@@ -86,7 +86,7 @@ def test_npz_of_numpy(save, tmp_path, same):
 
 
 def test_no_byte_of_the_list_in_an_npz_hides_a_member(tmp_path):
-    """A damaged length in the list takes the entry after it for a comment: the archive's end tells how many there are."""
+    """A damaged length in the list takes the next entry for a comment; the end of the archive has their number."""
     path, flipped = tmp_path / "x.npz", tmp_path / "flipped.npz"
     np.savez(path, x=np.arange(6).reshape(3, 2), y=np.arange(3.0))
     content, names = path.read_bytes(), {"x", "y"}
@@ -104,8 +104,8 @@ def test_two_members_of_one_name(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.write(tmp_path / "x.npy", "x.npy")
         archive.write(tmp_path / "x.npy", "x.npy")
-    with pytest.raises(FormatError, match="x.npy is there twice"):
-        NpzData(tmp_path / "x.npz")
+    with pytest.raises(FormatError, match=r"x.npy is there twice"):
+        list(NpzData(tmp_path / "x.npz"))
 
 
 def test_no_byte_of_an_lmdb_file_leads_astray(tmp_path, same):
