@@ -25,6 +25,9 @@ _LOOK = 1.0  # seconds between looks at whether anything takes too long
 _GRACE = 5.0  # seconds that an actor has to interrupt what takes too long, and to answer, before it is killed
 _DEATHS = 3  # of actors that had the same task, or in the same place without a reply between, before giving up
 _TELL = 5.0  # seconds of waiting for a first actor before it is said what for; then after twice as long each time
+_SECONDS = 0.25  # of work in a message, which costs some 8 ms of CPU in all of Ray's processes
+_BYTES = 16 << 20  # in a message at the most
+_SHARE = 0.25  # of the smallest object store that all messages of a crew may take
 _ANSWER = 30.0  # seconds that an actor may take to send its measurements
 
 
@@ -115,6 +118,9 @@ class RayCrew:
         self._writable = [not view.readonly for view in payload.views]
         self._payload = ray.put(parts_of(payload.data, payload.views))  # once for each machine
         payload.views.clear()
+        stores = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
+        fitting = int(_SHARE * min(stores, default=0) / window)
+        self.together = _SECONDS, max(1 << 20, min(_BYTES, fitting))  # see Grouping
         self._queue: deque[_Work] = deque()  # for any actor
         self._bound_queues: list[deque[_Work]] = [deque() for _ in range(workers)]
         self._arrived: deque[RayResult | Lost] = deque()

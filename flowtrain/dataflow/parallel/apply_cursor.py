@@ -14,7 +14,6 @@ from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
 from ..stages.each import DROPPED
 from .crew import Crew, CrewCursor, Result
-from .task_size import Grouping
 from .threads import Thrown
 
 __all__ = ["SentCursor"]
@@ -163,7 +162,6 @@ class SentCursor(CrewCursor):
         self._done: dict[int, Result] = {}
         self._order: deque[int] = deque()  # first places, in the order in which to hand out
         self._ready: deque[tuple[int, Datapoint]] = deque()
-        self._grouping = Grouping()
 
     @classmethod
     def over_walk(cls, stage: Any, walked: DataFlow | None, epoch: int, strict: bool, state: Any) -> SentCursor:

@@ -13,6 +13,7 @@ from ...ipc.pool import Lost, Task, WorkerPool
 from ...utils.errors import ConfigError, DataFlowError
 from ..core import process
 from ..core.cursor import Cursor
+from .task_size import Grouping
 from .threads import ThreadCrew
 
 __all__ = [
@@ -102,6 +103,7 @@ class CrewCursor(Cursor):
         self._stage: Any = stage
         self._crew: Crew | None = None
         self._failure: Any = None
+        self._grouping = Grouping()
         self._process = process.current
 
     def _foreign(self) -> DataFlowError:
@@ -117,6 +119,7 @@ class CrewCursor(Cursor):
             raise self._foreign()
         if self._stage is not None and self._crew is None:
             self._crew = self._stage._take_crew(self.epoch, self._flow)
+            self._grouping.suit(self._crew)
         return self._crew
 
     def _forget(self) -> None:

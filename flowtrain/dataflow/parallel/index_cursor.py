@@ -12,7 +12,6 @@ from ..core.ahead import Run, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 from .crew import Crew, CrewCursor, Result
-from .task_size import Grouping
 
 __all__ = ["IndexedCursor"]
 
@@ -49,7 +48,6 @@ class IndexedCursor(CrewCursor):
         self._done: dict[int, Result] = {}  # by first place
         self._out: dict[int, _Out] = {}  # by first place
         self._ready: deque[Datapoint] = deque()
-        self._grouping = Grouping()
 
     def __iter__(self) -> Iterator[Datapoint]:
         ready, here = self._ready, self._process

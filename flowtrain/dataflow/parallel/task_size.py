@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["Grouping"]
 
-_SECONDS = 1e-3  # of work in a group: some ten times what a message costs
-_BYTES = 1 << 20
+_TOGETHER = 1e-3, 1 << 20  # seconds of work, some ten times what a message costs; bytes
 _MOST = 256
 
 
@@ -14,12 +15,19 @@ class Grouping:
 
     Attributes:
         size: Of the next group.
+        together: (seconds of work, bytes) that a group has at the most; of more only where one datapoint has more.
     """
 
     def __init__(self) -> None:
         self.size = 1
+        self.together: tuple[float, int] = _TOGETHER
+
+    def suit(self, crew: Any) -> None:
+        """Have groups for these workers: where a message costs more than one between processes, they say so."""
+        self.together = getattr(crew, "together", _TOGETHER)
 
     def learn(self, count: int, seconds: float, used: int) -> None:
         """Take in what a group of ``count`` datapoints took."""
-        fitting = min(_SECONDS / max(seconds / count, 1e-7), _BYTES / max(used / count, 1.0), _MOST)
+        most_seconds, most_bytes = self.together
+        fitting = min(most_seconds / max(seconds / count, 1e-7), most_bytes / max(used / count, 1.0), _MOST)
         self.size = max(1, min(int(fitting), 2 * self.size))

@@ -10,7 +10,6 @@ from ...utils.errors import StateError
 from ..core import process
 from ..core.cursor import Datapoint
 from .crew import Crew, CrewCursor, Result
-from .task_size import Grouping
 
 __all__ = ["WalkedCursor"]
 
@@ -73,7 +72,6 @@ class WalkedCursor(CrewCursor):
                 saved["parts"], saved["left"] or shares or [None] * parts, strict=True
             )
         ]
-        self._grouping = Grouping()
         self._handed = [part.left for part in self._parts]
 
     def __next__(self) -> Datapoint:
