@@ -1,10 +1,12 @@
 """Data work on many workers: processes, senders of RemoteData, Ray actors, Ray Data, tf.data service.
 
-    python bench/cluster.py [--workers 1 2 4 8 16] [--cases light work wait] [--seconds 5] [--rounds 1] [--only ray ...]
+    python bench/cluster.py [--minutes 8] [--seconds 3] [--workers 1 2 ...] [--cases ...] [--only ray ...] [--out FILE]
 
-All on this machine. ``light`` makes a batch of 3 MB with next to no work, ``work`` takes 40 ms of CPU for each,
-``wait`` waits 50 ms for each datapoint, as a far store does. Each contender runs in a process of its own, in turns; the
-table shows medians over the rounds of batches a second after a warmup, and CPU time a batch of all its processes.
+All on this machine, with batches of 3 MB. ``work`` takes 40 ms of CPU for each, ``wait`` waits 50 ms for each, as a far
+store does, ``light`` takes next to nothing. Each contender runs in a process of its own, in turns; the table shows
+batches a second after a warmup (for ``work`` the median of three turns), and CPU time a batch of all its processes.
+Turns that would begin too late to end within so many minutes are left out, those of least interest first. Needs
+``flowtrain[ray]``, pyarrow and TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,18 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import tree_cpu_seconds
+from measuring import Run, tree_cpu_seconds
 
 CONTENDERS = ["local", "remote", "ray", "ray_data", "tfdata_service"]
-CASES = ["light", "work", "wait"]
+CASES = ["work", "wait", "light"]
+NAMES = dict(zip(CONTENDERS, ["local workers", "RemoteData", "Ray actors", "Ray Data", "tf.data service"], strict=True))
+CORES = len(os.sched_getaffinity(0))
+ROUNDS = 3  # of the case that compares rates on the same cores
+_WAIT = 0.05  # seconds
 _BATCHES = 1 << 20
-_BOUND = 240  # seconds for one turn
+_BOUND = 100  # seconds for one turn
+_TURN = 15  # seconds that one takes, about, and one more for each worker
 
 
 def made(case: str, index: int) -> np.ndarray:
     """One batch."""
     if case == "wait":
-        time.sleep(0.05)
+        time.sleep(_WAIT)
     elif case == "work":
         end = time.thread_time() + 0.04
         while time.thread_time() < end:
@@ -48,7 +55,7 @@ def flow(case: str) -> Any:
             return _BATCHES
 
         def get(self, index: int, epoch: int = 0) -> list[Any]:
-            return [made(case, index)]
+            return [made(case, index), os.getpid()]
 
     return Batches()
 
@@ -91,22 +98,37 @@ def tfdata_service(case: str, workers: int) -> Iterable[Any]:
 
     service = tf.data.experimental.service
     dispatcher = service.DispatchServer()
-    address = dispatcher.target.split("://")[1]
-    for _ in range(workers):
-        subprocess.Popen([sys.executable, __file__, "--serve", address])
-    ids = tf.data.Dataset.range(_BATCHES)
-    shape = made("light", 0).shape
-    batches = ids.map(lambda n: tf.ensure_shape(tf.numpy_function(lambda n: made(case, int(n)), [n], tf.uint8), shape))
-    batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, dispatcher.target))
+    batches = service_batches(case)
+    processes = min(workers, CORES)  # several workers in each: while one waits another one runs
+    for number in range(processes):
+        count = len(range(number, workers, processes))
+        subprocess.Popen([sys.executable, __file__, "--serve", dispatcher.target.split("://")[1], case, str(count)])
+    sharding = service.ShardingPolicy.DYNAMIC
+    batches = batches.apply(service.distribute(sharding, dispatcher.target, compression=None))
     tfdata_service.keep = dispatcher  # type: ignore[attr-defined]
     return batches.prefetch(4)
+
+
+def service_batches(case: str) -> Any:
+    """Built in each worker too, so that the Python function of the graph has the same name there."""
+    import tensorflow as tf
+
+    ids = tf.data.Dataset.range(_BATCHES)
+    shape = made("light", 0).shape
+    return ids.map(lambda n: tf.ensure_shape(tf.numpy_function(lambda n: made(case, int(n)), [n], tf.uint8), shape))
 
 
 def start_ray(workers: int) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray as engine
 
-    engine.init(num_cpus=workers + 1, object_store_memory=1 << 30, include_dashboard=False, logging_level="ERROR")
+    engine.init(
+        address="local",
+        num_cpus=workers + 1,
+        object_store_memory=1 << 30,
+        include_dashboard=False,
+        logging_level="ERROR",
+    )
 
 
 def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, float]:
@@ -114,13 +136,14 @@ def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, f
     began = time.perf_counter()
     batches = globals()[contender](case, workers)
     walk = iter(batches)
-    next(walk)
+    batch = next(walk)
     first = time.perf_counter() - began
-    while contender == "ray" and not all(batches._latest._crew.pids):  # actors join in as they have started
-        next(walk)
-    warm = time.perf_counter() + 1.0 + 0.2 * workers
-    while time.perf_counter() < warm:
-        next(walk)
+    seen: set[int] = set()
+    warm = time.perf_counter() + 1.0 + 0.3 * workers
+    while time.perf_counter() < warm or 0 < len(seen) < workers:  # others join in as they have started
+        if isinstance(batch, list):
+            seen.add(batch[1])
+        batch = next(walk)
     cpu, start, count = tree_cpu_seconds(), time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
         next(walk)
@@ -129,14 +152,14 @@ def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, f
     return {"rate": count / took, "cpu": (tree_cpu_seconds() - cpu) / max(count, 1), "first": first}
 
 
-def measured(contender: str, case: str, workers: int, seconds: float) -> dict[str, float] | None:
+def measured(contender: str, case: str, workers: int, seconds: float, bound: float) -> dict[str, float] | None:
     """The same in a process of its own; None where it failed."""
     command = [sys.executable, __file__, "--turn", contender, case, str(workers), str(seconds)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as p:
         try:
-            out, errors = p.communicate(timeout=_BOUND)
+            out, errors = p.communicate(timeout=min(bound, _BOUND))
         except subprocess.TimeoutExpired:
             out, errors = "", "took too long"
         finally:
@@ -148,18 +171,36 @@ def measured(contender: str, case: str, workers: int, seconds: float) -> dict[st
     return json.loads(lines[-1])
 
 
+def turns(cases: list[str], names: list[str], workers: list[int] | None) -> list[tuple[str, int, str]]:
+    """(case, workers, contender), those of most interest first."""
+    found = []
+    if "work" in cases:
+        found += [("work", n, name) for n in workers or [CORES] for _ in range(ROUNDS) for name in names]
+    first = [name for name in names if name in ("local", "ray")]
+    others = [name for name in names if name not in first]
+    many = workers or [16, 4, 1, 8, 2]
+    if "wait" in cases:
+        found += [("wait", n, name) for n in many for name in first]
+        found += [("wait", n, name) for n in many[:2] for name in others]
+    if "light" in cases:
+        found += [("light", n, name) for n in workers or [CORES] for name in names]
+    if "wait" in cases:
+        found += [("wait", n, name) for n in many[2:] for name in others]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--workers", type=int, nargs="+", help="[as many as cores; wait: 1 2 4 8 16]")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--turn", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--send", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parent))
     if given.turn:
         contender, case, workers, seconds = given.turn
         print(json.dumps(turn(contender, case, int(workers), float(seconds))), flush=True)
@@ -173,31 +214,39 @@ def main() -> None:
         import tensorflow as tf
 
         service = tf.data.experimental.service
-        service.WorkerServer(service.WorkerConfig(dispatcher_address=given.serve)).join()
+        batches = service_batches(given.serve[1])
+        config = service.WorkerConfig(dispatcher_address=given.serve[0])
+        servers = [service.WorkerServer(config) for _ in range(int(given.serve[2]))]
+        servers[0].join()
+        del batches
         return
-    print(
-        "| case | workers | contender | batches/s | CPU per batch | to local |\n"
-        + "| --- | ---: | --- | ---: | ---: | ---: |"
-    )
-    for case in given.cases:
-        for workers in given.workers:
-            table(case, workers, given)
-
-
-def table(case: str, workers: int, given: argparse.Namespace) -> None:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in given.only}
-    for _ in range(given.rounds):
-        for name in given.only:
-            if (result := measured(name, case, workers, given.seconds)) is not None:
-                found[name].append(result)
-    middle = {name: statistics.median(r["rate"] for r in results) for name, results in found.items() if results}
-    for name, results in found.items():
-        if not results:
-            print(f"| {case} | {workers} | {name} | failed | | |", flush=True)
+    run, end = Run(), time.monotonic() + 60 * given.minutes
+    found: dict[tuple[str, int], dict[str, list[dict[str, float]]]] = {}
+    for case, workers, name in turns(given.cases, given.only, given.workers):
+        if (left := end - time.monotonic()) < _TURN + workers:
+            print(f"{case}, {workers}, {name}: no time left", file=sys.stderr, flush=True)
             continue
-        cpu = statistics.median(r["cpu"] for r in results)
-        ratio = f"{middle[name] / middle['local']:.2f}" if "local" in middle else ""
-        print(f"| {case} | {workers} | {name} | {middle[name]:,.1f} | {1e3 * cpu:.1f} ms | {ratio} |", flush=True)
+        if (result := measured(name, case, workers, given.seconds, left)) is not None:
+            found.setdefault((case, workers), {}).setdefault(name, []).append(result)
+            print(case, workers, name, result, file=sys.stderr, flush=True)
+    about = f"`bench/cluster.py` on {CORES} cores, Python {sys.version.split()[0]}"
+    run.publish(about, table(found, given.only), given.out)
+
+
+def table(found: dict[tuple[str, int], dict[str, list[dict[str, float]]]], names: list[str]) -> str:
+    """Markdown: a row for each case and number of workers."""
+    lines = ["| case | workers | " + " | ".join(NAMES[name] for name in names) + " | Ray actors' rate |"]
+    lines += ["| --- | ---: |" + " ---: |" * len(names) + " --- |"]
+    for case, workers in sorted(found, key=lambda row: (CASES.index(row[0]), row[1])):
+        results = found[case, workers]
+        rates = {name: statistics.median(one["rate"] for one in many) for name, many in results.items()}
+        cpus = {name: statistics.median(one["cpu"] for one in many) for name, many in results.items()}
+        cells = [f"{rates[name]:.1f}/s, {1e3 * cpus[name]:.1f} ms" if name in rates else "" for name in names]
+        said = f"{rates['ray'] / rates['local']:.2f} of local" if {"ray", "local"} <= rates.keys() else ""
+        if case == "wait" and "ray" in rates:
+            said += f", {rates['ray'] * _WAIT / workers:.2f} of {workers} x {1 / _WAIT:.0f}/s"
+        lines.append(f"| {case} | {workers} | " + " | ".join(cells) + f" | {said} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
