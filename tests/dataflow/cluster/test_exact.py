@@ -166,6 +166,51 @@ def test_an_error_is_that_of_a_local_worker_and_comes_in_its_turn():
     assert texts[0] == texts[1] and "datapoint 17" in texts[0]
 
 
+@pytest.mark.parametrize("stage", ["map", "map and batch"])
+def test_an_error_of_a_function_is_that_of_a_local_worker(stage):
+    def explode(dp):
+        if dp[0] == 17:
+            raise KeyError("no such thing")
+        return dp
+
+    beneath = df.DataFromList([[n, np.full(5000, n)] for n in range(40)])
+    found = []
+    for where in (None, df.Ray()):
+        if stage == "map":
+            ds = df.MultiProcessMapData(beneath, 2, explode, strict=True, cluster=where)
+        else:
+            ds = df.MultiProcessMapAndBatchData(beneath, 2, explode, 4, cluster=where)
+        walk, before = iter(ds), []
+        with pytest.raises(KeyError) as caught:
+            for dp in walk:
+                before.append(dp)
+        assert isinstance(caught.value.__cause__, WorkerTraceback) and "in explode" in str(caught.value.__cause__)
+        found.append((str(caught.value), getattr(caught.value, "__notes__", []), before))
+    assert found[0][:2] == found[1][:2] and "17" in found[0][0]
+    assert same(found[0][2], found[1][2]) and len(found[0][2]) == (17 if stage == "map" else 4)
+
+
+def test_what_was_mapped_goes_on_with_other_numbers_of_actors():
+    def make(actors, where):
+        beneath = df.ShuffleData(df.DataFromList([[n, np.full(5000, n)] for n in range(60)]))
+        return df.MultiProcessMapData(beneath, actors, lambda dp: [-dp[0], dp[1]], strict=True, cluster=where)
+
+    whole, ds = list(make(1, None)), make(1, df.Ray(cpus=0.5))
+    walk = iter(ds)
+    found = [next(walk) for _ in range(21)]
+    state = ds.state_dict()
+    walk.close()
+    more = make(3, df.Ray(cpus=0.5))
+    more.load_state_dict(state)
+    walk = iter(more)
+    found += [next(walk) for _ in range(20)]
+    state = more.state_dict()
+    walk.close()
+    local = make(2, None)
+    local.load_state_dict(state)
+    assert same([*found, *local], whole)
+
+
 def test_what_cannot_be_sent_is_named():
     ds = df.MapData(df.DataFromList([[1]]), lambda dp: [iter([1]), (n for n in dp)])
     with pytest.raises(NotSendable, match="generator"):
