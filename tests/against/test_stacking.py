@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,37 @@ def test_found_before(rows):
         rows = [row[0] for row in rows]
     with pytest.raises(DataFlowError, match="object"):
         stacked(rows)
+
+
+def _arrow():
+    return pytest.importorskip("pyarrow")
+
+
+WHOLE = [2**53 + 1, None]
+TABLES = {
+    "pandas Int64": lambda: pd.array(WHOLE, dtype="Int64"),
+    "pandas boolean": lambda: pd.array([True, None], dtype="boolean"),
+    "pandas category": lambda: pd.Categorical(WHOLE),
+    "pandas over Arrow": lambda: pd.array(WHOLE, dtype="int64[pyarrow]"),
+    "Arrow": lambda: _arrow().array(WHOLE),
+    "Arrow in pieces": lambda: _arrow().chunked_array([WHOLE[:1], WHOLE[1:]]),
+    "Arrow by a dictionary": lambda: _arrow().array(WHOLE).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_whole_numbers_some_of_which_are_missing(name):
+    if "Arrow" in name:
+        _arrow()
+    with pytest.raises(DataFlowError, match="with values missing"):
+        DataFromArrays(TABLES[name]())
+
+
+def test_columns_of_tables_whose_names_begin_like_those_of_whole_numbers():
+    intervals = pd.interval_range(0, 2)
+    assert [row for (row,) in DataFromArrays(intervals)] == list(intervals)
+    found = [row for (row,) in DataFromArrays(pd.array([1.5, None], dtype="Float32"))]
+    assert found[0] == 1.5 and np.isnan(found[1]) and found[1].dtype == np.float32
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "generic"])

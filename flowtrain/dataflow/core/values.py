@@ -8,6 +8,7 @@ dtype object.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ SCALARS: dict[type, Any] = {bool: np.bool_, int: np.int64, float: np.float64, co
 
 _EXACT_INT = 2**53  # the whole numbers up to it are exact in float64
 _NESTED = (list, tuple)
+_WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # how pandas, pyarrow and NumPy name such dtypes
 
 
 def as_array(value: Any, where: str, dtype: Any = np.float64) -> np.ndarray | None:
@@ -185,8 +187,5 @@ def _held_kind(values: Any) -> str:
     """NumPy's letter for what a table's column holds: i, u, b, ...; "?" where that is not known."""
     dtype = getattr(values, "dtype", getattr(values, "type", None))
     dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)  # of a pandas category: its values'
-    name = str(dtype).lower()
-    for prefix, letter in (("int", "i"), ("uint", "u"), ("bool", "b")):
-        if name.startswith(prefix):
-            return letter
-    return "?"
+    found = _WHOLE.match(str(dtype).lower())  # not interval, which begins alike
+    return found.group(1)[0] if found else "?"
