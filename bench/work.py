@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-PHOTOS = sorted(Path(__file__).parent.parent.glob("examples/colorize/photos/**/*.jpg"))
+PHOTOS = sorted(Path(__file__).parent.parent.glob("examples/colorize/photos/[tv]*/*.jpg"))
 PATHS = [str(path) for path in PHOTOS]
 MANY = 1_000_000  # datapoints in an "epoch": none ends while it is measured
 BATCH = 32

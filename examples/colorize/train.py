@@ -1,4 +1,4 @@
-"""Colour grayscale photographs: a U-Net that predicts the ab channels of Lab from L.
+"""Colour grayscale photographs: a U-Net that sees L of Lab and says how likely each colour (a, b) is at each pixel.
 
 python examples/colorize/train.py --demo          # the photographs in this folder, about 2 minutes on 2 cores
 python examples/colorize/train.py --data FOLDER   # any folder of images; --full is the U-Net of NF=64 at 256x256
@@ -6,6 +6,7 @@ python examples/colorize/train.py --data FOLDER   # any folder of images; --full
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,16 +20,29 @@ from flowtrain.cli.options import Command
 
 HERE = Path(__file__).parent
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+LAB = 110  # a and b of a network are those of Lab, divided by this
 
 
-def get_data(folder: str | Path, size: int, batch: int, training: bool, workers: int = 2) -> ft.DataFlow:
+def files_in(folder: str | Path) -> list[Path]:
+    """All pictures in a folder and the folders in it, by name."""
+    found = [path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES]
+    return sorted(found, key=lambda path: (path.name, path))
+
+
+def demo_files() -> tuple[list[Path], list[Path]]:
+    """The photographs of this folder to train on, and those that are held out: of ``photos/train`` the lake as well."""
+    files = files_in(HERE / "photos")
+    held_out = [path for path in files if path.parent.name == "valid" or path.stem == "lake-sherburne"]
+    return [path for path in files if path not in held_out], held_out
+
+
+def get_data(files: Sequence[Path], size: int, batch: int, training: bool, workers: int = 2) -> ft.DataFlow:
     """Batches of luminance (B, size, size, 1) and ab (B, size, size, 2), float32 in [-1, 1]."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     ds = ft.ImageFromFile(files, channel=3, shuffle=training, on_error="skip")
     if training:
         ds = ft.RepeatedData(ds, -(-20 * batch // len(ds)))  # an epoch is at least 20 batches of other crops
         crop = [
-            imgaug.RandomResizedCrop(size, area_range=(0.1, 1.0)),
+            imgaug.RandomResizedCrop(size, area_range=(0.3, 1.0)),
             imgaug.Flip(horiz=True),
             imgaug.BrightnessScale((0.7, 1.3)),
             imgaug.Brightness(20),
@@ -41,18 +55,75 @@ def get_data(folder: str | Path, size: int, batch: int, training: bool, workers:
     return ft.PrefetchData(ds, num_prefetch=4, num_proc=workers) if training else ds
 
 
+def color_classes(step: float = 20.0) -> np.ndarray:
+    """The colours that sRGB has, as points (a, b) of a grid: float32 (classes, 2), in the network's units.
+
+    Args:
+        step: Between neighbours, in units of Lab.
+    """
+    levels = np.linspace(0, 255, 40).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(40, -1, 3)
+    points = np.rint(ft.rgb_to_ab(cube) * LAB / step).reshape(-1, 2)
+    return (np.unique(points, axis=0) * step / LAB).astype(np.float32)
+
+
+def soft_classes(ab: np.ndarray | tf.Tensor, classes: np.ndarray, spread: float = 10.0) -> tf.Tensor:
+    """How much of each class a colour is, a Gaussian around it: (..., 2) to (..., classes), of sum 1.
+
+    Args:
+        ab: Colours.
+        classes: float32 (classes, 2).
+        spread: Its standard deviation, in units of Lab.
+    """
+    distance = tf.reduce_sum(tf.square(ab[..., None, :] - classes), axis=-1)
+    return tf.nn.softmax(-distance * (LAB / spread) ** 2 / 2)
+
+
+def color_statistics(files: Sequence[Path], uniform: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """What training knows of its photographs' colours beforehand, from at most 500 of them.
+
+    Args:
+        files: The photographs.
+        uniform: 1: all classes count alike; 0: each by the inverse of its share.
+
+    Returns:
+        The mean colour, float32 (2,), and how much a pixel of each class counts, float32 (classes,): rare colours more
+        (Zhang et al., equation 4), or the network would learn that almost everything is almost gray.
+    """
+    ds = ft.ImageFromFile(files[:: -(-len(files) // 500)], channel=3, min_size=64, on_error="skip")
+    ds = ft.AugmentImageComponent(ds, [imgaug.Resize((32, 32), interpolation="area")])
+    ab, classes = np.stack([ft.rgb_to_ab(picture) for (picture,) in ds]), color_classes()
+    shares = np.mean([np.mean(soft_classes(one, classes), axis=(0, 1)) for one in ab], axis=0)
+    weights = 1 / ((1 - uniform) * shares + uniform / len(classes))
+    return ab.mean(axis=(0, 1, 2)), (weights / np.sum(weights * shares)).astype(np.float32)
+
+
 class Colorize(ft.ModelDesc):
-    """The U-Net of pix2pix (Isola et al., CVPR 2017, arXiv 1611.07004), from L to ab.
+    """A U-Net from L to a distribution over colours, at a quarter of the resolution.
+
+    The network is that of pix2pix (Isola et al., CVPR 2017, arXiv 1611.07004); the cost is that of Zhang et al.,
+    "Colorful Image Colorization" (ECCV 2016, arXiv 1603.08511). The least squared error is reached by the mean of all
+    colours that a thing may have, and that is gray; a distribution keeps them apart.
 
     Args:
         size: Height and width of its inputs, a multiple of 2**levels.
         nf: Channels of the first level; doubled at each of the next three.
         levels: How many times the resolution is halved; 8 lead from 256x256 down to 1x1.
         learning_rate: Of Adam, at the start.
+        weights: How much each class counts, see `color_statistics`; None: all alike. It matters for training alone.
     """
 
-    def __init__(self, size: int = 256, nf: int = 64, levels: int = 8, learning_rate: float = 2e-4) -> None:
+    def __init__(
+        self,
+        size: int = 256,
+        nf: int = 64,
+        levels: int = 8,
+        learning_rate: float = 2e-4,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.size, self.nf, self.levels, self.learning_rate = size, nf, levels, learning_rate
+        self.classes = color_classes()
+        self.weights = np.ones(len(self.classes), np.float32) if weights is None else weights
 
     def inputs(self):
         return [
@@ -62,26 +133,30 @@ class Colorize(ft.ModelDesc):
 
     def build_graph(self, luminance, ab):
         widths = [self.nf * min(2**level, 8) for level in range(self.levels)]
+        x, skips = luminance, []
         with ft.argscope([Conv2D, Deconv2D], kernel_size=4, strides=2):
-            x, skips = luminance, []
             for level, width in enumerate(widths, 1):
                 plain = level in (1, self.levels)  # no batch norm on the input, nor on single pixels
                 x = Conv2D(f"conv{level}", x, width, activation=leaky_relu if plain else BNLeakyReLU)
                 skips.append(x)
-            for level in range(self.levels - 1, 0, -1):
+            for level in range(self.levels - 1, 1, -1):
                 x = Deconv2D(f"deconv{level}", x, widths[level - 1], activation=BNReLU)
-                x = ft.Dropout(f"dropout{level}", x, rate=0.5)
+                x = ft.Dropout(f"dropout{level}", x, rate=0.3)
                 x = ft.ConcatWith(x, skips[level - 1], axis=-1)
-            prediction = Deconv2D("prediction", x, 2, activation=tf.tanh)
+        logits = Conv2D("logits", x, len(self.classes), kernel_size=1)
 
-        cost = tf.reduce_mean(tf.square(prediction - ab), name="l2_loss")
-        ft.add_moving_summary(cost)
+        mean = tf.tensordot(tf.nn.softmax(logits), self.classes, 1)
+        prediction = tf.identity(tf.image.resize(mean, (self.size, self.size)), name="prediction/output")
+
+        target = soft_classes(tf.nn.avg_pool2d(ab, 4, 4, "VALID"), self.classes)
+        entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+        cost = tf.reduce_mean(tf.tensordot(target, self.weights, 1) * entropy, name="color_loss")
+        ft.add_moving_summary(cost, tf.reduce_mean(tf.square(prediction - ab), name="l2_loss"))
         ft.add_image_summary("colorized", ft.lab_to_rgb(luminance, prediction), max_outputs=10)
         return cost
 
     def optimizer(self):
-        rate = ft.get_scalar_var("learning_rate", self.learning_rate, summary=True)
-        return tf.keras.optimizers.Adam(rate, beta_1=0.5)
+        return tf.keras.optimizers.Adam(ft.get_scalar_var("learning_rate", self.learning_rate, summary=True))
 
 
 class OnlineExport(ft.Callback):
@@ -100,13 +175,23 @@ class OnlineExport(ft.Callback):
         cv2.imwrite(str(self.trainer.log_dir / f"export{self.epoch_num:04d}.jpg"), picture[..., ::-1])  # BGR
 
 
-def baselines(train_data: ft.DataFlow, valid_data: ft.DataFlow) -> dict[str, float]:
-    """The ab-RMSE (in Lab units) on held-out pictures of two models that do not look at the picture."""
-    mean = np.mean([ab.mean(axis=(0, 1, 2)) for _, ab in train_data], axis=0)
-    truth = np.concatenate([ab for _, ab in valid_data])
-    return {
-        name: 110 * float(np.sqrt(np.mean((truth - guess) ** 2))) for name, guess in (("gray", 0), ("mean ab", mean))
-    }
+def scores(truth: np.ndarray, guess: np.ndarray) -> dict[str, float]:
+    """How near colours are to the true ones.
+
+    Args:
+        truth: float32 (..., 2), in the network's units.
+        guess: Of that shape, or one that broadcasts to it.
+
+    Returns:
+        The root mean square of the error of a and b, in Lab units; the same as PSNR in dB, of a peak of 220; the area
+        under the share of pixels whose error in the plane of a and b is at most t, for t from 0 to 150 (Zhang et al.,
+        section 3.1), in percent; and the mean chroma, in percent of the true one: 0 is gray.
+    """
+    error = LAB * np.sqrt(np.sum((guess - truth) ** 2, axis=-1))
+    rmse = float(np.sqrt(np.mean(error**2) / 2))
+    chroma = np.linalg.norm(np.broadcast_to(guess, truth.shape), axis=-1).mean() / np.linalg.norm(truth, axis=-1).mean()
+    within = np.mean([np.mean(error <= t) for t in range(151)])
+    return {"ab-RMSE": rmse, "PSNR": 20 * np.log10(220 / rmse), "AuC": 100 * within, "chroma": 100 * chroma}
 
 
 @click.command(cls=Command, help=__doc__)
@@ -114,8 +199,8 @@ def baselines(train_data: ft.DataFlow, valid_data: ft.DataFlow) -> dict[str, flo
 @click.option("--valid", type=click.Path(exists=True, file_okay=False), help="Folder of held-out images.")
 @click.option("--demo", is_flag=True, help="Train on the photographs in this folder.")
 @click.option("--full", is_flag=True, help="The U-Net with NF=64 at 256x256, 8 levels.")
-@click.option("--epochs", default=None, type=click.IntRange(1), help="Default: 40 for --demo, else 100.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--epochs", default=None, type=click.IntRange(1), help="Default: 20 for --demo, else 100.")
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that prepare data.")
 @click.option("--log-dir", default=None, help="Default: train_log/colorize, or the next free name beside it.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
@@ -123,13 +208,15 @@ def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
     if not (demo or data):
         raise click.UsageError("say what to train on: --data FOLDER, or --demo for the photographs in this folder")
     size, nf, levels, rate = (256, 64, 8, 2e-4) if full else (128, 16, 5, 1e-3)
-    epochs = epochs or (100 if data else 40)
-    data, valid = data or HERE / "photos/train", valid or HERE / "photos/valid"
-    train_data, valid_data = get_data(data, size, batch, True, workers), get_data(valid, size, batch, False)
+    epochs = epochs or (100 if data else 20)
+    files, held_out = demo_files()
+    files, held_out = files_in(data) if data else files, files_in(valid) if valid else held_out
+    train_data, valid_data = get_data(files, size, batch, True, workers), get_data(held_out, size, batch, False)
+    mean, weights = color_statistics(files)
 
     trainer = ft.train(
         ft.TrainConfig(
-            model=Colorize(size, nf, levels, rate),
+            model=Colorize(size, nf, levels, rate, weights),
             dataflow=train_data,
             callbacks=[
                 ft.ModelSaver(),
@@ -144,11 +231,13 @@ def main(data, valid, demo, full, epochs, batch, workers, log_dir, resume):
         resume="auto" if resume else None,
     )
 
-    rmse = [110 * loss**0.5 for _, loss in trainer.history["validation_l2_loss"]]
-    print(f"\nvalidation ab-RMSE: {rmse[-1]:.2f} (at the best epoch {min(rmse):.2f})", end="")
-    for name, value in baselines(train_data, valid_data).items():
-        print(f", {name} {value:.2f}", end="")
-    print()
+    predictor = trainer.get_predictor(["luminance"], ["prediction/output"])
+    batches = [(ab, np.asarray(predictor(luminance)[0])) for luminance, ab in valid_data]
+    truth, predicted = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    print(f"\n{len(truth)} held-out photographs    ab-RMSE      PSNR      AuC   chroma")
+    for name, guess in (("all gray", 0), ("the mean colour", mean), ("this network", predicted)):
+        rmse, psnr, area, chroma = scores(truth, guess).values()
+        print(f"{name:24} {rmse:9.2f} {psnr:6.2f} dB {area:6.2f} % {chroma:6.0f} %")
     print(f"pictures     {trainer.log_dir}/export*.jpg")
     print(f"curves       {trainer.log_dir}/curves.png")
     print(f"TensorBoard  tensorboard --logdir {trainer.log_dir}")

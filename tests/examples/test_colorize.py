@@ -10,8 +10,8 @@ import flowtrain as ft
 def trained(load, photos, tmp_path_factory):
     """A few steps of a small model, with all that the script does around them."""
     script = load("colorize", "train")
-    train_data = script.get_data(photos / "train", 32, 4, training=True, workers=2)
-    valid_data = script.get_data(photos / "valid", 32, 4, training=False)
+    train_data = script.get_data(script.files_in(photos / "train"), 32, 4, training=True, workers=2)
+    valid_data = script.get_data(script.files_in(photos / "valid"), 32, 4, training=False)
     trainer = ft.train(
         ft.TrainConfig(
             model=script.Colorize(size=32, nf=4, levels=3),
@@ -46,11 +46,34 @@ def test_exports_hold_the_truth_in_true_colours(trained, photos):
     assert np.abs(picture[:32, 64:, ::-1] - first).mean() > 2 * np.abs(picture[:32, 64:] - first).mean()
 
 
-def test_baselines_do_not_look_at_the_picture(trained):
-    script, _, train_data, valid_data = trained
-    found = script.baselines(ft.TakeData(train_data, 3), valid_data)
-    truth = np.concatenate([ab for _, ab in valid_data]) * 110
-    assert found["gray"] == pytest.approx(np.sqrt((truth**2).mean()), rel=1e-4)
+def test_the_demo_holds_out_what_it_does_not_train_on(load):
+    script = load("colorize", "train")
+    trained, held_out = script.demo_files()
+    assert (len(trained), len(held_out)) == (31, 5) and not set(trained) & set(held_out)
+    places = {path.stem.partition("-")[0] for path in trained if "more" in path.parts}
+    assert not places & {path.stem.partition("-")[0] for path in held_out}  # no other view of a place
+
+
+def test_rare_colours_count_more(load, photos):
+    script = load("colorize", "train")
+    mean, weights = script.color_statistics(script.files_in(photos / "train"))
+    classes = script.color_classes()
+    assert mean.shape == (2,) and weights.shape == (len(classes),)
+    gray = np.argmin(np.linalg.norm(classes, axis=-1))
+    assert weights[gray] == weights.min() and weights.max() > 2 * weights[gray]
+    near = script.soft_classes(classes[None], classes).numpy()[0]
+    assert near.sum(axis=-1) == pytest.approx(1, abs=1e-5) and list(near.argmax(axis=-1)) == list(range(len(classes)))
+
+
+def test_scores(load):
+    script = load("colorize", "train")
+    truth = np.zeros((1, 4, 4, 2), np.float32)
+    truth[..., 0] = 22.5 / script.LAB
+    gray, right = script.scores(truth, 0), script.scores(truth, truth * np.float32(1.0001))
+    assert gray["ab-RMSE"] == pytest.approx(22.5 / np.sqrt(2)) and gray["chroma"] == 0
+    assert gray["PSNR"] == pytest.approx(20 * np.log10(220 * np.sqrt(2) / 22.5))
+    assert gray["AuC"] == pytest.approx(100 * 128 / 151)  # thresholds from 23 to 150
+    assert right["AuC"] == pytest.approx(100 * 150 / 151) and right["chroma"] == pytest.approx(100, abs=0.1)
 
 
 def test_colours_are_added_and_lightness_is_kept(trained, load, photos, tmp_path):
