@@ -171,3 +171,22 @@ def test_a_float_beyond_float32_is_not_written():
     with pytest.raises(FormatError, match=r"'x'.*beyond float32"):
         encode_example({"x": [1.0, 1e300]})
     assert parse_example(encode_example({"x": [np.inf]}))["x"].tolist() == [np.inf]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ma.masked_equal([1, 2], 2), "masked"),
+        ([1.0, np.ma.masked], "masked"),
+        ([1, "a"], "bytes or str expected"),
+        (["a", 1], "bytes or str expected"),
+        ([True, 2], "bool and int"),
+        ([2**63, -1], "does not fit into int64"),
+        ([2**53 + 1, 0.5], "exactly"),
+        ([[1], [2, 3]], "differ in shape"),
+        ([None, 1], "NoneType"),
+    ],
+)
+def test_a_feature_that_would_lose_is_not_written(value, message):
+    with pytest.raises(FormatError, match=f"cannot write feature 'a'.*{message}"):
+        encode_example({"a": value})

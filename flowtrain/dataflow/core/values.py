@@ -23,6 +23,7 @@ SCALARS: dict[type, Any] = {bool: np.bool_, int: np.int64, float: np.float64, co
 
 _EXACT_INT = 2**53  # the whole numbers up to it are exact in float64
 _NESTED = (list, tuple)
+_UNMASKED = frozenset([*SCALARS, str, bytes, type(None), np.ndarray])  # types of which no value has a mask
 _WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # how pandas, pyarrow and NumPy name such dtypes
 
 
@@ -119,16 +120,22 @@ def check_unmasked(array: np.ndarray, where: str) -> None:
 
 def refuse_masked(value: Any, where: str) -> None:
     """Raise if there is a masked array anywhere in a datapoint."""
+    if not _holds_masked(value):
+        return
+    check_unmasked(value, where)
+    for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+        refuse_masked(item, f"{where}, component {place!r}")
+
+
+def _holds_masked(value: Any) -> bool:
+    kind = type(value)
+    if kind in _UNMASKED:  # quickly: each datapoint that is written is looked at
+        return False
     if isinstance(value, np.ndarray):
-        check_unmasked(value, where)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if type(item) not in SCALARS:
-                refuse_masked(item, f"{where}, component {key!r}")
-    elif isinstance(value, _NESTED):
-        for place, item in enumerate(value):
-            if type(item) not in SCALARS:
-                refuse_masked(item, f"{where}, component {place}")
+        return isinstance(value, np.ma.MaskedArray)
+    if isinstance(value, dict):
+        return any(map(_holds_masked, value.values()))
+    return isinstance(value, _NESTED) and any(map(_holds_masked, value))
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import FormatError
+from ..core.values import as_array
 from .protobuf import BYTES, FIXED32, VARINT, WireError, bytes_field, fields, varint
 
 __all__ = ["encode_example", "parse_example"]
@@ -72,7 +73,7 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
         The record.
 
     Raises:
-        FormatError: A feature is of another type, mixes types, or does not fit into 64 bits or float32.
+        FormatError: A feature is of another type, mixes types, has a mask, or does not fit into 64 bits or float32.
     """
     entries = []
     for name in sorted(features, key=lambda name: name.encode()):
@@ -160,7 +161,9 @@ def _encode_feature(value: Any) -> bytes:
         value = [value]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (bytes, bytearray, memoryview, str)):
         return bytes_field(_BYTES_LIST, _encode_strings(value))
-    array = np.asarray(value)
+    array = as_array(value, "it")  # without loss; None of texts and what is no number
+    if array is None:
+        array = np.asarray(value, object)
     kind = array.dtype.kind
     if array.size == 0 and not isinstance(value, np.ndarray):
         return b""  # an empty list says nothing about its type: a feature without a list
@@ -172,10 +175,11 @@ def _encode_feature(value: Any) -> bytes:
         packed = b"".join(map(varint, array.ravel().tolist()))
         return bytes_field(_INT64_LIST, bytes_field(1, packed) if packed else b"")
     if kind == "f":
-        with np.errstate(over="ignore"):
-            floats = array.ravel().astype("<f4")
-        if np.isinf(floats).sum() > np.isinf(array).sum():
-            raise ValueError("a value is beyond float32, of which the floats of an Example are")
+        try:
+            with np.errstate(over="raise"):
+                floats = array.ravel().astype("<f4")
+        except FloatingPointError:
+            raise ValueError("a value is beyond float32, of which the floats of an Example are") from None
         packed = floats.tobytes()
         return bytes_field(_FLOAT_LIST, bytes_field(1, packed) if packed else b"")
     raise TypeError(f"an Example holds integers, floats and bytes, not {array.dtype}")
