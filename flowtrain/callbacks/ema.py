@@ -24,8 +24,9 @@ class EMA(ProxyCallback):
     for what this callback holds, or inside ``with ema.applied():``.
 
     Args:
-        decay: The share that is kept at each step. In the first steps less is kept, so that the initial weights do
-            not count. A model with ``average_decay`` must have the same.
+        decay: The share that is kept at each update of the weights: with ``accumulate=4`` that is every fourth step. At
+            the first updates less is kept, so that the initial weights do not count. A model with ``average_decay``
+            must have the same.
         callback: Triggered with the averages in place of the weights, for instance a validation.
 
     Raises:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from flowtrain.utils.arguments import old_spellings
 
-from .hyperparams import HyperParamSetter
+from .hyperparams import HyperParamSetter, is_finite
 
 __all__ = ["HumanHyperParamSetter"]
 
@@ -18,7 +19,8 @@ logger = logging.getLogger("flowtrain.callbacks")
 class HumanHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter to what stands in a text file, read before each epoch: turn knobs while it runs.
 
-    The file has lines ``name: value``; where it has none for the parameter, or is not there, nothing is set.
+    The file has lines ``name: value``; where it has none for the parameter, or is not there, nothing is set. A value
+    that is no finite number is logged and not taken.
 
     Args:
         param: The variable's name.
@@ -39,11 +41,27 @@ class HumanHyperParamSetter(HyperParamSetter):
         path = Path(self.trainer.log_dir) / self.filename
         if not path.is_file():
             return None
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in self._lines(path):
             name, _, value = line.partition(":")
-            if name.strip() == self.param:
-                try:
-                    return float(value)
-                except ValueError:
-                    logger.warning("%s: %r is not a number in the line %r", path, value.strip(), line)
+            if name.strip() != self.param:
+                continue
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            if is_finite(self, self.param, number):
+                return number
+            logger.warning("%s: %r is not a finite number in the line %r: nothing is set", path, value.strip(), line)
         return None
+
+    def _lines(self, path: Path) -> list[str]:
+        try:
+            data = path.read_bytes()
+        except OSError as error:  # a person edits it at this moment
+            logger.warning("%s cannot be read: %s: nothing is set", path, error.strerror or error)
+            return []
+        try:
+            return data.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            logger.warning("%s is not UTF-8 text from byte %d on: such lines count for nothing", path, error.start)
+            return data.decode("utf-8", errors="replace").splitlines()

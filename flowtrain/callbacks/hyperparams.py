@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError, FlowtrainError, closest
 
@@ -19,6 +21,7 @@ __all__ = [
     "HyperParamSetterWithFunc",
     "ScheduledHyperParamSetter",
     "check_param",
+    "is_finite",
     "set_param",
 ]
 
@@ -186,21 +189,45 @@ def check_param(callback: Callback, param: str) -> None:
     try:
         trainer.get_variable(param)
     except (FlowtrainError, KeyError):
-        optimizer = trainer.graph.optimizer
-        if isinstance(getattr(optimizer, param, None), int | float):
-            hint = (
-                f"The optimizer has {param}={getattr(optimizer, param)} as a number, which is a constant of the "
-                f"compiled step. Give it as a variable: {type(optimizer).__name__}(..., "
-                f'{param}=get_scalar_var("{param}", {getattr(optimizer, param)})).'
-            )
-        else:
-            hint = closest(param, trainer.variable_names())
+        optimizers = [objective.optimizer for objective in trainer.graph.objectives.values()]
+        hints = [_hint(optimizer, param.removeprefix("optimizer/")) for optimizer in optimizers]
+        hint = next(filter(None, hints), closest(param, trainer.variable_names()))
         raise ConfigError(f"{callback.name}: there is no variable {param!r}. {hint}") from None
 
 
+def _hint(optimizer: Any, param: str) -> str | None:
+    """How an optimizer that has a parameter, but no variable for it, gets one."""
+    kind, value = type(optimizer).__name__, getattr(optimizer, param, None)
+    schedule = getattr(optimizer, f"_{param}", None)
+    if callable(schedule) and not hasattr(schedule, "assign"):
+        what = getattr(schedule, "__name__", type(schedule).__name__)
+        return (
+            f"{kind} was given a schedule for it, {what}, and computes it anew in each step: there is nothing to set. "
+            f'Have either the schedule, without this callback, or {kind}(get_scalar_var("{param}", 0.1)) with it.'
+        )
+    if isinstance(value, int | float):
+        return (
+            f"The optimizer has {param}={value} as a number, which is a constant of the compiled step. Give it as a "
+            f'variable: {kind}(..., {param}=get_scalar_var("{param}", {value})).'
+        )
+    return None
+
+
+def is_finite(callback: Callback, param: str, value: float) -> bool:
+    """Whether a value is a finite number in the dtype of a variable: 1e300 is infinite in float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(value, np.float64).astype(callback.trainer.get_variable(param).dtype)))
+
+
 def set_param(callback: Callback, param: str, value: float, quiet: bool = False) -> None:
-    """Set a variable and log it, unless it has that value."""
+    """Set a variable and log it, unless it has that value.
+
+    Raises:
+        ConfigError: The value is NaN; or several workers would part.
+    """
     trainer = callback.trainer
+    if math.isnan(value):
+        raise ConfigError(f"{callback.name} would set {param!r} to NaN after step {callback.global_step}")
     if callback.chief_only and trainer.workers > 1 and 0 < trainer.local_step < trainer.steps_per_epoch:
         raise ConfigError(
             f"{callback.name} sets {param!r} inside an epoch, on the chief alone. With several workers that would part "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from flowtrain.dataflow import DataFlow
-from flowtrain.feed import Inputs
+from flowtrain.feed import Inputs, as_dataflow, never_ends
 from flowtrain.utils.arguments import old_spellings
-from flowtrain.utils.errors import ConfigError, TrainingError
+from flowtrain.utils.errors import ConfigError, StateError, TrainingError
 
 from .base import Callback
 from .inferencers import Inferencer, check_inferencer
@@ -20,6 +21,9 @@ from .inferencers import Inferencer, check_inferencer
 __all__ = ["InferenceRunner", "infer_over", "inferencers_of", "output_array"]
 
 logger = logging.getLogger("flowtrain.callbacks")
+
+_MOST = 2000  # batches of a flow of unknown length; or so many times the steps of a training epoch:
+_MOST_EPOCHS = 100
 
 
 @old_spellings(input="dataflow", infs="inferencers")
@@ -32,20 +36,25 @@ class InferenceRunner(Callback):
     computed, in inference mode (no dropout, batch normalisation by its statistics), on the present weights.
 
     Args:
-        dataflow: Batches with the model's inputs. Several: a dict from prefix to dataflow, or a list (the
-            prefixes are then ``validation_1``, ``validation_2``, ...).
+        dataflow: Batches with the model's inputs, a DataFlow or a ``tf.data.Dataset``. Several: a dict from prefix to
+            dataflow, or a list (the prefixes are then ``validation_1``, ``validation_2``, ...).
         inferencers: One Inferencer or several.
         prefix: Put before the scalars' names, with a ``_``.
         inputs: The inputs that a datapoint holds, in order, when it does not hold all of the model's.
 
     Raises:
-        ConfigError: There is no dataflow or no inferencer, or an inferencer is none.
+        ConfigError: There is no dataflow or no inferencer, or an inferencer is none; a dataflow never ends; another
+            callback logs a scalar of the same name.
+        TrainingError: A dataflow gave no batch, or, of unknown length, more than 100 training epochs' (at least 2000).
 
     Example:
-        >>> InferenceRunner([[]], [ScalarStats("l2_loss")])  # logs validation_l2_loss  # doctest: +SKIP
+        >>> InferenceRunner(valid, [ScalarStats("l2_loss")])  # logs validation_l2_loss  # doctest: +SKIP
     """
 
-    repeats_interrupted = True
+    @property
+    def repeats_interrupted(self) -> bool:  # type: ignore[override]
+        """Until all is logged."""
+        return self._logged_at != (self.epoch_num, self.global_step)
 
     def __init__(
         self,
@@ -57,9 +66,8 @@ class InferenceRunner(Callback):
     ) -> None:
         self.inferencers = inferencers_of(inferencers, "InferenceRunner")
         self.flows = _by_prefix(dataflow, prefix)
-        for name, flow in self.flows.items():
-            if not isinstance(flow, Iterable):
-                raise ConfigError(f"InferenceRunner: {name}={flow!r:.80} is no dataflow.")
+        for flow in self.flows.values():
+            _refuse_endless(flow, "InferenceRunner")
         own = [inferencer for inferencer in self.inferencers if inferencer.prefix is not None]
         if len(self.flows) > 1 and own:
             raise ConfigError(
@@ -70,9 +78,10 @@ class InferenceRunner(Callback):
         super().__init__()
 
     def reset(self) -> None:
+        self._owed: list[tuple[str, float]] = []
+        self._logged_at = (-1, -1)
         for flow in self.flows.values():
-            if isinstance(flow, DataFlow):
-                flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
+            flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
 
     def setup_graph(self) -> None:
         specs = {spec.name: spec for spec in self.trainer.graph.input_specs}
@@ -85,23 +94,38 @@ class InferenceRunner(Callback):
             inferencer.trainer = self.trainer
         self._fetches = list(dict.fromkeys(name for i in self.inferencers for name in i.get_fetches()))
         self._predictor = self.trainer.get_predictor(names, self._fetches)
+        names = [
+            f"{inferencer.prefix or prefix}_{name}"
+            for prefix in self.flows
+            for inferencer in self.inferencers
+            for name in inferencer.logged_names()
+        ]
+        _refuse_twice(names)
+        for name in names:
+            self.trainer.monitors.claim(name, self)
 
     def trigger(self) -> None:
         """Validate now."""
-        before = {prefix: flow.state_dict() for prefix, flow in self.flows.items() if isinstance(flow, DataFlow)}
-        try:
-            found = [pair for prefix, flow in self.flows.items() for pair in self._validate(prefix, flow)]
-        except BaseException:
-            for prefix, position in before.items():
-                self.flows[prefix].load_state_dict(position)
-            raise
-        for name, value in found:
+        if not self._owed:
+            before = {prefix: flow.state_dict() for prefix, flow in self.flows.items()}
+            try:
+                found = [pair for prefix, flow in self.flows.items() for pair in self._validate(prefix, flow)]
+            except BaseException:
+                for prefix, position in before.items():
+                    self.flows[prefix].load_state_dict(position)
+                raise
+            _refuse_twice([name for name, _ in found])
+            self._owed = found
+        while self._owed:  # an interrupt in here leaves the rest of them
+            name, value = self._owed.pop(0)
             self.trainer.monitors.put_scalar(name, value, self.global_step)
+        self._logged_at = (self.epoch_num, self.global_step)
 
-    def _validate(self, prefix: str, flow: Any) -> Iterator[tuple[str, float]]:
+    def _validate(self, prefix: str, flow: DataFlow) -> Iterator[tuple[str, float]]:
         """Run over one dataflow; gives what to log."""
         started = time.monotonic()
-        count, found = infer_over(flow, self.inferencers, self._compute, "InferenceRunner")
+        most = None if flow.size_or_none() is not None else max(_MOST, _MOST_EPOCHS * self.trainer.steps_per_epoch)
+        count, found = infer_over(flow, self.inferencers, self._compute, "InferenceRunner", most)
         seconds = time.monotonic() - started
         level = logging.INFO if seconds >= 1 else logging.DEBUG  # what is over at once need not be told each time
         logger.log(level, "%s: %d datapoints in %.1f s", prefix, count, seconds)
@@ -110,13 +134,20 @@ class InferenceRunner(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The dataflows' positions: one that draws random numbers draws the same ones in a resumed run."""
-        stateful = {prefix: flow for prefix, flow in self.flows.items() if hasattr(flow, "state_dict")}
-        return {"flows": {prefix: flow.state_dict() for prefix, flow in stateful.items()}} if stateful else {}
+        return {"flows": {prefix: flow.state_dict() for prefix, flow in self.flows.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for prefix, flow_state in state.get("flows", {}).items():
-            if hasattr(self.flows.get(prefix), "load_state_dict"):
-                self.flows[prefix].load_state_dict(flow_state)
+            flow = self.flows.get(prefix)
+            if flow is None:
+                continue
+            try:
+                flow.load_state_dict(flow_state)
+            except StateError:  # of another recipe: it keeps its own seeds, and only the epochs are counted on
+                flow.load_state_dict({**flow.state_dict(), "epoch": flow_state["epoch"], "position": None})
+                logger.warning(
+                    "%s: the dataflow of %r is not the checkpoint's: its order is its own", self.name, prefix
+                )
 
     def _compute(self, datapoint: Any) -> tuple[int, Mapping[str, np.ndarray]]:
         tensors = self._inputs.tensors(datapoint)
@@ -143,6 +174,7 @@ def infer_over(
     inferencers: Sequence[Inferencer],
     compute: Callable[[Any], tuple[int, Mapping[str, np.ndarray]]],
     who: str,
+    most: int | None = None,
 ) -> tuple[int, list[tuple[str | None, str, float]]]:
     """Show inferencers the outputs of all batches of a dataflow.
 
@@ -151,17 +183,25 @@ def infer_over(
         inferencers: Their ``get_fetches`` was called before.
         compute: From a batch to its number of datapoints and all arrays that the inferencers ask for, by name.
         who: Begins the error.
+        most: After how many batches to give up; None: never.
 
     Returns:
         The number of datapoints; and what was found: the inferencer's own prefix, name, value.
 
     Raises:
-        TrainingError: The flow gave no batch.
+        ConfigError: The flow never ends.
+        TrainingError: The flow gave no batch, or more than `most`.
     """
+    _refuse_endless(flow, who)
     count = 0
     for inferencer in inferencers:
         inferencer.before_inference()
-    for datapoint in flow:
+    for number, datapoint in zip(itertools.count(), flow, strict=False):
+        if number == most:
+            raise TrainingError(
+                f"{who}: the dataflow {flow!r:.80} has given {number} batches and no end. Its length is not known: if "
+                "it has none, take some, TakeData(ds, 100); if it is so long, say how long, FixedSizeData(ds, length)."
+            )
         size, outputs = compute(datapoint)
         count += size
         for inferencer in inferencers:
@@ -176,16 +216,34 @@ def infer_over(
     return count, [(prefix, name, value) for prefix, found in after for name, value in found.items()]
 
 
-def _by_prefix(dataflow: Any, prefix: str) -> dict[str, Any]:
+def _by_prefix(dataflow: Any, prefix: str) -> dict[str, DataFlow]:
     if isinstance(dataflow, Mapping):
-        flows = dict(dataflow)
+        given, what = dict(dataflow), "InferenceRunner: each value of a dict"
     elif isinstance(dataflow, list | tuple):
-        flows = {f"{prefix}_{number}": flow for number, flow in enumerate(dataflow, 1)}
+        given = {f"{prefix}_{number}": flow for number, flow in enumerate(dataflow, 1)}
+        what = "InferenceRunner: a list stands for several validation sets; each"
     else:
-        return {prefix: dataflow}
-    if not flows:
+        given, what = {prefix: dataflow}, "InferenceRunner: dataflow="
+    if not given:
         raise ConfigError("InferenceRunner needs a dataflow, or several; got none.")
-    return flows
+    return {name: as_dataflow(flow, what) for name, flow in given.items()}
+
+
+def _refuse_endless(flow: Any, who: str) -> None:
+    if never_ends(flow):
+        raise ConfigError(
+            f"{who}: the dataflow {flow!r:.80} never ends, and a validation is one walk over all of it. Leave out what "
+            "repeats it, or take the first 100 batches: TakeData(ds, 100), dataset.take(100)."
+        )
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"InferenceRunner: two inferencers log the same scalar {twice!r}. Give one of them another name: "
+            'ClassificationError(..., name="top5"), ScalarStats(..., prefix="test").'
+        )
 
 
 def output_array(value: Any) -> np.ndarray:

@@ -47,9 +47,17 @@ class Inferencer:
     batch_size: int = 0
     """How many datapoints the present batch has; the last batch may be short."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold nothing of the run that it is in."""
+        return {name: value for name, value in vars(self).items() if name != "trainer"}
+
     def get_fetches(self) -> Sequence[str]:
         """The names of the tensors to compute."""
         raise NotImplementedError(f"{type(self).__name__} must define get_fetches(self).")
+
+    def logged_names(self) -> Sequence[str]:
+        """The names of what `after_inference` gives, where they are known before: two that log one are then refused."""
+        return ()
 
     def before_inference(self) -> None:
         """Before the first batch of a validation."""
@@ -64,6 +72,7 @@ class Inferencer:
 
 _CALLS: dict[str, tuple[str, ...]] = {
     "get_fetches": (),
+    "logged_names": (),
     "before_inference": (),
     "on_fetches": ("outputs",),
     "after_inference": (),
@@ -109,6 +118,9 @@ class ScalarStats(Inferencer):
     def get_fetches(self) -> Sequence[str]:
         return self.names
 
+    def logged_names(self) -> Sequence[str]:
+        return [name.removesuffix(":0") for name in self.names]
+
     def before_inference(self) -> None:
         self._sums = np.zeros(len(self.names))
         self._count = 0
@@ -125,7 +137,7 @@ class ScalarStats(Inferencer):
 
     def after_inference(self) -> dict[str, float]:
         means = self._sums / max(self._count, 1)
-        return {name.removesuffix(":0"): float(mean) for name, mean in zip(self.names, means, strict=True)}
+        return {name: float(mean) for name, mean in zip(self.logged_names(), means, strict=True)}
 
 
 @old_spellings(wrong_tensor_name="wrong", summary_name="name")
@@ -167,6 +179,9 @@ class ClassificationError(Inferencer):
     def get_fetches(self) -> Sequence[str]:
         return [name for name in (self.wrong, self.logits, self.labels) if name is not None]
 
+    def logged_names(self) -> Sequence[str]:
+        return [self.name]
+
     def before_inference(self) -> None:
         self._wrong = self._count = 0
 
@@ -204,6 +219,9 @@ class BinaryClassificationStats(Inferencer):
     def get_fetches(self) -> Sequence[str]:
         return [self.prediction, self.label]
 
+    def logged_names(self) -> Sequence[str]:
+        return ["accuracy", "precision", "recall", "f1", "iou"]
+
     def before_inference(self) -> None:
         self.counts = BinaryCounts()
 
@@ -211,8 +229,7 @@ class BinaryClassificationStats(Inferencer):
         self.counts.add(labels=outputs[1], predictions=np.asarray(outputs[0]) > self.threshold)
 
     def after_inference(self) -> dict[str, float]:
-        names = ("accuracy", "precision", "recall", "f1", "iou")
-        return {name: getattr(self.counts, name) for name in names}
+        return {name: getattr(self.counts, name) for name in self.logged_names()}
 
 
 class ImageStats(Inferencer):
@@ -237,6 +254,9 @@ class ImageStats(Inferencer):
 
     def get_fetches(self) -> Sequence[str]:
         return [self.reference, self.image]
+
+    def logged_names(self) -> Sequence[str]:
+        return ["psnr", "ssim"] if self.ssim else ["psnr"]
 
     def before_inference(self) -> None:
         self._psnr: list[float] = []
@@ -289,6 +309,9 @@ class MetricStats(Inferencer):
 
     def get_fetches(self) -> Sequence[str]:
         return self.tensors
+
+    def logged_names(self) -> Sequence[str]:
+        return [self.name]
 
     def before_inference(self) -> None:
         self._sum, self._count = 0.0, 0

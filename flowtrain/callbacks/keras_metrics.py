@@ -57,6 +57,9 @@ class KerasMetric(Inferencer):
         self._mask = mask if mask in self.trainer.graph.tensor_names() else None
         return [name for name in (self.target, self.prediction, self.sample_weight, self._mask) if name is not None]
 
+    def logged_names(self) -> Sequence[str]:
+        return [self.name or metric_name(self.metric)]
+
     def before_inference(self) -> None:
         if self._made is not None:
             self._made.reset_state()
@@ -108,6 +111,9 @@ class KerasMetrics(Inferencer):
         masks = [name for name in (f"{output}_mask" for output in self._desc.output_names) if name in known]
         self._names = list(dict.fromkeys([*self._losses, *inputs, *self._desc.output_names, *masks]))
         return self._names
+
+    def logged_names(self) -> Sequence[str]:
+        return self._losses
 
     def before_inference(self) -> None:
         self._training = [np.asarray(variable) for variable in self._compiled.variables]

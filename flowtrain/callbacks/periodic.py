@@ -119,10 +119,10 @@ class PeriodicCallback(EnableCallbackIf):
 
     def __init__(self, callback: Callback, every_k_epochs: int) -> None:
         check_period(self, "every_k_epochs", every_k_epochs)
-        super().__init__(callback, lambda held: self._due())
+        super().__init__(callback, lambda held: True)
         self.every_k_epochs = every_k_epochs
 
-    def _due(self) -> bool:
+    def _enabled(self) -> bool:  # no predicate over self: a copy would go on asking the original
         return self.epoch_num % self.every_k_epochs == 0 or self.epoch_num >= self.trainer.max_epoch
 
 

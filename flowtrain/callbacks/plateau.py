@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowtrain.utils.arguments import old_spellings
@@ -69,6 +69,6 @@ class StatMonitorParamSetter(WatchingCallback):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "waited": self._waited}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        super().take_state(state)
         self._waited = int(state["waited"])

@@ -31,7 +31,7 @@ class ProxyCallback(Callback):
     def __init__(self, callback: Callback) -> None:
         check_callback(callback)
         self.callback = callback
-        self.chief_only, self.repeats_interrupted = callback.chief_only, callback.repeats_interrupted
+        self.chief_only = callback.chief_only
         super().__init__()
 
     def reset(self) -> None:
@@ -45,6 +45,11 @@ class ProxyCallback(Callback):
     def name(self) -> str:
         """The proxy's name with that of what it holds."""
         return f"{type(self).__name__}({self.callback.name})"
+
+    @property
+    def repeats_interrupted(self) -> bool:  # type: ignore[override]
+        """As what it holds."""
+        return self.callback.repeats_interrupted
 
     @property
     def pending(self) -> bool:

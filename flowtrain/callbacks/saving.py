@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import re
-from typing import Any
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from flowtrain.model.checkpoint_io import MANIFEST
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
 
@@ -16,6 +22,20 @@ from .watch import WatchingCallback
 __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
 
 logger = logging.getLogger("flowtrain.callbacks")
+
+
+class _Best(NamedTuple):
+    """One of the best, and where it is saved."""
+
+    value: float
+    place: int
+    step: int = -1  # unknown: saved by an earlier version
+
+
+def _step_of(checkpoint: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["global_step"])
+    return None
 
 
 @old_spellings(max_to_keep="keep")
@@ -72,7 +92,7 @@ class BestSaver(WatchingCallback):
         monitor: The scalar's name, such as "validation_l2_loss".
         mode: "min" when less is better, "max" when more is.
         keep: How many of the best to keep, as ``checkpoints/best-<monitor>`` (``...-1`` to ``...-k`` in no
-            order when there are several).
+            order when there are several). A resumed run that keeps fewer deletes the others.
         name: Another name for the checkpoint.
 
     Raises:
@@ -93,33 +113,77 @@ class BestSaver(WatchingCallback):
 
     def reset(self) -> None:
         super().reset()
-        self._kept: list[tuple[float, int]] = []  # (value, place), the best first
+        self._kept: list[_Best] = []  # the best first
+        self._dropped: list[_Best] = []  # with a larger keep they were kept
+        self._rearrange = False
 
     def setup_graph(self) -> None:
         super().setup_graph()
         for place in range(1, self.keep + 1):
             self.trainer.claim_file(f"checkpoints/{self._file(place)}", self)
 
+    def before_train(self) -> None:
+        if self._rearrange:
+            self._rearrange = False
+            self._name_as_kept()
+
     def heard(self, value: float, step: int) -> None:
-        full = len(self._kept) == self.keep
-        if not self.better(value, self._kept[-1][0] if full else None):
+        full = len(self._kept) >= self.keep
+        if not self.better(value, self._kept[-1].value if full else None):
             return
-        place = self._kept.pop()[1] if full else len(self._kept) + 1
-        self._kept.append((value, place))
-        self._kept.sort(key=lambda pair: pair[0], reverse=self.mode == "max")
-        self.best = self._kept[0][0]
+        if full:
+            place = self._kept.pop().place
+        else:
+            taken = {kept.place for kept in self._kept}
+            place = next(place for place in range(1, self.keep + 1) if place not in taken)
+        self._kept.append(_Best(value, place, self.global_step))
+        self._sort()
         logger.info("%s is %.6g at step %d: saving %s", self.monitor, value, step, self._file(place))
         self.trainer.save_checkpoint(name=self._file(place))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": [list(pair) for pair in self._kept]}
+        return {"kept": [list(kept) for kept in self._kept], "mode": self.mode, "checkpoint": self.checkpoint}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._kept = [(float(value), int(place)) for value, place in state["kept"]]
-        self.best = self._kept[0][0] if self._kept else None
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        self._kept = [_Best(float(value), int(place), *map(int, step)) for value, place, *step in state["kept"]]
+        self._sort()
+        self._kept, self._dropped = self._kept[: self.keep], self._kept[self.keep :]
+        self._before = state.get("checkpoint", self.checkpoint)
+        self._rearrange = True
+
+    def _sort(self) -> None:
+        self._kept.sort(key=lambda kept: kept.value, reverse=self.mode == "max")
+        self.best = self._kept[0].value if self._kept else None
 
     def _file(self, place: int) -> str:
         return self.checkpoint if self.keep == 1 else f"{self.checkpoint}-{place}"
+
+    def _name_as_kept(self) -> None:
+        """After a resume: name the folders as the present `keep` and name ask, and delete what is kept no more.
+
+        A folder is known by the step in its manifest, so it does not matter how far this came before a kill.
+        """
+        folder = Path(self.trainer.log_dir) / "checkpoints"
+        there: dict[int | None, Path] = {}
+        for path in folder.glob("*"):
+            if re.fullmatch(rf"({re.escape(self._before)}|{re.escape(self.checkpoint)})(-\d+)?", path.name):
+                there.setdefault(_step_of(path), path)
+        for dropped in self._dropped:
+            path = there.get(dropped.step)
+            if path is not None:
+                logger.warning("%s: keep=%d, so %s (%.6g) is deleted", self.name, self.keep, path.name, dropped.value)
+                shutil.rmtree(path, ignore_errors=True)
+        names = [self._file(place) for place in range(1, self.keep + 1)]
+        now = [there[kept.step].name if kept.step in there else self._file(kept.place) for kept in self._kept]
+        free = [name for name in names if name not in now]
+        for index, (kept, name) in enumerate(zip(self._kept, now, strict=True)):
+            if name not in names:
+                name = free.pop(0)
+                if kept.step in there:
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                    there[kept.step].rename(folder / name)
+                    logger.info("%s: %s is called %s now", self.name, there[kept.step].name, name)
+            self._kept[index] = kept._replace(place=names.index(name) + 1)
 
 
 @old_spellings(monitor_stat="monitor", filename="name")

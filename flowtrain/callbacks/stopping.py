@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .periodic import check_period
@@ -66,6 +67,6 @@ class EarlyStopping(WatchingCallback):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "waited": self._waited}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        super().take_state(state)
         self._waited = int(state["waited"])

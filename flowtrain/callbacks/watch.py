@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
@@ -11,6 +13,8 @@ from .base import Callback
 from .proxy import ProxyCallback
 
 __all__ = ["WatchingCallback"]
+
+logger = logging.getLogger("flowtrain.callbacks")
 
 
 class WatchingCallback(Callback):
@@ -93,9 +97,17 @@ class WatchingCallback(Callback):
             self._require_name()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "mode": self.mode}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        then = state.get("mode", self.mode)
+        if then == self.mode:
+            self.take_state(state)
+        else:  # what was best then is the worst now
+            logger.warning("%s begins anew: its mode is %r; in the checkpoint it was %r", self.name, self.mode, then)
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Take what state_dict gave, for the same mode; subclasses with more state override it."""
         self.best = state["best"]
 
     def _listen(self, name: str, value: float, step: int) -> None:

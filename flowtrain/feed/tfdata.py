@@ -29,6 +29,11 @@ class TFDatasetFlow(DataFlow):
             raise TypeError("the length of this tf.data.Dataset is unknown or infinite")
         return size
 
+    @property
+    def never_ends(self) -> bool:
+        """Whether the dataset is known to have no end."""
+        return int(self._dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
+
     def __iter__(self) -> Iterator[Any]:
         for element in self._dataset.as_numpy_iterator():
             if isinstance(element, dict):

@@ -27,8 +27,8 @@ class WeightAverage:
 
     Args:
         store: The model's variables.
-        decay: How much of the average stays at each step. In the first steps it is less: n / (9 + n) after n of them,
-            so the first step takes the weights as they are, and the initial ones never count.
+        decay: How much of the average stays at each update of the weights. At the first ones it is less: n / (9 + n)
+            after n of them, so the first takes the weights as they are, and the initial ones never count.
 
     Raises:
         ModelError: The decay is not between 0 and 1.
@@ -55,16 +55,24 @@ class WeightAverage:
         """All that it keeps, by the names in the store."""
         return {variable.path: variable for variable in [*(average for _, average in self._pairs), self._steps]}
 
-    def update(self) -> None:
-        """Move the averages towards the weights; to be called in the step, after the optimizer."""
+    def update(self, updated: tf.Tensor | None = None) -> None:
+        """Move the averages towards the weights; to be called in the step, after the optimizer.
+
+        Args:
+            updated: Scalar bool: whether the step has changed the weights, where it does not always do that; when not,
+                the averages stay as they are, too.
+        """
         steps = tf.cast(self._steps.value, tf.float32)
-        decay = tf.minimum(self.decay, steps / (9.0 + steps))
-        self._steps.value.assign_add(1)  # a count of its own: an average may be asked for in the middle of a run
+        share = 1.0 - tf.minimum(self.decay, steps / (9.0 + steps))
+        count: Any = 1
+        if updated is not None:
+            share, count = tf.where(updated, share, 0.0), tf.cast(updated, tf.int64)
+        self._steps.value.assign_add(count)  # a count of its own: an average may be asked for in the middle of a run
         for variable, average in self._pairs:
             now = average.value
             # Not decay * now + (1 - decay) * value: for a weight that does not move this gives the weight itself, bit
             # for bit, where that form would round at each step.
-            now.assign(now + tf.cast(1.0 - decay, now.dtype) * (variable.value - now))
+            now.assign(now + tf.cast(share, now.dtype) * (variable.value - now))
 
     def weights(self) -> dict[str, np.ndarray]:
         """The averages by the names of the variables that they are averages of."""

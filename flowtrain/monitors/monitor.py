@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,10 @@ from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
 from .delivery import Delivery
 
-__all__ = ["Monitor", "Monitors"]
+__all__ = ["WRITER", "Monitor", "Monitors"]
+
+WRITER: contextvars.ContextVar[Any] = contextvars.ContextVar("WRITER", default=None)
+"""The callback whose hook is running, in its thread; the trainer sets it."""
 
 
 class Monitor:
@@ -102,6 +106,8 @@ class Monitors:
         _check_files(self._monitors)
         self._silent = False
         self._listeners: list[Callable[[str, float, int], None]] = []
+        self._claims: dict[str, Any] = {}  # who is going to put each scalar
+        self._last: dict[str, tuple[int, Any]] = {}  # at which step each was put last, and by whom
         self.history: dict[str, list[tuple[int, float]]] = {}
         self._deliveries = [Delivery(monitor, self.history) for monitor in self._monitors]
         if log_dir is not None:
@@ -112,14 +118,37 @@ class Monitors:
         return iter(self._monitors)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
-        """Log one number: to the history, the listeners and all monitors."""
+        """Log one number: to the history, the listeners and all monitors.
+
+        Raises:
+            ConfigError: Another callback has put the scalar at the same step: two values of one curve.
+        """
         value, step = float(value), int(step)
         if self._silent:
             return
+        writer = WRITER.get()
+        last, other = self._last.get(name, (-1, None))
+        if last == step and other is not writer and None not in (other, writer):
+            raise _two_writers(other, writer, name, f" at step {step}")
+        self._last[name] = step, writer
         self.history.setdefault(name, []).append((step, value))
         self._tell("put_scalar", name, value, step)
         for listener in self._listeners:
             listener(name, value, step)
+
+    def claim(self, name: str, writer: Any) -> None:
+        """Say who is going to put a scalar, so that two who would are told apart before training begins.
+
+        Args:
+            name: The scalar.
+            writer: A callback.
+
+        Raises:
+            ConfigError: Another one puts it.
+        """
+        other = self._claims.setdefault(name, writer)
+        if other is not writer:
+            raise _two_writers(other, writer, name)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
         """Log pictures: (N, H, W, C) or one (H, W, C), gray, RGB or RGBA; uint8, or floats in [0, 1].
@@ -189,7 +218,7 @@ class Monitors:
         self.flush()
         return {
             "history": {name: [list(pair) for pair in values] for name, values in self.history.items()},
-            "monitors": [(delivery.monitor.name, delivery.state) for delivery in self._deliveries],
+            "monitors": [(_identity(delivery.monitor), delivery.state) for delivery in self._deliveries],
             "missed": [list(delivery.calls) for delivery in self._deliveries],
         }
 
@@ -201,8 +230,9 @@ class Monitors:
         missed = state.get("missed") or [[] for _ in state["monitors"]]
         saved = [(name, position, calls) for (name, position), calls in zip(state["monitors"], missed, strict=True)]
         for delivery in self._deliveries:
+            known = _identity(delivery.monitor), delivery.monitor.name  # earlier versions had the name alone
             for entry in saved:
-                if entry[0] == delivery.monitor.name:
+                if entry[0] in known:
                     delivery.load(dict(entry[1]), entry[2])
                     saved.remove(entry)
                     break
@@ -213,13 +243,33 @@ class Monitors:
                 delivery.tell(method, *args)
 
 
+def _two_writers(one: Any, other: Any, name: str, when: str = "") -> ConfigError:
+    names = getattr(one, "name", repr(one)), getattr(other, "name", repr(other))
+    both = f"two callbacks named {names[0]}" if names[0] == names[1] else f"{names[0]} and {names[1]}"
+    return ConfigError(
+        f"{both} log the same scalar {name!r}{when}: a curve of two values, and what watches it would take either. "
+        'Give one of them another name: InferenceRunner(..., prefix="test"), or one runner for several dataflows, '
+        "InferenceRunner({'validation': ds, 'test': other}, ...)."
+    )
+
+
 def _check_files(monitors: Sequence[Monitor]) -> None:
     """Refuse two monitors that would write into each other's file."""
     writers: dict[str, Monitor] = {}
     for monitor in monitors:
-        target = getattr(monitor, "filename", None) or getattr(monitor, "folder", None)
-        if target is not None and writers.setdefault(str(target), monitor) is not monitor:
+        target = _target(monitor)
+        if target and writers.setdefault(target, monitor) is not monitor:
             raise ConfigError(
-                f"{writers[str(target)].name} and {monitor.name} both write {target!r}: "
-                "give one another name, or drop it."
+                f"{writers[target].name} and {monitor.name} both write {target!r}: give one another name, or drop it."
             )
+
+
+def _target(monitor: Monitor) -> str:
+    """The file or folder that a monitor writes."""
+    return str(getattr(monitor, "filename", None) or getattr(monitor, "folder", None) or "")
+
+
+def _identity(monitor: Monitor) -> str:
+    """What tells monitors of one class apart, wherever in the list they stand."""
+    target = _target(monitor)
+    return f"{monitor.name}({target})" if target else monitor.name

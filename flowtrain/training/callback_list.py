@@ -6,7 +6,7 @@ import collections
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
 from flowtrain.callbacks.check import check_callback
 from flowtrain.callbacks.stopping import StopTraining
 from flowtrain.model.checkpoint_io import pack_state
+from flowtrain.monitors.monitor import WRITER
 from flowtrain.utils.errors import ConfigError, annotate_error, closest
 
 __all__ = ["CallbackList"]
@@ -229,16 +230,25 @@ class CallbackList(Sequence[Callback]):
                     states[name] = state
         return states
 
-    def load_state_dict(self, states: dict[str, Any]) -> None:
-        """Give each its state; states without a callback, and callbacks without a state, are logged."""
+    def load_state_dict(self, states: dict[str, Any], same: Mapping[str, str] | None = None) -> None:
+        """Give each its state; states without a callback are logged.
+
+        Args:
+            states: Name -> state.
+            same: Which name here is which in the states; None: names are the same.
+        """
         names = self.names()
+        same = dict(zip(names, names, strict=True)) if same is None else same
         for name, callback in zip(names, self._all, strict=True):
-            if name in states:
+            state = states.get(same.get(name, ""))
+            if state is not None:
                 with _ErrorContext(callback, "load_state_dict"):
-                    callback.load_state_dict(states[name])
-        for name in set(states) - set(names):
+                    callback.load_state_dict(state)
+        for name in set(states) - set(same.values()):
             logger.warning(
-                "the checkpoint has a state of callback %r, which this run lacks. %s", name, closest(name, names)
+                "the checkpoint has a state of callback %r, which this run lacks: it is dropped. %s",
+                name,
+                closest(name, names),
             )
 
 
@@ -251,6 +261,8 @@ def _overrides(callback: Callback, hook: str) -> bool:
 class _ErrorContext:
     """Puts the callback's name, the hook, epoch and step into the message of an error that goes through.
 
+    Inside, monitors know which callback logs.
+
     StopTraining goes no further: it asks the trainer to stop after the round.
     """
 
@@ -258,9 +270,10 @@ class _ErrorContext:
         self._callback, self._hook = callback, hook
 
     def __enter__(self) -> None:
-        pass
+        self._token = WRITER.set(self._callback)
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        WRITER.reset(self._token)
         if not isinstance(error, Exception):
             return False
         callback = self._callback

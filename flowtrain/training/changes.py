@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from .rows import GROUPING, ONE_TO_ONE
 
-__all__ = ["Change", "Place", "find_changes", "table"]
+__all__ = ["Change", "Place", "find_changes", "same_callbacks", "table"]
 
 # Arguments that decide how fast a datapoint is made, not what is in it.
 _SPEED = {
@@ -138,15 +138,52 @@ def _rest(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     for key, old, new in _differences(then["training"], now["training"], ""):
         effect = "nothing: initial weights and orders are the checkpoint's" if key == "seed" else "from here on"
         yield Change(key, old, new, effect)
-    for name in [*then["callbacks"], *(name for name in now["callbacks"] if name not in then["callbacks"])]:
-        old, new = then["callbacks"].get(name), now["callbacks"].get(name)
-        if new is None:
+    before, after = then["callbacks"], now["callbacks"]
+    same = same_callbacks(before, after)
+    for name, old in before.items():
+        if name not in same.values():
             yield Change(name, old, None, "left out; its state is dropped")
-        elif old is None:
+    for name, new in after.items():
+        if name not in same:
             yield Change(name, None, new, "begins now")
         else:  # an argument that is the default is not in a description
-            for key, before, after in _differences(old, new, name):
-                yield Change(key, before, after, "from here on")
+            for key, its_old, its_new in _differences(before[same[name]], new, name):
+                yield Change(key, its_old, its_new, "from here on")
+
+
+def same_callbacks(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Which callback of a checkpoint is which of this run.
+
+    Those of one name, which are numbered by their places, are told apart by their arguments. Where arguments have
+    changed, those that are left are the same if there are as many as before.
+
+    Args:
+        then: Name -> description, of the checkpoint's callbacks.
+        now: The same of those of this run.
+
+    Returns:
+        The name now -> the name then.
+    """
+    same: dict[str, str] = {}
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for names, side in ((then, 0), (now, 1)):
+        for name in names:
+            groups.setdefault(_unnumbered(name, names), ([], []))[side].append(name)
+    for before, after in groups.values():
+        for name in list(after):
+            twin = next((other for other in before if then[other] == now[name]), None)
+            if twin is not None:
+                same[name] = twin
+                before.remove(twin)
+                after.remove(name)
+        if len(before) == len(after):
+            same.update(zip(after, before, strict=True))
+    return same
+
+
+def _unnumbered(name: str, names: Container[str]) -> str:
+    base, dash, number = name.rpartition("-")
+    return base if dash and number.isdigit() and base in names else name
 
 
 def _differences(then: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

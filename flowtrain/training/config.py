@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
-from flowtrain.feed import from_tf_dataset
+from flowtrain.feed import as_dataflow
 from flowtrain.monitors.monitor import Monitor
 from flowtrain.utils.arguments import check_int, old_spellings
 from flowtrain.utils.errors import ConfigError
@@ -103,13 +103,8 @@ class TrainConfig:
             raise ConfigError("TrainConfig needs model=, an object of a class that extends ModelDesc")
         if isinstance(self.model, type):
             raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
-        if isinstance(self.dataflow, tf.data.Dataset):
-            self.dataflow = from_tf_dataset(self.dataflow)
-        if self.dataflow is not None and not isinstance(self.dataflow, DataFlow):
-            raise ConfigError(
-                f"dataflow= must be a DataFlow or a tf.data.Dataset, got {type(self.dataflow).__name__}. "
-                "Wrap a list with DataFromList, a generator function with DataFromGenerator."
-            )
+        if self.dataflow is not None:
+            self.dataflow = as_dataflow(self.dataflow, "dataflow=")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision= must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
         for name in ("max_epoch", "starting_epoch", "accumulate", "prefetch"):

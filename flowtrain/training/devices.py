@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +17,17 @@ from flowtrain.utils.errors import ConfigError
 
 from .config import TrainConfig
 
-__all__ = ["any_worker", "from_chief", "is_chief", "limit_gpus", "local_replicas", "own_randomness", "part", "prepare"]
+__all__ = [
+    "any_worker",
+    "from_chief",
+    "is_chief",
+    "limit_gpus",
+    "local_replicas",
+    "own_randomness",
+    "part",
+    "prepare",
+    "share_history",
+]
 
 logger = logging.getLogger("flowtrain.training")
 
@@ -150,15 +162,46 @@ def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarr
     return _summed(strategy, values if is_chief(strategy) else np.zeros_like(values))
 
 
+def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tuple[int, float]]]) -> None:
+    """Put the chief's history into those of the other workers, where nothing logs. All have to ask at the same point.
+
+    Args:
+        strategy: That of the run.
+        history: Scalar -> (step, value) pairs.
+    """
+    if part(strategy)[1] == 1:
+        return
+    sizes = {name: len(values) for name, values in history.items()}
+    text = np.frombuffer(json.dumps(sizes).encode(), np.uint8)
+    (length,) = from_chief(strategy, np.array([len(text)], np.float64))
+    mine = text if is_chief(strategy) else np.zeros(int(length))
+    sizes = json.loads(from_chief(strategy, mine.astype(np.float64)).astype(np.uint8).tobytes())
+    pairs = np.array([pair for values in history.values() for pair in values], np.float64).reshape(-1)
+    mine = pairs if is_chief(strategy) else np.zeros(2 * sum(sizes.values()))
+    pairs = from_chief(strategy, mine).reshape(-1, 2)
+    if not is_chief(strategy):
+        ends = np.cumsum(list(sizes.values()), dtype=int)[:-1]
+        for name, values in zip(sizes, np.split(pairs, ends), strict=True):
+            history[name] = [(int(step), float(value)) for step, value in values]
+
+
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """All-reduce: the sum over the workers, whatever the number of replicas of each."""
-    first = values / local_replicas(strategy)  # each of a worker's replicas adds its share once
+    first = tf.constant(
+        values / local_replicas(strategy), tf.float64
+    )  # each of a worker's replicas adds its share once
+    return _all_reduce(strategy, len(values))(first).numpy()
 
-    @tf.function(autograph=False)
+
+@functools.lru_cache(maxsize=16)
+def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> Any:
+    """Traced once: a function made anew for each call is traced anew, which TensorFlow warns of."""
+
     def count(mine: tf.Tensor) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)
 
-    return count(tf.constant(first, tf.float64)).numpy()
+    specs = [tf.TensorSpec((size,), tf.float64)]
+    return tf.function(count, autograph=False, input_signature=specs).get_concrete_function()
 
 
 def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:

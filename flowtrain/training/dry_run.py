@@ -14,6 +14,7 @@ import numpy as np
 from tabulate import tabulate
 
 from flowtrain.callbacks import Callback, InferenceRunner, ProxyCallback, check_callback
+from flowtrain.dataflow import DataFlow, DataFromList
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint
 from flowtrain.utils.errors import CheckpointError, TrainingError
 
@@ -148,14 +149,14 @@ def _validate(trainer: Trainer, runner: InferenceRunner) -> tuple[None, str]:
     return None, ", ".join(new)
 
 
-def _first(flow: Any) -> list[Any]:
+def _first(flow: DataFlow) -> DataFlow:
     """The first batch, without moving the flow."""
-    position = flow.state_dict() if hasattr(flow, "state_dict") else None
+    position = flow.state_dict()
     iterator = iter(flow)
     try:
-        return [datapoint for datapoint, _ in zip(iterator, range(1), strict=False)]
+        return DataFromList([datapoint for datapoint, _ in zip(iterator, range(1), strict=False)], shuffle=False)
     finally:
-        if hasattr(iterator, "close"):
-            iterator.close()
-        if position is not None:
-            flow.load_state_dict(position)
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+        flow.load_state_dict(position)

@@ -28,11 +28,11 @@ class FiniteWeights:
     def __init__(self, variables: Mapping[str, Any]) -> None:
         floats = {name: variable for name, variable in variables.items() if tf.as_dtype(variable.dtype).is_floating}
         self._variables = {name: local_variable(variable) for name, variable in floats.items()}
-        self._test = tf.function(self._tested, autograph=False)
+        self._compile()
         bad = set(self.bad())
         if bad:
             self._variables = {name: variable for name, variable in self._variables.items() if name not in bad}
-            self._test = tf.function(self._tested, autograph=False)
+            self._compile()
 
     def bad(self) -> list[str]:
         """The names of those that are not finite. Waits for the device."""
@@ -44,6 +44,11 @@ class FiniteWeights:
     def bad_among(self, values: Mapping[str, np.ndarray]) -> list[str]:
         """The names of those whose values, read from a checkpoint, are not finite."""
         return [name for name in self._variables if name in values and not np.isfinite(values[name]).all()]
+
+    def _compile(self) -> None:
+        """Trace here: a ``tf.function`` called once by each of many trainers would be warned of as retraced."""
+        if self._variables:
+            self._test = tf.function(self._tested, autograph=False).get_concrete_function()
 
     def _tested(self) -> tf.Tensor:
         """Whether each variable is finite, bool (variables,); one call, 17 ms for 25 million weights on two cores."""

@@ -121,6 +121,12 @@ class LogFolder:
         note = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n"
         if not self._lock.acquire(note):
             holder = self._lock.holder() or "another process"
+            if holder.startswith(f"process {os.getpid()} on {socket.gethostname()},"):
+                raise TrainingError(
+                    f"the log folder {self.path} is in use by an earlier trainer of this process (a notebook's cell "
+                    "run twice?). Close that one first: trainer.close(), or make it in a `with` "
+                    "statement; or give another log_dir."
+                )
             raise TrainingError(
                 f"the log folder {self.path} is in use by a run that lives: {holder}. "
                 "Wait for it, end it, or give another log_dir."

@@ -99,6 +99,7 @@ class Loop:
                 if requests.stop_reason is not None:
                     break
             self._check_weights()
+            devices.share_history(self._state.strategy, self._state.monitors.history)
         except BaseException:
             # Steps are counted when they are started. Those that failed made no update, so a save after the error, or a
             # next train(), must not believe that they were done.
@@ -133,6 +134,7 @@ class Loop:
             else:
                 state.callbacks.call_before_epoch_again(state.monitors.silenced)
                 state.callbacks.finish_round()  # of the step that a Ctrl-C came into
+        state.check_trainable()  # a callback may have set it
         self.settle()
         self._share_scalars()
 
@@ -265,13 +267,15 @@ class Loop:
                 "CheckNumerics() names the first tensor that is not finite."
             )
         starved = variables.starved()
-        if starved is not None:
+        if starved:
+            names = f"{', '.join(starved[:5])}{', ...' if len(starved) > 5 else ''}"
             raise TrainingError(
-                f'precision="mixed_float16": the weights do not change any more. The gradients of {starved!r} were not '
+                f'precision="mixed_float16": the weights do not change any more. The gradients of {names} were not '
                 f"finite many times in a row, even with a loss scale of 1 (seen after step "
                 f"{self._state.progress.global_step}, epoch {epoch}), so each update was skipped. "
-                'Use precision="mixed_bfloat16", which has the range of float32, or find the fault: '
-                "CheckGradient() in gradient_processors() names the variable."
+                'Use precision="mixed_bfloat16", which has the range of float32, or find the fault in what they go '
+                'through (sqrt or norm of zero, a division). With precision="float32" CheckGradient() in '
+                "gradient_processors() names the step."
             )
 
     def _check_weights(self) -> None:

@@ -188,11 +188,16 @@ class Program:
         step = Step(self._graph, inputs, self._variables, self._strategy, fetches, self._accumulate, self._jit_replica)
         self._run_step(step)
         if self._graph.average is not None:
-            self._graph.average.update()
+            self._graph.average.update(self._has_updated(step))
         self._variables.finish_step(step.costs, step.scalars, step.updated)
         for function in self._after_step:
             function(step.tower)
         return step
+
+    def _has_updated(self, step: Step) -> tf.Tensor | None:
+        """Whether the step has changed weights: not each does, with accumulated gradients or a loss scale."""
+        always = self._accumulate == 1 and self._variables.loss_scale is None
+        return None if always or not step.updated else tf.reduce_any(step.updated)
 
     def _number(self, value: int) -> tf.Tensor:
         if value not in self._numbers:  # made once: the same few come again in every call

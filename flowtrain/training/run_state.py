@@ -15,10 +15,10 @@ import tensorflow as tf
 from flowtrain.model import ModelGraph
 from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint
 from flowtrain.monitors import Monitors
-from flowtrain.utils.errors import CheckpointError, ConfigError
+from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
 
 from .callback_list import CallbackList
-from .changes import Place, find_changes, table
+from .changes import Place, find_changes, same_callbacks, table
 from .checkpoints import Checkpoints, read_run_state
 from .feeding import Feeding
 from .finite_weights import FiniteWeights
@@ -68,12 +68,31 @@ class RunState:
         self.feeding, self.checkpoints, self.strategy = feeding, checkpoints, strategy
         self.description = dict(description)
         self.finite_weights = FiniteWeights({})
+        self._trainable = {name: bool(variable.trainable) for name, variable in graph.store.variables.items()}
 
     def begin(self) -> None:
         """Note which variables are finite before the first step; once callbacks have set up theirs."""
         store = self.graph.store
         weights = {name: v for name, v in store.variables.items() if name not in store.summary_scalars}
-        self.finite_weights = FiniteWeights({**weights, **optimizer_names(self.graph.objectives)})
+        sums = self.step_variables.accumulated()
+        self.finite_weights = FiniteWeights({**weights, **optimizer_names(self.graph.objectives), **sums})
+
+    def check_trainable(self) -> None:
+        """Refuse that ``trainable`` of a layer was set since the trainer was made: the optimizer has its variables.
+
+        Raises:
+            TrainingError: It was; says how to go on.
+        """
+        variables = self.graph.store.variables
+        changed = [name for name, before in self._trainable.items() if bool(variables[name].trainable) != before]
+        if changed:
+            now = variables[changed[0]].trainable
+            raise TrainingError(
+                f"trainable={now} was set for {_first_of(changed)} after the trainer was made, which has no effect on "
+                "it: its step and its optimizer know the variables that were trainable then. Make a new trainer to go "
+                "on so, in a log folder of its own: weights = trainer.get_weights(); trainer.close(); "
+                "train(TrainConfig(..., weights=weights))."
+            )
 
     def newest_good(self) -> Path | None:
         """The newest checkpoint that is whole and holds numbers alone."""
@@ -139,7 +158,9 @@ class RunState:
         self.progress.load_state_dict(state["progress"])
         if self.feeding is not None and state["data"] is not None:
             self._find_position(state, values, accept)
-        self.callbacks.load_state_dict(state["callbacks"])
+        then = state.get("description")
+        same = None if then is None else same_callbacks(then["callbacks"], self.description["callbacks"])
+        self.callbacks.load_state_dict(state["callbacks"], same)
         self.monitors.load_state_dict(state["monitors"])
         random.setstate(state["random"]["python"])
         np.random.set_state(state["random"]["numpy"])

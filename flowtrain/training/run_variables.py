@@ -45,6 +45,14 @@ class StepVariables:
             zeros = tf.zeros([len(objectives), 2], tf.int64)
             self._skipped = tf.Variable(zeros, trainable=False, name="skipped_updates")
             self._objectives = list(objectives)
+            # of each objective: which gradients were finite in the last step, in the order of its variables
+            self._finite = {
+                name: (
+                    list(objective.variables),
+                    tf.Variable(tf.ones([len(objective.variables)], tf.bool), trainable=False),
+                )
+                for name, objective in objectives.items()
+            }
         self._accumulators: dict[str, dict[str, tf.Variable]] = {}
         if accumulate > 1:
             for objective in objectives.values():
@@ -66,10 +74,15 @@ class StepVariables:
         if self.loss_scale is not None:
             found["training/loss_scale"] = self.loss_scale
             found["training/good_steps"] = self._good_steps
-        for objective, sums in self._accumulators.items():
-            for name, variable in sums.items():
-                found[f"training/accumulated/{objective}/{name}"] = variable
-        return found
+        return {**found, **self.accumulated()}
+
+    def accumulated(self) -> dict[str, tf.Variable]:
+        """The sums of gradients since the last update, by the names they have in a checkpoint."""
+        return {
+            f"training/accumulated/{objective}/{name}": variable
+            for objective, sums in self._accumulators.items()
+            for name, variable in sums.items()
+        }
 
     # ------------------------------------------------------------------ traced into the step
 
@@ -93,23 +106,31 @@ class StepVariables:
             now = tf.stack([tf.cast(known[name], tf.float32) for name in self.averaged])
             self.averages.assign_sub((self.averages - now) * (1.0 - DECAY))
 
-    def adjust_loss_scale(self, finite: tf.Tensor, objective: str) -> None:
+    def adjust_loss_scale(self, objective: str, finite: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Halve the loss scale after gradients that overflowed, double it after many that did not.
 
         Args:
-            finite: Whether the gradients did not overflow.
             objective: The name of the cost whose gradients they are.
+            finite: Name of a variable -> whether its gradient did not overflow.
+
+        Returns:
+            Whether all did not.
         """
+        all_finite = tf.reduce_all(list(finite.values()))
         scale, good = self.loss_scale, self._good_steps
         if scale is None:
-            return
-        grown = tf.logical_and(finite, good + 1 >= _GROW_AFTER)
-        factor = tf.where(finite, tf.where(grown, 2.0, 1.0), 0.5)
+            return all_finite
+        grown = tf.logical_and(all_finite, good + 1 >= _GROW_AFTER)
+        factor = tf.where(all_finite, tf.where(grown, 2.0, 1.0), 0.5)
         scale.assign(tf.clip_by_value(scale * factor, 1.0, 2.0**24))
-        good.assign(tf.where(tf.logical_and(finite, tf.logical_not(grown)), good + 1, tf.zeros_like(good)))
+        good.assign(tf.where(tf.logical_and(all_finite, tf.logical_not(grown)), good + 1, tf.zeros_like(good)))
         row = self._objectives.index(objective)
-        now = tf.where(finite, tf.constant(0, tf.int64), self._skipped[row, 0] + 1)
+        now = tf.where(all_finite, tf.constant(0, tf.int64), self._skipped[row, 0] + 1)
         self._skipped[row].assign(tf.stack([now, tf.maximum(now, self._skipped[row, 1])]))
+        names, flags = self._finite[objective]
+        here = tf.stack([finite.get(name, tf.constant(True)) for name in names])
+        flags.assign(tf.where(now >= _STARVED, here, flags))
+        return all_finite
 
     # ------------------------------------------------------------------ read by the trainer
 
@@ -122,12 +143,16 @@ class StepVariables:
         step = int(self.bad_step.numpy())
         return None if step == _NEVER else step
 
-    def starved(self) -> str | None:
-        """The cost whose updates were skipped so often in a row that no loss scale helps, if there is one."""
+    def starved(self) -> list[str]:
+        """The variables whose gradients were not finite so often in a row that no loss scale helps."""
         if self.loss_scale is None:
-            return None
+            return []
         longest = self._skipped.numpy()[:, 1]
-        return next((name for name, n in zip(self._objectives, longest, strict=True) if n >= _STARVED), None)
+        objective = next((name for name, n in zip(self._objectives, longest, strict=True) if n >= _STARVED), None)
+        if objective is None:
+            return []
+        names, flags = self._finite[objective]
+        return [name for name, fine in zip(names, flags.numpy(), strict=True) if not fine]
 
     def read_averages(self) -> dict[str, float]:
         """The moving averages without their bias towards the zero they started from.

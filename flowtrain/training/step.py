@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from flowtrain.model.gradient import process_gradients
+from flowtrain.model.gradient import CheckGradient, process_gradients
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .devices import local_replicas, own_randomness
@@ -172,10 +172,10 @@ class Step:
         if scale is not None:
             inverse = 1.0 / scale.read_value()
             pairs = [(_map_gradient(g, lambda x: x * inverse), v) for g, v in pairs]
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in pairs])
+            flags = [tf.reduce_all(tf.math.is_finite(_values(gradient))) for gradient, _ in pairs]
+            finite = self._variables.adjust_loss_scale(objective.name, dict(zip(names, flags, strict=True)))
             # A skipped update must leave no trace: neither in accumulated gradients nor in the optimizer's count of
             # steps, so all of it stands inside the condition.
-            self._variables.adjust_loss_scale(finite, objective.name)
             return tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
         return self._accumulated(objective, pairs)
 
@@ -183,6 +183,9 @@ class Step:
         if self._accumulate == 1:
             return self._apply(objective, pairs)
         sums = self._variables.accumulators(objective)
+        check = next((processor for processor in objective.processors if isinstance(processor, CheckGradient)), None)
+        if check is not None:  # here it tells the step whose gradient it is; in the sums only that of the update
+            pairs = check.process(pairs)
         for gradient, variable in pairs:
             accumulator = sums[id(variable)]
             accumulator.assign_add(tf.convert_to_tensor(gradient) / self._accumulate)
@@ -193,7 +196,8 @@ class Step:
                 sums[id(variable)].assign(tf.zeros_like(sums[id(variable)]))
             return tf.constant(True)
 
-        return tf.cond(tf.equal(tf.math.floormod(self.number, self._accumulate), 0), apply, _nothing)
+        with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
+            return tf.cond(tf.equal(tf.math.floormod(self.number, self._accumulate), 0), apply, _nothing)
 
     def _apply(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
         pairs = process_gradients(objective.processors, pairs)

@@ -216,6 +216,7 @@ class Trainer:
             )
         if max_epoch is not None and (not hasattr(max_epoch, "__index__") or isinstance(max_epoch, bool)):
             raise ConfigError(f"max_epoch= must be a whole number, the number of the last epoch; got {max_epoch!r}")
+        self._state.check_trainable()
         self.max_epoch = self.config.max_epoch if max_epoch is None else int(max_epoch)
         self._requests.stop_reason = None
         if self._folder is not None:

@@ -13,6 +13,10 @@ from flowtrain.callbacks import check_callback, uses_steps
 from flowtrain.dataflow import DataFromList
 from flowtrain.model import VariableStore, WeightAverage
 from flowtrain.monitors import Monitors
+from flowtrain.training.callback_list import CallbackList
+from flowtrain.training.loop import Loop
+from flowtrain.training.progress import Progress
+from flowtrain.training.requests import Requests, Save
 from flowtrain.utils.errors import ConfigError, TensorNameError
 
 
@@ -45,7 +49,7 @@ class FakeTrainer:
             store=store,
             average=None,
             keep_average=self.keep_average,
-            optimizer=SimpleNamespace(beta_1=0.9),
+            objectives={"cost": SimpleNamespace(optimizer=SimpleNamespace(beta_1=0.9))},
             build_tower=SimpleNamespace(
                 costs={"cost": SimpleNamespace(op=SimpleNamespace(name="cost"))},
                 graph=SimpleNamespace(get_operations=list, as_graph_def=bytes),
@@ -206,6 +210,132 @@ class FakeTrainer:
                 callback.load_state_dict(callback_state)
         self.monitors.load_state_dict(state["monitors"])
         return self
+
+
+class LoopedTrainer(FakeTrainer):
+    """The same under the trainer's own loop: rounds of hooks, interrupts, saves and SIGTERM are the real ones."""
+
+    def __init__(self, callbacks, log_dir, **options):
+        self._progress, self._requests = Progress(0), Requests()
+        super().__init__(callbacks, log_dir, **options)
+        self.callbacks = CallbackList(self.callbacks)
+        self.strategy = tf.distribute.get_strategy()
+        self.checkpoints = SimpleNamespace(check=lambda: None, finish=lambda: None, wait=lambda: None)
+        self.finite_weights = SimpleNamespace(bad=list)
+        self.step_variables = SimpleNamespace(first_bad_step=lambda: None, starved=list)
+        self.graph.metrics = SimpleNamespace(reset=lambda: None)
+        self.progress, self.feeding, self.state = self._progress, self, None
+        names = ("start", "run_fetching", "throttle", "finish", "abandon")
+        program = SimpleNamespace(run=self.start, **{name: getattr(self, name) for name in names})
+        self.loop = Loop(self, program, self._requests, self.steps_per_epoch, None, True, log_dir)
+
+    # what the loop sees of a run's state, its feeding and its program
+
+    def check_trainable(self):
+        pass
+
+    def save(self, name, request):
+        self.saved.append((name or "step", self.global_step, float(self.get_variable("weight"))))
+        if name is None:
+            self.state = self.state_dict()
+
+    def next_block(self, step, check):
+        return SimpleNamespace(rows=1), 0
+
+    def consumed(self, count):
+        pass
+
+    def start(self, block, start, stop):
+        self._compute()
+
+    def run_fetching(self, block, row, names):
+        self._compute()
+        return None, {name: self.now[name] for name in names}
+
+    def throttle(self):
+        return 0.0
+
+    def finish(self):
+        pass
+
+    def abandon(self):
+        return 0
+
+    def _compute(self):
+        step = self.global_step + 1
+        self.variables["weight"].assign_add(1.0)
+        self.variables["global_step"].assign_add(1)
+        if self.graph.average is not None:
+            self.graph.average.update()
+        self.now = {name: np.asarray(function(step)) for name, function in self.tensors.items()}
+        for function in self.in_step:
+            function(SimpleNamespace(tensors={name: tf.constant(value) for name, value in self.now.items()}))
+
+    # what callbacks see
+
+    epoch_num = property(lambda self: self._progress.epoch, lambda self, value: None)
+    global_step = property(lambda self: self._progress.global_step, lambda self, value: None)
+    local_step = property(lambda self: self._progress.local_step, lambda self, value: None)
+    stop_reason = property(lambda self: self._requests.stop_reason, lambda self, value: None)
+
+    def save_checkpoint(self, name=None, keep=None, background=False):
+        self._requests.saves[name] = Save(keep, background)
+
+    def stop(self, reason):
+        self._requests.stop(reason, self.global_step)
+
+    def preempt(self, reason):
+        self._requests.leave(reason)
+
+    # running
+
+    def set_up(self):
+        self.callbacks.attach(self)
+        self.callbacks.call("setup_graph")
+        return self
+
+    def run(self, until_epoch=None):
+        """As `Trainer.train`."""
+        self._requests.stop_reason = None
+        failure = None
+        try:
+            with self._requests:
+                self.loop.run(until_epoch or self.max_epoch)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self.callbacks.call_after_train(failing=failure is not None)
+            if failure is None:
+                self.loop.settle()
+        return self
+
+    def state_dict(self):
+        state = {
+            "callbacks": self.callbacks.state_dict(),
+            "monitors": self.monitors.state_dict(),
+            "variables": {name: variable.numpy().tolist() for name, variable in self.variables.items()},
+            "progress": self._progress.state_dict(),
+        }
+        return json.loads(json.dumps(state))
+
+    def load_state_dict(self, state):
+        self._progress.load_state_dict(state["progress"])
+        for name, value in state["variables"].items():
+            self.set_variable(name, value)
+        self.callbacks.load_state_dict(state["callbacks"])
+        self.monitors.load_state_dict(state["monitors"])
+        return self
+
+
+@pytest.fixture(scope="module")
+def make_looped(tmp_path_factory):
+    """A function that makes a LoopedTrainer, set up, in a folder of its own."""
+
+    def make(*callbacks, **options):
+        return LoopedTrainer(callbacks, tmp_path_factory.mktemp("run"), **options).set_up()
+
+    return make
 
 
 @pytest.fixture

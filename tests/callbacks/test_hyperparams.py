@@ -1,6 +1,7 @@
 """Values that move during training."""
 
 import logging
+import math
 
 import pytest
 
@@ -85,7 +86,44 @@ def test_a_human_turns_the_knob(make_trainer, tmp_path, caplog):
     track = Track()
     make_trainer(HumanHyperParamSetter("learning_rate"), Human(), track, steps_per_epoch=1).run()
     assert track.rates == [0.1, 0.5, 0.5]
-    assert "'fast' is not a number" in caplog.text
+    assert "'fast' is not a finite number" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content,said",
+    [
+        (b"learning_rate: nan", "'nan' is not a finite"),
+        (b"learning_rate: -inf", "'-inf' is not a finite"),
+        (b"learning_rate: 1e300", "'1e300' is not a finite"),
+        (b"learning_rate: 0.5 # caf\xe9", "not UTF-8 text from byte 24"),
+        (b"\xff\xfel\x00r\x00", "not UTF-8 text from byte 0"),
+        (b"", ""),
+        (b"learning_rate", "'' is not a finite"),
+    ],
+)
+def test_what_a_human_writes_wrongly_sets_nothing(make_trainer, tmp_path, caplog, content, said):
+    (tmp_path / "hyper.txt").write_bytes(content)
+    assert rates(make_trainer, HumanHyperParamSetter("learning_rate"), max_epoch=1) == [0.1] * 4
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"note: caf\xe9\nlearning_rate: 0.5\n", b"\xef\xbb\xbflearning_rate: 0.5\r\n"])
+def test_a_line_that_can_be_read_counts(make_trainer, tmp_path, content):
+    (tmp_path / "hyper.txt").write_bytes(content)
+    assert rates(make_trainer, HumanHyperParamSetter("learning_rate"), max_epoch=1) == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    "setter",
+    [
+        lambda: HyperParamSetterWithFunc("learning_rate", lambda epoch: math.nan),
+        lambda: ScheduledHyperParamSetter("learning_rate", lambda epoch: math.nan),
+        lambda: ScheduledHyperParamSetter("learning_rate", lambda step: math.nan, step_based=True),
+    ],
+)
+def test_a_function_that_gives_nan_is_an_error(make_trainer, setter):
+    with pytest.raises(FlowtrainError, match="'learning_rate' to NaN"):
+        make_trainer(setter()).run()
 
 
 @pytest.mark.parametrize("order", [1, -1])

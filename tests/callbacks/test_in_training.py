@@ -10,6 +10,7 @@ from flowtrain.callbacks import (
     Callback,
     CheckNumerics,
     DumpTensorAsImage,
+    HumanHyperParamSetter,
     HyperParamSetterWithFunc,
     ImageStats,
     InferenceRunner,
@@ -21,6 +22,7 @@ from flowtrain.callbacks import (
     ProgressBar,
     ScalarStats,
     ScheduledHyperParamSetter,
+    StatMonitorParamSetter,
     StopTraining,
 )
 from flowtrain.dataflow import BatchData, DataFromList
@@ -210,3 +212,19 @@ def test_what_is_given_is_no_default_as_well(tmp_path):
         "TensorSummaries", "ProgressBar", "PeriodicTrigger(MovingAverageSummary)",
     ]  # fmt: skip
     assert [step for step, _ in trainer.history["l2_loss"]] == [3, 6, 8]
+
+
+def test_a_schedule_object_and_a_setter_are_told_apart(tmp_path):
+    class Scheduled(Denoise):
+        def optimizer(self):
+            return tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(0.1, 100))
+
+    for setter in (
+        ScheduledHyperParamSetter("learning_rate", [(1, 0.1)]),
+        HumanHyperParamSetter("learning_rate"),
+        StatMonitorParamSetter("optimizer/learning_rate", "cost", lambda rate: rate / 2, "min"),
+    ):
+        with pytest.raises(
+            FlowtrainError, match=r'a schedule for it, CosineDecay.*Adam\(get_scalar_var\("learning_rate"'
+        ):
+            run(tmp_path / type(setter).__name__, setter, model=Scheduled())

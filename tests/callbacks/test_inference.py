@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from flowtrain.callbacks import (
+    EMA,
     BinaryClassificationStats,
     ClassificationError,
     ImageStats,
@@ -12,7 +14,21 @@ from flowtrain.callbacks import (
     PeriodicTrigger,
     ScalarStats,
 )
-from flowtrain.dataflow import BatchData, DataFromList
+from flowtrain.dataflow import (
+    BatchData,
+    ConcatData,
+    DataFromGenerator,
+    DataFromList,
+    FilterData,
+    FixedSizeData,
+    JoinData,
+    MapData,
+    PrefetchData,
+    RepeatedData,
+    ShuffleData,
+    TakeData,
+)
+from flowtrain.feed import from_tf_dataset
 from flowtrain.metrics import psnr, ssim
 from flowtrain.utils import FlowtrainError
 
@@ -103,8 +119,17 @@ def test_a_shuffled_flow_goes_on_where_it_was(make_trainer):
     assert seen_by(again) == seen_by(trainer) == [2]
 
 
+def test_another_flow_after_a_resume_begins_at_the_epoch_that_is_due(make_trainer):
+    trainer = make_trainer(InferenceRunner(flow(shuffle=True), ScalarStats("loss"))).run(until_epoch=2)
+    for other in (flow(size=2), ShuffleData(flow(shuffle=True)), from_tf_dataset(DATASET)):
+        runner = InferenceRunner(other, ScalarStats("loss"))
+        again = make_trainer(runner).load_state_dict(trainer.state_dict()).run()
+        assert runner.state_dict()["flows"]["validation"]["epoch"] == 3
+        assert again.history["validation_loss"][-1][0] == 12
+
+
 def test_a_flow_without_a_batch_is_an_error(make_trainer):
-    runner = InferenceRunner({"empty": []}, ScalarStats("loss"))
+    runner = InferenceRunner({"empty": FilterData(flow(), lambda datapoint: False)}, ScalarStats("loss"))
     with pytest.raises(FlowtrainError, match="remainder=True"):
         make_trainer(runner).run()
 
@@ -127,7 +152,10 @@ class Old(Inferencer):
         (lambda: InferenceRunner(flow(), [ScalarStats]), "instance"),
         (lambda: InferenceRunner(flow(), [Old()]), "Write before_inference"),
         (lambda: InferenceRunner([], ScalarStats("loss")), "dataflow"),
-        (lambda: InferenceRunner(3, ScalarStats("loss")), "3 is no dataflow"),
+        (lambda: InferenceRunner(3, ScalarStats("loss")), "got int"),
+        (lambda: InferenceRunner([[X, LABELS], [X, LABELS]], ScalarStats("loss")), "several.*got list.*DataFromList"),
+        (lambda: InferenceRunner(((X, LABELS) for _ in "ab"), ScalarStats("loss")), "generator.*DataFromGenerator"),
+        (lambda: InferenceRunner(DataFromList, ScalarStats("loss")), "DataFromList.* instead of the class"),
         (lambda: InferenceRunner({"a": flow(), "b": flow()}, ScalarStats("l", prefix="p")), "prefix"),
         (lambda: ClassificationError(), "ClassificationError"),
         (lambda: ClassificationError("a", logits="b", labels="c"), "ClassificationError"),
@@ -141,3 +169,99 @@ def test_mistakes_are_named(call, word):
 def test_unknown_inputs_are_named(make_trainer):
     with pytest.raises(FlowtrainError, match="'labels'"):
         make_trainer(InferenceRunner(flow(), ScalarStats("loss"), inputs=["x", "labels"]))
+
+
+def endless():
+    while True:
+        yield [X[:3], LABELS[:3]]
+
+
+DATASET = tf.data.Dataset.from_tensor_slices((X, LABELS)).batch(3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RepeatedData(flow(), -1),
+        lambda: RepeatedData(DataFromGenerator(lambda: iter([[X[:3], LABELS[:3]]])), -1),
+        lambda: FilterData(RepeatedData(flow(), -1), lambda datapoint: True),
+        lambda: MapData(RepeatedData(flow(), -1), lambda datapoint: datapoint),
+        lambda: ConcatData([flow(), RepeatedData(flow(), -1)]),
+        lambda: JoinData([RepeatedData(flow(), -1), RepeatedData(flow(), -1)]),
+        lambda: DATASET.repeat(),
+        lambda: PrefetchData(from_tf_dataset(DATASET.repeat()), 1, 0),
+    ],
+)
+def test_data_without_end_is_refused(make):
+    for several in (lambda ds: ds, lambda ds: [flow(), ds], lambda ds: {"a": ds}):
+        with pytest.raises(FlowtrainError, match=r"never ends.*TakeData"):
+            InferenceRunner(several(make()), ScalarStats("loss"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TakeData(RepeatedData(flow(), -1), 3),
+        lambda: FixedSizeData(RepeatedData(flow(), -1), 3),
+        lambda: DATASET.repeat().take(3),
+        lambda: DATASET.filter(lambda x, label: True),
+        lambda: TakeData(from_tf_dataset(DATASET.repeat()), 3),
+        lambda: TakeData(DataFromGenerator(endless), 3),
+        lambda: DataFromGenerator(lambda: iter([[X, LABELS]])),
+        lambda: FilterData(flow(), lambda datapoint: True),
+    ],
+)
+def test_data_that_ends_is_taken(make, make_trainer):
+    trainer = make_trainer(InferenceRunner(make(), ScalarStats("loss")), max_epoch=1).run()
+    assert len(trainer.history["validation_loss"]) == 1
+
+
+def test_a_generator_that_does_not_end_is_an_error_at_last(make_trainer):
+    with pytest.raises(FlowtrainError, match=r"2000 batches and no end.*TakeData.*FixedSizeData"):
+        make_trainer(InferenceRunner(DataFromGenerator(endless), ScalarStats("loss"))).run()
+
+
+def runner(*inferencers, **options):
+    return InferenceRunner(flow(), list(inferencers) or [ScalarStats("loss")], **options)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        lambda: [runner(), runner()],
+        lambda: [runner(), PeriodicTrigger(runner(), every_k_steps=3)],
+        lambda: [runner(), EMA(0.9, runner())],
+        lambda: [runner(), InferenceRunner({"validation": flow()}, ScalarStats("loss"))],
+        lambda: [runner(prefix="a"), runner(ScalarStats("loss", prefix="a"))],
+        lambda: [runner(ClassificationError("wrong")), runner(ClassificationError("wrong"))],
+        lambda: [runner(ScalarStats("loss"), ScalarStats(["x", "loss"]))],
+        lambda: [runner(ClassificationError("wrong"), ClassificationError(logits="x", labels="label"))],
+    ],
+)
+def test_two_that_write_one_curve_are_refused_before_training(callbacks, make_trainer):
+    with pytest.raises(FlowtrainError, match=r"same scalar 'validation_\w+'|same scalar 'a_loss'"):
+        make_trainer(*callbacks())
+
+
+def test_curves_of_other_names_are_fine(make_trainer):
+    callbacks = [runner(), runner(prefix="test"), runner(ClassificationError("wrong"))]
+    trainer = make_trainer(*callbacks, max_epoch=1).run()
+    assert set(trainer.history) == {"validation_loss", "test_loss", "validation_error"}
+
+
+class Named(Inferencer):
+    """One of a user, whose names are known when it logs."""
+
+    def get_fetches(self):
+        return ["loss"]
+
+    def on_fetches(self, outputs):
+        pass
+
+    def after_inference(self):
+        return {"mine": 1.0}
+
+
+def test_two_inferencers_of_ones_own_that_write_one_curve(make_trainer):
+    with pytest.raises(FlowtrainError, match="same scalar 'validation_mine'"):
+        make_trainer(runner(Named(), Named())).run()

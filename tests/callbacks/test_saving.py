@@ -51,7 +51,7 @@ def test_several_best_keep_their_places(make_trainer):
     saver = BestSaver("stat", mode="max", keep=2)
     trainer = make_trainer(Log(1.0, 3.0, 2.0, 0.0, 4.0), saver, max_epoch=5).run()
     assert [save[0] for save in trainer.saved] == ["best-stat-1", "best-stat-2", "best-stat-1", "best-stat-1"]
-    assert saver.best == 4.0 and sorted(value for value, _ in saver._kept) == [3.0, 4.0]
+    assert saver.best == 4.0 and sorted(value for value, *_ in saver._kept) == [3.0, 4.0]
 
 
 def test_a_name_that_nobody_logs_is_an_error_at_the_first_epochs_end(make_trainer):
@@ -91,3 +91,13 @@ def test_wrong_arguments_are_named():
         ModelSaver(keep=0)
     with pytest.raises(FlowtrainError, match="file name"):
         MinSaver("stat", name="../elsewhere")
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_what_was_best_in_another_mode_is_forgotten(make_trainer, mode, caplog):
+    other = {"min": "max", "max": "min"}[mode]
+    state = make_trainer(Log(5.0, 1.0, 3.0), BestSaver("stat", other)).run().state_dict()
+    again = make_trainer(Log(5.0, 1.0, 3.0, 3.5, 3.2), BestSaver("stat", mode), max_epoch=5)
+    again.load_state_dict(state).run()
+    assert [save[1] for save in again.saved] == {"min": [16, 20], "max": [16]}[mode]
+    assert f"its mode is {mode!r}" in caplog.text

@@ -342,6 +342,8 @@ def test_sources_refuse_what_they_cannot_use():
         (lambda: DataFromArrays(np.zeros((0, 3))), "no rows"),
         (lambda: DataFromArrays(np.float32(3)), "must be an array"),
         (lambda: DataFromArrays([[1, 2], [3]]), "no regular array"),
+        (lambda: DataFromArrays([np.zeros((4, 2)), np.zeros(4)]), r"DataFromArrays\(X, Y\) instead of"),
+        (lambda: DataFromArrays((np.zeros(4), np.zeros(4))), r"a tuple of 2 arrays \(4,\) and \(4,\).*np\.stack"),
         (lambda: DataFromPandas([1]), "pandas DataFrame"),
         (lambda: DataFromPandas(pd.DataFrame({"a": [1]}), ["b"]), "no column 'b'"),
         (lambda: DataFromPandas(pd.DataFrame({0: [1]})), "no string as its name"),

@@ -228,7 +228,8 @@ def steered(folder: Path, strategy):
 def setters(folder: Path) -> None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     trainer = steered(folder / "workers", strategy)
-    np.savez(folder / f"worker{strategy.cluster_resolver.task_id}.npz", **trainer.get_weights())
+    history = {f"history/{name}": np.array(values) for name, values in trainer.history.items()}
+    np.savez(folder / f"worker{strategy.cluster_resolver.task_id}.npz", **trainer.get_weights(), **history)
 
 
 if __name__ == "__main__":

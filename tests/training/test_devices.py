@@ -61,8 +61,14 @@ def test_what_the_chief_sets_reaches_all_workers(tmp_path):
     for worker in start_workers(tmp_path, "setters"):
         finish(worker)
     alone = devices_run.steered(tmp_path / "alone", None)
-    for index in range(2):
-        assert devices_run.difference(alone.get_weights(), dict(np.load(tmp_path / f"worker{index}.npz"))) < 1e-5
+    workers = [dict(np.load(tmp_path / f"worker{index}.npz")) for index in range(2)]
+    for worker in workers:
+        assert devices_run.difference(alone.get_weights(), worker) < 1e-5
+    names = [name for name in workers[0] if name.startswith("history/")]
+    assert {name.removeprefix("history/") for name in names} == set(alone.history)
+    for name in names:  # the chief alone logs, all can read
+        assert np.array_equal(workers[0][name], workers[1][name])
+        assert np.allclose(workers[0][name], alone.history[name.removeprefix("history/")], atol=1e-5)
 
 
 @pytest.mark.timeout(500)

@@ -123,6 +123,16 @@ def test_check_gradient_names_the_step(tmp_path, step, steps_per_call):
     assert note.startswith(f"In Checked, at step {step}: ") and "the gradient of line/kernel" in note
 
 
+def test_check_gradient_names_the_step_among_those_of_an_update(tmp_path):
+    class Checked(Distance):
+        processors = (CheckGradient(),)
+
+    flow = points(blank=5 * BATCH + 3)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        train(config(tmp_path, model=Checked(), dataflow=flow, accumulate=4))
+    assert caught.value.__notes__[0].startswith("In Checked, at step 6: ")
+
+
 class Starving(Distance):
     """Its gradients are not finite in every step from one on."""
 
@@ -143,7 +153,7 @@ def starving(folder, first=0, epochs=10, **options):
 
 @pytest.mark.parametrize("first", [0, 20])
 def test_16_bit_training_that_never_updates_is_an_error(tmp_path, first):
-    with pytest.raises(TrainingError, match=r"mixed_float16.*not change any more.*mixed_bfloat16"):
+    with pytest.raises(TrainingError, match=r"mixed_float16.*not change any more.*of line/kernel were.*mixed_bfloat16"):
         train(starving(tmp_path, first))
 
 

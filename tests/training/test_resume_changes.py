@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback, EarlyStopping, ModelSaver
+from flowtrain.callbacks import Callback, EarlyStopping, ModelSaver, PeriodicTrigger
 from flowtrain.dataflow import (
     BatchData,
     DataFromArrays,
@@ -20,7 +20,7 @@ from flowtrain.dataflow import (
 )
 from flowtrain.layers import FullyConnected
 from flowtrain.model import ModelDesc, get_scalar_var
-from flowtrain.training import Preempted, run_state, train
+from flowtrain.training import Preempted, SimpleTrainer, run_state, train
 from flowtrain.utils.errors import ConfigError
 
 from .helpers import config, same_weights
@@ -229,6 +229,50 @@ def test_an_argument_that_is_the_default_again_is_no_callback_left_out(tmp_path,
     train(config(tmp_path, dataflow=flow, callbacks=[ModelSaver(keep=3), Rows()], max_epoch=1, model=Line()))
     _, _, table = go_on(tmp_path, flow, caplog)
     assert "ModelSaver" in table and "from here on" in table and "left out" not in table
+
+
+class Labelled(Callback):
+    """Its state says whose it is."""
+
+    def __init__(self, label, limit=1):
+        self.label, self.limit, self.got = label, limit, None
+
+    def reset(self):
+        self.got = None
+
+    def trigger(self):
+        pass
+
+    def state_dict(self):
+        return {"label": self.label}
+
+    def load_state_dict(self, state):
+        self.got = state["label"]
+
+
+@pytest.mark.parametrize(
+    "then,now,got",
+    [
+        (["a"], ["b", "a"], [None, "a"]),
+        (["a"], ["a", "b"], ["a", None]),
+        (["a", "b"], ["b", "a"], ["b", "a"]),
+        (["a", "b"], ["b"], ["b"]),
+        (["a", "b", "c"], ["c", "new", "a"], ["c", "b", "a"]),
+        (["a"], ["new", "other"], [None, None]),
+        (["a"], ["a2"], ["a"]),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_state_goes_to_the_callback_that_it_is_of(tmp_path, then, now, got, wrapped):
+    def callbacks(labels):
+        made = [Labelled(label) for label in labels]
+        return [PeriodicTrigger(callback, every_k_epochs=1) for callback in made] if wrapped else made
+
+    flow = BatchData(source(), 8)
+    train(config(tmp_path, dataflow=flow, callbacks=[ModelSaver(), *callbacks(then)], max_epoch=1, model=Line()))
+    mine = callbacks(now)
+    with SimpleTrainer(config(tmp_path, dataflow=flow, callbacks=[ModelSaver(), *mine], model=Line()), resume="auto"):
+        assert [getattr(callback, "callback", callback).got for callback in mine] == got
 
 
 def test_nothing_is_said_where_nothing_has_changed(tmp_path, caplog):

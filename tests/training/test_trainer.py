@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import Callback, InferenceRunner, ModelSaver, ProcessTensors, ScalarStats, StopTraining
+from flowtrain.callbacks import (
+    EMA,
+    Callback,
+    EarlyStopping,
+    InferenceRunner,
+    ModelSaver,
+    ProcessTensors,
+    ScalarStats,
+    StopTraining,
+)
 from flowtrain.dataflow import DataFlow
 from flowtrain.layers import Embedding, FullyConnected
-from flowtrain.model import ModelDesc
+from flowtrain.model import ModelDesc, get_variable
 from flowtrain.monitors import read_jsonl
 from flowtrain.training import NoOpTrainer, SimpleTrainer, TrainConfig, Trainer, train
 from flowtrain.utils.errors import ConfigError, DataFlowError, ModelError, TensorNameError, TrainingError
@@ -571,3 +580,82 @@ def test_a_tf_data_dataset_is_taken_as_it_is(tmp_path):
 def test_logged_numbers_are_those_of_the_history(tmp_path):
     trainer = train(config(tmp_path))
     assert read_jsonl(tmp_path) == trainer.history
+
+
+def test_an_average_counts_updates(tmp_path):
+    for accumulate, updates in ((1, 24), (4, 6)):
+        trainer = train(config(tmp_path / str(accumulate), callbacks=[EMA(0.9)], accumulate=accumulate))
+        assert trainer.get_variable("average/steps") == updates
+    half = config(tmp_path / "half", model=Overflowing(), callbacks=[EMA(0.9)], precision="mixed_float16", max_epoch=1)
+    skipped = sum(step in Overflowing.steps for step in range(1, 13))
+    assert train(half).get_variable("average/steps") == 12 - skipped
+
+
+class Overflowing(PlainClassifier):
+    """Its gradients are infinite in some steps."""
+
+    steps = (2, 3, 7)
+
+    def build_graph(self, x, side):
+        cost = super().build_graph(x, side)
+        seen = get_variable("seen", (), "zeros", trainable=False)
+        now = tf.cast(seen.assign_add(1.0), tf.float32)
+        bad = tf.reduce_any(tf.equal(now, tf.constant(self.steps, tf.float32)))
+        return tf.cast(cost, tf.float32) * tf.where(bad, 1e35, 1.0)
+
+
+def frozen_trunk():
+    trunk = tf.keras.Sequential([tf.keras.Input((6,)), tf.keras.layers.Dense(4)], name="trunk")
+    trunk.trainable = False
+
+    class Tuned(PlainClassifier):
+        def build_graph(self, x, side):
+            return super().build_graph(trunk(x), side)
+
+    return trunk, Tuned()
+
+
+def test_trainable_that_is_set_on_a_finished_trainer_is_refused(tmp_path):
+    trunk, model = frozen_trunk()
+    with SimpleTrainer(config(tmp_path / "a", model=model, max_epoch=1)) as trainer:
+        trainer.train()
+        trunk.trainable = True
+        with pytest.raises(TrainingError, match=r"trainable=True was set for trunk/.*no effect.*Make a new trainer"):
+            trainer.train(2)
+        trunk.trainable = False
+        assert trainer.train(2).global_step == 24
+    trunk.trainable = True
+    before = trunk.get_weights()[0].copy()
+    train(config(tmp_path / "b", model=model, weights=trainer.get_weights(), max_epoch=1))
+    assert (trunk.get_weights()[0] != before).any()
+
+
+def test_so_it_is_in_a_callback(tmp_path):
+    trunk, model = frozen_trunk()
+
+    class Unfreeze(Callback):
+        def before_epoch(self):
+            trunk.trainable = self.epoch_num == 2
+
+    with pytest.raises(TrainingError, match="trainable=True was set for trunk/"):
+        train(config(tmp_path, model=model, callbacks=[Unfreeze()]))
+
+
+def test_a_cell_that_is_run_twice_names_close(tmp_path):
+    first = SimpleTrainer(config(tmp_path, max_epoch=1))
+    first.train()
+    with pytest.raises(TrainingError, match=r"earlier trainer of this process.*trainer\.close\(\)"):
+        SimpleTrainer(config(tmp_path), resume="auto")
+    first.close()
+    with SimpleTrainer(config(tmp_path), resume="auto") as again:
+        assert again.train().epoch_num == 2
+
+
+def test_a_training_that_was_ended_for_good_does_not_go_on(tmp_path):
+    stop = EarlyStopping("cost", "min", patience=2, min_delta=1e9)
+    with SimpleTrainer(config(tmp_path, callbacks=[stop], max_epoch=10)) as trainer:
+        for last in (None, 10, 20, 0):
+            assert trainer.train(last).epoch_num == 3
+        assert "not better 2 times" in trainer.stop_reason
+        stop.patience = 4
+        assert trainer.train(20).epoch_num == 5

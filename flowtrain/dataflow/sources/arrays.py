@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +53,8 @@ class DataFromArrays(Ordered):
         given = dict(arrays[0]) if self._named else dict(enumerate(arrays))
         if not given:
             raise DataFlowError(f"{type(self).__name__} got no array")
+        if len(arrays) == 1 and isinstance(arrays[0], list | tuple):
+            _refuse_list_of_arrays(type(self).__name__, arrays[0])
         self._columns = {key: _read_only(array, key, type(self).__name__) for key, array in given.items()}
         sizes = {key: len(column) for key, column in self._columns.items()}
         if len(set(sizes.values())) > 1:
@@ -129,6 +131,17 @@ class DataFromPandas(DataFromArrays):
         if odd:
             raise DataFlowError(f"DataFromPandas: the column {odd[0]!r} has no string as its name; rename it before")
         super().__init__({name: frame[name] for name in names}, shuffle=shuffle, seed=seed)
+
+
+def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
+    """[X, Y] is meant as two components, and would be one whose rows are X and Y."""
+    if arrays and all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
+        shapes = " and ".join(str(array.shape) for array in arrays[:3]) + (", ..." if len(arrays) > 3 else "")
+        raise DataFlowError(
+            f"{kind} takes each array by itself, got a {type(arrays).__name__} of {len(arrays)} arrays {shapes}. Write "
+            f"{kind}(X, Y) instead of {kind}([X, Y]), or {kind}(*arrays); for one component whose rows they are: "
+            f"{kind}(np.stack(arrays)), or DataFromList where their shapes differ."
+        )
 
 
 def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:

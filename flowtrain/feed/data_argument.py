@@ -1,0 +1,56 @@
+"""What users give as data: taken as a dataflow, or refused with what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from flowtrain.dataflow import ConcatData, DataFlow, RepeatedData, TakeData
+from flowtrain.dataflow.stages.index_map import endless
+from flowtrain.utils.errors import ConfigError
+
+from .tfdata import TFDatasetFlow, from_tf_dataset
+
+__all__ = ["as_dataflow", "never_ends"]
+
+
+def as_dataflow(data: Any, what: str) -> DataFlow:
+    """Take a dataflow or a ``tf.data.Dataset``.
+
+    Args:
+        data: What was given.
+        what: The argument it was given for, such as ``"dataflow="``.
+
+    Raises:
+        ConfigError: It is something else; says what to wrap it with.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return from_tf_dataset(data)
+    if isinstance(data, DataFlow):
+        return data
+    if isinstance(data, type) and issubclass(data, DataFlow):
+        raise ConfigError(f"{what} must be a DataFlow: write {data.__name__}(...) instead of the class")
+    raise ConfigError(
+        f"{what} must be a DataFlow or a tf.data.Dataset, got {type(data).__name__}. Wrap a list of datapoints with "
+        "DataFromList, arrays with BatchData(DataFromArrays(x, y), 32), and what is made by a generator with "
+        "DataFromGenerator(function): it takes the function, which it calls for each epoch; a generator object can be "
+        "walked over once."
+    )
+
+
+def never_ends(flow: Any) -> bool:
+    """Whether a flow or a ``tf.data.Dataset`` is known to have no end. A generator that does not end is not known."""
+    if isinstance(flow, tf.data.Dataset):
+        flow = from_tf_dataset(flow)
+    if not isinstance(flow, DataFlow):
+        return False
+    if isinstance(flow, TFDatasetFlow):
+        return flow.never_ends
+    if flow.size_or_none() is not None or isinstance(flow, TakeData):
+        return False
+    if endless(flow) or (isinstance(flow, RepeatedData) and flow.num == -1):
+        return True
+    children = flow.children()
+    some = any if isinstance(flow, ConcatData) else all  # the shortest ends a JoinData
+    return bool(children) and some(never_ends(child) for child in children)
