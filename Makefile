@@ -46,10 +46,13 @@ bench: $(BENCH_VENV)/.installed
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 
+# A release candidate of TensorFlow brings keras-nightly, which lies in the same folder as keras: a mix of both would run.
 check-next:
 	$(PYTHON) -m venv $(NEXT_VENV)
 	$(NEXT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(NEXT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre tensorflow keras
+	$(NEXT_VENV)/bin/python -m pip uninstall --quiet --yes keras-nightly
+	$(NEXT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --pre keras
 	$(NEXT_VENV)/bin/python docs/scripts/check_next.py $(PYTEST_ARGS)
 
 $(VENV)/bin/python:
