@@ -18,6 +18,26 @@ settings.register_profile("flowtrain", deadline=None, suppress_health_check=list
 settings.register_profile("long", settings.get_profile("flowtrain"), max_examples=3000)  # --hypothesis-profile=long
 settings.load_profile("flowtrain")
 
+# What is started once for all tests that need it: where they are, and the name of their marks ``xdist_group``. By place,
+# as xdist 3.8 cannot write the marks' names into the ids of pytest 9.2, and so deals the tests out to all its workers.
+_TOGETHER = {"tests/dataflow/cluster/": "ray", "tests/report/test_page.py": "browser"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByPlace(LoadGroupScheduling):
+        """Gives a group to one worker."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            groups = (group for start, group in _TOGETHER.items() if nodeid.startswith(start))
+            return next(groups, nodeid)
+
+    return ByPlace(config, log)
+
 
 def _memfds() -> set[str]:
     found = set()

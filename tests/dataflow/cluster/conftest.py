@@ -33,10 +33,3 @@ def cluster():
         yield made
         ray.shutdown()
         made.shutdown()
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "dataflow/cluster" in str(item.path):
-            item.add_marker(pytest.mark.xdist_group("ray"))

@@ -16,7 +16,7 @@ from flowtrain.ipc.parcel import NotSendable
 from flowtrain.utils.errors import ConfigError, DataFlowError, WorkerTimeout
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import the tests
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("cluster")]  # one for all
 
 
 class Pictures(df.RNGDataFlow):

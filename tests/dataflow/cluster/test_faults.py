@@ -20,7 +20,7 @@ import flowtrain.dataflow as df
 from flowtrain.utils.errors import WorkerDied, WorkerTimeout
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import the tests
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("cluster")]  # one for all
 
 
 def numbers(count, function=lambda dp: dp):

@@ -17,7 +17,7 @@ import flowtrain.dataflow as df
 from flowtrain.cli.on_ray import run_on_ray
 
 STORE = 80 << 20  # bytes
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("cluster")]  # one for all
 
 
 def launch(cluster, *args, **options):
