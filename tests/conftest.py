@@ -18,8 +18,8 @@ settings.register_profile("flowtrain", deadline=None, suppress_health_check=list
 settings.register_profile("long", settings.get_profile("flowtrain"), max_examples=3000)  # --hypothesis-profile=long
 settings.load_profile("flowtrain")
 
-# What is started once for all tests that need it: where they are, and the name of their marks ``xdist_group``. By place,
-# as xdist 3.8 cannot write the marks' names into the ids of pytest 9.2, and so deals the tests out to all its workers.
+# What is started once for all tests that need it: where they are, and the name of their marks ``xdist_group``. By
+# place, as xdist 3.8 cannot write the marks' names into the ids of pytest 9.2, and deals the tests out to all workers.
 _TOGETHER = {"tests/dataflow/cluster/": "ray", "tests/report/test_page.py": "browser"}
 
 
