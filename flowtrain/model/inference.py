@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, TensorNameError, closest
 
+from .ancestors import ancestors
 from .crops import make_crop
 from .internals import trace
 from .predictor import Predictor
@@ -69,7 +70,7 @@ class InferenceGraph:
             return self._pruned[key]
         feeds = [self._feed(name) for name in inputs]
         fetches = [self.tensor(name) for name in outputs]
-        missing = self._missing(feeds, fetches)
+        missing = self.needed_inputs(fetches, feeds)
         if missing:
             raise ModelError(
                 f"the outputs {list(outputs)} depend on the input(s) {missing}, which are not among the "
@@ -107,16 +108,8 @@ class InferenceGraph:
             known = [str(spec.name) for spec in self.specs]
             raise TensorNameError(f"the model has no input or tensor named {name!r}. {closest(name, known)}") from None
 
-    def _missing(self, feeds: Sequence[tf.Tensor], fetches: Sequence[tf.Tensor]) -> list[str]:
-        inputs = {self.tower.tensors[str(spec.name)].op: str(spec.name) for spec in self.specs}
-        given = {tensor.op for tensor in feeds}
-        missing, seen, todo = set(), set(), [tensor.op for tensor in fetches]
-        while todo:
-            op = todo.pop()
-            if op in seen or op in given:
-                continue
-            seen.add(op)
-            if op in inputs:
-                missing.add(inputs[op])
-            todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-        return [str(spec.name) for spec in self.specs if spec.name in missing]
+    def needed_inputs(self, fetches: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor] = ()) -> list[str]:
+        """The declared inputs that tensors depend on where others are given, in the order of their declaration."""
+        reached = set(ancestors([tensor.op for tensor in fetches], stop={tensor.op for tensor in feeds}))
+        names = [str(spec.name) for spec in self.specs]
+        return [name for name in names if self.tensor(name).op in reached]

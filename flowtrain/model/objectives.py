@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
+from .ancestors import ancestors
 from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
 from .internals import external_captures
 from .porting import old_spellings_named
@@ -159,14 +160,8 @@ def _check_optimizer(kind: str, optimizer: keras.optimizers.Optimizer) -> None:
 def _check_dependence(objective: Objective, tower: TowerContext) -> None:
     """Refuse a cost that cannot be changed through its variables, as far as the graph tells without gradients."""
     captured = {id(inside.op): id(handle) for handle, inside in external_captures(tower.graph)}
-    reached, seen = set(), set()
-    todo = [tower.plain_costs[objective.name].op, *(loss.op for loss in layer_losses(tower))]
-    while todo:
-        op = todo.pop()
-        if id(op) not in seen:
-            seen.add(id(op))
-            reached.add(captured.get(id(op)))
-            todo += [tensor.op for tensor in op.inputs]
+    ends = [tower.plain_costs[objective.name].op, *(loss.op for loss in layer_losses(tower))]
+    reached = {captured.get(id(op)) for op in ancestors(ends, control=False)}
     missing = [
         name
         for name, variable in objective.variables.items()

@@ -19,7 +19,7 @@ from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
 from .load import load_graph
 from .loader import with_weights
-from .named_graph import as_graph, needed_inputs
+from .named_graph import as_graph
 
 __all__ = ["evaluate"]
 
@@ -175,7 +175,8 @@ class _Judged:
                 )
         if self._graph is not None and self._made_of:
             outputs = list(dict.fromkeys(self._made_of.values()))
-            self._predictor = self._graph.predictor(needed_inputs(self._graph, outputs), outputs)
+            needed = self._graph.needed_inputs([self._graph.tensor(name) for name in outputs])
+            self._predictor = self._graph.predictor(needed, outputs)
         specs = self._predictor.specs if self._predictor is not None else []
         missing = [spec.name for spec in specs if spec.name not in components]
         if missing:

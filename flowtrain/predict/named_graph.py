@@ -20,7 +20,7 @@ from flowtrain.model import (
 from flowtrain.model.keras_io import call_keras, declared_inputs
 from flowtrain.utils.errors import ModelError
 
-__all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "needed_inputs", "predictor_of"]
+__all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "predictor_of"]
 
 _INPUTS_NEEDED = (
     'Wrap it where they are known: image = keras.Input((28, 28, 1), name="image"); keras.Model(image, model(image)). '
@@ -145,23 +145,8 @@ def predictor_of(
     if outputs is None:
         outputs = _expected_outputs(graph)
     if inputs is None:
-        inputs = needed_inputs(graph, outputs)
+        inputs = graph.needed_inputs([graph.tensor(name) for name in outputs])
     return graph.predictor(list(inputs), list(outputs))
-
-
-def needed_inputs(graph: InferenceGraph, outputs: Sequence[str]) -> list[str]:
-    """The declared inputs that outputs depend on, in the order of their declaration."""
-    by_op = {graph.tensor(str(spec.name)).op: str(spec.name) for spec in graph.specs}
-    found, seen, todo = set(), set(), [graph.tensor(name).op for name in outputs]
-    while todo:
-        op = todo.pop()
-        if op in seen:
-            continue
-        seen.add(op)
-        if op in by_op:
-            found.add(by_op[op])
-        todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return [str(spec.name) for spec in graph.specs if spec.name in found]
 
 
 def _expected_outputs(graph: InferenceGraph) -> list[str]:

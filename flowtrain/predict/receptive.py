@@ -12,6 +12,7 @@ import tensorflow as tf
 from tabulate import tabulate
 
 from flowtrain.model import Predictor
+from flowtrain.model.ancestors import ancestors
 from flowtrain.utils.errors import ExportError, ModelError
 
 from .freeze import frozen, resized
@@ -152,7 +153,8 @@ def _walk(
     for name in inputs:
         own = int(graph.get_tensor_by_name(f"{name}:0").shape[1 + axis] or _SIZE)
         fields[f"{name}:0"] = Field.of_input(own, Fraction(size, own))
-    wanted = _ancestors(graph, outputs)
+    ends = [graph.get_tensor_by_name(name).op for name in outputs]
+    wanted = {op.name for op in ancestors(ends, control=False)}
     layers = []
     for op in graph.get_operations():
         if op.name in inputs or op.name not in wanted:
@@ -174,17 +176,6 @@ def _walk(
         lost = outputs[ends.index(None)]
         raise ModelError(f"the output {lost!r} is no picture that follows from the input's pixels.")
     return found, layers
-
-
-def _ancestors(graph: tf.Graph, outputs: list[str]) -> set[str]:
-    seen: set[str] = set()
-    todo = [graph.get_tensor_by_name(name).op for name in outputs]
-    while todo:
-        op = todo.pop()
-        if op.name not in seen:
-            seen.add(op.name)
-            todo += [tensor.op for tensor in op.inputs]
-    return seen
 
 
 def _summed_up(both: list[tuple[Field, list[LayerField]]], sizes: list[int]) -> ValidCrop:
