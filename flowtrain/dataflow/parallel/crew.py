@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task, WorkerPool
+from ...ipc.worker import Job
 from ...utils.errors import ConfigError, DataFlowError
 from ..core import process
+from ..core.base import DataFlow
 from ..core.cursor import Cursor
 from .task_size import Grouping
 from .threads import ThreadCrew
@@ -20,7 +22,9 @@ __all__ = [
     "Cluster",
     "Crew",
     "CrewCursor",
+    "CrewStage",
     "Crews",
+    "Failed",
     "InlineCrew",
     "KeptCrews",
     "ProcessCrews",
@@ -42,7 +46,7 @@ class Result(Protocol):
     seconds: float
     used: int
 
-    def take(self) -> tuple[list[Any], Any, Any]:
+    def take(self) -> tuple[list[Any], Any, Failed | None]:
         """(datapoints, what the job returned, a failure or None)."""
         ...
 
@@ -54,9 +58,13 @@ class Result(Protocol):
 class Crew(Protocol):
     """Workers, be they processes or threads."""
 
-    workers: int
     window: int
     name: str
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        ...
 
     @property
     def closed(self) -> bool:
@@ -84,6 +92,26 @@ class Crew(Protocol):
         ...
 
 
+class Failed(Protocol):
+    """An error that a task ended with."""
+
+    def restore(self) -> BaseException:
+        """The exception, to be raised here."""
+        ...
+
+
+class CrewStage(Protocol):
+    """A stage whose walks have workers."""
+
+    def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
+        """Workers for a walk that make datapoints of a flow; None: what the stage itself has them do."""
+        ...
+
+    def _give_back(self, crew: Crew) -> None:
+        """Take the workers back when the walk is complete."""
+        ...
+
+
 class CrewCursor(Cursor):
     """The base of walks whose datapoints are made by a crew.
 
@@ -91,18 +119,17 @@ class CrewCursor(Cursor):
     raises ``_ended_by()`` when the datapoints before it are handed out.
 
     Args:
-        stage: Has ``_take_crew(epoch, flow)``, which gives workers that make datapoints of a flow, and
-            ``_give_back(crew)``.
+        stage: Gives the workers.
         epoch: Which epoch.
     """
 
-    _flow: Any = None
+    _flow: DataFlow | None = None
 
-    def __init__(self, stage: Any, epoch: int) -> None:
+    def __init__(self, stage: CrewStage, epoch: int) -> None:
         super().__init__(epoch)
-        self._stage: Any = stage
+        self._stage: CrewStage | None = stage
         self._crew: Crew | None = None
-        self._failure: Any = None
+        self._failure: Failed | None = None
         self._grouping = Grouping()
         self._process = process.current
 
@@ -135,6 +162,7 @@ class CrewCursor(Cursor):
     def _ended_by(self) -> BaseException:
         """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
         failure, self._failure = self._failure, None
+        assert failure is not None
         self.close()
         return failure.restore()
 
@@ -142,14 +170,14 @@ class CrewCursor(Cursor):
         """Give the crew back at the end of the walk, for the next one."""
         stage, crew = self._stage, self._crew
         self._crew = self._stage = None
-        if crew is not None:
+        if crew is not None and stage is not None:
             stage._give_back(crew)
 
 
 class Crews(Protocol):
     """Where a parallel stage has its workers from."""
 
-    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
+    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
         """Workers for one walk; see :meth:`KeptCrews.take`."""
         ...
 
@@ -233,7 +261,7 @@ class KeptCrews:
         self.workers, self.window = workers, window
         self._idle: Any = None
 
-    def _start(self, payload: Payload, job: Any, name: str) -> Any:
+    def _start(self, payload: Payload, job: Job, name: str) -> Any:
         """Start workers.
 
         Args:
@@ -243,7 +271,7 @@ class KeptCrews:
         """
         raise NotImplementedError
 
-    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
+    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
         """Workers for one walk, ready or being started.
 
         Args:
@@ -262,7 +290,7 @@ class KeptCrews:
                 pool.name = name
                 return pool
             pool.close()
-        if payload is None:
+        if payload is None or job is None:
             job = make_job()
             payload = Payload(job)
         # Workers hold the flow as it was. Whether it has changed is seen by pickling it once more, which needs no duty
@@ -311,7 +339,7 @@ class ProcessCrews(KeptCrews):
         super().__init__(workers, window)
         self.options = options
 
-    def take(self, make_job: Callable[[], Any], marks: Any, name: str) -> Crew:
+    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
         """Workers for one walk, ready or being started.
 
         On Windows they are threads: the same datapoints in the same order, slower where the flow spends its time in
@@ -323,7 +351,7 @@ class ProcessCrews(KeptCrews):
             return ThreadCrew(jobs, self.window, self.options["timeout"], name)
         return super().take(make_job, marks, name)
 
-    def _start(self, payload: Payload, job: Any, name: str) -> WorkerPool:
+    def _start(self, payload: Payload, job: Job, name: str) -> WorkerPool:
         return WorkerPool(payload, self.workers, window=self.window, name=name, **self.options)
 
 
@@ -337,7 +365,7 @@ class InlineCrew:
     workers = window = 1
     closed = False
 
-    def __init__(self, job: Any) -> None:
+    def __init__(self, job: Job) -> None:
         self.name = "this process"
         self._job = job
         self._tasks: deque[tuple[Task, Any]] = deque()
@@ -363,7 +391,7 @@ class InlineCrew:
 class _Inline:
     seconds, used = 1.0, 0  # one datapoint at a time
 
-    def __init__(self, job: Any, task: Task, value: Any) -> None:
+    def __init__(self, job: Job, task: Task, value: Any) -> None:
         self.task = task
         self._job, self._value = job, value
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from ...ipc.pool import Lost
 from ..core import process
 from ..core.ahead import Run, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
-from .crew import Crew, CrewCursor, Result
+from .crew import Crew, CrewCursor, CrewStage, Result
 
 __all__ = ["IndexedCursor"]
 
@@ -32,7 +31,7 @@ class IndexedCursor(CrewCursor):
     are not the indices, the runs of indices are sent along.
 
     Args:
-        stage: The parallel stage: has ``_take_crew(epoch, flow)`` and ``_give_back(crew)``.
+        stage: The parallel stage.
         runs: Which datapoints, in order.
         epoch: Which epoch.
         flow: The flow whose datapoints they are: the stage itself, or one above it.
@@ -41,7 +40,7 @@ class IndexedCursor(CrewCursor):
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, runs: Runs, epoch: int, flow: DataFlow | None = None, first: int = 0) -> None:
+    def __init__(self, stage: CrewStage, runs: Runs, epoch: int, flow: DataFlow | None = None, first: int = 0) -> None:
         super().__init__(stage, epoch)
         self._runs, self._flow = runs, flow
         self._next = self._asked = first

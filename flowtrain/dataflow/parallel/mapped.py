@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import ConfigError, DataFlowError
 from ..core.ahead import Piece, Runs
@@ -97,7 +98,7 @@ class _Spread(ProxyDataFlow):
         return IndexedCursor(self, runs, epoch, flow, first)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
-        job: Any
+        job: Job
         if flow is not None and flow is not self:
             job = IndexJob(flow)
         else:
@@ -105,10 +106,10 @@ class _Spread(ProxyDataFlow):
             job = IndexJob(self._serial) if by_index else ApplyJob(self._applied())
         return self._workers(job, f"{self.describe()}, epoch {epoch},") if self._parallel else InlineCrew(job)
 
-    def _workers(self, job: Any, name: str) -> Crew:
+    def _workers(self, job: Job, name: str) -> Crew:
         raise NotImplementedError
 
-    def _give_back(self, crew: Any) -> None:
+    def _give_back(self, crew: Crew) -> None:
         crew.close()
 
 
@@ -144,12 +145,12 @@ class _ProcessSpread(_Spread):
     def describe(self) -> str:
         return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"
 
-    def _workers(self, job: Any, name: str) -> Crew:
+    def _workers(self, job: Job, name: str) -> Crew:
         seeds = [stage.seed for stage in self._random_stages()]
         made = getattr(job, "flow", None)
         return self._crews.take(lambda: job, [None if made is None else weakref.ref(made), seeds], name)
 
-    def _give_back(self, crew: Any) -> None:
+    def _give_back(self, crew: Crew) -> None:
         self._crews.give_back(crew) if self._parallel else crew.close()
 
     def _end_workers(self) -> None:
@@ -374,7 +375,7 @@ class MultiThreadMapData(_Spread):
     def _ensure_reset(self) -> None:
         ProxyDataFlow._ensure_reset(self)
 
-    def _workers(self, job: Any, name: str) -> Crew:
+    def _workers(self, job: Job, name: str) -> Crew:
         return ThreadCrew([job] * self.num_thread, self.buffer_size, self.timeout, name)
 
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core import process
@@ -126,7 +127,7 @@ class Runner(ProxyDataFlow):
     def _workers(self, flow: DataFlow | None, name: str) -> Crew:
         raise NotImplementedError
 
-    def _give_back(self, crew: Any) -> None:
+    def _give_back(self, crew: Crew) -> None:
         crew.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -210,13 +211,13 @@ class PrefetchData(Runner):
         return f"PrefetchData(num_proc={self.num_proc}{named(self.cluster)})"
 
     def _workers(self, flow: DataFlow | None, name: str) -> Crew:
-        def job() -> Any:
+        def job() -> Job:
             return WalkJob(self._walk_jobs()) if flow is None else IndexJob(flow)
 
         seeds = [stage.seed for stage in (self if flow is None else flow)._random_stages()]
         return self._crews.take(job, [None if flow is None else weakref.ref(flow), seeds], name)
 
-    def _give_back(self, crew: Any) -> None:
+    def _give_back(self, crew: Crew) -> None:
         self._crews.give_back(crew) if self._parallel else crew.close()
 
     def _end_workers(self) -> None:
