@@ -26,7 +26,7 @@ from flowtrain.dataflow import (
 )
 from flowtrain.dataflow.formats.tarsample import decode_webdataset
 from flowtrain.dataflow.sources.decode import BrokenImage
-from flowtrain.utils.errors import DataFlowError, FormatError
+from flowtrain.utils.errors import ConfigError, DataFlowError, FormatError
 
 
 @pytest.fixture
@@ -397,3 +397,10 @@ def test_memory_mapped_arrays_are_not_read_whole(tmp_path):
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert DataFromArrays(x).get(3)[0].tolist() == [6, 7]
     assert type(DataFromArrays(x).get_batch(np.array([3]))[0]) is np.ndarray
+
+
+@pytest.mark.parametrize("size", [2.5, True, -1, "3"])
+def test_made_up_data_have_a_whole_number_of_datapoints(size):
+    with pytest.raises(ConfigError, match="FakeData: size must be a whole number of at least 0"):
+        FakeData([(2,)], size=size)
+    assert len(FakeData([(2,)], size=np.int64(3))) == 3

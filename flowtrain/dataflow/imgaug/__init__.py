@@ -27,6 +27,8 @@ What holds for all of them:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flowtrain.utils.arguments import missing_name
 
 from .adapters import Albumentations
@@ -124,5 +126,7 @@ _OLD_NAMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    raise missing_name("flowtrain.dataflow.imgaug", name, __all__, _OLD_NAMES)
+if not TYPE_CHECKING:  # a type checker that sees it takes any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        raise missing_name("flowtrain.dataflow.imgaug", name, __all__, _OLD_NAMES)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
-from ...utils.errors import ConfigError, DataFlowError
+from ...utils.errors import DataFlowError
 from ..core.ahead import Piece, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
@@ -380,7 +380,5 @@ class MultiThreadMapData(_Spread):
 
 
 def _clamped(stage: str, buffer_size: Any, workers: int, serial: DataFlow) -> int:
-    if isinstance(buffer_size, bool) or not isinstance(buffer_size, int):
-        raise ConfigError(f"{stage}: buffer_size must be a whole number, got {buffer_size!r}")
-    size = serial.size_or_none()
-    return max(buffer_size if size is None else min(buffer_size, size), workers, 1)
+    number, size = check_int(stage, "buffer_size", buffer_size, least=None), serial.size_or_none()
+    return max(number if size is None else min(number, size), workers, 1)

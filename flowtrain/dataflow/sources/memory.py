@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.arguments import old_spellings
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.components import protected
 from ..core.cursor import Datapoint
@@ -126,7 +126,7 @@ class FakeData(RNGDataFlow):
             key: (tuple(int(n) for n in shape), np.dtype(dtypes[key]), _domain(np.dtype(dtypes[key]), domains[key]))
             for key, shape in named.items()
         }
-        self.size_per_epoch, self.random = int(size), random
+        self.size_per_epoch, self.random = check_int("FakeData", "size", size, least=0), random
         self._fixed: Datapoint = None
 
     def __len__(self) -> int:
