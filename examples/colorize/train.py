@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import flowtrain as ft
 from flowtrain import BatchData, BNLeakyReLU, BNReLU, Conv2D, Deconv2D, imgaug, leaky_relu
-from flowtrain.cli.options import Command
+from flowtrain.cli.options import FOLDER, POSITIVE, Command
 
 HERE = Path(__file__).parent
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -195,12 +195,12 @@ def scores(truth: np.ndarray, guess: np.ndarray) -> dict[str, float]:
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--data", type=click.Path(exists=True, file_okay=False), help="Folder of images to train on.")
-@click.option("--valid", type=click.Path(exists=True, file_okay=False), help="Folder of held-out images.")
+@click.option("--data", type=FOLDER, help="Folder of images to train on.")
+@click.option("--valid", type=FOLDER, help="Folder of held-out images.")
 @click.option("--demo", is_flag=True, help="Train on the photographs in this folder.")
 @click.option("--full", is_flag=True, help="The U-Net with NF=64 at 256x256, 8 levels.")
-@click.option("--epochs", default=None, type=click.IntRange(1), help="Default: 20 for --demo, else 100.")
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--epochs", default=None, type=POSITIVE, help="Default: 20 for --demo, else 100.")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that prepare data.")
 @click.option("--log-dir", default=None, help="Default: train_log/colorize, or the next free name beside it.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")

@@ -21,6 +21,9 @@ def files(folder: str | Path) -> list[Path]:
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise ft.FlowtrainError(f"no picture in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
+    for path in found:
+        if not cv2.haveImageReader(str(path)):  # by its first bytes
+            raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
     return found
 
 
@@ -35,7 +38,12 @@ def read_levels(path: str | Path, channels: int) -> np.ndarray:
 
 def read(path: str | Path, channels: int) -> np.ndarray:
     """float32 (H, W, channels) in [0, 1]."""
-    return read_levels(path, channels).astype(np.float32) / np.float32(255)
+    return to_float(read_levels(path, channels))
+
+
+def to_float(levels: np.ndarray) -> np.ndarray:
+    """uint8 as float32 in [0, 1]."""
+    return levels.astype(np.float32) / np.float32(255)
 
 
 def check_channels(channels: int) -> None:
@@ -57,7 +65,7 @@ def shrunk(picture: np.ndarray, scale: float) -> np.ndarray:
     """The picture at another size; where it is smaller each pixel is the mean of those that it stands for."""
     if scale == 1:
         return picture
-    size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
 
 
@@ -105,19 +113,26 @@ def full_patches(
     aug_times: int = 1,
 ) -> ft.DataFlow:
     """Training data from two folders that hold the same names: pictures as they are, and as they should be."""
-    pairs = [np.concatenate(pair, axis=2) for pair in _pairs(noisy, clean, channels)]
+    pairs = [np.concatenate(_read_pair(paths, channels), axis=2) for paths in _named_alike(noisy, clean)]
     return _training(np.concatenate([grid_patches(pair, patch, stride) for pair in pairs]), None, batch, aug_times)
 
 
-def _pairs(noisy, clean, channels):
-    for path in files(noisy):
-        other = Path(clean) / path.name
-        if not other.exists():
-            raise ft.FlowtrainError(f"{path.name} is in {noisy}, but not in {clean}")
-        pair = read_levels(path, channels), read_levels(other, channels)
-        if pair[0].shape != pair[1].shape:
-            raise ft.FlowtrainError(f"{path} and {other} differ in size: {pair[0].shape} and {pair[1].shape}")
-        yield pair
+def _named_alike(noisy: str | Path, clean: str | Path) -> list[tuple[Path, Path]]:
+    """The paths of two folders, by the names that they share."""
+    there = {path.relative_to(clean): path for path in files(clean)}
+    here = {path.relative_to(noisy): path for path in files(noisy)}
+    lonely = [name for name in here if name not in there]
+    if lonely:
+        raise ft.FlowtrainError(f"{lonely[0]} is in {noisy}, but not in {clean}")
+    return [(path, there[name]) for name, path in here.items()]
+
+
+def _read_pair(paths: tuple[Path, Path], channels: int) -> list[np.ndarray]:
+    """Both pictures as uint8 (H, W, channels), of one size."""
+    pair = [read_levels(path, channels) for path in paths]
+    if pair[0].shape != pair[1].shape:
+        raise ft.FlowtrainError(f"{paths[0]} and {paths[1]} differ in size: {pair[0].shape} and {pair[1].shape}")
+    return pair
 
 
 def _training(patches: np.ndarray, noise, batch: int, aug_times: int) -> ft.DataFlow:
@@ -139,21 +154,23 @@ def _pair(dp: list, rng: np.random.Generator, noise, turn: bool) -> list[np.ndar
 
 
 def clean_pictures(folder: str | Path, noise, channels: int = 1, batch: int = 1) -> ft.DataFlow:
-    """Validation data: whole pictures, each with the same noise every time; `batch` of them where all have one size."""
+    """Validation data: whole pictures, each with the same noise every time; up to `batch` of one size at once."""
 
     def spoil(dp, rng):
         clean = read(dp, channels)
         return [noise(clean, rng), clean]
 
-    ds = ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil)
-    return ft.CacheData(ft.BatchData(ds, batch, remainder=True))
+    return _whole(ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil), batch)
+
+
+def _whole(ds: ft.DataFlow, batch: int) -> ft.DataFlow:
+    return ft.CacheData(ft.BatchData(ds, 1) if batch == 1 else ft.BatchDataByShape(ds, batch, remainder=True))
 
 
 def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1, batch: int = 1) -> ft.DataFlow:
     """Validation data from two folders that hold the same names: whole pictures."""
-    ds = ft.DataFromList(files(noisy), shuffle=False)
-    ds = ft.MapData(ds, lambda path: [read(path, channels), read(Path(clean) / path.name, channels)])
-    return ft.CacheData(ft.BatchData(ds, batch, remainder=True))
+    ds = ft.DataFromList(_named_alike(noisy, clean), shuffle=False)
+    return _whole(ft.MapData(ds, lambda paths: [to_float(levels) for levels in _read_pair(paths, channels)]), batch)
 
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:
@@ -173,9 +190,9 @@ def bsds_grayscale(target: str | Path, folder: str | Path | None = None) -> dict
     """
     counts = {}
     for split, name in (("train", "Train"), ("val", "Valid")):
-        made = Path(target, name)
+        made, pictures = Path(target, name), ft.BSDS500(split, shuffle=False, folder=folder)
         made.mkdir(parents=True, exist_ok=True)
-        for number, (picture, *_) in enumerate(ft.BSDS500(split, shuffle=False, folder=folder)):
+        for number, (picture, *_) in enumerate(pictures):
             gray = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
             write_picture(made / f"{number:03d}.png", gray)
         counts[name] = number + 1

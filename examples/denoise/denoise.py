@@ -26,7 +26,7 @@ from network import LOSSES, METRICS, DenoiseModel, DnCNN
 from noise import NOISES, made_noise
 
 import flowtrain as ft
-from flowtrain.cli.options import Group, NewPath, write_picture
+from flowtrain.cli.options import FOLDER, POSITIVE, RATE, FiniteRange, Group, NewPath, distinct, write_picture
 
 
 def load(model: str, inputs: str = "noisy", outputs: str = "denoised", **fixed) -> Denoiser:
@@ -87,7 +87,7 @@ def noise_options(command):
         click.option("--dataset", type=click.Choice(["clean", "full"]), default="clean", show_default=True),
         click.option("--one-of", is_flag=True, help="One of several noises for each picture, not all in turn."),
         click.option(
-            "--level", "levels", type=click.FloatRange(0), multiple=True,
+            "--level", "levels", type=FiniteRange(0), multiple=True,
             help="Sigma, peak, share or quality, one for each noise; default: the noise's.",
         ),
         click.option("--noise", "noises", type=click.Choice(sorted(NOISES)), multiple=True, default=["gaussian"],
@@ -148,18 +148,17 @@ def main():
     pass
 
 
-folder = click.argument("folder", type=click.Path(exists=True, file_okay=False))
+folder = click.argument("folder", type=FOLDER)
 model = click.argument("model", type=click.Path())
-positive = click.IntRange(1)
 
 
 @main.command()
 @folder
 @noise_options
-@click.option("--valid", type=click.Path(exists=True, file_okay=False), help="Held-out pictures, of the same layout.")
+@click.option("--valid", type=FOLDER, help="Held-out pictures, of the same layout.")
 @click.option("--color", is_flag=True, help="Three channels instead of one.")
 @click.option("--depth", type=click.IntRange(2), default=17, show_default=True)
-@click.option("--filters", type=positive, default=64, show_default=True)
+@click.option("--filters", type=POSITIVE, default=64, show_default=True)
 @click.option(
     "--quick", "--shallow", is_flag=True, is_eager=True, callback=use_quick_defaults,
     help="A small network, trained in ten minutes on two CPU cores; "
@@ -169,23 +168,23 @@ positive = click.IntRange(1)
     "--from-zero", is_flag=True, help="The last layer begins at zero: training begins with the noisy picture."
 )
 @click.option("--scales", default="1", callback=numbers, show_default=True, help="Sizes at which each picture is cut.")
-@click.option("--stride", type=positive, default=None, help="From patch to patch; default: no overlap.")
+@click.option("--stride", type=POSITIVE, default=None, help="From patch to patch; default: no overlap.")
 @click.option("--aug-times", type=click.IntRange(0), default=1, show_default=True,
               help="How often an epoch shows each patch, turned and mirrored; 0: as it is.")  # fmt: skip
 @click.option("--average", is_flag=True, help="Average the weights over some 1,000 steps, for prediction.")
 @click.option("--cosine", is_flag=True, help="A learning rate that falls to 0 as a cosine, not in steps.")
-@click.option("--epochs", type=positive, default=100, show_default=True)
-@click.option("--stages", type=positive, default=500, show_default=True, help="Steps of an epoch.")
-@click.option("--batch", type=positive, default=128, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
+@click.option("--epochs", type=POSITIVE, default=100, show_default=True)
+@click.option("--stages", type=POSITIVE, default=500, show_default=True, help="Steps of an epoch.")
+@click.option("--batch", type=POSITIVE, default=128, show_default=True)
+@click.option("--learning-rate", type=RATE, default=1e-3, show_default=True)
 @click.option("--optimizer", default="adam", show_default=True, help="Of Keras.")
 @click.option("--loss", type=click.Choice(sorted(LOSSES)), default="mse", show_default=True)
 @click.option("--metric", "metrics", type=click.Choice(list(METRICS)), multiple=True, default=list(METRICS),
               help="What validation reports; the first says which checkpoint is best.")  # fmt: skip
 @click.option(
-    "--valid-batch", type=positive, default=1, show_default=True, help="Validation pictures at once, of one size."
+    "--valid-batch", type=POSITIVE, default=1, show_default=True, help="Validation pictures at once, of one size."
 )
-@click.option("--valid-steps", type=positive, default=None, help="Validation batches; default: all.")
+@click.option("--valid-steps", type=POSITIVE, default=None, help="Validation batches; default: all.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the run in --log-dir.")
 def train(
@@ -239,10 +238,12 @@ def evaluate_command(model, folder, dataset, noises, levels, one_of, input_name,
 def apply(model, folder, target, input_name, output_name, fixed):
     """Denoise the pictures of FOLDER into the folder TARGET."""
     denoiser = opened(model, input_name, output_name, fixed)
-    target.mkdir(exist_ok=True)
     pictures = datasets.blind_pictures(folder, denoiser.channels)
-    for path, (noisy,) in zip(datasets.files(folder), pictures, strict=True):
-        made = target / f"{path.stem}.png"
+    paths = datasets.files(folder)
+    names = distinct(paths, [path.relative_to(folder).with_suffix(".png") for path in paths])
+    for name, (noisy,) in zip(names, pictures, strict=True):
+        made = target / name
+        made.parent.mkdir(parents=True, exist_ok=True)
         write_picture(made, ft.to_uint8(denoiser(noisy)[0]))
         click.echo(f"wrote {made}")
 
@@ -253,7 +254,7 @@ def apply(model, folder, target, input_name, output_name, fixed):
 @click.argument("target", type=NewPath(".png", ".html"))
 @noise_options
 @model_options
-@click.option("--rows", type=positive, default=5, show_default=True)
+@click.option("--rows", type=POSITIVE, default=5, show_default=True)
 def show(model, folder, target, dataset, noises, levels, one_of, input_name, output_name, fixed, rows):
     """Draw rows of clean, noisy and restored pictures."""
     denoiser = opened(model, input_name, output_name, fixed)
@@ -279,7 +280,7 @@ def export(run, target):
 
 @main.command()
 @click.argument("target", type=NewPath())
-@click.option("--data", default=None, type=click.Path(exists=True, file_okay=False), help="Where BSDS500 is already.")
+@click.option("--data", default=None, type=FOLDER, help="Where BSDS500 is already.")
 def bsds(target, data):
     """Write BSDS500, which is downloaded, as the folders of gray pictures TARGET/Train and TARGET/Valid."""
     counts = datasets.bsds_grayscale(target, data)

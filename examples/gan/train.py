@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import flowtrain as ft
 from flowtrain import BNLeakyReLU, BNReLU, Conv2D, Deconv2D, FullyConnected, leaky_relu
-from flowtrain.cli.options import Command, write_picture
+from flowtrain.cli.options import FOLDER, POSITIVE, Command, write_picture
 
 NOISE = 64
 
@@ -83,14 +83,10 @@ class ShowDigits(ft.Callback):
         write_picture(self.trainer.log_dir / f"digits{self.epoch_num:04d}.png", levels)
 
 
-positive = click.IntRange(1)
-folder = click.Path(exists=True, file_okay=False)
-
-
 @click.command(cls=Command, help=__doc__)
-@click.option("--data", type=folder, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
-@click.option("--epochs", type=positive, default=10, show_default=True)
-@click.option("--batch", type=positive, default=128, show_default=True)
+@click.option("--data", type=FOLDER, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
+@click.option("--epochs", type=POSITIVE, default=10, show_default=True)
+@click.option("--batch", type=POSITIVE, default=128, show_default=True)
 @click.option("--log-dir", default=None)
 def main(data, epochs, batch, log_dir):
     trainer = ft.train(

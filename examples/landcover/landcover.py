@@ -30,7 +30,7 @@ from patches import (
 )
 
 import flowtrain as ft
-from flowtrain.cli.options import Group, NewPath, write_picture
+from flowtrain.cli.options import POSITIVE, RATE, Group, NewPath, write_picture
 from flowtrain.metrics import BinaryCounts
 from flowtrain.utils.files import write_whole
 
@@ -95,18 +95,17 @@ def main():
 source = click.argument("source", type=click.Path(exists=True))
 scene = click.argument("scene", type=click.Path(exists=True, dir_okay=False))
 run = click.argument("run", type=click.Path(exists=True))
-positive = click.IntRange(1)
 
 
 @main.command()
 @source
 @click.option("--valid", type=click.Path(exists=True), help="A folder of patches to validate on; a scene has its own.")
-@click.option("--epochs", type=positive, default=30, show_default=True)
+@click.option("--epochs", type=POSITIVE, default=30, show_default=True)
 @click.option(
-    "--steps", default=None, type=positive, help="Of an epoch; default: 300 for a scene, all patches for a folder."
+    "--steps", default=None, type=POSITIVE, help="Of an epoch; default: 300 for a scene, all patches for a folder."
 )
-@click.option("--batch", type=positive, default=16, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-3, show_default=True)
+@click.option("--batch", type=POSITIVE, default=16, show_default=True)
+@click.option("--learning-rate", type=RATE, default=4e-3, show_default=True)
 @click.option("--mirrored", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
@@ -229,8 +228,8 @@ def export(run, target):
 @scene
 @click.argument("folder", type=NewPath(replace=False))
 @click.option("--form", type=click.Choice(["npy", "tif", "tfrecords"]), default="tfrecords", show_default=True)
-@click.option("--size", type=positive, default=64, show_default=True, help="Height and width of a patch.")
-@click.option("--per-file", type=positive, default=100, show_default=True, help="Patches in a TFRecord file.")
+@click.option("--size", type=POSITIVE, default=64, show_default=True, help="Height and width of a patch.")
+@click.option("--per-file", type=POSITIVE, default=100, show_default=True, help="Patches in a TFRecord file.")
 @click.option("--lower", is_flag=True, help="The lower rows, to validate on, instead of the upper ones.")
 def make_patches(scene, folder, form, size, per_file, lower):
     """Cut the upper rows of SCENE into patches: rasters of stacked patches, or TFRecord shards."""

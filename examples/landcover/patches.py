@@ -49,8 +49,8 @@ class RandomPatches(ft.RNGDataFlow):
 def grid(raster: np.ndarray, patch: int = 64) -> np.ndarray:
     """The patches of a grid without overlap, (N, P, P, C); what does not fill a patch is left out."""
     rows, columns = raster.shape[0] // patch, raster.shape[1] // patch
-    cut = raster[: rows * patch, : columns * patch].reshape(rows, patch, columns, patch, -1)
-    return cut.swapaxes(1, 2).reshape(rows * columns, patch, patch, -1)
+    cut = raster[: rows * patch, : columns * patch].reshape(rows, patch, columns, patch, raster.shape[2])
+    return cut.swapaxes(1, 2).reshape(rows * columns, patch, patch, raster.shape[2])
 
 
 def stacked(patches: np.ndarray) -> np.ndarray:

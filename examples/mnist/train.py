@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import flowtrain as ft
 from flowtrain import BatchData, Conv2D, Dropout, FullyConnected, MaxPooling
-from flowtrain.cli.options import Command
+from flowtrain.cli.options import FOLDER, POSITIVE, Command
 
 
 def get_data(split: str, batch: int, folder: str | None = None) -> ft.DataFlow:
@@ -42,14 +42,10 @@ class LeNet(ft.ModelDesc):
         return tf.keras.optimizers.Adam(ft.get_scalar_var("learning_rate", 1e-3, summary=True))
 
 
-positive = click.IntRange(1)
-folder = click.Path(exists=True, file_okay=False)
-
-
 @click.command(cls=Command, help=__doc__)
-@click.option("--data", type=folder, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
-@click.option("--epochs", type=positive, default=6, show_default=True)
-@click.option("--batch", type=positive, default=128, show_default=True)
+@click.option("--data", type=FOLDER, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
+@click.option("--epochs", type=POSITIVE, default=6, show_default=True)
+@click.option("--batch", type=POSITIVE, default=128, show_default=True)
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with the one in --log-dir.")
 def main(data, epochs, batch, log_dir, resume):

@@ -23,7 +23,7 @@ from slices import SIZE, part, read_slices
 
 import flowtrain as ft
 from flowtrain import schedules
-from flowtrain.cli.options import Group, NewPath, write_picture
+from flowtrain.cli.options import POSITIVE, RATE, Group, NewPath, write_picture
 
 PADDED = 256  # the network halves five times
 AVERAGE_DECAY = 0.98  # over some 50 steps
@@ -267,23 +267,22 @@ def main():
     pass
 
 
-positive = click.IntRange(1)
 hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=None, help="Keep each k-th slice.")
 
 
 @main.command()
 @click.argument("slices", type=click.Path(exists=True, dir_okay=False))
 @quick_option(QUICK, "A small network, trained in ten minutes on two CPU cores")
-@click.option("--epochs", type=positive, default=300, show_default=True)
-@click.option("--steps", type=positive, default=None, help="As many epochs as it takes to have so many steps.")
-@click.option("--batch", type=positive, default=16, show_default=True)
-@click.option("--width", type=positive, default=48, show_default=True)
+@click.option("--epochs", type=POSITIVE, default=300, show_default=True)
+@click.option("--steps", type=POSITIVE, default=None, help="As many epochs as it takes to have so many steps.")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True)
+@click.option("--width", type=POSITIVE, default=48, show_default=True)
 @click.option("--residual", is_flag=True)
 @click.option("--noise2noise/--noise2clean", default=True, show_default=True)
 @click.option(
     "--fspec/--no-fspec", default=True, show_default=True, help="Put the known spectrum back before the loss."
 )
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=RATE, default=1e-3, show_default=True)
 @click.option("--average", is_flag=True, help="Average the weights over some 50 steps, for prediction.")
 @click.option("--valid", type=click.Path(exists=True, dir_okay=False), help="Slices to validate on after each epoch.")
 @click.option("--desc", default=None, help="Number the run's folder: results/00000-DESC.")

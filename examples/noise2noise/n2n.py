@@ -24,7 +24,7 @@ from records import make_tfrecords, pictures, read
 
 import flowtrain as ft
 from flowtrain import imgaug, schedules
-from flowtrain.cli.options import PICTURES, Group, NewPath, write_picture
+from flowtrain.cli.options import FOLDER, PICTURES, POSITIVE, RATE, Group, NewPath, write_picture
 
 INPUT, OUTPUT = "noisy", "denoised"
 AVERAGE_DECAY = 0.999
@@ -62,12 +62,20 @@ def training_data(
     smallest_scale: float = 1.0, workers: int = 2,
 ):  # fmt: skip
     """Batches of [noisy, target], float32 (batch, crop, crop, 3) in [-0.5, 0.5]; an epoch is `steps` batches."""
-    if Path(tfrecords).stat().st_size < IN_MEMORY:
-        ds = ft.CacheData(ft.Noise2NoiseData(tfrecords), shuffle=True)
-    else:
-        ds = ft.Noise2NoiseData(tfrecords, shuffle=True)
+    ds = ft.Noise2NoiseData(tfrecords)
     if not len(ds):
         raise ft.FlowtrainError(f"{tfrecords} holds no picture")
+    if Path(tfrecords).stat().st_size < IN_MEMORY:
+        ds = ft.CacheData(ds, shuffle=True)
+        for number, (picture,) in enumerate(ds):
+            if min(picture.shape[:2]) < crop:
+                raise ft.FlowtrainError(
+                    f"a picture of {tfrecords} (of {len(ds)} the {number + 1}.) has {picture.shape[0]} x "
+                    f"{picture.shape[1]} pixels, less than a crop of {crop}: pass a smaller --crop, or leave it out "
+                    f"with make-tfrecords --smallest {crop}"
+                )
+    else:
+        ds = ft.Noise2NoiseData(tfrecords, shuffle=True)
     ds = ft.RepeatedData(ds, -(-steps * batch // len(ds)))
     ds = ft.AugmentImageComponent(ds, crops(crop, smallest_scale))
     ds = ft.MapData(ds, lambda dp: [to_float(dp[0])])
@@ -145,6 +153,7 @@ class Validate(ft.Callback):
     """
 
     def __init__(self, folder, noise) -> None:
+        pictures(folder)  # refused now rather than after the first steps
         self.folder, self.noise = folder, noise
         super().__init__()
 
@@ -179,15 +188,14 @@ def main():
     pass
 
 
-positive = click.IntRange(1)
 noise_option = click.option("--noise", type=click.Choice(sorted(NOISES)), default="gaussian", show_default=True)
 
 
 @main.command("make-tfrecords")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", type=FOLDER)
 @click.argument("target", type=NewPath())
 @click.option(
-    "--smallest", type=positive, default=256, show_default=True, help="Leave out pictures with a smaller side."
+    "--smallest", type=POSITIVE, default=256, show_default=True, help="Leave out pictures with a smaller side."
 )
 def make_tfrecords_command(folder, target, smallest):
     """Write all pictures of FOLDER to the TFRecord file TARGET."""
@@ -204,14 +212,14 @@ def make_tfrecords_command(folder, target, smallest):
 @noise_option
 @click.option("--noise2noise/--noise2clean", default=True, show_default=True, help="What the targets are.")
 @click.option("--long-train", is_flag=True, help="500,000 steps instead of --steps.")
-@click.option("--steps", type=positive, default=100_000, show_default=True)
-@click.option("--epoch-steps", type=positive, default=500, show_default=True, help="Steps between two checkpoints.")
-@click.option("--dataset-dir", type=click.Path(exists=True, file_okay=False), help="Pictures to validate on meanwhile.")
-@click.option("--eval-interval", type=positive, default=1000, show_default=True, help="Steps between two validations.")
-@click.option("--width", type=positive, default=48, show_default=True)
+@click.option("--steps", type=POSITIVE, default=100_000, show_default=True)
+@click.option("--epoch-steps", type=POSITIVE, default=500, show_default=True, help="Steps between two checkpoints.")
+@click.option("--dataset-dir", type=FOLDER, help="Pictures to validate on meanwhile.")
+@click.option("--eval-interval", type=POSITIVE, default=1000, show_default=True, help="Steps between two validations.")
+@click.option("--width", type=POSITIVE, default=48, show_default=True)
 @click.option("--residual", is_flag=True, help="Predict the noise, and subtract it.")
 @click.option("--crop", type=int, default=256, show_default=True, callback=check_crop)
-@click.option("--batch", type=positive, default=4, show_default=True)
+@click.option("--batch", type=POSITIVE, default=4, show_default=True)
 @click.option(
     "--smallest-scale",
     type=click.FloatRange(0.1, 1),
@@ -219,7 +227,7 @@ def make_tfrecords_command(folder, target, smallest):
     show_default=True,
     help="Below 1: crops of pictures shrunk by a factor from there to 1, mirrored and turned.",
 )
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=3e-4, show_default=True)
+@click.option("--learning-rate", type=RATE, default=3e-4, show_default=True)
 @click.option(
     "--ramp-down-perc", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Share of the steps."
 )
@@ -227,7 +235,7 @@ def make_tfrecords_command(folder, target, smallest):
 @click.option("--precision", type=click.Choice(["float32", "mixed"]), default="float32", show_default=True)
 @click.option("--loss-scale", is_flag=True, help="With --precision mixed: float16 with loss scaling, not bfloat16.")
 @click.option(
-    "--devices", type=positive, default=None, help="How many: GPUs, or parts of the CPU where there are none."
+    "--devices", type=POSITIVE, default=None, help="How many: GPUs, or parts of the CPU where there are none."
 )
 @click.option("--distributed", is_flag=True, help="Train on all GPUs of this machine.")
 @click.option("--desc", default=None, help="Number the run's folder: results/00000-DESC.")
@@ -283,7 +291,7 @@ def tensor_names(command):
     return command
 
 
-dataset_option = click.option("--dataset-dir", required=True, type=click.Path(exists=True, file_okay=False))
+dataset_option = click.option("--dataset-dir", required=True, type=FOLDER)
 baseline_option = click.option("--baseline", is_flag=True, help="Beside scikit-image's non-local means.")
 
 
@@ -339,8 +347,8 @@ def infer_image_pb(pb, source, target, input_tensor_name, output_tensor_name):
 @main.command()
 @click.argument("run", type=click.Path(exists=True))
 @click.argument("target", type=NewPath(".pb", replace=False))
-@click.option("--width", type=positive, default=None, help="Fix the width of the input, in pixels.")
-@click.option("--height", type=positive, default=None, help="Fix the height of the input, in pixels.")
+@click.option("--width", type=POSITIVE, default=None, help="Fix the width of the input, in pixels.")
+@click.option("--height", type=POSITIVE, default=None, help="Fix the height of the input, in pixels.")
 @click.option("--input-node-name", default=INPUT, show_default=True)
 @click.option("--output-node-name", default=OUTPUT, show_default=True)
 def freeze(run, target, width, height, input_node_name, output_node_name):

@@ -20,6 +20,9 @@ def pictures(folder: str | Path) -> list[Path]:
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise ft.FlowtrainError(f"no picture in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
+    for path in found:
+        if not cv2.haveImageReader(str(path)):  # by its first bytes
+            raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
     return found
 
 

@@ -41,6 +41,11 @@ def read_slices(path: str | Path) -> np.ndarray:
     if slices.ndim != 3 or min(slices.shape[1:]) < SIZE:
         raise ft.FlowtrainError(f"{path} holds {slices.dtype} {slices.shape}; expected uint8 (N, {SIZE}, {SIZE})")
     if slices.dtype != np.uint8:
+        if slices.dtype.kind != "f" or not np.abs(slices).max(initial=0) <= 0.51:
+            raise ft.FlowtrainError(
+                f"{path} holds {slices.dtype} from {slices.min():g} to {slices.max():g}; slices are uint8, or floats "
+                "from -0.5 (black) to 0.5 (white)"
+            )
         slices = np.clip((slices + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
     return slices[:, :SIZE, :SIZE]
 
@@ -56,6 +61,8 @@ def _unpickled(path: Path) -> np.ndarray:
 
 
 def _from_npz(path: Path) -> np.ndarray:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no zip file, which an npz is")
     with np.load(path, allow_pickle=False) as file:
         names = list(file)
         return file["slices" if "slices" in names else names[0]]

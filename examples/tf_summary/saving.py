@@ -14,7 +14,7 @@ from models import ResBlock, ResNet, functional, trainable
 from train import get_data
 
 import flowtrain as ft
-from flowtrain.cli.options import Command
+from flowtrain.cli.options import FOLDER, Command
 
 
 def whole(model: keras.Model, path: Path) -> keras.Model:
@@ -60,12 +60,12 @@ def latest(log_dir: Path):
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False),
+    type=FOLDER,
     help="Folder of the four MNIST .gz files; default: $FLOWTRAIN_DATA/mnist.",
 )
 def main(target, data):
-    target.mkdir(parents=True, exist_ok=True)
     train, test = get_data("train", 100, data), get_data("test", 100, data)
+    target.mkdir(parents=True, exist_ok=True)
     model = functional()
     trainer = run(model, train, target / "run", epochs=2)
     trainer = run(model, train, target / "run", epochs=4)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from models import MODELS, trainable
 
 import flowtrain as ft
-from flowtrain.cli.options import Command
+from flowtrain.cli.options import FOLDER, POSITIVE, Command
 
 
 def get_data(split: str, batch: int, folder: str | None = None) -> ft.DataFlow:
@@ -79,20 +79,16 @@ def accuracy(model: keras.Model, test: ft.DataFlow) -> float:
 WAYS = {"fit": fit, "batch": by_batch, "step": by_step}
 
 
-positive = click.IntRange(1)
-folder = click.Path(exists=True, file_okay=False)
-
-
 @click.command(cls=Command, help=__doc__)
 @click.option("--model", type=click.Choice(list(MODELS)), default="sequential", show_default=True)
 @click.option("--way", type=click.Choice(list(WAYS)), default="fit", show_default=True)
-@click.option("--data", type=folder, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
-@click.option("--epochs", type=positive, default=3, show_default=True)
-@click.option("--batch", type=positive, default=128, show_default=True)
+@click.option("--data", type=FOLDER, help="Folder of the four .gz files; default: $FLOWTRAIN_DATA/mnist.")
+@click.option("--epochs", type=POSITIVE, default=3, show_default=True)
+@click.option("--batch", type=POSITIVE, default=128, show_default=True)
 @click.option("--log-dir", default=None, help="Where --way fit goes on, or starts a run.")
 def main(model, way, data, epochs, batch, log_dir):
-    made, log_dir = MODELS[model](), log_dir or ft.auto_set_dir("tf-summary")
-    result = WAYS[way](made, get_data("train", batch, data), get_data("test", 500, data), epochs, log_dir)
+    train, test = get_data("train", batch, data), get_data("test", 500, data)
+    result = WAYS[way](MODELS[model](), train, test, epochs, log_dir or ft.auto_set_dir("tf-summary"))
     click.echo(f"{model}, {way}: test accuracy {100 * result:.2f} %")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,40 @@ from ..utils.errors import ConfigError, FlowtrainError
 from ..utils.files import writing
 from .errors import in_one_line
 
-__all__ = ["PICTURES", "Command", "Group", "NewPath", "write_picture"]
+__all__ = [
+    "FOLDER",
+    "PICTURES",
+    "POSITIVE",
+    "RATE",
+    "Command",
+    "FiniteRange",
+    "Group",
+    "NewPath",
+    "distinct",
+    "write_picture",
+]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class FiniteRange(click.FloatRange):
+    """A range of floats that refuses nan and infinity, which every comparison lets pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+FOLDER = click.Path(exists=True, file_okay=False)
+"""A folder that is there."""
+
+POSITIVE = click.IntRange(1)
+"""A whole number from 1."""
+
+RATE = FiniteRange(0, min_open=True)
+"""A number above 0, such as a learning rate."""
 
 
 class _OneLine:
@@ -69,6 +102,22 @@ class NewPath(click.Path):
         if path.exists() and not self.replace:
             self.fail(f"{path} exists: choose another path.", param, ctx)
         return path
+
+
+def distinct(sources: Sequence[str | Path], targets: Sequence[Path]) -> list[Path]:
+    """The files that sources are turned into, where no two of them are one.
+
+    Raises:
+        ConfigError: Two are: the later would replace the earlier.
+    """
+    made: dict[Path, str | Path] = {}
+    for source, target in zip(sources, targets, strict=True):
+        if target in made:
+            raise ConfigError(
+                f"{made[target]} and {source} would both be written as {target}: rename one, or run over them apart."
+            )
+        made[target] = source
+    return list(targets)
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:

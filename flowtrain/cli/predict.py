@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..predict import LoadedPredictor, tiled
 from ..predict.named_graph import as_graph
 from ..predict.placing import placements
+from .options import distinct
 from .pictures import Reader, check_size, write_result
 from .source import model_options, open_source
 
@@ -92,8 +93,8 @@ def command(
     predictor = LoadedPredictor.of(graph, list(inputs) or None, list(outputs) or None)
     read = Reader(predictor, (span[0], span[1]), bands, gray)
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in tqdm(files, desc="predict", unit="file"):
+    stems = distinct(files, [target / Path(name).stem for name in files])
+    for name, stem in zip(tqdm(files, desc="predict", unit="file"), stems, strict=True):
         given = read(Path(name))
         if tile:
             results = tiled(predictor, given.arrays, tile, margin, align, receptive=rfield)
@@ -101,9 +102,10 @@ def command(
             check_size(predictor, Path(name), given, align)
             results = [_one(output) for output in predictor(*(np.asarray(array)[None] for array in given.arrays))]
         places = (placements(predictor) if given.raster else None) or [None] * len(results)
+        target.mkdir(parents=True, exist_ok=True)
         for output, result, place in zip(predictor.outputs, results, places, strict=True):
             extra = "" if len(results) == 1 else "-" + output.replace("/", "_").replace(":", "_")
-            write_result(target / (Path(name).stem + extra), np.asarray(result), given, place, read.span, npy)
+            write_result(stem.with_name(stem.name + extra), np.asarray(result), given, place, read.span, npy)
 
 
 def _one(output: Any) -> np.ndarray:
