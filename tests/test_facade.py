@@ -46,6 +46,29 @@ def test_a_name_of_tensorpack_is_answered_with_todays():
         flowtrain.LMDBDataPoint
 
 
+@pytest.mark.parametrize(
+    ("name", "today"),
+    [
+        ("CheckpointCallback", r"MaxSaver\(\"validation_PSNR\"\)"),
+        ("DatasetFromPatchesImages", "PatchesImages"),
+        ("DatasetFactory", r"clean_patches\(folder, noise\)"),
+        ("DnCNNSchedule", "ScheduledHyperParamSetter"),
+        ("KerasModel", "KerasModelDesc"),
+        ("LrSchedulerCallback", "ScheduledHyperParamSetter"),
+        ("ModelBase", "ModelDesc"),
+        ("PatchesImagesReader", "PatchesImages"),
+        ("TFRecords", "OTBTFData"),
+        ("TensorboardImage", "add_image_summary"),
+        ("TensorflowModelServe", r"tiled\(.*flowtrain predict"),
+        ("TfModel", "Denoiser of examples/denoise"),
+        ("download_BSDS_grayscale", r"BSDS500.*denoise.py bsds"),
+    ],
+)
+def test_a_name_of_opendenoising_or_otbtf_is_answered_with_todays(name, today):
+    with pytest.raises(OldName, match=today):
+        getattr(flowtrain, name)
+
+
 def test_data_scripts_load_no_tensorflow():
     code = (
         "import sys, flowtrain; flowtrain.ImageFromFile, flowtrain.PrefetchData, flowtrain.TFRecordData; "

@@ -42,6 +42,8 @@ class Denoiser:
     ):
         """Take a model from a file: a SavedModel, a frozen graph, a TF1 `.meta` checkpoint, a `.keras` file.
 
+        For a model that takes its channels first the pictures are transposed, and what it makes of them is too.
+
         Args:
             path: The file or folder. A checkpoint or run of flowtrain holds weights alone: it needs `network` too.
             inputs: Name of the input.
@@ -53,8 +55,10 @@ class Denoiser:
         denoiser = cls(network, channels, name=Path(path).name)
         if network is None:
             predict = ft.load_predictor(path, [inputs, *fixed], [outputs])
-            denoiser.channels = predict.specs[0].shape[-1] or 1
-            denoiser._predict = partial(_with, predict, tuple(fixed.values())) if fixed else predict
+            shape = predict.specs[0].shape
+            first = shape.rank == 4 and shape[1] in (1, 3) and shape[-1] not in (1, 3)
+            denoiser.channels = (shape[1] if first else shape[-1]) or 1
+            denoiser._predict = partial(_with, predict, tuple(fixed.values()), first)
         else:
             averaged = "average/steps" in ft.read_checkpoint(path)
             model = DenoiseModel(network, channels, average_decay=AVERAGE_DECAY if averaged else None)
@@ -188,5 +192,9 @@ class ShowPictures(ft.Callback):
             self.trainer.monitors.put_image(f"validation/{number}", picture, self.global_step)
 
 
-def _with(predict, fixed: tuple, batch: np.ndarray):
-    return predict(batch, *fixed)
+def _with(predict, fixed: tuple, channels_first: bool, batch: np.ndarray):
+    """Call a model from elsewhere, with the values of its further inputs, in its own order of axes."""
+    if not channels_first:
+        return predict(batch, *fixed)
+    (clean,) = predict(np.ascontiguousarray(np.moveaxis(batch, -1, 1)), *fixed)
+    return [np.moveaxis(np.asarray(clean), 1, -1)]

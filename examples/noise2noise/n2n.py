@@ -219,7 +219,7 @@ def make_tfrecords_command(folder, target, smallest):
 @click.option("--width", type=POSITIVE, default=48, show_default=True)
 @click.option("--residual", is_flag=True, help="Predict the noise, and subtract it.")
 @click.option("--crop", type=int, default=256, show_default=True, callback=check_crop)
-@click.option("--batch", type=POSITIVE, default=4, show_default=True)
+@click.option("--batch", type=POSITIVE, default=None, help="Default: 4, or one picture for each of more --devices.")
 @click.option(
     "--smallest-scale",
     type=click.FloatRange(0.1, 1),
@@ -247,6 +247,7 @@ def train(
     desc, log_dir, resume,
 ):  # fmt: skip
     """Train a network; its last weights are network_final.npz in the run's folder."""
+    batch = batch or max(4, devices or 1)
     if loss_scale and precision != "mixed":
         raise click.UsageError("--loss-scale is for --precision mixed: float32 needs none.")
     steps = 500_000 if long_train else steps

@@ -68,7 +68,7 @@ class Predictor:
         ]
         try:
             results = self._run(*tensors)
-        except tf.errors.InvalidArgumentError as error:
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in zip(self.inputs, tensors, strict=True))
             raise ModelError(f"the model cannot compute {self.outputs} of {shapes}: {failure_of(error)}") from error
         return list(results) if as_tensors else [_to_array(result) for result in results]

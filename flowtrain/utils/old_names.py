@@ -1,4 +1,4 @@
-"""Names of Tensorpack and of earlier versions, and what to write today: for the errors that say so."""
+"""Names of Tensorpack, OpenDenoising, OTBTF and of earlier versions, and what to write today: for the errors that say so."""
 
 from __future__ import annotations
 
@@ -43,4 +43,20 @@ OLD_NAMES = {
     "dump_dataflow_to_process_queue": "PrefetchData",
     "dump_dataflow_to_tfrecord": "flowtrain.dataflow.formats.write",
     "send_dataflow_zmq": "send_dataflow",
+    # OpenDenoising
+    "CheckpointCallback": 'MaxSaver("validation_PSNR")',
+    "DatasetFactory": "ImageFromFile, RandomMapData and BatchData, as in examples/denoise/datasets.py: "
+    "clean_patches(folder, noise), full_patches, blind_pictures",
+    "DnCNNSchedule": 'ScheduledHyperParamSetter("learning_rate", [(30, 1e-4), (60, 5e-5)])',
+    "KerasModel": "KerasModelDesc(keras_model, loss), or load_predictor(path)",
+    "LrSchedulerCallback": 'ScheduledHyperParamSetter("learning_rate", [(epochs done, rate), ...])',
+    "TensorboardImage": "add_image_summary in build_graph",
+    "TfModel": "Denoiser of examples/denoise, over load_predictor(path, inputs, outputs) or a ModelDesc",
+    "download_BSDS_grayscale": 'BSDS500("train"), as gray folders: examples/denoise/denoise.py bsds TARGET',
+    # OTBTF
+    "DatasetFromPatchesImages": "PatchesImages({name: [rasters]}, streaming=True)",
+    "ModelBase": "ModelDesc",
+    "PatchesImagesReader": "PatchesImages({name: [rasters]})",
+    "TFRecords": 'OTBTFData(folder, keys), write(ds, folder, "otbtf", keys=..., per_file=...)',
+    "TensorflowModelServe": "tiled(predictor, image, expression=64, receptive=128), or flowtrain predict --rfield --efield",
 }

@@ -1,4 +1,5 @@
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -233,3 +234,35 @@ def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
     monkey.undo()
     assert counts == {"Train": 2, "Valid": 2}
     assert cv2.imread(str(tmp_path / "gray/Valid/001.png"), cv2.IMREAD_UNCHANGED).shape == (20, 30)
+
+
+def test_a_model_with_channels_first_gets_its_pictures_transposed(load, tmp_path):
+    denoiser = load("denoise", "denoiser")
+    inputs = keras.Input((1, None, None), name="noisy")
+    last = keras.layers.Permute((2, 3, 1))(inputs)
+    made = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer="ones")(last)
+    keras.Model(inputs, keras.layers.Permute((3, 1, 2), name="denoised")(made)).save(tmp_path / "first.keras")
+    picture = np.random.default_rng(0).random((6, 9, 1), np.float32) / 9
+    made = denoiser.Denoiser.load(tmp_path / "first.keras")(picture)
+    padded = np.pad(picture[..., 0], 1)
+    sums = sum(padded[y : y + 6, x : x + 9] for y in range(3) for x in range(3))
+    np.testing.assert_allclose(made[..., 0], np.clip(sums, 0, 1), atol=1e-6)
+
+
+def test_validation_pictures_of_several_sizes_are_batched_by_size(load, small, tmp_path):
+    datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+    for name, shape in (("a", (40, 48)), ("b", (48, 40)), ("c", (40, 48)), ("d", (40, 48))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(shape, ord(name), np.uint8))
+    batches = list(datasets.clean_pictures(tmp_path, noise.gaussian(1), batch=2))
+    assert sorted(clean.shape for _, clean in batches) == [(1, 40, 48, 1), (1, 48, 40, 1), (2, 40, 48, 1)]
+    one_by_one = {clean.tobytes(): noisy for noisy, clean in datasets.clean_pictures(tmp_path, noise.gaussian(1))}
+    for noisy, clean in batches:
+        for each, of in zip(noisy, clean, strict=True):
+            np.testing.assert_array_equal(one_by_one[of[None].tobytes()][0], each)
+
+
+def test_non_local_means_keeps_the_shape_of_gray_and_coloured_pictures(load):
+    denoise = load("denoise", "denoise")
+    for channels in (1, 3):
+        picture = np.random.default_rng(0).random((12, 14, channels)).astype(np.float32)
+        assert denoise.non_local_means(picture, 25).shape == picture.shape
