@@ -107,7 +107,7 @@ def test_from_a_scene_to_a_map_and_a_saved_model(script, scene, tmp_path):
 
 def test_a_saved_model_is_mapped_as_its_run_is_and_placed_as_the_scene(trained, tmp_path):
     rasterio = pytest.importorskip("rasterio")
-    script, folder, run = trained
+    script, _, run = trained
     place = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
     with rasterio.open(
         tmp_path / "scene.tif", "w", driver="GTiff", height=130, width=200, count=4, dtype="uint16",
