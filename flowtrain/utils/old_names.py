@@ -1,4 +1,4 @@
-"""Names of Tensorpack, OpenDenoising, OTBTF and earlier versions, and what to write today: for the errors that say so."""
+"""Names of Tensorpack, OpenDenoising, OTBTF and earlier versions, and what to write today: for errors that say so."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ OLD_NAMES = {
     "ModelBase": "ModelDesc",
     "PatchesImagesReader": "PatchesImages({name: [rasters]})",
     "TFRecords": 'OTBTFData(folder, keys), write(ds, folder, "otbtf", keys=..., per_file=...)',
-    "TensorflowModelServe": "tiled(predictor, image, expression=64, receptive=128), flowtrain predict --rfield --efield",
+    "TensorflowModelServe": "tiled(predictor, image, expression=, receptive=); flowtrain predict --rfield --efield",
 }
