@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def _unsealed(content: bytes, path: str | Path) -> bytes:
 
 def read_meta(
     path: str | Path, values: Mapping[str, np.ndarray]
-) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
+) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray], dict[str, str]]:
     """Read the graph of a TensorFlow 1 checkpoint and put the values of its variables in, for inference.
 
     What only training needs (assignments, optimizers, savers, input queues) is left out.
@@ -79,8 +80,9 @@ def read_meta(
         values: The checkpoint's variables by name.
 
     Returns:
-        A graph in which variables are constants; and the values of those that must stay variables, since their handles
-        are passed into branches or loops: they are placeholders of the same name, of dtype resource.
+        A graph in which variables are constants; the values of those that must stay variables, since their handles
+        are passed into branches or loops: they are placeholders of the same name, of dtype resource; and for each
+        operation that had to be left out because a variable has no value, that variable.
 
     Raises:
         CheckpointError: The file is missing, cut short or no graph.
@@ -94,7 +96,7 @@ def read_meta(
         raise CheckpointError(f"{path} is no graph of TensorFlow 1, or it is cut short: {error}") from None
     _check_whole(meta.graph_def, path)
     try:
-        return _with_values(meta.graph_def, values)
+        return _with_values(meta.graph_def, _with_parts(meta.graph_def, values))
     except CheckpointError:
         raise
     except Exception as error:  # of a damaged graph TensorFlow raises whatever it stumbles over
@@ -115,9 +117,26 @@ def _op(tensor: str) -> str:
     return tensor.removeprefix("^").split(":")[0]
 
 
+def _with_parts(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The values, and those of the parts of a partitioned variable, which a checkpoint has as a whole."""
+    parts: dict[str, dict[int, list[int]]] = {}
+    for node in graph.node:
+        found = re.fullmatch(r"(.+)/part_(\d+)", node.name)
+        if node.op in _VARIABLES and found and node.name not in values and found[1] in values:
+            parts.setdefault(found[1], {})[int(found[2])] = [size.size for size in node.attr["shape"].shape.dim]
+    made: dict[str, np.ndarray] = {}
+    for name, shapes in parts.items():
+        whole, ordered = values[name], [shapes[number] for number in sorted(shapes)]
+        axis = next((axis for axis, size in enumerate(ordered[0]) if size != whole.shape[axis]), 0)
+        pieces = np.split(whole, np.cumsum([shape[axis] for shape in ordered])[:-1], axis)
+        if [list(piece.shape) for piece in pieces] == ordered:
+            made.update((f"{name}/part_{number}", piece) for number, piece in zip(sorted(shapes), pieces, strict=True))
+    return {**values, **made}
+
+
 def _with_values(
     graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]
-) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
+) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray], dict[str, str]]:
     handles = {node.name for node in graph.node if node.op == "VarHandleOp"}
     passed_on = {
         _op(given)
@@ -128,6 +147,7 @@ def _with_values(
     }
     kept: dict[str, tf.compat.v1.NodeDef] = {}
     removed: set[str] = set()
+    lacking: dict[str, str] = {}
     live: dict[str, np.ndarray] = {}
     for node in _in_order(graph):
         if node.name in passed_on and _value(node, values) is not None:
@@ -141,13 +161,19 @@ def _with_values(
             made = None
         else:
             made = _without_references(node)
-        if made is None or any(_op(given) in removed for given in made.input if not given.startswith("^")):
+        before = [] if made is None else [_op(x) for x in made.input if not x.startswith("^") and _op(x) in removed]
+        if made is None or before:
             removed.add(node.name)
+            reason = node.name if made is None and node.op in _VARIABLES else next(map(lacking.get, before), None)
+            if reason is not None:
+                lacking[node.name] = reason
         else:
             kept[node.name] = made
     result = tf.compat.v1.GraphDef()
     result.versions.CopyFrom(graph.versions)
     result.library.CopyFrom(graph.library)
+    for function in result.library.function:
+        _leave_out_updates(function)
     for node in kept.values():
         copy = result.node.add()
         copy.CopyFrom(node)
@@ -158,7 +184,27 @@ def _with_values(
         copy.attr.pop("_class", None)
         copy.attr.pop("_output_shapes", None)
         copy.device = ""
-    return result, {name: value for name, value in live.items() if name in kept}
+    return result, {name: value for name, value in live.items() if name in kept}, lacking
+
+
+def _leave_out_updates(function: Any) -> None:
+    """Leave out what a branch or loop body writes, such as moving averages, in place; they belong to training."""
+    used = {_op(given) for node in function.node_def for given in node.input if not given.startswith("^")}
+    used |= {_op(tensor) for tensor in function.ret.values()}
+    gone = {node.name for node in function.node_def if _writes(node)} - used
+    if not gone:
+        return
+    staying = [node for node in function.node_def if node.name not in gone]
+    for node in staying:
+        given = [name for name in node.input if not (name.startswith("^") and _op(name) in gone)]
+        del node.input[:]
+        node.input.extend(given)
+    copies = [type(node).FromString(node.SerializeToString()) for node in staying]
+    del function.node_def[:]
+    function.node_def.extend(copies)
+    for name in [name for name, op in function.control_ret.items() if op in gone]:
+        del function.control_ret[name]
+        function.signature.control_output.remove(name)
 
 
 def _without_references(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:

@@ -118,8 +118,10 @@ def _is_variable(node: Any) -> bool:
 
 
 def _meta(path: Path) -> NamedGraph:
-    definition, live = read_meta(path, read_weights(path))
-    return _imported(definition, path, {name: tf.Variable(value, trainable=False) for name, value in live.items()})
+    definition, live, lacking = read_meta(path, read_weights(path))
+    graph = _imported(definition, path, {name: tf.Variable(value, trainable=False) for name, value in live.items()})
+    graph.lacking = lacking
+    return graph
 
 
 def _imported(

@@ -18,7 +18,7 @@ from flowtrain.model import (
     VariableStore,
 )
 from flowtrain.model.keras_io import call_keras, declared_inputs
-from flowtrain.utils.errors import ModelError
+from flowtrain.utils.errors import ModelError, TensorNameError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "predictor_of"]
 
@@ -55,6 +55,20 @@ class NamedGraph(InferenceGraph):
         super().__init__(tower_of, specs)
         self.specs += inputs()
         self.output_names = list(outputs)
+        self.lacking: dict[str, str] = {}
+        """What could not be loaded, and the variable whose value the file lacks."""
+
+    def tensor(self, name: str) -> tf.Tensor:
+        """The tensor of that name; see `InferenceGraph.tensor`."""
+        try:
+            return super().tensor(name)
+        except TensorNameError as error:
+            variable = self.lacking.get(name.split(":")[0])
+            if variable is None:
+                raise
+            raise TensorNameError(
+                f"{name!r} cannot be computed: the checkpoint has no value of {variable!r}, which it needs."
+            ) from error
 
 
 def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:

@@ -395,6 +395,58 @@ def test_variables_that_are_read_inside_branches(tmp_path, v2, resource):
     np.testing.assert_array_equal(again(picture, False)[0], predictor(picture, False)[0])
 
 
+@pytest.mark.parametrize("v2", [True, False])
+def test_moving_averages_that_a_branch_updates_stay_as_they_were_saved(tmp_path, v2):
+    """Batch normalisation that updates its statistics inside the branch of training: its graph is for inference."""
+    v1 = tf.compat.v1
+    picture = np.random.default_rng(0).random((2, 4, 5, 1), np.float32)
+    (v1.enable_control_flow_v2 if v2 else v1.disable_control_flow_v2)()
+    try:
+        with tf.Graph().as_default(), v1.Session() as session:
+            image = v1.placeholder(tf.float32, (None, None, None, 1), "input")
+            training = v1.placeholder(tf.bool, (), "is_training")
+            average = v1.get_variable("moving_mean", initializer=0.25, trainable=False, use_resource=True)
+
+            def update():
+                mean = tf.reduce_mean(image)
+                with tf.control_dependencies([v1.assign_sub(average, 0.1 * (average - mean))]):
+                    return tf.identity(mean)
+
+            tf.identity(image - v1.cond(training, update, average.read_value), name="output")
+            session.run(v1.global_variables_initializer())
+            v1.train.Saver().save(session, str(tmp_path / "model"))
+    finally:
+        v1.enable_control_flow_v2()
+    predictor = load_predictor(tmp_path / "model.meta", ["input", "is_training"], ["output"])
+    np.testing.assert_allclose(predictor(picture, True)[0], picture - picture.mean(), atol=1e-6)
+    np.testing.assert_array_equal(predictor(picture, False)[0], picture - np.float32(0.25))
+    export(predictor, tmp_path / "frozen.pb", batch=[picture, np.bool_(False)])
+    again = load_predictor(tmp_path / "frozen.pb", ["input", "is_training"], ["output"])
+    np.testing.assert_allclose(again(picture, True)[0], picture - picture.mean(), atol=1e-6)
+    np.testing.assert_array_equal(again(picture, False)[0], picture - np.float32(0.25))
+
+
+@pytest.mark.parametrize("resource", [True, False])
+def test_partitioned_variables_and_those_without_a_value(tmp_path, resource):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 4), "input")
+        parts = v1.get_variable(
+            "w", (4, 3), partitioner=v1.fixed_size_partitioner(3), use_resource=resource,
+            initializer=v1.random_normal_initializer(seed=1),
+        )  # fmt: skip
+        unsaved = v1.get_variable("unsaved", initializer=2.0, use_resource=resource)
+        y = tf.identity(x @ tf.convert_to_tensor(parts), name="output")
+        tf.identity(y * unsaved, name="scaled")
+        session.run(v1.global_variables_initializer())
+        wanted = session.run(y, {x: np.eye(4)})
+        v1.train.Saver([*parts]).save(session, str(tmp_path / "model"))
+    (found,) = load_predictor(tmp_path / "model.meta", ["input"], ["output"])(np.eye(4, dtype=np.float32))
+    np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(TensorNameError, match="'scaled' cannot be computed: the checkpoint has no value of 'unsaved'"):
+        load_predictor(tmp_path / "model.meta", ["input"], ["scaled"])
+
+
 def test_the_file_of_a_saved_model_stands_for_its_folder(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     export(model, tmp_path / "saved", format="saved_model")
