@@ -120,7 +120,7 @@ def opened(model, input_name, output_name, fixed) -> Denoiser:
 
 
 QUICK = {
-    "depth": 7, "filters": 32, "epochs": 12, "stages": 500, "batch": 8, "learning_rate": 2e-3, "from_zero": True,
+    "depth": 7, "filters": 32, "epochs": 7, "stages": 500, "batch": 8, "learning_rate": 2e-3, "from_zero": True,
     "scales": "1,0.7,0.5,0.35", "stride": 20, "average": True, "cosine": True,
 }  # fmt: skip
 

@@ -249,7 +249,7 @@ def test_a_model_with_channels_first_gets_its_pictures_transposed(load, tmp_path
     np.testing.assert_allclose(made[..., 0], np.clip(sums, 0, 1), atol=1e-6)
 
 
-def test_validation_pictures_of_several_sizes_are_batched_by_size(load, small, tmp_path):
+def test_validation_pictures_of_several_sizes_are_batched_by_size(load, tmp_path):
     datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
     for name, shape in (("a", (40, 48)), ("b", (48, 40)), ("c", (40, 48)), ("d", (40, 48))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(shape, ord(name), np.uint8))
