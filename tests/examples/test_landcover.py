@@ -125,8 +125,10 @@ def test_a_saved_model_is_mapped_as_its_run_is_and_placed_as_the_scene(trained, 
         with rasterio.open(tmp_path / f"{name}.tif") as file:
             assert (file.crs, file.transform, file.shape) == ("EPSG:32631", place, (130, 200))
             maps.append(file.read())
-    for found in maps[1:]:
-        np.testing.assert_allclose(found, maps[0], atol=1e-5)
+    np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
+    np.testing.assert_allclose(maps[3], maps[2], atol=1e-5)
+    inside = np.s_[:, 32:-32, 32:-32]  # at the scene's border a cropped output sees it continued, not padded with zeros
+    np.testing.assert_allclose(maps[2][inside], maps[0][inside], atol=1e-5)
     np.save(tmp_path / "two.npy", _scene(0)[..., :2])
     said = _call(script, "map", run, tmp_path / "two.npy", tmp_path / "map.png", code=2)
     assert "the model takes its first 3 bands" in said
