@@ -9,8 +9,8 @@ A value nests at most as deep as its schema, except beneath `Anything`, which ha
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,18 +107,18 @@ class Whole(Schema):
 
 @dataclass(frozen=True)
 class Number(Schema):
-    """A finite int or float of at least `least`."""
+    """An int or float from `least` to `most`: finite, and an int is not beyond what a float can be."""
 
-    least: float = -math.inf
+    least: float = -sys.float_info.max
+    most: float = sys.float_info.max
 
     def problems(self, value: Any, path: str) -> Iterator[str]:
-        # an int is compared as it is: float() of one with 400 digits is an OverflowError
-        fine = type(value) is int or (type(value) is float and math.isfinite(value))
-        if not fine or value < self.least:
+        # an int is compared as it is: float() of one with 400 digits is an OverflowError; NaN is in no range
+        if type(value) not in (int, float) or not self.least <= value <= self.most:
             yield from _wrong(value, path, str(self))
 
     def __str__(self) -> str:
-        return "a finite number" if self.least == -math.inf else f"a finite number of at least {self.least:g}"
+        return "a finite number" if self.least == -sys.float_info.max else f"a finite number of at least {self.least:g}"
 
 
 @dataclass(frozen=True)

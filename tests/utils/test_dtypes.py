@@ -43,3 +43,10 @@ def test_numpy_reads_the_texts_too():
 def test_bytes_that_do_not_fill_the_array(shape):
     with pytest.raises(ValueError):
         array_from_bytes(np.dtype("<f4"), shape, bytes(8))
+
+
+@pytest.mark.parametrize("text", ["<M8[0ns]", "m8[00s]", "M8[01s]", "M8[-1s]", "[('a', '<M8[0ns]')]"])
+def test_a_unit_of_zero_is_none(text):
+    """NumPy takes it, and divides by zero when it converts a time to it, which ends the process."""
+    with pytest.raises(ValueError, match="not the name of a dtype"):
+        dtype_from_text(text)
