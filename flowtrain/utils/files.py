@@ -151,7 +151,8 @@ class FileLock:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - closed by release()
+        # without a buffer: what could not be written on a full disk would be tried again, and fail, in release()
+        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by release()
 
     def acquire(self, note: str = "") -> bool:
         """Take the lock without waiting.
@@ -168,15 +169,15 @@ class FileLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
-        self._file.truncate(0)
-        self._file.write(note)
-        self._file.flush()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a note
+            self._file.truncate(0)
+            self._file.write(note.encode())
         return True
 
     def holder(self) -> str:
         """The note of who has it; empty where nobody left one."""
         self._file.seek(0)
-        return self._file.read().strip()
+        return self._file.read().decode(errors="replace").strip()
 
     def release(self) -> None:
         """Let go of it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
+import resource
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +43,9 @@ from .tarsample import CHECKSUM, MARK, encode_members
 from .tensorproto import encode_tensor
 
 __all__ = ["SINKS", "SUFFIXES", "Sink"]
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+_PAGE = 1 << 16  # bytes that LMDB may write besides the records: its table of pages
 
 
 class Sink(Protocol):
@@ -236,10 +241,11 @@ class LMDBSink:
     def __init__(self, folder: str, position: Any) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
         self.path = os.path.join(folder, "data")
-        self._full, self._error, self._disk_error = lmdb.MapFullError, lmdb.Error, lmdb.DiskError
+        self._full, self._error = lmdb.MapFullError, lmdb.Error
         size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
         # no lock file: `write` holds a lock on the folder
-        self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
+        with self._as_os_error(size):
+            self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
         self._map_size = size
         self._crc = crc32c()
         if position and "places" not in position:
@@ -272,7 +278,7 @@ class LMDBSink:
 
     def commit(self) -> Any:
         self._store()
-        self._env.sync(True)
+        self._sync()
         return {"count": self._count, "chunks": self._chunks, "places": self._places.commit()}
 
     def finish(self) -> str:
@@ -281,7 +287,7 @@ class LMDBSink:
             self._put({PLACES_KEY: pack_table(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
         # LMDB keeps the last two states, and takes the older where what leads to the newer is damaged: both are whole
         self._put({HEADER_KEY: pack_header(self._count)})
-        self._env.sync(True)
+        self._sync()
         self.close()
         return self.path
 
@@ -306,22 +312,47 @@ class LMDBSink:
         """One transaction; again with more room where there is too little."""
         while True:
             try:
-                with self._env.begin(write=True) as transaction:
+                with (
+                    self._as_os_error(sum(map(len, items.values()))),
+                    self._env.begin(write=True) as transaction,
+                ):
                     for key, value in items.items():
                         transaction.put(key, value)
                 return
             except self._full:
                 self._map_size *= 2
                 self._env.set_mapsize(self._map_size)
-            except self._error as error:
-                free = shutil.disk_usage(os.path.dirname(self.path)).free
-                # LMDB calls it an error of input and output where the disk was full after a part of a write
-                if isinstance(error, self._disk_error) or free < sum(map(len, items.values())):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-                raise
+
+    def _sync(self) -> None:
+        with self._as_os_error(0):
+            self._env.sync(True)
+
+    @contextlib.contextmanager
+    def _as_os_error(self, size: int) -> Iterator[None]:
+        """Make the system's errors, which LMDB raises as its own, OSErrors: so `write` names the file.
+
+        Args:
+            size: Bytes that are being written.
+        """
+        try:
+            yield
+        except self._full:
+            raise
+        except self._error as error:
+            codes = [code for code in _DISK_ERRORS if os.strerror(code) in str(error)]
+            code = codes[0] if codes else errno.EIO
+            if code == errno.EIO:  # LMDB's name for a write of which only a part was done
+                limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+                written = os.path.getsize(self.path) if os.path.exists(self.path) else 0
+                if limit != resource.RLIM_INFINITY and written + size + _PAGE > limit:
+                    code = errno.EFBIG
+                elif shutil.disk_usage(os.path.dirname(self.path)).free < size + _PAGE:
+                    code = errno.ENOSPC
+            text = os.strerror(code) if codes or code != errno.EIO else f"{os.strerror(code)} ({error})"
+            raise OSError(code, text) from error
 
     def _drop_after(self, chunks: int) -> None:
-        with self._env.begin(write=True) as transaction, transaction.cursor() as cursor:
+        with self._as_os_error(0), self._env.begin(write=True) as transaction, transaction.cursor() as cursor:
             found = cursor.set_range(record_key(chunks))
             while found:
                 found = cursor.delete()

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.arguments import check_int
-from ...utils.errors import DataFlowError
+from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
 from ..core.base import DataFlow
 from ..core.values import refuse_masked
@@ -87,10 +87,11 @@ def write(
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
     options = _options(kind, keys, per_file)
     folder = target.with_name(target.name + ".partial")
-    with _locked(folder):
+    with _locked(folder, target):
         journal = _Journal(folder, kind, ds.size_or_none())
         position = journal.resume(ds) if resume else journal.restart()
-        sink: Sink = SINKS[kind](str(folder), position, **options)
+        with explained(target):
+            sink: Sink = SINKS[kind](str(folder), position, **options)
         try:
             _copy(ds, sink, journal, commit_every, progress, target)
             with explained(target):
@@ -130,6 +131,10 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
                     bar.update()
                     if done % every == 0:
                         journal.note(done, sink.commit(), ds.state_dict())
+                except FormatError as error:
+                    place = f"datapoint {done}"  # the codec, which knows values alone, names none
+                    text = str(error) if str(error).startswith(place) else f"{place}: {error}"
+                    raise FormatError(f"{text} (writing {target})") from error
                 except OSError:
                     with explained(target):  # here alone: an OSError of the flow is of another file
                         raise
@@ -185,12 +190,15 @@ class _Journal:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, target: Path) -> Iterator[None]:
     """The folder, held against other processes; the lock ends with the process, however that ends."""
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / "lock")
+    with explained(target):
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / "lock")
     try:
-        if not lock.acquire(f"process {os.getpid()}"):
+        with explained(target):
+            alone = lock.acquire(f"process {os.getpid()}")
+        if not alone:
             raise DataFlowError(f"another process is writing in {folder}: {lock.holder() or 'it has left no name'}")
         yield
     finally:

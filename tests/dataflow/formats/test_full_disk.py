@@ -10,6 +10,7 @@ import pytest
 
 import flowtrain.dataflow as df
 from flowtrain.dataflow.formats import TFRecordWriter, write
+from flowtrain.utils.errors import FormatError
 
 from ...full_disk import files_of_at_most
 
@@ -32,7 +33,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("name", PATHS[:-1])
+@pytest.mark.parametrize("name", PATHS)
 def test_a_limit_of_the_size(tmp_path, name):
     path = tmp_path / name
     with files_of_at_most(1_500_000), pytest.raises(OSError, match="MB are free where it was written") as caught:
@@ -48,6 +49,23 @@ def test_no_space_left(small_disk, name):
     with pytest.raises(OSError, match=r"No space left on device: .* MB are free where it was written") as caught:
         write(noise(), small_disk / name, progress=False, commit_every=50)
     assert caught.value.errno == errno.ENOSPC and name in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 4096, 8192, 20_000])
+@pytest.mark.parametrize("name", PATHS)
+def test_no_room_even_for_the_beginning(tmp_path, name, size):
+    with files_of_at_most(size), pytest.raises(OSError, match="MB are free where it was written") as caught:
+        write(noise(5), tmp_path / name, progress=False)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("wrong", [object(), [[1, {2}]], np.array([object()], object)])
+def test_what_no_format_holds_is_named_by_its_datapoint(tmp_path, name, wrong):
+    rows = [[i, [i]] for i in range(10)]
+    rows[7] = [7, wrong]
+    with pytest.raises(FormatError, match=f"datapoint 7: .* cannot be packed.*writing .*{name}"):
+        write(df.DataFromList(rows, shuffle=False), tmp_path / name, progress=False)
 
 
 def test_records_that_are_written_one_by_one(tmp_path):

@@ -249,7 +249,8 @@ def answers(number, count):
     good = [number, [[i, "x"] for i in range(count)], None, 0.1, None]
     for place, wrong in (
         (1, []), (1, good[1] + [[0]]), (1, None), (1, {}), (1, "x" * count), (2, [True, None]), (2, 5),
-        (2, [False, [1]]), (3, -1.0), (3, math.nan), (3, "long"), (3, None), (3, 10**400), (3, -(10**400)), (3, True), (4, []), (4, ["a", "b"]),
+        (2, [False, [1]]), (3, -1.0), (3, math.nan), (3, "long"), (3, None),
+        (3, 10**400), (3, -(10**400)), (3, True), (4, []), (4, ["a", "b"]),
         (4, "error"), (4, [1, 2, 3]), (0, -1), (0, "0"), (0, None), (0, 2**63),
     ):  # fmt: skip
         yield [wrong if at == place else part for at, part in enumerate(good)]
