@@ -6,7 +6,7 @@ framing. A file that a living run still writes ends anywhere: what is whole is r
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,20 +98,22 @@ def spread(steps: list[int], most: int) -> list[int]:
 
 
 def _records(path: Path) -> Iterator[tuple[_Place, bytes]]:
+    """The whole records of a file: read, not mapped, as a run that goes on cuts its file while a report is made."""
     with path.open("rb") as file:
-        try:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # empty
-            return
-        with mapped:
-            at, end = 0, len(mapped)
-            while at + HEADER <= end:
-                (size,) = _HEAD.unpack_from(mapped, at)
-                at += HEADER
-                if at + size + FOOTER > end:
-                    return
-                yield _Place(path, at, size), mapped[at : at + size]
-                at += size + FOOTER
+        at, end = 0, os.fstat(file.fileno()).st_size
+        while at + HEADER <= end:
+            head = file.read(HEADER)
+            if len(head) < HEADER:
+                return
+            (size,) = _HEAD.unpack_from(head)
+            at += HEADER
+            if at + size + FOOTER > end:
+                return
+            record = file.read(size + FOOTER)
+            if len(record) < size + FOOTER:
+                return
+            yield _Place(path, at, size), record[:size]
+            at += size + FOOTER
 
 
 def _values(record: bytes) -> Iterator[tuple[int, float, str, dict[int, bytes]]]:

@@ -143,6 +143,7 @@ class _KeyedRecords:
 
     def read(self, index: int) -> Datapoint:
         key = record_key(index) if self._keys is None else self._keys[index]
+        self._environment.check_size()
         try:
             value = self._environment.local.get(key)
             if value is None:
@@ -155,6 +156,7 @@ class _KeyedRecords:
 
     def read_run(self, records: Sequence[int]) -> list[Datapoint]:
         """The datapoints of the first of some records, at least of one."""
+        self._environment.check_size()
         found: list[Datapoint] = []
         get, keys, make, left = self._environment.local.get, self._keys, self._make, RUN_BYTES
         try:

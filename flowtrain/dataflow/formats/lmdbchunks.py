@@ -113,7 +113,7 @@ class ChunkedRecords:
     def __init__(self, environment: Environment, count: int, verify: bool) -> None:
         self.count, self._path, self._error = count, environment.path, environment.error
         self._crc = crc32c() if verify else None
-        self._chunks = _Chunks(environment)
+        self._chunks, self._check_size = _Chunks(environment), environment.check_size
         try:
             table = environment.view(PLACES_KEY)
         except self._error as error:
@@ -129,8 +129,9 @@ class ChunkedRecords:
         """The bytes of a record, unchecked.
 
         Raises:
-            FormatError: Its chunk is missing, or ends before the record does.
+            FormatError: Its chunk is missing, or ends before the record does; or the file has become shorter.
         """
+        self._check_size()
         number, start, end = place_of.unpack_from(self._table, index * 12)
         try:
             chunk = self._chunks[number]
@@ -161,6 +162,7 @@ class ChunkedRecords:
         place, table, chunks = place_of.unpack_from, self._table, self._chunks
         parts: list[Any] = [b""]
         size = 0
+        self._check_size()
         try:
             for record in records:
                 number, start, end = place(table, record * 12)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...utils.optional import require
 from .lmdbtree import check_tree
+from .openfiles import OpenFile
 from .source import damaged
 
 __all__ = ["Environment"]
@@ -28,6 +29,9 @@ class Environment:
 
     The child of a fork goes on with what its parent had open. That LMDB forbids too, because of its lock file; here
     there is none, and nothing but memory that both map is read.
+
+    LMDB maps the file, and touching what was cut off of a mapped file ends the process by SIGBUS, without a word. So
+    `check_size` comes before each read.
     """
 
     _opened: weakref.WeakValueDictionary[tuple[int, int], Environment] = weakref.WeakValueDictionary()
@@ -53,6 +57,7 @@ class Environment:
         lmdb = require("lmdb", extra="formats", needed_for="LMDBData")
         self.path, self.error = path, lmdb.Error
         size = os.path.getsize(path)
+        self.check_size = OpenFile(path).check_size
         check_tree(path)
         try:
             self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
@@ -62,6 +67,7 @@ class Environment:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None where there is none."""
+        self.check_size()
         try:
             return self.local.get(key)
         except self.error as error:
@@ -73,12 +79,15 @@ class Environment:
         The file is mapped for as long; the transaction that found the place may end before.
 
         Raises:
+            FormatError: The file has become shorter.
             lmdb.Error: LMDB cannot read it.
         """
+        self.check_size()
         return self.local.view(key)
 
     def list_keys(self) -> list[bytes]:
         """All keys, in LMDB's order."""
+        self.check_size()
         try:
             return list(self.local.transaction.cursor().iternext(keys=True, values=False))
         except self.error as error:

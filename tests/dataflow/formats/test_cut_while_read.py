@@ -1,0 +1,73 @@
+"""Files that become shorter while they are read: an error that names the file, never the end of the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+import flowtrain.dataflow as df
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
+from flowtrain.utils.errors import FormatError
+
+ROWS = 400
+table = np.random.default_rng(0).integers(0, 256, (ROWS, 20_000), np.uint8)
+rows = df.DataFromArrays(np.arange(ROWS), table)
+folder = Path(sys.argv[1])
+
+
+def plain_lmdb(path):
+    with lmdb.open(str(path), subdir=False, lock=False, map_size=1 << 26) as env, env.begin(write=True) as transaction:
+        for number, row in enumerate(table):
+            transaction.put(b"%04d" % number, row.tobytes())
+
+
+def written(path):
+    write(rows, path, progress=False)
+
+
+KINDS = {
+    "a.npy": (lambda path: np.save(path, table), NpzData),
+    "plain.npz": (lambda path: np.savez(path, rows=table), NpzData),
+    "a.npz": (written, NpzData),
+    "a.tar": (written, TarData),
+    "a.tfrecord": (written, TFRecordData),
+    "a.h5": (written, HDF5Data),
+    "a.lmdb": (written, LMDBData),
+    "other.lmdb": (plain_lmdb, lambda path: LMDBData(path, "raw")),
+    "function.lmdb": (written, lambda path: LMDBData(path, lambda key, value: [key, value])),
+}
+for name, (make, read) in KINDS.items():
+    print(name, flush=True)
+    make(folder / name)
+    for walk in ("iterated", "by index"):
+        path = folder / f"{walk} {name}"
+        path.write_bytes((folder / name).read_bytes())
+        ds, seen = read(path), 0
+        get = iter(ds).__next__ if walk == "iterated" else lambda: ds.get(seen)
+        try:
+            while seen < ROWS:
+                get()
+                seen += 1
+                if seen == 50:
+                    os.truncate(path, 3000)
+        except FormatError as error:
+            assert "changed since it was opened" in str(error) and name in str(error), error
+        assert 50 <= seen < ROWS, seen
+print("passed")
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_file_that_is_cut_while_it_is_read(tmp_path):
+    run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280)
+    assert done.returncode == 0 and done.stdout.endswith("passed\n"), (done.returncode, done.stdout[-3000:])
