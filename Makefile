@@ -1,7 +1,8 @@
 # make demo    train the colorization example on the photographs in this repository (about 2 minutes on 2 cores)
 # make test    everything that CI checks: style, types, import order, tests
 # make bench   the benchmarks, beside their peers, in an environment of their own
-# make fuzz    changed bytes for each reader of bytes, for FUZZ_SECONDS each (60); FUZZ_TARGETS="tar npz" for these alone
+# make fuzz    changed bytes for each reader of bytes, for FUZZ_SECONDS each (60), then odd files and arrays read beside other libraries,
+#              thirty times as many as in a test; FUZZ_TARGETS="tar npz": changed bytes for these alone
 # make docs    the HTML documentation
 # make check-next   the tests against the newest Keras and TensorFlow that the index has, in an environment of their own
 
@@ -35,6 +36,9 @@ pytest: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	-$(PIP) --only-binary atheris --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz/drive.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+ifeq ($(FUZZ_TARGETS),)
+	$(BIN)/python -m pytest -q --timeout 0 --hypothesis-profile=long tests/against
+endif
 
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python bench/dataflow.py $(BENCH_ARGS)
