@@ -1,7 +1,7 @@
 """How fast training steps are, beside Keras and hand-written loops, in one run: python bench/train.py [case ...]
 
-Cases: mlp, unet, xla, fetch, feed, save, import. Each ratio is the median of several alternating rounds, so that what
-else the machine does hits all alike.
+Cases: mlp, unet, xla, fetch, feed, save, replicas, import. Each ratio is the median of several alternating rounds, so
+that what else the machine does hits all alike.
 """
 
 from __future__ import annotations
@@ -379,7 +379,36 @@ def start() -> None:
     print(f"\nimport flowtrain: {statistics.median(seconds) * 1000:.1f} ms  (target 100)")
 
 
-CASES = {"mlp": mlp, "unet": unet, "xla": xla, "fetch": fetch, "feed": feed, "save": save, "import": start}
+def replicas() -> None:
+    """In a process of its own: logical devices must be set before TensorFlow computes."""
+    code = "import train; train.two_replicas()"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
+
+
+def two_replicas() -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy, steps, flow = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 100, Digits()
+    with strategy.scope():
+        fitted = keras_mlp()
+        fitted.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    specs = (tf.TensorSpec((None, 28, 28), tf.float32), tf.TensorSpec((None,), tf.int32))
+    dataset = tf.data.Dataset.from_generator(lambda: generator(flow), output_signature=specs).prefetch(4)
+    compare(
+        "small MLP on two logical CPUs, MirroredStrategy",
+        {
+            "flowtrain": Ours(MLP(), flow, steps, strategy=strategy),
+            "flowtrain, steps_per_call=1": Ours(MLP(), flow, steps, strategy=strategy, steps_per_call=1),
+            "Keras fit": lambda: rate(steps, lambda: fitted.fit(dataset, steps_per_epoch=steps, verbose=0)),
+        },
+        {"Keras fit": 3.0},
+    )
+
+
+CASES = {
+    "mlp": mlp, "unet": unet, "xla": xla, "fetch": fetch, "feed": feed, "save": save, "replicas": replicas,
+    "import": start,
+}  # fmt: skip
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

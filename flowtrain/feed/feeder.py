@@ -19,7 +19,9 @@ from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.utils.errors import DataFlowError, StateError, annotate_error
 
 from .inputs import Inputs
-from .tensors import aligned_empty, can_alias, is_exclusive, share, to_tensor
+from .ownership import hands_over, is_leased
+from .placement import Placement
+from .tensors import aligned_empty, can_alias, share, to_tensor
 
 __all__ = ["Block", "Feeder"]
 
@@ -27,7 +29,10 @@ logger = logging.getLogger("flowtrain.feed")
 
 
 class Block(NamedTuple):
-    """Some batches in a row: with `stacked` tensors of shape (>= rows, batch, ...), else one batch as it is."""
+    """Some batches in a row: with `stacked` tensors of shape (>= rows, batch, ...), else one batch as it is.
+
+    With several replicas `tensors` are those of the first one, with its part of each batch, then those of the second.
+    """
 
     tensors: list[tf.Tensor]
     rows: int
@@ -47,6 +52,7 @@ class Feeder:
         capacity: How many batches to stack in a block; or a function that says so when it sees the first
             batch. 0: hand over single batches, unstacked and without a copy where that is safe.
         depth: How many blocks to keep ready.
+        placement: Who computes with the batches, and where; None: one replica, on the host.
 
     Example:
         >>> with Feeder(flow, inputs, capacity=0) as feeder:                 # doctest: +SKIP
@@ -60,7 +66,9 @@ class Feeder:
         inputs: Inputs,
         capacity: int | Callable[[Sequence[np.ndarray]], int] = 0,
         depth: int = 3,
+        placement: Placement | None = None,
     ) -> None:
+        self._placement = placement or Placement()
         self._flow, self._inputs, self._capacity, self._depth = flow, inputs, capacity, depth
         # From epoch 0, whatever the user iterated before (a look at a batch): else the data of a run would depend on
         # that.
@@ -71,6 +79,7 @@ class Feeder:
         self._thread: threading.Thread | None = None
         self._skip = 0  # batches to pass over at the start, which were consumed before a resume
         self._passed = 0  # datapoints that the present epoch of the flow has given
+        self._handed_over = False  # whether the feed alone holds what the flow under way gives
         self._rest: DataFlow | None = None  # what is iterated first, once: the rest of an epoch
         self._position: dict[str, Any] | None = None  # before the block that is being consumed
         self._consumed = 0  # batches of it
@@ -188,6 +197,7 @@ class Feeder:
         """All batches, for ever."""
         while not self._stopping:
             flow = self._flow if self._rest is None else self._rest
+            self._handed_over = hands_over(flow)
             iterator = iter(flow)
             try:
                 for datapoint in iterator:
@@ -252,7 +262,7 @@ class Feeder:
             if capacity is None:
                 capacity = self._capacity(arrays) if callable(self._capacity) else self._capacity
             if capacity == 0:
-                yield Block(_owned_tensors(arrays), 1, False, position, _bytes_of(arrays))
+                yield Block(self._tensors(arrays), 1, False, position, _bytes_of(arrays))
                 del arrays
                 position = self._where()
                 continue
@@ -261,7 +271,7 @@ class Feeder:
                 position = {**position, "skip": position["skip"] + builder.rows}
                 builder = None
             if builder is None:
-                builder = _Stack(arrays, capacity)
+                builder = _Stack(arrays, capacity, self._placement)
             builder.add(arrays)
             del arrays
             # A block that is not full goes out when training waits: with a slow flow 32 batches would take seconds, and
@@ -269,6 +279,10 @@ class Feeder:
             if builder.rows == capacity or (self._waiting and not self._ready):
                 yield builder.block(position)
                 position, builder = self._where(), None
+
+    def _tensors(self, arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
+        parts = self._placement.parts(arrays)
+        return self._placement.put([_owned_tensors(part, self._handed_over) for part in parts])
 
     def _where(self) -> dict[str, Any]:
         """The position after what the flow has given so far."""
@@ -280,32 +294,38 @@ class Feeder:
 class _Stack:
     """A block in the making. The buffers have room for all rows at once, so that shapes stay the same."""
 
-    def __init__(self, arrays: Sequence[np.ndarray], capacity: int) -> None:
+    def __init__(self, arrays: Sequence[np.ndarray], capacity: int, placement: Placement) -> None:
         self.rows = 0
+        self._placement = placement
         self._kinds = [(array.shape, array.dtype) for array in arrays]
-        self._buffers = [
-            np.full((capacity, *shape), "", object) if dtype.kind in "OSU" else aligned_empty((capacity, *shape), dtype)
-            for shape, dtype in self._kinds
-        ]
+        self._buffers = [[_room(capacity, array) for array in part] for part in placement.parts(arrays)]
 
     def fits(self, arrays: Sequence[np.ndarray]) -> bool:
         return self._kinds == [(array.shape, array.dtype) for array in arrays]
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
-        for buffer, array in zip(self._buffers, arrays, strict=True):
-            buffer[self.rows] = array
+        for buffers, part in zip(self._buffers, self._placement.parts(arrays), strict=True):
+            for buffer, array in zip(buffers, part, strict=True):
+                buffer[self.rows] = array
         self.rows += 1
 
     def block(self, position: dict[str, Any]) -> Block:
-        tensors = [to_tensor(buffer) for buffer in self._buffers]
-        return Block(tensors, self.rows, True, position, _bytes_of(self._buffers))
+        tensors = self._placement.put([[to_tensor(buffer) for buffer in buffers] for buffers in self._buffers])
+        return Block(tensors, self.rows, True, position, sum(map(_bytes_of, self._buffers)))
 
 
-def _owned_tensors(arrays: Sequence[np.ndarray]) -> list[tf.Tensor]:
-    """Tensors whose memory nobody writes into any more."""
+def _room(capacity: int, array: np.ndarray) -> np.ndarray:
+    """Uninitialised memory for some arrays like this one."""
+    if array.dtype.kind in "OSU":
+        return np.full((capacity, *array.shape), "", object)
+    return aligned_empty((capacity, *array.shape), array.dtype)
+
+
+def _owned_tensors(arrays: Sequence[np.ndarray], handed_over: bool) -> list[tf.Tensor]:
+    """Tensors whose memory nobody writes into any more; `handed_over`: nobody else in this process holds the arrays."""
     tensors = []
     for array in arrays:
-        if can_alias(array) and is_exclusive(array, held=2):
+        if handed_over and is_leased(array) and can_alias(array):
             tensors.append(share(array))
         else:
             tensors.append(to_tensor(_aligned_copy(array)))

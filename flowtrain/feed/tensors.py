@@ -6,16 +6,12 @@ writable arrays that start at a 64-byte boundary: on less TensorFlow aborts the 
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.ipc.arena import _Lease as Lease
 from flowtrain.ipc.buffers import ALIGNMENT
 
-__all__ = ["aligned_empty", "can_alias", "is_exclusive", "share", "to_tensor"]
+__all__ = ["aligned_empty", "can_alias", "share", "to_tensor"]
 
 # what DLPack and TensorFlow both know
 _KINDS = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
@@ -59,26 +55,6 @@ def can_alias(array: np.ndarray) -> bool:
         and array.flags.c_contiguous
         and array.flags.writeable
     )
-
-
-def is_exclusive(array: np.ndarray, held: int) -> bool:
-    """Whether nobody else can write into an array's memory later.
-
-    Args:
-        array: The array.
-        held: How many references the caller itself has (as in a variable, a list).
-
-    Returns:
-        True for an array that owns its memory and has no other reference, and for a view of a worker's
-        slot, which the flow leaves alone while views of it live.
-    """
-    if array.base is None:
-        return sys.getrefcount(array) <= held + 2  # and this function's argument, and getrefcount's
-    # A slot is written by a worker only after its lease has ended, which any view keeps from happening.
-    owner: Any = array
-    while isinstance(owner, np.ndarray | memoryview) and not isinstance(owner, Lease):
-        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
-    return isinstance(owner, Lease)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..utils.errors import FlowtrainError
 from .buffers import ALIGNMENT
 from .mapping import anonymous_memory, map_shared
 
-__all__ = ["Arena", "SlotPool", "SlotWriter", "WorkerStatus", "aligned"]
+__all__ = ["Arena", "Lease", "SlotPool", "SlotWriter", "WorkerStatus", "aligned"]
 
 SLOT_BYTES = 1 << 30  # of address space, far above any batch: a slot that could grow would have to be mapped again
 _SMALLEST = 1 << 20
@@ -118,8 +118,11 @@ def _total(workers: int, slots: int, slot_bytes: int) -> int:
     return aligned(workers * _STATUS_BYTES, mmap.PAGESIZE) + slots * slot_bytes
 
 
-class _Lease(np.ndarray):
+class Lease(np.ndarray):
     """The bytes of a slot that is handed out: all views keep it alive, and its end frees the slot.
+
+    Whoever finds a lease beneath an array knows that the maker of the array leaves its memory alone while the array
+    lives. It says nothing of others in this process who hold the array too.
 
     Its base is the mapping itself. Were it a view of another array, NumPy would make its views refer to that array,
     and the slot would be overwritten under them.
@@ -137,7 +140,7 @@ class SlotPool:
         self._arena = arena
         # last in, first out: a slot that was just used has its pages in place and, with luck, in the cache
         self._free = list(range(arena.slots))[::-1]
-        self._leases: dict[int, weakref.ref[_Lease]] = {}
+        self._leases: dict[int, weakref.ref[Lease]] = {}
 
     def __len__(self) -> int:
         return len(self._free)
@@ -153,7 +156,7 @@ class SlotPool:
     def lease(self, slot: int) -> memoryview:
         """The bytes of a slot that was taken; the slot is freed when the last view of them is gone."""
         arena = self._arena
-        lease = _Lease((arena.slot_bytes,), np.uint8, buffer=arena.memory, offset=arena.start(slot))
+        lease = Lease((arena.slot_bytes,), np.uint8, buffer=arena.memory, offset=arena.start(slot))
         free, leases = self._free, self._leases
 
         # Runs in whatever thread drops the last view, perhaps inside the garbage collector in the middle of `take`: so

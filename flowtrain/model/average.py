@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .internals import swapped_values
+from .internals import raw_variable, swapped_values
 from .store import VariableStore, read_value
 
 __all__ = ["WeightAverage"]
@@ -44,7 +44,7 @@ class WeightAverage:
         self._steps = self._make(store, "average/steps", np.int64(0))
 
     @staticmethod
-    def _make(store: VariableStore, name: str, value: Any) -> keras.Variable:
+    def _make(store: VariableStore, name: str, value: tf.Tensor | np.ndarray) -> keras.Variable:
         made = tf.Variable(
             value, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name=name.replace("/", "_")
         )
@@ -80,4 +80,4 @@ class WeightAverage:
 
     def used(self) -> contextlib.AbstractContextManager[None]:
         """While inside, traces read the averages where they would read the weights."""
-        return swapped_values([(variable, average._value) for variable, average in self._pairs])
+        return swapped_values([(variable, raw_variable(average)) for variable, average in self._pairs])

@@ -54,7 +54,7 @@ class ModelDesc:
     average_decay: float | None = None
     """Keep moving averages of the weights with this decay, e.g. 0.999; see :class:`flowtrain.model.WeightAverage`."""
 
-    _graph: ModelGraph | None = None
+    _model_graph: ModelGraph | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -100,9 +100,9 @@ class ModelDesc:
     @property
     def graph(self) -> ModelGraph:
         """The model's graph: the one in use (of a trainer or predictor), else one that is built now."""
-        if self._graph is None:
+        if self._model_graph is None:
             ModelGraph(self)
-        return self._graph  # type: ignore[return-value]
+        return self._model_graph  # type: ignore[return-value]
 
     def tensor_names(self, operations: bool = False) -> list[str]:
         """The named tensors that a predictor can take and compute; see :meth:`ModelGraph.tensor_names`."""

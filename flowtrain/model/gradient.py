@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
@@ -34,7 +35,7 @@ logger = logging.getLogger("flowtrain")
 Pair = tuple[Any, Any]
 
 
-def _name(variable: Any) -> str:
+def _name(variable: keras.Variable) -> str:
     return getattr(variable, "path", None) or variable.name.split(":")[0]
 
 
@@ -47,7 +48,7 @@ class GradientProcessor:
         ...         return [(tf.sign(gradient), variable) for gradient, variable in pairs]
     """
 
-    def setup(self, store: VariableStore, variables: Mapping[str, Any]) -> None:
+    def setup(self, store: VariableStore, variables: Mapping[str, keras.Variable]) -> None:
         """Prepare for the variables of one cost, when the model is built; most need nothing.
 
         Args:
@@ -156,7 +157,7 @@ class ScaleGradient(GradientProcessor):
         return result
 
 
-def _scaled(gradient: Any, factor: float) -> Any:
+def _scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: float) -> tf.Tensor | tf.IndexedSlices:
     if gradient is None or factor == 1.0:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
@@ -175,7 +176,7 @@ class SummaryGradient(GradientProcessor):
         self.pattern = pattern
         self._shown: dict[str, Any] = {}
 
-    def setup(self, store: VariableStore, variables: Mapping[str, Any]) -> None:
+    def setup(self, store: VariableStore, variables: Mapping[str, keras.Variable]) -> None:
         """Make a variable for each value; it is read when summaries are due."""
         for name in variables:
             if re.fullmatch(self.pattern, name):

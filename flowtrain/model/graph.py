@@ -18,7 +18,7 @@ from .average import WeightAverage
 from .epoch_metrics import EpochMetrics
 from .inference import InferenceGraph
 from .inputs import checked_inputs
-from .internals import captured_variables, make_concrete, reseed, scratch_graph, sublayers
+from .internals import captured_variables, make_concrete, raw_variable, reseed, scratch_graph, sublayers
 from .objectives import Objective, handles, make_objectives
 from .predictor import Predictor
 from .store import VariableStore
@@ -93,7 +93,7 @@ class ModelGraph:
             self.keep_average(model.average_decay)
         self._averaged: InferenceGraph | None = None
         self._lock = threading.Lock()
-        model._graph = self
+        model._model_graph = self
 
     @property
     def metrics(self) -> EpochMetrics:
@@ -254,14 +254,14 @@ class ModelGraph:
     def _adopt_outside_layers(self, tower: TowerContext) -> None:
         """Give names to the variables of layers that were made and built outside ``build_graph``."""
         # By the identity of the tf.Variable, not of Keras's object around it: two Keras layers may share one.
-        known = {id(variable._value) for variable in self.store.variables.values()}
+        known = {id(raw_variable(variable)) for variable in self.store.variables.values()}
 
         def adopt(layer: keras.Layer, path: str) -> None:
             inner = {id(v) for sub in sublayers(layer) for v in sub.variables}
             for variable in layer.variables:
-                if id(variable) not in inner and id(variable._value) not in known:
+                if id(variable) not in inner and id(raw_variable(variable)) not in known:
                     self._check_strategy(path, variable)
-                    known.add(id(variable._value))
+                    known.add(id(raw_variable(variable)))
                     name = self._free_name(f"{path}/{variable.name}")
                     self.store.add(name, variable)
                     with tf.init_scope():
@@ -278,7 +278,7 @@ class ModelGraph:
 
     def _check_strategy(self, path: str, variable: keras.Variable) -> None:
         strategy = self.strategy
-        if strategy is not None and not strategy.extended.variable_created_in_scope(variable._value):
+        if strategy is not None and not strategy.extended.variable_created_in_scope(raw_variable(variable)):
             raise ModelError(
                 f"the Keras layer {path!r} was made outside of the strategy of this run, so its variables live on one "
                 "device alone. Make it inside: with strategy.scope(): model = ..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -12,10 +12,13 @@ from flowtrain.utils.errors import ModelError
 
 from .porting import old_spellings_named
 
+if TYPE_CHECKING:
+    from .desc import ModelDesc
+
 __all__ = ["checked_inputs", "checked_specs"]
 
 
-def checked_inputs(model: Any) -> list[tf.TensorSpec]:
+def checked_inputs(model: ModelDesc) -> list[tf.TensorSpec]:
     """The model's input specs, with every mistake in them reported.
 
     Raises:
@@ -62,7 +65,7 @@ def checked_specs(specs: Any, where: str) -> list[tf.TensorSpec]:
     return list(specs)
 
 
-def _check_signature(model: Any, names: list[str]) -> None:
+def _check_signature(model: ModelDesc, names: list[str]) -> None:
     kind = type(model).__name__
     signature = inspect.signature(model.build_graph)
     try:

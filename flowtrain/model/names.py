@@ -211,6 +211,6 @@ class Names:
         self._auto[path] = count + 1
         return f"{path}_{count}" if count else path
 
-    def set_layer_name(self, layer: Any, name: str) -> None:
+    def set_layer_name(self, layer: keras.Layer, name: str) -> None:
         """Let a layer that was made elsewhere be known by this name here."""
         self._layer_names[id(layer)] = (layer, name)

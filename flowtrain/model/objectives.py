@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ModelError, closest
 
 from .ancestors import ancestors
 from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
-from .internals import external_captures
+from .internals import external_captures, raw_variable, replica_values
 from .porting import old_spellings_named
 from .store import VariableStore
 from .tower import TowerContext
@@ -180,7 +180,5 @@ def handles(variables: Mapping[str, keras.Variable]) -> set[Any]:
     """Identities of the resources behind variables, of all replicas."""
     found = set()
     for variable in variables.values():
-        raw = variable._value
-        for part in getattr(raw, "values", None) or (raw,):
-            found.add(id(part.handle))
+        found.update(id(part.handle) for part in replica_values(raw_variable(variable)))
     return found

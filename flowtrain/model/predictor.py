@@ -157,7 +157,7 @@ def _check_cast(given: np.dtype, wanted: tf.DType, name: str, array: np.ndarray 
     )
 
 
-def _to_array(tensor: Any) -> np.ndarray:
+def _to_array(tensor: tf.Tensor) -> np.ndarray:
     array = np.asarray(tensor.numpy())
     if tensor.dtype in (tf.bfloat16, tf.float16):
         return array.astype(np.float32)

@@ -18,7 +18,7 @@ from .internals import adopt_variable, rename
 __all__ = ["VariableStore", "read_value"]
 
 
-def read_value(variable: Any) -> np.ndarray:
+def read_value(variable: keras.Variable | tf.Variable) -> np.ndarray:
     """The value of a Keras or TensorFlow variable, of the first replica where it is mirrored."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     if isinstance(raw, tf.distribute.DistributedValues):

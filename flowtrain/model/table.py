@@ -15,7 +15,7 @@ from .tower import LayerRecord
 __all__ = ["count_parameters", "summary_table"]
 
 
-def count_parameters(variables: Mapping[str, Any]) -> int:
+def count_parameters(variables: Mapping[str, keras.Variable]) -> int:
     """How many numbers some variables hold together."""
     return sum(prod(variable.shape) for variable in variables.values())
 

@@ -81,7 +81,7 @@ class TowerContext(Names):
         super().__init__(store.layers.values(), prefix)
         self.store = store
         self.is_training = is_training
-        self.graph: Any = None
+        self.graph: tf.Graph = None  # while it is traced
         self.cost: Any = None
         self.costs: dict[str, tf.Tensor] = {}
         self.plain_costs: dict[str, tf.Tensor] = {}

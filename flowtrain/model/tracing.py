@@ -32,15 +32,31 @@ _towers_of_graph: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionar
 
 
 class _Root(keras.layers.Layer):
-    """Stands around ``build_graph`` so that plain Keras layers inside inherit ``training`` from it."""
+    """Stands around ``build_graph`` so that plain Keras layers inside inherit ``training`` from it.
 
-    def __init__(self, body: Callable[[], Any]) -> None:
+    Attributes:
+        raised: What the function raised: Keras raises another exception, with the arguments of the call in its text.
+    """
+
+    def __init__(self, tower: TowerContext, function: Callable[[], Any]) -> None:
         super().__init__(dtype="float32", autocast=False, name="tower")
-        self._body = body
+        self._tower, self._function = tower, function
+        self.raised: BaseException | None = None
         self.built = True
 
     def call(self, training: bool | None = None) -> Any:
-        return self._body()
+        state = {
+            "name_scope_stack": self._tower.scopes,
+            "object_name_uids": fresh_names(),
+            "global_seed_generator": None,
+        }
+        root = _name_root(tf.compat.v1.get_default_graph(), self._tower.prefix)
+        with isolated_keras_state(**state), root, variable_making(self._tower):
+            try:
+                return self._function()
+            except BaseException as error:
+                self.raised = error
+                raise
 
 
 def run_tower(
@@ -89,7 +105,7 @@ def run_tower(
 
     try:
         with _dtype_policy(precision), old_spellings_named(_where(model)):
-            result = _call(tower, lambda: model.build_graph(*inputs))
+            result = _call(tower, functools.partial(model.build_graph, *inputs))  # a lambda is a frame more
     except Exception as error:
         _add_note(error, model, is_training)
         raise
@@ -106,7 +122,9 @@ def run_tower(
     return tower
 
 
-def gradients(tower: TowerContext, tape: tf.GradientTape, cost: tf.Tensor, variables: Sequence[Any]) -> list[Any]:
+def gradients(
+    tower: TowerContext, tape: tf.GradientTape, cost: tf.Tensor, variables: Sequence[keras.Variable]
+) -> list[Any]:
     """The gradients of a cost, with the tower open: ``tf.recompute_grad`` calls layers again meanwhile.
 
     Args:
@@ -127,31 +145,16 @@ def gradients(tower: TowerContext, tape: tf.GradientTape, cost: tf.Tensor, varia
 
 def _call(tower: TowerContext, function: Callable[[], Any]) -> Any:
     """Run a function in the tower, as if inside a Keras layer that is called with its ``training``."""
-    failure: list[BaseException] = []
-    graph = tf.compat.v1.get_default_graph()
-
-    def body() -> Any:
-        state = {
-            "name_scope_stack": tower.scopes,
-            "object_name_uids": fresh_names(),
-            "global_seed_generator": None,
-        }
-        with isolated_keras_state(**state), _name_root(graph, tower.prefix), variable_making(tower):
-            try:
-                return function()
-            except BaseException as error:
-                failure.append(error)
-                raise
-
+    root = _Root(tower, function)
     with tower.entered():
         try:
-            return _Root(body)(training=tower.is_training)
+            return root(training=tower.is_training)
         except BaseException as error:
-            original = failure[0] if failure else error
+            original = root.raised or error
             raise _plain(original) from original.__cause__
 
 
-def _name_root(graph: Any, prefix: str) -> contextlib.AbstractContextManager[Any]:
+def _name_root(graph: tf.Graph, prefix: str) -> contextlib.AbstractContextManager[Any]:
     """Names of operations begin anew here, whatever scopes are open around."""
     return graph.name_scope(prefix or None)
 

@@ -12,7 +12,17 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError, closest
 
-from .internals import adopt_variable, is_unlifted, isolated_keras_state, keras_owner, seeded_initial_value
+from .internals import (
+    adopt_variable,
+    is_generator_state,
+    is_unlifted,
+    isolated_keras_state,
+    keras_owner,
+    raw_variable,
+    seeded_initial_value,
+    set_raw_variable,
+    was_made_in_function,
+)
 from .tower import TowerContext, get_current_tower_context
 
 __all__ = [
@@ -102,7 +112,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
     found = store.find(name)
     if found is not None:
         _check_same(name, found, owner, arguments)
-        return found._value
+        return raw_variable(found)
     if store.frozen:
         raise ModelError(
             f"the variable {name!r} does not exist in the model: it was not made when the model was built. "
@@ -111,7 +121,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         )
     if tf.is_tensor(initial_value) and hasattr(initial_value, "graph"):
         constant = tf.get_static_value(initial_value)
-        if constant is None and arguments.get("name") == "StateVar":
+        if constant is None and is_generator_state(arguments):
             raise ModelError("make a tf.random.Generator outside of build_graph, e.g. in __init__ of the model.")
         if constant is None:
             raise ModelError(
@@ -131,7 +141,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         with tf.init_scope():
             made = next_creator(**arguments)
     except ValueError as error:
-        if "tf.function" not in str(error):
+        if not was_made_in_function(error):
             raise
         raise _inside_function(name) from error
     if is_unlifted(made):
@@ -139,7 +149,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
     if owner is None:
         store.add(name, adopt_variable(made, name))
     else:
-        owner._value = made  # Keras sets the same as soon as this returns; the store shows it now
+        set_raw_variable(owner, made)
         store.add(name, owner)
     return made
 
@@ -152,7 +162,7 @@ def _inside_function(name: str) -> ModelError:
 
 
 def _check_same(name: str, found: keras.Variable, owner: Any, arguments: dict[str, Any]) -> None:
-    asked = owner._shape if owner is not None else arguments.get("shape")
+    asked = owner.shape if owner is not None else arguments.get("shape")
     if asked is None and not callable(arguments.get("initial_value")):
         asked = tf.convert_to_tensor(arguments["initial_value"]).shape
     if asked is not None and tuple(asked) != tuple(found.shape):
@@ -216,14 +226,19 @@ def get_variable(
     elif tuple(found.shape) != tuple(shape):
         raise ModelError(f"the variable {path!r} has shape {tuple(found.shape)}, asked for is {tuple(shape)}.")
     tower.touch(path)
-    return found._value
+    return raw_variable(found)
 
 
 class ScalarVariable(keras.Variable):
     """A number that lives in the model: read in the graph, set from a callback, saved with the rest.
 
     It is callable, which is what Keras optimizers expect of a learning rate that may change.
+
+    Attributes:
+        first_value: What it was made with.
     """
+
+    first_value: float
 
     def __call__(self) -> tf.Variable:
         return self.value
@@ -263,12 +278,12 @@ def get_scalar_var(name: str, init: float, summary: bool = False) -> Any:
             found = ScalarVariable(
                 lambda shape, dtype: tf.constant(init, dtype), shape=(), dtype="float32", trainable=False, name=last
             )
-        found._flowtrain_init = float(init)  # type: ignore[attr-defined]
+        found.first_value = float(init)
     elif not isinstance(found, ScalarVariable):
         raise ModelError(f"{path!r} is the name of another variable; give the scalar another name.")
-    elif found._flowtrain_init != float(init):  # type: ignore[attr-defined]
+    elif found.first_value != float(init):
         raise ModelError(
-            f"get_scalar_var({path!r}) is asked for with {init} and with {found._flowtrain_init}. "  # type: ignore[attr-defined]
+            f"get_scalar_var({path!r}) is asked for with {init} and with {found.first_value}. "
             f"Use one first value everywhere."
         )
     tower.touch(path)

@@ -7,9 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# The only place of this package that uses a part of TensorFlow which it does not promise to keep.
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
+from flowtrain.model.internals import constants_for_variables
 from flowtrain.utils.errors import ExportError, ModelError
 
 __all__ = ["frozen", "refuse_python", "resized"]
@@ -28,10 +26,9 @@ def frozen(function: Any) -> tf.compat.v1.GraphDef:
         ExportError: The function uses something that has no constant value: a table, an iterator, Python code.
     """
     try:
-        made = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
+        graph = constants_for_variables(function)
     except (ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
         raise ExportError(f"the graph cannot be frozen: {error}") from error
-    graph = made.graph.as_graph_def()
     refuse_python(graph)
     return graph
 

@@ -88,7 +88,7 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     if isinstance(inner, InferenceGraph | ModelGraph) and not isinstance(model, InferenceGraph | ModelGraph):
         model = inner
     if isinstance(model, ModelDesc):
-        model = getattr(model, "_graph", None) or ModelGraph(model)
+        model = getattr(model, "_model_graph", None) or ModelGraph(model)
     if isinstance(model, ModelGraph):
         graph = model.averaged_inference if averaged else model.inference
         if isinstance(model.model, KerasModelDesc):

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.model.checkpoint_io import read_checkpoint
+from flowtrain.model.internals import names_in_checkpoint
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
 
@@ -23,7 +24,6 @@ __all__ = ["OWN_NAMES", "read_weights"]
 OWN_NAMES = "flowtrain_variables"
 """Under this attribute an exported SavedModel holds its variables by their readable names."""
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -99,23 +99,10 @@ def _saved_model(path: Path) -> dict[str, np.ndarray]:
 def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:
     reader = tf.train.load_checkpoint(str(prefix))
     keys = list(reader.get_variable_to_shape_map())
-    if _OBJECT_GRAPH not in keys:
+    names = names_in_checkpoint(reader)
+    if names is None:
         return {key: np.asarray(reader.get_tensor(key)) for key in keys}
-    values = {key: np.asarray(reader.get_tensor(key)) for key in keys if key.endswith(_ENDING) and key != _OBJECT_GRAPH}
-    return _named(values, _names_in(reader.get_tensor(_OBJECT_GRAPH)))
-
-
-def _names_in(serialized: bytes) -> dict[str, list[str]]:
-    """Full name of a variable -> the keys it is saved under."""
-    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-
-    found: dict[str, list[str]] = {}
-    for node in TrackableObjectGraph.FromString(serialized).nodes:
-        for attribute in node.attributes:
-            keys = found.setdefault(attribute.full_name, [])
-            if attribute.checkpoint_key not in keys:
-                keys.append(attribute.checkpoint_key)
-    return found
+    return _named({key: np.asarray(reader.get_tensor(key)) for key in keys if key.endswith(_ENDING)}, names)
 
 
 def _named(values: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[str, np.ndarray]:

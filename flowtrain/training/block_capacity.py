@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from flowtrain.model.graph import ModelGraph
 
 from .config import TrainConfig
 from .devices import part
@@ -19,7 +20,7 @@ _BATCH_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20
 _WORK = {"CPU": 1e8, "GPU": 1e11}  # floating point operations of a step whose calling still matters
 
 
-def block_capacity(arrays: Sequence[np.ndarray], graph: Any, config: TrainConfig) -> int:
+def block_capacity(arrays: Sequence[np.ndarray], graph: ModelGraph, config: TrainConfig) -> int:
     """How many batches to stack for one call; 0: none, each batch goes on its own, without a copy.
 
     It depends on the model and the first batch alone, never on timing: a resumed run must decide alike.
@@ -45,7 +46,7 @@ def block_capacity(arrays: Sequence[np.ndarray], graph: Any, config: TrainConfig
     return max(1, min(_STEPS, _BLOCK_BYTES // max(size, 1)))
 
 
-def _has_convolutions(graph: Any) -> bool:
+def _has_convolutions(graph: tf.Graph) -> bool:
     return any(
         op.type.startswith(("Conv2D", "Conv3D", "DepthwiseConv", "While", "StatelessWhile"))
         for op in graph.get_operations()

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.model.internals import seeds_changed
 from flowtrain.utils.errors import ConfigError
 
 from .config import TrainConfig
@@ -26,6 +26,7 @@ __all__ = [
     "own_randomness",
     "part",
     "prepare",
+    "replica_devices",
     "share_history",
 ]
 
@@ -40,7 +41,7 @@ def prepare(config: TrainConfig) -> None:
     Raises:
         ConfigError: Several workers, and no log folder that all of them know.
     """
-    if config.strategy is not None and _is_multi_worker(config.strategy) and config.log_dir is None:
+    if config.strategy is not None and part(config.strategy)[1] > 1 and config.log_dir is None:
         raise ConfigError("several workers need log_dir=, a folder that all of them can read")
     limit_gpus(config.gpu_memory, config.visible_devices)
     if config.deterministic:
@@ -100,18 +101,30 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """This worker's index and the number of workers; each is fed an equal part of every batch."""
-    if not _is_multi_worker(strategy):
-        return 0, 1
     resolver = strategy.cluster_resolver
+    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
     cluster = resolver.cluster_spec().as_dict()
     members = [("chief", i) for i in range(len(cluster.get("chief", [])))]
     members += [("worker", i) for i in range(len(cluster.get("worker", [])))]
-    return members.index((resolver.task_type, resolver.task_id)), len(members)
+    return (members.index((resolver.task_type, resolver.task_id)), len(members)) if len(members) > 1 else (0, 1)
 
 
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
     """How many replicas this process has."""
     return strategy.num_replicas_in_sync // part(strategy)[1]
+
+
+def replica_devices(strategy: tf.distribute.Strategy) -> list[str | None]:
+    """The device that the feed puts the rows of each replica of this process on, in order; None for the host.
+
+    TPUs are fed by their host.
+    """
+    try:
+        return [None if "TPU" in device.upper() else device for device in strategy.extended.worker_devices]
+    except RuntimeError:  # no strategy: TensorFlow computes on the first GPU, where there is one
+        gpus = tf.config.list_logical_devices("GPU")
+        return [gpus[0].name if gpus else None]
 
 
 @contextlib.contextmanager
@@ -121,26 +134,22 @@ def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
     Keras keeps the state of a ``SeedGenerator`` alike on all replicas, so that dropout would drop the same units of
     each one's share of the batch.
     """
-    plain = keras.random.SeedGenerator.next
-
-    def following(generator: Any, ordered: bool = True) -> Any:
-        seed = plain(generator, ordered=ordered)
-        context = tf.distribute.get_replica_context()
-        if context is None:
-            return seed
-        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-        return seed + tf.stack([replica * tf.constant(_APART, seed.dtype), tf.zeros_like(replica)])
-
     if strategy.num_replicas_in_sync == 1:
         yield
         return
     # Replaced while the step is traced and by nothing that lives longer: giving each replica a generator of its own
     # would make as many states to save, and a checkpoint of two replicas could not be resumed on four.
-    keras.random.SeedGenerator.next = following
-    try:
+    with seeds_changed(_of_this_replica):
         yield
-    finally:
-        keras.random.SeedGenerator.next = plain
+
+
+def _of_this_replica(seed: tf.Tensor) -> tf.Tensor:
+    """A seed (2,) of Keras, moved by the number of the replica that is being traced."""
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return seed
+    replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+    return seed + tf.stack([replica * tf.constant(_APART, seed.dtype), tf.zeros_like(replica)])
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
@@ -202,9 +211,3 @@ def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> Any:
 
     specs = [tf.TensorSpec((size,), tf.float64)]
     return tf.function(count, autograph=False, input_signature=specs).get_concrete_function()
-
-
-def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    return strategy.cluster_resolver is not None and bool(
-        getattr(strategy.extended, "_in_multi_worker_mode", lambda: False)()
-    )

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flowtrain.dataflow import DataFlow
 from flowtrain.feed import Block, Feeder, Inputs
+from flowtrain.feed.placement import Placement
 from flowtrain.utils.errors import ConfigError, TrainingError
 
 from . import devices
@@ -47,6 +48,7 @@ class Feeding:
             divide=devices.local_replicas(strategy),
             rows=config.global_batch,
         )
+        self._placement = Placement(devices.replica_devices(strategy))
         self._capacity = capacity
         self._feeder: Feeder | None = None
         self._position: dict[str, Any] | None = None  # while there is no feeder
@@ -67,7 +69,7 @@ class Feeding:
             self._left_behind.close()
             self._left_behind = None
         self._block = None
-        self._feeder = Feeder(flow, self._inputs, self._capacity, self._prefetch)
+        self._feeder = Feeder(flow, self._inputs, self._capacity, self._prefetch, self._placement)
         if self._position is not None:
             self._feeder.load_state_dict(self._position, self._rest)
 

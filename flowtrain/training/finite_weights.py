@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from .run_variables import local_variable
+from .run_variables import Variable, local_variable
 
 __all__ = ["FiniteWeights"]
 
@@ -25,7 +24,7 @@ class FiniteWeights:
         variables: Readable name -> variable; before the first step.
     """
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(self, variables: Mapping[str, Variable]) -> None:
         floats = {name: variable for name, variable in variables.items() if tf.as_dtype(variable.dtype).is_floating}
         self._variables = {name: local_variable(variable) for name, variable in floats.items()}
         self._compile()

@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.feed import Block
-from flowtrain.model.internals import quick_call
+from flowtrain.model.graph import ModelGraph
+from flowtrain.model.internals import all_operations, quick_call
+from flowtrain.model.tower import TowerContext
 
-from .devices import part
+from .devices import local_replicas, part
 from .pipeline import StepPipeline
 from .run_variables import StepVariables
 from .step import Step
@@ -48,10 +50,10 @@ class Program:
     def __init__(
         self,
         run_step: Callable[[Step], None],
-        graph: Any,
+        graph: ModelGraph,
         variables: StepVariables,
         strategy: tf.distribute.Strategy,
-        after_step: Sequence[Callable[[Any], None]] = (),
+        after_step: Sequence[Callable[[TowerContext], None]] = (),
         accumulate: int = 1,
         jit: bool = False,
     ) -> None:
@@ -149,18 +151,18 @@ class Program:
 
     def _trace(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
         batch = [
-            tf.TensorSpec(spec.shape, tensor.dtype, spec.name)
-            for spec, tensor in zip(self._graph.input_specs, block.tensors, strict=True)
+            tf.TensorSpec(spec.shape, tensor.dtype, f"{spec.name}{suffix}")
+            for (suffix, spec), tensor in zip(self._specs(), block.tensors, strict=True)
         ]
         rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape), spec.dtype) for spec in batch]
         index = tf.TensorSpec((), tf.int32)
 
-        def one(*inputs: tf.Tensor) -> Any:
-            step = self._one(inputs, fetches or ())
+        def one(*inputs: tf.Tensor, row: tf.Tensor | None = None) -> Any:
+            step = self._one(inputs, row, fetches or ())
             return _total(step), [step.fetched[name] for name in fetches or ()]
 
         def one_of_block(row: tf.Tensor, *blocks: tf.Tensor) -> Any:
-            return one(*_batch_of(blocks, row))
+            return one(*blocks, row=row)
 
         if fetches is None:
             function, signature = self._many, [index, index, *rows]
@@ -173,7 +175,7 @@ class Program:
 
     def _many(self, start: tf.Tensor, stop: tf.Tensor, *blocks: tf.Tensor) -> tf.Tensor:
         def body(index: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            step = self._one(_batch_of(blocks, index), ())
+            step = self._one(blocks, index, ())
             return index + 1, _total(step)
 
         def more(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
@@ -184,14 +186,24 @@ class Program:
         # wrote.
         return tf.while_loop(more, body, (start, tf.constant(0.0)), parallel_iterations=1)[1]
 
-    def _one(self, inputs: Sequence[tf.Tensor], fetches: Sequence[str]) -> Step:
-        step = Step(self._graph, inputs, self._variables, self._strategy, fetches, self._accumulate, self._jit_replica)
+    def _specs(self) -> list[tuple[str, tf.TensorSpec]]:
+        """(suffix of the name, spec) of each tensor of a batch: each replica of this process has its rows of it."""
+        specs, replicas = self._graph.input_specs, local_replicas(self._strategy)
+        if replicas == 1:
+            return [("", spec) for spec in specs]
+        parts = [tf.TensorSpec(tf.TensorShape([None]).concatenate(s.shape[1:]), s.dtype, s.name) for s in specs]
+        return [(f"_replica{number}", spec) for number in range(replicas) for spec in parts]
+
+    def _one(self, inputs: Sequence[tf.Tensor], row: tf.Tensor | None, fetches: Sequence[str]) -> Step:
+        graph, strategy = self._graph, self._strategy
+        step = Step(graph, inputs, self._variables, strategy, fetches, self._accumulate, self._jit_replica, row)
         self._run_step(step)
         if self._graph.average is not None:
             self._graph.average.update(self._has_updated(step))
         self._variables.finish_step(step.costs, step.scalars, step.updated)
-        for function in self._after_step:
-            function(step.tower)
+        if step.tower is not None:
+            for function in self._after_step:
+                function(step.tower)
         return step
 
     def _has_updated(self, step: Step) -> tf.Tensor | None:
@@ -204,10 +216,10 @@ class Program:
             self._numbers[value] = tf.constant(value, tf.int32)
         return self._numbers[value]
 
-    def _warn_of_random(self, graph: Any) -> None:
+    def _warn_of_random(self, graph: tf.Graph) -> None:
         if self._warned:
             return
-        names = [f"{op.name} ({op.type})" for op in _operations(graph) if op.type in _UNSAVED_RANDOM]
+        names = [f"{op.name} ({op.type})" for op in all_operations(graph) if op.type in _UNSAVED_RANDOM]
         if names:
             self._warned = True
             logger.warning(
@@ -216,24 +228,6 @@ class Program:
                 "or the layers (Dropout, ...) to have exact resume.",
                 ", ".join(names[:5]),
             )
-
-
-def _operations(graph: Any) -> list[Any]:
-    """All operations of a graph and of the loops and branches in it."""
-    found = list(graph.get_operations())
-    for function in getattr(graph, "_functions", {}).values():
-        inner = getattr(function, "graph", None)
-        if inner is not None:
-            found += inner.get_operations()
-    return found
-
-
-def _batch_of(blocks: Sequence[tf.Tensor], row: tf.Tensor) -> list[tf.Tensor]:
-    """One batch of a block, cut on the CPU where there are several replicas: each then copies its own rows alone."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return [block[row] for block in blocks]
-    with tf.device("CPU:0"):
-        return [block[row] for block in blocks]
 
 
 def _total(step: Step) -> tf.Tensor:

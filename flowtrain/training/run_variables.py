@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.model.graph import ModelGraph
+from flowtrain.model.internals import optimizer_slots
+from flowtrain.model.objectives import Objective
 from flowtrain.utils.errors import CheckpointError, TensorNameError, closest
 
-__all__ = ["RunVariables", "StepVariables", "assign", "local_variable", "optimizer_names"]
+__all__ = ["RunVariables", "StepVariables", "Variable", "assign", "local_variable", "optimizer_names"]
+
+Variable: TypeAlias = "keras.Variable | tf.Variable"
 
 DECAY = 0.95  # of moving averages
 _NEVER = tf.int64.max
@@ -31,7 +35,7 @@ class StepVariables:
     """
 
     def __init__(
-        self, averaged: Sequence[str], objectives: Mapping[str, Any], accumulate: int, loss_scaling: bool
+        self, averaged: Sequence[str], objectives: Mapping[str, Objective], accumulate: int, loss_scaling: bool
     ) -> None:
         self.averaged = list(averaged)
         self.global_step = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="global_step")
@@ -61,7 +65,7 @@ class StepVariables:
                     for name, variable in objective.variables.items()
                 }
 
-    def accumulators(self, objective: Any) -> dict[int, tf.Variable]:
+    def accumulators(self, objective: Objective) -> dict[int, tf.Variable]:
         """The sums of gradients of one objective, by the identity of the variable they belong to."""
         sums = self._accumulators[objective.name]
         return {id(variable): sums[name] for name, variable in objective.variables.items()}
@@ -175,11 +179,11 @@ class RunVariables:
         step: Training's own.
     """
 
-    def __init__(self, graph: Any, step: StepVariables) -> None:
-        self._all: dict[str, Any] = {**graph.store.variables, **optimizer_names(graph.objectives), **step.named()}
+    def __init__(self, graph: ModelGraph, step: StepVariables) -> None:
+        self._all: dict[str, Variable] = {**graph.store.variables, **optimizer_names(graph.objectives), **step.named()}
         self._all.update({f"training/{name}": variable for name, variable in graph.metrics.variables().items()})
 
-    def add(self, variables: Mapping[str, Any]) -> None:
+    def add(self, variables: Mapping[str, Variable]) -> None:
         """Take in more, under names that are not taken."""
         for name, variable in variables.items():
             if name in self._all:
@@ -190,7 +194,7 @@ class RunVariables:
         """All names."""
         return list(self._all)
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str) -> Variable:
         """The variable of a name; that of the only optimizer without ``optimizer/``.
 
         Raises:
@@ -232,21 +236,21 @@ class RunVariables:
             assign(variable, values[name])
 
 
-def assign(variable: Any, value: Any) -> None:
+def assign(variable: Variable, value: Any) -> None:
     """Give a variable a value, on all replicas."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     raw.assign(tf.cast(tf.convert_to_tensor(value), raw.dtype))
 
 
-def optimizer_names(objectives: Mapping[str, Any]) -> dict[str, Any]:
+def optimizer_names(objectives: Mapping[str, Objective]) -> dict[str, Variable]:
     """Readable names for what optimizers keep: ``optimizer/momentum/conv1/kernel``.
 
     With several optimizers: ``optimizer/<cost>/momentum/conv1/kernel``.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Variable] = {}
     for objective in objectives.values():
         prefix = "optimizer" if len(objectives) == 1 else f"optimizer/{objective.name}"
-        for name, variable in _optimizer_variables(objective):
+        for name, variable in optimizer_slots(objective.optimizer, objective.variables):
             full, count = f"{prefix}/{name}", 1
             while full in found:
                 count += 1
@@ -255,22 +259,7 @@ def optimizer_names(objectives: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _optimizer_variables(objective: Any) -> Iterator[tuple[str, Any]]:
-    """(name, variable) of an optimizer's slots, which Keras names ``<path of the variable, with _>_<slot>``."""
-    by_prefix = sorted(
-        ((variable.path.replace("/", "_") + "_", name) for name, variable in objective.variables.items()),
-        key=lambda pair: -len(pair[0]),
-    )
-    for variable in objective.optimizer.variables:
-        for prefix, name in by_prefix:
-            if variable.name.startswith(prefix):
-                yield f"{variable.name[len(prefix) :]}/{name}", variable
-                break
-        else:
-            yield re.sub(r"^.*/", "", variable.name), variable
-
-
-def local_variable(variable: Any) -> Any:
+def local_variable(variable: Variable) -> tf.Variable:
     """The copy of a variable that the first replica of this process has."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     if isinstance(raw, tf.distribute.DistributedValues) and raw.synchronization != tf.VariableSynchronization.ON_READ:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+import keras
 import tensorflow as tf
 
 from flowtrain.model.gradient import CheckGradient, process_gradients
+from flowtrain.model.graph import ModelGraph
+from flowtrain.model.internals import replica_values
+from flowtrain.model.objectives import Objective
+from flowtrain.model.tower import TowerContext
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .devices import local_replicas, own_randomness
@@ -21,6 +26,8 @@ from .run_variables import StepVariables
 __all__ = ["Step"]
 
 logger = logging.getLogger("flowtrain.training")
+
+Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
 
 class Step:
@@ -40,13 +47,14 @@ class Step:
 
     def __init__(
         self,
-        graph: Any,
+        graph: ModelGraph,
         inputs: Sequence[tf.Tensor],
         variables: StepVariables,
         strategy: tf.distribute.Strategy,
         fetches: Sequence[str] = (),
         accumulate: int = 1,
         jit_replica: bool = False,
+        row: tf.Tensor | None = None,
     ) -> None:
         self.graph = graph
         self.number = variables.global_step + 1
@@ -54,8 +62,8 @@ class Step:
         self.scalars: dict[str, tf.Tensor] = {}
         self.fetched: dict[str, list[tf.Tensor]] = {}
         self.updated: list[tf.Tensor] = []
-        self.tower: Any = None
-        self._inputs = inputs
+        self.tower: TowerContext | None = None
+        self._inputs, self._row = inputs, row
         self._variables = variables
         self._strategy = strategy
         self._replicas = strategy.num_replicas_in_sync
@@ -83,8 +91,8 @@ class Step:
                 raise ConfigError(f"the model has no cost named {name!r}. {closest(name, list(objectives))}")
         chosen = [objectives[name] for name in names or objectives]
 
-        def forward(inputs: Sequence[tf.Tensor]) -> Any:
-            inputs = self._share(inputs)
+        def forward() -> Any:
+            inputs = self._share()
             if not self._jit_replica:
                 return self._forward(inputs, chosen)
             # On several replicas XLA compiles the forward and backward pass alone, without the exchange between them.
@@ -92,7 +100,7 @@ class Step:
             return compiled(*inputs)  # made here: each replica compiles its own, with its own variables
 
         with own_randomness(self._strategy):
-            gradients, costs, scalars, fetched = self._strategy.run(forward, (self._inputs,))
+            gradients, costs, scalars, fetched = self._strategy.run(forward)
         for name, tensors in fetched.items():
             self.fetched[name] = list(self._strategy.experimental_local_results(tensors))
         self.scalars.update(self._means(scalars))
@@ -102,7 +110,7 @@ class Step:
 
     # ------------------------------------------------------------------ on each replica
 
-    def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Any]) -> Any:
+    def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Objective]) -> Any:
         scale = self._variables.loss_scale
         # Divided before the gradients are taken: so their sum over the replicas is the gradient of the mean cost,
         # whoever sums them up, Keras's optimizer or this class.
@@ -117,25 +125,19 @@ class Step:
         fetched = {name: tower.tensor(name) for name in self._fetches}
         return gradients, dict(tower.costs), dict(tower.scalars), fetched
 
-    def _share(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """This replica's rows of the batch that the worker was fed, in the dtypes of the inputs."""
-        local = local_replicas(self._strategy)
+    def _share(self) -> list[tf.Tensor]:
+        """This replica's tensors of the batch, in the dtypes of the inputs."""
+        specs, local = self.graph.input_specs, local_replicas(self._strategy)
+        inputs = self._inputs
         if local > 1:
-            context = tf.distribute.get_replica_context()
-            index = context.replica_id_in_sync_group % local
-            with tf.device("CPU:0"):  # cut where the batch is: on the replica's device it would be copied there whole
-                inputs = [_rows_of(tensor, index, local) for tensor in inputs]
+            inputs = _of_this_replica(inputs, local)
+            specs = [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape[1:]), spec.dtype) for spec in specs]
+        if self._row is not None:
+            inputs = [block[self._row] for block in inputs]
         return [
             tf.ensure_shape(tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor, spec.shape)
-            for tensor, spec in zip(inputs, self._specs(local), strict=True)
+            for tensor, spec in zip(inputs, specs, strict=True)
         ]
-
-    def _specs(self, local: int) -> list[tf.TensorSpec]:
-        """The input specs of one replica: of any number of rows where the batch is divided among several."""
-        specs = self.graph.input_specs
-        if local == 1:
-            return list(specs)
-        return [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape[1:]), spec.dtype) for spec in specs]
 
     # ------------------------------------------------------------------ once, on the sums
 
@@ -151,7 +153,7 @@ class Step:
         stacked = self._strategy.run(lambda mine: tf.stack([mine[name] for name in scalars]), (scalars,))
         return dict(zip(scalars, tf.unstack(self._mean(stacked), len(scalars)), strict=True))
 
-    def _update(self, objective: Any, gradients: Sequence[Any]) -> tf.Tensor:
+    def _update(self, objective: Objective, gradients: Sequence[Gradient | None]) -> tf.Tensor:
         """Update the variables of one cost; gives a tensor that is there once the gradients are checked."""
         names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]
         self._report_missing(objective, names)
@@ -179,7 +181,7 @@ class Step:
             return tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
         return self._accumulated(objective, pairs)
 
-    def _accumulated(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
+    def _accumulated(self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]]) -> tf.Tensor:
         if self._accumulate == 1:
             return self._apply(objective, pairs)
         sums = self._variables.accumulators(objective)
@@ -199,7 +201,7 @@ class Step:
         with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
             return tf.cond(tf.equal(tf.math.floormod(self.number, self._accumulate), 0), apply, _nothing)
 
-    def _apply(self, objective: Any, pairs: list[tuple[Any, Any]]) -> tf.Tensor:
+    def _apply(self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]]) -> tf.Tensor:
         pairs = process_gradients(objective.processors, pairs)
         pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
         self._keras_apply(objective, pairs, summed=True)
@@ -207,19 +209,21 @@ class Step:
         with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
             return tf.identity(tf.constant(True))
 
-    def _keras_apply(self, objective: Any, pairs: list[tuple[Any, Any]], summed: bool = False) -> None:
+    def _keras_apply(
+        self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]], summed: bool = False
+    ) -> None:
         """Apply the optimizer on all replicas. Keras sums over them, so what is summed already is divided first."""
         variables = [variable for _, variable in pairs]
         divide = summed and self._replicas > 1
 
-        def apply(gradients: Sequence[Any]) -> None:
+        def apply(gradients: Sequence[Gradient | None]) -> None:
             if divide:
                 gradients = [_map_gradient(gradient, lambda x: x / self._replicas) for gradient in gradients]
             objective.optimizer.apply(gradients, variables)
 
         self._strategy.run(apply, ([gradient for gradient, _ in pairs],))
 
-    def _needs_sums(self, objective: Any) -> bool:
+    def _needs_sums(self, objective: Objective) -> bool:
         """Whether something other than the optimizer's update looks at the gradients of all replicas together."""
         optimizer = objective.optimizer
         clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
@@ -230,7 +234,7 @@ class Step:
             or any(clip is not None for clip in clips)
         )
 
-    def _report_missing(self, objective: Any, names: Sequence[str]) -> None:
+    def _report_missing(self, objective: Objective, names: Sequence[str]) -> None:
         if not names:
             raise TrainingError(f"the cost {objective.name!r} has no gradient with respect to any of its variables")
         missing = [name for name in objective.variables if name not in names]
@@ -240,27 +244,30 @@ class Step:
             )
 
 
+def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf.Tensor]:
+    """Those of the replica that is being traced, among the tensors of all replicas of this process."""
+    count = len(tensors) // replicas
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    known = tf.get_static_value(number)
+    if known is None:  # on TPUs all run one program
+        return [tf.stack(tensors[place::count])[number % replicas] for place in range(count)]
+    return tensors[known % replicas * count :][:count]
+
+
 def _any_replica(value: Any) -> Any:
     """One replica's copy of a value that is the same on all, as after an all-reduce."""
-    values = getattr(value, "values", None)
-    return values[0] if isinstance(value, tf.distribute.DistributedValues) and values else value
+    return replica_values(value)[0]
 
 
-def _map_gradient(gradient: Any, function: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+def _map_gradient(gradient: Gradient, function: Callable[[tf.Tensor], tf.Tensor]) -> Gradient:
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
 
 
-def _values(gradient: Any) -> tf.Tensor:
+def _values(gradient: Gradient) -> tf.Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _nothing() -> tf.Tensor:
     return tf.constant(False)
-
-
-def _rows_of(tensor: tf.Tensor, index: int | tf.Tensor, count: int) -> tf.Tensor:
-    """Part ``index`` of a tensor whose rows are divided into ``count`` equal parts."""
-    rows = tf.shape(tensor)[0] // count
-    return tensor[index * rows : (index + 1) * rows]

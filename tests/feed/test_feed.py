@@ -1,8 +1,10 @@
 import gc
 import logging
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,19 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrain.dataflow import BatchData, DataFlow, DataFromList, PrefetchData
+from flowtrain.dataflow import (
+    BatchData,
+    DataFlow,
+    DataFromList,
+    MapData,
+    PrefetchData,
+    PrintData,
+    RepeatedData,
+    SelectComponent,
+)
 from flowtrain.feed import Feeder, Inputs, aligned_empty, from_tf_dataset, host_cast, to_tensor, to_tf_dataset
-from flowtrain.feed.tensors import can_alias, is_exclusive
+from flowtrain.feed.ownership import hands_over, is_leased
+from flowtrain.feed.tensors import can_alias
 from flowtrain.utils.errors import ConfigError, DataFlowError, StateError
 
 SPECS = [tf.TensorSpec((None, 3), tf.float32, "x"), tf.TensorSpec((None,), tf.int32, "y")]
@@ -216,13 +228,69 @@ def test_an_aligned_array_is_shared_and_kept_alive():
     assert watched() is None
 
 
+def from_walk(size=12):
+    """A flow that can only be iterated, so that stages above its worker run in this process."""
+
+    class Walked(DataFlow):
+        def __iter__(self):
+            for i in range(size):
+                yield [np.full((20_000, 3), i, np.float32), np.full(20_000, i)]
+
+    return PrefetchData(Walked(), num_proc=1)
+
+
 def test_who_owns_an_array():
     array = np.zeros(100, np.float32)
-    assert is_exclusive(array, held=1)
-    other = array
-    assert not is_exclusive(array, held=1)
-    del other
-    assert not is_exclusive(array[:50], held=0)
+    assert not is_leased(array) and not is_leased(array[:50])
+    for (x, _), _ in zip(from_walk(), range(2), strict=False):
+        assert is_leased(x) and is_leased(x[:5]) and is_leased(memoryview(x[:5]).obj)
+        assert not is_leased(x.copy()) and not is_leased(x * 2)
+
+
+def test_what_comes_from_workers_is_handed_over_unless_a_function_saw_it():
+    ds = from_walk()
+    assert hands_over(ds) and hands_over(SelectComponent(PrintData(ds), [0]))
+    assert not hands_over(MapData(ds, lambda dp: dp)) and not hands_over(DataFromList([[1]]))
+    assert not hands_over(RepeatedData(MapData(ds, lambda dp: dp), 2))
+
+    class Mine(PrefetchData):
+        pass
+
+    assert not hands_over(Mine(DataFromList([[1]]), num_proc=1))
+
+
+def lies_in_a_slot(tensor):
+    address = np.from_dlpack(tensor).__array_interface__["data"][0]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, stop = (int(number, 16) for number in line.split()[0].split("-"))
+        if start <= address < stop:
+            return "flowtrain" in line
+    raise AssertionError("memory that is mapped nowhere")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="slots lie in named memory on Linux alone")
+def test_a_workers_batch_becomes_a_tensor_where_it_lies():
+    with Feeder(from_walk(), Inputs(SPECS), 0) as feeder:
+        assert lies_in_a_slot(feeder.get(10).tensors[0])
+    with Feeder(MapData(from_walk(), lambda dp: dp), Inputs(SPECS), 0) as feeder:
+        assert not lies_in_a_slot(feeder.get(10).tensors[0])
+
+
+def test_a_function_may_write_into_an_array_that_it_kept():
+    class Total:
+        sums = None
+
+        def __call__(self, datapoint):
+            if self.sums is None:
+                self.sums = datapoint
+            else:
+                for total, more in zip(self.sums, datapoint, strict=True):
+                    total += more
+            return list(self.sums)
+
+    with Feeder(MapData(from_walk(), Total()), Inputs(SPECS), 0, depth=20) as feeder:
+        blocks = [feeder.get(10) for _ in range(12)]
+    assert [int(block.tensors[0][0, 0]) for block in blocks] == list(np.cumsum(np.arange(12)))
 
 
 @given(st.sampled_from([np.uint8, np.float32, np.int64, np.float64]), st.lists(st.integers(0, 5), max_size=4))

@@ -1,10 +1,12 @@
-"""Trainings on several devices, run by test_devices.py: python devices_run.py mirrored|worker|setters <folder>."""
+"""Trainings on several devices, run by test_devices.py: python devices_run.py mirrored|ahead|worker|setters FOLDER."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -23,13 +25,16 @@ from flowtrain.callbacks import (
     MovingAverageSummary,
     StatMonitorParamSetter,
 )
+from flowtrain.feed.placement import Placement
 from flowtrain.layers import Dropout
 from flowtrain.model import GlobalNormClip, get_scalar_var
 from flowtrain.model.checkpoint_io import list_checkpoints
+from flowtrain.model.internals import all_operations
 from flowtrain.monitors import JSONLMonitor
 from flowtrain.training import TrainConfig, train
+from flowtrain.training import feeding as feeding_module
 from flowtrain.training import trainer as trainer_module
-from flowtrain.training.program import Program, _operations
+from flowtrain.training.program import Program
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.helpers import PlainClassifier, Points
@@ -92,46 +97,64 @@ def difference(one, other):
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
-class Traced(Program):
-    """Keeps the graphs of the steps."""
+class Watched(Program):
+    """Notes what the steps are handed, and their graphs."""
 
+    blocks: ClassVar[list] = []
     graphs: ClassVar[list] = []
 
     def _trace(self, block, fetches):
         made = super()._trace(block, fetches)
-        self.graphs.append((made.graph, block.stacked, block.tensors[0].shape[-1] * 4))
+        self.graphs.append(made.graph)
         return made
 
+    def _function(self, block, fetches):
+        self.blocks.append(block)
+        return super()._function(block, fetches)
 
-def bytes_for_replica(graph, device, stacked, rows, replicas=2):
-    """Bytes of a batch that come to a device from elsewhere in one step, by the traced graph.
 
-    A block is cut once to the batch, and a batch to the replica's rows: how often a tensor was cut says what it holds.
-    """
-    arriving = {
-        tensor.name: tensor
-        for op in _operations(graph)
-        for tensor in op.inputs
-        if op.device.endswith(device) and not tensor.op.device.endswith(device)
-        if tensor.dtype == tf.float32 and tensor.shape.rank == 2 and tensor.shape[0] is None
-    }
-    total = 0
-    for tensor in arriving.values():
-        cuts, op = 0, tensor.op
-        while op.type == "StridedSlice":
-            cuts, op = cuts + 1, op.inputs[0].op
-        assert cuts >= stacked, f"{device} receives a whole block: {tensor}"
-        total += tensor.shape[1] * 4 * rows // (replicas if cuts > stacked else 1)
-    return total
+class WatchedPlacement(Placement):
+    """Notes which thread copies to a device."""
+
+    threads: ClassVar[set] = set()
+
+    def put(self, tensors):
+        self.threads.add(threading.current_thread().name)
+        return super().put(tensors)
+
+
+def short(device):
+    return device.rsplit("device:", 1)[-1]
+
+
+def check_parts(rows, devices):
+    """Each replica was handed its rows alone, where it computes; no operation of one reads what another was handed."""
+    for block in Watched.blocks:
+        inputs = len(block.tensors) // len(devices)
+        for place, tensor in enumerate(block.tensors):
+            assert short(tensor.device) == devices[place // inputs], (place, tensor.device)
+            assert tensor.shape[int(block.stacked)] == rows // len(devices), tensor.shape
+        first, second = block.tensors[:inputs], block.tensors[inputs:]
+        assert sum(map(nbytes, second)) == sum(map(nbytes, first)) == block.nbytes // len(devices)
+    for graph in Watched.graphs:
+        for op in all_operations(graph):
+            for tensor in op.inputs:
+                replica = re.search(r"_replica(\d)", tensor.name)
+                assert replica is None or not op.device or short(op.device) == devices[int(replica[1])], op
+    assert Watched.blocks and Watched.graphs
+
+
+def nbytes(tensor):
+    return tensor.dtype.size * tensor.shape.num_elements()
 
 
 def mirrored(folder: Path) -> None:
-    trainer_module.Program = Traced
+    trainer_module.Program = Watched
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     fetch_one, alone = configured(folder / "alone", None)
     one = train(alone)
-    Traced.graphs.clear()
+    Watched.blocks.clear(), Watched.graphs.clear()
     for name, options in {
         "plain": {},
         "jit": {"jit": True},
@@ -141,9 +164,9 @@ def mirrored(folder: Path) -> None:
         fetch, config = configured(folder / name, strategy, **options)
         many = train(config)
         assert difference(one.get_weights(), many.get_weights()) < 1e-5, name
-        for graph, stacked, row_bytes in Traced.graphs if name != "jit" else []:
-            assert bytes_for_replica(graph, "CPU:1", stacked, rows=16) == row_bytes * 16 // 2, name
-        Traced.graphs.clear()
+        check_parts(16, ["CPU:0", "CPU:1"])
+        assert {block.stacked for block in Watched.blocks} == {name != "unfused"}
+        Watched.blocks.clear(), Watched.graphs.clear()
         costs = [np.array(trainer.history["cost"])[:, 1] for trainer in (one, many)]
         assert np.abs(costs[0] - costs[1]).max() < 1e-5, name
         assert np.array_equal(fetch.values["x"], fetch_one.values["x"]), name
@@ -192,6 +215,24 @@ class DiesOnce(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def ahead(folder: Path) -> None:
+    """A second logical CPU stands in for a GPU: another device, which a batch has to be copied to."""
+    trainer_module.Program = Watched
+    feeding_module.Placement = WatchedPlacement
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one = train(configured(folder / "host", None)[1])
+    assert all(short(tensor.device) == "CPU:0" for block in Watched.blocks for tensor in block.tensors)
+    for name, options in {"blocks": {}, "single": {"steps_per_call": 1}}.items():
+        Watched.blocks.clear(), WatchedPlacement.threads.clear()
+        strategy = tf.distribute.OneDeviceStrategy("CPU:1")
+        other = train(configured(folder / name, strategy, **options)[1])
+        assert {block.stacked for block in Watched.blocks} == {name == "blocks"}
+        assert all(short(tensor.device) == "CPU:1" for block in Watched.blocks for tensor in block.tensors)
+        assert WatchedPlacement.threads == {"flowtrain-feeder"}
+        assert difference(one.get_weights(), other.get_weights()) == 0.0
+
+
 def worker(folder: Path) -> None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     _, config = configured(folder / "workers", strategy, max_epoch=int(os.environ["EPOCHS"]))
@@ -233,5 +274,5 @@ def setters(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"mirrored": mirrored, "worker": worker, "setters": setters}[sys.argv[1]](Path(sys.argv[2]))
+    {"mirrored": mirrored, "ahead": ahead, "worker": worker, "setters": setters}[sys.argv[1]](Path(sys.argv[2]))
     print("passed")

@@ -38,6 +38,10 @@ def test_two_replicas_equal_one(tmp_path):
     finish(start("mirrored", tmp_path))
 
 
+def test_batches_are_put_on_the_steps_device_by_the_feeding_thread(tmp_path):
+    finish(start("ahead", tmp_path))
+
+
 def start_workers(folder, what="worker", epochs=1):
     ports = []
     for _ in range(2):

@@ -1,0 +1,108 @@
+"""Everything flowtrain uses of TensorFlow and Keras that they do not promise to keep.
+
+The rest of the package speaks to their public interfaces only; a test over its syntax holds that. Each function here
+says what it relies on, and what to do when that is gone; tests/model/test_internals.py has a test for each, so that
+after an upgrade of TensorFlow or Keras its failures name what has to be mended, and that is in this package.
+"""
+
+from __future__ import annotations
+
+from .keras_compiled import (
+    compile_apart,
+    compiled_as,
+    metric_of,
+    output_losses,
+)
+from .keras_private import (
+    KerasScopes,
+    adopt_variable,
+    auto_named,
+    clear_losses,
+    flat_layers,
+    fresh_names,
+    input_structure,
+    isolated_keras_state,
+    keras_mask,
+    make_concrete,
+    optimizer_slots,
+    output_spec,
+    own_losses,
+    raw_variable,
+    rename,
+    set_keras_mask,
+    set_raw_variable,
+    snake_case,
+    sublayers,
+    swapped_values,
+)
+from .keras_seeds import (
+    keras_owner,
+    reseed,
+    seeded_initial_value,
+    seeds_changed,
+)
+from .tensorflow_private import (
+    BackgroundExecutor,
+    all_operations,
+    captured_variables,
+    constants_for_variables,
+    eager_seed,
+    external_captures,
+    failure_of,
+    is_generator_state,
+    is_unlifted,
+    names_in_checkpoint,
+    quick_call,
+    replica_values,
+    scratch_graph,
+    summary_writer,
+    trace,
+    was_made_in_function,
+)
+
+__all__ = [
+    "BackgroundExecutor",
+    "KerasScopes",
+    "adopt_variable",
+    "all_operations",
+    "auto_named",
+    "captured_variables",
+    "clear_losses",
+    "compile_apart",
+    "compiled_as",
+    "constants_for_variables",
+    "eager_seed",
+    "external_captures",
+    "failure_of",
+    "flat_layers",
+    "fresh_names",
+    "input_structure",
+    "is_generator_state",
+    "is_unlifted",
+    "isolated_keras_state",
+    "keras_mask",
+    "keras_owner",
+    "make_concrete",
+    "metric_of",
+    "names_in_checkpoint",
+    "optimizer_slots",
+    "output_losses",
+    "output_spec",
+    "own_losses",
+    "quick_call",
+    "raw_variable",
+    "rename",
+    "replica_values",
+    "reseed",
+    "scratch_graph",
+    "seeded_initial_value",
+    "seeds_changed",
+    "set_keras_mask",
+    "set_raw_variable",
+    "snake_case",
+    "sublayers",
+    "summary_writer",
+    "swapped_values",
+    "trace",
+    "was_made_in_function",
+]
