@@ -18,6 +18,11 @@ _SPEED = {
     "workers",
 }  # fmt: skip
 _RUNNERS = {"MultiThreadRunner", "PrefetchData", "PrefetchDataZMQ", "PrintData", "TestDataSpeed"}
+_TRAINING = {
+    "seed": "nothing: initial weights and orders are the checkpoint's",
+    "workers": "nothing: the same rows in the same order, of which each worker takes its part",
+    "replicas": "the same rows in the same order; sums round differently, dropout draws other numbers",
+}
 _MOST = 12  # lines of the table
 
 
@@ -136,8 +141,8 @@ def _kept(name: str, values: Mapping[str, Any], variable: str, new: Any) -> str:
 
 def _rest(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     for key, old, new in _differences(then["training"], now["training"], ""):
-        effect = "nothing: initial weights and orders are the checkpoint's" if key == "seed" else "from here on"
-        yield Change(key, old, new, effect)
+        if key != "workers" or old is not None:  # else of a version that did not keep it
+            yield Change(key, old, new, _TRAINING.get(key, "from here on"))
     before, after = then["callbacks"], now["callbacks"]
     same = same_callbacks(before, after)
     for name, old in before.items():

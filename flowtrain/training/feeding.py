@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from .config import TrainConfig
 from .rows import Layout, rest_of_epoch
 
 __all__ = ["Feeding"]
+
+logger = logging.getLogger("flowtrain.training")
 
 _POLL = 0.5  # seconds between two looks at whether the process was asked to end
 
@@ -54,6 +57,8 @@ class Feeding:
         self._position: dict[str, Any] | None = None  # while there is no feeder
         self._rest: DataFlow | None = None  # gives the rest of the epoch under way, after a resume with other batches
         self._start_row = 0  # of the rest
+        self._left_out = 0  # rows at its end that replicas cannot share equally
+        self._replicas = strategy.num_replicas_in_sync
         self._left_behind: Feeder | None = None  # closed while busy with a datapoint
         self._block: Block | None = None
         self._row = 0
@@ -126,27 +131,38 @@ class Feeding:
         if self._feeder is None:
             return self._position
         state = self._feeder.state_dict()
-        start = self._start_row if state.get("in_rest") else 0
-        epoch, row = self.layout.place(state["flow"]["epoch"], start, state["passed"] + state["skip"])
+        start, layout = 0, self.layout
+        if state.get("in_rest"):
+            start, layout = self._start_row, layout.shortened(self._left_out)
+        epoch, row = layout.place(state["flow"]["epoch"], start, state["passed"] + state["skip"])
         return {**state, "start_row": start, "epoch": epoch, "row": row}
 
-    def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on at a position with the next start. The flow is built as it was."""
+    def load_state_dict(self, state: dict[str, Any] | None, accept: bool = False) -> None:
+        """Go on at a position with the next start. The flow is built as it was.
+
+        Args:
+            state: What `state_dict` gave.
+            accept: Leave out rows at the epoch's end that the replicas cannot share equally.
+
+        Raises:
+            ConfigError: There are such rows, and they are not to be left out.
+        """
         self._position = state
         if state is not None and state.get("in_rest"):
-            self._go_on_at(state["start_row"])
+            self._go_on_at(state["start_row"], accept)
 
-    def go_to(self, state: dict[str, Any]) -> int | None:
+    def go_to(self, state: dict[str, Any], accept: bool = False) -> int | None:
         """Go on at the row of a position, with a flow that makes other batches, or has other rows.
 
         Args:
             state: What `state_dict` gave for the other flow.
+            accept: Leave out rows at the epoch's end that the replicas cannot share equally.
 
         Returns:
             How many batches the epoch under way has left; None at an epoch's start.
 
         Raises:
-            ConfigError: The flow cannot begin at that row.
+            ConfigError: The flow cannot begin at that row, or there are such rows and they are not to be left out.
         """
         flow, layout = self._checked_flow(), self.layout
         epoch, row = state["epoch"], state["row"]
@@ -158,18 +174,32 @@ class Feeding:
         self._position = {"flow": {**here, "epoch": epoch, "position": None}, "passed": 0, "skip": 0}
         if row == 0:
             return None
-        self._go_on_at(row)
+        self._go_on_at(row, accept)
         if self._rest is None and row % layout.batch == 0:
             self._position["skip"] = row // layout.batch
         elif self._rest is None:
             raise ConfigError(f"the dataflow {flow} cannot go on at row {row}: no stage of it makes batches of rows")
         else:
             self._position["in_rest"] = True
-        return None if layout.rows is None else -(-(layout.rows - row) // layout.batch)
+        rows = layout.shortened(self._left_out).rows
+        return None if rows is None else -(-(rows - row) // layout.batch)
 
-    def _go_on_at(self, row: int) -> None:
+    def _go_on_at(self, row: int, accept: bool) -> None:
+        flow, layout = self._checked_flow(), self.layout
         self._start_row = row
-        self._rest = rest_of_epoch(self._checked_flow(), row)
+        self._left_out = layout.last(row) % self._replicas
+        if self._left_out and not layout.drops(self._left_out):  # else every epoch leaves them out
+            lost = (
+                f"{self._left_out} of the rows that this epoch has left, from row {row} on, cannot be shared equally "
+                f"among {self._replicas} replicas in batches of {layout.batch}"
+            )
+            if not accept:
+                raise ConfigError(
+                    f"{lost}. Go on with a number of replicas that divides {layout.last(row)}, the rows of the "
+                    'last batch; or leave them out: train(config, resume=..., resume_changes="accept").'
+                )
+            logger.warning("%s: they are left out", lost)
+        self._rest = rest_of_epoch(flow, row, self._left_out)
 
     @functools.cached_property
     def layout(self) -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-from flowtrain.dataflow import DataFlow, SkipData
+from flowtrain.dataflow import DataFlow, SkipData, TakeData
 from flowtrain.utils.description import arguments_of
 
 __all__ = ["GROUPING", "ONE_TO_ONE", "Layout", "rest_of_epoch"]
@@ -41,6 +41,18 @@ class Layout(NamedTuple):
             return cls(batches, 1, batches)
         return cls(stage.ds.size_or_none(), stage.batch_size, batches)
 
+    def shortened(self, rows: int) -> Layout:
+        """The layout of an epoch that lacks so many rows at its end."""
+        return self if self.rows is None else self._replace(rows=self.rows - rows)
+
+    def last(self, row: int) -> int:
+        """How many rows the last batch has where batches begin at a row, if it is a short one; else 0."""
+        return 0 if self.rows is None else max(self.rows - row, 0) % self.batch
+
+    def drops(self, rows: int) -> bool:
+        """Whether each epoch leaves out so many rows, as they are not enough for a batch."""
+        return self.rows is not None and self.batches == self.rows // self.batch and self.last(0) >= rows
+
     def place(self, epoch: int, row: int, batches: int) -> tuple[int, int]:
         """Where a flow stands when it has given some datapoints after a row.
 
@@ -62,7 +74,7 @@ class Layout(NamedTuple):
         return epoch + batches // self.batches, batches % self.batches * self.batch
 
 
-def rest_of_epoch(flow: DataFlow, row: int) -> DataFlow | None:
+def rest_of_epoch(flow: DataFlow, row: int, left_out: int = 0) -> DataFlow | None:
     """A flow like another one, whose epochs begin at a row; a last batch that is shorter is handed out.
 
     Its random numbers are those that the other flow draws for these rows; stages above the batches count from 0.
@@ -70,25 +82,27 @@ def rest_of_epoch(flow: DataFlow, row: int) -> DataFlow | None:
     Args:
         flow: The flow, which stays as it is.
         row: The row of the flow beneath the stage that makes batches.
+        left_out: How many rows at the end are not used.
 
     Returns:
         The flow; None where the rows cannot be located.
     """
     if _grouping(flow) is None:
         return None
-    return _from_row(flow, row)
+    return _from_row(flow, row, left_out)
 
 
-def _from_row(stage: Any, row: int) -> DataFlow:
+def _from_row(stage: Any, row: int, left_out: int) -> DataFlow:
     copied = copy.copy(stage)
     for name, value in vars(copied).items():  # a pool of workers serves one flow
         if type(value).__module__.startswith("flowtrain.") and not isinstance(value, DataFlow):
             setattr(copied, name, copy.copy(value))
     if type(stage).__name__ in GROUPING:
-        copied.ds = SkipData(stage.ds, row)
+        rest = SkipData(stage.ds, row)
+        copied.ds = TakeData(rest, len(rest) - left_out) if left_out else rest
         copied.remainder = True
     else:
-        copied.ds = _from_row(stage.ds, row)
+        copied.ds = _from_row(stage.ds, row, left_out)
     return copied
 
 

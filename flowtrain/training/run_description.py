@@ -17,6 +17,7 @@ from flowtrain.model.variables import ScalarVariable
 from flowtrain.utils.description import describe, type_name
 from flowtrain.utils.seeding import default_seed
 
+from . import devices
 from .config import TrainConfig
 from .log_folder import packages
 from .rows import Layout
@@ -63,6 +64,7 @@ def describe_run(
             "jit": config.jit,
             "deterministic": config.deterministic,
             "replicas": 1 if config.strategy is None else config.strategy.num_replicas_in_sync,
+            "workers": 1 if config.strategy is None else devices.part(config.strategy)[1],
             "seed": default_seed(),
         },
         "callbacks": {name: describe(callback) for name, callback in zip(names, callbacks, strict=True)},

@@ -175,11 +175,11 @@ class RunState:
         # was made of is saved with it and compared: without that, a changed flow would skip or repeat data without a
         # word.
         if then is None or "row" not in data:  # of a version that kept neither
-            feeding.load_state_dict(data)
+            feeding.load_state_dict(data, accept)
             return
         changes = find_changes(then, self.description, Place(data["row"], then["rows"]), values)
         if not changes:
-            feeding.load_state_dict(data)
+            feeding.load_state_dict(data, accept)
             return
         text = f"this run differs from the one that made the checkpoint:\n{table(changes)}"
         if any(change.refused for change in changes) and not accept:
@@ -189,9 +189,9 @@ class RunState:
             )
         logger.warning("%s", text)
         if not any(change.moves for change in changes):
-            feeding.load_state_dict(data)
+            feeding.load_state_dict(data, accept)
             return
-        left = feeding.go_to(data)
+        left = feeding.go_to(data, accept)
         # whether the epochs of the training are those of the data, then and now
         aligned = [about["training"]["steps_per_epoch"] == about["batches"] for about in (then, self.description)]
         if all(aligned) and left is not None and not self.progress.epoch_done:
