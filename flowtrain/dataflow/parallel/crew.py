@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from ..core import process
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
 from .task_size import Grouping
-from .threads import ThreadCrew
 
 __all__ = [
     "Cluster",
@@ -33,10 +31,8 @@ __all__ = [
     "named",
 ]
 
-_LOG = logging.getLogger("flowtrain")
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
 _COMPARED_SECONDS = 0.05
-_PROCESSES = os.name == "posix"
 
 
 class Result(Protocol):
@@ -327,7 +323,7 @@ class KeptCrews:
 
 
 class ProcessCrews(KeptCrews):
-    """Worker processes of this machine; on Windows threads.
+    """Worker processes of this machine.
 
     Args:
         workers: How many.
@@ -338,18 +334,6 @@ class ProcessCrews(KeptCrews):
     def __init__(self, workers: int, window: int, **options: Any) -> None:
         super().__init__(workers, window)
         self.options = options
-
-    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
-        """Workers for one walk, ready or being started.
-
-        On Windows they are threads: the same datapoints in the same order, slower where the flow spends its time in
-        Python.
-        """
-        if not _PROCESSES:
-            _LOG.info("%s uses threads: worker processes need Linux, macOS or another Unix", name)
-            jobs = [make_job() for _ in range(self.workers)]
-            return ThreadCrew(jobs, self.window, self.options["timeout"], name)
-        return super().take(make_job, marks, name)
 
     def _start(self, payload: Payload, job: Job, name: str) -> WorkerPool:
         return WorkerPool(payload, self.workers, window=self.window, name=name, **self.options)

@@ -144,7 +144,10 @@ class PrefetchData(Runner):
 
     The flow goes to the workers by cloudpickle, so lambdas and what the main script defines work. A script needs no
     ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own. On Linux
-    workers start in milliseconds; on other Unix systems each is an interpreter of its own.
+    workers start in milliseconds; on macOS each is an interpreter of its own.
+
+    ``PrefetchDataZMQ`` and ``MultiProcessRunnerZMQ`` are other names of this class, for scripts written for Tensorpack.
+    There they send by ZMQ instead of a pipe; here neither is used, and there is nothing to choose.
 
     Args:
         ds: The flow to run in the workers.
@@ -224,5 +227,6 @@ class PrefetchData(Runner):
         self._crews.close()
 
 
+# Tensorpack's names, for the scripts that have them; see the docstring.
 PrefetchDataZMQ = PrefetchData
 MultiProcessRunnerZMQ = PrefetchData

@@ -426,13 +426,3 @@ def test_thread_runner(num_thread):
 
 def test_thread_runner_over_a_function_that_makes_flows():
     assert sorted(dp[0] for dp in df.MultiThreadRunner(lambda: stream(5), num_thread=2)) == sorted([*range(5)] * 2)
-
-
-def test_where_there_are_no_worker_processes_threads_do_the_same(monkeypatch):
-    monkeypatch.setattr("flowtrain.dataflow.parallel.crew._PROCESSES", False)
-    expected = serial(Noise(Pictures(30)))
-    ds = df.PrefetchData(Noise(Pictures(30)), num_proc=3)
-    for epoch in range(3):
-        equal(list(ds), expected[epoch])
-    equal(list(df.PrefetchData(stream(), num_proc=1)), list(stream()))
-    equal(list(df.MultiProcessMapData(stream(), 2, lambda dp: dp, strict=True)), list(stream()))
