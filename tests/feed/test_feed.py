@@ -46,7 +46,7 @@ def consume(feeder, count):
     """The numbers of the next `count` batches."""
     numbers = []
     while len(numbers) < count:
-        block = feeder.get(10)
+        block = feeder.get(100)
         tensor = block.tensors[1].numpy()
         for row in range(block.rows):
             numbers.append(int(tensor[row, 0] if block.stacked else tensor[0]))
@@ -121,7 +121,7 @@ def test_an_error_comes_after_the_batches_before_it():
         assert consume(feeder, 5) == list(range(5))
         for _ in range(2):
             with pytest.raises(ZeroDivisionError, match="five"):
-                feeder.get(10)
+                feeder.get(100)
 
 
 def test_get_gives_up_after_its_time_and_close_does_not_wait_for_ever(caplog):
@@ -152,8 +152,8 @@ def test_the_feeder_runs_ahead_but_not_without_bound():
     flow = Counting(1000)
     with Feeder(flow, Inputs(SPECS), 0, depth=3) as feeder:
         for consumed in range(1, 8):
-            feeder.get(10)
-            deadline = time.monotonic() + 10
+            feeder.get(100)
+            deadline = time.monotonic() + 100
             while flow.made < consumed + 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert consumed + 3 <= flow.made <= consumed + 4  # two or three ready, one waiting for room

@@ -49,7 +49,7 @@ def run(tmp_path, body, **options):
 def ended(pids):
     processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
     alive = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    return not psutil.wait_procs(alive, timeout=5)[1]
+    return not psutil.wait_procs(alive, timeout=60)[1]
 
 
 def test_a_plain_script_works_and_runs_once(tmp_path):
@@ -200,8 +200,8 @@ def test_stopped_at_once_after_the_start(tmp_path):
     with subprocess.Popen(script(tmp_path, "print('up', flush=True); list(ds)"), stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         children = psutil.Process(process.pid)
-        deadline = time.monotonic() + 30
         while not (started := children.children(recursive=True)):
-            assert time.monotonic() < deadline
+            assert process.poll() is None, "it ended before it had started any"
+            time.sleep(0.001)  # leaves it the core, and comes while they are being started
         process.kill()
     assert ended([p.pid for p in started])
