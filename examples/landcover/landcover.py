@@ -4,7 +4,7 @@
 python landcover.py train sentinel2.npz              # rows < 1000 to train, the others to test
 python landcover.py evaluate RUN sentinel2.npz       # beside logistic regression and boosted trees; or another scene
 python landcover.py map RUN sentinel2.npz map.png    # the whole scene, tile by tile; map.tif: probabilities
-python landcover.py export RUN saved_model           # with cropped outputs predictions_crop16 ... 128
+python landcover.py export RUN saved_model           # with cropped outputs predictions_crop16 ... 128; map takes it too
 python landcover.py make-patches sentinel2.npz patches --form tfrecords    # then: train patches
 """
 
@@ -39,15 +39,26 @@ CROPS = (16, 32, 64, 96, 128)
 FACTS = "trained_on.json"  # in a run: what it was trained on
 
 
-def load(run: str):
-    """The predictor of a run's newest checkpoint."""
+def load(run: str, output: str = OUTPUT):
+    """The predictor of a run's newest checkpoint, or of a SavedModel or another file with a graph."""
+    if Path(run, "saved_model.pb").exists() or Path(run).suffix in (".pb", ".keras", ".meta"):
+        return ft.load_predictor(run, ["bands"], [output])
     bands = ft.read_checkpoint(run)["conv1/kernel"].shape[2]
-    return ft.OfflinePredictor(ft.PredictConfig(LandCover(bands), run, ["bands"], [OUTPUT]))
+    return ft.OfflinePredictor(ft.PredictConfig(LandCover(bands), run, ["bands"], [output]))
 
 
-def probabilities(predictor, bands: np.ndarray, expression: int = 512) -> np.ndarray:
-    """float32 (H, W, classes) of a whole scene, whatever its size, tile by tile."""
-    (result,) = ft.tiled(predictor, bands.astype(np.float32), expression=expression, margin=MARGIN, align=STRIDE)
+def probabilities(predictor, bands: np.ndarray, expression: int = 512, receptive: int | None = None) -> np.ndarray:
+    """float32 (H, W, classes) of a whole scene, whatever its size, tile by tile.
+
+    Args:
+        predictor: From bands to probabilities.
+        bands: (H, W, C).
+        expression: How many pixels of height and width a tile contributes.
+        receptive: The whole size of a tile; None: a margin of 64 pixels on each side.
+    """
+    margin = MARGIN if receptive is None else None
+    options = {"expression": expression, "margin": margin, "receptive": receptive, "align": STRIDE}
+    (result,) = ft.tiled(predictor, bands.astype(np.float32), **options)
     return result
 
 
@@ -198,11 +209,22 @@ def evaluate(run, scene, trained_on_):
 @run
 @scene
 @click.argument("target", type=NewPath(".png", ".jpg", ".tif", ".tiff"))
-def map_command(run, scene, target):
-    """Write a map of the whole SCENE: a picture, or a GeoTIFF (.tif) of probabilities, placed as SCENE is."""
-    bands = read_raster(scene)[..., :3]
+@click.option("--output", default=OUTPUT, show_default=True, help="Another output, such as predictions_crop32.")
+@click.option("--efield", type=POSITIVE, default=512, show_default=True, help="Pixels that a tile contributes.")
+@click.option("--rfield", type=POSITIVE, default=None, help="The whole size of a tile; default: --efield + 128.")
+def map_command(run, scene, target, output, efield, rfield):
+    """Write a map of the whole SCENE: a picture, or a GeoTIFF (.tif) of probabilities, placed as SCENE is.
+
+    RUN is a run, or what `export` wrote of one.
+    """
+    predictor = load(run, output)
+    bands = read_raster(scene)
+    count = predictor.specs[0].shape[-1]
+    if bands.ndim != 3 or bands.shape[2] < count:
+        raise ft.FlowtrainError(f"{scene} holds {bands.dtype} {bands.shape}; the model takes its first {count} bands")
+    bands = bands[..., :count]
     started = time.monotonic()
-    result = probabilities(load(run), bands)
+    result = probabilities(predictor, bands, efield, rfield)
     seconds = time.monotonic() - started
     if target.suffix.lower() in GEOTIFF:
         write_raster(target, result, like=scene)

@@ -105,6 +105,35 @@ def test_from_a_scene_to_a_map_and_a_saved_model(script, scene, tmp_path):
         np.testing.assert_allclose(outputs[f"predictions_crop{pixels}"], inner, atol=1e-6)
 
 
+def test_a_saved_model_is_mapped_as_its_run_is_and_placed_as_the_scene(trained, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    script, _, run = trained
+    place = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", height=130, width=200, count=4, dtype="uint16",
+        crs="EPSG:32631", transform=place,
+    ) as file:  # fmt: skip
+        file.write(np.moveaxis(_scene(0), -1, 0))
+    _call(script, "export", run, tmp_path / "sm")
+    fields = ["--output", "predictions_crop32", "--rfield", 128, "--efield", 64]
+    _call(script, "map", run, tmp_path / "scene.tif", tmp_path / "of_run.tif")
+    _call(script, "map", tmp_path / "sm", tmp_path / "scene.tif", tmp_path / "whole.tif")
+    _call(script, "map", tmp_path / "sm", tmp_path / "scene.tif", tmp_path / "fields.tif", *fields)
+    _call(script, "map", run, tmp_path / "scene.tif", tmp_path / "run_fields.tif", *fields)
+    maps = []
+    for name in ("of_run", "whole", "fields", "run_fields"):
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            assert (file.crs, file.transform, file.shape) == ("EPSG:32631", place, (130, 200))
+            maps.append(file.read())
+    np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
+    np.testing.assert_allclose(maps[3], maps[2], atol=1e-5)
+    inside = np.s_[:, 32:-32, 32:-32]  # at the scene's border a cropped output sees it continued, not padded with zeros
+    np.testing.assert_allclose(maps[2][inside], maps[0][inside], atol=1e-5)
+    np.save(tmp_path / "two.npy", _scene(0)[..., :2])
+    said = _call(script, "map", run, tmp_path / "two.npy", tmp_path / "map.png", code=2)
+    assert "the model takes its first 3 bands" in said
+
+
 def test_training_on_a_folder_of_patches(script, scene, tmp_path):
     np.savez(tmp_path / "scene.npz", bands=scene)
     script.call("make-patches", tmp_path / "scene.npz", tmp_path / "patches", "--size", 32)

@@ -312,6 +312,34 @@ def test_devices_of_the_cpu():
     assert result.stdout.split() == ["3", "None"]
 
 
+def test_one_flag_trains_on_one_and_on_eight_devices(records, pictures, tmp_path):
+    """Logical CPUs, in processes of their own; both end with the same weights, since the batch is the same."""
+    script = EXAMPLES / "noise2noise" / "n2n.py"
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    weights = {}
+    for devices in (1, 8):
+        run = tmp_path / f"run{devices}"
+        command = [
+            sys.executable,
+            script,
+            "train",
+            "--train-tfrecords",
+            records,
+            "--width",
+            2,
+            "--crop",
+            32,
+            "--steps",
+            2,
+        ]
+        command += ["--devices", devices, "--log-dir", run, *(["--batch", 8] if devices == 1 else [])]
+        subprocess.run(list(map(str, command)), env=environment, capture_output=True, timeout=280, check=True)
+        weights[devices] = ft.read_weights(run / "network_final.npz")
+    assert list(weights[1]) == list(weights[8])
+    for name, value in weights[1].items():
+        np.testing.assert_allclose(weights[8][name], value, atol=1e-6, err_msg=name)
+
+
 def test_mri_validates_each_epoch_and_its_frozen_graph_is_one_file(call, load, tmp_path):
     slices, run, pb = tmp_path / "slices.npz", tmp_path / "run", tmp_path / "mri.pb"
     np.savez(slices, slices=np.random.default_rng(0).integers(0, 255, (6, 255, 255), np.uint8))
