@@ -54,9 +54,8 @@ class IndexedCursor(CrewCursor):
             while ready:  # a generator costs half of what __next__ does for each datapoint
                 if here is not process.current:
                     raise self._foreign()
-                datapoint = ready.popleft()
                 self._next += 1
-                yield datapoint
+                yield ready.popleft()  # in no variable: this frame outlives an error above, and would hold the slot
 
     def __next__(self) -> Datapoint:
         if not self._fill():

@@ -135,6 +135,8 @@ class DataFromPandas(DataFromArrays):
 
 def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
     """[X, Y] is meant as two components, and would be one whose rows are X and Y."""
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        return  # refused as what it is, for whichever form
     if arrays and all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
         shapes = " and ".join(str(array.shape) for array in arrays[:3]) + (", ..." if len(arrays) > 3 else "")
         raise DataFlowError(
