@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("flowtrain", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.register_profile("long", settings.get_profile("flowtrain"), max_examples=3000)  # --hypothesis-profile=long
 settings.load_profile("flowtrain")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what is put into the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else no test, and no program of one, sees Ctrl-C
 
 # What is started once for all tests that need it: where they are, and the name of their marks ``xdist_group``. By
 # place, as xdist 3.8 cannot write the marks' names into the ids of pytest 9.2, and deals the tests out to all workers.
