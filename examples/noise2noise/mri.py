@@ -297,7 +297,6 @@ def train(
 
     At the end the run's folder has network_final.npz, and pictures of held-out slices in examples/.
     """
-    log_dir = run_folder(log_dir, desc, "noise2noise-mri", resume)
     known = part(read_slices(slices), hold_out, training=True)
     held_out = read_slices(valid) if valid else part(read_slices(slices), hold_out, training=False)
     data = training_data(known, noise2noise, batch)
@@ -318,7 +317,7 @@ def train(
             dataflow=data,
             callbacks=callbacks,
             max_epoch=epochs,
-            log_dir=log_dir,
+            log_dir=run_folder(log_dir, desc, "noise2noise-mri", resume),
         ),
         resume="auto" if resume else None,
     )

@@ -259,7 +259,6 @@ def train(
     callbacks = [ft.ModelSaver(), ft.ScheduledHyperParamSetter("learning_rate", rate, step_based=True)]
     if dataset_dir:
         callbacks.append(ft.PeriodicTrigger(Validate(dataset_dir, made), every_k_steps=eval_interval))
-    log_dir = run_folder(log_dir, desc, "noise2noise", resume)
     trainer = ft.train(
         ft.TrainConfig(
             model=Denoise(width, residual, 3, learning_rate, made.clip, AVERAGE_DECAY if average else None),
@@ -269,7 +268,7 @@ def train(
             max_epoch=epochs,
             precision=half if precision == "mixed" else "float32",
             strategy=strategy_of(devices, distributed),
-            log_dir=log_dir,
+            log_dir=run_folder(log_dir, desc, "noise2noise", resume),
         ),
         resume="auto" if resume else None,
     )
