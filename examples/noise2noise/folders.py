@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
+
 import flowtrain as ft
 
 FINAL = "network_final.npz"
+
+
+def part_of_name(context: click.Context, parameter: click.Parameter, desc: str | None) -> str | None:
+    """Check `--desc` with the other options: before any data is read, which may take long."""
+    if desc is not None and not re.fullmatch(r"[\w.+-]+", desc):
+        raise click.BadParameter(f"{desc!r} becomes a part of a folder's name: letters, digits, - and _")
+    return desc
 
 
 def run_folder(log_dir: str | None, desc: str | None, name: str, resume: bool, results: str = "results") -> str:
@@ -16,8 +25,6 @@ def run_folder(log_dir: str | None, desc: str | None, name: str, resume: bool, r
         return log_dir
     if desc is None:
         return str(ft.auto_set_dir(name, resume))
-    if not re.fullmatch(r"[\w.+-]+", desc):
-        raise ft.FlowtrainError(f"--desc is {desc!r}; it becomes a part of a folder's name: letters, digits, - and _")
     taken = {int(m[1]): path for path in Path(results).glob("*") if (m := re.match(r"(\d{5})-", path.name))}
     ours = [path for number, path in sorted(taken.items()) if path.name == f"{number:05d}-{desc}"]
     if resume:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import numpy as np
 import tensorflow as tf
-from folders import FINAL, run_folder, write_final
+from folders import FINAL, part_of_name, run_folder, write_final
 from network import unet
 from noise import to_float
 from options import quick_option
@@ -285,7 +285,7 @@ hold_out_option = click.option("--hold-out", type=click.IntRange(2), default=Non
 @click.option("--learning-rate", type=RATE, default=1e-3, show_default=True)
 @click.option("--average", is_flag=True, help="Average the weights over some 50 steps, for prediction.")
 @click.option("--valid", type=click.Path(exists=True, dir_okay=False), help="Slices to validate on after each epoch.")
-@click.option("--desc", default=None, help="Number the run's folder: results/00000-DESC.")
+@click.option("--desc", callback=part_of_name, help="Number the run's folder: results/00000-DESC.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with that of --desc or --log-dir.")
 @hold_out_option

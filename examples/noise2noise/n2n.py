@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 from devices import strategy_of
-from folders import run_folder, write_final
+from folders import part_of_name, run_folder, write_final
 from network import Denoise
 from noise import NOISES, noise_pair, to_float, to_uint8
 from options import quick_option
@@ -238,7 +238,7 @@ def make_tfrecords_command(folder, target, smallest):
     "--devices", type=POSITIVE, default=None, help="How many: GPUs, or parts of the CPU where there are none."
 )
 @click.option("--distributed", is_flag=True, help="Train on all GPUs of this machine.")
-@click.option("--desc", default=None, help="Number the run's folder: results/00000-DESC.")
+@click.option("--desc", callback=part_of_name, help="Number the run's folder: results/00000-DESC.")
 @click.option("--log-dir", default=None)
 @click.option("--resume", is_flag=True, help="Go on with the newest run, or with that of --desc or --log-dir.")
 def train(

@@ -76,7 +76,7 @@ REFUSED = [
     ("noise2noise", "n2n", ["train", *ADDED, "--crop", "64"], "has 48 x 40 pixels, less than a crop of 64"),
     ("noise2noise", "n2n", ["train", *ADDED, "--loss-scale"], "--loss-scale is for --precision mixed"),
     ("noise2noise", "n2n", ["train", *ADDED, "--quick", "--loss-scale"], "--loss-scale is for --precision mixed"),
-    ("noise2noise", "n2n", ["train", *ADDED, "--crop", "32", "--desc", "a/b"], "--desc is 'a/b'"),
+    ("noise2noise", "n2n", ["train", *ADDED, "--crop", "32", "--desc", "a/b"], "'--desc': 'a/b'"),
     ("noise2noise", "n2n", ["train", *ADDED, "--crop", "32", "--dataset-dir", "empty"], "no picture in empty"),
     ("noise2noise", "n2n", ["train", *ADDED, "--crop", "32", "--dataset-dir", "texts"], "texts/a.png is not"),
     ("noise2noise", "n2n", ["infer-image", "empty", "picture.png", "a.foo"], "'a.foo' ends in none of .png"),
@@ -87,7 +87,7 @@ REFUSED = [
     ("noise2noise", "mri", ["train", "uint16.npz"], "holds uint16 from 0 to 0"),
     ("noise2noise", "mri", ["train", "slices.npz"], "do not fill one batch of 16"),
     ("noise2noise", "mri", ["train", "slices.npz", "--epochs", "0"], "0 is not in the range"),
-    ("noise2noise", "mri", ["train", "slices.npz", "--batch", "1", "--desc", "a/b"], "--desc is 'a/b'"),
+    ("noise2noise", "mri", ["train", "slices.npz", "--batch", "1", "--desc", "a/b"], "'--desc': 'a/b'"),
     ("noise2noise", "mri", ["export", "empty", "picture.png"], "picture.png exists"),
     ("noise2noise", "mri", ["validate", "empty", "slices.npz"], "Error: "),
 ]
