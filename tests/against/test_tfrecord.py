@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowtrain.dataflow import BatchData
@@ -104,6 +104,7 @@ def test_a_message_in_two_parts(one, other):
 
 
 @tries(300)
+@example(b"\n\t\n\x07\n\x010\x12\x02\x1a\x00", [(7, 8)])  # an entry with a field that no entry has
 @given(messages(), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=2))
 def test_mangled_messages_are_read_alike_or_refused(record, edits):
     mangled = bytearray(record)

@@ -89,11 +89,11 @@ def _entry(entry: bytes, parse: Callable[[bytes], Any]) -> tuple[str, Any]:
     """One entry of a map: its key and its feature."""
     name, parts = "", []
     for number, kind, value in fields(entry):
-        if kind != BYTES:
-            continue
+        if kind != BYTES or number not in (1, 2):  # readers differ: some drop the whole entry, some its unknown part
+            raise FormatError(f"an entry of the features holds field {number}, which is neither its name nor its value")
         if number == 1:
             name = value.decode()  # type: ignore[union-attr]
-        elif number == 2:
+        else:
             parts.append(value)
     return name, parse(b"".join(parts))  # a message given in several fields is what they say together
 
