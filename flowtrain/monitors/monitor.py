@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isnan, nan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -107,7 +108,7 @@ class Monitors:
         self._silent = False
         self._listeners: list[Callable[[str, float, int], None]] = []
         self._claims: dict[str, Any] = {}  # who is going to put each scalar
-        self._last: dict[str, tuple[int, Any]] = {}  # at which step each was put last, and by whom
+        self._last: dict[str, tuple[int, float, Any]] = {}  # what each was last, at which step, and by whom
         self.history: dict[str, list[tuple[int, float]]] = {}
         self._deliveries = [Delivery(monitor, self.history) for monitor in self._monitors]
         if log_dir is not None:
@@ -121,16 +122,17 @@ class Monitors:
         """Log one number: to the history, the listeners and all monitors.
 
         Raises:
-            ConfigError: Another callback has put the scalar at the same step: two values of one curve.
+            ConfigError: Another callback has put another value at the same step: two values of one curve.
         """
         value, step = float(value), int(step)
         if self._silent:
             return
         writer = WRITER.get()
-        last, other = self._last.get(name, (-1, None))
-        if last == step and other is not writer and None not in (other, writer):
+        last, before, other = self._last.get(name, (-1, nan, None))
+        differs = value != before and not (isnan(value) and isnan(before))  # one value by two ways is one curve
+        if last == step and differs and other is not writer and None not in (other, writer):
             raise _two_writers(other, writer, name, f" at step {step}")
-        self._last[name] = step, writer
+        self._last[name] = step, value, writer
         self.history.setdefault(name, []).append((step, value))
         self._tell("put_scalar", name, value, step)
         for listener in self._listeners:

@@ -66,6 +66,13 @@ def test_two_callbacks_that_log_one_scalar_at_a_step_are_refused(tmp_path, perio
         train(config(tmp_path, callbacks=callbacks, model=PlainClassifier(), dataflow=Points(1), monitors=[]))
 
 
+def test_one_value_that_is_logged_in_two_ways_is_one_curve(tmp_path):
+    """As by a PeriodicTrigger(MovingAverageSummary()) beside the one that all runs have."""
+    callbacks = [Again(), PeriodicTrigger(Again(), every_k_epochs=1)]
+    trainer = train(config(tmp_path, callbacks=callbacks, model=PlainClassifier(), dataflow=Points(1), monitors=[]))
+    assert {value for _, value in trainer.history["score"]} == {0.0}
+
+
 class Again(Callback):
     def trigger(self):
         self.trainer.monitors.put_scalar("score", 0.0, self.global_step)

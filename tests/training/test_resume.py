@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -99,8 +101,22 @@ def test_a_folder_with_a_run_is_refused_unless_resumed(tmp_path):
 
 
 def test_a_folder_that_a_living_run_uses_is_refused(tmp_path):
-    with SimpleTrainer(config(tmp_path)), pytest.raises(TrainingError, match=f"in use.*process {os.getpid()}"):
+    with SimpleTrainer(config(tmp_path)), pytest.raises(TrainingError, match=r"of this process.*\.close\(\)"):
         train(config(tmp_path), resume="auto")
+    train(config(tmp_path), resume="auto")
+
+
+def test_a_folder_that_another_process_uses_is_refused(tmp_path):
+    held = (
+        "import sys; from pathlib import Path; from flowtrain.training.log_folder import LogFolder\n"
+        f"folder = LogFolder(Path({str(tmp_path)!r}), resume=False); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", held]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match=f"in use by a run that lives: process {process.pid}"):
+            train(config(tmp_path), resume="auto")
+        process.stdin.close()
     train(config(tmp_path), resume="auto")
 
 
