@@ -63,6 +63,7 @@ def _save_v1(graph, folder, resource):
     """The same network as a training graph of TensorFlow 1, with optimizer, update ops, saver and summaries."""
     v1, weights = tf.compat.v1, _weights(graph)
     with tf.Graph().as_default(), v1.Session() as session, v1.variable_scope("", use_resource=resource):
+        v1.set_random_seed(1)  # dropout without one is an error where a test before has made TensorFlow deterministic
         noisy = v1.placeholder(tf.float32, (None, None, None, 1), "noisy")
         clean = v1.placeholder(tf.float32, (None, None, None, 1), "clean")
         training = v1.placeholder_with_default(False, (), "is_training")
