@@ -312,6 +312,7 @@ def test_devices_of_the_cpu():
     assert result.stdout.split() == ["3", "None"]
 
 
+@pytest.mark.timeout(900)
 def test_one_flag_trains_on_one_and_on_eight_devices(records, pictures, tmp_path):
     """Logical CPUs, in processes of their own; both end with the same weights, since the batch is the same."""
     script = EXAMPLES / "noise2noise" / "n2n.py"
@@ -340,6 +341,7 @@ def test_one_flag_trains_on_one_and_on_eight_devices(records, pictures, tmp_path
         np.testing.assert_allclose(weights[8][name], value, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.timeout(900)
 def test_mri_validates_each_epoch_and_its_frozen_graph_is_one_file(call, load, tmp_path):
     slices, run, pb = tmp_path / "slices.npz", tmp_path / "run", tmp_path / "mri.pb"
     np.savez(slices, slices=np.random.default_rng(0).integers(0, 255, (6, 255, 255), np.uint8))
