@@ -113,10 +113,9 @@ class _Judged:
         if model is not None or isinstance(source, str | Path):
             owner = load_graph(source, averaged=averaged) if model is None else with_weights(model, source, averaged)
         elif isinstance(source, ModelDesc):
-            owner = getattr(source, "_graph", None)
-            if owner is None:
+            if source._model_graph is None:
                 _log.warning("evaluate: %s was not trained: it has its initial weights", type(source).__name__)
-                owner = ModelGraph(source)
+            owner = source.graph
         if isinstance(owner, Predictor) and not isinstance(getattr(owner, "graph", None), InferenceGraph):
             self._predictor = owner
             self.view: Any = SimpleNamespace(graph=SimpleNamespace(tensor_names=lambda: owner.outputs, model=owner))

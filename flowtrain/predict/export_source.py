@@ -33,7 +33,7 @@ class Subject:
 
     def __init__(self, model: Any, averaged: bool) -> None:
         if isinstance(model, ModelDesc):
-            model = getattr(model, "_model_graph", None) or ModelGraph(model)
+            model = model.graph
         graph = model if isinstance(model, ModelGraph | InferenceGraph) else getattr(model, "graph", None)
         self.model, self.averaged = model, averaged
         self.graph = graph if isinstance(graph, ModelGraph) else None

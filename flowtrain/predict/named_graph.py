@@ -11,7 +11,6 @@ import tensorflow as tf
 from flowtrain.model import (
     InferenceGraph,
     KerasModelDesc,
-    ModelDesc,
     ModelGraph,
     Predictor,
     TowerContext,
@@ -87,8 +86,6 @@ def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
     inner = getattr(model, "graph", None)
     if isinstance(inner, InferenceGraph | ModelGraph) and not isinstance(model, InferenceGraph | ModelGraph):
         model = inner
-    if isinstance(model, ModelDesc):
-        model = getattr(model, "_model_graph", None) or ModelGraph(model)
     if isinstance(model, ModelGraph):
         graph = model.averaged_inference if averaged else model.inference
         if isinstance(model.model, KerasModelDesc):

@@ -89,6 +89,16 @@ def test_a_run_a_trainer_a_predictor_and_a_saved_model_are_judged_alike(run, tmp
         assert values == pytest.approx(wanted, abs=1e-5), kind
 
 
+def test_a_model_that_was_trained_is_judged_by_its_weights(tmp_path, caplog):
+    model, untrained = Halve(), judged(Halve())
+    assert "has its initial weights" in caplog.text
+    caplog.clear()
+    config = ft.TrainConfig(model=model, dataflow=pictures(), max_epoch=3, log_dir=str(tmp_path / "run"))
+    trainer = ft.train(config)
+    assert judged(model) == judged(trainer) != untrained
+    assert "initial weights" not in caplog.text
+
+
 def test_it_finds_what_a_validation_finds_on_the_same_data(tmp_path):
     infer = [
         ft.ScalarStats("loss"),
