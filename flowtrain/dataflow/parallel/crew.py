@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "crews_on",
     "named",
+    "replaces",
 ]
 
 _COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
@@ -209,7 +210,7 @@ def crews_on(
     window: int,
     *,
     timeout: float,
-    restart: bool | None,
+    restart: bool,
     preload: tuple[str, ...],
 ) -> Crews:
     """Worker processes of this machine, or of a cluster.
@@ -220,13 +221,12 @@ def crews_on(
         workers: How many.
         window: How many tasks may be ahead of the consumer.
         timeout: Seconds that one datapoint may take.
-        restart: Whether to replace workers that died; None: on a cluster.
+        restart: Whether to replace workers that died.
         preload: Modules to import before the flow is unpacked.
 
     Raises:
         ConfigError: ``cluster`` is none.
     """
-    restart = cluster is not None if restart is None else restart
     if cluster is None:
         return ProcessCrews(workers, window, timeout=timeout, restart=restart, preload=preload)
     if not callable(getattr(cluster, "crews", None)):
@@ -235,6 +235,11 @@ def crews_on(
             f"got {cluster!r:.200}"
         )
     return cluster.crews(workers, window, timeout=timeout, restart=restart, preload=preload)
+
+
+def replaces(restart: bool | None, cluster: Cluster | None) -> bool:
+    """Whether workers that died are replaced; where a user has not said so: on a cluster."""
+    return cluster is not None if restart is None else bool(restart)
 
 
 def named(cluster: Cluster | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -17,17 +16,16 @@ from ..core.proxy import ProxyDataFlow
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
 from .apply_cursor import SentCursor
-from .crew import Cluster, Crew, InlineCrew, crews_on, named
-from .index_cursor import IndexedCursor
+from .crew import Cluster, Crew, InlineCrew, crews_on, named, replaces
 from .jobs import ApplyJob, IndexJob
-from .nesting import may_have_workers
 from .old_arguments import OLD_SPELLINGS
 from .threads import ThreadCrew
+from .worker_stage import WorkerStage
 
 __all__ = ["MultiProcessMapAndBatchData", "MultiProcessMapData", "MultiThreadMapData"]
 
 
-class _Spread(ProxyDataFlow):
+class _Spread(WorkerStage):
     """The base of stages that apply something to each datapoint in workers.
 
     Args:
@@ -40,8 +38,8 @@ class _Spread(ProxyDataFlow):
     _keeps_sent = False  # whether what was sent is kept until it is answered
 
     def __init__(self, ds: DataFlow, serial: DataFlow, workers: int, strict: bool) -> None:
-        super().__init__(ds)
-        self._serial, self._count, self.strict = serial, workers, strict
+        super().__init__(ds, workers)
+        self._serial, self.strict = serial, strict
 
     @property
     def _walked(self) -> DataFlow:
@@ -52,20 +50,8 @@ class _Spread(ProxyDataFlow):
         """What workers do with (datapoint, index, epoch). It must not hold the flow beneath: that stays here."""
         raise NotImplementedError
 
-    @property
-    def worker_count(self) -> int:
-        """How many workers the stage has."""
-        return self._count
-
-    @property
-    def _parallel(self) -> bool:
-        return self._count > 0 and may_have_workers()
-
     def _indexable_itself(self) -> bool:
         return self.strict and self._serial._indexable_itself()
-
-    def _makes_in_workers(self) -> bool:
-        return self._parallel and self.indexable
 
     def _ensure_reset(self) -> None:
         if self._parallel and self._serial.indexable:
@@ -94,9 +80,6 @@ class _Spread(ProxyDataFlow):
         """The flow whose datapoints are sent; None where the workers make them by index."""
         return None if self._serial.indexable else self._walked
 
-    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
-        return IndexedCursor(self, runs, epoch, flow, first)
-
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
         job: Job
         if flow is not None and flow is not self:
@@ -108,9 +91,6 @@ class _Spread(ProxyDataFlow):
 
     def _workers(self, job: Job, name: str) -> Crew:
         raise NotImplementedError
-
-    def _give_back(self, crew: Crew) -> None:
-        crew.close()
 
 
 class _ProcessSpread(_Spread):
@@ -130,7 +110,7 @@ class _ProcessSpread(_Spread):
         self.num_proc = check_int(name, "num_proc", num_proc, least=0)
         self.buffer_size = _clamped(name, buffer_size, num_proc, serial)
         super().__init__(ds, serial, num_proc, strict)
-        self._keeps_sent = bool(restart)
+        self._keeps_sent = replaces(restart, cluster)
         self.cluster = cluster
         self._crews = crews_on(
             cluster,
@@ -138,7 +118,7 @@ class _ProcessSpread(_Spread):
             num_proc,
             self.buffer_size,
             timeout=check_seconds(name, "timeout", timeout),
-            restart=restart,
+            restart=self._keeps_sent,
             preload=("flowtrain.dataflow", *preload),
         )
 
@@ -146,15 +126,7 @@ class _ProcessSpread(_Spread):
         return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"
 
     def _workers(self, job: Job, name: str) -> Crew:
-        seeds = [stage.seed for stage in self._random_stages()]
-        made = getattr(job, "flow", None)
-        return self._crews.take(lambda: job, [None if made is None else weakref.ref(made), seeds], name)
-
-    def _give_back(self, crew: Crew) -> None:
-        self._crews.give_back(crew) if self._parallel else crew.close()
-
-    def _end_workers(self) -> None:
-        self._crews.close()
+        return self._kept_crew(lambda: job, job.flow if isinstance(job, IndexJob) else None, name)
 
 
 @old_spellings(**OLD_SPELLINGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,22 +10,19 @@ from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.errors import DataFlowError
 from ..core import process
-from ..core.ahead import Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from ..core.proxy import ProxyDataFlow
-from .crew import Cluster, Crew, InlineCrew, crews_on, named
-from .index_cursor import IndexedCursor
+from .crew import Cluster, Crew, InlineCrew, crews_on, named, replaces
 from .jobs import IndexJob, WalkJob
-from .nesting import may_have_workers
 from .old_arguments import OLD_SPELLINGS
 from .sharding import copies_of, shardable, shards_of
 from .walk_cursor import WalkedCursor
+from .worker_stage import WorkerStage
 
 __all__ = ["MultiProcessRunnerZMQ", "PrefetchData", "PrefetchDataZMQ", "Runner"]
 
 
-class Runner(ProxyDataFlow):
+class Runner(WorkerStage):
     """The base of stages that run the flow beneath in workers.
 
     Args:
@@ -39,8 +35,8 @@ class Runner(ProxyDataFlow):
     _workers_are = "num_proc"
 
     def __init__(self, ds: DataFlow, workers: int, duplicate: bool) -> None:
-        super().__init__(ds)
-        self._count, self.duplicate = workers, duplicate
+        super().__init__(ds, workers)
+        self.duplicate = duplicate
         self._reset_beneath_in: object = None
         if workers > 1 and not duplicate and not ds.indexable and not shardable(ds):
             self._refuse()
@@ -58,20 +54,8 @@ class Runner(ProxyDataFlow):
             "copy of its own."
         )
 
-    @property
-    def worker_count(self) -> int:
-        """How many workers the stage has."""
-        return self._count
-
-    @property
-    def _parallel(self) -> bool:
-        return self._count > 0 and may_have_workers()
-
     def _indexable_itself(self) -> bool:
         return not self.duplicate
-
-    def _makes_in_workers(self) -> bool:
-        return self._parallel and self.indexable
 
     @property
     def vectorized(self) -> bool:
@@ -105,30 +89,19 @@ class Runner(ProxyDataFlow):
         shares = None if size is None else [-(-(size - i) // self._count) for i in range(self._count)]
         return WalkedCursor(self, epoch, state, self._count if self._parallel else 1, shares)
 
-    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
-        return IndexedCursor(self, runs, epoch, flow, first)
-
     def _walk_jobs(self) -> list[DataFlow]:
         """What each worker walks."""
         return copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
-        """Workers for a walk.
-
-        Args:
-            epoch: Which epoch.
-            flow: The flow whose datapoints they make by index; None: each walks its part of the flow beneath.
-        """
         if not self._parallel:
             return InlineCrew(WalkJob([self.ds]))
         name = f"{self.describe()}, epoch {epoch},"
         return self._workers(self.ds if flow is self else flow, name)
 
     def _workers(self, flow: DataFlow | None, name: str) -> Crew:
+        """Workers that make datapoints of a flow by index; None: each walks its part of the flow beneath."""
         raise NotImplementedError
-
-    def _give_back(self, crew: Crew) -> None:
-        crew.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_reset_beneath_in": None}
@@ -206,7 +179,7 @@ class PrefetchData(Runner):
             self.num_proc,
             self.num_prefetch + self.num_proc,
             timeout=self.timeout,
-            restart=restart,
+            restart=replaces(restart, cluster),
             preload=("flowtrain.dataflow", *preload),
         )
 
@@ -217,14 +190,7 @@ class PrefetchData(Runner):
         def job() -> Job:
             return WalkJob(self._walk_jobs()) if flow is None else IndexJob(flow)
 
-        seeds = [stage.seed for stage in (self if flow is None else flow)._random_stages()]
-        return self._crews.take(job, [None if flow is None else weakref.ref(flow), seeds], name)
-
-    def _give_back(self, crew: Crew) -> None:
-        self._crews.give_back(crew) if self._parallel else crew.close()
-
-    def _end_workers(self) -> None:
-        self._crews.close()
+        return self._kept_crew(job, flow, name)
 
 
 # Tensorpack's names, for the scripts that have them; see the docstring.

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import flowtrain.dataflow as df
+from flowtrain.dataflow.parallel.crew import ProcessCrews
 from flowtrain.ipc import shutdown
 from flowtrain.ipc.failures import WorkerTraceback
 from flowtrain.ipc.parcel import NotSendable
@@ -204,8 +205,16 @@ def test_restart_goes_on_in_a_flow_that_can_only_be_iterated(tmp_path):
     assert values(ds) == list(range(60))
 
 
+class Elsewhere:
+    """Stands for a cluster, on which workers are replaced where nobody says otherwise: processes of this machine."""
+
+    def crews(self, workers, window, **options):
+        return ProcessCrews(workers, window, **options)
+
+
+@pytest.mark.parametrize("options", [{"restart": True}, {"cluster": Elsewhere()}], ids=["here", "cluster"])
 @pytest.mark.parametrize("strict", [True, False])
-def test_restart_of_a_map_over_datapoints_that_were_sent(tmp_path, strict):
+def test_restart_of_a_map_over_datapoints_that_were_sent(tmp_path, strict, options):
     def dies_once(dp):
         mark = tmp_path / str(dp[0])
         if dp[0] in (5, 33) and not mark.exists():
@@ -215,7 +224,7 @@ def test_restart_of_a_map_over_datapoints_that_were_sent(tmp_path, strict):
         return [dp[0], int(dp[1].sum())]
 
     source = df.DataFromGenerator(lambda: ([i, np.full(9000, i)] for i in range(60)))
-    ds = df.MultiProcessMapData(source, 2, dies_once, strict=strict, restart=True)
+    ds = df.MultiProcessMapData(source, 2, dies_once, strict=strict, **options)
     assert sorted(map(tuple, ds)) == [(i, 9000 * i) for i in range(60)]
 
 
