@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.dataflow import DataFlow
+from flowtrain.dataflow.core.position import go_to_epoch
 from flowtrain.feed import Inputs, as_dataflow, never_ends
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError, StateError, TrainingError
@@ -81,7 +82,7 @@ class InferenceRunner(Callback):
         self._owed: list[tuple[str, float]] = []
         self._logged_at = (-1, -1)
         for flow in self.flows.values():
-            flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
+            go_to_epoch(flow, 0)
 
     def setup_graph(self) -> None:
         specs = {spec.name: spec for spec in self.trainer.graph.input_specs}
@@ -144,7 +145,7 @@ class InferenceRunner(Callback):
             try:
                 flow.load_state_dict(flow_state)
             except StateError:  # of another recipe: it keeps its own seeds, and only the epochs are counted on
-                flow.load_state_dict({**flow.state_dict(), "epoch": flow_state["epoch"], "position": None})
+                go_to_epoch(flow, flow_state["epoch"])
                 logger.warning(
                     "%s: the dataflow of %r is not the checkpoint's: its order is its own", self.name, prefix
                 )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-__all__ = ["GRACE", "Ended", "ProcessGroup", "handling", "run_together"]
+__all__ = ["Ended", "ProcessGroup", "Together", "handling", "run_together"]
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where another process has failed
 # In the new process, before it becomes the command: it is to get SIGTERM, on which a training saves, when the one that
@@ -98,19 +98,17 @@ def run_together(
         return group.ended()
 
 
-class ProcessGroup:
-    """The processes themselves.
+class Together:
+    """The rule by which processes live and die together, wherever they run.
 
-    Args:
-        stack: When it is left, what still runs is killed.
-        output: Where their lines go.
+    When one fails the others get SIGTERM, and SIGKILL after `GRACE`. Where they are asked to end, they have all the
+    time they take; asked again, none. A subclass keeps `_living`, has ``send``, calls ``_fail`` when one has failed,
+    and ``_kill_overdue`` now and then.
     """
 
-    def __init__(self, stack: contextlib.ExitStack, output: BinaryIO) -> None:
-        self._output, self._living = output, dict[int, _Member]()
-        self._selector = stack.enter_context(selectors.DefaultSelector())
-        stack.callback(self._kill)
-        self._failed: tuple[int, int] | None = None
+    def __init__(self) -> None:
+        self._living: dict[int, Any] = {}  # by number
+        self._failed: Ended | None = None
         self._asked: signal.Signals | None = None
         self._kill_at: float | None = None
 
@@ -118,6 +116,49 @@ class ProcessGroup:
     def living(self) -> bool:
         """Whether any runs."""
         return bool(self._living)
+
+    def send(self, number: int) -> None:
+        """Send a signal to those that run."""
+        raise NotImplementedError
+
+    def ask(self, number: int, frame: Any = None) -> None:
+        """Pass a signal on; the second time kill."""
+        again, self._asked = self._asked is not None, signal.Signals(number)
+        self.send(signal.SIGKILL if again else signal.SIGTERM)
+
+    def ended(self) -> Ended:
+        """How they have ended."""
+        ended = self._failed or Ended(0)
+        return ended if self._asked is None else Ended(ended.status, None, self._asked)
+
+    def _fail(self, ended: Ended) -> None:
+        if self._failed is None:
+            self._failed = ended
+            if self._asked is None and self._living:
+                self.send(signal.SIGTERM)
+                self._kill_at = time.monotonic() + GRACE
+
+    def _kill_overdue(self) -> None:
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill_at = None
+            self.send(signal.SIGKILL)
+
+
+class ProcessGroup(Together):
+    """Processes of this machine.
+
+    Args:
+        stack: When it is left, what still runs is killed.
+        output: Where their lines go.
+    """
+
+    _living: dict[int, _Member]
+
+    def __init__(self, stack: contextlib.ExitStack, output: BinaryIO) -> None:
+        super().__init__()
+        self._output = output
+        self._selector = stack.enter_context(selectors.DefaultSelector())
+        stack.callback(self._kill)
 
     def start(
         self,
@@ -159,22 +200,9 @@ class ProcessGroup:
             handle, member = key.data
             if member.number in self._living:
                 handle(member)
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            self._kill_at = None
-            self.send(signal.SIGKILL)
-
-    def ended(self) -> Ended:
-        """How they have ended."""
-        which, status = self._failed or (None, 0)
-        return Ended(status, None if self._asked else which, self._asked)
-
-    def ask(self, number: int, frame: Any = None) -> None:
-        """Pass a signal on; the second time kill."""
-        again, self._asked = self._asked is not None, signal.Signals(number)
-        self.send(signal.SIGKILL if again else signal.SIGTERM)
+        self._kill_overdue()
 
     def send(self, number: int) -> None:
-        """Send a signal to those that run."""
         for member in list(self._living.values()):
             with contextlib.suppress(ProcessLookupError):
                 member.process.send_signal(number)
@@ -205,11 +233,8 @@ class ProcessGroup:
         os.close(member.pidfd)
         member.output.close()
         del self._living[member.number]
-        if status and self._failed is None:
-            self._failed = member.number, status
-            if self._asked is None and self._living:
-                self.send(signal.SIGTERM)
-                self._kill_at = time.monotonic() + GRACE
+        if status:
+            self._fail(Ended(status, member.number))
 
     def _write(self, text: bytes) -> None:
         self._output.write(text)

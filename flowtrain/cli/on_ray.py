@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import click
 
 from ..dataflow.cluster import Ray
-from .group import GRACE, Ended, handling
+from .group import Ended, Together, handling
 from .placed import Placed
 from .places import cluster_environment
 
@@ -80,14 +80,15 @@ class _Member:
         self.heard = time.monotonic()
 
 
-class _Run:
+class _Run(Together):
+    """Processes on the machines of a Ray cluster."""
+
+    _living: dict[int, _Member]
+
     def __init__(self, stack: contextlib.ExitStack, cluster: Ray, count: int, output: BinaryIO) -> None:
+        super().__init__()
         self._stack, self._cluster, self._count, self._output = stack, cluster, count, output
-        self._living: dict[int, _Member] = {}
-        self._failed: Ended | None = None
-        self._asked: signal.Signals | None = None
         self._signalled = False
-        self._kill_at: float | None = None
         self._started = False
         self._ray = cluster.connect(_NAME)
 
@@ -168,16 +169,6 @@ class _Run:
 
     # ---------------------------------------------------------------- while they run
 
-    @property
-    def living(self) -> bool:
-        """Whether any runs."""
-        return bool(self._living)
-
-    def ask(self, number: int, frame: Any) -> None:
-        """Pass a signal on; the second time kill."""
-        again, self._asked = self._asked is not None, signal.Signals(number)
-        self._send(signal.SIGKILL if again else signal.SIGTERM)
-
     def turn(self) -> None:
         """Take in what they have printed, and who has ended."""
         for member in self._living.values():
@@ -188,9 +179,7 @@ class _Run:
         ready, _ = self._ray.wait(list(members), num_returns=1, timeout=_LOOK)
         for ref in ready:
             self._hear(members[ref], ref)
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            self._kill_at = None
-            self._send(signal.SIGKILL)
+        self._kill_overdue()
         if self._signalled:
             for member in [m for m in self._living.values() if time.monotonic() - m.heard > _SILENT]:
                 self._lose(member, TimeoutError(f"no answer for {_SILENT:.0f} s"))
@@ -217,14 +206,7 @@ class _Run:
         why = " ".join(str(error).split())[:500]
         self._fail(Ended(128 + signal.SIGKILL, member.number, how=f"was lost with its Ray actor: {why}"))
 
-    def _fail(self, ended: Ended) -> None:
-        if self._failed is None:
-            self._failed = ended
-            if self._asked is None and self._living:
-                self._send(signal.SIGTERM)
-                self._kill_at = time.monotonic() + GRACE
-
-    def _send(self, number: int) -> None:
+    def send(self, number: int) -> None:
         for member in self._living.values():
             member.signals.append(number)
             if not self._signalled:
@@ -232,11 +214,10 @@ class _Run:
         self._signalled = True
 
     def ended(self) -> Ended:
-        """How they have ended."""
-        if self._asked is None:
-            return self._failed or Ended(0)
-        ended_before = 0 if self._started else 128 + self._asked
-        return Ended(self._failed.status if self._failed else ended_before, None, self._asked)
+        """How they have ended; those that were never started, by the signal that came before."""
+        if self._asked is not None and self._failed is None and not self._started:
+            return Ended(128 + self._asked, None, self._asked)
+        return super().ended()
 
 
 def _suppressed(call: Callable[..., Any], *args: Any) -> None:

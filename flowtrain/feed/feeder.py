@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.dataflow.core.position import go_to_epoch
 from flowtrain.utils.errors import DataFlowError, StateError, annotate_error
 
 from .inputs import Inputs
@@ -72,7 +73,7 @@ class Feeder:
         self._flow, self._inputs, self._capacity, self._depth = flow, inputs, capacity, depth
         # From epoch 0, whatever the user iterated before (a look at a batch): else the data of a run would depend on
         # that.
-        flow.load_state_dict({**flow.state_dict(), "epoch": 0, "position": None})
+        go_to_epoch(flow, 0)
         self._ready: collections.deque[Block | BaseException] = collections.deque()
         self._change = threading.Condition()
         self._waiting = self._stopping = False
@@ -211,8 +212,7 @@ class Feeder:
                         arrays = self._inputs.arrays(datapoint)
                     except DataFlowError as error:
                         raise annotate_error(error, f"datapoint {self._passed - 1} of the training dataflow") from None
-                    # Whoever receives the arrays shares their memory if nobody else refers to it (see is_exclusive).
-                    del datapoint
+                    del datapoint  # and not in this frame until the next has come: they may lie in a worker's slot
                     yield arrays
                     del arrays
             finally:

@@ -6,7 +6,7 @@ travel while the device still computes the step before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -47,13 +47,11 @@ class Placement:
         return [tensor for device, own in zip(self.devices, tensors, strict=True) for tensor in _on(device, own)]
 
 
-def _on(device: str | None, tensors: Sequence[tf.Tensor]) -> Iterator[tf.Tensor]:
+def _on(device: str | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     if device is None:
-        yield from tensors
-        return
+        return tensors
     with tf.device(device):
-        for tensor in tensors:
-            yield tensor if tensor.dtype == tf.string else tf.identity(tensor)
+        return [tensor if tensor.dtype == tf.string else tf.identity(tensor) for tensor in tensors]
 
 
 def _is_host(device: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from flowtrain.callbacks import Inferencer
 from flowtrain.callbacks.inference import infer_over, inferencers_of, output_array
 from flowtrain.dataflow import DataFlow
+from flowtrain.dataflow.core.position import go_to_epoch
 from flowtrain.feed import Inputs
 from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
@@ -75,14 +77,8 @@ def evaluate(
     for inferencer in checked:
         inferencer.trainer = judged.view
     judged.wanted = list(dict.fromkeys(name for each in checked for name in each.get_fetches()))
-    before = dataflow.state_dict() if isinstance(dataflow, DataFlow) else None
-    if isinstance(dataflow, DataFlow) and before is not None:
-        dataflow.load_state_dict({**before, "epoch": 0, "position": None})
-    try:
+    with _of_first_epoch(dataflow):
         _, found = infer_over(dataflow, checked, judged, "evaluate")
-    finally:
-        if isinstance(dataflow, DataFlow) and before is not None:
-            dataflow.load_state_dict(before)
     result: dict[str, float] = {}
     for prefix, name, value in found:
         name = name if prefix is None else f"{prefix}_{name}"
@@ -90,6 +86,20 @@ def evaluate(
             raise ConfigError(f"evaluate: two inferencers give {name!r}: pass prefix= (or name=) to one of them.")
         result[name] = float(value)
     return result
+
+
+@contextlib.contextmanager
+def _of_first_epoch(flow: Iterable[Any]) -> Iterator[None]:
+    """Inside, a dataflow begins with its first epoch; afterwards it is where it was."""
+    if not isinstance(flow, DataFlow):
+        yield
+        return
+    before = flow.state_dict()
+    go_to_epoch(flow, 0)
+    try:
+        yield
+    finally:
+        flow.load_state_dict(before)
 
 
 class _Judged:

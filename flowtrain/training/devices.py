@@ -196,9 +196,8 @@ def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tupl
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """All-reduce: the sum over the workers, whatever the number of replicas of each."""
-    first = tf.constant(
-        values / local_replicas(strategy), tf.float64
-    )  # each of a worker's replicas adds its share once
+    # each of a worker's replicas adds its share once
+    first = tf.constant(values / local_replicas(strategy), tf.float64)
     return _all_reduce(strategy, len(values))(first).numpy()
 
 

@@ -20,6 +20,8 @@ import flowtrain.dataflow as df
 from flowtrain.cli import main
 from flowtrain.cli.places import slurm_environment, slurm_script
 
+from ..launched_lines import lines_by_process, workers_of
+
 
 def launch(*args, **environment):
     return subprocess.Popen(
@@ -45,15 +47,9 @@ def test_each_process_knows_its_place_and_its_lines_say_whose_they_are(tmp_path)
     process = launch("-n", 3, path, "--", "--rate", "0.1")
     out, error = process.communicate(timeout=250)
     assert process.returncode == 0, error
-    lines = {number: [] for number in range(3)}
-    for line in out.splitlines():
-        mark, text = line.split("] ", 1)
-        lines[int(mark.removeprefix("["))].append(text)
-    places = [json.loads(lines[number][0]) for number in range(3)]
-    assert [place["task"] for place in places] == [{"type": "worker", "index": number} for number in range(3)]
-    (cluster,) = {tuple(place["cluster"]["worker"]) for place in places}
-    assert len(set(cluster)) == 3 and all(address.startswith("127.0.0.1:") for address in cluster)
-    assert all(lines[number][1:] == ["['--rate', '0.1']", "end"] for number in range(3))
+    lines = lines_by_process(out, 3)
+    assert all(address.startswith("127.0.0.1:") for address in workers_of([own[0] for own in lines]))
+    assert all(own[1:] == ["['--rate', '0.1']", "end"] for own in lines)
 
 
 def test_one_process_needs_no_cluster_and_gpus_are_dealt_out(tmp_path):

@@ -97,10 +97,12 @@ class RunQueue:
         queue = self._queue
         taken: list[Run] = []
         while count > 0 and queue:
-            first, stop, epoch = queue.popleft()
+            first, stop, epoch = queue[0]
             if stop - first > count:
-                queue.appendleft((first + count, stop, epoch))
+                queue[0] = first + count, stop, epoch
                 stop = first + count
+            else:
+                queue.popleft()
             count -= stop - first
             if taken and taken[-1][1] == first and taken[-1][2] == epoch:
                 taken[-1] = taken[-1][0], stop, epoch

@@ -9,7 +9,7 @@ from ...utils.errors import StateError
 if TYPE_CHECKING:
     from .base import DataFlow
 
-__all__ = ["go_on_at", "position_of"]
+__all__ = ["go_on_at", "go_to_epoch", "position_of"]
 
 _VERSION = 2
 
@@ -49,6 +49,11 @@ def go_on_at(flow: DataFlow, state: dict[str, Any]) -> None:
         stage._set_seed(seed)
     flow._latest = None
     flow._epoch, flow._resume = state["epoch"], position
+
+
+def go_to_epoch(flow: DataFlow, epoch: int) -> None:
+    """Have the next iteration be that of an epoch, from its start; the seeds stay."""
+    flow.load_state_dict({**flow.state_dict(), "epoch": epoch, "position": None})
 
 
 def _in_datapoints(flow: DataFlow, state: dict[str, Any]) -> Any:

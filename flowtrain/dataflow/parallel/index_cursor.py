@@ -15,13 +15,8 @@ from .crew import Crew, CrewCursor, CrewStage, Result
 __all__ = ["IndexedCursor"]
 
 
-class _Out:
-    """A task that was given to a worker and not answered yet."""
-
-    __slots__ = ("args", "runs", "worker")
-
-    def __init__(self, args: Run, runs: list[Run] | None, worker: int) -> None:
-        self.args, self.runs, self.worker = args, runs, worker
+_Out = tuple[Run, list[Run] | None, int]
+"""A task that was given to a worker and not answered yet: its arguments, the runs sent along, the worker's number."""
 
 
 class IndexedCursor(CrewCursor):
@@ -99,7 +94,7 @@ class IndexedCursor(CrewCursor):
                 self._take(crew, event)
         while result is None:
             due = self._out.get(self._next)
-            self._take(crew, crew.wait(None if due is None else due.worker))
+            self._take(crew, crew.wait(None if due is None else due[2]))
             result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)
@@ -112,8 +107,8 @@ class IndexedCursor(CrewCursor):
     def _take(self, crew: Crew, event: Result | Lost) -> None:
         if isinstance(event, Lost):
             for task in event.tasks:
-                lost = self._out[task.args[0]]
-                self._submit(crew, lost.args, lost.runs)
+                args, runs, _ = self._out[task.args[0]]
+                self._submit(crew, args, runs)
         else:
             first = event.task.args[0]
             self._done[first] = event
@@ -127,9 +122,10 @@ class IndexedCursor(CrewCursor):
             if not runs:
                 break
             first = self._asked
-            self._asked += sum(stop - start for start, stop, _ in runs)
+            for start, stop, _ in runs:
+                self._asked += stop - start
             args = first, self._asked, runs[0][2]
             self._submit(crew, args, None if runs == [args] else runs)
 
     def _submit(self, crew: Crew, args: Run, runs: list[Run] | None) -> None:
-        self._out[args[0]] = _Out(args, runs, crew.submit(crew.idlest(), args, runs).worker)
+        self._out[args[0]] = args, runs, crew.submit(crew.idlest(), args, runs).worker

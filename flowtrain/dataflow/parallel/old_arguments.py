@@ -1,4 +1,4 @@
-"""What parallel stages refuse: old spellings of their arguments, and positions of another kind of flow."""
+"""Arguments of parallel stages as Tensorpack spells them, with today's names."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ import pytest
 import flowtrain.dataflow as df
 from flowtrain.cli.on_ray import run_on_ray
 
+from ...launched_lines import lines_by_process, workers_of
+
 STORE = 80 << 20  # bytes
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("cluster")]  # one for all
 
@@ -79,17 +81,11 @@ def test_each_process_knows_its_place_in_a_folder_that_is_shipped(cluster, scrip
     process = launch(cluster, "-n", 2, "--spread", "--working-dir", tmp_path, "train.py", "--", "--rate", tmp_path)
     out, error = process.communicate()
     assert process.returncode == 0, error
-    lines = {number: [] for number in range(2)}
-    for line in out.splitlines():
-        mark, text = line.split("] ", 1)
-        lines[int(mark.removeprefix("["))].append(text)
-    given = [json.loads(lines[number][0]) for number in range(2)]
-    places = [json.loads(one["TF_CONFIG"]) for one in given]
-    assert [place["task"] for place in places] == [{"type": "worker", "index": number} for number in range(2)]
-    (workers,) = {tuple(place["cluster"]["worker"]) for place in places}
-    assert len(set(workers)) == 2
+    lines = lines_by_process(out, 2)
+    given = [json.loads(own[0]) for own in lines]
+    workers_of([one["TF_CONFIG"] for one in given])
     assert all(one["FLOWTRAIN_RESUME"] is None and one["RAY_ADDRESS"] == cluster.address for one in given)
-    assert all(lines[number][1:] == [f"['--rate', '{tmp_path}'] 17 False", "end"] for number in range(2))
+    assert all(own[1:] == [f"['--rate', '{tmp_path}'] 17 False", "end"] for own in lines)
 
 
 DEAF = """
