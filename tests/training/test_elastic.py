@@ -1,4 +1,4 @@
-"""A run of two workers that goes on with one, and then with two again; and replicas that keep their number of rows."""
+"""A run that goes on with other numbers of workers; and replicas that keep their number of rows."""
 
 import json
 import subprocess
@@ -40,23 +40,28 @@ def rows_of_steps(folder, phases):
 
 
 @pytest.mark.timeout(1000)
-def test_two_workers_then_one_then_two(tmp_path):
-    outputs = []
-    for workers, phase, step, wanted in [(2, "a", 2, 137), (1, "b", 7, 137), (2, "c", 0, 0)]:
+@pytest.mark.parametrize("counts", [(2, 1, 2), (4, 2, 1)])
+def test_a_run_goes_on_with_other_numbers_of_workers(tmp_path, counts):
+    phases = list(zip("abc", counts, strict=True))
+    killed_after, before = [2, 7, 0], None  # a step of the first epoch, one of the second; the last phase ends
+    for (phase, workers), step in zip(phases, killed_after, strict=True):
         status, output = launched(tmp_path, workers, phase, step)
-        assert status == wanted, output[-4000:]
-        outputs.append(" ".join(output.split()))
-    assert "differs" not in outputs[0]
-    assert "workers 2 1 nothing: the same rows" in outputs[1] and "replicas 2 1 the same rows" in outputs[1]
-    assert "workers 1 2 nothing: the same rows" in outputs[2] and "replicas 1 2 the same rows" in outputs[2]
+        assert status == (137 if step else 0), output[-4000:]
+        output = " ".join(output.split())
+        if before is None:
+            assert "differs" not in output
+        else:
+            assert f"workers {before} {workers} nothing: the same rows" in output
+            assert f"replicas {before} {workers} the same rows" in output
+        before = workers
 
     flow = elastic_run.get_data()
     due = [rows.tolist() for _ in range(EPOCHS) for (rows,) in flow]
-    assert rows_of_steps(tmp_path, [("a", 2), ("b", 1), ("c", 2)]) == due
+    assert rows_of_steps(tmp_path, phases) == due
 
     alone = train(elastic_run.configured(tmp_path / "alone", None, max_epoch=EPOCHS))
     history = json.loads(json.dumps(dict(alone.history)))
-    for index in range(2):
+    for index in range(counts[-1]):
         weights = dict(np.load(tmp_path / f"weights-{index}.npz"))
         seen = next(name for name in weights if name.startswith("seen/"))
         assert np.array_equal(weights[seen], np.full((elastic_run.ROWS, 1), EPOCHS, np.float32))
