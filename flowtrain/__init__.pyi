@@ -235,6 +235,7 @@ from .training import auto_set_dir as auto_set_dir
 from .training import default_callbacks as default_callbacks
 from .training import train as train
 from .utils import FlowtrainError as FlowtrainError
+from .utils import set_remote_storage as set_remote_storage
 from .utils import set_seed as set_seed
 
 __version__: str

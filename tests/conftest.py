@@ -15,6 +15,8 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .far_away import s3, s3_server, storage_cache  # noqa: F401 - fixtures
+
 settings.register_profile("flowtrain", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.register_profile("long", settings.get_profile("flowtrain"), max_examples=3000)  # --hypothesis-profile=long
 settings.load_profile("flowtrain")

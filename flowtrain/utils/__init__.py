@@ -3,5 +3,6 @@
 from .errors import FlowtrainError, closest
 from .optional import require
 from .seeding import set_seed
+from .storage import set_remote_storage
 
-__all__ = ["FlowtrainError", "closest", "require", "set_seed"]
+__all__ = ["FlowtrainError", "closest", "require", "set_remote_storage", "set_seed"]

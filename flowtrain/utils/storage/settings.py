@@ -1,0 +1,127 @@
+"""How files at URLs are reached: one place for the bounds of retries, the cache, and what filesystems are made with.
+
+The settings live in an environment variable, so worker processes, which are given their parent's environment, have
+them too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..arguments import check_int, check_seconds
+from ..errors import ConfigError
+
+__all__ = ["Settings", "cache_folder", "set_remote_storage", "settings"]
+
+VARIABLE = "FLOWTRAIN_REMOTE_STORAGE"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See :func:`set_remote_storage`."""
+
+    attempts: int = 6
+    timeout: float = 30.0
+    cache: str | None = None
+    cache_bytes: int = 20_000_000_000
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def set_remote_storage(
+    *,
+    attempts: int | None = None,
+    timeout: float | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Set how files at URLs (``s3://``, ``gs://``, ``https://``, ...) are read and written, in workers too.
+
+    Args:
+        attempts: How often a request is made before that is an error; 6 at the start. Between two lie 0.1 s, 0.2 s,
+            0.4 s and so on, at most 5 s.
+        timeout: How many seconds a request may take; 30 at the start. Together they bound the wait: no read takes
+            longer than about ``attempts * timeout``.
+        cache: Folder for what was fetched, and for indexes of remote files; else ``$FLOWTRAIN_CACHE``, or
+            ``~/.cache/flowtrain/remote``.
+        cache_bytes: How much the folder may hold, 20 GB at the start; what was used least lately goes. Files that do
+            not fit are read without a cache. 0 keeps nothing but indexes and files that have to be local.
+        options: Protocol -> keyword arguments of fsspec's filesystem, e.g.
+            ``{"s3": {"endpoint_url": "http://127.0.0.1:9000", "anon": True}}``. They replace those given before for
+            that protocol, and must be what JSON can hold.
+
+    What is None stays as it is. The settings are kept in the environment variable ``FLOWTRAIN_REMOTE_STORAGE`` (JSON).
+
+    Raises:
+        ConfigError: A value makes no sense.
+
+    Example:
+        >>> set_remote_storage(attempts=3, timeout=10)
+    """
+    current = settings()
+    changed: dict[str, Any] = {
+        "attempts": current.attempts if attempts is None else attempts,
+        "timeout": current.timeout if timeout is None else timeout,
+        "cache": current.cache if cache is None else os.path.abspath(os.path.expanduser(os.fspath(cache))),
+        "cache_bytes": current.cache_bytes if cache_bytes is None else cache_bytes,
+        "options": current.options if options is None else {**current.options, **_plain(options)},
+    }
+    _checked(changed)
+    os.environ[VARIABLE] = json.dumps(changed)
+
+
+def settings() -> Settings:
+    """The settings of this process."""
+    return _parsed(os.environ.get(VARIABLE, ""))
+
+
+def cache_folder() -> Path:
+    """The folder of what was fetched."""
+    given = settings().cache or os.environ.get("FLOWTRAIN_CACHE")
+    return Path(given or "~/.cache/flowtrain/remote").expanduser()
+
+
+def _plain(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    if not isinstance(options, Mapping) or not all(isinstance(given, Mapping) for given in options.values()):
+        raise ConfigError(
+            f"options is a dict {{protocol: {{name: value}}}}, e.g. {{'s3': {{'anon': True}}}}; got {options!r}"
+        )
+    found = {protocol: dict(given) for protocol, given in options.items()}
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"options must be what JSON can hold, as they go to workers: {error}") from error
+    return found
+
+
+@lru_cache(8)
+def _parsed(text: str) -> Settings:
+    if not text:
+        return Settings()
+    try:
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("an object expected")
+        unknown = found.keys() - Settings.__dataclass_fields__.keys()
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        _checked(found)
+        return Settings(**found)
+    except ValueError as error:  # JSON's is one, and ours
+        raise ConfigError(f"the environment variable {VARIABLE} is wrong: {error}") from error
+
+
+def _checked(found: Mapping[str, Any]) -> None:
+    who = "set_remote_storage"
+    if "attempts" in found:
+        check_int(who, "attempts", found["attempts"])
+    if "cache_bytes" in found:
+        check_int(who, "cache_bytes", found["cache_bytes"], least=0)
+    if "timeout" in found:
+        check_seconds(who, "timeout", found["timeout"])

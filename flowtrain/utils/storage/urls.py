@@ -1,0 +1,88 @@
+"""URLs of files that fsspec reads: what is one, and its parts."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import Any
+
+from ..errors import DataFlowError
+
+__all__ = ["StorageError", "StorageMissing", "is_url", "local_only", "path_or_url", "protocol_of", "url_name"]
+
+# two letters at least, so that C:// is no protocol; "filecache::s3://" is fsspec's way to chain filesystems
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*::)*([A-Za-z][A-Za-z0-9+.\-]+)://")
+_COLLAPSED = re.compile(r"(s3a?|gs|gcs|https?|memory|abfss?|az|adl|hdfs|webhdfs|sftp|ftp|file):/(?!/)")
+
+
+class StorageError(DataFlowError, OSError):
+    """A file at a URL cannot be read, listed or written; names the URL, what was tried and what to do."""
+
+
+class StorageMissing(StorageError, FileNotFoundError):
+    """There is no file at the URL."""
+
+
+def is_url(path: Any) -> bool:
+    """Whether a path is a URL such as ``s3://bucket/key``, which fsspec opens."""
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
+def protocol_of(url: str) -> str:
+    """The protocol whose filesystem holds the file: ``"s3"``; of chained URLs that of the last."""
+    found = _URL.match(url)
+    return found[1].lower() if found else "file"
+
+
+def path_or_url(path: str | os.PathLike[str]) -> str:
+    """A path as a string: a URL as it is, of ``file://`` and of anything else the local path, with ``~`` expanded.
+
+    Raises:
+        DataFlowError: ``Path("s3://bucket/key")`` was given, which is the local path ``s3:/bucket/key``.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):  # bytes are a path to Python
+        text = os.fsdecode(text)
+    collapsed = _COLLAPSED.match(text)
+    if collapsed and not isinstance(path, str):
+        url = text.replace(":/", "://", 1)
+        raise DataFlowError(f"Path({url!r}) is a local path, {text!r}: give the URL as a string")
+    if text.lower().startswith("file://"):
+        return _local(text)
+    return text if is_url(text) else os.path.expanduser(text)
+
+
+def _local(url: str) -> str:
+    """The path of a ``file://`` URL; percent signs stand for themselves, as for fsspec."""
+    rest = url[len("file://") :]
+    if rest.startswith("localhost/"):
+        rest = rest.removeprefix("localhost")
+    if not rest.startswith("/"):
+        raise DataFlowError(f"{url!r} names a host: a file of this machine is file:///folder/name, with three slashes")
+    return rest
+
+
+def local_only(path: str | os.PathLike[str], what: str, instead: str) -> str:
+    """A path that has to be on this machine.
+
+    Args:
+        path: The path, or a ``file://`` URL.
+        what: What it is for, named in the error: ``"CacheData's folder"``.
+        instead: What to do with a URL, as a sentence.
+
+    Raises:
+        DataFlowError: It is a URL of another protocol.
+    """
+    text = path_or_url(path)
+    if is_url(text):
+        raise DataFlowError(f"{what} is a path of this machine, got {text!r}. {instead}")
+    return text
+
+
+def url_name(url: str) -> str:
+    """The last part of a URL's path, without a query: ``"a.npz"`` of ``https://host/x/a.npz?token=1``."""
+    rest = url.rpartition("://")[2].rstrip("/")
+    if protocol_of(url) in ("http", "https"):
+        rest = rest.partition("?")[0].partition("#")[0].rstrip("/")
+    return posixpath.basename(rest)
