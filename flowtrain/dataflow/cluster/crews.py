@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.payload import Payload
-from ..parallel.crew import KeptCrews
+from ..parallel.crews import KeptCrews
 from ..parallel.jobs import WalkJob
 from .actor_crew import RayCrew
 

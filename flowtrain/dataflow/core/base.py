@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 
 from ...utils.errors import DataFlowError, annotate_error
-from . import process
+from . import explanation, process
 from .ahead import AheadCursor, Piece, RunQueue, Runs, has_workers
 from .cursor import (
     Cursor,
@@ -30,7 +30,6 @@ from .cursor import (
     checked_index,
     promised_size,
 )
-from .explanation import Explanation
 from .guards import GUARDS, Absent, at_home, counted, recorded
 from .position import go_on_at, position_of
 
@@ -61,7 +60,6 @@ class DataFlow:
         [[0], [1], [4], [9]]
     """
 
-    explainer: ClassVar[Callable[..., Explanation]]  # set by the room that measures, which lies above this one
     _user_iter: ClassVar[Callable[..., Any] | None] = None
     _knows_needs: ClassVar[bool] = False  # whether _needs tells what get takes from the flows beneath
     _size_is_exact: ClassVar[bool] = False  # of iterated flows: whether more datapoints than the length are an error
@@ -241,7 +239,7 @@ class DataFlow:
         consumer: Callable[[Any], Any] | None = None,
         max_seconds: float = 30.0,
         quiet: bool = False,
-    ) -> Explanation:
+    ) -> explanation.Explanation:
         """Print what each stage costs and what the limit is: the first thing to ask when training waits for data.
 
         A copy of the flow is run, with its workers, and each stage is timed where it runs. The flow itself and its
@@ -259,7 +257,7 @@ class DataFlow:
         Raises:
             DataFlowError: An epoch of the flow is empty.
         """
-        return self.explainer(self, n, consumer, max_seconds, quiet)
+        return explanation.measure(self, n, consumer, max_seconds, quiet)
 
     def describe(self) -> str:
         """The stage's name with what tells it apart, as errors and tables show it."""

@@ -184,6 +184,3 @@ def _name(flow: Any) -> str:
     code = getattr(getattr(flow, "func", None), "__code__", None)
     name = flow.describe()
     return name if code is None else name.replace("<lambda>", f"lambda in line {code.co_firstlineno}")
-
-
-DataFlow.explainer = staticmethod(explain)  # core lies beneath this room and cannot import it

@@ -16,7 +16,8 @@ from ..core.proxy import ProxyDataFlow
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
 from .apply_cursor import SentCursor
-from .crew import Cluster, Crew, InlineCrew, crews_on, named, replaces
+from .crew import Crew, InlineCrew
+from .crews import Cluster, crews_on, named, replaces
 from .jobs import ApplyJob, IndexJob
 from .old_arguments import OLD_SPELLINGS
 from .threads import ThreadCrew

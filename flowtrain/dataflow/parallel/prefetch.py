@@ -12,7 +12,8 @@ from ...utils.errors import DataFlowError
 from ..core import process
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
-from .crew import Cluster, Crew, InlineCrew, crews_on, named, replaces
+from .crew import Crew, InlineCrew
+from .crews import Cluster, crews_on, named, replaces
 from .jobs import IndexJob, WalkJob
 from .old_arguments import OLD_SPELLINGS
 from .sharding import copies_of, shardable, shards_of

@@ -10,7 +10,8 @@ from ..core.ahead import Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
 from ..core.proxy import ProxyDataFlow
-from .crew import Crew, Crews
+from .crew import Crew
+from .crews import Crews
 from .index_cursor import IndexedCursor
 from .nesting import may_have_workers
 

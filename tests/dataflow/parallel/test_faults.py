@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import flowtrain.dataflow as df
-from flowtrain.dataflow.parallel.crew import ProcessCrews
+from flowtrain.dataflow.parallel.crews import ProcessCrews
 from flowtrain.ipc import shutdown
 from flowtrain.ipc.failures import WorkerTraceback
 from flowtrain.ipc.parcel import NotSendable

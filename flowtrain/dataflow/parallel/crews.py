@@ -1,0 +1,200 @@
+"""Where parallel stages have their workers from: this machine or a cluster; kept from one epoch to the next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...ipc.payload import Payload
+from ...ipc.pool import WorkerPool
+from ...ipc.worker import Job
+from ...utils.errors import ConfigError
+from .crew import Crew
+
+__all__ = ["Cluster", "Crews", "KeptCrews", "ProcessCrews", "crews_on", "named", "replaces"]
+
+_COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
+_COMPARED_SECONDS = 0.05
+
+
+class Crews(Protocol):
+    """Where a parallel stage has its workers from."""
+
+    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
+        """Workers for one walk; see :meth:`KeptCrews.take`."""
+        ...
+
+    def give_back(self, crew: Crew) -> None:
+        """Keep the workers of a walk that is complete, for the next one."""
+        ...
+
+    def collect(self, folder: str) -> None:
+        """Have files that workers on other machines wrote into a folder in that folder here."""
+        ...
+
+    def cores(self) -> int:
+        """How many cores the workers can have."""
+        ...
+
+    def close(self) -> None:
+        """End workers that wait for the next walk."""
+        ...
+
+
+class Cluster(Protocol):
+    """Machines that a parallel stage can have its workers on: :class:`flowtrain.dataflow.Ray`."""
+
+    def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> Crews:
+        """What gives walks their workers; the arguments are those of :class:`ProcessCrews`."""
+        ...
+
+
+def crews_on(
+    cluster: Cluster | None,
+    owner: str,
+    workers: int,
+    window: int,
+    *,
+    timeout: float,
+    restart: bool,
+    preload: tuple[str, ...],
+) -> Crews:
+    """Worker processes of this machine, or of a cluster.
+
+    Args:
+        cluster: None: this machine.
+        owner: The stage, for errors.
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+        timeout: Seconds that one datapoint may take.
+        restart: Whether to replace workers that died.
+        preload: Modules to import before the flow is unpacked.
+
+    Raises:
+        ConfigError: ``cluster`` is none.
+    """
+    if cluster is None:
+        return ProcessCrews(workers, window, timeout=timeout, restart=restart, preload=preload)
+    if not callable(getattr(cluster, "crews", None)):
+        raise ConfigError(
+            f"{owner}: cluster must be flowtrain.dataflow.Ray(address=...) or None (processes of this machine), "
+            f"got {cluster!r:.200}"
+        )
+    return cluster.crews(workers, window, timeout=timeout, restart=restart, preload=preload)
+
+
+def replaces(restart: bool | None, cluster: Cluster | None) -> bool:
+    """Whether workers that died are replaced; where a user has not said so: on a cluster."""
+    return cluster is not None if restart is None else bool(restart)
+
+
+def named(cluster: Cluster | None) -> str:
+    """The end of a stage's description that says where its workers are."""
+    return "" if cluster is None else f", cluster={cluster!r}"
+
+
+class KeptCrews:
+    """Gives walks their workers, and takes them back when an epoch is complete.
+
+    The workers hold a copy of the flow from when they were started. Where the flow has changed since (a loaded seed,
+    an attribute that the user set), they are replaced.
+
+    Args:
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+    """
+
+    def __init__(self, workers: int, window: int) -> None:
+        self.workers, self.window = workers, window
+        self._idle: Any = None
+
+    def _start(self, payload: Payload, job: Job, name: str) -> Any:
+        """Start workers.
+
+        Args:
+            payload: The job, packed.
+            job: The job itself, to see of what kind it is.
+            name: Whose they are, for errors.
+        """
+        raise NotImplementedError
+
+    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
+        """Workers for one walk, ready or being started.
+
+        Args:
+            make_job: Gives the job.
+            marks: Compared with those of the idle workers: the flow's seeds.
+            name: Whose they are, for errors.
+        """
+        pool, self._idle = self._idle, None
+        job = payload = None
+        if pool is not None and not pool.closed:
+            data, known = pool.tag
+            if data is not None:
+                job = make_job()
+                payload = Payload(job)
+            if known == marks and (payload is None or payload.data == data):
+                pool.name = name
+                return pool
+            pool.close()
+        if payload is None or job is None:
+            job = make_job()
+            payload = Payload(job)
+        # Workers hold the flow as it was. Whether it has changed is seen by pickling it once more, which needs no duty
+        # of the user's and finds an attribute of any stage; of a flow that is costly to pickle only the seeds are
+        # compared.
+        small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
+        tag = payload.data if small else None, marks
+        pool = self._start(payload, job, name)
+        pool.tag = tag
+        return pool
+
+    def give_back(self, crew: Crew) -> None:
+        """Keep the workers of a walk that is complete, for the next one."""
+        if hasattr(crew, "tag") and (self._idle is None or self._idle.closed):
+            self._idle = crew
+        else:
+            crew.close()
+
+    def collect(self, folder: str) -> None:
+        """Nothing: workers of this machine write into the folder itself."""
+
+    def cores(self) -> int:
+        """How many cores the workers can have."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def close(self) -> None:
+        """End workers that wait for the next walk."""
+        pool, self._idle = self._idle, None
+        if pool is not None:
+            pool.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": None}
+
+
+class ProcessCrews(KeptCrews):
+    """Worker processes of this machine.
+
+    Args:
+        workers: How many.
+        window: How many tasks may be ahead of the consumer.
+        options: Of :class:`flowtrain.ipc.pool.WorkerPool`.
+    """
+
+    def __init__(self, workers: int, window: int, **options: Any) -> None:
+        super().__init__(workers, window)
+        self.options = options
+
+    def _start(self, payload: Payload, job: Job, name: str) -> WorkerPool:
+        options = {**self.options, "preload": (*_rooms_in_use(), *self.options["preload"])}
+        return WorkerPool(payload, self.workers, window=self.window, name=name, **options)
+
+
+def _rooms_in_use() -> list[str]:
+    """The modules here that make datapoints: imported once, before workers are forked, and not by each of them."""
+    rooms = ("core", "imgaug", "stages", "sources", "parallel", "formats")
+    prefixes = tuple(f"flowtrain.dataflow.{room}" for room in rooms)
+    return [module for module in list(sys.modules) if module.startswith(prefixes)]
