@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
 
 
 def _explain(*args: Any) -> explanation.Explanation:
-    return importlib.import_module(".inspect.explain", __name__).explain(*args)
+    return importlib.import_module(f"{__name__}.inspect.explain").explain(*args)
 
 
 explanation.measure = _explain

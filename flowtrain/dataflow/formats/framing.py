@@ -34,7 +34,7 @@ _crc_of = struct.Struct("<I")
 
 def crc32c() -> Any:
     """The function that computes a CRC32C."""
-    return require("google_crc32c", extra="formats", needed_for="A TFRecord's checksum").value
+    return require("google_crc32c", extra="formats", needed_for="A record's checksum").value
 
 
 def masked_crc(data: bytes) -> int:
