@@ -1,4 +1,4 @@
-"""The data half alone: what importing it loads, and that it works where only its short list of packages is installed."""
+"""The data half alone: what importing it loads, and that it works where only its short list is installed."""
 
 from __future__ import annotations
 
