@@ -52,7 +52,8 @@ def main(folder: Path) -> None:
     """Draw all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     (found,) = rows("denoise", r"the 3 photographs")
-    psnr = [("noisy", number(found[1])), ("DnCNN, 5 layers", number(found[2]))]
+    names = ["noisy", "non-local means", "DnCNN"]
+    psnr = [(name, number(value)) for name, value in zip(names, found[1:4], strict=True)]
     bars("PSNR on held-out photographs", psnr, psnr[-1][0], "dB", 15, folder / "denoise.png")
     found = rows("noise2noise", r"^\| (noisy|\**noise-to-|non-local)")[:4]
     psnr = [(row[0].split(" of ")[0], number(row[1])) for row in found]
