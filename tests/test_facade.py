@@ -10,30 +10,55 @@ import pytest
 
 import flowtrain
 from flowtrain.utils.arguments import OldName
+from flowtrain.utils.lazy_names import stub_names
 
-STUB = Path(flowtrain.__file__).with_suffix(".pyi")
-
-
-def stub_names() -> dict[str, str]:
-    """Public name -> the module that the stub takes it from."""
-    imports = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname: f".{node.module}" for node in imports for alias in node.names}
+ROOT = Path(flowtrain.__file__).parent
+STUBS = sorted(ROOT.rglob("__init__.pyi"))
 
 
 def test_the_stub_is_what_python_serves():
-    assert sorted(stub_names()) == sorted(set(flowtrain.__all__) - {"__version__"})
-    assert set(stub_names()) <= set(dir(flowtrain))
+    names = stub_names(ROOT / "__init__.pyi")
+    assert sorted(names) == sorted(set(flowtrain.__all__) - {"__version__"})
+    assert set(names) <= set(dir(flowtrain))
     served: dict = {}
     exec("from flowtrain import *", served)
     assert set(flowtrain.__all__) <= set(served)
-    for name, home in stub_names().items():
-        assert served[name] is getattr(importlib.import_module(home, "flowtrain"), name), name
+    for name, home in names.items():
+        module = importlib.import_module(f".{home}" if home else ".", "flowtrain")
+        assert served[name] is getattr(module, name), name
+        assert name in getattr(module, "__all__", [name]), (name, home)
 
 
-@pytest.mark.parametrize("home", sorted(set(stub_names().values())))
-def test_every_name_is_in_its_home(home):
-    module = importlib.import_module(home, "flowtrain")
-    assert {name for name, its in stub_names().items() if its == home} <= set(module.__all__)
+@pytest.mark.parametrize("stub", STUBS, ids=lambda stub: stub.parent.name)
+def test_a_package_serves_what_its_stub_lists(stub):
+    package = importlib.import_module(".".join(stub.parent.relative_to(ROOT.parent).parts))
+    assert sorted(stub_names(stub)) == sorted(set(package.__all__) - {"__version__"})
+    for name in stub_names(stub):
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match=f"{package.__name__} has no 'no_such_name'"):
+        package.no_such_name
+
+
+def test_a_public_name_is_written_once():
+    lines = [line for stub in STUBS for line in ast.parse(stub.read_text()).body if isinstance(line, ast.ImportFrom)]
+    names = [alias.name for line in lines for alias in line.names if alias.name != "*"]
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice == {"lab_to_rgb"}, "dataflow's over arrays, layers' over tensors"
+    for line in lines:
+        assert all(alias.asname == alias.name for alias in line.names if alias.name != "*"), "X as X: re-exported"
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=lambda stub: stub.parent.name)
+def test_no_public_name_is_that_of_a_module_beside_it(stub):
+    """Importing flowtrain/predict/tiled.py would set flowtrain.predict.tiled to the module, whatever it was before."""
+    modules = {path.stem for path in stub.parent.iterdir()}
+    assert not [name for name, home in stub_names(stub).items() if name in modules and home]
+
+
+def test_of_equal_names_the_last_holds():
+    from flowtrain.layers.lab import lab_to_rgb
+
+    assert flowtrain.lab_to_rgb is lab_to_rgb
 
 
 def test_a_wrong_name_is_answered_with_the_right_one():

@@ -12,7 +12,8 @@ import numpy as np
 
 from flowtrain.dataflow import DataFlow
 from flowtrain.dataflow.core.position import go_to_epoch
-from flowtrain.feed import Inputs, as_dataflow, never_ends
+from flowtrain.feed.data_argument import as_dataflow, never_ends
+from flowtrain.feed.inputs import Inputs
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError, StateError, TrainingError
 

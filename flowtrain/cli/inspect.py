@@ -12,7 +12,8 @@ import numpy as np
 from tabulate import tabulate
 
 from ..model.checkpoint_io import find_checkpoint, read_manifest
-from ..predict import load_graph, read_weights, valid_crop
+from ..predict import read_weights, valid_crop
+from ..predict.load import load_graph
 from ..predict.path_kinds import kind_of
 from ..utils.errors import FlowtrainError
 

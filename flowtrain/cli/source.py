@@ -8,8 +8,7 @@ import click
 import keras
 
 from ..model import ModelDesc
-from ..predict import load_graph
-from ..predict.load import WeightsOnlyError
+from ..predict.load import WeightsOnlyError, load_graph
 from ..predict.loader import with_weights
 from .load import arguments, load_name
 

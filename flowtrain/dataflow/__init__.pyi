@@ -1,44 +1,19 @@
-"""The names of the data half: each is written here once, with its module; ``__init__.py`` serves this list."""
+"""The public names of the data half: each is written once, here or in the stub of the package that a star names."""
 
 from . import datasets as datasets
 from . import formats as formats
 from . import imgaug as imgaug
-from .cluster import Ray as Ray
+from .cluster import *
 from .core.base import DataFlow as DataFlow
 from .core.proxy import ProxyDataFlow as ProxyDataFlow
 from .core.random_flow import RNGDataFlow as RNGDataFlow
-from .datasets import BSDS500 as BSDS500
-from .datasets import ILSVRC12 as ILSVRC12
-from .datasets import Cifar10 as Cifar10
-from .datasets import Cifar100 as Cifar100
-from .datasets import FashionMnist as FashionMnist
-from .datasets import Mnist as Mnist
-from .datasets import SVHNDigit as SVHNDigit
-from .formats import CSVData as CSVData
-from .formats import HDF5Data as HDF5Data
-from .formats import LMDBData as LMDBData
-from .formats import Noise2NoiseData as Noise2NoiseData
-from .formats import NpzData as NpzData
-from .formats import OTBTFData as OTBTFData
-from .formats import PatchesImages as PatchesImages
-from .formats import SVMLightData as SVMLightData
-from .formats import TarData as TarData
-from .formats import TextLineData as TextLineData
-from .formats import TFRecordData as TFRecordData
-from .formats import write as write
+from .datasets import *
+from .formats import *
 from .inspect.printing import PrintData as PrintData
 from .inspect.sheet import show as show
 from .inspect.speed import TestDataSpeed as TestDataSpeed
-from .parallel import MultiProcessMapAndBatchData as MultiProcessMapAndBatchData
-from .parallel import MultiProcessMapData as MultiProcessMapData
-from .parallel import MultiProcessRunnerZMQ as MultiProcessRunnerZMQ
-from .parallel import MultiThreadMapData as MultiThreadMapData
-from .parallel import MultiThreadRunner as MultiThreadRunner
-from .parallel import PrefetchData as PrefetchData
-from .parallel import PrefetchDataZMQ as PrefetchDataZMQ
-from .remote import RemoteData as RemoteData
-from .remote import make_keys as make_keys
-from .remote import send_dataflow as send_dataflow
+from .parallel import *
+from .remote import *
 from .sources.arrays import DataFromArrays as DataFromArrays
 from .sources.arrays import DataFromPandas as DataFromPandas
 from .sources.files import DataFromFiles as DataFromFiles

@@ -1,21 +1,5 @@
 """From NumPy batches to tensors on the device, ahead of time and without losing a value."""
 
-from .cast import host_cast
-from .data_argument import as_dataflow, never_ends
-from .feeder import Block, Feeder
-from .inputs import Inputs
-from .tensors import aligned_empty, to_tensor
-from .tfdata import from_tf_dataset, to_tf_dataset
+from flowtrain.utils.lazy_names import lazy_names
 
-__all__ = [
-    "Block",
-    "Feeder",
-    "Inputs",
-    "aligned_empty",
-    "as_dataflow",
-    "from_tf_dataset",
-    "host_cast",
-    "never_ends",
-    "to_tensor",
-    "to_tf_dataset",
-]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

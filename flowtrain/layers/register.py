@@ -16,7 +16,7 @@ from flowtrain.model.variables import check_name
 from flowtrain.utils.arguments import refuse_unknown
 from flowtrain.utils.errors import FlowtrainError, ModelError, annotate_error
 
-from .argscope import scoped_arguments
+from .scopes import scoped_arguments
 from .spellings import OLD_SPELLINGS, LayerArgumentError
 
 __all__ = ["REGISTERED", "LayerArgumentError", "NamedLayer", "apply_keras_layer", "compute_cast", "layer_register"]

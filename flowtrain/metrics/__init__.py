@@ -3,17 +3,6 @@
 Importing this package does not import TensorFlow.
 """
 
-from .classes import BinaryCounts, confusion_matrix, top_k_errors
-from .pixels import mse, psnr, psnr_uint8, to_uint8
-from .structure import ssim
+from flowtrain.utils.lazy_names import lazy_names
 
-__all__ = [
-    "BinaryCounts",
-    "confusion_matrix",
-    "mse",
-    "psnr",
-    "psnr_uint8",
-    "ssim",
-    "to_uint8",
-    "top_k_errors",
-]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

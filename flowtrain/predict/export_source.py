@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from flowtrain.model import InferenceGraph, KerasModelDesc, ModelDesc, ModelGraph, Predictor
+from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph, Predictor
+from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import ExportError, ModelError
 
 from .named_graph import as_predictor

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flowtrain.model import read_value
+from flowtrain.model.store import read_value
 from flowtrain.utils.errors import ConfigError, ExportError, closest
 
 from .atomic import replacing

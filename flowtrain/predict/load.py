@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.model import InferenceGraph
+from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.optional import require
 

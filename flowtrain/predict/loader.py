@@ -13,7 +13,9 @@ import keras
 import numpy as np
 from tabulate import tabulate
 
-from flowtrain.model import ModelDesc, ModelGraph, VariableStore, names_in_run, read_value
+from flowtrain.model import ModelDesc, ModelGraph
+from flowtrain.model.keras_names import names_in_run
+from flowtrain.model.store import VariableStore, read_value
 from flowtrain.utils.errors import CheckpointError, ModelError
 
 from .weights import read_weights

@@ -8,15 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.model import (
-    InferenceGraph,
-    KerasModelDesc,
-    ModelGraph,
-    Predictor,
-    TowerContext,
-    VariableStore,
-)
+from flowtrain.model import KerasModelDesc, ModelGraph, Predictor, TowerContext
+from flowtrain.model.inference import InferenceGraph
 from flowtrain.model.keras_io import call_keras, declared_inputs
+from flowtrain.model.store import VariableStore
 from flowtrain.utils.errors import ModelError, TensorNameError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "predictor_of"]

@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from flowtrain.dataflow import BatchData, DataFlow
-from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
+from flowtrain.model import ModelDesc, ModelGraph, Predictor
+from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import ConfigError, closest
 
 from .loader import with_weights

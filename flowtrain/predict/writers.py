@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.model import Predictor, read_value
+from flowtrain.model import Predictor
+from flowtrain.model.store import read_value
 from flowtrain.utils.errors import ExportError
 from flowtrain.utils.optional import require
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
-from flowtrain.feed import as_dataflow
+from flowtrain.feed.data_argument import as_dataflow
 from flowtrain.monitors.monitor import Monitor
 from flowtrain.utils.arguments import check_int, old_spellings
 from flowtrain.utils.errors import ConfigError

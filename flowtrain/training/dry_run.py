@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from flowtrain.callbacks import Callback, InferenceRunner, ProxyCallback, check_callback
+from flowtrain.callbacks import Callback, InferenceRunner, ProxyCallback
+from flowtrain.callbacks.check import check_callback
 from flowtrain.dataflow import DataFlow, DataFromList
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint
 from flowtrain.utils.errors import CheckpointError, TrainingError

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.dataflow import DataFlow
-from flowtrain.feed import Block, Feeder, Inputs
+from flowtrain.feed.feeder import Block, Feeder
+from flowtrain.feed.inputs import Inputs
 from flowtrain.feed.placement import Placement
 from flowtrain.utils.errors import ConfigError, TrainingError
 

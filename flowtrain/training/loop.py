@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flowtrain.feed import Block
+from flowtrain.feed.feeder import Block
 from flowtrain.model.store import read_value
 from flowtrain.utils.errors import CheckpointError, TrainingError
 

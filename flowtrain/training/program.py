@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from flowtrain.feed import Block
+from flowtrain.feed.feeder import Block
 from flowtrain.model.graph import ModelGraph
 from flowtrain.model.internals import all_operations, quick_call
 from flowtrain.model.tower import TowerContext

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from flowtrain.model import ModelGraph
 from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint
-from flowtrain.monitors import Monitors
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
 
 from .callback_list import CallbackList

@@ -13,7 +13,8 @@ import tensorflow as tf
 from flowtrain.model import ModelGraph, Predictor, TowerContext
 from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
-from flowtrain.monitors import Monitors, default_monitors
+from flowtrain.monitors import default_monitors
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import only_to_run
 from flowtrain.utils.run_status import clear_end, record_end, status_after

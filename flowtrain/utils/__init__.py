@@ -1,8 +1,5 @@
 """Small helpers that every part of flowtrain may use and that no library has."""
 
-from .errors import FlowtrainError, closest
-from .optional import require
-from .seeding import set_seed
-from .storage import set_remote_storage
+from .lazy_names import lazy_names
 
-__all__ = ["FlowtrainError", "closest", "require", "set_remote_storage", "set_seed"]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lazy_loader
@@ -10,27 +13,64 @@ import lazy_loader
 from .arguments import missing_name
 from .old_names import OLD_NAMES
 
-__all__ = ["lazy_names"]
+__all__ = ["lazy_names", "stub_names"]
 
 
-def lazy_names(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Serve the names that a package's stub imports, each loaded when it is first used.
+def lazy_names(
+    package: str, file: str, old: Mapping[str, str] = OLD_NAMES
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Serve the names that a package's stub lists, each loaded when it is first used.
 
     Args:
         package: The package's ``__name__``.
-        file: Its ``__file__``; the stub is the ``.pyi`` beside it, with lines such as
-            ``from .callbacks import ModelSaver as ModelSaver``.
+        file: Its ``__file__``; the stub is the ``.pyi`` beside it, see `stub_names`.
+        old: Other libraries' names to what to write instead.
 
     Returns:
         The package's ``__getattr__``, ``__dir__`` and ``__all__``. A name that the stub lacks is an error that tells
         the one that was meant, or what Tensorpack's name is called here.
     """
-    load, listed, names = lazy_loader.attach_stub(package, file)
-    known = frozenset(names)
+    homes = stub_names(Path(file).with_suffix(".pyi"))
+    names_of: dict[str, list[str]] = {}
+    for name, home in homes.items():
+        names_of.setdefault(home, []).append(name)
+    load, listed, names = lazy_loader.attach(package, names_of.pop("", []), names_of)
 
     def __getattr__(name: str) -> Any:
-        if name not in known:
-            raise missing_name(package, name, names, OLD_NAMES)
+        if name not in homes:
+            raise missing_name(package, name, names, old)
         return load(name)
 
     return __getattr__, listed, names
+
+
+@functools.cache
+def stub_names(stub: Path) -> dict[str, str]:
+    """The names of a stub, and for each the module to load it from.
+
+    A line of a stub names a module's class or function, ``from .lmdb import LMDBData as LMDBData``; a module,
+    ``from . import imgaug as imgaug``; or all that the stub of a package beneath lists, ``from .formats import *``,
+    where of equal names the last one holds, as in Python and for type checkers. (lazy_loader.attach_stub, which does
+    the rest, refuses stars.)
+
+    Args:
+        stub: Path of the ``.pyi``.
+
+    Returns:
+        Name -> dotted path of its module from the stub's package: ``{"LMDBData": "formats.lmdb"}``; a module's own is
+        that of the package that it is in, ``""`` for the stub's.
+    """
+    names: dict[str, str] = {}
+    for line in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if not isinstance(line, ast.ImportFrom):
+            continue
+        if line.level != 1:
+            raise SyntaxError(f"{stub}:{line.lineno}: a stub imports from its own package: from .module import name")
+        home = line.module or ""
+        for alias in line.names:
+            if alias.name != "*":
+                names[alias.name] = home
+                continue
+            beneath = stub_names(stub.parent.joinpath(*home.split("."), "__init__.pyi"))
+            names.update({name: f"{home}.{deeper}".rstrip(".") for name, deeper in beneath.items()})
+    return names

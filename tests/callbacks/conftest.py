@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowtrain.callbacks import check_callback, uses_steps
+from flowtrain.callbacks.base import uses_steps
+from flowtrain.callbacks.check import check_callback
 from flowtrain.dataflow import DataFromList
-from flowtrain.model import VariableStore, WeightAverage
-from flowtrain.monitors import Monitors
+from flowtrain.model.average import WeightAverage
+from flowtrain.model.store import VariableStore
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.training.callback_list import CallbackList
 from flowtrain.training.loop import Loop
 from flowtrain.training.progress import Progress

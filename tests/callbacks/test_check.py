@@ -3,7 +3,9 @@
 import pytest
 
 from flowtrain import callbacks
-from flowtrain.callbacks import HOOKS, Callback, check_callback
+from flowtrain.callbacks import Callback
+from flowtrain.callbacks.base import HOOKS
+from flowtrain.callbacks.check import check_callback
 from flowtrain.utils import FlowtrainError
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import flowtrain.callbacks as public
-from flowtrain.callbacks import HOOKS, Callback, Inferencer, check_callback
+from flowtrain.callbacks import Callback, Inferencer
+from flowtrain.callbacks.base import HOOKS
+from flowtrain.callbacks.check import check_callback
 from flowtrain.dataflow import BatchData, DataFromList
 
 TENSORS = {

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 import flowtrain.callbacks as public
-from flowtrain.callbacks import HOOKS, Callback
+from flowtrain.callbacks import Callback
+from flowtrain.callbacks.base import HOOKS
 from flowtrain.training.loop import Preempted
 from flowtrain.utils import FlowtrainError
 

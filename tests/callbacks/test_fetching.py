@@ -14,7 +14,8 @@ from flowtrain.callbacks import (
     TensorPrinter,
     TensorSummaries,
 )
-from flowtrain.monitors import Monitor, Monitors
+from flowtrain.monitors import Monitor
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.utils import FlowtrainError
 
 RGB = np.random.default_rng(0).random((3, 5, 4, 3))

@@ -22,9 +22,12 @@ from flowtrain.dataflow import (
     RepeatedData,
     SelectComponent,
 )
-from flowtrain.feed import Feeder, Inputs, aligned_empty, from_tf_dataset, host_cast, to_tensor, to_tf_dataset
+from flowtrain.feed import from_tf_dataset, to_tensor, to_tf_dataset
+from flowtrain.feed.cast import host_cast
+from flowtrain.feed.feeder import Feeder
+from flowtrain.feed.inputs import Inputs
 from flowtrain.feed.ownership import hands_over, is_leased
-from flowtrain.feed.tensors import can_alias
+from flowtrain.feed.tensors import aligned_empty, can_alias
 from flowtrain.utils.errors import ConfigError, DataFlowError, StateError
 
 SPECS = [tf.TensorSpec((None, 3), tf.float32, "x"), tf.TensorSpec((None,), tf.int32, "y")]

@@ -40,7 +40,7 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
 
 def train(graph: Any, *inputs: np.ndarray, steps: int = 1) -> list[float]:
     """Train on one batch with the plainest step there can be; returns the costs."""
-    from flowtrain.model import process_gradients
+    from flowtrain.model.gradient import process_gradients
 
     @tf.function(autograph=False)
     def step(*tensors):

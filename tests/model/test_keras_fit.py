@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import flowtrain as ft
-from flowtrain.model import ModelGraph, process_gradients
+from flowtrain.model import ModelGraph
+from flowtrain.model.gradient import process_gradients
 from flowtrain.utils.errors import ModelError
 
 K = keras.layers

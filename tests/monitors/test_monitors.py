@@ -19,11 +19,11 @@ from flowtrain.monitors import (
     CurvesMonitor,
     JSONLMonitor,
     Monitor,
-    Monitors,
     TimelineMonitor,
     plot_history,
     read_jsonl,
 )
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.utils import FlowtrainError
 
 from ..full_disk import files_of_at_most

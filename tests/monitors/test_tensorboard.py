@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from flowtrain.monitors import Monitors, TensorBoardMonitor
+from flowtrain.monitors import TensorBoardMonitor
+from flowtrain.monitors.monitor import Monitors
 
 tf = pytest.importorskip("tensorflow")
 

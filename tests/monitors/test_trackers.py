@@ -7,7 +7,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from flowtrain.monitors import MLflowMonitor, Monitors, WandbMonitor
+from flowtrain.monitors import MLflowMonitor, WandbMonitor
+from flowtrain.monitors.monitor import Monitors
 
 
 @pytest.fixture

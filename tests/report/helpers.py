@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flowtrain.monitors import JSONLMonitor, Monitors, TensorBoardMonitor, TimelineMonitor
+from flowtrain.monitors import JSONLMonitor, TensorBoardMonitor, TimelineMonitor
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.utils.run_status import record_end
 
 STEPS = 50  # of an epoch

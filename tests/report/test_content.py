@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from flowtrain.callbacks import DataProfile, ModelSaver
 from flowtrain.cli import main
-from flowtrain.monitors import JSONLMonitor, Monitors, TensorBoardMonitor, default_monitors
+from flowtrain.monitors import JSONLMonitor, TensorBoardMonitor, default_monitors
+from flowtrain.monitors.monitor import Monitors
 from flowtrain.report import RunFolder, find_runs, runs_table, write_report
 from flowtrain.report.content import _thinned, content_of
 from flowtrain.report.events import read_events

@@ -1,5 +1,5 @@
 """Workers of parallel stages on many machines: actors of a Ray cluster, beneath the walks that local workers serve."""
 
-from .ray import Ray
+from flowtrain.utils.lazy_names import lazy_names
 
-__all__ = ["Ray"]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

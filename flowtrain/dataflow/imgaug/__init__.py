@@ -25,96 +25,7 @@ What holds for all of them:
   DataFlowError that names the augmentor, what was given and what was expected.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from flowtrain.utils.arguments import missing_name
-
-from .adapters import Albumentations
-from .augmentor import (
-    Augmentor,
-    FunctionTransform,
-    GeometricTransform,
-    IdentityTransform,
-    PixelTransform,
-    Transform,
-    TransformList,
-)
-from .color import Hue, Lighting, Saturation
-from .convert import ColorSpace, Grayscale, ToFloat32, ToUint8
-from .crop import CenterCrop, RandomCrop, RandomCropRandomShape
-from .cutout import RandomCutout, RandomResizedCrop
-from .flip import Flip, Transpose
-from .meta import AugmentorList, Identity, MapImage, RandomApplyAug, RandomChooseAug, RandomOrderAug
-from .noise import GaussianBlur, GaussianNoise, JpegNoise, PoissonNoise, SaltPepperNoise
-from .paste import (
-    BackgroundFiller,
-    CenterPaste,
-    ConstantBackgroundFiller,
-    NoiseBackgroundFiller,
-    RandomColorBackgroundFiller,
-    RandomPaste,
-)
-from .resize import RandomResize, Resize, ResizeShortestEdge
-from .tone import Brightness, BrightnessScale, Clip, Contrast, Gamma, MeanVarianceNormalize, MinMaxNormalize
-from .warp import Affine, Rotation, RotationAndCropValid, Shift
-
-__all__ = [
-    "Affine",
-    "Albumentations",
-    "Augmentor",
-    "AugmentorList",
-    "BackgroundFiller",
-    "Brightness",
-    "BrightnessScale",
-    "CenterCrop",
-    "CenterPaste",
-    "Clip",
-    "ColorSpace",
-    "ConstantBackgroundFiller",
-    "Contrast",
-    "Flip",
-    "FunctionTransform",
-    "Gamma",
-    "GaussianBlur",
-    "GaussianNoise",
-    "GeometricTransform",
-    "Grayscale",
-    "Hue",
-    "Identity",
-    "IdentityTransform",
-    "JpegNoise",
-    "Lighting",
-    "MapImage",
-    "MeanVarianceNormalize",
-    "MinMaxNormalize",
-    "NoiseBackgroundFiller",
-    "PixelTransform",
-    "PoissonNoise",
-    "RandomApplyAug",
-    "RandomChooseAug",
-    "RandomColorBackgroundFiller",
-    "RandomCrop",
-    "RandomCropRandomShape",
-    "RandomCutout",
-    "RandomOrderAug",
-    "RandomPaste",
-    "RandomResize",
-    "RandomResizedCrop",
-    "Resize",
-    "ResizeShortestEdge",
-    "Rotation",
-    "RotationAndCropValid",
-    "Saturation",
-    "SaltPepperNoise",
-    "Shift",
-    "ToFloat32",
-    "ToUint8",
-    "Transform",
-    "TransformList",
-    "Transpose",
-]
+from flowtrain.utils.lazy_names import lazy_names
 
 _OLD_NAMES = {
     "GoogleNetRandomCropAndResize": "RandomResizedCrop",
@@ -125,8 +36,4 @@ _OLD_NAMES = {
     "Albumentation": "Albumentations",
 }
 
-
-if not TYPE_CHECKING:  # a type checker that sees it takes any name for one of ours
-
-    def __getattr__(name: str) -> object:
-        raise missing_name("flowtrain.dataflow.imgaug", name, __all__, _OLD_NAMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__, _OLD_NAMES)

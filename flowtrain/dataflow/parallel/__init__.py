@@ -1,15 +1,5 @@
 """Stages that work in other processes or threads, with the same datapoints in the same order as a serial flow."""
 
-from .mapped import MultiProcessMapAndBatchData, MultiProcessMapData, MultiThreadMapData
-from .prefetch import MultiProcessRunnerZMQ, PrefetchData, PrefetchDataZMQ
-from .thread_runner import MultiThreadRunner
+from flowtrain.utils.lazy_names import lazy_names
 
-__all__ = [
-    "MultiProcessMapAndBatchData",
-    "MultiProcessMapData",
-    "MultiProcessRunnerZMQ",
-    "MultiThreadMapData",
-    "MultiThreadRunner",
-    "PrefetchData",
-    "PrefetchDataZMQ",
-]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

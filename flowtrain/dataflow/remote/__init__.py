@@ -1,8 +1,5 @@
 """Flows over the network: one process serves datapoints, another consumes them."""
 
-from .data import RemoteData
-from .endpoint import make_keys
-from .receiver import RemoteError
-from .sender import send_dataflow
+from flowtrain.utils.lazy_names import lazy_names
 
-__all__ = ["RemoteData", "RemoteError", "make_keys", "send_dataflow"]
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

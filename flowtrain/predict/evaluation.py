@@ -15,8 +15,9 @@ from flowtrain.callbacks import Inferencer
 from flowtrain.callbacks.inference import infer_over, inferencers_of, output_array
 from flowtrain.dataflow import DataFlow
 from flowtrain.dataflow.core.position import go_to_epoch
-from flowtrain.feed import Inputs
-from flowtrain.model import InferenceGraph, ModelDesc, ModelGraph, Predictor
+from flowtrain.feed.inputs import Inputs
+from flowtrain.model import ModelDesc, ModelGraph, Predictor
+from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
 from .load import load_graph

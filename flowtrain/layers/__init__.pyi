@@ -1,0 +1,31 @@
+"""The public layers: each is written here once, with its module; ``__init__.py`` serves this list."""
+
+from .activations import BNLeakyReLU as BNLeakyReLU
+from .activations import BNReLU as BNReLU
+from .activations import LeakyReLU as LeakyReLU
+from .activations import PReLU as PReLU
+from .activations import leaky_relu as leaky_relu
+from .conv import Conv2D as Conv2D
+from .conv import Conv2DTranspose as Conv2DTranspose
+from .conv import Deconv2D as Deconv2D
+from .conv import DepthwiseConv2D as DepthwiseConv2D
+from .dense import Dense as Dense
+from .dense import Dropout as Dropout
+from .dense import Embedding as Embedding
+from .dense import FullyConnected as FullyConnected
+from .lab import lab_to_rgb as lab_to_rgb
+from .linear_wrap import LinearWrap as LinearWrap
+from .norm import BatchNorm as BatchNorm
+from .norm import GroupNorm as GroupNorm
+from .norm import InstanceNorm as InstanceNorm
+from .norm import LayerNorm as LayerNorm
+from .pool import AvgPooling as AvgPooling
+from .pool import FixedUnPooling as FixedUnPooling
+from .pool import GlobalAvgPooling as GlobalAvgPooling
+from .pool import Maxout as Maxout
+from .pool import MaxPooling as MaxPooling
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM
+from .register import layer_register as layer_register
+from .scopes import argscope as argscope
+from .shape import ConcatWith as ConcatWith

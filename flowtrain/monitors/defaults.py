@@ -1,0 +1,20 @@
+"""The monitors of a run whose configuration names none."""
+
+from .console import ConsoleMonitor
+from .curves import CurvesMonitor
+from .jsonl import JSONLMonitor
+from .monitor import Monitor
+from .tensorboard import TensorBoardMonitor
+from .timeline import TimelineMonitor
+
+__all__ = ["default_monitors"]
+
+
+def default_monitors() -> list[Monitor]:
+    """The monitors of a run that names none: TensorBoard, JSON lines, times, the console and the curves' picture.
+
+    Example:
+        >>> [monitor.name for monitor in default_monitors()]
+        ['TensorBoardMonitor', 'JSONLMonitor', 'TimelineMonitor', 'ConsoleMonitor', 'CurvesMonitor']
+    """
+    return [TensorBoardMonitor(), JSONLMonitor(), TimelineMonitor(), ConsoleMonitor(), CurvesMonitor()]
