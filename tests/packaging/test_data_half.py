@@ -119,4 +119,4 @@ def test_it_works_where_nothing_else_is_installed(tmp_path):
     script.write_text(ALONE.format(allowed=allowed) + USE)
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
-    assert "all there" in done.stdout and "No module named 'keras'" in done.stdout
+    assert "all there" in done.stdout and re.search("No module named '(keras|tensorflow)'", done.stdout)
