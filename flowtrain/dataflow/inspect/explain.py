@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.cores import available_cores
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.explanation import Explanation, StageCost
@@ -110,8 +110,7 @@ class _Run:
         waited = self._waited / self.seconds
         workers = max((stage.workers for stage in parallel), default=0)
         cores = max([stage.flow._crews.cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0)
-        cores = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        text = verdict(costs, workers, cores)
+        text = verdict(costs, workers, cores or available_cores())
         return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
 
     def _measured(self, stage: Stage) -> bool:

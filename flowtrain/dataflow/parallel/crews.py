@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from ...ipc.payload import Payload
 from ...ipc.pool import WorkerPool
 from ...ipc.worker import Job
+from ...utils.cores import available_cores
 from ...utils.errors import ConfigError
 from .crew import Crew
 
@@ -163,7 +163,7 @@ class KeptCrews:
 
     def cores(self) -> int:
         """How many cores the workers can have."""
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cores()
 
     def close(self) -> None:
         """End workers that wait for the next walk."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
+from ...utils.cores import available_cores
 from ...utils.errors import DataFlowError
 from ..core.ahead import Piece, Runs
 from ..core.base import DataFlow
@@ -16,6 +17,7 @@ from ..core.proxy import ProxyDataFlow
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
 from .apply_cursor import SentCursor
+from .auto import Workers, checked_workers, chosen_for
 from .crew import Crew, InlineCrew
 from .crews import Cluster, crews_on, named, replaces
 from .jobs import ApplyJob, IndexJob
@@ -38,7 +40,7 @@ class _Spread(WorkerStage):
 
     _keeps_sent = False  # whether what was sent is kept until it is answered
 
-    def __init__(self, ds: DataFlow, serial: DataFlow, workers: int, strict: bool) -> None:
+    def __init__(self, ds: DataFlow, serial: DataFlow, workers: Workers, strict: bool) -> None:
         super().__init__(ds, workers)
         self._serial, self.strict = serial, strict
 
@@ -99,8 +101,8 @@ class _ProcessSpread(_Spread):
         self,
         ds: DataFlow,
         serial: DataFlow,
-        num_proc: int,
-        buffer_size: int,
+        num_proc: Workers,
+        buffer_size: int | None,
         strict: bool,
         timeout: float,
         restart: bool | None,
@@ -108,20 +110,28 @@ class _ProcessSpread(_Spread):
         cluster: Cluster | None,
     ) -> None:
         name = type(self).__name__
-        self.num_proc = check_int(name, "num_proc", num_proc, least=0)
-        self.buffer_size = _clamped(name, buffer_size, num_proc, serial)
-        super().__init__(ds, serial, num_proc, strict)
+        self.num_proc = checked_workers(name, num_proc, cluster=cluster)
+        self.buffer_size = None if buffer_size is None else _clamped(name, buffer_size, 1, serial)
+        self.timeout = check_seconds(name, "timeout", timeout)
+        super().__init__(ds, serial, self.num_proc, strict)
         self._keeps_sent = replaces(restart, cluster)
         self.cluster = cluster
-        self._crews = crews_on(
-            cluster,
-            name,
-            num_proc,
-            self.buffer_size,
-            timeout=check_seconds(name, "timeout", timeout),
-            restart=self._keeps_sent,
-            preload=("flowtrain.dataflow", *preload),
-        )
+        self._options = {"restart": self._keeps_sent, "preload": ("flowtrain.dataflow", *preload)}
+        if self._number is not None:
+            self._engage(self._number)
+
+    def _choice(self) -> tuple[int, str]:
+        if self._serial.indexable:
+            return chosen_for(self._serial, self.timeout)
+        cores = available_cores()
+        return cores, f"one for each core; {self.ds} is iterated in this process, and not for measuring"
+
+    def _engage(self, count: int) -> None:
+        name, size = type(self).__name__, 2 * max(count, 1) if self.buffer_size is None else self.buffer_size
+        self.num_proc = count
+        self.buffer_size = _clamped(name, size, count, self._serial)
+        options = {"timeout": self.timeout, **self._options}
+        self._crews = crews_on(self.cluster, name, count, self.buffer_size, **options)
 
     def describe(self) -> str:
         return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"
@@ -140,7 +150,8 @@ class MultiProcessMapData(_ProcessSpread):
 
     Args:
         ds: The flow beneath.
-        num_proc: How many workers. 0: none, everything runs in this process.
+        num_proc: How many workers. 0: none, everything runs in this process. ``"auto"``: as many as this machine has
+            use for, see ``PrefetchData``; one for each core over a flow that can only be iterated.
         map_func: Takes a datapoint and returns the new one.
         buffer_size: How many datapoints may be with the workers or waiting. A larger one than there are datapoints,
             or a smaller one than there are workers, is clamped.
@@ -167,7 +178,7 @@ class MultiProcessMapData(_ProcessSpread):
     def __init__(
         self,
         ds: DataFlow,
-        num_proc: int,
+        num_proc: int | Literal["auto"],
         map_func: Callable[[Any], Any],
         *,
         buffer_size: int = 200,
@@ -193,7 +204,8 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
 
     Args:
         ds: The flow beneath.
-        num_proc: How many workers. 0: none, everything runs in this process.
+        num_proc: How many workers. 0: none, everything runs in this process. ``"auto"``: as many as this machine has
+            use for, see ``PrefetchData``; one for each core over a flow that can only be iterated.
         map_func: Takes a datapoint and returns the new one.
         batch_size: How many datapoints to a batch.
         buffer_size: How many batches may be with the workers or waiting; None: twice as many as workers.
@@ -217,7 +229,7 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
     def __init__(
         self,
         ds: DataFlow,
-        num_proc: int,
+        num_proc: int | Literal["auto"],
         map_func: Callable[[Any], Any],
         batch_size: int,
         buffer_size: int | None = None,
@@ -229,7 +241,6 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
         cluster: Cluster | None = None,
     ) -> None:
         serial = BatchData(MapData(ds, map_func), batch_size, remainder=remainder)
-        buffer_size = 2 * max(num_proc, 1) if buffer_size is None else buffer_size
         super().__init__(ds, serial, num_proc, buffer_size, True, timeout, restart, preload, cluster)
         self.batch_size, self.remainder = batch_size, remainder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ...utils.errors import DataFlowError
 from ..core import process
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
+from .auto import AUTO, Workers, checked_workers, chosen_for
 from .crew import Crew, InlineCrew
 from .crews import Cluster, crews_on, named, replaces
 from .jobs import IndexJob, WalkJob
@@ -35,11 +36,11 @@ class Runner(WorkerStage):
     _passes = True  # type: ignore[assignment]
     _workers_are = "num_proc"
 
-    def __init__(self, ds: DataFlow, workers: int, duplicate: bool) -> None:
+    def __init__(self, ds: DataFlow, workers: Workers, duplicate: bool) -> None:
         super().__init__(ds, workers)
         self.duplicate = duplicate
         self._reset_beneath_in: object = None
-        if workers > 1 and not duplicate and not ds.indexable and not shardable(ds):
+        if workers != AUTO and workers > 1 and not duplicate and not ds.indexable and not shardable(ds):
             self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -127,7 +128,11 @@ class PrefetchData(Runner):
         ds: The flow to run in the workers.
         num_prefetch: How many datapoints are kept ready, beyond those that are being made. Tiny datapoints count
             by the group in which they travel (about a millisecond's worth).
-        num_proc: How many workers. 0: none, everything runs in this process, for debugging.
+        num_proc: How many workers. 0: none, everything runs in this process, for debugging. ``"auto"``: as many as
+            this machine has use for, which one of them finds out when the first datapoint is wanted: it makes some for
+            up to a second. One for each core that the process may use (its affinity, and the quota of its container);
+            up to four where datapoints mostly wait, for a disk or a network; a single one where they take no time, and
+            over a flow that can only be iterated. The data are the same whatever it chooses, and the log says what.
         timeout: Seconds that a single datapoint may take. Then it is interrupted (or, where it ignores that, its worker
             is killed), and there is an error after all datapoints that came before it.
         restart: Replace a worker that was killed and make its datapoints again. Else that is an error. None: on a
@@ -161,7 +166,7 @@ class PrefetchData(Runner):
         self,
         ds: DataFlow,
         num_prefetch: int = 4,
-        num_proc: int = 2,
+        num_proc: int | Literal["auto"] = 2,
         *,
         timeout: float = 300.0,
         restart: bool | None = None,
@@ -170,19 +175,23 @@ class PrefetchData(Runner):
         cluster: Cluster | None = None,
     ) -> None:
         self.num_prefetch = check_int("PrefetchData", "num_prefetch", num_prefetch, least=1)
-        self.num_proc = check_int("PrefetchData", "num_proc", num_proc, least=0)
+        self.num_proc = checked_workers("PrefetchData", num_proc, cluster=cluster, duplicate=duplicate)
         self.timeout = check_seconds("PrefetchData", "timeout", timeout)
         self.cluster = cluster
+        self._options = {"restart": replaces(restart, cluster), "preload": ("flowtrain.dataflow", *preload)}
         super().__init__(ds, self.num_proc, duplicate)
-        self._crews = crews_on(
-            cluster,
-            "PrefetchData",
-            self.num_proc,
-            self.num_prefetch + self.num_proc,
-            timeout=self.timeout,
-            restart=replaces(restart, cluster),
-            preload=("flowtrain.dataflow", *preload),
-        )
+        if self._number is not None:
+            self._engage(self._number)
+
+    def _choice(self) -> tuple[int, str]:
+        if not self.ds.indexable:
+            return 1, f"{self.ds._blocker()} can only be iterated from its start, and one worker keeps the order"
+        return chosen_for(self.ds, self.timeout)
+
+    def _engage(self, count: int) -> None:
+        window, options = self.num_prefetch + count, {"timeout": self.timeout, **self._options}
+        self.num_proc = count
+        self._crews = crews_on(self.cluster, "PrefetchData", count, window, **options)
 
     def describe(self) -> str:
         return f"PrefetchData(num_proc={self.num_proc}{named(self.cluster)})"

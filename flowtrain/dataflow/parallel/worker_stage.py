@@ -10,6 +10,7 @@ from ..core.ahead import Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
 from ..core.proxy import ProxyDataFlow
+from .auto import AUTO, Workers, log_choice
 from .crew import Crew
 from .crews import Crews
 from .index_cursor import IndexedCursor
@@ -23,24 +24,39 @@ class WorkerStage(ProxyDataFlow):
 
     Args:
         ds: The flow beneath.
-        workers: How many; 0: none.
+        workers: How many; 0: none; ``"auto"``: chosen when they are first needed.
     """
 
     _crews: Crews | None = None
     """Keeps workers from one walk to the next; None: each walk has its own."""
 
-    def __init__(self, ds: DataFlow, workers: int) -> None:
+    def __init__(self, ds: DataFlow, workers: Workers) -> None:
         super().__init__(ds)
-        self._count = workers
+        self._number = None if workers == AUTO else int(workers)  # None: not chosen yet
+
+    @property
+    def _count(self) -> int:
+        if self._number is None:
+            self._number, reason = self._choice()
+            self._engage(self._number)
+            log_choice(self, self._number, reason)
+        return self._number
+
+    def _choice(self) -> tuple[int, str]:
+        """How many workers the stage shall have, and why; asked once, where it was given ``"auto"``."""
+        raise NotImplementedError
+
+    def _engage(self, count: int) -> None:
+        """Set what depends on the number of workers."""
 
     @property
     def worker_count(self) -> int:
         """How many workers the stage has."""
-        return self._count
+        return self._count if self._number is not None or may_have_workers() else 1
 
     @property
     def _parallel(self) -> bool:
-        return self._count > 0 and may_have_workers()
+        return self._number != 0 and may_have_workers()
 
     def _makes_in_workers(self) -> bool:
         return self._parallel and self.indexable
@@ -65,7 +81,7 @@ class WorkerStage(ProxyDataFlow):
             made: The flow whose datapoints they make by index; None: what the stage itself has them do.
             name: Whose they are, for errors.
         """
-        assert self._crews is not None
+        assert self._count and self._crews is not None
         seeds = [stage.seed for stage in (self if made is None else made)._random_stages()]
         return self._crews.take(make_job, [None if made is None else weakref.ref(made), seeds], name)
 
