@@ -50,6 +50,8 @@ class Explanation:
     """The part of the time in which the consumer waited for workers, from 0 to 1."""
     verdict: str
     """One sentence: what is the limit, and what to do."""
+    notes: tuple[str, ...] = ()
+    """What else is worth knowing of some stages."""
 
     def __str__(self) -> str:
         rows = [("stage", "made", "datapoints", "ms each", "ms per output", "share", "queue")]
@@ -71,6 +73,7 @@ class Explanation:
         lines.insert(1, "  ".join("-" * width for width in widths))
         each = f"{1e3 / self.per_second:.3g} ms each" if self.per_second else "none"
         lines.append(f"{self.per_second:,.4g} datapoints/s ({each}); the first came after {self.first_seconds:.2f} s")
+        lines.extend(self.notes)
         lines.append(self.verdict)
         return "\n".join(lines)
 

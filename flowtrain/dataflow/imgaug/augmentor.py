@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -303,6 +303,10 @@ class Augmentor:
         ...         amount = int(rng.integers(0, 50))
         ...         return FunctionTransform(lambda img: img // 2 + amount)
     """
+
+    draws_from_size: ClassVar[bool] = False
+    """Whether ``get_transform`` looks at nothing of a picture but its shape and dtype. True lets a crop that comes
+    first be drawn before a JPEG is decoded, so that only what it keeps is decoded."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -66,6 +66,8 @@ class RandomCrop(Augmentor):
         (256, 256, 3)
     """
 
+    draws_from_size = True
+
     def __init__(self, size: int | tuple[int, int]) -> None:
         self.size = as_size(size, self)
 
@@ -85,6 +87,8 @@ class CenterCrop(Augmentor):
     Args:
         size: An int for a square, or (height, width), in pixels.
     """
+
+    draws_from_size = True
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         self.size = as_size(size, self)
@@ -112,6 +116,8 @@ class RandomCropRandomShape(Augmentor):
             picture's own.
         max_aspect_ratio: The longer side is at most this many times the shorter one. None: any.
     """
+
+    draws_from_size = True
 
     def __init__(
         self,

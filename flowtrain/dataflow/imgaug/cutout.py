@@ -112,6 +112,8 @@ class RandomResizedCrop(Augmentor):
         interpolation: As for :class:`Resize`.
     """
 
+    draws_from_size = True
+
     _tries = 10
 
     def __init__(

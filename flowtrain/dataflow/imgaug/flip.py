@@ -54,6 +54,8 @@ class Flip(Augmentor):
         array([[3, 2, 1]], dtype=uint8)
     """
 
+    draws_from_size = True
+
     def __init__(self, horiz: bool = False, vert: bool = False, prob: float = 0.5) -> None:
         if bool(horiz) == bool(vert):
             raise ConfigError(
@@ -98,6 +100,8 @@ class Transpose(Augmentor):
     Args:
         prob: How often.
     """
+
+    draws_from_size = True
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = as_prob(prob, self)

@@ -88,6 +88,8 @@ class AugmentorList(Augmentor):
 class Identity(Augmentor):
     """Change nothing: the other choice in a :class:`RandomChooseAug`, or an end of an ``if``."""
 
+    draws_from_size = True
+
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> IdentityTransform:
         """Draw nothing."""
         check_image(img, self, None, None)

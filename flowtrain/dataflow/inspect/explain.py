@@ -111,7 +111,9 @@ class _Run:
         workers = max((stage.workers for stage in parallel), default=0)
         cores = max([stage.flow._crews.cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0)
         text = verdict(costs, workers, cores or available_cores())
-        return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text)
+        flows = [stage.flow for stage in reversed(self._stages)]
+        notes = tuple(f"{flow.describe()} {note}" for flow in flows if (note := getattr(flow, "_note", "")))
+        return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text, notes)
 
     def _measured(self, stage: Stage) -> bool:
         return bool(self.here[stage.number, 0] or self.elsewhere[stage.number, 0])

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
+from ..core.undecoded import Undecoded, with_undecoded
 
 __all__ = ["Clock", "Stage", "instrumented"]
 
@@ -222,6 +223,7 @@ def _is_flow(value: Any) -> bool:
 
 _TIMED: dict[str, Callable[..., int]] = {
     "get": lambda index, epoch=0: 1,
+    "_get_undecoded": lambda index, epoch: 1,
     "get_batch": lambda indices, epoch=0: len(indices),
     "_assemble": lambda parts, index, epoch: 1,
 }
@@ -236,7 +238,24 @@ class _TimedMethod:
 
     def __call__(self, *args: Any) -> Any:
         method = getattr(type(self._flow), self._name)
-        return _timed(self._clock, self._number, self._count(*args), method, self._flow, *args)
+        made = _timed(self._clock, self._number, self._count(*args), method, self._flow, *args)
+        if self._name != "_get_undecoded" or self._flow.children():
+            return made
+        return with_undecoded(made, lambda picture: _TimedPicture(picture, self._clock, self._number))
+
+
+class _TimedPicture(Undecoded):
+    """A picture whose decoding is counted as its source's, whichever stage asks for it."""
+
+    def __init__(self, picture: Undecoded, clock: Clock, number: int) -> None:
+        self.shape = picture.shape
+        self._picture, self._clock, self._number = picture, clock, number
+
+    def read(self) -> np.ndarray:
+        return _timed(self._clock, self._number, 0, self._picture.read)
+
+    def read_region(self, region: tuple[int, int, int, int]) -> np.ndarray:
+        return _timed(self._clock, self._number, 0, self._picture.read_region, region)
 
 
 class _TimedOpen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import cv2
@@ -11,10 +12,19 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...utils.errors import DataFlowError, FormatError
-from .jpeg import JpegHeader, decode_jpeg, read_header
+from .jpeg import JpegHeader, UndecodedJpeg, decode_jpeg, read_header
 from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
 
-__all__ = ["BrokenImage", "Depth", "Palette", "check_reading", "decode_image", "looks_whole", "read_image"]
+__all__ = [
+    "BrokenImage",
+    "Depth",
+    "Palette",
+    "check_reading",
+    "decode_image",
+    "looks_whole",
+    "read_image",
+    "undecoded_image",
+]
 
 Palette = Literal["index", "color"] | None
 Depth = Literal["keep", 8]
@@ -99,7 +109,7 @@ def decode_image(
         raise BrokenImage(f"{name}: the file is empty")
     head, size = data[:32].tobytes(), data.size
     header = _jpeg_header(data) if head.startswith(_JPEG) else None
-    if not _has_end(head, header, size, lambda at, length: data[at : at + length].tobytes()):
+    if not _has_end(head, header, size, _reader(data)):
         raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
         indices = _indices(data, name, palette == "index")
@@ -114,6 +124,29 @@ def decode_image(
     if image.ndim == 2:
         image = image[:, :, None]
     return image if image.dtype == np.uint8 or depth == "keep" else _to_8_bits(image, name)
+
+
+def undecoded_image(
+    data: np.ndarray, channel: int = 3, min_size: int | None = None, palette: Palette = None
+) -> UndecodedJpeg | None:
+    """Look at a picture file that is in memory, of which a part may be decoded later.
+
+    Args:
+        data: As for :func:`decode_image`, and so are the others.
+        channel: See there.
+        min_size: See there.
+        palette: See there.
+
+    Returns:
+        None where only :func:`decode_image` will do, or has to say what is wrong.
+    """
+    header = _jpeg_header(data) if data[:3].tobytes() == _JPEG and palette != "index" else None
+    if header is None or header.scan <= 0:
+        return None
+    scale = _scale(header, min_size)
+    if not UndecodedJpeg.can(header, scale) or not _has_end(_JPEG, header, data.size, _reader(data)):
+        return None
+    return UndecodedJpeg(data, header, channel, scale)
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
@@ -133,8 +166,12 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
     return bool(head) and cv2.haveImageReader(os.fspath(path))
 
 
+def _reader(data: np.ndarray) -> Callable[[int, int], bytes]:
+    return lambda at, length: data[at : at + length].tobytes()
+
+
 def _jpeg_header(data: np.ndarray) -> JpegHeader:
-    return read_header(lambda at, length: data[at : at + length].tobytes(), data.size)
+    return read_header(_reader(data), data.size)
 
 
 def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Any) -> bool:
@@ -153,12 +190,15 @@ def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Any) -> bo
 
 
 def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> np.ndarray | None:
-    scale = 1
-    if min_size is not None:
-        shorter = min(header.height, header.width)
-        scale = next((scale for scale in (8, 4, 2) if shorter >= scale * min_size), 1)
+    scale = _scale(header, min_size)
     image = decode_jpeg(data, header, channel, scale)
     return _decoded(data, _JPEG, "", channel, scale) if image is None else image
+
+
+def _scale(header: JpegHeader, min_size: int | None) -> int:
+    """1, 2, 4 or 8: the part of its size at which a JPEG is decoded."""
+    shorter = min(header.height, header.width)
+    return next((scale for scale in (8, 4, 2) if min_size is not None and shorter >= scale * min_size), 1)
 
 
 def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int = 1) -> np.ndarray | None:

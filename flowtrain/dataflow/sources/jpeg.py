@@ -9,12 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 
+from ..core.undecoded import Undecoded
 from .tiff import ORIENTATION, first_tags
+from .turbojpeg import decode_region
 
-__all__ = ["JpegHeader", "decode_jpeg", "read_header"]
+__all__ = ["JpegHeader", "UndecodedJpeg", "decode_jpeg", "decodes_itself", "read_header"]
 
 _APP1, _SCAN = 0xE1, 0xDA
 _LARGE = 1 << 26  # pixels: whether so much is believed is for OpenCV to say
+_SMALL = 16  # pixels: below, two scales may give pictures of one size
+_ROWS_MIRRORED, _COLUMNS_MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # orientations; from 5 on rows and columns are swapped
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 
 
@@ -88,11 +92,48 @@ def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) 
         ValueError: The data are damaged, and how.
     """
     height, width = header.height, header.width
-    if header.components not in (1, 3) or not header.orientation or height * width > _LARGE:
+    if not decodes_itself(header):
         simplejpeg.decode_jpeg(data, "CMYK" if header.components == 4 else "GRAY", min_height=1, min_width=1)
         return None
     small = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
     return _upright(simplejpeg.decode_jpeg(data, "RGB" if channel == 3 else "GRAY", **small), header.orientation)
+
+
+def decodes_itself(header: JpegHeader) -> bool:
+    """Whether a JPEG is decoded here, and not by OpenCV."""
+    return header.components in (1, 3) and bool(header.orientation) and header.height * header.width <= _LARGE
+
+
+class UndecodedJpeg(Undecoded):
+    """A JPEG of which a part may be decoded.
+
+    Args:
+        data: uint8 (N,), the file.
+        header: What :func:`read_header` found in it.
+        channel: 3 for RGB, 1 for gray.
+        scale: Decode at 1/scale of the size: 1, 2, 4 or 8.
+    """
+
+    def __init__(self, data: np.ndarray, header: JpegHeader, channel: int, scale: int) -> None:
+        self._data, self._header, self._channel, self._scale = data, header, channel, scale
+        height, width = -(-header.height // scale), -(-header.width // scale)
+        self.shape = (width, height, channel) if header.orientation >= 5 else (height, width, channel)
+
+    @staticmethod
+    def can(header: JpegHeader, scale: int) -> bool:
+        """Whether a part can be decoded, and is known to have the pixels that it has in the whole."""
+        return decodes_itself(header) and min(header.height, header.width) >= (1 if scale == 1 else _SMALL)
+
+    def read(self) -> np.ndarray:
+        image = decode_jpeg(self._data, self._header, self._channel, self._scale)
+        if image is None:
+            raise ValueError("it is for OpenCV to decode")
+        return image
+
+    def read_region(self, region: tuple[int, int, int, int]) -> np.ndarray:
+        orientation = self._header.orientation
+        stored = _stored(region, self.shape, orientation)
+        return _upright(decode_region(self._data, self._channel, self._scale, stored), orientation)
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -100,6 +141,16 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
         return image
     if orientation >= 5:
         image = image.transpose(1, 0, 2)
-    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    rows = slice(None, None, -1 if orientation in _ROWS_MIRRORED else 1)
+    columns = slice(None, None, -1 if orientation in _COLUMNS_MIRRORED else 1)
     return np.ascontiguousarray(image[rows, columns])
+
+
+def _stored(region: tuple[int, int, int, int], shape: tuple[int, ...], orientation: int) -> tuple[int, int, int, int]:
+    """Where a region of an upright picture of some shape lies in the picture as it is stored."""
+    y, x, height, width = region
+    if orientation in _ROWS_MIRRORED:
+        y = shape[0] - y - height
+    if orientation in _COLUMNS_MIRRORED:
+        x = shape[1] - x - width
+    return (x, y, width, height) if orientation >= 5 else (y, x, height, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,8 +14,10 @@ from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
 from ..core.random_flow import RNGDataFlow
+from ..core.undecoded import decoded, get_undecoded, holds_undecoded, is_undecoded, why_decoded
 from ..core.values import check_unmasked
 from ..imgaug import Augmentor, AugmentorList
+from ..imgaug.region import draw_region, first_to_look, may_crop
 from .each import EachData
 
 __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
@@ -27,6 +30,16 @@ class _Augmented(EachData, RNGDataFlow):
         EachData.__init__(self, ds)
         RNGDataFlow.__init__(self, seed)
         self.augmentors = augmentors if isinstance(augmentors, Augmentor) else AugmentorList(augmentors)
+
+    @property
+    def _note(self) -> str:
+        """What explain says of the stage, below its table."""
+        return self._decoding("takes JPEGs that are decoded whole: other components are changed like the picture")
+
+    def _decoding(self, note: str) -> str:
+        """The note, or why pictures come decoded in any case; nothing where no JPEGs are to be expected."""
+        reason = why_decoded(self.ds)
+        return note if reason is None else reason and f"takes JPEGs that are decoded whole: {reason}"
 
     def _component(self, datapoint: Datapoint, key: Key) -> Any:
         try:
@@ -55,6 +68,12 @@ class AugmentImageComponent(_Augmented):
         index: Which component is the picture: a position, or a key where datapoints are dicts.
         seed: None takes the default.
 
+    Of a JPEG only what is kept is decoded, with the same result, where the first augmentor that changes the picture is
+    a crop (``RandomResizedCrop``, ``RandomCrop``, ...; ``Flip`` and ``Transpose`` may come before), and ``ds`` is an
+    ``ImageFromFile`` or the like, alone or beneath stages that do not look at the picture (``RepeatedData``,
+    ``JoinData``, ``SelectComponent``, ...). Else pictures are decoded whole; ``explain`` says which. Damage below the
+    part that is kept is not noticed then.
+
     Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
 
     State: that of ``ds``.
@@ -75,6 +94,51 @@ class AugmentImageComponent(_Augmented):
     ) -> None:
         super().__init__(ds, augmentors, seed)
         self.index = check_key(index, type(self).__name__)
+
+    _needs = EachData._needs  # true of this get too: it takes the same datapoints, decoded or not
+
+    def get(self, index: int, epoch: int = 0) -> Datapoint:
+        if self._may_crop:
+            datapoint = get_undecoded(self.ds, index, epoch)
+            if not holds_undecoded(datapoint):
+                return self._apply(datapoint, index, epoch)
+            if is_undecoded(datapoint, self.index):
+                kept = self._read_kept(datapoint, index, epoch)
+                if kept is not None:
+                    return kept
+        return super().get(index, epoch)
+
+    @functools.cached_property
+    def _may_crop(self) -> bool:
+        return may_crop(self.augmentors) and why_decoded(self.ds) is None
+
+    @property
+    def _note(self) -> str:
+        if may_crop(self.augmentors):
+            return self._decoding("decodes of JPEGs only the part that is kept")
+        first = first_to_look(self.augmentors)
+        reason = "nothing is cropped" if first is None else f"{type(first).__name__} may look at all pixels; crop first"
+        return self._decoding(f"takes JPEGs that are decoded whole: {reason}")
+
+    def _read_kept(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint | None:
+        """Decode what the crop keeps, and augment it; None where the whole picture has to be decoded."""
+        picture, rng = datapoint[self.index], self.stream.at(epoch, index)
+        try:
+            kept = draw_region(self.augmentors, picture.shape, rng)
+            if kept is None:
+                return None
+            image = picture.read_region(kept.region)
+            datapoint = decoded(replaced(datapoint, self.index, image))
+        except Exception:  # decoding the whole says what is wrong, or finds that nothing is
+            return None
+        try:
+            for transform in kept.transforms:
+                image = transform.apply_image(image)
+            for augmentor in kept.rest:
+                image = augmentor.augment(image, rng)
+        except Exception as error:
+            self._fail(error, index, epoch)
+        return replaced(datapoint, self.index, image)
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         image = self._component(datapoint, self.index)

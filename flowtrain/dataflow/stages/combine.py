@@ -15,6 +15,7 @@ from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.undecoded import get_undecoded
 from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
@@ -131,6 +132,9 @@ class JoinData(SeveralFlows):
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return self._joined([flow.get(index, epoch) for flow in self.flows])
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        return self._joined([get_undecoded(flow, index, epoch) for flow in self.flows])
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
         return self._joined([flow.get_batch(indices, epoch) for flow in self.flows])

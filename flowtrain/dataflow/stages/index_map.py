@@ -8,6 +8,7 @@ from typing import ClassVar
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
+from ..core.undecoded import get_undecoded
 
 __all__ = ["IndexMap", "endless", "out_of_range"]
 
@@ -42,6 +43,9 @@ class IndexMap(DataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         flow, place, below = self._source(index, epoch)
         return flow.get(place, below)
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        return get_undecoded(*self._source(index, epoch))
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
         while first < stop:

@@ -13,6 +13,7 @@ from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
 from ..core.stack import stack
+from ..core.undecoded import get_undecoded, is_undecoded
 from .each import DROPPED, EachData
 
 __all__ = ["MapData", "MapDataComponent", "function_name"]
@@ -165,6 +166,11 @@ class MapDataComponent(_Mapped):
         super().__init__(ds, func, may_drop)
         check_callable(func, "MapDataComponent", "a component")
         self.index = check_key(index, "MapDataComponent")
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        datapoint = get_undecoded(self.ds, index, epoch)
+        # the function is given arrays; other components may stay as they are
+        return self.get(index, epoch) if is_undecoded(datapoint, self.index) else self._apply(datapoint, index, epoch)
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         key = self.index

@@ -11,6 +11,7 @@ from ...utils.arguments import old_spellings
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component
 from ..core.cursor import Datapoint
+from ..core.undecoded import get_undecoded
 from .each import DROPPED, EachData
 from .map import check_callable, function_name
 
@@ -49,6 +50,9 @@ class SelectComponent(EachData):
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
         return self._apply(self.ds.get_batch(indices, epoch), 0, epoch)
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        return self._apply(get_undecoded(self.ds, index, epoch), index, epoch)
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         kept: list[Any] = []

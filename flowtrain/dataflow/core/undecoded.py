@@ -1,0 +1,110 @@
+"""Pictures that a source has read and not yet decoded: the stage above may need a part of them only.
+
+A source that can leave pictures undecoded defines two methods beside ``get``: ``_get_undecoded(index, epoch)``, the
+same datapoint with an :class:`Undecoded` in place of each picture, and ``_why_decoded()``, which says why there will be
+none, or None. A stage that hands datapoints on without looking into them defines the first. Only a stage that can deal
+with them asks, through :func:`get_undecoded`; everyone else calls ``get`` and is given arrays.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...utils.inherited import written_for
+from .base import DataFlow
+from .components import Key, replaced
+from .cursor import Datapoint
+
+__all__ = ["Undecoded", "decoded", "get_undecoded", "holds_undecoded", "is_undecoded", "why_decoded", "with_undecoded"]
+
+
+class Undecoded(abc.ABC):
+    """A picture whose size is known and whose pixels are not.
+
+    Attributes:
+        shape: (H, W, C) of the uint8 array that ``read`` gives.
+    """
+
+    shape: tuple[int, int, int]
+
+    @abc.abstractmethod
+    def read(self) -> np.ndarray:
+        """Decode all of it."""
+
+    @abc.abstractmethod
+    def read_region(self, region: tuple[int, int, int, int]) -> np.ndarray:
+        """Decode a rectangle: the pixels that it has in what ``read`` gives, bit for bit.
+
+        Args:
+            region: (y, x, height, width), within the picture.
+
+        Raises:
+            ValueError: It is damaged, or cannot be decoded in part after all.
+        """
+
+
+def get_undecoded(flow: DataFlow, index: int, epoch: int) -> Datapoint:
+    """What ``flow.get(index, epoch)`` gives, with pictures undecoded where the flow can leave them so."""
+    if _can(flow):
+        return flow._get_undecoded(index, epoch)  # type: ignore[attr-defined]
+    return flow.get(index, epoch)
+
+
+def why_decoded(flow: DataFlow) -> str | None:
+    """Say why :func:`get_undecoded` gives no undecoded picture.
+
+    Returns:
+        None: it does. An empty string: no source beneath is one of pictures that could be left undecoded. Else the
+        reason, as a clause.
+    """
+    can, children = _can(flow), flow.children()
+    if not children:
+        return flow._why_decoded() if can else ""  # type: ignore[attr-defined]
+    beneath = [why_decoded(child) for child in children]
+    if None in beneath:
+        return None if can else f"{flow} takes decoded pictures"
+    return next(filter(None, beneath), "")
+
+
+def is_undecoded(datapoint: Datapoint, key: Key) -> bool:
+    """Whether a component is there and is an undecoded picture."""
+    try:
+        return isinstance(datapoint[key], Undecoded)
+    except (LookupError, TypeError):
+        return False
+
+
+def holds_undecoded(datapoint: Datapoint) -> bool:
+    """Whether any component is an undecoded picture."""
+    return any(is_undecoded(datapoint, key) for key in _keys(datapoint))
+
+
+def decoded(datapoint: Datapoint) -> Datapoint:
+    """The datapoint with all its pictures decoded.
+
+    Raises:
+        ValueError: One is damaged.
+    """
+    return with_undecoded(datapoint, lambda picture: picture.read())
+
+
+def with_undecoded(datapoint: Datapoint, change: Callable[[Undecoded], Any]) -> Datapoint:
+    """The datapoint with something else in place of each undecoded picture."""
+    for key in _keys(datapoint):
+        if is_undecoded(datapoint, key):
+            datapoint = replaced(datapoint, key, change(datapoint[key]))
+    return datapoint
+
+
+def _keys(datapoint: Datapoint) -> Iterable[Key]:
+    if isinstance(datapoint, dict):
+        return list(datapoint)
+    return range(len(datapoint)) if isinstance(datapoint, (list, tuple)) else ()
+
+
+def _can(flow: DataFlow) -> bool:
+    return written_for(type(flow), "_get_undecoded", "get", "__iter__")

@@ -1,0 +1,149 @@
+"""Decoding a part of a JPEG, by the C API of TurboJPEG 3 (libjpeg-turbo).
+
+libjpeg-turbo skips the rows above a part without transforming them, stops below it, and leaves out the columns beside
+it. No Python package gives access to that, so the library itself is called, wherever there is one: the wheel of
+pylibjxl carries it, and so do conda, Homebrew, Fedora and Arch (that of Debian and Ubuntu is too old). All give the
+pixels of decoding the whole picture, bit for bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator
+from ctypes import c_char_p, c_int, c_size_t, c_void_p
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["decode_region", "why_no_regions"]
+
+_SYSTEM = {
+    "linux": ("libturbojpeg.so.0",),
+    "darwin": (
+        "libturbojpeg.dylib",
+        "/opt/homebrew/opt/jpeg-turbo/lib/libturbojpeg.dylib",
+        "/usr/local/opt/jpeg-turbo/lib/libturbojpeg.dylib",
+    ),
+    "win32": ("turbojpeg.dll",),
+}
+
+# turbojpeg.h, version 3: TJINIT, TJPARAM, TJPF
+_DECOMPRESS = 1
+_SUBSAMPLING, _WIDTH, _HEIGHT = 4, 5, 6
+_PIXELS = {3: 0, 1: 6}  # RGB, gray
+_MCU_WIDTH = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}  # 4:4:4, 4:2:2, 4:2:0, gray, 4:4:0, 4:1:1, 4:4:1
+_MARGIN = 2  # columns of the picture that smooth upsampling of colours by two looks at, beyond a pixel's own
+
+
+class _Region(ctypes.Structure):
+    _fields_ = [("x", c_int), ("y", c_int), ("width", c_int), ("height", c_int)]
+
+
+class _Factor(ctypes.Structure):
+    _fields_ = [("num", c_int), ("denom", c_int)]
+
+
+_FUNCTIONS = {
+    "tj3Init": (c_void_p, [c_int]),
+    "tj3Destroy": (None, [c_void_p]),
+    "tj3Get": (c_int, [c_void_p, c_int]),
+    "tj3GetErrorStr": (c_char_p, [c_void_p]),
+    "tj3DecompressHeader": (c_int, [c_void_p, c_void_p, c_size_t]),
+    "tj3SetScalingFactor": (c_int, [c_void_p, _Factor]),
+    "tj3SetCroppingRegion": (c_int, [c_void_p, _Region]),
+    "tj3Decompress8": (c_int, [c_void_p, c_void_p, c_size_t, c_void_p, c_int, c_int]),
+}
+
+
+def _files() -> Iterator[str]:
+    spec = importlib.util.find_spec("pylibjxl")
+    if spec is not None and spec.origin:
+        yield from map(str, Path(spec.origin).parent.glob("_pylibjxl*"))
+    yield from _SYSTEM.get(sys.platform, ())
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    for file in _files():
+        try:
+            library = ctypes.CDLL(file)
+            for name, (result, arguments) in _FUNCTIONS.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError):  # not there, or not version 3
+            continue
+        return library
+    return None
+
+
+def why_no_regions() -> str | None:
+    """Why :func:`decode_region` cannot be used on this machine; None where it can."""
+    return None if _library() else "there is no TurboJPEG 3 on this machine (pip install pylibjxl)"
+
+
+class _Decoder:
+    """A handle of TurboJPEG, for one thread."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._handle = library.tj3Init(_DECOMPRESS)
+        if not self._handle:
+            raise ValueError("TurboJPEG gives no decompressor")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.tj3Destroy(self._handle)
+
+    def decode(self, data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
+        library, handle, start, size = self._library, self._handle, data.ctypes.data, data.size
+        self._check(library.tj3DecompressHeader(handle, start, size))
+        mcu = _MCU_WIDTH.get(library.tj3Get(handle, _SUBSAMPLING))
+        if mcu is None:
+            raise ValueError("its colours are sampled in a way that TurboJPEG has no name for")
+        width = -(-library.tj3Get(handle, _WIDTH) // scale)
+        y, x, rows, columns = region
+        # Left and right edges are upsampled as if the picture ended there: decode a little more, and cut it off.
+        first = max(0, x - _MARGIN) // (mcu // scale) * (mcu // scale)
+        last = min(width, x + columns + _MARGIN)
+        out = np.empty((rows, last - first, channel), np.uint8)
+        self._check(library.tj3SetScalingFactor(handle, _Factor(1, scale)))
+        self._check(library.tj3SetCroppingRegion(handle, _Region(first, y, last - first, rows)))
+        self._check(library.tj3Decompress8(handle, start, size, out.ctypes.data, 0, _PIXELS[channel]))
+        return out[:, x - first : x - first + columns]
+
+    def _check(self, result: int) -> None:
+        if result:  # also for warnings
+            raise ValueError(self._library.tj3GetErrorStr(self._handle).decode(errors="replace"))
+
+
+_local = threading.local()
+
+
+def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode a part of a JPEG.
+
+    What lies below the part is not read; damage above it or in it is an error, as far as libjpeg-turbo tells.
+
+    Args:
+        data: uint8 (N,), contiguous: the file.
+        channel: 3 for RGB, 1 for gray.
+        scale: Decode at 1/scale of the size: 1, 2, 4 or 8.
+        region: (y, x, height, width) in the picture of that size, as it is stored (orientation not applied).
+
+    Returns:
+        uint8 (height, width, channel); rows need not follow each other in memory.
+
+    Raises:
+        ValueError: The data are damaged, or TurboJPEG cannot decode a part of them.
+    """
+    decoder = getattr(_local, "decoder", None)
+    if decoder is None:
+        library = _library()
+        if library is None:
+            raise ValueError("there is no TurboJPEG 3")
+        decoder = _local.decoder = _Decoder(library)
+    return decoder.decode(data, channel, scale, region)
