@@ -13,7 +13,7 @@ from .crop import CropTransform
 from .flip import Flip, FlipTransform, Transpose, TransposeTransform
 from .meta import AugmentorList, Identity, RandomApplyAug, RandomChooseAug
 
-__all__ = ["Kept", "Region", "draw_region", "first_to_look", "may_crop"]
+__all__ = ["Kept", "Region", "draw_region", "in_the_way", "may_crop"]
 
 Region = tuple[int, int, int, int]
 """(y, x, height, width) in pixels."""
@@ -71,17 +71,23 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
 
 def may_crop(augmentors: Augmentor) -> bool:
     """Whether :func:`draw_region` can find a region that is not the whole picture."""
+    listed = list(_flat(augmentors))
+    return any(map(_crops, listed)) and in_the_way(augmentors) is None
+
+
+def in_the_way(augmentors: Augmentor) -> Augmentor | None:
+    """The augmentor before the first crop that may look at pixels; None where there is none, or no crop."""
+    looks: Augmentor | None = None
     for augmentor in _flat(augmentors):
-        if not _draws_from_size(augmentor):
-            return False
-        if type(augmentor) not in _KEEP_ALL:
-            return True
-    return False
+        if _crops(augmentor):
+            return looks
+        if looks is None and not _draws_from_size(augmentor):
+            looks = augmentor
+    return None
 
 
-def first_to_look(augmentors: Augmentor) -> Augmentor | None:
-    """The first augmentor that may look at pixels, so that those after it cannot be asked before decoding."""
-    return next((augmentor for augmentor in _flat(augmentors) if not _draws_from_size(augmentor)), None)
+def _crops(augmentor: Augmentor) -> bool:
+    return _draws_from_size(augmentor) and type(augmentor) not in _KEEP_ALL
 
 
 def _draws_from_size(augmentor: Augmentor) -> bool:

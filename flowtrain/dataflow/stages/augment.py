@@ -17,7 +17,7 @@ from ..core.random_flow import RNGDataFlow
 from ..core.undecoded import decoded, get_undecoded, holds_undecoded, is_undecoded, why_decoded
 from ..core.values import check_unmasked
 from ..imgaug import Augmentor, AugmentorList
-from ..imgaug.region import draw_region, first_to_look, may_crop
+from ..imgaug.region import draw_region, in_the_way, may_crop
 from .each import EachData
 
 __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
@@ -116,9 +116,10 @@ class AugmentImageComponent(_Augmented):
     def _note(self) -> str:
         if may_crop(self.augmentors):
             return self._decoding("decodes of JPEGs only the part that is kept")
-        first = first_to_look(self.augmentors)
-        reason = "nothing is cropped" if first is None else f"{type(first).__name__} may look at all pixels; crop first"
-        return self._decoding(f"takes JPEGs that are decoded whole: {reason}")
+        first = in_the_way(self.augmentors)
+        if first is None:
+            return ""
+        return self._decoding(f"takes JPEGs that are decoded whole: {type(first).__name__} comes before the crop")
 
     def _read_kept(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint | None:
         """Decode what the crop keeps, and augment it; None where the whole picture has to be decoded."""
