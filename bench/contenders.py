@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import cv2
+import imagenet
 import numpy as np
 import peers
 from measuring import measure, report
@@ -181,12 +182,15 @@ def _timed(call) -> float:
 def main() -> None:
     case, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     if name == "limit_cv2":
-        report(limit_cv2(seconds))
+        report(imagenet.limit_cv2(case, seconds) if case.startswith("imagenet") else limit_cv2(seconds))
     elif name == "own_figures":
         report(own_figures(seconds))
     else:
-        per_batch = {"tiny": 128, "arrays": 128, "jpeg": BATCH, "jpeg-busy": BATCH}.get(case, 1)
-        made = (globals().get(name) or getattr(peers, name))("jpeg" if case == "jpeg-busy" else case)
+        per_batch = {"tiny": 128, "arrays": 128}.get(case, 1 if case.startswith("transport") else BATCH)
+        if case.startswith("imagenet"):
+            made = getattr(imagenet, name)(case)
+        else:
+            made = (globals().get(name) or getattr(peers, name))("jpeg" if case == "jpeg-busy" else case)
         report(measure(made, per_batch, seconds, spin_ms=60 if case == "jpeg-busy" else 0))
     os._exit(0)  # some libraries' workers do not end by themselves; whoever started this kills what is left
 

@@ -35,6 +35,8 @@ CONTENDERS = Path(__file__).with_name("contenders.py")
 OF_BATCHES = ["tensorpack", "torch", "grain"]
 OF_PICTURES = ["tensorpack", "tensorpack_threads", "torch", "grain", "grain_threads"]
 OF_PICTURES += ["tfdata_numpy", "keras", "keras_numpy", "webdataset"]
+OF_CROPS = ["limit_cv2", "flowtrain", "flowtrain_threads", "flowtrain_scaled"]
+OF_CROPS += ["tfdata_fused", "dali", "torch", "grain", "grain_threads", "tensorpack"]
 
 # case -> (title, unit, contenders in the order of their turns)
 CASES: dict[str, tuple[str, str, list[str]]] = {
@@ -63,6 +65,12 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         "pictures",
         ["flowtrain", "flowtrain_scaled", *OF_PICTURES],
     ),
+    "imagenet": (
+        "ImageNet's recipe: JPEG of 500 x 375 -> random window -> 224 x 224 -> batches of 32",
+        "pictures",
+        OF_CROPS,
+    ),
+    "imagenet-720": ("The same from JPEGs of 1280 x 720", "pictures", OF_CROPS),
     "arrays": (
         "In-memory arrays (28 x 28), scaled and batched 128, one process",
         "datapoints",
@@ -76,7 +84,7 @@ TITLES = {
     "limit_cv2": "limit: the same work by cv2 in 2 bare processes",
     "flowtrain": "**flowtrain**",
     "flowtrain_threads": "flowtrain, MultiThreadRunner",
-    "flowtrain_scaled": "flowtrain, scaled decoding (min_size=256)",
+    "flowtrain_scaled": "flowtrain, scaled decoding (min_size=256 or 224)",
     "tensorpack": "Tensorpack, MultiProcessRunnerZMQ",
     "tensorpack_batched": "Tensorpack, batched in its workers",
     "tensorpack_threads": "Tensorpack, MultiThreadMapData",
@@ -85,6 +93,8 @@ TITLES = {
     "grain_threads": "grain, threads",
     "tfdata_numpy": "tf.data, numpy_function",
     "tfdata_native": "tf.data, native operations",
+    "tfdata_fused": "tf.data, decode_and_crop_jpeg",
+    "dali": "NVIDIA DALI on the processor, image_random_crop",
     "keras": "Keras PyDataset with threads, as fit reads it",
     "keras_numpy": "Keras PyDataset with threads, as its JAX backend reads it",
     "webdataset": "webdataset, WebLoader",
@@ -101,6 +111,7 @@ IN_ONE_PROCESS = {
 }
 PACKAGE = {
     "tfdata": "tensorflow",
+    "dali": "nvidia.dali",
     "tensorpack": "tensorpack",
     "torch": "torch",
     "grain": "grain",
@@ -113,10 +124,17 @@ def package_of(name: str) -> str | None:
     return PACKAGE.get(name.split("_")[0])
 
 
+def installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
+
+
 def run(case: str, name: str, seconds: float) -> dict | str:
     """One contender's turn."""
     package = package_of(name)
-    if package and importlib.util.find_spec(package) is None:
+    if package and not installed(package):
         return "not installed"
     process = subprocess.Popen(
         [sys.executable, str(CONTENDERS), case, name, str(seconds)],
@@ -240,6 +258,7 @@ def versions() -> str:
         "tensorflow",
         "keras",
         "webdataset",
+        "nvidia-dali-cuda120",
     ):
         try:
             found.append(f"{name} {metadata.version(name)}")

@@ -50,7 +50,13 @@ def tensorpack(case: str):
         ds = tp.DataFromList([[row] for row in array()], shuffle=True)
         ds = tp.MapData(ds, lambda dp: [dp[0] * np.float32(2)])
         return _reset(tp.BatchData(ds, 128))
-    ds = tp.MapData(_endless(tp, lambda i: [i]), lambda dp: [nth_picture(dp[0])])
+    return tensorpack_runner(lambda i: [nth_picture(i)])
+
+
+def tensorpack_runner(make):
+    """Batches of datapoints, made in worker processes."""
+    tp = _tensorpack()
+    ds = tp.MapData(_endless(tp, lambda i: [i]), lambda dp: make(dp[0]))
     return _reset(tp.MultiProcessRunnerZMQ(tp.BatchData(ds, BATCH), WORKERS, hwm=4))
 
 
