@@ -29,6 +29,7 @@ from .keras_metrics import KerasMetric as KerasMetric
 from .keras_metrics import KerasMetrics as KerasMetrics
 from .lr_finder import LRFinder as LRFinder
 from .numerics import CheckNumerics as CheckNumerics
+from .optuna_pruner import OptunaPruner as OptunaPruner
 from .periodic import PeriodicCallback as PeriodicCallback
 from .periodic import PeriodicTrigger as PeriodicTrigger
 from .plateau import StatMonitorParamSetter as StatMonitorParamSetter

@@ -110,8 +110,11 @@ class TrainerView(Protocol):
         """
         ...
 
-    def stop(self, reason: str) -> None:
-        """Finish the present hook round, then end training regularly. In a step hook: after this step."""
+    def stop(self, reason: str, then: Exception | None = None) -> None:
+        """Finish the present hook round, then end training regularly. In a step hook: after this step.
+
+        With `then`, ``train`` raises that at its very end, instead of returning the trainer.
+        """
         ...
 
     def preempt(self, reason: str) -> None:

@@ -26,21 +26,32 @@ class Requests:
 
     Attributes:
         stop_reason: Why training is to end; None while it is to go on.
+        then: What ``train`` is to raise after that; None: nothing.
         leave_reason: Why the run should be saved and the process ended; None while it should not.
         saves: The checkpoints to make, by name; None names that of the present step.
     """
 
     def __init__(self) -> None:
         self.stop_reason: str | None = None
+        self.then: Exception | None = None
         self.leave_reason: str | None = None
         self.saves: dict[str | None, Save] = {}
         self._handler_before: Any = None
 
-    def stop(self, reason: str, step: int) -> None:
+    def stop(self, reason: str, step: int, then: Exception | None = None) -> None:
         """Ask for the regular end of training."""
         if self.stop_reason is None:
             logger.info("training stops at step %d: %s", step, reason)
-            self.stop_reason = reason
+            self.stop_reason, self.then = reason, then
+
+    def raise_then(self) -> None:
+        """Raise what the stop asked for, once."""
+        then, self.then = self.then, None
+        try:
+            if then is not None:
+                raise then
+        finally:
+            del then  # its traceback holds this frame
 
     def leave(self, reason: str) -> None:
         """Ask for a save and the end of the process, as SIGTERM does."""

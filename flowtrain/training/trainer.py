@@ -219,7 +219,7 @@ class Trainer:
             raise ConfigError(f"max_epoch= must be a whole number, the number of the last epoch; got {max_epoch!r}")
         self._state.check_trainable()
         self.max_epoch = self.config.max_epoch if max_epoch is None else int(max_epoch)
-        self._requests.stop_reason = None
+        self._requests.stop_reason = self._requests.then = None
         if self._folder is not None:
             clear_end(self.log_dir)
         if self._state.feeding is not None:
@@ -237,6 +237,7 @@ class Trainer:
             raise
         finally:
             self._finish(failure)
+        self._requests.raise_then()
         return self
 
     def _finish(self, failure: BaseException | None) -> None:
@@ -399,9 +400,14 @@ class Trainer:
         """
         self._requests.saves[name] = Save(keep, background)
 
-    def stop(self, reason: str) -> None:
-        """End training regularly after the present hook; in a step hook: after this step."""
-        self._requests.stop(reason, self.global_step)
+    def stop(self, reason: str, then: Exception | None = None) -> None:
+        """End training regularly after the present hook; in a step hook: after this step.
+
+        Args:
+            reason: Goes into the log.
+            then: What ``train`` raises at its very end, instead of returning the trainer.
+        """
+        self._requests.stop(reason, self.global_step, then)
 
     def preempt(self, reason: str) -> None:
         """Save the run and end the process between two steps, as SIGTERM does."""

@@ -117,7 +117,7 @@ class FakeTrainer:
     def save_checkpoint(self, name=None, keep=None, background=False):
         self.asked[name] = self.global_step
 
-    def stop(self, reason):
+    def stop(self, reason, then=None):
         self.stop_reason = self.stop_reason or reason
 
     def preempt(self, reason):
@@ -283,8 +283,8 @@ class LoopedTrainer(FakeTrainer):
     def save_checkpoint(self, name=None, keep=None, background=False):
         self._requests.saves[name] = Save(keep, background)
 
-    def stop(self, reason):
-        self._requests.stop(reason, self.global_step)
+    def stop(self, reason, then=None):
+        self._requests.stop(reason, self.global_step, then)
 
     def preempt(self, reason):
         self._requests.leave(reason)

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 import flowtrain.callbacks as public
@@ -50,6 +51,7 @@ MAKE = {
     "MaxSaver": lambda: public.MaxSaver("stat"),
     "MinSaver": lambda: public.MinSaver("stat"),
     "ModelSaver": lambda: public.ModelSaver(every=2),
+    "OptunaPruner": lambda: public.OptunaPruner(optuna.create_study().ask(), "stat"),
     "PeriodicCallback": lambda: public.PeriodicCallback(public.ModelSaver(), 2),
     "PeriodicTrigger": lambda: public.PeriodicTrigger(public.ModelSaver(), every_k_steps=3),
     "ProcessTensors": lambda: public.ProcessTensors(["cost"], lambda cost: None, 3),

@@ -1,0 +1,104 @@
+"""Pruning of a hyper-parameter search's trials, by Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.optional import require
+
+from .watch import WatchingCallback
+
+__all__ = ["OptunaPruner"]
+
+
+class OptunaPruner(WatchingCallback):
+    """Tells an Optuna trial a logged number each epoch, and ends training where the study prunes the trial.
+
+    Training then ends as `EarlyStopping` ends it, with after_train of all callbacks and whole checkpoints, and ``train``
+    raises ``optuna.TrialPruned``, which a study counts as a pruned trial. Needs the extra ``sweeps``.
+
+    A trial's steps are epochs, from 1: a pruner's ``n_warmup_steps=3`` leaves three epochs alone. Of a number that is
+    logged several times in an epoch, the one at its end counts, or the last. A number that is NaN counts as the worst.
+
+    Args:
+        trial: What the study called the objective with.
+        monitor: The scalar's name, such as "validation_error".
+        mode: "min" when less is better, "max" when more is. None: the study's direction.
+
+    Raises:
+        ConfigError: It is no trial, the study has several directions, or ``mode`` is not the study's.
+        MissingPackage: Optuna is not installed.
+        optuna.TrialPruned: From ``train``, when the trial was pruned.
+
+    Example:
+        >>> import optuna
+        >>> def objective(trial):
+        ...     rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+        ...     pruner = OptunaPruner(trial, monitor="validation_error")
+        ...     config = TrainConfig(model=Net(rate), dataflow=ds, max_epoch=20, callbacks=[validation, pruner])
+        ...     return train(config).history["validation_error"][-1][1]
+        >>> study = optuna.create_study(direction="minimize", pruner=optuna.pruners.MedianPruner())
+        >>> study.optimize(objective, n_trials=30)  # doctest: +SKIP
+    """
+
+    def __init__(self, trial: Any, monitor: str, mode: str | None = None) -> None:
+        optuna = require("optuna", extra="sweeps", needed_for="OptunaPruner")
+        if not callable(getattr(trial, "report", None)) or not callable(getattr(trial, "should_prune", None)):
+            raise ConfigError(
+                "OptunaPruner: trial must be the optuna.Trial that study.optimize calls the objective with, "
+                f"got {trial!r:.200}"
+            )
+        self.trial, self._pruned = trial, optuna.TrialPruned
+        super().__init__(monitor, _mode(trial, mode))
+
+    def reset(self) -> None:
+        super().reset()
+        self._value: float | None = None  # logged in this epoch before its end
+        self._reported = 0  # the last epoch that the trial was told of
+
+    def heard(self, value: float, step: int) -> None:
+        self._value = value
+        if self.trainer.local_step == self.trainer.steps_per_epoch:
+            self._report(self.epoch_num)
+
+    def before_epoch(self) -> None:
+        super().before_epoch()
+        self._report(self.epoch_num - 1)
+
+    def _report(self, epoch: int) -> None:
+        value, self._value = self._value, None
+        if value is None or epoch <= self._reported:
+            return
+        self._reported = epoch
+        self.trial.report(value, epoch)
+        if self.trial.should_prune():
+            reason = f"Optuna pruned trial {self.trial.number} in epoch {epoch}: {self.monitor} = {value:.6g}"
+            self.trainer.stop(reason, then=self._pruned(reason))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "value": self._value, "reported": self._reported}
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        super().take_state(state)
+        self._value, self._reported = state["value"], int(state["reported"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OptunaPruner:
+        """A copy for another run; it reports to the same trial, which is an entry in a study."""
+        return type(self)(self.trial, self.monitor, self.mode)
+
+
+def _mode(trial: Any, mode: str | None) -> str:
+    study = getattr(trial, "study", None)  # optuna.trial.FixedTrial, for trying an objective, has none
+    if study is None:
+        return mode or "min"
+    if len(study.directions) > 1:
+        raise ConfigError("OptunaPruner: Optuna prunes trials of studies with one direction; this one has several")
+    direction = {"MINIMIZE": "min", "MAXIMIZE": "max"}[study.direction.name]
+    if mode not in (None, direction):
+        raise ConfigError(
+            f'OptunaPruner: mode={mode!r}, but the study has direction="{study.direction.name.lower()}": '
+            f'leave mode out, or write mode="{direction}"'
+        )
+    return direction
