@@ -16,8 +16,8 @@ __all__ = ["OptunaPruner"]
 class OptunaPruner(WatchingCallback):
     """Tells an Optuna trial a logged number each epoch, and ends training where the study prunes the trial.
 
-    Training then ends as `EarlyStopping` ends it, with after_train of all callbacks and whole checkpoints, and ``train``
-    raises ``optuna.TrialPruned``, which a study counts as a pruned trial. Needs the extra ``sweeps``.
+    Training then ends as `EarlyStopping` ends it, with after_train of all callbacks and whole checkpoints; at its end
+    ``train`` raises ``optuna.TrialPruned``, which a study counts as a pruned trial. Needs the extra ``sweeps``.
 
     A trial's steps are epochs, from 1: a pruner's ``n_warmup_steps=3`` leaves three epochs alone. Of a number that is
     logged several times in an epoch, the one at its end counts, or the last. A number that is NaN counts as the worst.
