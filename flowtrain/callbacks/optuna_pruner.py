@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from flowtrain.utils.optional import require
 from .watch import WatchingCallback
 
 __all__ = ["OptunaPruner"]
+
+logger = logging.getLogger("flowtrain.callbacks")
 
 
 class OptunaPruner(WatchingCallback):
@@ -72,6 +75,9 @@ class OptunaPruner(WatchingCallback):
         if value is None or epoch <= self._reported:
             return
         self._reported = epoch
+        if epoch in _told(self.trial):  # the trial's second run, or the epoch is done again after a resume
+            logger.info("trial %d was told of epoch %d before: Optuna keeps that value", self.trial.number, epoch)
+            return
         self.trial.report(value, epoch)
         if self.trial.should_prune():
             reason = f"Optuna pruned trial {self.trial.number} in epoch {epoch}: {self.monitor} = {value:.6g}"
@@ -87,6 +93,12 @@ class OptunaPruner(WatchingCallback):
     def __deepcopy__(self, memo: dict[int, Any]) -> OptunaPruner:
         """A copy for another run; it reports to the same trial, which is an entry in a study."""
         return type(self)(self.trial, self.monitor, self.mode)
+
+
+def _told(trial: Any) -> Mapping[int, float]:
+    """What a trial was told, by step."""
+    study = getattr(trial, "study", None)
+    return {} if study is None else study.get_trials(deepcopy=False)[trial.number].intermediate_values
 
 
 def _mode(trial: Any, mode: str | None) -> str:

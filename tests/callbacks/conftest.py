@@ -310,6 +310,7 @@ class LoopedTrainer(FakeTrainer):
             self.callbacks.call_after_train(failing=failure is not None)
             if failure is None:
                 self.loop.settle()
+        self._requests.raise_then()
         return self
 
     def state_dict(self):
