@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from flowtrain.callbacks import Inferencer
 from flowtrain.callbacks.inference import infer_over, inferencers_of, output_array
 from flowtrain.dataflow import DataFlow
 from flowtrain.dataflow.core.position import go_to_epoch
+from flowtrain.feed.data_argument import never_ends
 from flowtrain.feed.inputs import Inputs
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
-from flowtrain.utils.errors import ConfigError, TensorNameError, closest
+from flowtrain.utils.arguments import check_int
+from flowtrain.utils.errors import ConfigError, TensorNameError, TrainingError, closest
 
 from .load import load_graph
 from .loader import with_weights
@@ -37,6 +40,7 @@ def evaluate(
     model: Any = None,
     names: Sequence[str] | None = None,
     averaged: bool = False,
+    steps: int | Literal["all"] | None = None,
 ) -> dict[str, float]:
     """Run a model over a test set and compute metrics of it, as `InferenceRunner` does during training.
 
@@ -57,14 +61,17 @@ def evaluate(
         names: What the components of list datapoints are called. None: the model's inputs, and ``target`` for one
             more. Datapoints that are dicts have names already.
         averaged: Use the averages of the weights.
+        steps: How many batches to take, from the first. None: all, of a dataflow whose length is known. ``"all"``: all,
+            of one that may have any length, but has an end.
 
     Returns:
         The metrics by name; a prefix of the inferencer's own goes before the name.
 
     Raises:
-        ConfigError: An inferencer is none, two metrics have one name, or components have no names.
+        ConfigError: An inferencer is none, two metrics have one name, components have no names, or nothing says how
+            many batches there are.
         TensorNameError: An inferencer names what is neither in the model nor in the data; lists the nearest.
-        TrainingError: The dataflow gives no batch.
+        TrainingError: The dataflow gives no batch, or fewer than ``steps``.
 
     Example:
         >>> evaluate("saved_model", test_set, ImageStats("clean", "denoised", data_range=1.0),   # doctest: +SKIP
@@ -74,12 +81,14 @@ def evaluate(
     checked = inferencers_of(inferencers, "evaluate")
     if not isinstance(dataflow, Iterable):
         raise ConfigError(f"evaluate: {dataflow!r:.80} is no dataflow.")
+    count = _steps(dataflow, steps)
     judged = _Judged(source, model, averaged, names)
     for inferencer in checked:
         inferencer.trainer = judged.view
     judged.wanted = list(dict.fromkeys(name for each in checked for name in each.get_fetches()))
     with _of_first_epoch(dataflow):
-        _, found = infer_over(dataflow, checked, judged, "evaluate")
+        batches = dataflow if count is None else _first(dataflow, count)
+        _, found = infer_over(batches, checked, judged, "evaluate")
     result: dict[str, float] = {}
     for prefix, name, value in found:
         name = name if prefix is None else f"{prefix}_{name}"
@@ -87,6 +96,37 @@ def evaluate(
             raise ConfigError(f"evaluate: two inferencers give {name!r}: pass prefix= (or name=) to one of them.")
         result[name] = float(value)
     return result
+
+
+def _steps(flow: Iterable[Any], steps: Any) -> int | None:
+    """After how many batches to end; None: at the flow's end."""
+    if isinstance(steps, str) and steps == "all":
+        return None
+    if steps is not None:
+        return check_int("evaluate", "steps", steps)
+    try:
+        len(flow)  # type: ignore[arg-type]
+    except TypeError:
+        if not never_ends(flow):  # that has an error of its own
+            raise ConfigError(
+                f"evaluate: the length of the dataflow {flow!r:.80} is not known, and it may have no end: pass steps=100 "
+                'for its first 100 batches, or steps="all" if it ends by itself'
+            ) from None
+    return None
+
+
+def _first(flow: Iterable[Any], steps: int) -> Iterator[Any]:
+    """The first batches of a flow, which may have no end."""
+    walk, given = iter(flow), 0
+    try:
+        for batch in itertools.islice(walk, steps):
+            given += 1
+            yield batch
+    finally:
+        if callable(close := getattr(walk, "close", None)):
+            close()  # its workers, if it has any
+    if given < steps:
+        raise TrainingError(f"evaluate: steps={steps}, but the dataflow {flow!r:.80} gave {given} batches")
 
 
 @contextlib.contextmanager

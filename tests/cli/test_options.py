@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
 import cv2
 import numpy as np
@@ -65,3 +68,10 @@ def test_pictures_are_written_as_they_are(tmp_path, shape):
         with pytest.raises(ConfigError, match=r"uint8 \(H, W\)|ends in"):
             write_picture(tmp_path / path, given)
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".bmp", ".tif"} <= set(PICTURES)
+
+
+def test_the_package_is_a_command_too():
+    done = subprocess.run([sys.executable, "-m", "flowtrain", "--help"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: flowtrain [OPTIONS] COMMAND")
+    wrong = subprocess.run([sys.executable, "-m", "flowtrain", "nothing"], capture_output=True, text=True, timeout=100)
+    assert wrong.returncode == 2 and "No such command 'nothing'" in wrong.stderr

@@ -214,3 +214,46 @@ def test_averages_are_judged_where_they_are_asked_for(tmp_path):
     of_run = ft.evaluate(tmp_path / "run", pictures(), ft.ScalarStats("loss"), model=Halve(), averaged=True)
     assert plain != averaged
     assert of_run == pytest.approx(averaged, rel=1e-6)
+
+
+def batches():
+    rng = np.random.default_rng(1)
+    while True:
+        yield {"x": rng.normal(size=(4, 3)).astype(np.float32)}
+
+
+def mean_of(values):
+    return float(np.mean(values))
+
+
+def identity():
+    inputs = tf.keras.Input((3,), name="x")
+    return tf.keras.Model(inputs, tf.keras.layers.Identity(name="same")(inputs))
+
+
+@pytest.mark.parametrize("flow", [batches, lambda: ft.DataFromGenerator(batches), lambda: ft.FilterData(
+    ft.DataFromGenerator(batches), lambda dp: True), lambda: tf.data.Dataset.from_generator(
+    batches, output_signature={"x": tf.TensorSpec((4, 3))})])  # fmt: skip
+def test_a_flow_that_may_have_no_end_needs_steps(flow):
+    judge = ft.MetricStats(mean_of, ["x"])
+    with pytest.raises(
+        ft.ConfigError, match=r'length of the dataflow .* is not known.* pass steps=100 .* or steps="all"'
+    ):
+        ft.evaluate(identity(), flow(), judge)
+    found = ft.evaluate(identity(), flow(), judge, steps=3)
+    rng = np.random.default_rng(1)
+    wanted = np.mean([np.mean(rng.normal(size=(4, 3)).astype(np.float32)) for _ in range(3)])
+    assert found["mean_of"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_steps_take_the_first_batches():
+    rows = [{"x": np.full((2, 3), i, np.float32)} for i in range(4)]
+    judge = ft.MetricStats(mean_of, ["x"])
+    assert ft.evaluate(identity(), rows, judge, steps=2) == {"mean_of": 0.5}
+    assert ft.evaluate(identity(), iter(rows), judge, steps="all") == ft.evaluate(identity(), rows, judge)
+    assert ft.evaluate(identity(), ft.RepeatedData(ft.DataFromList(rows), -1), judge, steps=5) == {"mean_of": 1.2}
+    with pytest.raises(ft.TrainingError, match=r"steps=9, but the dataflow .* gave 4 batches"):
+        ft.evaluate(identity(), rows, judge, steps=9)
+    for wrong in (0, 2.5, "none", True):
+        with pytest.raises(ft.ConfigError, match="steps must be a whole number of at least 1"):
+            ft.evaluate(identity(), rows, judge, steps=wrong)

@@ -1,0 +1,6 @@
+"""``python -m flowtrain``: the command ``flowtrain``, where its folder is not on the PATH."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main(prog_name="flowtrain")
