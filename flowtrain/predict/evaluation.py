@@ -109,8 +109,8 @@ def _steps(flow: Iterable[Any], steps: Any) -> int | None:
     except TypeError:
         if not never_ends(flow):  # that has an error of its own
             raise ConfigError(
-                f"evaluate: the length of the dataflow {flow!r:.80} is not known, and it may have no end: pass steps=100 "
-                'for its first 100 batches, or steps="all" if it ends by itself'
+                f"evaluate: the length of the dataflow {flow!r:.80} is not known, and it may have no end: pass "
+                'steps=100 for its first 100 batches, or steps="all" if it ends by itself'
             ) from None
     return None
 
