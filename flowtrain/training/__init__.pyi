@@ -7,6 +7,6 @@ from .devices import limit_gpus as limit_gpus
 from .log_folder import auto_set_dir as auto_set_dir
 from .loop import Preempted as Preempted
 from .step import Step as Step
-from .trainer import NoOpTrainer as NoOpTrainer
-from .trainer import SimpleTrainer as SimpleTrainer
 from .trainer import Trainer as Trainer
+from .trainer_kinds import NoOpTrainer as NoOpTrainer
+from .trainer_kinds import SimpleTrainer as SimpleTrainer

@@ -10,7 +10,8 @@ from flowtrain.utils.loading import only_to_run
 
 from .config import TrainConfig
 from .dry_run import dry_run as try_run
-from .trainer import SimpleTrainer, Trainer
+from .trainer import Trainer
+from .trainer_kinds import SimpleTrainer
 
 __all__ = ["train"]
 

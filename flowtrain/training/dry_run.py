@@ -20,7 +20,8 @@ from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, re
 from flowtrain.utils.errors import CheckpointError, TrainingError
 
 from .config import TrainConfig
-from .trainer import SimpleTrainer, Trainer
+from .trainer import Trainer
+from .trainer_kinds import SimpleTrainer
 
 __all__ = ["dry_run"]
 

@@ -23,7 +23,7 @@ from flowtrain.utils.files import FileLock, working_folder, write_whole
 from flowtrain.utils.loading import looking
 from flowtrain.utils.run_status import LOCK, is_locked
 
-__all__ = ["LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
+__all__ = ["FileClaims", "LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
 
 ROOT = "train_log"
 _LOG = "log.txt"
@@ -148,6 +148,30 @@ class LogFolder:
         logging.getLogger("flowtrain").removeHandler(self._handler)
         self._handler.close()
         self._lock.release()
+
+
+class FileClaims:
+    """Which writer has which file of a run: two that write one file would mix their lines.
+
+    Args:
+        folder: What relative paths are relative to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owners: dict[Path, object] = {}
+
+    def claim(self, path: str | Path, owner: object) -> Path:
+        """Reserve a path for one writer.
+
+        Raises:
+            ConfigError: Another one has it.
+        """
+        path = (self._folder / path).resolve()
+        holder = self._owners.setdefault(path, owner)
+        if holder is not owner:
+            raise ConfigError(f"{owner} and {holder} both write {path}: give one of them another name")
+        return path
 
 
 def versions() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flowtrain.model.graph import ModelGraph
 from flowtrain.model.internals import all_operations, quick_call
 from flowtrain.model.tower import TowerContext
 
+from .config import TrainConfig
 from .devices import local_replicas, part
 from .pipeline import StepPipeline
 from .run_variables import StepVariables
@@ -43,8 +44,7 @@ class Program:
         variables: Training's own.
         strategy: Where to run.
         after_step: Functions of the tower that callbacks want traced after the update.
-        accumulate: Steps per update.
-        jit: Compile with XLA.
+        config: How many steps make an update, and whether XLA compiles.
     """
 
     def __init__(
@@ -53,14 +53,13 @@ class Program:
         graph: ModelGraph,
         variables: StepVariables,
         strategy: tf.distribute.Strategy,
-        after_step: Sequence[Callable[[TowerContext], None]] = (),
-        accumulate: int = 1,
-        jit: bool = False,
+        after_step: Sequence[Callable[[TowerContext], None]],
+        config: TrainConfig,
     ) -> None:
         self._run_step, self._graph, self._variables = run_step, graph, variables
-        self._strategy, self._after_step, self._accumulate = strategy, after_step, accumulate
-        self._jit_all = jit and strategy.num_replicas_in_sync == 1
-        self._jit_replica = jit and not self._jit_all
+        self._strategy, self._after_step, self._accumulate = strategy, after_step, config.accumulate
+        self._jit_all = config.jit and strategy.num_replicas_in_sync == 1
+        self._jit_replica = config.jit and not self._jit_all
         # several workers call TensorFlow alike, one call after the other: it numbers exchanges within each
         self._pipeline = StepPipeline() if part(strategy)[1] == 1 else None
         self._seconds_per_step = 0.0

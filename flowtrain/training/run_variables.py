@@ -12,7 +12,7 @@ import tensorflow as tf
 from flowtrain.model.graph import ModelGraph
 from flowtrain.model.internals import optimizer_slots
 from flowtrain.model.objectives import Objective
-from flowtrain.utils.errors import CheckpointError, TensorNameError, closest
+from flowtrain.utils.errors import CheckpointError, ConfigError, TensorNameError, closest
 
 __all__ = ["RunVariables", "StepVariables", "Variable", "assign", "local_variable", "optimizer_names"]
 
@@ -204,6 +204,18 @@ class RunVariables:
             if candidate in self._all:
                 return self._all[candidate]
         raise TensorNameError(f"there is no variable named {name!r}. {closest(name, list(self._all))}")
+
+    def set(self, name: str, value: np.ndarray | float) -> None:
+        """Assign one, in the scope of the run's strategy.
+
+        Raises:
+            TensorNameError: There is none; names the nearest.
+            ConfigError: The value has another shape.
+        """
+        variable = self.find(name)
+        if tuple(np.shape(value)) != tuple(variable.shape):
+            raise ConfigError(f"variable {name!r} has shape {tuple(variable.shape)}, the value {np.shape(value)}")
+        assign(variable, value)
 
     def snapshot(self) -> dict[str, tf.Tensor]:
         """The present values. They stay as they are when training goes on: TensorFlow copies on write."""

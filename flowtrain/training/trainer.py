@@ -28,17 +28,18 @@ from .config import TrainConfig
 from .console import show_log
 from .defaults import default_callbacks
 from .feeding import Feeding
-from .log_folder import LogFolder, default_dir
+from .log_folder import FileClaims, LogFolder, default_dir
 from .loop import Loop, Preempted
 from .program import Program
 from .progress import Progress
 from .requests import Requests, Save
 from .run_description import describe_run, for_log
 from .run_state import RunState, load_weights
-from .run_variables import StepVariables, assign
+from .run_variables import StepVariables
+from .shown_scalars import averaged_scalars, shown_scalars
 from .step import Step
 
-__all__ = ["NoOpTrainer", "SimpleTrainer", "Trainer"]
+__all__ = ["Trainer"]
 
 _LEAVE = 0.5  # seconds
 
@@ -94,7 +95,7 @@ class Trainer:
         devices.prepare(config)
         self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
         self._folder = LogFolder(self.log_dir, resume=bool(resume)) if self.is_chief else None
-        self._files: dict[Path, object] = {}  # who writes each
+        self._claims = FileClaims(self.log_dir)
         self._progress = Progress(config.starting_epoch - 1)
         self._requests = Requests()
         self._failed = False
@@ -121,11 +122,8 @@ class Trainer:
             strategy=config.strategy,
             precision=None if config.precision == "float32" else config.precision,
         )
-        tower = self.graph.build_tower
-        averaged = [name for name in tower.scalars if name not in self.graph.store.summary_scalars]
-        averaged += [name for name in tower.costs if name not in averaged]
         self._step_variables = StepVariables(
-            averaged,
+            averaged_scalars(self.graph),
             self.graph.objectives,
             config.accumulate,
             config.precision == "mixed_float16" or self.graph.scales_loss,
@@ -158,15 +156,7 @@ class Trainer:
         self.callbacks.call("setup_graph")
         self._setting_up = False
         self._state.begin()
-        program = Program(
-            self.run_step,
-            self.graph,
-            self._step_variables,
-            self.strategy,
-            self._after_step,
-            config.accumulate,
-            config.jit,
-        )
+        program = Program(self.run_step, self.graph, self._step_variables, self.strategy, self._after_step, config)
         self._loop = Loop(
             self._state,
             program,
@@ -348,11 +338,8 @@ class Trainer:
             TensorNameError: There is none; names the nearest.
             ConfigError: The value has another shape.
         """
-        variable = self._state.variables.find(name)
-        if tuple(np.shape(value)) != tuple(variable.shape):
-            raise ConfigError(f"variable {name!r} has shape {tuple(variable.shape)}, the value {np.shape(value)}")
         with self.strategy.scope():
-            assign(variable, value)
+            self._state.variables.set(name, value)
 
     def moving_averages(self) -> dict[str, float]:
         """Moving averages of all ``add_moving_summary`` scalars and the cost, read from the device now.
@@ -360,14 +347,7 @@ class Trainer:
         Metrics of Keras are shown as they are for the epoch so far. Scalar variables made with ``summary=True`` are
         shown as they are; in float16 training the loss scale too.
         """
-        values = self._step_variables.read_averages()
-        if values:  # before the first step there is nothing to show
-            values.update(self.graph.metrics.results())
-        for name, variable in self.graph.store.summary_scalars.items():
-            values[name] = float(read_value(variable))
-        if self._step_variables.loss_scale is not None:
-            values["loss_scale"] = float(self._step_variables.loss_scale.numpy())
-        return values
+        return shown_scalars(self.graph, self._step_variables)
 
     def image_names(self) -> dict[str, str]:
         """Summary name -> tensor name of all image summaries."""
@@ -419,31 +399,8 @@ class Trainer:
         Raises:
             ConfigError: Another one has it.
         """
-        path = (self.log_dir / path).resolve()
-        holder = self._files.setdefault(path, owner)
-        if holder is not owner:
-            raise ConfigError(f"{owner} and {holder} both write {path}: give one of them another name")
-        return path
+        return self._claims.claim(path, owner)
 
     def _in_setup(self, what: str) -> None:
         if not self._setting_up:
             raise ConfigError(f"{what} must be called in setup_graph: the training step is traced after it")
-
-
-class SimpleTrainer(Trainer):
-    """The trainer that ``train`` uses: one update by all costs in each step."""
-
-
-class NoOpTrainer(Trainer):
-    """Runs the callbacks and no steps: to evaluate a checkpoint with the callbacks of a training.
-
-    Example:
-        >>> config = TrainConfig(model=model, weights="run/checkpoints/best", callbacks=[runner], max_epoch=1)
-        >>> NoOpTrainer(config).train()                                      # doctest: +SKIP
-    """
-
-    def _steps(self) -> int:
-        return self.config.steps_per_epoch or 1
-
-    def _feeding(self) -> None:
-        return None
