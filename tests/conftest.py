@@ -94,7 +94,7 @@ def nothing_left_behind():
 
     gc.collect()
     shutdown()
-    _, alive = psutil.wait_procs([process for process in _processes() if process not in before[0]], timeout=3)
+    _, alive = psutil.wait_procs([process for process in _processes() if process not in before[0]], timeout=60)
     left = {
         "processes": [command for command in map(_command, alive) if command],
         "memfds": _memfds() - before[1],

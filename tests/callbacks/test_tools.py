@@ -157,7 +157,7 @@ def test_a_thread_lives_as_long_as_the_training(make_trainer):
             self.ended = threading.Event()
 
         def run(self):
-            self.ended.wait(30)
+            self.ended.wait(300)
 
         def stop(self):
             self.ended.set()

@@ -132,7 +132,7 @@ def test_get_gives_up_after_its_time_and_close_does_not_wait_for_ever(caplog):
 
     class Stuck(DataFlow):
         def __iter__(self):
-            released.wait(30)
+            released.wait(300)
             yield Numbers().get(0)
 
     feeder = Feeder(Stuck(), Inputs(SPECS))
@@ -140,7 +140,7 @@ def test_get_gives_up_after_its_time_and_close_does_not_wait_for_ever(caplog):
     feeder.close(timeout=0.05)
     assert "still busy" in caplog.text
     released.set()
-    feeder._thread.join(10)
+    feeder._thread.join(100)
     assert not feeder._thread.is_alive()
 
 

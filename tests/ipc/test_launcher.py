@@ -26,7 +26,7 @@ def test_who_leaves_does_not_wait_for_imports_of_workers(tmp_path, monkeypatch):
     while not (tmp_path / "begun").exists():
         thread.join(0.02)
     launcher.leave()
-    thread.join(30)
+    thread.join(100)
     assert raised == ["no worker can be started: this process is ending"]
     with pytest.raises(WorkerDied, match="is ending"):
         launcher.spawn({}, [], ())

@@ -221,7 +221,7 @@ def test_a_datapoint_that_takes_too_long_is_named_after_those_before_it():
     import time
 
     ds = df.MapData(df.DataFromList([[n] for n in range(20)]), lambda dp: time.sleep(60) if dp[0] == 5 else dp)
-    walk = iter(df.PrefetchData(ds, num_proc=2, timeout=1, cluster=df.Ray()))
+    walk = iter(df.PrefetchData(ds, num_proc=2, timeout=5, cluster=df.Ray()))
     assert [next(walk)[0] for _ in range(5)] == list(range(5))
     with pytest.raises(WorkerTimeout, match=r"actor \d \(pid \d+ on .* making datapoint 5 .*timeout="):
         next(walk)

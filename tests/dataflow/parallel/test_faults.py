@@ -167,11 +167,11 @@ def test_a_killed_worker_is_named_at_once():
     next(it)
     pid = worker_pids(ds)[1]
     os.kill(pid, signal.SIGKILL)
-    start = time.monotonic()
+    later = 0
     with pytest.raises(WorkerDied, match=rf"pid {pid}\) was killed by SIGKILL"):
         for _ in it:
-            pass
-    assert time.monotonic() - start < 30  # a bound, not a measurement
+            later += 1
+    assert later < 10**5  # at most what was ahead of the consumer then; a tenth of the epoch
 
 
 def test_a_worker_that_exits_is_named():
@@ -330,15 +330,15 @@ def loops_whatever_comes(dp):
 @pytest.mark.parametrize(
     "spread",
     [
-        lambda f: df.PrefetchData(df.MapData(Numbers(), f), timeout=0.5),
-        lambda f: df.PrefetchData(df.DataFromGenerator(lambda: (f([i]) for i in range(60))), num_proc=1, timeout=0.5),
-        lambda f: df.MultiProcessMapData(df.DataFromGenerator(lambda: Numbers()), 2, f, strict=True, timeout=0.5),
+        lambda f: df.PrefetchData(df.MapData(Numbers(), f), timeout=2),
+        lambda f: df.PrefetchData(df.DataFromGenerator(lambda: (f([i]) for i in range(60))), num_proc=1, timeout=2),
+        lambda f: df.MultiProcessMapData(df.DataFromGenerator(lambda: Numbers()), 2, f, strict=True, timeout=2),
     ],
     ids=["by index", "walked", "sent"],
 )
 def test_what_takes_too_long_is_ended_and_named_after_all_that_came_before_it(function, spread):
     ds, seen = spread(function), []
-    with pytest.raises(WorkerTimeout, match=r"epoch 0,.*making datapoint 37 for .* longer than 0.5 s") as caught:
+    with pytest.raises(WorkerTimeout, match=r"epoch 0,.*making datapoint 37 for .* longer than 2.0 s") as caught:
         for dp in ds:
             seen.append(dp[0])
     assert seen == list(range(37))
@@ -346,8 +346,8 @@ def test_what_takes_too_long_is_ended_and_named_after_all_that_came_before_it(fu
 
 
 def test_what_does_not_let_itself_be_ended_is_killed():
-    ds, seen = prefetched(loops_whatever_comes, timeout=0.5), []
-    with pytest.raises(WorkerTimeout, match=r"making datapoint 37 for .* longer than 0.5 s"):
+    ds, seen = prefetched(loops_whatever_comes, timeout=2), []
+    with pytest.raises(WorkerTimeout, match=r"making datapoint 37 for .* longer than 2.0 s"):
         for dp in ds:
             seen.append(dp[0])
     assert seen == list(range(len(seen)))
@@ -378,7 +378,7 @@ def test_a_thread_that_hangs_is_named_after_all_that_came_before(spread):
 
     seen = []
     with pytest.raises(WorkerTimeout, match=r"making datapoint 37"):
-        for dp in spread(Numbers(), 2, waits, strict=True, timeout=0.3):
+        for dp in spread(Numbers(), 2, waits, strict=True, timeout=2):
             seen.append(dp[0])
     release.set()
     assert seen == list(range(37))
@@ -460,7 +460,7 @@ def test_nothing_is_left_when_the_consumer_leaves(leave, no_collector):
     shutdown()
     leave(df.PrefetchData(Numbers(10**6)))
     assert not shared_files()
-    _, alive = psutil.wait_procs(workers(), timeout=5)
+    _, alive = psutil.wait_procs(workers(), timeout=60)
     assert not alive
 
 
