@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from flowtrain.dataflow import (
     TakeData,
     imgaug,
 )
+from flowtrain.dataflow.formats import LMDBData, TarData
 from flowtrain.dataflow.imgaug.crop import CropTransform
 from flowtrain.dataflow.sources import jpeg, turbojpeg
 from flowtrain.dataflow.sources.decode import BrokenImage, read_image
@@ -372,3 +374,42 @@ def test_a_run_goes_on_where_it_was(photos):
     again = chain()
     again.load_state_dict(state)
     assert all(map(same, rest, [dp[0] for dp in again]))
+
+
+def test_tars_and_caffes_records_are_decoded_in_part_too(photos, tmp_path, parts, without):
+    lmdb = pytest.importorskip("lmdb")
+    jpegs = [path for path in photos if path.suffix == ".jpg"]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number, path in enumerate(jpegs):
+            tar.add(path, f"{number:03d}{path.suffix}")
+            info = tarfile.TarInfo(f"{number:03d}.cls")
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"%d" % (number % 10)))
+    with lmdb.open(str(tmp_path / "a.mdb"), subdir=False, map_size=1 << 24) as env, env.begin(write=True) as txn:
+        for number, path in enumerate(jpegs):
+            data = path.read_bytes()
+            size = bytes([len(data) & 127 | 128, len(data) >> 7 & 127 | 128, len(data) >> 14])
+            txn.put(b"%03d" % number, b"\x22" + size + data + b"\x28\x07\x38\x01")  # data, label=7, encoded=1
+
+    def made(quick):
+        crop = imgaug.RandomResizedCrop(40)
+        flows = {
+            "tar": AugmentImageComponent(TarData(tmp_path / "a.tar", decode="auto", shuffle=True), crop, index="jpg"),
+            "caffe": AugmentImageComponent(LMDBData(tmp_path / "a.mdb", decode="caffe", shuffle=True), crop),
+            "own function": AugmentImageComponent(
+                LMDBData(tmp_path / "a.mdb", decode=lambda key, value: [np.zeros((50, 50, 3), np.uint8)]), crop
+            ),
+        }
+        out = {}
+        for name, flow in flows.items():
+            parts.clear()
+            out[name] = [[dp[key] for key in (dp if isinstance(dp, dict) else range(len(dp)))] for dp in flow]
+            assert bool(parts) == (quick and name != "own function")
+        return out
+
+    quick = made(True)
+    without()
+    slow = made(False)
+    for name in quick:
+        for one, other in zip(quick[name], slow[name], strict=True):
+            assert all(same(a, b) if isinstance(a, np.ndarray) else a == b for a, b in zip(one, other, strict=True))

@@ -1,14 +1,16 @@
 """Pictures that a source has read and not yet decoded: the stage above may need a part of them only.
 
-A source that can leave pictures undecoded defines two methods beside ``get``: ``_get_undecoded(index, epoch)``, the
-same datapoint with an :class:`Undecoded` in place of each picture, and ``_why_decoded()``, which says why there will be
-none, or None. A stage that hands datapoints on without looking into them defines the first. Only a stage that can deal
-with them asks, through :func:`get_undecoded`; everyone else calls ``get`` and is given arrays.
+A source that can leave pictures undecoded defines two methods beside ``get``: ``_get_undecoded(index, epoch)``, which
+calls :func:`get_leaving`, and ``_why_decoded()``, which says why pictures will be decoded all the same, or None. What
+decodes its pictures asks :func:`may_leave`. A stage that hands datapoints on without looking into them defines the
+first of the two. Only a stage that can deal with undecoded pictures asks for them, through :func:`get_undecoded`;
+everyone else calls ``get`` and is given arrays.
 """
 
 from __future__ import annotations
 
 import abc
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,7 +21,24 @@ from .base import DataFlow
 from .components import Key, replaced
 from .cursor import Datapoint
 
-__all__ = ["Undecoded", "decoded", "get_undecoded", "holds_undecoded", "is_undecoded", "why_decoded", "with_undecoded"]
+__all__ = [
+    "Undecoded",
+    "decoded",
+    "get_leaving",
+    "get_undecoded",
+    "holds_undecoded",
+    "is_undecoded",
+    "may_leave",
+    "why_decoded",
+    "with_undecoded",
+]
+
+
+class _Asked(threading.local):
+    here = False
+
+
+_asked = _Asked()
 
 
 class Undecoded(abc.ABC):
@@ -52,6 +71,22 @@ def get_undecoded(flow: DataFlow, index: int, epoch: int) -> Datapoint:
     if _can(flow):
         return flow._get_undecoded(index, epoch)  # type: ignore[attr-defined]
     return flow.get(index, epoch)
+
+
+def get_leaving(source: DataFlow, index: int, epoch: int) -> Datapoint:
+    """What a source's ``get`` gives where its decoder may leave pictures undecoded: what ``_get_undecoded`` returns."""
+    if source._why_decoded() is not None:  # type: ignore[attr-defined]
+        return source.get(index, epoch)
+    _asked.here = True
+    try:
+        return source.get(index, epoch)
+    finally:
+        _asked.here = False
+
+
+def may_leave() -> bool:
+    """Whether the picture that this thread is about to decode may be left undecoded."""
+    return _asked.here
 
 
 def why_decoded(flow: DataFlow) -> str | None:

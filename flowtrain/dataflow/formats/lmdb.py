@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
+from ..core.undecoded import get_leaving
+from ..sources.turbojpeg import why_no_regions
 from .caffe import parse_datum
 from .framing import crc32c
 from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, parse_header, record_key
@@ -91,6 +93,12 @@ class LMDBData(FileSource):
 
     def _read(self, index: int) -> Datapoint:
         return self._handle.read(index)
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        return get_leaving(self, index, epoch)
+
+    def _why_decoded(self) -> str | None:
+        return why_no_regions() if self._decode is parse_datum else ""
 
     def _run_reader(self) -> ReadRun:
         return self._handle.read_run

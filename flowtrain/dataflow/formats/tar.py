@@ -11,6 +11,8 @@ import msgpack
 
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
+from ..core.undecoded import get_leaving
+from ..sources.turbojpeg import why_no_regions
 from .framing import crc32c
 from .openfiles import BoundedReader, OpenFiles
 from .shards import ShardedSource
@@ -73,6 +75,12 @@ class TarData(ShardedSource):
         super().__init__(path, shuffle=shuffle, seed=seed, what="tar file")
         self._decode = decode_webdataset if decode == "auto" else decode
         self._verify = verify
+
+    def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
+        return get_leaving(self, index, epoch)
+
+    def _why_decoded(self) -> str | None:
+        return why_no_regions() if self._decode is decode_webdataset else ""
 
     def _open_files(self) -> Any:
         files = OpenFiles()

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...utils.errors import DataFlowError, FormatError
+from ..core.undecoded import may_leave
 from .jpeg import JpegHeader, UndecodedJpeg, decode_jpeg, read_header
 from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
 
@@ -21,9 +22,9 @@ __all__ = [
     "Palette",
     "check_reading",
     "decode_image",
+    "left_undecoded",
     "looks_whole",
     "read_image",
-    "undecoded_image",
 ]
 
 Palette = Literal["index", "color"] | None
@@ -104,6 +105,9 @@ def decode_image(
         min_size: See there.
         palette: See there.
         depth: See there.
+
+    Returns:
+        As :func:`read_image`; for a source that was asked to leave JPEGs undecoded, an ``UndecodedJpeg``.
     """
     if not data.size:
         raise BrokenImage(f"{name}: the file is empty")
@@ -111,6 +115,8 @@ def decode_image(
     header = _jpeg_header(data) if head.startswith(_JPEG) else None
     if not _has_end(head, header, size, _reader(data)):
         raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
+    if header and palette != "index" and (left := _left(data, header, channel, min_size)):
+        return left  # type: ignore[return-value]  # who asked for it knows
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
         indices = _indices(data, name, palette == "index")
         if indices is not None:
@@ -126,27 +132,15 @@ def decode_image(
     return image if image.dtype == np.uint8 or depth == "keep" else _to_8_bits(image, name)
 
 
-def undecoded_image(
-    data: np.ndarray, channel: int = 3, min_size: int | None = None, palette: Palette = None
-) -> UndecodedJpeg | None:
-    """Look at a picture file that is in memory, of which a part may be decoded later.
+def left_undecoded(data: np.ndarray) -> UndecodedJpeg | None:
+    """A picture file in memory, where its source was asked to leave JPEGs undecoded and this is one; else None.
+
+    For sources that decode in another way than :func:`decode_image`, to RGB.
 
     Args:
-        data: As for :func:`decode_image`, and so are the others.
-        channel: See there.
-        min_size: See there.
-        palette: See there.
-
-    Returns:
-        None where only :func:`decode_image` will do, or has to say what is wrong.
+        data: uint8 (N,), the file.
     """
-    header = _jpeg_header(data) if data[:3].tobytes() == _JPEG and palette != "index" else None
-    if header is None or header.scan <= 0:
-        return None
-    scale = _scale(header, min_size)
-    if not UndecodedJpeg.can(header, scale) or not _has_end(_JPEG, header, data.size, _reader(data)):
-        return None
-    return UndecodedJpeg(data, header, channel, scale)
+    return _left(data, _jpeg_header(data), 3, None) if may_leave() and data[:3].tobytes() == _JPEG else None
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
@@ -187,6 +181,11 @@ def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Any) -> bo
         return True
     tail = max(start, size - _TAIL)
     return mark in read(tail, size - tail) or mark in read(start, size - start)
+
+
+def _left(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> UndecodedJpeg | None:
+    scale = _scale(header, min_size)
+    return UndecodedJpeg(data, header, channel, scale) if may_leave() and UndecodedJpeg.can(header, scale) else None
 
 
 def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> np.ndarray | None:

@@ -14,7 +14,8 @@ import numpy as np
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.cursor import Datapoint
-from .decode import BrokenImage, Depth, Palette, check_reading, decode_image, looks_whole, undecoded_image
+from ..core.undecoded import get_leaving
+from .decode import BrokenImage, Depth, Palette, check_reading, looks_whole, read_image
 from .files import labelled_files, matching_paths
 from .memory import Ordered
 from .turbojpeg import why_no_regions
@@ -113,15 +114,7 @@ class ImageFromFile(Ordered):
         raise DataFlowError(f"{type(self).__name__}: none of the {len(self.files)} files can be decoded")
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
-        if self._why_decoded() is not None:
-            return self.get(index, epoch)
-        path = self.files[at := self._place(index, epoch)]
-        try:
-            data = np.fromfile(path, np.uint8)
-            image = undecoded_image(data, self.channel, self.min_size, self.palette)
-            return self._around(self._decode(data, path) if image is None else image, at)
-        except (DataFlowError, OSError):
-            return self.get(index, epoch)  # which says what is wrong, or takes the next one
+        return get_leaving(self, index, epoch)
 
     def _why_decoded(self) -> str | None:
         if self.resize is not None:
@@ -129,15 +122,10 @@ class ImageFromFile(Ordered):
         return why_no_regions()
 
     def _datapoint(self, at: int) -> Datapoint:
-        path = self.files[at]
-        return self._around(self._decode(np.fromfile(path, np.uint8), path), at)
+        return [self._read(self.files[at])]
 
-    def _around(self, image: Any, at: int) -> Datapoint:
-        """The datapoint of a file, with its picture."""
-        return [image]
-
-    def _decode(self, data: np.ndarray, path: str) -> np.ndarray:
-        image = decode_image(data, path, self.channel, self.min_size, self.palette, self.depth)
+    def _read(self, path: str) -> np.ndarray:
+        image = read_image(path, self.channel, self.min_size, self.palette, self.depth)
         if self.resize is not None and image.shape[:2] != self.resize:
             image = _resized(image, self.resize, mixed=self.palette != "index")
         return image
@@ -210,8 +198,8 @@ class ImageFolder(ImageFromFile):
         numbers = dict(files)
         self.labels = [numbers[path] for path in self.files]
 
-    def _around(self, image: Any, at: int) -> Datapoint:
-        return [image, self.labels[at]]
+    def _datapoint(self, at: int) -> Datapoint:
+        return [self._read(self.files[at]), self.labels[at]]
 
 
 def _listed(files: Any) -> list[str]:

@@ -122,7 +122,11 @@ class UndecodedJpeg(Undecoded):
     @staticmethod
     def can(header: JpegHeader, scale: int) -> bool:
         """Whether a part can be decoded, and is known to have the pixels that it has in the whole."""
-        return decodes_itself(header) and min(header.height, header.width) >= (1 if scale == 1 else _SMALL)
+        return (
+            header.scan > 0
+            and decodes_itself(header)
+            and min(header.height, header.width) >= (1 if scale == 1 else _SMALL)
+        )
 
     def read(self) -> np.ndarray:
         image = decode_jpeg(self._data, self._header, self._channel, self._scale)

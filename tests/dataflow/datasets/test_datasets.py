@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from flowtrain.dataflow import AugmentImageComponent, imgaug
 from flowtrain.dataflow.datasets import (
     BSDS500,
     ILSVRC12,
@@ -32,6 +33,8 @@ from flowtrain.dataflow.datasets import (
     read_idx,
 )
 from flowtrain.dataflow.datasets.fetch import Remote, fetch
+from flowtrain.dataflow.sources import jpeg
+from flowtrain.dataflow.sources.turbojpeg import decode_region
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 DIGITS = Path(__file__).parent / "data"  # the first 100 of each part of MNIST, in MNIST's own form
@@ -264,6 +267,24 @@ def test_ilsvrc_pictures(imagenet):
         ILSVRC12("test")
     with pytest.raises(DataFlowError, match="layout"):
         ILSVRC12("val", layout="flat")
+
+
+def test_ilsvrc_decodes_what_a_crop_keeps(imagenet, monkeypatch):
+    path = imagenet / "val" / "v1.JPEG"
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.GaussianBlur(noise, (0, 0), 2))
+    crops = [imgaug.RandomResizedCrop(32), imgaug.Flip(horiz=True)]
+    source = ILSVRC12("val", imagenet)
+    ds = AugmentImageComponent(source, crops)
+    assert "only the part" in " ".join(ds.explain(n=1, quiet=True).notes)
+    regions = []
+    monkeypatch.setattr(jpeg, "decode_region", lambda *args: regions.append(args) or decode_region(*args))
+    for epoch in range(20):
+        picture, label = source.get(0, epoch)
+        expected = imgaug.AugmentorList(crops).augment(picture, ds.stream.at(epoch, 0))
+        kept, same_label = ds.get(0, epoch)
+        assert np.array_equal(kept, expected) and label == same_label == 1
+    assert len(regions) == 20
 
 
 @pytest.mark.parametrize("source", [Mnist, FashionMnist, Cifar10, Cifar100, SVHNDigit, BSDS500])
