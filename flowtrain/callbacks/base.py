@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from flowtrain.utils.arguments import names_arguments
+
 if TYPE_CHECKING:
     from flowtrain.monitors.monitor import Monitors
 
@@ -156,6 +158,10 @@ class Callback:
     _initialized = False  # whether __init__ has run
     _first_state: dict[str, Any] | None = None  # what state_dict gave before the first run
     _attributes: frozenset[str] | None = None  # those that were there before the first run
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        names_arguments(cls)
 
     def __init__(self) -> None:
         self._initialized = True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.metrics import BinaryCounts, psnr, ssim, top_k_errors
-from flowtrain.utils.arguments import old_spellings
+from flowtrain.utils.arguments import names_arguments, old_spellings
 from flowtrain.utils.errors import ConfigError
 
 from .base import TrainerView
@@ -46,6 +46,10 @@ class Inferencer:
     prefix: str | None = None
     batch_size: int = 0
     """How many datapoints the present batch has; the last batch may be short."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        names_arguments(cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles hold nothing of the run that it is in."""

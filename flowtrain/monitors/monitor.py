@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
 from .delivery import Delivery
@@ -37,6 +38,10 @@ class Monitor:
 
     history: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({})
     """Every scalar of the run so far, name -> (step, value) pairs; `Monitors` keeps it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        names_arguments(cls)
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "check_seconds",
     "misnamed",
     "missing_name",
+    "names_arguments",
     "old_spellings",
     "refuse_unknown",
     "unknown_attribute",
@@ -192,21 +193,41 @@ def old_spellings(**old: str) -> Callable[[T], T]:
         if not isinstance(target, type):
             return _refusing(target, target.__name__, old)  # type: ignore[return-value]
         cls: Any = target
-        cls.__init__ = _refusing(cls.__init__, cls.__name__, old)
+        cls.__init__ = _refusing(cls.__init__, None, old)
         return cls
 
     return decorate
 
 
-def _refusing(function: Callable[..., Any], owner: str, old: Mapping[str, str]) -> Callable[..., Any]:
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+def names_arguments(cls: type) -> None:
+    """Have a class's ``__init__`` answer an argument that it lacks with the nearest names, as `old_spellings` does.
+
+    For ``__init_subclass__`` of a base: so all that is flowtrain's own does, and nothing has to be written at each
+    class. Classes of others are left as they are.
+    """
+    own: Any = cls
+    if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _OURS:
+        own.__init__ = _refusing(own.__init__, None, {})
+
+
+_OURS = __name__.partition(".")[0]
+
+
+def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str, str]) -> Callable[..., Any]:
+    """The function, which refuses unknown arguments in the name of its owner; None: the class of its first argument."""
+
+    @functools.cache
+    def accepted() -> tuple[list[str], bool]:  # not before it is asked for: inspect would slow down importing
+        parameters = inspect.signature(function).parameters.values()
+        known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        return known, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            refuse_unknown(owner, [name for name in kwargs if name in old or not takes_any], known, old)
+            known, takes_any = accepted()
+            given = [name for name in kwargs if name in old or not takes_any]
+            refuse_unknown(owner or type(args[0]).__name__, given, known, old)
         return function(*args, **kwargs)
 
     return checked

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, annotate_error
 from . import explanation, process
 from .ahead import AheadCursor, Piece, RunQueue, Runs, has_workers
@@ -74,6 +75,7 @@ class DataFlow:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        names_arguments(cls)
         own = cls.__dict__
         if "__iter__" in own:
             cls._user_iter = own["__iter__"]

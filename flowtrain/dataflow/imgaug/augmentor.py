@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from flowtrain.utils.arguments import unknown_attribute
+from flowtrain.utils.arguments import names_arguments, unknown_attribute
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .checks import PICTURE_DTYPES, check_coords, check_image, check_same_size, keep_channel_axis
@@ -310,6 +310,7 @@ class Augmentor:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        names_arguments(cls)
         if "get_transform" in vars(cls):
             cls.get_transform = _alone_too(cls.get_transform)  # type: ignore[method-assign]
 
