@@ -34,7 +34,7 @@ PHOTOS = Path(__file__).parent.parent / "examples/colorize/photos/train"
 
 def make_files(folder: Path) -> None:
     """The same pictures in each format; a folder that has them is left as it is."""
-    if (folder / "done-2").exists():
+    if (folder / "done-3").exists():
         return
     import cv2
     import numpy as np
@@ -60,7 +60,7 @@ def make_files(folder: Path) -> None:
     named = DataFromList([{"jpg": record, "label": i % 10} for i, record in enumerate(records)])
     arrays = DataFromList([[np.frombuffer(record, np.uint8), i % 10] for i, record in enumerate(records)])
     write(arrays, folder / "arrays.lmdb", overwrite=True, progress=False)
-    for ending, ds in (("lmdb", pairs), ("tar", named), ("npz", pairs), ("h5", pairs)):
+    for ending, ds in (("lmdb", pairs), ("tar", named), ("npz", pairs), ("h5", pairs), ("parquet", named)):
         write(ds, folder / f"x.{ending}", overwrite=True, progress=False)
     _write_tensorpack(folder / "tensorpack.lmdb", [[record, i % 10] for i, record in enumerate(records)])
     encoded = [{b"nd": True, b"type": "|u1", b"kind": b"", b"shape": (len(r),), b"data": r} for r in records]
@@ -68,8 +68,31 @@ def make_files(folder: Path) -> None:
     for name in ("tensorpack", "tensorpack-arrays"):
         # LMDB cannot be opened twice by one process, and Tensorpack opens a file for each reader
         shutil.copy(folder / f"{name}.lmdb", folder / f"{name}-shuffled.lmdb")
-    (folder / "done-2").touch()
+    _write_tables(folder, records)
+    (folder / "done-3").touch()
     print(f"{RECORDS} records of {sum(map(len, records)) / RECORDS / 1000:.1f} kB on average in {folder}")
+
+
+NUMBERS = 1_000_000  # rows of the table of numbers
+ROW_GROUP = 50_000
+
+
+def _write_tables(folder: Path, records: list) -> None:
+    """The pictures and a table of four columns of numbers, as datasets and pyarrow write them."""
+    import datasets
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    datasets.disable_progress_bars()
+    rows = {"jpg": records, "label": [i % 10 for i in range(len(records))]}
+    datasets.Dataset.from_dict(rows).save_to_disk(folder / "hub")
+    rng = np.random.default_rng(0)
+    numbers = pa.table(
+        {name: rng.normal(size=NUMBERS).astype(np.float32) for name in "abc"} | {"n": np.arange(NUMBERS)}
+    )
+    pq.write_table(numbers, folder / "numbers.parquet", row_group_size=ROW_GROUP)
+    datasets.Dataset(numbers).save_to_disk(folder / "hub-numbers")
 
 
 def _write_tensorpack(path: Path, records: list) -> None:
@@ -91,9 +114,48 @@ def count(iterable) -> int:
     return sum(1 for _ in iterable)
 
 
+_TABLE = "1,000,000 rows of 4 numbers, batches of 1000,"
+
+
+def rows_of_datasets(folder: Path):
+    import datasets
+
+    datasets.disable_progress_bars()
+    hub = datasets.load_from_disk(folder / "hub")
+    mixed = hub.shuffle(seed=0)
+    numbers = datasets.load_from_disk(folder / "hub-numbers").with_format("numpy")
+    mixed_numbers = numbers.shuffle(seed=0)
+
+    def batches(dataset):
+        return lambda: sum(len(batch["n"]) for batch in dataset.iter(1000))
+
+    return {
+        "datasets.Dataset, sequential": lambda: count(hub),
+        "datasets.Dataset, shuffled": lambda: count(mixed),
+        f"{_TABLE} sequential": batches(numbers),
+        f"{_TABLE} shuffled": batches(mixed_numbers),
+    }
+
+
+def rows_of_pyarrow(folder: Path):
+    import pyarrow.parquet as pq
+
+    def rows():
+        return sum(len(b.to_pylist()) for b in pq.ParquetFile(folder / "x.parquet").iter_batches(64, use_threads=False))
+
+    def batches(number=0):
+        for batch in pq.ParquetFile(folder / "numbers.parquet").iter_batches(1000, use_threads=False):
+            number += len({name: batch[name].to_numpy() for name in batch.schema.names}["n"])
+        return number
+
+    return {"Parquet, batches of 64 as Python objects, sequential": rows, f"{_TABLE} of Parquet, sequential": batches}
+
+
 def rows_of_flowtrain(folder: Path):
-    from flowtrain.dataflow import DataFromFiles, MapData
-    from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData
+    import datasets
+
+    from flowtrain.dataflow import BatchData, DataFromFiles, DataFromHuggingFace, MapData
+    from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData
 
     def read(dp):
         with open(dp[0], "rb") as file:
@@ -116,6 +178,14 @@ def rows_of_flowtrain(folder: Path):
         flows[f"tar, {order}"] = TarData(folder / "x.tar", "raw", shuffle=shuffle)
         flows[f"npz, {order}"] = NpzData(folder / "x.npz", shuffle=shuffle)
         flows[f"HDF5, {order}"] = HDF5Data(folder / "x.h5", shuffle=shuffle)
+        flows[f"Parquet, {order}"] = ParquetData(folder / "x.parquet", decode="raw", shuffle=shuffle)
+        hub = datasets.load_from_disk(folder / "hub")
+        flows[f"datasets.Dataset, {order}"] = DataFromHuggingFace(hub, shuffle=shuffle)
+        flows[f"{_TABLE} of Parquet, {order}"] = BatchData(
+            ParquetData(folder / "numbers.parquet", shuffle=shuffle), 1000
+        )
+        hub = datasets.load_from_disk(folder / "hub-numbers")
+        flows[f"{_TABLE} of datasets.Dataset, {order}"] = BatchData(DataFromHuggingFace(hub, shuffle=shuffle), 1000)
         flows[f"files, {order}"] = MapData(DataFromFiles(str(folder / "files/*.jpg"), shuffle=shuffle), read)
     return {name: lambda ds=ds: count(ds) for name, ds in flows.items()}
 
@@ -211,6 +281,8 @@ LIBRARIES = {
     "flowtrain": rows_of_flowtrain,
     "bare loops": rows_of_bare_loops,
     "tf.data": rows_of_tf_data,
+    "datasets": rows_of_datasets,
+    "pyarrow": rows_of_pyarrow,
     "Tensorpack": rows_of_tensorpack,
     "webdataset": rows_of_webdataset,
 }
@@ -233,12 +305,16 @@ def serve(library: str, folder: Path) -> None:
         run = rows[line.strip()]
         start = time.process_time()
         number = run()
-        print((time.process_time() - start) / number * 1e6 if number == RECORDS else -1, file=answers, flush=True)
+        if number == NUMBERS // 1000:  # batches of flowtrain
+            number = NUMBERS
+        known = number in (RECORDS, NUMBERS)
+        print((time.process_time() - start) / number * 1e6 if known else -1, file=answers, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", help="rows whose name has this in it alone")
     parser.add_argument("--write", type=Path, help="write the table into this Markdown file")
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--folder", type=Path, help="where the files are kept; a temporary folder without it")
@@ -252,14 +328,14 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         make_files(folder)
         run = Run()
-        figures, missing = measure(folder, arguments.rounds, arguments.peers_python)
+        figures, missing = measure(folder, arguments.rounds, arguments.peers_python, arguments.only or "")
     run.publish(f"{arguments.rounds} rounds", report(figures, missing), arguments.write)
 
 
 Figures = dict[tuple[str, str], list[float]]
 
 
-def measure(folder: Path, rounds: int, peers_python: str) -> tuple[Figures, dict[str, str]]:
+def measure(folder: Path, rounds: int, peers_python: str, only: str) -> tuple[Figures, dict[str, str]]:
     """The figures of each library's rows, one for each round, and why libraries are missing."""
     workers, figures, missing = {}, {}, {}
     for library in LIBRARIES:
@@ -272,7 +348,7 @@ def measure(folder: Path, rounds: int, peers_python: str) -> tuple[Figures, dict
             worker.communicate()
         else:
             workers[library] = worker
-            figures.update({(library, row): [] for row in answer["rows"]})
+            figures.update({(library, row): [] for row in answer["rows"] if only in row})
     for _ in range(rounds):
         for (library, row), values in figures.items():
             print(row, file=workers[library].stdin, flush=True)
@@ -283,6 +359,11 @@ def measure(folder: Path, rounds: int, peers_python: str) -> tuple[Figures, dict
 
 
 TARGETS = [  # our row, the peer and its row, how many times as fast is wanted
+    ("datasets.Dataset, sequential", "datasets", "datasets.Dataset, sequential", 1),
+    ("datasets.Dataset, shuffled", "datasets", "datasets.Dataset, shuffled", 1),
+    (f"{_TABLE} of datasets.Dataset, shuffled", "datasets", f"{_TABLE} shuffled", 1),
+    ("Parquet, sequential", "pyarrow", "Parquet, batches of 64 as Python objects, sequential", 1),
+    (f"{_TABLE} of Parquet, sequential", "pyarrow", f"{_TABLE} of Parquet, sequential", 1),
     ("TFRecord, sequential", "tf.data", "TFRecord, batches of 64, sequential", 2.5),
     ("LMDB, shuffled", "Tensorpack", "LMDB with decoder, shuffled", 1.5),
     ("LMDB, uint8 arrays, shuffled", "Tensorpack", "LMDB with decoder, uint8 arrays, shuffled", 1.5),
@@ -294,6 +375,7 @@ def report(figures: Figures, missing: dict[str, str]) -> str:
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for (library, row), values in figures.items():
         name, order = row.rsplit(", ", 1)
+        name = name.rstrip(",")
         cells.setdefault((library, name), {})[order] = f"{statistics.median(values):.2f}"
     lines = ["| CPU us a record | in order | shuffled |", "| --- | ---: | ---: |"]
     for (library, name), found in cells.items():
@@ -302,7 +384,7 @@ def report(figures: Figures, missing: dict[str, str]) -> str:
     lines += [f"| {library} | not installed: {why} | |" for library, why in missing.items()]
     lines.append("")
     for ours, library, theirs, target in TARGETS:
-        if (library, theirs) in figures:
+        if (library, theirs) in figures and ("flowtrain", ours) in figures:
             pairs = zip(figures[library, theirs], figures["flowtrain", ours], strict=True)
             ratio = statistics.median(a / b for a, b in pairs)
             lines.append(f"{ours}: {ratio:.2f} times as fast as {library}'s {theirs} (wanted: {target}).")

@@ -110,10 +110,20 @@ class RandomStream:
         held = self._order
         if held is not None and held[0] == epoch and held[1].size == size:
             return held[1]
-        keys = np.random.Philox(key=self.seed, counter=_counter(_ORDER_WORD, epoch, self.number))
-        order = Permutation(size, keys.random_raw(_ROUNDS))
+        order = self.part_permutation(size, epoch, 0)
         self._order = epoch, order  # one object, so that threads see its parts agree
         return order
+
+    def part_permutation(self, size: int, epoch: int, part: int) -> Permutation:
+        """The order of one of several parts that an epoch is divided into; not kept.
+
+        Args:
+            size: How many datapoints the part has.
+            epoch: Which pass over the data, from 0.
+            part: Which; each has an order of its own, and 0 is that of the epoch itself.
+        """
+        keys = np.random.Philox(key=self.seed, counter=_counter(_ORDER_WORD + part, epoch, self.number))
+        return Permutation(size, keys.random_raw(_ROUNDS))
 
 
 class Permutation:

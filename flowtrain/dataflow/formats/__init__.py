@@ -1,4 +1,4 @@
-"""Reading and writing files of datapoints: TFRecord, LMDB, HDF5, npz, tar, CSV, text, rasters."""
+"""Reading and writing files of datapoints: TFRecord, LMDB, HDF5, npz, tar, Parquet, CSV, text, rasters."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

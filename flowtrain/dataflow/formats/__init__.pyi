@@ -6,8 +6,10 @@ from .example import parse_example as parse_example
 from .foreign import Noise2NoiseData as Noise2NoiseData
 from .foreign import OTBTFData as OTBTFData
 from .hdf5 import HDF5Data as HDF5Data
+from .huggingface import DataFromHuggingFace as DataFromHuggingFace
 from .lmdb import LMDBData as LMDBData
 from .npz import NpzData as NpzData
+from .parquet import ParquetData as ParquetData
 from .patches import PatchesImages as PatchesImages
 from .raster import read_raster as read_raster
 from .raster import write_raster as write_raster

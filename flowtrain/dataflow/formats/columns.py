@@ -1,4 +1,4 @@
-"""Datapoints as columns: how HDF5 and npz files hold what a row-by-row flow hands out.
+"""Datapoints as columns: how HDF5, npz and Parquet files hold what a row-by-row flow hands out.
 
 A column is *fixed* where each row is an array of one shape and dtype (or a Python int, float or bool): then it is
 one array with a row per datapoint, which any tool reads. Else it is *variable*: the rows' bytes one after the
@@ -95,6 +95,14 @@ class Column:
                 return None
         return pack(value)
 
+    def value(self, row: Any) -> Any:
+        """The value of a row that ``encode`` made, read from the column."""
+        return row_value(self.kind, row)
+
+    def widened(self, value: Any) -> Column:
+        """The column that holds all that this one does, and a value that does not suit it."""
+        return Column("packed", version=self.version + 1)
+
 
 def row_value(kind: str, row: Any) -> Any:
     """The value of a row: of a fixed column an array's row, of a variable one its bytes."""
@@ -123,16 +131,17 @@ class ColumnSpool:
     Args:
         folder: An existing folder.
         position: What ``commit`` returned, to go on from there; None starts anew.
+        column: What a column is in this format.
     """
 
-    def __init__(self, folder: str, position: Any = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, position: Any = None, column: type[Column] = Column) -> None:
+        self._folder, self._column = folder, column
         self._files: dict[str, Any] = {}
         self.state = _State()
         self._crc = crc32c()
         if position is not None:
             count, layout, columns, sizes = position
-            made = {name: Column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
+            made = {name: column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
             self.state = _State(count, layout, made, dict(sizes))
 
     def append(self, datapoint: Any) -> None:
@@ -151,7 +160,7 @@ class ColumnSpool:
         state = self.state
         if state.layout is None:
             state.layout = layout
-            state.columns = {name: Column.of(value) for name, value in leaves.items()}
+            state.columns = {name: self._column.of(value) for name, value in leaves.items()}
         elif layout != state.layout:
             raise FormatError(
                 f"datapoint {state.count} has the components {_names(layout)}, the first one had "
@@ -207,7 +216,7 @@ class ColumnSpool:
     def _encode(self, name: str, value: Any) -> bytes:
         row = self.state.columns[name].encode(value)
         if row is None:
-            self._rewrite(name)
+            self._rewrite(name, value)
             row = self.state.columns[name].encode(value)
         return row  # type: ignore[return-value]
 
@@ -218,12 +227,12 @@ class ColumnSpool:
         if not column.fixed:
             self._file(name, "ends").write(_ENDS.type(size + len(row)).tobytes())
 
-    def _rewrite(self, name: str) -> None:
-        """Turn a column into a packed one: its rows so far are written again, in new files."""
+    def _rewrite(self, name: str, value: Any) -> None:
+        """Turn a column into one that holds a value too: its rows so far are written again, in new files."""
         self._flush()
         old = self.state.columns[name]
         read = _reader(self.arrays(), name, old)
-        self.state.columns[name] = Column("packed", version=old.version + 1)
+        column = self.state.columns[name] = old.widened(value)
         self.state.sizes[name] = 0
         for part in ("rows", "crc", "ends"):
             held = self._files.pop(f"{name}\0{part}", None)
@@ -231,7 +240,8 @@ class ColumnSpool:
                 held.close()
             self._files[f"{name}\0{part}"] = open(self._path(name, part), "w+b")  # noqa: SIM115 - closed by close()
         for number in range(self.state.count):
-            row = pack(row_value(old.kind, read(number)))
+            row = column.encode(old.value(read(number)))
+            assert row is not None, "a column that is widened holds what it held"
             self._put(name, row, self.state.sizes[name])
             self.state.sizes[name] += len(row)
 

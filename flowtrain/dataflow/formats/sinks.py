@@ -10,6 +10,7 @@ from .appendfile import TFRecordSink
 from .columnsinks import HDF5Sink, NpzSink
 from .lmdbsink import LMDBSink
 from .otbtfsink import OTBTFSink
+from .parquetsink import ParquetSink
 from .tarsink import TarSink
 
 __all__ = ["SINKS", "SUFFIXES", "Sink", "format_of"]
@@ -44,6 +45,7 @@ SINKS: dict[str, Any] = {
     "hdf5": HDF5Sink,
     "npz": NpzSink,
     "tar": TarSink,
+    "parquet": ParquetSink,
     "otbtf": OTBTFSink,
 }
 
@@ -57,6 +59,7 @@ SUFFIXES = {
     ".hdf5": "hdf5",
     ".npz": "npz",
     ".tar": "tar",
+    ".parquet": "parquet",
 }
 
 

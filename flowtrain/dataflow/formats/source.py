@@ -191,11 +191,8 @@ class FileSource(Ordered):
             size = len(self)
         if not 0 <= index < size:
             self._place(index, epoch)  # raises
-        record = index
-        if self.shuffle:
-            record = self.stream.permutation(size, epoch)[index]
         try:
-            return self._read(record)
+            return self._read(self._place(index, epoch) if self.shuffle else index)
         except FlowtrainError:
             raise  # it names the file and the record
         except Exception as error:  # of a user's decode function

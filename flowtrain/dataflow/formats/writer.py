@@ -26,7 +26,7 @@ __all__ = ["write"]
 
 _log = logging.getLogger("flowtrain.dataflow")
 
-Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar", "otbtf"]
+Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar", "parquet", "otbtf"]
 
 
 def write(
@@ -50,7 +50,7 @@ def write(
     Args:
         ds: The flow; its length need not be known, but it must end.
         path: The file. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``, ``.records``), ``.lmdb``
-            (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``.
+            (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
         format: The format, where the ending does not say it. "otbtf": a folder of shards that :class:`OTBTFData` and
             OTBTF's own scripts read, with the types and shapes beside them.
         overwrite: Whether an existing file is replaced (once the new one is complete).

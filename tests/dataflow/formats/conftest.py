@@ -22,7 +22,7 @@ def assert_same(given, found, where="value"):
         assert list(given) == list(found), where
         for key in given:
             assert_same(given[key], found[key], f"{where}[{key!r}]")
-    elif isinstance(given, (float, np.floating)) and given != given:
+    elif isinstance(given, (float, np.floating, np.datetime64, np.timedelta64)) and given != given:
         assert found != found, where
     else:
         assert given == found, where

@@ -15,7 +15,7 @@ import lmdb
 import numpy as np
 
 import flowtrain.dataflow as df
-from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData, write
 from flowtrain.utils.errors import FormatError
 
 ROWS = 400
@@ -42,6 +42,7 @@ KINDS = {
     "a.tfrecord": (written, TFRecordData),
     "a.h5": (written, HDF5Data),
     "a.lmdb": (written, LMDBData),
+    "a.parquet": (written, ParquetData),
     "other.lmdb": (plain_lmdb, lambda path: LMDBData(path, "raw")),
     "function.lmdb": (written, lambda path: LMDBData(path, lambda key, value: [key, value])),
 }

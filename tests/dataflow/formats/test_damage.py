@@ -12,13 +12,20 @@ import lmdb
 import numpy as np
 import pytest
 
-from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData, write
 from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 # arrays of one size, so that a record in another's place would pass for it
 DATA = [[np.arange(i, i + 9, dtype=np.int16), i, f"text {i}", b"b" * (i % 5), i / 3] for i in range(20)]
-READERS = {"tfrecord": TFRecordData, "lmdb": LMDBData, "h5": HDF5Data, "npz": NpzData, "tar": TarData}
+READERS = {
+    "tfrecord": TFRecordData,
+    "lmdb": LMDBData,
+    "h5": HDF5Data,
+    "npz": NpzData,
+    "tar": TarData,
+    "parquet": ParquetData,
+}
 MANY = int(os.environ.get("FLOWTRAIN_DAMAGES", "60"))  # of each kind
 
 

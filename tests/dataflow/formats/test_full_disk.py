@@ -14,7 +14,7 @@ from flowtrain.utils.errors import FormatError
 
 from ...full_disk import files_of_at_most
 
-PATHS = ["data.tfrecord", "data.tar", "data.npz", "data.h5", "data.lmdb"]
+PATHS = ["data.tfrecord", "data.tar", "data.npz", "data.h5", "data.lmdb", "data.parquet"]
 
 
 def noise(size=400):

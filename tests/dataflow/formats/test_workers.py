@@ -10,6 +10,7 @@ from flowtrain.dataflow.formats import (
     HDF5Data,
     LMDBData,
     NpzData,
+    ParquetData,
     SVMLightData,
     TarData,
     TextLineData,
@@ -21,6 +22,7 @@ from flowtrain.dataflow.formats import (
 def test_all_sources_give_the_serial_sequence(tmp_path, same):
     data = DataFromList([[i, np.full(i % 3, i), f"text {i}"] for i in range(20)])
     written = {"lmdb": LMDBData, "tfrecord": TFRecordData, "h5": HDF5Data, "npz": NpzData, "tar": TarData}
+    written["parquet"] = ParquetData
     sources = [kind(write(data, tmp_path / f"x.{end}", progress=False), shuffle=True) for end, kind in written.items()]
     (tmp_path / "x.csv").write_text("a,b\n" + "".join(f"{i},t{i}\n" for i in range(20)))
     (tmp_path / "x.svm").write_text("".join(f"{i} 1:{i}\n" for i in range(20)))

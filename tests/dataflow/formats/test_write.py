@@ -14,13 +14,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flowtrain.dataflow import PrefetchData
-from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, TarData, TFRecordData, write
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData, write
 from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.dataflow.sources.streams import DataFromGenerator
 from flowtrain.dataflow.stages.map import MapData
 from flowtrain.utils.errors import DataFlowError, FormatError
 
-SOURCES = {"lmdb": LMDBData, "tfrecord": TFRecordData, "tar": TarData, "npz": NpzData, "h5": HDF5Data}
+SOURCES = {
+    "lmdb": LMDBData,
+    "tfrecord": TFRecordData,
+    "tar": TarData,
+    "npz": NpzData,
+    "h5": HDF5Data,
+    "parquet": ParquetData,
+}
 every_format = pytest.mark.parametrize("ending", SOURCES)
 
 

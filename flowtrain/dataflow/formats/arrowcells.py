@@ -1,0 +1,263 @@
+"""Cells of a column, taken by row: what `arrowvalues` makes of Arrow's arrays. What is taken is the taker's own."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+
+__all__ = [
+    "Bytes",
+    "Cells",
+    "Chunks",
+    "Dictionary",
+    "Filled",
+    "Grids",
+    "Lists",
+    "Maps",
+    "NullCell",
+    "Numbers",
+    "Objects",
+    "Refusing",
+    "Rows",
+    "Structs",
+]
+
+
+class NullCell(DataFlowError):
+    """A cell without a value, where none was said to stand for it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path!r} has no value (null). Say what stands there, missing={{{path!r}: ...}} (a value of its type, or "
+            "None), or leave the column out with columns=[...]"
+        )
+
+
+class Cells:
+    """A column whose cells can be taken by row."""
+
+    def get(self, row: int) -> Any:
+        """One cell."""
+        raise NotImplementedError
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        """The cells of some rows."""
+        return [self.get(row) for row in range(start, stop)]
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The cells of any rows as an array; only where ``gathers`` says so."""
+        column = np.empty(len(rows), object)
+        column[:] = [self.get(row) for row in rows.tolist()]
+        return column
+
+
+class Numbers(Cells):
+    """Numbers, dates and times."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def get(self, row: int) -> Any:
+        return self.values[row]
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        return list(self.values[start:stop])
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        return self.values[rows]
+
+
+class Rows(Numbers):
+    """Rows that are arrays."""
+
+    def get(self, row: int) -> Any:
+        return np.array(self.values[row])
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        return [np.array(row) for row in self.values[start:stop]]
+
+
+class Bytes(Cells):
+    """Texts, or bytes."""
+
+    def __init__(self, data: memoryview, offsets: np.ndarray, text: bool) -> None:
+        self._data, self._offsets, self._text = data, offsets, text
+
+    def get(self, row: int) -> Any:
+        piece = self._data[self._offsets[row] : self._offsets[row + 1]]
+        return str(piece, "utf-8") if self._text else bytes(piece)
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        ends, data = self._offsets[start : stop + 1].tolist(), self._data
+        pieces = (data[a:b] for a, b in pairwise(ends))
+        return [str(piece, "utf-8") for piece in pieces] if self._text else list(map(bytes, pieces))
+
+
+class Lists(Cells):
+    """Lists: of numbers as arrays."""
+
+    def __init__(self, offsets: np.ndarray, items: Cells) -> None:
+        self._offsets, self._items = offsets, items
+        self._numbers = items.values if type(items) is Numbers else None
+
+    def get(self, row: int) -> Any:
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        if self._numbers is not None:
+            return self._numbers[start:stop].copy()
+        if isinstance(self._items, Refusing | Filled):
+            return self._items.piece(start, stop)
+        return self._items.rows(start, stop)
+
+
+class Maps(Cells):
+    """Lists of (key, value)."""
+
+    def __init__(self, offsets: np.ndarray, keys: Cells, items: Cells) -> None:
+        self._offsets, self._keys, self._items = offsets, keys, items
+
+    def get(self, row: int) -> Any:
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        return list(zip(self._keys.rows(start, stop), self._items.rows(start, stop), strict=True))
+
+
+class Structs(Cells):
+    """Dicts."""
+
+    def __init__(self, names: list[str], fields: list[Cells]) -> None:
+        self._names, self._fields = names, fields
+
+    def get(self, row: int) -> Any:
+        return {name: field.get(row) for name, field in zip(self._names, self._fields, strict=True)}
+
+
+class Objects(Cells):
+    """Python objects that cannot change: what pyarrow makes of decimals and times."""
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def get(self, row: int) -> Any:
+        return self._column[row].as_py()
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        return self._column.slice(start, stop - start).to_pylist()
+
+
+class Grids(Cells):
+    """Arrays of one shape, the first axis of which may be of any length, that are stored as lists of lists.
+
+    Args:
+        values: The numbers of all rows.
+        offsets: Where each row begins and ends in them.
+        shape: Of a row; None or -1 for an axis of any length.
+    """
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray, shape: tuple[int, ...]) -> None:
+        self._values, self._offsets, self._shape = values, offsets, shape
+
+    @classmethod
+    def of(cls, column: Any, shape: Any, numbers: Any) -> Grids:
+        """The cells of a pyarrow ListArray of ListArrays; ``numbers`` makes an array of the innermost one."""
+        offsets = np.asarray(column.offsets)
+        inner = column.values
+        while hasattr(inner, "offsets"):
+            offsets, inner = np.asarray(inner.offsets)[offsets], inner.values
+        return cls(numbers(inner), offsets, tuple(-1 if size is None else size for size in shape))
+
+    def get(self, row: int) -> Any:
+        return self._values[self._offsets[row] : self._offsets[row + 1]].reshape(self._shape).copy()
+
+
+class Dictionary(Cells):
+    """Cells that are numbers of values."""
+
+    def __init__(self, values: Cells, numbers: np.ndarray) -> None:
+        self._values, self._numbers = values, numbers
+
+    def get(self, row: int) -> Any:
+        return self._values.get(int(self._numbers[row]))
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        return self._values.gather(self._numbers[rows])
+
+
+class Refusing(Cells):
+    """Cells some of which are null, which is an error."""
+
+    def __init__(self, inner: Cells, null: np.ndarray, path: str) -> None:
+        self._inner, self._null, self._path = inner, null, path
+
+    def _check(self, rows: Any) -> None:
+        if self._null[rows].any():
+            raise NullCell(self._path)
+
+    def get(self, row: int) -> Any:
+        self._check(slice(row, row + 1))
+        return self._inner.get(row)
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        self._check(slice(start, stop))
+        return self._inner.rows(start, stop)
+
+    def piece(self, start: int, stop: int) -> Any:
+        """Elements of a list: an array where they are numbers."""
+        self._check(slice(start, stop))
+        inner = self._inner
+        return inner.values[start:stop].copy() if type(inner) is Numbers else inner.rows(start, stop)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        self._check(rows)
+        return self._inner.gather(rows)
+
+
+class Filled(Cells):
+    """Cells with something in place of the nulls."""
+
+    def __init__(self, inner: Cells, null: np.ndarray, fill: Any) -> None:
+        self._inner, self._null, self._fill = inner, null, fill
+
+    def get(self, row: int) -> Any:
+        return copy.deepcopy(self._fill) if self._null[row] else self._inner.get(row)
+
+    def piece(self, start: int, stop: int) -> Any:
+        """Elements of a list: an array where they are numbers; with None among them, or asked for, a list."""
+        inner = self._inner
+        if type(inner) is not Numbers or self._fill is None:
+            return self.rows(start, stop)
+        return np.where(self._null[start:stop], self._fill, inner.values[start:stop])
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        null = self._null[rows]
+        if not null.any() and self._fill is not None:
+            return self._inner.gather(rows)
+        if type(self._inner) is Numbers and self._fill is not None:
+            return np.where(null, self._fill, self._inner.gather(rows))
+        return super().gather(rows)
+
+
+class Chunks(Cells):
+    """A column in several pieces."""
+
+    def __init__(self, parts: list[Cells], ends: list[int]) -> None:
+        self._parts, self._ends = parts, ends
+
+    def get(self, row: int) -> Any:
+        number = bisect_right(self._ends, row)
+        return self._parts[number].get(row - (self._ends[number - 1] if number else 0))
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        numbers = np.searchsorted(self._ends, rows, "right")
+        found: np.ndarray | None = None
+        for number in np.unique(numbers).tolist():
+            chosen = numbers == number
+            part = self._parts[number].gather(rows[chosen] - (self._ends[number - 1] if number else 0))
+            if found is None:
+                found = np.empty((len(rows), *part.shape[1:]), part.dtype)
+            found[chosen] = part
+        return super().gather(rows) if found is None else found

@@ -1,0 +1,243 @@
+"""The values of Arrow columns as NumPy and Python ones, without a change: what Parquet files and Hugging Face hold.
+
+=======================================  =========================================================================
+Arrow                                    a cell
+=======================================  =========================================================================
+bool, int8 ... uint64, float16 ... 64    a NumPy number of that dtype
+string                                   str
+binary, fixed-size binary                bytes
+date32, date64, timestamp                datetime64 in its unit; with a time zone: the instant in UTC
+duration                                 timedelta64 in its unit
+time32, time64, decimal                  ``datetime.time``, ``decimal.Decimal``
+dictionary                               the value
+list, large list, fixed-size list        an array of the numbers; of anything else than numbers a list
+fixed-shape tensor                       an array of its shape
+struct, map                              a dict; a list of (key, value)
+another extension type                   what it is stored as
+=======================================  =========================================================================
+
+A cell is the reader's own: a copy. A null is an error, unless it was said what stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError
+from ...utils.optional import require
+from .arrowcells import (
+    Bytes,
+    Cells,
+    Chunks,
+    Dictionary,
+    Filled,
+    Lists,
+    Maps,
+    Numbers,
+    Objects,
+    Refusing,
+    Rows,
+    Structs,
+)
+
+__all__ = ["arrow", "cells_of", "gathers", "null_paths", "numbers_of", "unreadable"]
+
+_BLOCKED = ("sparse_union", "dense_union", "run_end_encoded", "list_view", "large_list_view", "month_day_nano_interval")
+
+
+def arrow() -> Any:
+    """The package pyarrow."""
+    return require("pyarrow", extra="parquet", needed_for="Reading Arrow's columns")
+
+
+def unreadable(kind: Any) -> str | None:
+    """The part of an Arrow type that no value is made of; None where all of it can be read."""
+    if str(kind).startswith(_BLOCKED):
+        return str(kind)
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    inner += [kind.storage_type] if isinstance(kind, arrow().BaseExtensionType) else []
+    return next(filter(None, map(unreadable, inner)), None)
+
+
+def null_paths(kind: Any, path: str) -> list[str]:
+    """What the parts of a column are called in ``missing``: itself, ``path.field``, elements ``path[]``."""
+    pa, types = arrow(), arrow().types
+    if isinstance(kind, pa.BaseExtensionType):
+        return null_paths(kind.storage_type, path)
+    if types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return [path, *(part for field in fields for part in null_paths(field.type, f"{path}.{field.name}"))]
+    if types.is_map(kind):
+        return [path, *null_paths(kind.key_type, f"{path}.key"), *null_paths(kind.item_type, f"{path}.value")]
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return [path, *null_paths(kind.value_type, f"{path}[]")]
+    return [path]
+
+
+def gathers(kind: Any) -> bool:
+    """Whether a column of this type is an array with a row per cell: then batches are taken from it at once."""
+    types = arrow().types
+    tests = (_is_number, _is_moment, types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(test(kind) for test in tests)
+
+
+def _is_number(kind: Any) -> bool:
+    types = arrow().types
+    return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
+
+
+def _is_moment(kind: Any) -> bool:
+    types = arrow().types
+    return types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind)
+
+
+def cells_of(
+    column: Any, path: str, missing: Mapping[str, Any], inner_of: Callable[[Any], Cells] | None = None
+) -> Cells:
+    """The cells of a column.
+
+    Args:
+        column: A pyarrow Array or ChunkedArray.
+        path: The column's name; within it fields are ``path.field`` and the elements of a list ``path[]``.
+        missing: Such a path -> what stands for a null there.
+        inner_of: Makes the cells of an Array, whatever it is where it is null; None: by its type.
+
+    Returns:
+        The cells; a null is a `NullCell` when it is asked for.
+
+    Raises:
+        DataFlowError: What shall stand for a null is no value of the column's type.
+    """
+    if hasattr(column, "chunks"):
+        parts = [cells_of(chunk, path, missing, inner_of) for chunk in column.chunks if len(chunk)]
+        if len(parts) == 1:
+            return parts[0]
+        return Chunks(parts, list(accumulate(len(chunk) for chunk in column.chunks if len(chunk))))
+    pa, kind = arrow(), column.type
+    if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.FixedShapeTensorType):
+        return cells_of(column.storage, path, missing, inner_of)
+    inner = _without_nulls(column, path, missing) if inner_of is None else inner_of(column)
+    if path in missing:
+        fill = _fitting(missing[path], kind.value_type if pa.types.is_dictionary(kind) else kind, path)
+        if fill is None or column.null_count:
+            return Filled(inner, _null_rows(column), fill)
+    return Refusing(inner, _null_rows(column), path) if column.null_count else inner
+
+
+def _null_rows(column: Any) -> np.ndarray:
+    return column.is_null().to_numpy(zero_copy_only=False)
+
+
+def _without_nulls(column: Any, path: str, missing: Mapping[str, Any]) -> Cells:
+    """The cells of an Array; what they are where it is null does not matter."""
+    pa, kind = arrow(), column.type
+    types = pa.types
+    if types.is_dictionary(kind):
+        return Dictionary(cells_of(column.dictionary, path, missing), numbers_of(column.indices))
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return Rows(_tensors(column))
+    if _is_number(kind):
+        return Numbers(numbers_of(column))
+    if _is_moment(kind):
+        return Numbers(column.to_numpy(zero_copy_only=False))
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        text = types.is_string(kind) or types.is_large_string(kind)
+        width = np.int64 if str(kind).startswith("large") else np.int32
+        _, ends, data = column.buffers()
+        offsets = _view(ends, width, column.offset, len(column) + 1)
+        return Bytes(memoryview(data) if data is not None else memoryview(b""), offsets, text)
+    if str(kind) in ("string_view", "binary_view"):
+        return _without_nulls(column.cast(pa.large_string() if "string" in str(kind) else pa.large_binary()), path, {})
+    if types.is_fixed_size_binary(kind):
+        width, data = kind.byte_width, column.buffers()[1]
+        start = column.offset * width
+        offsets = start + np.arange(len(column) + 1, dtype=np.int64) * width
+        return Bytes(memoryview(data) if data is not None else memoryview(b""), offsets, False)
+    if types.is_fixed_size_list(kind):
+        size, start = kind.list_size, column.offset * kind.list_size
+        child = column.values.slice(start, len(column) * size)
+        offsets = np.arange(len(column) + 1, dtype=np.int64) * size
+        return Lists(offsets, cells_of(child, f"{path}[]", missing))
+    if types.is_map(kind):
+        names = (f"{path}.key", f"{path}.value")
+        keys, items = (cells_of(p, name, missing) for p, name in zip((column.keys, column.items), names, strict=True))
+        return Maps(np.asarray(column.offsets), keys, items)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return Lists(np.asarray(column.offsets), cells_of(column.values, f"{path}[]", missing))
+    if types.is_struct(kind):
+        fields = [kind.field(i).name for i in range(kind.num_fields)]
+        # not flatten(): a field of a struct that is null is no null of its own
+        parts = [column.field(i).slice(0, len(column)) for i in range(kind.num_fields)]
+        made = [cells_of(part, f"{path}.{name}", missing) for name, part in zip(fields, parts, strict=True)]
+        return Structs(fields, made)
+    return Objects(column)  # decimals, times, nulls
+
+
+def numbers_of(column: Any) -> np.ndarray:
+    """Numbers in their own dtype: whole numbers among which some are null do not pass through float64."""
+    dtype = np.dtype(column.type.to_pandas_dtype())
+    if dtype == np.bool_:
+        return column.fill_null(False).to_numpy(zero_copy_only=False)
+    return _view(column.buffers()[1], dtype, column.offset, len(column))
+
+
+def _view(buffer: Any, dtype: Any, start: int, count: int) -> np.ndarray:
+    if buffer is None or not buffer.size:
+        return np.zeros(count, dtype)
+    return np.frombuffer(buffer, dtype, count, start * np.dtype(dtype).itemsize)
+
+
+def _tensors(column: Any) -> np.ndarray:
+    kind, storage = column.type, column.storage
+    size = storage.type.list_size
+    values = numbers_of(storage.values.slice(storage.offset * size, len(storage) * size))
+    permutation = kind.permutation or list(range(len(kind.shape)))
+    return values.reshape(len(column), *kind.shape).transpose(0, *(axis + 1 for axis in permutation))
+
+
+def _fitting(fill: Any, kind: Any, path: str) -> Any:
+    """What stands for a null, as a cell of the column's type.
+
+    Raises:
+        DataFlowError: The type has no such value.
+    """
+    if fill is None:
+        return None
+    types, said = arrow().types, f"missing={{{path!r}: {fill!r}}}: {path!r} is {kind}"
+    if _is_number(kind):
+        value = _as_number(fill, np.dtype(kind.to_pandas_dtype()))
+        if value is None:
+            raise DataFlowError(f"{said}, which has no such value. Give one that it has, or None")
+        return value
+    if _is_moment(kind):
+        unit = "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
+        value = (np.timedelta64 if types.is_duration(kind) else np.datetime64)(fill, unit)
+        if not np.isnat(value) and value != fill:
+            raise DataFlowError(f"{said}, which does not hold it exactly")
+        return value
+    wanted = str if "string" in str(kind) else bytes if "binary" in str(kind) else None
+    if not str(kind).endswith(">") and wanted is not None and not isinstance(fill, wanted):
+        raise DataFlowError(f"{said}: a {wanted.__name__} or None is needed")
+    if (types.is_list(kind) or types.is_large_list(kind)) and _is_number(kind.value_type):
+        numbers = [_as_number(item, np.dtype(kind.value_type.to_pandas_dtype())) for item in fill]
+        if None in numbers:
+            raise DataFlowError(f"{said}, which has no such value. Give a list of numbers that it has, or None")
+        return np.array(numbers, kind.value_type.to_pandas_dtype())
+    return fill
+
+
+def _as_number(fill: Any, dtype: np.dtype) -> Any:
+    """A number of a dtype; None where that has no such number."""
+    if isinstance(fill, (bool, np.bool_)) != (dtype == np.bool_) or np.ndim(fill):
+        return None
+    with np.errstate(all="ignore"):
+        try:
+            value = np.asarray(fill).astype(dtype)[()]
+            alike = value == fill and np.isinf(value) == np.isinf(fill)
+            return value if alike or (fill != fill and value != value) else None
+        except (TypeError, ValueError, OverflowError):
+            return None

@@ -1,0 +1,268 @@
+"""Parquet files as a source: random access by row group."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Literal
+
+import numpy as np
+
+from ...utils.arguments import check_int
+from ...utils.errors import DataFlowError, FlowtrainError, closest
+from ..core.base import Datapoint
+from .arrowcells import NullCell
+from .arrowvalues import gathers, null_paths
+from .grouporder import GroupOrder
+from .layout import join
+from .parquetfile import GroupCache, ParquetFile, RowGroup, same_columns
+from .pictures import picture_decoder
+from .runs import ReadRun
+from .shards import ShardedSource
+from .source import PathLike, damaged
+
+__all__ = ["ParquetData"]
+
+_PLAIN_KINDS = ("int", "float", "bool", "scalar", "str", "bytes")
+
+
+class ParquetData(ShardedSource):
+    """The rows of Parquet files, in any order.
+
+    A row is found through its row group, which is read as a whole; those used last are kept. A walk in order reads
+    each once, and so does a shuffled one: see Order.
+
+    Args:
+        path: A file, a list of files with the same columns, or a pattern such as ``"part-*.parquet"``.
+        columns: Names of the columns that are wanted, in the wanted order; others are not read. None takes all.
+        decode: None: files of :func:`~flowtrain.dataflow.formats.write` give their datapoints, others a dict of the
+            columns. ``"raw"``: always that dict. A dict column -> ``"image"`` (the bytes of a picture file become RGB,
+            uint8 (H, W, 3), as ``read_image`` gives), ``"gray"`` ((H, W, 1)) or a function of the cell. Or a function
+            of the dict.
+        missing: Column -> what stands for a null there: a value of its type, or None. A field of a struct is
+            ``"column.field"``, the elements of a list are ``"column[]"``. Without it a null is an error when it is
+            read.
+        shuffle: Whether each epoch has an order of its own, over all files.
+        shuffle_groups: How many row groups are mixed with each other; None: as many as ``cache_bytes`` holds.
+        cache_bytes: How much of the row groups that were read is kept in memory, in each process.
+        seed: Of the order.
+        verify: Whether checksums are compared: those of ``write``, and those of pages where a file has them.
+
+    Raises:
+        DataFlowError: A file is missing or unreadable, or an argument is wrong; when first read: a column is unknown or
+            of a type that cannot be read, or files differ in their columns. When read: a value is null.
+        FormatError: When first read: a file is not Parquet, cut short or damaged. When read: a row group is damaged;
+            names file, row group and row.
+
+    Cells come as NumPy numbers of the column's dtype (also whole numbers among which some are null: they never pass
+    through float64), str, bytes, datetime64 and timedelta64, ``decimal.Decimal``; lists of numbers as arrays, other
+    lists as lists, structs as dicts, tensors as arrays of their shape, dictionaries as their values.
+
+    Order:
+        As in the files. With ``shuffle`` a new one each epoch: row groups in random order, and the rows of as many of
+        them as ``shuffle_groups`` says mixed with each other: all rows, where all have room in ``cache_bytes``. So no
+        row group is read twice by one process. Indexable; vectorised where all cells are numbers, times or texts.
+
+    State:
+        An index: going on costs nothing.
+
+    Example:
+        >>> ds = ParquetData("train-*.parquet", decode={"photo": "image"}, shuffle=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path: PathLike | Sequence[PathLike],
+        columns: Sequence[str] | None = None,
+        *,
+        decode: Callable[[dict[str, Any]], Datapoint] | Mapping[str, Any] | Literal["raw"] | None = None,
+        missing: Mapping[str, Any] | None = None,
+        shuffle: bool = False,
+        shuffle_groups: int | None = None,
+        cache_bytes: int = 1 << 28,
+        seed: int | Literal["random"] | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(path, shuffle=shuffle, seed=seed, what="Parquet file")
+        if columns is not None and (isinstance(columns, (str, Mapping)) or not columns):
+            raise DataFlowError(f"columns is a list of names, at least one; got {columns!r}")
+        if missing is not None and not isinstance(missing, Mapping):
+            raise DataFlowError(f"missing is a dict {{column: what stands for a null there}}; got {missing!r}")
+        if not (decode is None or decode == "raw" or callable(decode) or isinstance(decode, Mapping)):
+            raise DataFlowError(
+                'decode is None, "raw", a dict {column: "image", "gray" or a function of the cell}, or a function of '
+                f"the row; got {decode!r}"
+            )
+        self._columns = None if columns is None else list(columns)
+        self._asked = self._missing = dict(missing or {})
+        self._decoders = {}
+        if isinstance(decode, Mapping):
+            self._decoders = {name: picture_decoder("ParquetData", name, how) for name, how in decode.items()}
+            # of the structs that Hugging Face writes, one of the two is null
+            parts = [
+                f"{name}.{part}" for name, how in decode.items() if not callable(how) for part in ("bytes", "path")
+            ]
+            self._missing = {**dict.fromkeys(parts), **self._asked}
+        self._make = decode if callable(decode) else None
+        self._as_stored = decode is not None
+        self._groups = (
+            None if shuffle_groups is None else check_int("ParquetData", "shuffle_groups", shuffle_groups, least=1)
+        )
+        self._cache_bytes = check_int("ParquetData", "cache_bytes", cache_bytes, least=0)
+        self._verify = verify
+        calls_users = callable(decode) or (isinstance(decode, Mapping) and any(map(callable, decode.values())))
+        self._reads_ahead = not calls_users
+
+    def _open_files(self) -> Any:
+        files = [ParquetFile(path, self._columns, self._missing, self._as_stored, self._verify) for path in self.paths]
+        same_columns(files)
+        known = files[0].names
+        parts = [part for name, kind in files[0].types.items() for part in null_paths(kind, name)]
+        for argument, names, among in (("decode", self._decoders, known), ("missing", self._asked, parts)):
+            for name in names:
+                if name not in among:
+                    raise DataFlowError(
+                        f"{argument}={{{name!r}: ...}}: {self.paths[0]} has no such column among those that are read. "
+                        f"{closest(str(name), among)}"
+                    )
+        return _Rows(files, self.shuffle, self._cache_bytes, self._groups)
+
+    def _count(self) -> int:
+        return self._handle.count
+
+    def _place(self, index: int, epoch: int) -> int:
+        size = len(self)
+        if not self.shuffle or not 0 <= index < size:
+            return super()._place(index, epoch)
+        return self._handle.order.place(self.stream, epoch, index, size)
+
+    def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        return self._handle.order.places(self.stream, epoch, indices) if self.shuffle else indices
+
+    def _read(self, index: int) -> Datapoint:
+        rows: _Rows = self._handle
+        file, number, group, row = rows.locate(index)
+        try:
+            cells = {name: column.get(row) for name, column in group.columns.items()}
+            for name, decoded in self._decoders.items():
+                cells[name] = decoded(cells[name], f"{file.path}, record {number}, column {name!r}")
+        except NullCell as error:
+            raise damaged(file.path, str(error), record=number) from error
+        except UnicodeDecodeError as error:
+            raise damaged(file.path, f"a text is not UTF-8: {error}", record=number) from error
+        if file.layout is not None and self._columns is None:
+            return _joined(file.layout, cells)
+        return self._make(cells) if self._make else cells
+
+    def _run_reader(self) -> ReadRun:
+        rows: _Rows = self._handle
+        read, decoders = self._read, self._decoders
+        layout = rows.files[0].layout if self._columns is None else None
+        names = rows.files[0].names
+
+        def read_run(records: Sequence[int]) -> list[Datapoint]:
+            try:
+                columns = [] if decoders else rows.run(records)
+            except (FlowtrainError, UnicodeDecodeError):
+                columns = []  # read() knows what to say, and only when the record's turn has come
+            if not columns:
+                return [read(records[0])]
+            made = [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+            return made if layout is None else [_joined(layout, cells) for cells in made]
+
+        return read_run
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
+        file: ParquetFile = self._handle.files[0]
+        if self._decoders or self._make or not file.names:
+            return False
+        if file.kinds:
+            return all(
+                file.kinds[name][0] in _PLAIN_KINDS or file.kinds[name][::2] == ["array", []] for name in file.names
+            )
+        return all(map(gathers, file.types.values())) and None not in self._missing.values()
+
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+        if not self.vectorized:
+            return super().get_batch(indices, epoch)
+        rows: _Rows = self._handle
+        records = np.asarray(self._places(np.asarray(indices), epoch))
+        try:
+            cells = rows.gather(records)
+        except (NullCell, UnicodeDecodeError):
+            for record in records.tolist():
+                self._read(record)  # raises, and names the record
+            raise
+        file = rows.files[0]
+        if file.layout is not None and self._columns is None:
+            return _joined(file.layout, cells)
+        return cells
+
+    @property
+    def groups_read(self) -> int:
+        """How many row groups this process has read so far: a check that an order suits the files."""
+        return self._handle.cache.reads
+
+
+def _joined(layout: Any, cells: dict[str, Any]) -> Datapoint:
+    return join(layout, lambda _, name: cells[name])
+
+
+class _Rows:
+    """The rows of all files, and the row groups that were read last."""
+
+    def __init__(self, files: list[ParquetFile], shuffled: bool, cache_bytes: int, groups: int | None) -> None:
+        self.files = files
+        firsts = [0, *accumulate(file.count for file in files)]
+        # of each row group: its file, its number there, the file's first row, the group's first row in the file
+        self._places = [
+            (file, number, first, start)
+            for file, first in zip(files, firsts[:-1], strict=True)
+            for number, start in enumerate([0, *accumulate(file.rows)][:-1])
+        ]
+        counts = [rows for file in files for rows in file.rows]
+        self._ends = list(accumulate(counts))
+        self.count = firsts[-1]
+        self.order = GroupOrder(counts, [size for file in files for size in file.sizes], cache_bytes, groups)
+        self.cache = GroupCache(cache_bytes, self.order.longest_run if shuffled else 1, self._read)
+
+    def _read(self, place: int) -> RowGroup:
+        file, number, _, start = self._places[place]
+        return file.read_group(number, start)
+
+    def locate(self, index: int) -> tuple[ParquetFile, int, RowGroup, int]:
+        """The file of a row, its number there, its row group, and its number in that."""
+        place = bisect_right(self._ends, index)
+        if place == len(self._ends):  # datapoints without a component take no row
+            return self.files[0], index, RowGroup({}, 0), 0
+        file, _, first, start = self._places[place]
+        return file, index - first, self.cache.get(place), index - first - start
+
+    def run(self, records: Sequence[int]) -> list[list[Any]]:
+        """The cells of the first of some rows, at least of one: a list for each column."""
+        _, _, group, row = self.locate(records[0])
+        start, count, in_order = records[0] - row, 1, True
+        end = self._ends[bisect_right(self._ends, records[0])] if group.columns else 0
+        while count < len(records) and start <= records[count] < end:
+            in_order = in_order and records[count] == records[count - 1] + 1
+            count += 1
+        if in_order:
+            return [column.rows(row, row + count) for column in group.columns.values()]
+        return [[column.get(record - start) for record in records[:count]] for column in group.columns.values()]
+
+    def gather(self, records: np.ndarray) -> dict[str, np.ndarray]:
+        """The cells of any rows: an array for each column."""
+        places = np.searchsorted(self._ends, records, "right")
+        found: dict[str, np.ndarray] = {}
+        for place in np.unique(places).tolist():
+            chosen = np.flatnonzero(places == place)
+            rows = records[chosen] - (self._ends[place - 1] if place else 0)
+            for name, column in self.cache.get(place).columns.items():
+                part = column.gather(rows)
+                if name not in found:
+                    found[name] = np.empty((len(records), *part.shape[1:]), part.dtype)
+                found[name][chosen] = part
+        return found

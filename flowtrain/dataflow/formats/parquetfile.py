@@ -1,0 +1,206 @@
+"""One Parquet file: its row groups as columns of cells, read as a whole and kept while there is room."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataFlowError, FormatError, closest
+from ...utils.optional import require
+from .arrowcells import Cells
+from .arrowvalues import arrow, cells_of, unreadable
+from .framing import crc32c
+from .parquetlayout import HEADER, MARK, as_written, checksum, has_mark
+from .sealed import unpack_sealed
+from .source import damaged, parsing
+
+__all__ = ["GroupCache", "ParquetFile", "RowGroup", "parquet_package", "same_columns"]
+
+
+class RowGroup:
+    """The columns of some neighbouring rows.
+
+    Args:
+        columns: Name -> cells.
+        size: How many bytes they take.
+    """
+
+    def __init__(self, columns: dict[str, Cells], size: int) -> None:
+        self.columns, self.size = columns, size
+
+
+class ParquetFile:
+    """The footer of a file, and how its row groups are read. No file is held open.
+
+    Args:
+        path: The file.
+        columns: Names of those to read, in order; None: all.
+        missing: What stands for nulls; see `cells_of`.
+        as_stored: Whether the layout that ``write`` noted is left aside.
+        verify: Whether checksums are compared.
+
+    Raises:
+        DataFlowError: A column is unknown, or of a type that cannot be read.
+        FormatError: It is not Parquet, cut short or damaged.
+    """
+
+    def __init__(
+        self, path: str, columns: Sequence[str] | None, missing: Mapping[str, Any], as_stored: bool, verify: bool
+    ) -> None:
+        self.path, self._missing, self._verify = path, missing, verify
+        self._size = os.path.getsize(path)
+        pa = arrow()
+        with parsing(path, "not a Parquet file, cut short, or damaged"), self._opened() as file:
+            self._footer, schema = file.metadata, file.schema_arrow
+            groups = [self._footer.row_group(number) for number in range(self._footer.num_row_groups)]
+            self.rows = [group.num_rows for group in groups]
+            self.count = self._footer.num_rows
+            if min(self.rows, default=0) < 0 or sum(self.rows) != self.count:
+                raise damaged(path, f"its row groups have {sum(self.rows)} rows, the file {self.count}")
+            self.layout: Any = None
+            self.kinds: dict[str, Any] = {}
+            self._crcs: dict[str, list[int]] = {}
+            notes = self._footer.metadata or {}
+            if HEADER in notes or MARK in notes or (not notes and has_mark(schema)):
+                self._take_header(notes, schema, as_stored)
+            self.names = list(schema.names) if columns is None else list(columns)
+            self._check_names(schema)
+            self.types = {name: schema.field(name).type for name in self.names}
+            texts = (pa.string(), pa.large_string())
+            # texts that repeat stay numbers of texts in memory too: else a few bytes of a file may be gigabytes
+            self._repeating = [name for name, kind in self.types.items() if kind in texts]
+            self.sizes = [self._size_of(group) for group in groups]
+
+    def _size_of(self, group: Any) -> int:
+        """About how many bytes the wanted columns of a row group take in memory, by what the footer says.
+
+        Not by what it says of each column: where that is damaged, pyarrow ends the process.
+        """
+        widths = [_width(kind) for kind in self.types.values()]
+        return sum(filter(None, widths)) * group.num_rows + (group.total_byte_size if None in widths else 0)
+
+    def read_group(self, number: int, first: int) -> RowGroup:
+        """A row group; ``first`` is the number of its first row in the file, for errors."""
+        what = f"row group {number} is damaged"
+        if os.path.getsize(self.path) != self._size:
+            size = os.path.getsize(self.path)
+            what = f"the file has changed since it was opened: it had {self._size:,} bytes, now it has {size:,}"
+            raise damaged(self.path, what)
+        with parsing(self.path, what, lambda: {"record": first}):
+            with self._opened(self._footer) as file:
+                table = file.read_row_group(number, columns=self.names, use_threads=False)
+            if table.num_rows != self.rows[number]:
+                raise FormatError(f"it has {table.num_rows} rows of {self.rows[number]}")
+            cells = {name: self._cells(table.column(name), name, number, first) for name in self.names}
+        return RowGroup(cells, table.nbytes)
+
+    def _cells(self, column: Any, name: str, number: int, first: int) -> Cells:
+        if name in self._crcs and self._verify and checksum(column) != self._crcs[name][number]:
+            what = f"row group {number}, column {name!r}: its values do not have the checksum that is stored"
+            raise damaged(self.path, what, record=first)
+        missing = {name: np.datetime64("NaT")} if self._is_moment(name) else self._missing
+        made = cells_of(column, name, missing)
+        return as_written(self.kinds[name], made) if name in self.kinds else made
+
+    def _is_moment(self, name: str) -> bool:
+        """Whether it is a column of dates or times of ``write``, of which those that are NaT are stored as null."""
+        kind, dtype, _ = self.kinds.get(name, ("", "", ()))
+        return kind == "scalar" and np.dtype(dtype).kind in "Mm"
+
+    def _opened(self, footer: Any = None) -> Any:
+        parquet = parquet_package()
+        known = {"metadata": footer, "read_dictionary": self._repeating} if footer is not None else {}
+        return parquet.ParquetFile(self.path, page_checksum_verification=self._verify, **known)
+
+    def _check_names(self, schema: Any) -> None:
+        twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+        if twice is not None:
+            raise damaged(self.path, f"two columns have one name: {twice!r}")
+        for name in self.names:
+            if name not in schema.names:
+                raise DataFlowError(f"{self.path} has no column {name!r}. {closest(str(name), schema.names)}")
+            kind = unreadable(schema.field(name).type)
+            if kind is not None:
+                others = [other for other in schema.names if other != name]
+                raise DataFlowError(
+                    f"{self.path}: the column {name!r} is {kind}, of which no value can be made. Leave it out: "
+                    f"columns={others}"
+                )
+
+    def _take_header(self, notes: Mapping[bytes, bytes], schema: Any, as_stored: bool) -> None:
+        try:
+            header = unpack_sealed(base64.b64decode(notes[HEADER], validate=True), crc32c())
+            if header["version"] != 1:
+                raise FormatError(f"written in version {header['version']} of the layout; this flowtrain reads 1")
+            if list(header["columns"]) != schema.names or header["rows"] != self.rows:
+                raise FormatError("columns or row groups are missing")
+        except (LookupError, TypeError, ValueError, AttributeError, FormatError) as error:
+            what = f"its header {HEADER.decode()!r}, or the footer, is damaged: {error}"
+            raise damaged(self.path, what) from error
+        self.count, self._crcs = header["count"], header["crcs"]
+        if not as_stored:
+            self.layout, self.kinds = header["layout"], header["columns"]
+
+
+def _width(kind: Any) -> int | None:
+    try:
+        return (kind.bit_width + 7) // 8
+    except ValueError:  # not of a fixed width
+        return None
+
+
+def parquet_package() -> Any:
+    """The package pyarrow.parquet."""
+    return require("pyarrow.parquet", extra="parquet", needed_for="Parquet")
+
+
+class GroupCache:
+    """The row groups that were used last, as many as have room; threads may ask at once.
+
+    Args:
+        room: Bytes.
+        least: How many groups are kept even so.
+        read: Reads a group, given its key.
+    """
+
+    def __init__(self, room: int, least: int, read: Callable[[Any], RowGroup]) -> None:
+        self._room, self._least, self._read = room, least, read
+        self._held: OrderedDict[Any, RowGroup] = OrderedDict()
+        self._used = 0
+        self._lock = threading.Lock()
+        self.reads = 0
+
+    def get(self, key: Any) -> RowGroup:
+        """The group of a key."""
+        with self._lock:  # while it is read too: two threads that want one group read it once
+            group = self._held.get(key)
+            if group is not None:
+                self._held.move_to_end(key)
+                return group
+            group = self._read(key)
+            self.reads += 1
+            self._used += group.size
+            while len(self._held) >= self._least and self._used > self._room:
+                self._used -= self._held.popitem(last=False)[1].size
+            self._held[key] = group
+            return group
+
+
+def same_columns(files: Sequence[ParquetFile]) -> None:
+    """Raise unless files have the wanted columns in the same types."""
+    first = files[0]
+    for file in files[1:]:
+        if file.types != first.types or file.kinds.keys() != first.kinds.keys():
+            odd = next((name for name in file.types if file.types[name] != first.types.get(name)), None)
+            shown = f"{odd!r} as {file.types[odd]}" if odd is not None else f"the columns {file.names}"
+            other = first.types.get(odd) if odd is not None else first.names
+            raise DataFlowError(
+                f"{file.path} has {shown}, {first.path} has {other}: files of one source have the same columns. Choose "
+                "those that they share with columns=[...], or join sources with ConcatData"
+            )

@@ -1,0 +1,217 @@
+"""How ``write`` lays datapoints out in a Parquet file, so that each comes back as it was.
+
+A component is a column. What any tool reads as numbers and texts is stored so; the rest as bytes:
+
+========  ==============================  ==========================================================
+kind      component                       column
+========  ==============================  ==========================================================
+int       Python int                      int64
+float     Python float                    double
+bool      Python bool                     bool
+scalar    NumPy number, date or time      of its dtype
+array     arrays of one dtype and shape   without axes: a number; 1-D, but not uint8: a list of numbers;
+                                          else their bytes, in C order
+vector    1-D arrays of any length        a list of numbers; uint8: their bytes
+str       str                             string
+bytes     bytes                           binary
+packed    anything else, or of any type   binary: the value, packed by flowtrain
+========  ==============================  ==========================================================
+
+The file's key-value metadata has, under ``flowtrain``, a sealed msgpack map in base64: version, count (of datapoints),
+layout (how components make a datapoint), columns (name -> [kind, dtype, shape]), rows (of each row group) and crcs
+(name -> a CRC32C for each row group). What that is of, `checksum` says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import FormatError
+from .arrowcells import Cells
+from .arrowvalues import arrow
+from .columns import Column, row_value
+from .framing import crc32c
+
+__all__ = ["HEADER", "MARK", "ParquetColumn", "arrow_column", "as_written", "checksum", "has_mark", "marked"]
+
+HEADER = b"flowtrain"
+# These say that there is a header, where a damaged byte hides its name, or all of the metadata.
+MARK = b"flowtrain.version"
+_FIELD_ID, _FIRST_ID = b"PARQUET:field_id", 0x666C6F77
+
+_NATIVE = ("biuf", (1, 2, 4, 8))
+_MOMENTS = ("M8[D]", "M8[ms]", "M8[us]", "M8[ns]", "m8[ms]", "m8[us]", "m8[ns]")
+
+
+def _is_native(dtype: np.dtype) -> bool:
+    """Whether Arrow has numbers of this dtype."""
+    kinds, sizes = _NATIVE
+    return dtype.isbuiltin == 1 and dtype.kind in kinds and dtype.itemsize in sizes and dtype.isnative
+
+
+class ParquetColumn(Column):
+    """A column of a Parquet file: the kinds of every table, and two more."""
+
+    @staticmethod
+    def of(value: Any) -> Column:
+        if isinstance(value, np.generic) and _fits(value):
+            return ParquetColumn("scalar", value.dtype.str)
+        column = Column.of(value)
+        return ParquetColumn(column.kind, column.dtype, column.shape)
+
+    @property
+    def fixed(self) -> bool:
+        return self.kind == "scalar" or super().fixed
+
+    def encode(self, value: Any) -> bytes | None:
+        if self.kind == "scalar":
+            suits = isinstance(value, np.generic) and value.dtype.str == self.dtype and _fits(value)
+            return value.tobytes() if suits else None
+        if self.kind == "vector":
+            return value.tobytes() if self._is_vector(value) else None
+        return super().encode(value)
+
+    def value(self, row: Any) -> Any:
+        if self.kind == "scalar":
+            return np.asarray(row, self.dtype)[()]
+        if self.kind == "vector":
+            return np.frombuffer(row, self.dtype).copy()
+        return super().value(row)
+
+    def widened(self, value: Any) -> Column:
+        same = self.kind == "array" and len(self.shape) == 1 and self._is_vector(value)
+        return ParquetColumn("vector" if same else "packed", self.dtype if same else "", version=self.version + 1)
+
+    def _is_vector(self, value: Any) -> bool:
+        suits = type(value) is np.ndarray and value.dtype.str == self.dtype and value.ndim == 1
+        return suits and _is_native(value.dtype)
+
+
+def _fits(value: np.generic) -> bool:
+    if type(value) in (np.str_, np.bytes_):
+        return False
+    if value.dtype.kind in "Mm":
+        name = value.dtype.str.lstrip("<>=|")
+        return value.dtype.isnative and name in _MOMENTS and not (name == "M8[D]" and abs(value.astype(int)) >= 2**31)
+    return _is_native(value.dtype)
+
+
+def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start: int, stop: int) -> Any:
+    """Some rows of a spooled column as an Arrow array."""
+    pa = arrow()
+    if column.fixed:
+        rows = np.ascontiguousarray(arrays[name][start:stop])
+        if not column.shape and _as_number(column):
+            return pa.array(rows)
+        if _is_list(column):
+            ends = np.arange(len(rows) + 1, dtype=np.int64) * column.shape[0]
+            return pa.LargeListArray.from_arrays(ends, pa.array(rows.reshape(-1)))
+        width = column.row_bytes
+        ends = np.arange(len(rows) + 1, dtype=np.int64) * width
+        data = pa.py_buffer(rows.tobytes())
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), [None, pa.py_buffer(ends), data])
+    ends = arrays[f"{name}.ends"][start:stop].astype(np.int64)
+    first = int(arrays[f"{name}.ends"][start - 1]) if start else 0
+    ends = np.concatenate([[0], ends - first]).astype(np.int64)
+    data = arrays[f"{name}.bytes"][first : first + int(ends[-1])].tobytes()
+    if _is_list(column):
+        values = np.frombuffer(data, column.dtype)
+        return pa.LargeListArray.from_arrays(ends // values.itemsize, pa.array(values))
+    kind = pa.large_string() if column.kind == "str" else pa.large_binary()
+    return pa.Array.from_buffers(kind, stop - start, [None, pa.py_buffer(ends), pa.py_buffer(data)])
+
+
+def _is_list(column: Column) -> bool:
+    # pictures are 1-D arrays of uint8 too, as bytes: as lists of numbers they are read at a thirtieth of the speed
+    one = column.kind == "vector" or (column.kind == "array" and len(column.shape) == 1)
+    return one and _is_native(np.dtype(column.dtype)) and column.dtype != "|u1"
+
+
+def marked(schema: Any) -> Any:
+    """A schema whose fields have the numbers by which `has_mark` knows it; pyarrow leaves them in the footer."""
+    fields = [schema.field(i) for i in range(len(schema))]
+    return arrow().schema([f.with_metadata({_FIELD_ID: str(_FIRST_ID + i)}) for i, f in enumerate(fields)])
+
+
+def has_mark(schema: Any) -> bool:
+    """Whether fields have the numbers that ``write`` gives them."""
+    numbers = [(schema.field(i).metadata or {}).get(_FIELD_ID) for i in range(len(schema))]
+    return any(number == str(_FIRST_ID + i).encode() for i, number in enumerate(numbers))
+
+
+def _as_number(column: Column) -> bool:
+    dtype = np.dtype(column.dtype)
+    return column.kind == "scalar" or _is_native(dtype)
+
+
+def checksum(column: Any) -> int:
+    """The CRC32C of a column of ``write``.
+
+    It is of the name of its type (of lists: of the numbers in them); then, of texts and lists, of how many bytes or
+    numbers each cell has (int64); then of the bytes of all cells (of bools: a byte each; of nulls: as NumPy's NaT).
+    """
+    pa = arrow()
+    cells = column.combine_chunks()
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+        cells = cells.cast(pa.large_string() if pa.types.is_string(cells.type) else cells.type)
+    kind = cells.type
+    parts = [str(kind.value_type if pa.types.is_large_list(kind) else kind).encode()]
+    if pa.types.is_large_list(kind):
+        ends = np.asarray(cells.offsets)
+        parts += [np.diff(ends).tobytes(), _bytes_of(cells.values.slice(ends[0], ends[-1] - ends[0]))]
+    elif pa.types.is_large_binary(kind) or pa.types.is_large_string(kind):
+        _, offsets, data = cells.buffers()
+        ends = np.frombuffer(offsets, np.int64, len(cells) + 1, cells.offset * 8)
+        parts += [np.diff(ends).tobytes(), data.slice(ends[0], ends[-1] - ends[0]).to_pybytes() if data else b""]
+    else:
+        parts.append(_bytes_of(cells))
+    return crc32c()(b"".join(parts))
+
+
+def _bytes_of(array: Any) -> bytes:
+    return array.to_numpy(zero_copy_only=False).tobytes()
+
+
+class _Written(Cells):
+    """Cells whose values were something else before they were written."""
+
+    def __init__(self, cells: Cells, column: ParquetColumn) -> None:
+        self._cells, self._column = cells, column
+
+    def get(self, row: int) -> Any:
+        return self._made(self._cells.get(row))
+
+    def rows(self, start: int, stop: int) -> list[Any]:
+        return list(map(self._made, self._cells.rows(start, stop)))
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        cells = self._cells
+        return cells.gather(rows) if self._column.kind in ("int", "float", "bool") else super().gather(rows)
+
+    def _made(self, cell: Any) -> Any:
+        column = self._column
+        if column.kind == "vector":
+            return np.frombuffer(bytearray(cell), column.dtype) if isinstance(cell, bytes) else cell
+        if column.kind == "array":
+            if isinstance(cell, bytes):
+                return np.frombuffer(bytearray(cell), column.dtype).reshape(column.shape)
+            found = np.asarray(cell)
+            if found.shape != column.shape:
+                raise FormatError(f"an array of {found.shape} where {column.shape} was written")
+            return found
+        return row_value(column.kind, cell)
+
+
+def as_written(form: Any, cells: Cells) -> Cells:
+    """The cells of a column of ``write``.
+
+    Args:
+        form: [kind, dtype, shape], from the header.
+        cells: What the file has in its rows.
+    """
+    kind, dtype, shape = form
+    made = ParquetColumn(kind, dtype, tuple(shape))
+    return cells if kind in ("str", "bytes", "scalar") else _Written(cells, made)

@@ -1,0 +1,93 @@
+"""Writing Parquet: columns that grow in files of their own become row groups at the end."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any
+
+from .arrowvalues import arrow
+from .columns import ColumnSpool
+from .framing import crc32c
+from .parquetfile import parquet_package
+from .parquetlayout import HEADER, MARK, ParquetColumn, arrow_column, checksum, marked
+from .sealed import pack_sealed
+
+__all__ = ["ParquetSink"]
+
+_GROUP_BYTES = 4 << 20  # of a row group: what a reader takes at once for any of its rows
+_GROUP_ROWS = 1 << 16
+
+
+class ParquetSink:
+    """Columns in a Parquet file; see ``parquetlayout`` for what they are."""
+
+    def __init__(self, folder: str, position: Any) -> None:
+        parquet_package()  # an error now, not when all is done
+        self._folder = folder
+        self._spool = ColumnSpool(folder, position, ParquetColumn)
+        self.append, self.commit, self.close = self._spool.append, self._spool.commit, self._spool.close
+
+    def finish(self) -> str:
+        pa, parquet = arrow(), parquet_package()
+        path = os.path.join(self._folder, "data")
+        state, arrays = self._spool.state, self._spool.arrays()
+        names = list(state.columns)
+        bounds = self._bounds()
+        crcs: dict[str, list[int]] = {name: [] for name in names}
+
+        def group(start: int, stop: int) -> Any:
+            columns = [arrow_column(state.columns[name], arrays, name, start, stop) for name in names]
+            return pa.table(columns, names=names)
+
+        schema = marked(group(0, 0).schema)
+        with_bytes = [name for name in names if pa.types.is_large_binary(schema.field(name).type)]
+        dictionary = [name for name in names if name not in with_bytes]  # pictures and the like are all different
+        with parquet.ParquetWriter(path, schema, write_page_checksum=True, use_dictionary=dictionary) as writer:
+            for start, stop in bounds:
+                table = group(start, stop).cast(schema)
+                for name in names:
+                    crcs[name].append(checksum(table.column(name)))
+                writer.write_table(table, row_group_size=max(1, stop - start))
+            columns = {name: [c.kind, c.dtype, list(c.shape)] for name, c in state.columns.items()}
+            header = {
+                "version": 1,
+                "count": state.count,
+                "layout": state.layout,
+                "columns": columns,
+                "rows": [stop - start for start, stop in bounds],
+                "crcs": crcs,
+            }
+            sealed = base64.b64encode(pack_sealed(header, crc32c()))
+            writer.add_key_value_metadata({HEADER: sealed, MARK: b"1"})
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        self.close()
+        return path
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """The first and the last row of each row group."""
+        state = self._spool.state
+        if not state.columns:
+            return []
+        fixed = sum(column.row_bytes for column in state.columns.values() if column.fixed)
+        ends = [array for name, array in self._spool.arrays().items() if name.endswith(".ends")]
+        bounds, start = [], 0
+        while start < state.count:
+            stop = min(state.count, start + _GROUP_ROWS)
+            before = [int(array[start - 1]) if start else 0 for array in ends]
+
+            def size(stop: int, start: int = start, before: list[int] = before) -> int:
+                grown = sum(int(array[stop - 1]) - at for array, at in zip(ends, before, strict=True))
+                return (stop - start) * fixed + grown
+
+            low = start + 1
+            while low < stop:  # the most rows that have room
+                middle = (low + stop + 1) // 2
+                if size(middle) <= _GROUP_BYTES:
+                    low = middle
+                else:
+                    stop = middle - 1
+            bounds.append((start, low))
+            start = low
+        return bounds

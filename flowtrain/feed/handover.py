@@ -1,0 +1,77 @@
+"""Datapoints as other frameworks take them: what PyTorch and JAX are given of each component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.dataflow.core.values import as_array
+from flowtrain.utils.errors import DataFlowError
+
+from .ownership import hands_over, is_leased
+
+__all__ = ["Handover", "check_flow"]
+
+Convert = Callable[[np.ndarray, bool, str], Any]
+"""Makes a tensor of an array, given whether its memory may be used as it is, and where it is, for errors."""
+
+
+def check_flow(ds: Any, owner: str) -> DataFlow:
+    """Raise unless this is a DataFlow."""
+    if not isinstance(ds, DataFlow):
+        raise DataFlowError(f"{owner} takes a DataFlow, got {type(ds).__name__}")
+    return ds
+
+
+class Handover:
+    """A flow whose arrays and numbers are handed over as tensors; each iteration is its next epoch.
+
+    Args:
+        ds: The flow.
+        owner: Named in errors.
+        convert: Makes the tensors.
+    """
+
+    def __init__(self, ds: DataFlow, owner: str, convert: Convert) -> None:
+        self._ds, self._owner, self._convert = check_flow(ds, owner), owner, convert
+        # memory of a worker's slot stays as it is while a tensor holds it; a function in this process may write again
+        self._untouched = hands_over(ds)
+
+    def __iter__(self) -> Iterator[Any]:
+        for datapoint in self._ds:
+            yield self._converted(datapoint)
+
+    def _converted(self, datapoint: Any) -> Any:
+        if isinstance(datapoint, dict):
+            return {key: self._component(value, repr(key)) for key, value in datapoint.items()}
+        return [self._component(value, str(place)) for place, value in enumerate(datapoint)]
+
+    def _component(self, value: Any, name: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self._component(part, f"{name}[{key!r}]") for key, part in value.items()}
+        where = f"{self._owner}: component {name}"
+        array = as_array(value, where)
+        if array is None:
+            return value  # texts, bytes, objects: no tensor is made of them
+        if array.dtype == object:
+            return array.tolist()
+        if array.dtype.kind not in "biufc" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
+            raise DataFlowError(
+                f"{where} has the dtype {array.dtype}, of which no tensor can be made. Make numbers of it in a MapData "
+                "(of times: .astype('int64'))"
+            )
+        return self._convert(array, self._untouched and is_leased(array), where)
+
+    def __len__(self) -> int:
+        return len(self._ds)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the last datapoint that was handed out: that of the flow."""
+        return self._ds.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next iteration go on at a saved position; the one after it is the following epoch."""
+        self._ds.load_state_dict(state)
