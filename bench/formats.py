@@ -289,12 +289,12 @@ LIBRARIES = {
 PEERS_ELSEWHERE = ("Tensorpack", "webdataset")
 
 
-def serve(library: str, folder: Path) -> None:
+def serve(library: str, folder: Path, only: str) -> None:
     """Answer each row's name on stdin with the CPU microseconds per record of one pass."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
     try:
-        rows = LIBRARIES[library](folder)
+        rows = {row: run for row, run in LIBRARIES[library](folder).items() if only in row}
         for run in rows.values():
             run()
     except ImportError as error:
@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--serve", choices=LIBRARIES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve, arguments.folder)
+        serve(arguments.serve, arguments.folder, arguments.only or "")
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
@@ -340,7 +340,7 @@ def measure(folder: Path, rounds: int, peers_python: str, only: str) -> tuple[Fi
     workers, figures, missing = {}, {}, {}
     for library in LIBRARIES:
         python = peers_python if library in PEERS_ELSEWHERE else sys.executable
-        command = [python, __file__, "--serve", library, "--folder", str(folder)]
+        command = [python, __file__, "--serve", library, "--folder", str(folder), "--only", only]
         worker = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True)
         answer = json.loads(worker.stdout.readline() or '{"missing": "it ended"}')
         if "missing" in answer:
@@ -348,7 +348,7 @@ def measure(folder: Path, rounds: int, peers_python: str, only: str) -> tuple[Fi
             worker.communicate()
         else:
             workers[library] = worker
-            figures.update({(library, row): [] for row in answer["rows"] if only in row})
+            figures.update({(library, row): [] for row in answer["rows"]})
     for _ in range(rounds):
         for (library, row), values in figures.items():
             print(row, file=workers[library].stdin, flush=True)

@@ -181,7 +181,8 @@ def run(script):
 
 def test_torch_and_jax_come_without_tensorflow():
     run(
-        "import sys; import numpy as np; from flowtrain.feed import to_torch, to_jax; from flowtrain.dataflow import *\n"
+        "import sys; import numpy as np\n"
+        "from flowtrain.dataflow import *; from flowtrain.feed import to_jax, to_torch\n"
         "flow = BatchData(DataFromArrays(np.arange(4, dtype='int32')), 2)\n"
         "assert len(list(to_torch(flow))) == len(list(to_jax(flow))) == 2\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
