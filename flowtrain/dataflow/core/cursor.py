@@ -31,6 +31,7 @@ __all__ = [
     "RetracedCursor",
     "StageCursor",
     "checked_index",
+    "in_a_row",
     "promised_size",
 ]
 
@@ -122,6 +123,18 @@ class IndexCursor(Cursor):
 
     def state(self) -> int:
         return self._next
+
+
+def in_a_row(flow: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Datapoint]:
+    """Some datapoints of an indexable flow that follow each other: ``flow.get``, with each named in its errors."""
+    if flow._reset_in is not process.current:
+        flow._ensure_reset()
+    get = unguarded(flow.get)
+    for index in range(first, stop):
+        try:
+            yield get(index, epoch)
+        except Exception as error:
+            flow._fail(error, index, epoch)
 
 
 def promised_size(flow: DataFlow) -> int | None:

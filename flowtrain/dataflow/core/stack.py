@@ -8,7 +8,7 @@ in shape, dtype or kind are an error, whichever of them comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ...ipc.buffers import empty
 from ...utils.errors import DataFlowError
 from .values import SCALARS, as_array, is_hollow
 
-__all__ = ["Stacker", "stack"]
+__all__ = ["Collector", "Stacker", "stack"]
 
 
 def stack(datapoints: Sequence[Any], owner: str) -> Any:
@@ -31,12 +31,34 @@ def stack(datapoints: Sequence[Any], owner: str) -> Any:
         A list or dict of columns with one row per datapoint.
     """
     stacker = Stacker(len(datapoints), owner)
-    for datapoint in datapoints:
-        stacker.add(datapoint)
+    stacker.extend(datapoints)
     return stacker.finish()
 
 
-class Stacker:
+class Collector:
+    """Makes one datapoint of several: takes rows, then gives what they make.
+
+    Attributes:
+        count: How many rows it was given.
+    """
+
+    count = 0
+
+    def extend(self, datapoints: Iterable[Any]) -> None:
+        """Take more rows, each before the next one is made."""
+        for datapoint in datapoints:
+            self._add(datapoint)
+            self.count += 1
+
+    def _add(self, datapoint: Any) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> Any:
+        """What the rows make."""
+        raise NotImplementedError
+
+
+class Stacker(Collector):
     """Columns that are filled row by row, each row as soon as it is made.
 
     The memory is asked for when the first row is there, since that row says the shapes.
@@ -47,27 +69,32 @@ class Stacker:
     """
 
     def __init__(self, rows: int, owner: str) -> None:
-        self.count = 0
         self._rows, self._owner = rows, owner
         self._keys: list[Any] = []
         self._kind: type = list
         self._columns: list[_Column] = []
-        self._writers: list[Callable[[int, Any], None]] = []
+        self._plain: list[_Plain] = []
 
-    def add(self, datapoint: Any) -> None:
-        """Write the next row."""
-        row = self.count
-        if type(datapoint) is not self._kind or not row:
-            self._begin(datapoint)
-        if self._kind is dict:
-            if datapoint.keys() != self._known:
+    def extend(self, datapoints: Iterable[Any]) -> None:
+        kind, plain, row = self._kind, self._plain, self.count
+        for datapoint in datapoints:
+            if type(datapoint) is not kind or not row:
+                self._begin(datapoint)
+                kind, plain = self._kind, self._plain
+            if len(datapoint) != len(plain) or (kind is dict and datapoint.keys() != self._known):
                 raise self._different(datapoint)
-            datapoint = [datapoint[key] for key in self._keys]
-        elif len(datapoint) != len(self._writers):
-            raise self._different(datapoint)
-        for write, value in zip(self._writers, datapoint):  # noqa: B905 - lengths were compared
-            write(row, value)
-        self.count = row + 1
+            # What fits is written from here, by names that are local: calls and attributes would take as long as
+            # copying a few kilobytes.
+            for key, exact, dtype, shape, data, write in plain:
+                value = datapoint[key]
+                if type(value) is exact and (dtype is None or (value.dtype is dtype and value.shape == shape)):
+                    try:
+                        data[row] = value
+                        continue
+                    except OverflowError:
+                        pass  # `write` says so
+                write(row, value)
+            self.count = row = row + 1
 
     def finish(self) -> Any:
         """The columns, as long as there are rows."""
@@ -94,7 +121,10 @@ class Stacker:
             _column(value, self._rows, f"{self._owner}: component {key!r}")
             for key, value in zip(self._keys, values, strict=True)
         ]
-        self._writers = [column.write for column in self._columns]
+        self._plain = [
+            (key, one.exact, one.dtype, one.shape, one.data, one.write)
+            for key, one in zip(self._keys, self._columns, strict=True)
+        ]
 
     def _different(self, datapoint: Any) -> DataFlowError:
         def shown(keys: list[Any], kind: type) -> str:
@@ -113,8 +143,24 @@ class Stacker:
         return f". Where one may be missing, fill it below: MapData(ds, lambda dp: {{{missing!r}: ..., **dp}})"
 
 
+_Plain = tuple[Any, "type | None", Any, "tuple[int, ...]", Any, Callable[[int, Any], None]]
+"""What the loop over rows has to know of a column: its key, exact, dtype, shape, data and write."""
+
+
 class _Column:
-    """One component of all rows."""
+    """One component of all rows.
+
+    Attributes:
+        data: The column.
+        exact: The type of values that may be written into it as they are; None: each has to go through ``write``.
+        dtype: Of arrays, the dtype that such a value must have too; None: its type is enough.
+        shape: Of arrays, the shape.
+    """
+
+    data: Any = None
+    exact: type | None = None
+    dtype: Any = None
+    shape: tuple[int, ...] = ()
 
     def write(self, row: int, value: Any) -> None:
         raise NotImplementedError
@@ -127,37 +173,37 @@ class _ArrayColumn(_Column):
     """Rows that are arrays of one shape and dtype."""
 
     def __init__(self, first: np.ndarray, rows: int, where: str, row: int) -> None:
-        self._shape, self._dtype, self._where, self._first = first.shape, first.dtype, where, row
-        self._data = empty((rows, *first.shape), first.dtype)  # in a worker this is the consumer's memory: written once
+        self.exact, self.shape, self.dtype, self._where, self._first = np.ndarray, first.shape, first.dtype, where, row
+        self.data = empty((rows, *first.shape), first.dtype)  # in a worker this is the consumer's memory: written once
 
     def write(self, row: int, value: Any) -> None:
         if type(value) is not np.ndarray:
             value = self._read(row, value)
-        if value.shape != self._shape or value.dtype != self._dtype:
+        if value.shape != self.shape or value.dtype != self.dtype:
             raise self._differs(row, value)
-        self._data[row] = value
+        self.data[row] = value
 
     def finish(self, count: int) -> np.ndarray:
-        return self._data if count == len(self._data) else self._data[:count]
+        return self.data if count == len(self.data) else self.data[:count]
 
     def _read(self, row: int, value: Any) -> np.ndarray:
-        array = as_array(value, f"{self._where}, row {row}", self._dtype)
+        array = as_array(value, f"{self._where}, row {row}", self.dtype)
         if array is None:
             raise DataFlowError(
-                f"{self._where} cannot be stacked: row {self._first} is {_shown_array(self._shape, self._dtype)}, row "
+                f"{self._where} cannot be stacked: row {self._first} is {_shown_array(self.shape, self.dtype)}, row "
                 f"{row} is not an array but {_shown_object(value)}"
             )
         return array
 
     def _differs(self, row: int, value: np.ndarray) -> DataFlowError:
-        if value.shape != self._shape:
+        if value.shape != self.shape:
             return DataFlowError(
-                f"{self._where} cannot be stacked: row {self._first} has shape {self._shape}, row {row} has shape "
+                f"{self._where} cannot be stacked: row {self._first} has shape {self.shape}, row {row} has shape "
                 f"{value.shape}. Resize or crop to one shape before, or use PaddedBatchData, BatchDataByShape or "
                 "use_list=True"
             )
         return DataFlowError(
-            f"{self._where} cannot be stacked: row {self._first} has dtype {self._dtype}, row {row} has dtype "
+            f"{self._where} cannot be stacked: row {self._first} has dtype {self.dtype}, row {row} has dtype "
             f"{value.dtype}; nothing is cast silently, so make them one dtype where they are made"
         )
 
@@ -166,14 +212,14 @@ class _ScalarColumn(_Column):
     """Rows that are numbers of one dtype: Python's or NumPy's."""
 
     def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
-        self._type, self._where, self._first = type(first), where, row
-        self._data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
+        self.exact, self._where, self._first = type(first), where, row
+        self.data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
 
     def write(self, row: int, value: Any) -> None:
-        if type(value) is not self._type:
+        if type(value) is not self.exact:
             value = self._read(row, value)
         try:
-            self._data[row] = value
+            self.data[row] = value
         except OverflowError as error:
             raise DataFlowError(
                 f"{self._where}: {value} in row {row} does not fit into int64; make it a NumPy number of a dtype "
@@ -181,15 +227,15 @@ class _ScalarColumn(_Column):
             ) from error
 
     def finish(self, count: int) -> np.ndarray:
-        return self._data if count == len(self._data) else self._data[:count]
+        return self.data if count == len(self.data) else self.data[:count]
 
     def _read(self, row: int, value: Any) -> Any:
         """A value of another type, as it is where its dtype is the column's: an int beside an int64."""
         array = as_array(value, f"{self._where}, row {row}")
-        if array is None or array.shape or array.dtype != self._data.dtype:
+        if array is None or array.shape or array.dtype != self.data.dtype:
             got = _shown_object(value) if array is None else _shown_number(value, array)
             raise DataFlowError(
-                f"{self._where} cannot be stacked: row {self._first} is {self._type.__name__}, row {row} is {got}; "
+                f"{self._where} cannot be stacked: row {self._first} is {self.exact.__name__}, row {row} is {got}; "
                 "nothing is cast silently, so make them one type where they are made"
             )
         return array[()]
@@ -199,17 +245,17 @@ class _ObjectColumn(_Column):
     """Rows of anything else: strings, bytes, None, objects."""
 
     def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
-        self._data, self._where, self._first, self._held = np.empty(rows, object), where, row, first
+        self.data, self._where, self._first, self._held = np.empty(rows, object), where, row, first
         # of lists it has to be looked at each whether they are arrays
-        self._type = type(first) if isinstance(first, (str, bytes)) else None
+        self.exact = type(first) if isinstance(first, (str, bytes)) else None
 
     def write(self, row: int, value: Any) -> None:
-        if type(value) is not self._type:
+        if type(value) is not self.exact:
             self._check(row, value)
-        self._data[row] = value
+        self.data[row] = value
 
     def finish(self, count: int) -> np.ndarray:
-        return self._data[:count]
+        return self.data[:count]
 
     def _check(self, row: int, value: Any) -> None:
         if is_hollow(value):
@@ -261,7 +307,7 @@ class _DictColumn(_Column):
     def write(self, row: int, value: Any) -> None:
         if not isinstance(value, dict):
             raise DataFlowError(f"{self._where}: row 0 is a dict, row {row} is {type(value).__name__}")
-        self._stacker.add(value)
+        self._stacker.extend((value,))
 
     def finish(self, count: int) -> Any:
         return self._stacker.finish()

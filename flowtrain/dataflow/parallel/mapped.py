@@ -14,6 +14,7 @@ from ..core.ahead import Piece, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.proxy import ProxyDataFlow
+from ..core.stack import Collector
 from ..stages.batch import BatchData, GroupingData
 from ..stages.map import MapData
 from .apply_cursor import SentCursor
@@ -256,15 +257,19 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
 class _Groups(GroupingData):
     """Datapoints in lists of ``batch_size``, as they are."""
 
-    def _collector(self, rows: int) -> Any:
+    def _collector(self, rows: int) -> Collector:
         return _List()
 
 
-class _List(list):
-    add = list.append
+class _List(Collector):
+    def __init__(self) -> None:
+        self._rows: list[Datapoint] = []
 
-    def finish(self) -> list[Any]:
-        return list(self)
+    def _add(self, datapoint: Datapoint) -> None:
+        self._rows.append(datapoint)
+
+    def finish(self) -> list[Datapoint]:
+        return self._rows
 
 
 class _BatchOf:
@@ -275,10 +280,8 @@ class _BatchOf:
 
     def __call__(self, group: list[Datapoint], index: int, epoch: int) -> Datapoint:
         first = index * self._batched.batch_size
-        collector = self._batched._collector(len(group))
-        for place, datapoint in enumerate(group, first):
-            collector.add(self._mapped._apply(datapoint, place, epoch))
-        return collector.finish()
+        mapped = (self._mapped._apply(datapoint, place, epoch) for place, datapoint in enumerate(group, first))
+        return self._batched._collected(mapped, len(group))
 
 
 def _without_flow(stage: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
-from ..core.cursor import Datapoint, StageCursor
+from ..core.cursor import Datapoint, StageCursor, in_a_row
 from ..core.proxy import ProxyDataFlow
-from ..core.stack import Stacker
+from ..core.stack import Collector, Stacker
 
 __all__ = ["BatchData", "GroupingData"]
 
@@ -22,7 +22,7 @@ __all__ = ["BatchData", "GroupingData"]
 class GroupingData(ProxyDataFlow):
     """The base of stages that make one datapoint out of each ``batch_size`` that follow each other.
 
-    A subclass defines ``_collector``, which gives an object with ``add(datapoint)`` and ``finish()``.
+    A subclass defines ``_collector``.
     """
 
     def __init__(self, ds: DataFlow, batch_size: int, remainder: bool) -> None:
@@ -42,11 +42,7 @@ class GroupingData(ProxyDataFlow):
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         start, stop = self._range(index)
-        collector = self._collector(stop - start)
-        get = self.ds.get
-        for position in range(start, stop):
-            collector.add(get(position, epoch))
-        return collector.finish()
+        return self._collected(in_a_row(self.ds, start, stop, epoch), stop - start)
 
     def _range(self, index: int) -> tuple[int, int]:
         """The datapoints of one batch."""
@@ -57,7 +53,7 @@ class GroupingData(ProxyDataFlow):
             raise IndexError(f"{self} has {len(self)} batches; there is no number {index}")
         return start, stop
 
-    def _collector(self, rows: int) -> Any:
+    def _collector(self, rows: int) -> Collector:
         raise NotImplementedError
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
@@ -65,12 +61,11 @@ class GroupingData(ProxyDataFlow):
             yield index, index + 1, ((self.ds, *self._range(index), epoch),)
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
-        return self._collected(parts)
+        return self._collected(parts, len(parts))
 
-    def _collected(self, rows: list[Datapoint]) -> Datapoint:
-        collector = self._collector(len(rows))
-        for row in rows:
-            collector.add(row)
+    def _collected(self, rows: Iterable[Datapoint], count: int) -> Datapoint:
+        collector = self._collector(count)
+        collector.extend(rows)
         return collector.finish()
 
     def rows_per_datapoint(self) -> int | None:
@@ -81,10 +76,9 @@ class GroupingData(ProxyDataFlow):
         rows = iter(walk.open(self.ds))
         count = self.batch_size
         while count == self.batch_size:
-            collector, count = self._collector(self.batch_size), 0
-            for row in itertools.islice(rows, self.batch_size):
-                collector.add(row)
-                count += 1
+            collector = self._collector(self.batch_size)
+            collector.extend(itertools.islice(rows, self.batch_size))
+            count = collector.count
             if count == self.batch_size or (count and self.remainder):
                 yield collector.finish()
 
@@ -133,17 +127,17 @@ class BatchData(GroupingData):
 
     _needs = GroupingData._needs
 
-    def _collector(self, rows: int) -> Any:
+    def _collector(self, rows: int) -> Collector:
         return _Lists() if self.use_list else Stacker(rows, self.describe())
 
 
-class _Lists:
+class _Lists(Collector):
     """Collects components as lists of rows."""
 
     def __init__(self) -> None:
         self._rows: list[Any] = []
 
-    def add(self, datapoint: Any) -> None:
+    def _add(self, datapoint: Any) -> None:
         first = self._rows[0] if self._rows else datapoint
         if not isinstance(datapoint, (list, tuple, dict)) or len(datapoint) != len(first):
             raise DataFlowError(

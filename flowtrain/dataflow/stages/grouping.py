@@ -16,7 +16,7 @@ from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, protected
 from ..core.cursor import Datapoint, StageCursor
 from ..core.proxy import ProxyDataFlow
-from ..core.stack import Stacker, stack
+from ..core.stack import Collector, stack
 from ..core.values import as_array, check_unmasked, is_hollow
 from .batch import GroupingData
 from .index_map import out_of_range
@@ -55,18 +55,18 @@ class PaddedBatchData(GroupingData):
         super().__init__(ds, batch_size, remainder)
         self.pad_value = pad_value
 
-    def _collector(self, rows: int) -> Any:
+    def _collector(self, rows: int) -> Collector:
         return _Padder(self.pad_value, self.describe())
 
 
-class _Padder:
+class _Padder(Collector):
     """Collects rows; arrays are stacked at the end, when the largest shape is known."""
 
     def __init__(self, pad_value: Any, owner: str) -> None:
         self._rows: list[Any] = []
         self._pad, self._owner = pad_value, owner
 
-    def add(self, datapoint: Any) -> None:
+    def _add(self, datapoint: Any) -> None:
         """Keep a row, its lists of numbers as arrays."""
         row, items = len(self._rows), _items(datapoint)
         if items is not None:
@@ -270,10 +270,7 @@ class WindowData(ProxyDataFlow):
         return first, stop
 
     def _stacked(self, rows: list[Any]) -> Any:
-        stacker = Stacker(len(rows), self.describe())
-        for row in rows:
-            stacker.add(row)
-        return stacker.finish()
+        return stack(rows, self.describe())
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
         for index in range(first, stop):
