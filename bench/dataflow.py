@@ -191,7 +191,7 @@ def table(case: str, results: dict[str, list]) -> str:
         return own_table(results["own_figures"])
     good = {name: [r for r in results[name] if isinstance(r, dict)] for name in names}
     ours = good["flowtrain"]
-    transport = case.startswith("transport")
+    transport, crops = case.startswith("transport"), case.startswith("imagenet")
     size = 32 * 256 * 256 * 3 * (1 if case.endswith("uint8") else 4) / 1e9
     head = (
         f"| {title} | {unit}/s | "
@@ -199,6 +199,7 @@ def table(case: str, results: dict[str, list]) -> str:
         + "CPU per "
         + unit.rstrip("s").replace("batche", "batch")
         + " | flowtrain's rate to this |"
+        + (" its CPU to flowtrain's |" if crops else "")
     )
     lines = [head, "| --- |" + " ---: |" * (head.count("|") - 2)]
     titles = IN_ONE_PROCESS if case == "arrays" else TITLES
@@ -210,7 +211,11 @@ def table(case: str, results: dict[str, list]) -> str:
         rate, cpu = median([r["rate"] for r in good[name]]), median([r["cpu_ms"] for r in good[name]])
         ratio = median([a["rate"] / b["rate"] for a, b in zip(ours, good[name], strict=False)])
         gigabytes = f"{rate * size:.1f} | " if transport else ""
-        lines.append(f"| {titles[name]} | {rate:,.0f} | {gigabytes}{amount(cpu)} | {ratio:.2f} |")
+        more = median([b["cpu_ms"] / a["cpu_ms"] for a, b in zip(ours, good[name], strict=False)])
+        lines.append(
+            f"| {titles[name]} | {rate:,.0f} | {gigabytes}{amount(cpu)} | {ratio:.2f} |"
+            + (f" {more:.2f} |" if crops else "")
+        )
     if transport and ours:
         lines.append(f"\nThe parent's own CPU per batch: {median([r['own_us'] for r in ours]):.0f} us.")
     return "\n".join(lines)
