@@ -10,10 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..dataflow.formats.npzfile import map_npy
 from ..dataflow.formats.raster import RasterFile, is_raster, write_raster
+from ..dataflow.sources.decode import BrokenImage, decode_image
 from ..predict import LoadedPredictor, read_weights
 from ..predict.placing import Placement
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, FormatError
 from ..utils.files import writing
 from .options import write_picture
 
@@ -61,8 +63,8 @@ class Reader:
             raise ConfigError(f"the model needs {inputs}: give .npz files with an array for each.")
         if path.suffix.lower() == ".npy":
             try:
-                return Given([np.load(path, allow_pickle=False)])
-            except (ValueError, OSError, EOFError) as error:
+                return Given([map_npy(str(path))])
+            except (FormatError, OSError) as error:
                 raise ConfigError(f"{path} is no array of numbers, or it is damaged ({error}).") from None
         if is_raster(path):
             return self._raster(path)
@@ -140,8 +142,7 @@ def _decoded(path: Path) -> np.ndarray:
     """uint8 (height, width, 1 or 3), RGB, upright."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
     stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
-    if stored is None or picture is None:
+    if stored is None:
         raise ConfigError(f"{path} is no picture that can be decoded.")
     if stored.dtype != np.uint8:
         raise ConfigError(
@@ -150,7 +151,11 @@ def _decoded(path: Path) -> np.ndarray:
         )
     if stored.ndim == 3 and stored.shape[2] == 4 and (stored[..., 3] != 255).any():
         raise ConfigError(f"{path} is transparent in places: save it without its alpha channel.")
-    return picture[..., None] if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    channel = 1 if stored.ndim == 2 else 3
+    try:
+        return decode_image(data, str(path), channel, palette="color")  # it tells damage that OpenCV passes over
+    except BrokenImage as error:
+        raise ConfigError(str(error)) from error
 
 
 def write_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike
 from .fetch import folder_of
 
-__all__ = ["PicturesAndLabels", "check_split"]
+__all__ = ["PicturesAndLabels", "check_split", "read_picture"]
 
 
 def check_split(given: Any, splits: tuple[str, ...], what: str) -> str:
@@ -23,6 +24,21 @@ def check_split(given: Any, splits: tuple[str, ...], what: str) -> str:
     if given not in splits:
         raise DataFlowError(f"{what} has the parts {', '.join(map(repr, splits))}; got {given!r}")
     return given
+
+
+def read_picture(path: PathLike, record: int) -> np.ndarray:
+    """The picture of a record, (H, W, 3), RGB.
+
+    Raises:
+        BrokenImage: It is damaged, or no picture; names file and record.
+    """
+    from ..sources.decode import BrokenImage, read_image  # brings OpenCV, which is slow to import
+
+    try:
+        return read_image(path)
+    except BrokenImage as error:
+        what = str(error).removeprefix(f"{os.fspath(path)}: ")
+        raise BrokenImage(f"{os.fspath(path)}, record {record}: {what}") from error
 
 
 class PicturesAndLabels(FileSource):

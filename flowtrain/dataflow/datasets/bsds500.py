@@ -15,7 +15,7 @@ import numpy as np
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged
-from .arrays import check_split
+from .arrays import check_split, read_picture
 from .fetch import Remote, fetch, folder_of
 from .svhn import load_mat
 
@@ -83,13 +83,8 @@ class BSDS500(FileSource):
         return len(self._pictures)
 
     def _read(self, index: int) -> Datapoint:
-        import cv2  # slow to import
-
         path = self._pictures[index]
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise damaged(path, "not a picture that OpenCV can decode", record=index)
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        picture = read_picture(path, index)
         contours = self._share(self._contours[index])
         if contours.shape != picture.shape[:2]:
             raise damaged(path, f"contours of shape {contours.shape} for a picture {picture.shape[:2]}", record=index)

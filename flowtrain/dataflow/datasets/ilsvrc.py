@@ -15,7 +15,7 @@ from ..core.undecoded import get_leaving
 from ..formats.protobuf import WireError, fields
 from ..formats.source import FileSource, PathLike, damaged, resolve_file
 from ..sources.turbojpeg import why_no_regions
-from .arrays import check_split
+from .arrays import check_split, read_picture
 from .fetch import Remote, fetch, folder_of
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
@@ -187,18 +187,8 @@ class ILSVRC12(ILSVRC12Files):
     """
 
     def _read(self, index: int) -> Datapoint:
-        import cv2  # slow to import
-
-        from ..sources.decode import left_undecoded  # which imports it too
-
         path, label = super()._read(index)
-        data = np.fromfile(resolve_file(path, what="picture"), np.uint8)
-        if (left := left_undecoded(data)) is not None:
-            return [left, label]
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if picture is None:
-            raise damaged(path, "not a picture that OpenCV can decode", record=index)
-        return [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), label]
+        return [read_picture(resolve_file(path, what="picture"), index), label]
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         return get_leaving(self, index, epoch)

@@ -6,6 +6,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from .fetch import Remote, fetch
 
 __all__ = ["FashionMnist", "Mnist", "read_idx"]
 
+_PIECE = 1 << 20
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -35,22 +37,34 @@ def read_idx(path: str | Path) -> np.ndarray:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path) if zipped else open(path, "rb") as file:
-            data = file.read()
+            return _array_in(path, file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged(path, f"cut short or damaged: {error}") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
-        raise damaged(path, f"not an idx file: it begins with {data[:4]!r}", offset=0)
-    dtype, ndim = np.dtype(_DTYPES[data[2]]), data[3]
-    start = 4 + 4 * ndim
-    shape = tuple(np.frombuffer(data[4:start], ">u4").tolist()) if len(data) >= start else ()
+
+
+def _array_in(path: str | Path, file: Any) -> np.ndarray:
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
+        raise damaged(path, f"not an idx file: it begins with {head!r}", offset=0)
+    dtype, ndim = np.dtype(_DTYPES[head[2]]), head[3]
+    sizes = file.read(4 * ndim)
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist()) if len(sizes) == 4 * ndim else ()
     wanted = math.prod(shape) * dtype.itemsize
-    if len(shape) != ndim or len(data) != start + wanted:
-        what = (
-            f"shape {shape} and dtype {dtype} need {wanted:,} bytes after the header, {len(data) - start:,} are there"
-        )
-        raise damaged(path, what, offset=len(data))
+    data = bytearray()
+    # Piece by piece: neither what the header claims is taken before it is there, nor what follows although it does not
+    # belong there, of which a gzip of a few megabytes can hold gigabytes.
+    while len(data) <= wanted:
+        part = file.read(min(_PIECE, wanted + 1 - len(data)))
+        if not part:
+            break
+        data += part
+    if len(shape) != ndim or len(data) != wanted:
+        there = f"{len(data):,} are there" if len(data) < wanted else "more are there"
+        need = f"{wanted:,}" if wanted < 1 << 100 else "more than 2**100"
+        what = f"shape {str(shape)[:200]} and dtype {dtype} need {need} bytes after the header, {there}"
+        raise damaged(path, what, offset=4 + len(sizes) + min(len(data), wanted))
     try:
-        return array_from_bytes(dtype, shape, data, start).astype(dtype.newbyteorder("="))
+        return array_from_bytes(dtype, shape, data).astype(dtype.newbyteorder("="), copy=False)
     except ValueError as error:  # of a shape with a 0, whose other sizes are more than memory has addresses
         raise damaged(path, f"shape {shape} is none: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
@@ -200,8 +201,9 @@ class CSVData(ShardedSource):
             names = self._cells(file, 0)
             if names != first:
                 raise damaged(file.path, f"its columns are {names}, those of {files[0].path} are {first}")
-        if len(set(first)) != len(first):
-            raise damaged(files[0].path, f"two columns have one name: {first}")
+        name, times = Counter(first).most_common(1)[0]
+        if times > 1:
+            raise damaged(files[0].path, f"{times} columns have one name: {name!r}")
         return first
 
     def _make_plan(self, names: list[Any], rows: list[_Rows]) -> list[tuple[Column, int]]:
@@ -215,14 +217,15 @@ class CSVData(ShardedSource):
             kinds = dict(enumerate(self._columns))
         else:
             kinds = dict(self._columns)
+        places = {name: place for place, name in enumerate(names)}
         for name in [*kinds, *self._fill]:
-            if name not in names:
+            if name not in places:
                 raise DataFlowError(
                     f"{rows[0].file.path} has no column {name!r}. {closest(str(name), list(map(str, names)))}"
                 )
         fill = {name: [value] for name, value in self._fill.items()}
         return [
-            (Column(name, kind, self._words, fill.get(name, []), self._columns is None), names.index(name))
+            (Column(name, kind, self._words, fill.get(name, []), self._columns is None), places[name])
             for name, kind in kinds.items()
         ]
 

@@ -28,6 +28,7 @@ _INT = re.compile(r"[ \t]*[+-]?[0-9]+[ \t]*")
 _FLOAT = re.compile(
     r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)[ \t]*", re.IGNORECASE
 )
+_MOST_DIGITS = 640  # more than this Python may refuse to read
 _EXACT = 1 << 53  # from here on, float64 does not hold every whole number
 
 Parser = Callable[[str], Any]
@@ -134,6 +135,8 @@ def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: Any) -
     if not filled:
         return float
     if all(map(_INT.fullmatch, filled)):
+        if max(map(len, filled)) > _MOST_DIGITS:
+            return str
         numbers = [int(text) for text in filled]
         if len(filled) == len(all_texts):
             fits = min(numbers) >= -(1 << 63) and max(numbers) < (1 << 63 if min(numbers) < 0 else 1 << 64)

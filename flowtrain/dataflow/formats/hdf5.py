@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ...utils.claims import DEFLATE_MOST, UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
 from .source import damaged, parsing
@@ -138,8 +140,24 @@ class _Rows:
         self.shape, self.dtype = dataset.shape, dataset.dtype
         # as from every other source; many programs mark UTF-8 as ASCII
         self._items = dataset.asstr("utf-8") if h5py.check_string_dtype(dataset.dtype) is not None else dataset
+        self._there = os.path.getsize(path)
+        self._elsewhere = bool(dataset.is_virtual or dataset.external)  # in other files, of other sizes
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self._check(max(self._row_bytes, math.prod(dataset.chunks or ()) * self.dtype.itemsize))
+
+    def _check(self, wanted: int) -> None:
+        """Refuse rows or chunks that the file cannot hold, not even deflated: HDF5 makes any size of a fill value."""
+        if self._elsewhere:
+            return
+        try:
+            check_claim(wanted, self._there, ratio=DEFLATE_MOST, limit=UNNAMED)
+        except Claim as error:
+            what = f"dataset {self._dataset.name!r} has rows or chunks that cannot lie in the file: {error}"
+            raise damaged(self._path, what) from error
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            self._check(len(range(*index.indices(self.shape[0] if self.shape else 0))) * self._row_bytes)
         try:
             return self._items[index]
         except UnicodeDecodeError as error:

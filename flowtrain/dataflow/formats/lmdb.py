@@ -136,6 +136,9 @@ class _KeyedRecords:
         self._make: Callable[[bytes, bytes], Datapoint]  # never a method: a cycle would keep the file open
         keys = environment.get(_TENSORPACK_KEYS) if count is None else None
         if decode is None and count is not None:
+            if count > environment.entries:
+                what = f"its header tells of {count:,} records, {environment.entries:,} values are there"
+                raise damaged(environment.path, what)
             crc = crc32c() if verify else None
             self.count = count
             self._make = lambda key, value: unpack_sealed(value, crc, _CRC_OF_VERSION_1)

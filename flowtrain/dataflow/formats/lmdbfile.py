@@ -85,6 +85,11 @@ class Environment:
         self.check_size()
         return self.local.view(key)
 
+    @property
+    def entries(self) -> int:
+        """How many keys there are."""
+        return self._env.stat()["entries"]
+
     def list_keys(self) -> list[bytes]:
         """All keys, in LMDB's order."""
         self.check_size()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.claims import DEFLATE_MOST, Claim, check_claim
 from ...utils.dtypes import array_from_bytes, check_count, dtype_from_text
 from ...utils.errors import FormatError
 from .openfiles import BoundedReader
@@ -27,7 +28,6 @@ _END = struct.Struct("<4s6xH10x")  # of a zip file: a mark, and how many members
 _CHUNK = 1 << 22
 _MAGIC = b"\x93NUMPY"
 _HEADER_MOST = 1 << 16  # NumPy's own limit is 10,000
-_DEFLATE_MOST = 1032  # how many bytes one of deflate's can become
 _CHECKED_KIND = 6
 _NOTED_FROM = 1 << 26  # bytes: that a larger file was checked is noted beside it
 
@@ -122,9 +122,11 @@ class NpzFile(dict[str, np.ndarray]):
         info, start = self._members[name]
         if info.compress_type == zipfile.ZIP_STORED:
             return _map_array(self.path, file, start, info.file_size, info.filename)
-        if info.compress_type == zipfile.ZIP_DEFLATED and info.file_size > _DEFLATE_MOST * info.compress_size:
-            what = f"{info.compress_size:,} bytes cannot be {info.file_size:,} when decompressed"
-            raise damaged(self.path, f"{info.filename}: {what}", offset=start)
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                check_claim(info.file_size, info.compress_size, ratio=DEFLATE_MOST)
+            except Claim as error:
+                raise damaged(self.path, f"{info.filename}: {error} when decompressed", offset=start) from error
         with archive.open(info) as member:
             return _load_array(self.path, member.read, info.filename)
 
@@ -288,6 +290,9 @@ def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str)
         need = f"shape {header.shape} and dtype {header.dtype} need {wanted:,} bytes, {there:,} are there"
         raise damaged(path, f"{what}: cut short: {need}", offset=begin)
     if wanted == 0:
-        return header.array(b"")
+        try:
+            return header.array(b"")
+        except ValueError as error:  # its other sizes are more than memory has addresses
+            raise damaged(path, f"{what}: shape {header.shape} is none: {error}", offset=begin) from error
     mapped = np.memmap(path, header.dtype, "r", begin, header.shape, "F" if header.fortran else "C")
     return mapped.view(np.ndarray)  # a row of a memmap costs twice as much

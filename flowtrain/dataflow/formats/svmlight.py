@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.claims import UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from .lines import LineFile
@@ -25,7 +26,8 @@ class SVMLightData(ShardedSource):
 
     Args:
         path: A file, a list of files, or a pattern.
-        num_features: Length of the vectors; None reads all files once and takes what the largest index needs.
+        num_features: Length of the vectors; None reads all files once and takes what the largest index needs, where
+            that is no more than 64 MB a vector.
         zero_based: Whether the first feature has index 0; in this format it is 1.
         label: Makes the label of its text, e.g. ``int``, or ``lambda text: text.split(",")`` for several.
         dtype: Of the vectors.
@@ -68,8 +70,7 @@ class SVMLightData(ShardedSource):
         opened = OpenFiles()
         files = [LineFile(path, opened, blank="spaces", comment=b"#") for path in self.paths]
         if self.num_features is None:
-            found = [self._last_index(file, number) for file in files for number in range(file.count)]
-            self.num_features = max(found, default=self._first - 1) + 1 - self._first
+            self.num_features = max(map(self._length, files), default=0)
         return self._lay_out(files)
 
     def _read(self, index: int) -> Datapoint:
@@ -90,6 +91,8 @@ class SVMLightData(ShardedSource):
         text = lines.raw(number).partition(b"#")[0]
         head, *pairs = text.split() or [b""]
         try:
+            if self._label in (int, float) and b"_" in head:
+                raise ValueError("only the digits 0 to 9 make a number")
             label = self._label(head.decode())
         except (ValueError, UnicodeDecodeError) as error:
             advice = "a label expected; for labels of another form pass label=<function of the text>"
@@ -97,6 +100,8 @@ class SVMLightData(ShardedSource):
         if pairs and pairs[0].startswith(b"qid:"):
             pairs = pairs[1:]
         try:
+            if any(b"_" in pair for pair in pairs):  # Python reads 1_23 as 123
+                raise ValueError("only the digits 0 to 9 make a number")
             split = [pair.split(b":") for pair in pairs]
             indices = [int(index) for index, _ in split]
             values = [float(value) for _, value in split]
@@ -106,9 +111,19 @@ class SVMLightData(ShardedSource):
             raise self._wrong(lines, number, "the indices do not rise")
         return label, indices, values
 
-    def _last_index(self, lines: LineFile, number: int) -> int:
-        indices = self._parse(lines, number)[1]
-        return indices[-1] if indices else self._first - 1
+    def _length(self, lines: LineFile) -> int:
+        """How long the vectors of a file have to be."""
+        longest = 0
+        for number in range(lines.count):
+            indices = self._parse(lines, number)[1]
+            if indices and indices[-1] >= longest + self._first:
+                longest = indices[-1] + 1 - self._first
+                try:
+                    check_claim(longest * self._dtype.itemsize, len(lines.raw(number)), limit=UNNAMED)
+                except Claim as error:
+                    what = f"the index {indices[-1]} makes very long vectors ({error}): pass num_features= if they are"
+                    raise self._wrong(lines, number, what) from error
+        return longest
 
     @staticmethod
     def _wrong(lines: LineFile, number: int, what: str) -> Exception:

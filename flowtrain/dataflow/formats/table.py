@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...ipc.codec import CodecError, unpack
+from ...utils.claims import Claim, check_claim
 from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
 from .columns import FIXED_KINDS, row_value
@@ -22,6 +24,8 @@ __all__ = ["HEADER", "Table", "TableSource"]
 
 HEADER = "__flowtrain__"
 """The name of the array that says how the columns of a file of ``write`` make its datapoints."""
+
+_BODILESS_MOST = 1 << 20  # rows
 
 Keys = Sequence[str] | Mapping[str, str] | None
 
@@ -121,7 +125,13 @@ class Table:
                 f"{self.path}: arrays of one length along their first axis expected, got {listed}. "
                 "Choose those that belong together with keys=[...]."
             )
-        return lengths.pop()
+        count = lengths.pop()
+        if not any(math.prod(shape[1:]) * self.arrays[name].dtype.itemsize for name, shape in shapes.items()):
+            try:  # rows that take no bytes can be any number
+                check_claim(count, self._file.size, limit=_BODILESS_MOST, unit="rows")
+            except Claim as error:
+                raise damaged(self.path, f"rows without any content: {error}") from error
+        return count
 
     def _read_header(self, column: Any) -> dict[str, Any]:
         try:

@@ -25,6 +25,7 @@ __all__ = ["TarData"]
 _INDEX_KIND = 5
 _BLOCK = 512
 _CHUNK = 1 << 20
+_ERRORS = "surrogateescape"  # names that are not UTF-8, as the tarfile module has them
 
 Sample = dict[str, Any]
 
@@ -93,7 +94,7 @@ class _TarFile:
     def __init__(self, path: str, files: OpenFiles, decode: Any, verify: bool) -> None:
         self.path, self._files, self._decode = path, files, decode
         self._crc = crc32c() if verify else None
-        index = msgpack.unpackb(load_or_build(path, _INDEX_KIND, _find_samples), use_list=False)
+        index = msgpack.unpackb(load_or_build(path, _INDEX_KIND, _find_samples), use_list=False, unicode_errors=_ERRORS)
         self._container, self._keys, self._members, size = index
         files.expect(path, size)
         self.count = len(self._keys)
@@ -157,7 +158,8 @@ def _find_samples(path: str) -> bytes:
             what = "the last sample is not marked as the last" if count is None else f"it should have {count:,} samples"
             raise damaged(path, f"cut short: {what}", record=len(samples), offset=end)
         members = [[(name, *place) for name, place in members.items()] for members in samples.values()]
-        return msgpack.packb([container or "", list(samples), members, file.size])  # type: ignore[return-value]
+        index = [container or "", list(samples), members, file.size]
+        return msgpack.packb(index, unicode_errors=_ERRORS)  # type: ignore[return-value]
 
 
 def _split(name: str) -> tuple[str | None, str]:
@@ -177,6 +179,9 @@ def _end_of(path: str, info: tarfile.TarInfo, size: int) -> int:
     """
     if not (info.isreg() or info.isdir()) or info.issparse():
         raise damaged(path, f"{info.name!r} is a link or a device: only files are expected", offset=info.offset)
+    stated = info.pax_headers.get("size", "0")
+    if not (stated.isascii() and stated.isdigit()):  # the tarfile module takes what is no number for 0
+        raise damaged(path, f"{info.name!r}: the pax header says that its size is {stated[:80]!r}", offset=info.offset)
     if info.size < 0:
         raise damaged(path, f"{info.name!r} has {info.size} bytes", offset=info.offset)
     end = info.offset_data + (-(-info.size // _BLOCK) * _BLOCK if info.isreg() else 0)

@@ -102,10 +102,12 @@ def _by_extension(name: str, content: bytes) -> Any:
         if last in ("txt", "text", "transcript"):
             return content.decode()
         if last in ("cls", "cls2", "class", "count", "index", "inx", "id"):
+            if b"_" in content:  # Python reads 1_23 as 123
+                raise ValueError("only the digits 0 to 9 make a number")
             return int(content)
         if last in ("mp", "msgpack"):
             return unpack(content)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, RecursionError) as error:  # the last of json that is nested very deep
         raise FormatError(f"the file .{name} is damaged, or not what its extension says: {error}") from error
     return _picture(name, content) if last in _PICTURES else content
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.claims import UNNAMED, Claim, check_claim
 from ...utils.dtypes import dtype_from_text
 from ...utils.errors import FormatError
 from .protobuf import BYTES, VARINT, WireError, bytes_field, fields, read_varint, varint
@@ -38,7 +39,7 @@ _LIST_OF = {
     "bfloat16": 13, "uint32": 16, "uint64": 17, "float8_e5m2": 18, "float8_e4m3fn": 18,
 }  # fmt: skip
 _STRING_LIST = 8
-_SPARSE_LIMIT = 1 << 28  # bytes: a tensor may be all one value, but a damaged shape shall not fill the memory
+_MOST_DIMS = 254  # TensorFlow's own limit; NumPy has a smaller one
 
 
 def tensor_dtype(name: str) -> np.dtype:
@@ -87,17 +88,20 @@ def encode_tensor(array: Any) -> bytes:
     return head + bytes_field(4, little.tobytes())
 
 
-def parse_tensor(record: bytes) -> np.ndarray:
+def parse_tensor(record: bytes, *, max_bytes: int = UNNAMED) -> np.ndarray:
     """Read a tensor that tf.io.serialize_tensor (or :func:`encode_tensor`) wrote.
 
     Args:
         record: A TensorProto.
+        max_bytes: How large an array may become of which only the first values are given: the last of these is
+            repeated then, so a dozen bytes can claim any size. ``serialize_tensor`` gives all of them.
 
     Returns:
         The array, which owns its memory; strings are an object array of bytes.
 
     Raises:
-        FormatError: The bytes are not a TensorProto, are cut short, or hold a dtype that NumPy does not have.
+        FormatError: The bytes are not a TensorProto, are cut short, claim more than ``max_bytes``, or hold a dtype
+            that NumPy does not have.
 
     Example:
         >>> parse_tensor(encode_tensor(np.float32([[1, 2]])))
@@ -120,7 +124,7 @@ def parse_tensor(record: bytes) -> np.ndarray:
                 listed.setdefault(field, []).append(_numbers(_LISTS[field], value))
         if number not in _DTYPES:
             raise WireError(f"DataType {number}, which has no NumPy counterpart here,", 0)
-        return _array(_DTYPES[number], shape, content, items, listed)  # type: ignore[arg-type, index]
+        return _array(_DTYPES[number], shape, content, items, listed, max_bytes)  # type: ignore[arg-type, index]
     except (WireError, ValueError, OverflowError) as error:
         if isinstance(error, FormatError):
             raise
@@ -137,6 +141,8 @@ def _shape(data: bytes) -> tuple[int, ...]:
             if int(size) >= 1 << 63:  # -1, an unknown size
                 raise WireError("a shape with an unknown size", 0)
             sizes.append(int(size))
+            if len(sizes) > _MOST_DIMS:  # their product would take long
+                raise WireError(f"a shape of more than {_MOST_DIMS} sizes", 0)
     return tuple(sizes)
 
 
@@ -183,7 +189,12 @@ def _values(name: str, dtype: np.dtype, listed: dict[int, list[np.ndarray]]) -> 
 
 
 def _array(
-    name: str, shape: tuple[int, ...], content: bytes | None, items: list[bytes], listed: dict[int, list[np.ndarray]]
+    name: str,
+    shape: tuple[int, ...],
+    content: bytes | None,
+    items: list[bytes],
+    listed: dict[int, list[np.ndarray]],
+    max_bytes: int,
 ) -> np.ndarray:
     size = math.prod(shape)
     dtype = tensor_dtype(name)
@@ -198,11 +209,16 @@ def _array(
             raise WireError(f"shape {shape} and dtype {name} with {len(content):,} bytes of content", 0)
         return np.frombuffer(content, dtype).reshape(shape).copy()
     values = _values(name, dtype, listed)
-    if size > values.size and size * dtype.itemsize > _SPARSE_LIMIT:
-        raise WireError(f"shape {shape}, for which only {values.size:,} values are given,", 0)
     if values.size < size:  # TensorFlow's rule: the last value is repeated, zero where there is none
-        fill = values[-1] if values.size else np.zeros((), dtype)[()]
-        values = np.concatenate([values, np.full(size - values.size, fill, dtype)])
+        try:
+            check_claim(size * dtype.itemsize, values.nbytes, limit=max_bytes)
+        except Claim as error:
+            what = f"shape {shape}, for which only {values.size:,} values are given ({error}; see max_bytes),"
+            raise WireError(what, 0) from error
+        filled = np.empty(size, dtype)
+        filled[: values.size] = values
+        filled[values.size :] = values[-1] if values.size else np.zeros((), dtype)[()]
+        values = filled
     if values.size != size:
         raise WireError(f"shape {shape} with {values.size} values", 0)
     return values.reshape(shape)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin
 
+from ...utils.claims import DEFLATE_MOST, check_claim
 from ...utils.errors import DataFlowError, FormatError
 from ..core.undecoded import may_leave
-from .jpeg import JpegHeader, UndecodedJpeg, decode_jpeg, read_header
+from .jpeg import JpegHeader, UndecodedJpeg, check_pixels, decode_jpeg, read_header
 from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "Palette",
     "check_reading",
     "decode_image",
-    "left_undecoded",
     "looks_whole",
     "read_image",
 ]
@@ -34,7 +34,10 @@ _TAIL = 4096
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG", b"IEND"
 _PNG_PALETTE = 3  # the colour type in byte 25 (PNG, 11.2.1)
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _GIF, _BMP = b"GIF8", b"BM"
+_GIF_PIXELS_PER_BYTE = 1 << 12  # no code of its LZW stands for more, and none has less than 3 bits
+_GIF_FREE = 1 << 22  # pixels of an empty canvas
 _BMP_BITS = 28  # the place of biBitCount
 _COLOURS = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and later decode to RGB directly
@@ -115,6 +118,10 @@ def decode_image(
     header = _jpeg_header(data) if head.startswith(_JPEG) else None
     if not _has_end(head, header, size, _reader(data)):
         raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
+    try:
+        _check_claimed(head, header, size)
+    except ValueError as error:
+        raise BrokenImage(f"{name}: the picture is damaged: its header tells of more than there is: {error}") from error
     if header and palette != "index" and (left := _left(data, header, channel, min_size)):
         return left  # type: ignore[return-value]  # who asked for it knows
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
@@ -130,17 +137,6 @@ def decode_image(
     if image.ndim == 2:
         image = image[:, :, None]
     return image if image.dtype == np.uint8 or depth == "keep" else _to_8_bits(image, name)
-
-
-def left_undecoded(data: np.ndarray) -> UndecodedJpeg | None:
-    """A picture file in memory, where its source was asked to leave JPEGs undecoded and this is one; else None.
-
-    For sources that decode in another way than :func:`decode_image`, to RGB.
-
-    Args:
-        data: uint8 (N,), the file.
-    """
-    return _left(data, _jpeg_header(data), 3, None) if may_leave() and data[:3].tobytes() == _JPEG else None
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
@@ -162,6 +158,25 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
 
 def _reader(data: np.ndarray) -> Callable[[int, int], bytes]:
     return lambda at, length: data[at : at + length].tobytes()
+
+
+def _check_claimed(head: bytes, header: JpegHeader | None, size: int) -> None:
+    """Refuse a picture that is larger than its file can hold, of the formats that bound that.
+
+    Decoders take memory for all pixels first. Those of other formats touch it as data come.
+
+    Raises:
+        ValueError: It is.
+    """
+    if header is not None:
+        check_pixels(header, size)
+    elif head.startswith(_PNG) and len(head) > 25:
+        width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
+        bits = head[24] * _PNG_CHANNELS.get(head[25], 1)
+        check_claim(height * (width * bits // 8), size, ratio=DEFLATE_MOST)
+    elif head.startswith(_GIF):
+        width, height = (int.from_bytes(head[at : at + 2], "little") for at in (6, 8))
+        check_claim(width * height, size, ratio=_GIF_PIXELS_PER_BYTE, limit=_GIF_FREE, unit="pixels")
 
 
 def _jpeg_header(data: np.ndarray) -> JpegHeader:
@@ -259,10 +274,13 @@ def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
         asked: Whether they were asked for; else a palette is an error.
     """
     try:
-        with Image.open(io.BytesIO(data.data)) as file:
+        with _opened(data) as file:
             mode = file.mode
             if asked and mode in ("P", "1"):
                 return np.array(ImageOps.exif_transpose(file)).astype(np.uint8)[:, :, None]
+    except Image.DecompressionBombError as error:
+        advice = "set PIL.Image.MAX_IMAGE_PIXELS in the function or module that workers load, or save it as PNG"
+        raise DataFlowError(f"{name} is larger than Pillow opens ({error}): {advice}") from error
     except Exception as error:  # Pillow's errors are of any type
         if asked:
             raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
@@ -277,6 +295,14 @@ def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
         f"{name} has a palette: it stores numbers of colours, and a mask's numbers are its classes. Pass "
         "palette='index' for these numbers, or palette='color' for the gray of its colours"
     )
+
+
+def _opened(data: np.ndarray) -> Image.Image:
+    """A picture as Pillow has it, without Pillow's limit of 179 million pixels where `_check_claimed` is one."""
+    file, head = io.BytesIO(data.data), data[:4].tobytes()
+    if head == _PNG:
+        return PngImagePlugin.PngImageFile(file)
+    return GifImagePlugin.GifImageFile(file) if head == _GIF else Image.open(file)
 
 
 def _to_8_bits(image: np.ndarray, name: str) -> np.ndarray:

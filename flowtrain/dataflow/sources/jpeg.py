@@ -9,17 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 
+from ...utils.claims import check_claim
 from ..core.undecoded import Undecoded
 from .tiff import ORIENTATION, first_tags
 from .turbojpeg import decode_region
 
-__all__ = ["JpegHeader", "UndecodedJpeg", "decode_jpeg", "decodes_itself", "read_header"]
+__all__ = ["JpegHeader", "UndecodedJpeg", "check_pixels", "decode_jpeg", "decodes_itself", "read_header"]
 
 _APP1, _SCAN = 0xE1, 0xDA
 _LARGE = 1 << 26  # pixels: whether so much is believed is for OpenCV to say
 _SMALL = 16  # pixels: below, two scales may give pictures of one size
 _ROWS_MIRRORED, _COLUMNS_MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # orientations; from 5 on rows and columns are swapped
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
+_ARITHMETIC = 0xC9  # the first of the frames whose blocks may take less than a bit
+_PIXELS_PER_BYTE = 512  # at most: a block of 8 x 8 takes a bit of Huffman's code, that of its first coefficient
 
 
 class JpegHeader(NamedTuple):
@@ -29,6 +32,7 @@ class JpegHeader(NamedTuple):
         height: In pixels; 0 where there is no frame header.
         width: In pixels.
         components: 1 for gray, 3 for colour, 4 for print.
+        kind: The marker of the frame, which says how it is coded; 0 where there is none.
         orientation: How the camera was held (Exif 2.3, 4.6.2): 1 to 8; 0 where that cannot be told.
         scan: Where the first scan begins, in bytes; 0 where the file ends before, -1 where its segments cannot be
             followed. The end of the picture lies behind it, that of a thumbnail before.
@@ -37,6 +41,7 @@ class JpegHeader(NamedTuple):
     height: int
     width: int
     components: int
+    kind: int
     orientation: int
     scan: int
 
@@ -48,7 +53,7 @@ def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
         read: (place, length) -> bytes of the file, fewer at its end.
         size: Of the file, in bytes.
     """
-    at, orientation, frame = 2, 1, (0, 0, 0)
+    at, orientation, frame = 2, 1, (0, 0, 0, 0)
     while at + 4 <= size:
         mark, marker, length = struct.unpack(">BBH", read(at, 4))
         if mark != 0xFF:
@@ -59,7 +64,7 @@ def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
         if marker == _SCAN:
             return JpegHeader(*frame, orientation, at)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES and at + 10 <= size:
-            frame = struct.unpack(">HHB", read(at + 5, 5))
+            frame = (*struct.unpack(">HHB", read(at + 5, 5)), marker)
         if marker == _APP1 and read(at + 4, 6) == b"Exif\0\0" and orientation == 1:
             orientation = _orientation(read(at + 10, length - 8))
         at += 2 + length
@@ -73,6 +78,18 @@ def _orientation(tiff: bytes) -> int:
         return 0
     _, value = tags.get(ORIENTATION, (1, 1))
     return value if 1 <= value <= 8 else 1
+
+
+def check_pixels(header: JpegHeader, size: int) -> None:
+    """Refuse a header that tells of more pixels than a file of so many bytes can hold.
+
+    libjpeg takes the memory for all coefficients of a progressive picture at once, of 700 bytes 2.6 GB.
+
+    Raises:
+        Claim: It does.
+    """
+    if header.kind < _ARITHMETIC:
+        check_claim(header.height * header.width, size, ratio=_PIXELS_PER_BYTE, unit="pixels")
 
 
 def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) -> np.ndarray | None:

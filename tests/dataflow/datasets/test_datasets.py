@@ -260,6 +260,10 @@ def test_ilsvrc_pictures(imagenet):
     assert ILSVRC12("val").get(0)[1] == 1  # the folders of classes are seen
     with pytest.raises(FileNotFoundError, match=r"v2\.JPEG"):
         ILSVRC12("val").get(1)
+    whole = (imagenet / "train" / "n01" / "a.JPEG").read_bytes()
+    (imagenet / "train" / "n01" / "a.JPEG").write_bytes(whole[: len(whole) // 2])  # OpenCV makes a picture of it
+    with pytest.raises(FormatError, match=r"a\.JPEG, record 0: .*cut short"):
+        ILSVRC12("train").get(0)
     (imagenet / "train" / "n01" / "a.JPEG").write_bytes(b"no picture")
     with pytest.raises(FormatError, match=r"a\.JPEG, record 0"):
         ILSVRC12("train").get(0)

@@ -160,3 +160,26 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(DataFlowError, match="decode is"):
         TarData(tmp_path / "text.tar", "jpg")
     assert list(TarData(make(tmp_path / "none.tar", {}))) == []
+
+
+def test_a_name_that_is_not_utf_8(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        info = tarfile.TarInfo("caf\xe9.bin")
+        info.size = 1
+        archive.addfile(info, io.BytesIO(b"x"))
+    for _ in range(2):  # from the file, and from the index beside it
+        assert list(TarData(path)) == [{"__key__": "caf\udce9", "bin": b"x"}]
+
+
+def test_a_class_is_of_digits_alone(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, content in {"1.cls": b" 12\n", "2.cls": b"1_2"}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    ds = TarData(path, "auto")
+    assert ds.get(0)["cls"] == 12
+    with pytest.raises(FormatError, match=r"sample '2'.*only the digits 0 to 9 make a number"):
+        ds.get(1)

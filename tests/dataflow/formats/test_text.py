@@ -233,3 +233,15 @@ def test_bad_svmlight(tmp_path):
             ds.get(index)
     with pytest.raises(DataFlowError, match="at least 1"):
         SVMLightData(path, 0)
+
+
+@pytest.mark.parametrize("line", ["1_0 1:2", "1 1_0:2", "1 1:2_0"])
+def test_svmlight_numbers_are_of_digits_alone(line, tmp_path):
+    (tmp_path / "x").write_text(line + "\n")
+    with pytest.raises(FormatError, match="line 1: .*only the digits 0 to 9 make a number"):
+        list(SVMLightData(tmp_path / "x"))
+
+
+def test_a_column_of_very_long_digits_is_text(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n" + "7" * 5000 + ",1\n")
+    assert list(CSVData(tmp_path / "x.csv")) == [{"a": "7" * 5000, "b": 1}]
