@@ -363,13 +363,18 @@ def _make_host(arena: Arena, payload: Payload, preload: tuple[str, ...]) -> Host
     return (LinuxHost if linux else SpawnHost)(arena, payload, preload)
 
 
+_REASONS = {
+    "SIGKILL": ": out of memory?",
+    "SIGBUS": ": was a file cut short that it had mapped into memory, or is /dev/shm or a disk full?",
+}
+
+
 def _ending(code: int | None) -> str:
     if code is None:
         return "was killed together with the process that starts the workers"
     if code < 0:
         name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else f"signal {-code}"
-        why = ": out of memory?" if name == "SIGKILL" else ""
-        return f"was killed by {name}{why}"
+        return f"was killed by {name}{_REASONS.get(name, '')}"
     return f"ended with exit code {code}"
 
 

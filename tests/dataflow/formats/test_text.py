@@ -238,7 +238,7 @@ def test_bad_svmlight(tmp_path):
 @pytest.mark.parametrize("line", ["1_0 1:2", "1 1_0:2", "1 1:2_0"])
 def test_svmlight_numbers_are_of_digits_alone(line, tmp_path):
     (tmp_path / "x").write_text(line + "\n")
-    with pytest.raises(FormatError, match="line 1: .*only the digits 0 to 9 make a number"):
+    with pytest.raises(FormatError, match=r"line 1: .*only the digits 0 to 9 make a number"):
         list(SVMLightData(tmp_path / "x"))
 
 
