@@ -77,6 +77,32 @@ def flowtrain_scaled(case: str):
     return df.PrefetchData(df.BatchData(_pictures(df, min_size=256), BATCH), 6, WORKERS)
 
 
+# ---- flowtrain in other frameworks: the same flows
+
+
+def flowtrain_torch(case: str):
+    from flowtrain.feed import to_torch
+
+    return to_torch(flowtrain(case))
+
+
+def flowtrain_jax(case: str):
+    from flowtrain.feed import to_jax
+
+    return to_jax(flowtrain(case))
+
+
+def flowtrain_keras(case: str):
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    import flowtrain.dataflow as df
+    from flowtrain.feed import to_keras
+
+    ds = flowtrain(case)
+    adapter = PyDatasetAdapter(to_keras(ds if case == "arrays" else df.FixedSizeData(ds, MANY), 0), shuffle=False)
+    return peers.Again(lambda: peers.keras_epoch(adapter, adapter.get_tf_dataset))
+
+
 # ---- the limits
 
 
@@ -186,6 +212,7 @@ def main() -> None:
     elif name == "own_figures":
         report(own_figures(seconds))
     else:
+        case = {"frameworks": "arrays", "frameworks-jpeg": "jpeg"}.get(case, case)
         per_batch = {"tiny": 128, "arrays": 128}.get(case, 1 if case.startswith("transport") else BATCH)
         if case.startswith("imagenet"):
             made = getattr(imagenet, name)(case)

@@ -76,6 +76,16 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         "datapoints",
         ["limit_numpy", "flowtrain", "tensorpack", "torch", "grain", "tfdata_numpy", "keras", "keras_numpy"],
     ),
+    "frameworks": (
+        "In-memory arrays (28 x 28), scaled and batched 128, as tensors of each framework, one process",
+        "datapoints",
+        ["flowtrain_torch", "torch", "flowtrain_keras", "keras", "flowtrain_jax", "jax"],
+    ),
+    "frameworks-jpeg": (
+        "JPEG -> 256 x 256 -> Lab -> batches of 32 as tensors, 2 workers",
+        "pictures",
+        ["flowtrain_torch", "torch", "flowtrain_keras", "keras"],
+    ),
     "own": ("flowtrain alone", "", ["own_figures"]),
 }
 
@@ -98,7 +108,13 @@ TITLES = {
     "keras": "Keras PyDataset with threads, as fit reads it",
     "keras_numpy": "Keras PyDataset with threads, as its JAX backend reads it",
     "webdataset": "webdataset, WebLoader",
+    "flowtrain_torch": "**flowtrain**, to_torch",
+    "flowtrain_keras": "**flowtrain**, to_keras, as fit reads it",
+    "flowtrain_jax": "**flowtrain**, to_jax",
+    "jax": "JAX: NumPy's indexing, jnp.asarray",
 }
+# whose rate a peer's is compared with, in the cases of frameworks
+OURS = {"torch": "flowtrain_torch", "keras": "flowtrain_keras", "jax": "flowtrain_jax"}
 IN_ONE_PROCESS = {
     "limit_numpy": "limit: NumPy's indexing alone",
     "flowtrain": "**flowtrain**, get_batch",
@@ -117,6 +133,7 @@ PACKAGE = {
     "grain": "grain",
     "keras": "keras",
     "webdataset": "webdataset",
+    "jax": "jax",
 }
 
 
@@ -190,7 +207,8 @@ def table(case: str, results: dict[str, list]) -> str:
     if case == "own":
         return own_table(results["own_figures"])
     good = {name: [r for r in results[name] if isinstance(r, dict)] for name in names}
-    ours = good["flowtrain"]
+    frameworks = case.startswith("frameworks")
+    ours = good["flowtrain_torch" if frameworks else "flowtrain"]
     transport, crops = case.startswith("transport"), case.startswith("imagenet")
     size = 32 * 256 * 256 * 3 * (1 if case.endswith("uint8") else 4) / 1e9
     head = (
@@ -209,7 +227,8 @@ def table(case: str, results: dict[str, list]) -> str:
             lines.append(f"| {titles[name]} | {reason} |" + " |" * (head.count("|") - 3))
             continue
         rate, cpu = median([r["rate"] for r in good[name]]), median([r["cpu_ms"] for r in good[name]])
-        ratio = median([a["rate"] / b["rate"] for a, b in zip(ours, good[name], strict=False)])
+        own = good[OURS.get(name, name)] if frameworks else ours
+        ratio = median([a["rate"] / b["rate"] for a, b in zip(own, good[name], strict=False)])
         gigabytes = f"{rate * size:.1f} | " if transport else ""
         more = median([b["cpu_ms"] / a["cpu_ms"] for a, b in zip(ours, good[name], strict=False)])
         lines.append(

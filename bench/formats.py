@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -294,7 +295,7 @@ def serve(library: str, folder: Path, only: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
     try:
-        rows = {row: run for row, run in LIBRARIES[library](folder).items() if only in row}
+        rows = {row: run for row, run in LIBRARIES[library](folder).items() if re.search(only, row)}
         for run in rows.values():
             run()
     except ImportError as error:
@@ -314,7 +315,7 @@ def serve(library: str, folder: Path, only: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", help="rows whose name has this in it alone")
+    parser.add_argument("--only", help="only rows whose name this pattern is found in")
     parser.add_argument("--write", type=Path, help="write the table into this Markdown file")
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--folder", type=Path, help="where the files are kept; a temporary folder without it")

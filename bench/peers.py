@@ -204,13 +204,13 @@ def tfdata_native(case: str):
 def keras(case: str):
     """What fit reads from a PyDataset on TensorFlow: the adapter's tf.data pipeline."""
     adapter = _keras_adapter(case)
-    return Again(lambda: _keras_epoch(adapter, adapter.get_tf_dataset))
+    return Again(lambda: keras_epoch(adapter, adapter.get_tf_dataset))
 
 
 def keras_numpy(case: str):
     """What fit reads on JAX, and in essence on torch."""
     adapter = _keras_adapter(case)
-    return Again(lambda: _keras_epoch(adapter, adapter.get_numpy_iterator))
+    return Again(lambda: keras_epoch(adapter, adapter.get_numpy_iterator))
 
 
 def _keras_adapter(case: str):
@@ -239,10 +239,20 @@ def _keras_adapter(case: str):
     return PyDatasetAdapter(made, shuffle=False)
 
 
-def _keras_epoch(adapter, batches):
+def keras_epoch(adapter, batches):
     adapter.on_epoch_begin()
     yield from batches()
     adapter.on_epoch_end()
+
+
+def jax(case: str):
+    """What a user of JAX writes without a library: NumPy's indexing, and the batch to the device."""
+    import jax.numpy as jnp
+
+    images = array()
+    order = np.random.default_rng(0).permutation(len(images))
+    starts = range(0, len(images) - 127, 128)
+    return Again(lambda: (jnp.asarray(images[order[start : start + 128]] * np.float32(2)) for start in starts))
 
 
 class Again:

@@ -54,9 +54,9 @@ def to_jax(ds: DataFlow, *, device: Any = None, narrow: bool = False) -> Handove
                     'each number, or have 64 bits: jax.config.update("jax_enable_x64", True)'
                 )
             array, untouched = _narrowed(array, np.dtype(target), where), True
-        if not untouched:
-            array = np.array(array)  # JAX may use the memory as it is; nobody else writes into this
-        return jax.device_put(array, device)
+        if untouched:
+            return jax.device_put(array, device)  # on a CPU JAX uses the memory as it is, where it is aligned
+        return jax.numpy.array(array, copy=True, device=device)
 
     return Handover(ds, "to_jax", convert)
 

@@ -228,7 +228,11 @@ def _taken(datapoint: Any, part: Any) -> Any:
         return datapoint[part]
     except (KeyError, IndexError, TypeError):
         keys = list(datapoint) if isinstance(datapoint, Mapping) else list(range(len(datapoint)))
-        hint = closest(part, keys) if isinstance(part, str) and all(isinstance(key, str) for key in keys) else ""
+        hint = (
+            closest(part, list(map(str, keys)))
+            if isinstance(part, str) and all(isinstance(key, str) for key in keys)
+            else ""
+        )
         raise DataFlowError(
             f"to_keras: a datapoint has no component {part!r}; it has {keys}. {hint}".rstrip()
         ) from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...utils.errors import DataFlowError, FormatError, closest
 from ...utils.optional import require
+from ...utils.storage import RemoteFile, StorageFile, is_url
 from .arrowcells import Cells
 from .arrowvalues import arrow, cells_of, unreadable
 from .framing import crc32c
@@ -54,7 +55,8 @@ class ParquetFile:
         self, path: str, columns: Sequence[str] | None, missing: Mapping[str, Any], as_stored: bool, verify: bool
     ) -> None:
         self.path, self._missing, self._verify = path, missing, verify
-        self._size = os.path.getsize(path)
+        self._remote = RemoteFile(path) if is_url(path) else None
+        self._size = os.path.getsize(path) if self._remote is None else self._remote.size
         pa = arrow()
         with parsing(path, "not a Parquet file, cut short, or damaged"), self._opened() as file:
             self._footer, schema = file.metadata, file.schema_arrow
@@ -88,7 +90,7 @@ class ParquetFile:
     def read_group(self, number: int, first: int) -> RowGroup:
         """A row group; ``first`` is the number of its first row in the file, for errors."""
         what = f"row group {number} is damaged"
-        if os.path.getsize(self.path) != self._size:
+        if self._remote is None and os.path.getsize(self.path) != self._size:
             size = os.path.getsize(self.path)
             what = f"the file has changed since it was opened: it had {self._size:,} bytes, now it has {size:,}"
             raise damaged(self.path, what)
@@ -116,7 +118,10 @@ class ParquetFile:
     def _opened(self, footer: Any = None) -> Any:
         parquet = parquet_package()
         known = {"metadata": footer, "read_dictionary": self._repeating} if footer is not None else {}
-        return parquet.ParquetFile(self.path, page_checksum_verification=self._verify, **known)
+        if self._remote is not None:  # it fetches what a row group needs in few, large reads
+            known["pre_buffer"] = True
+        file = self.path if self._remote is None else StorageFile(self._remote)
+        return parquet.ParquetFile(file, page_checksum_verification=self._verify, **known)
 
     def _check_names(self, schema: Any) -> None:
         twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
