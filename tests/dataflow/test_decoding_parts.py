@@ -413,3 +413,27 @@ def test_tars_and_caffes_records_are_decoded_in_part_too(photos, tmp_path, parts
     for name in quick:
         for one, other in zip(quick[name], slow[name], strict=True):
             assert all(same(a, b) if isinstance(a, np.ndarray) else a == b for a, b in zip(one, other, strict=True))
+
+
+def test_a_damaged_picture_leaves_nothing_behind(tmp_path, parts):
+    good = encoded(textured(120, 120))
+    codes, levels = good.index(b"\xff\xc4"), good.index(b"\xff\xdb")
+    more_codes_than_can_be = good[: codes + 5] + b"\xff" * 16 + good[codes + 21 :]
+    length = struct.unpack(">H", good[levels + 2 : levels + 4])[0]
+    files = {
+        "0.jpg": good,
+        "1.jpg": more_codes_than_can_be,
+        "2.jpg": good[:levels] + good[levels + 2 + length :],  # no table of levels: not to be decoded by another's
+        "3.jpg": encoded(textured(120, 120, seed=1)),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    ds = AugmentImageComponent(ImageFromFile(tmp_path), imgaug.RandomResizedCrop(40))
+    ds.get(0)
+    for index in (1, 2):
+        with pytest.raises(BrokenImage, match=rf"{index}\.jpg"):
+            ds.get(index)
+    parts.clear()
+    (image,) = ds.get(3)
+    assert len(parts) == 1
+    assert same(image, ds.augmentors.augment(read_image(tmp_path / "3.jpg"), ds.stream.at(0, 3)))

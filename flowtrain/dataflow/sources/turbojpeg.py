@@ -12,7 +12,6 @@ import ctypes
 import functools
 import importlib.util
 import sys
-import threading
 from collections.abc import Iterator
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from pathlib import Path
@@ -86,7 +85,7 @@ def why_no_regions() -> str | None:
 
 
 class _Decoder:
-    """A handle of TurboJPEG, for one thread."""
+    """A handle of TurboJPEG, for one picture: libjpeg keeps the tables of the one before for one that has none."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -94,9 +93,11 @@ class _Decoder:
         if not self._handle:
             raise ValueError("TurboJPEG gives no decompressor")
 
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._library.tj3Destroy(self._handle)
+    def __enter__(self) -> _Decoder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._library.tj3Destroy(self._handle)
 
     def decode(self, data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
         library, handle, start, size = self._library, self._handle, data.ctypes.data, data.size
@@ -120,9 +121,6 @@ class _Decoder:
             raise ValueError(self._library.tj3GetErrorStr(self._handle).decode(errors="replace"))
 
 
-_local = threading.local()
-
-
 def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
     """Decode a part of a JPEG.
 
@@ -140,10 +138,8 @@ def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int,
     Raises:
         ValueError: The data are damaged, or TurboJPEG cannot decode a part of them.
     """
-    decoder = getattr(_local, "decoder", None)
-    if decoder is None:
-        library = _library()
-        if library is None:
-            raise ValueError("there is no TurboJPEG 3")
-        decoder = _local.decoder = _Decoder(library)
-    return decoder.decode(data, channel, scale, region)
+    library = _library()
+    if library is None:
+        raise ValueError("there is no TurboJPEG 3")
+    with _Decoder(library) as decoder:
+        return decoder.decode(data, channel, scale, region)
