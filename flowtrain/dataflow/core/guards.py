@@ -113,7 +113,8 @@ _UNGUARDED: WeakKeyDictionary[Any, Callable[..., Any]] = WeakKeyDictionary()
 
 def unguarded(get: Callable[..., Datapoint]) -> Callable[..., Datapoint]:
     """A flow's ``get`` without its guard, for a walk that names the datapoint and opens the files itself."""
-    user_get = _UNGUARDED.get(getattr(get, "__func__", None))
+    function = getattr(get, "__func__", None)  # None of what stands for a method: where explain measures it
+    user_get = None if function is None else _UNGUARDED.get(function)
     return get if user_get is None else MethodType(user_get, get.__self__)  # type: ignore[attr-defined]
 
 
