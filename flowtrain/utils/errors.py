@@ -6,8 +6,10 @@ Every error says what was given, what was expected and what to write instead.
 from __future__ import annotations
 
 import contextlib
+import logging
 
 __all__ = [
+    "USER_ERRORS",
     "CheckpointError",
     "ConfigError",
     "DataFlowError",
@@ -101,12 +103,17 @@ def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> st
     return f"There are: {shown}{', ...' if len(known) > 20 else ''}."
 
 
+USER_ERRORS = (Exception, GeneratorExit, SystemExit)
+"""What a user's function may raise, to be named with its place. Not KeyboardInterrupt, which comes from outside."""
+
+
 def annotate_error(error: BaseException, where: str) -> BaseException:
     """Put the place of a failure into an error's message, keeping its type.
 
     A user's ``ValueError("bad")`` raised in a stage stays a ValueError and reads
     ``bad [in MapData, epoch 0, datapoint 7]``. Only the innermost place is noted: calling this again on
-    the way up changes nothing.
+    the way up changes nothing. What is no ``Exception`` gets a note, and a SystemExit, of which Python prints nothing,
+    a line in the log.
 
     Args:
         error: The error that was caught.
@@ -117,6 +124,12 @@ def annotate_error(error: BaseException, where: str) -> BaseException:
         instance of a subclass of its type that has the same attributes.
     """
     if getattr(error, "flowtrain_where", None) is not None:
+        return error
+    if not isinstance(error, Exception):  # the arguments of a SystemExit are the exit code
+        error.add_note(f"[in {where}]")
+        error.flowtrain_where = where  # type: ignore[attr-defined]
+        if isinstance(error, SystemExit):  # of which Python prints nothing
+            logging.getLogger("flowtrain").warning("SystemExit(%r) [in %s]", error.code, where)
         return error
     message = str(error)
     text = f"{message} [in {where}]" if message else f"[in {where}]"

@@ -286,3 +286,70 @@ def test_after_an_error_the_position_is_that_of_the_datapoint_which_failed(name)
         broken.discard(min(broken))
         ds.load_state_dict(state)
     assert same([*found, *ds], expected)
+
+
+class Raises(df.DataFlow):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 5
+
+    def get(self, index, epoch=0):
+        if index == 3:
+            raise self.error
+        return [index]
+
+
+class RaisesWalked(df.DataFlow):
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        yield from ([0], [1], [2])
+        raise self.error
+
+
+def raising(error):
+    def function(dp):
+        if dp == [3]:
+            raise error
+        return dp
+
+    return df.DataFromList([[i] for i in range(5)]), function
+
+
+LEAVES = {
+    "get": lambda error: Raises(error),
+    "__iter__": lambda error: RaisesWalked(error),
+    "MapData": lambda error: df.MapData(*raising(error)),
+    "FilterData": lambda error: df.FilterData(*raising(error)),
+    "FlatMapData": lambda error: df.FlatMapData(*raising(error)),
+    "MultiThreadMapData": lambda error: df.MultiThreadMapData(raising(error)[0], 2, raising(error)[1]),
+    "MultiProcessMapData": lambda error: df.MultiProcessMapData(raising(error)[0], 2, raising(error)[1]),
+    "PrefetchData": lambda error: df.PrefetchData(df.MapData(*raising(error)), num_proc=2),
+    "PrefetchData of a walk": lambda error: df.PrefetchData(df.FilterData(*raising(error)), num_proc=1),
+    "BatchData": lambda error: df.BatchData(df.MapData(*raising(error)), 2),
+}
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("error", [SystemExit(7), GeneratorExit("gone")], ids=["SystemExit", "GeneratorExit"])
+def test_what_ends_programs_and_generators_names_its_place_too(kind, error, caplog):
+    error = type(error)(*error.args)
+    with pytest.raises(type(error)) as caught:
+        list(LEAVES[kind](error))
+    assert caught.value.args == error.args  # a SystemExit's is the exit code
+    (note,) = caught.value.__notes__
+    assert "epoch 0, datapoint 3" in note
+    if kind in ("get", "MapData") and isinstance(error, SystemExit):
+        assert f"SystemExit(7) {note}" in caplog.text
+
+
+def test_a_walk_that_is_left_is_not_noted():
+    walk = iter(df.FlatMapData(df.DataFromList([[1], [2]]), lambda dp: [dp, dp]))
+    next(walk)
+    walk.close()
+    walk = iter(RaisesWalked(ValueError("late")))
+    next(walk)
+    walk.close()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from .cursor import Cursor, Datapoint, checked_index
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def got(flow: DataFlow, index: int, epoch: int) -> Datapoint:
     """``flow.get``, with the datapoint named in its errors."""
     try:
         return flow.get(index, epoch)
-    except Exception as error:
+    except USER_ERRORS as error:
         flow._fail(error, index, epoch)
 
 
@@ -219,7 +219,7 @@ def _assembled(planner: Planner) -> Iterator[Datapoint]:
         for index, parts in planner.made(piece):
             try:
                 datapoint = assemble(parts, index, epoch)
-            except Exception as error:
+            except USER_ERRORS as error:
                 flow._fail(error, index, epoch)
             yield datapoint
 

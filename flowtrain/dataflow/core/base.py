@@ -336,14 +336,14 @@ class DataFlow:
             "default raises"
         )
 
-    def _fail(self, error: Exception, index: int, epoch: int) -> NoReturn:
+    def _fail(self, error: BaseException, index: int, epoch: int) -> NoReturn:
         """Raise a user's error again, with the stage, the epoch and the index in its message."""
         try:
             self._fail_in(error, f"epoch {epoch}, datapoint {index}")
         finally:
             del error  # see _fail_in
 
-    def _fail_in(self, error: Exception, where: str) -> NoReturn:
+    def _fail_in(self, error: BaseException, where: str) -> NoReturn:
         where = f"{self.describe()}, {where}"
         if isinstance(error, StopIteration):  # it would end the epoch without a word
             raise annotate_error(DataFlowError("a function raised StopIteration"), where) from error

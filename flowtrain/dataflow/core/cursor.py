@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...utils.errors import DataFlowError, StateError
+from ...utils.errors import USER_ERRORS, DataFlowError, StateError
 from . import process
 from .guards import unguarded
 
@@ -105,7 +105,7 @@ class IndexCursor(Cursor):
                 here = process.current
             try:
                 datapoint = get(index, epoch)
-            except Exception as error:
+            except USER_ERRORS as error:
                 self._flow._fail(error, index, epoch)
             self._next = index + 1
             yield datapoint
@@ -116,7 +116,7 @@ class IndexCursor(Cursor):
             raise StopIteration
         try:
             datapoint = self._get(index, self.epoch)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._flow._fail(error, index, self.epoch)
         self._next = index + 1
         return datapoint
@@ -183,7 +183,7 @@ class IteratorCursor(Cursor):
             if size is not None and self._count < size:
                 raise flow._ended_early(size, self._count, self.epoch) from None
             raise
-        except Exception as error:
+        except USER_ERRORS as error:
             flow._fail(error, self._count, self.epoch)
         if self._count == self._most:
             raise flow._gave_more(self._count, self.epoch)  # type: ignore[attr-defined]

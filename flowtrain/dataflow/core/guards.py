@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ...utils.arguments import unknown_attribute
+from ...utils.errors import USER_ERRORS
 from . import process
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
         before = at_home(self)
         try:
             user_reset(self)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail_in(error, "reset_state")
         self._opened = None
         self._opened = {
@@ -101,7 +102,7 @@ def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
             self._ensure_reset()
         try:
             return user_get(self, index, epoch)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
 
     _UNGUARDED[get] = user_get
@@ -125,7 +126,7 @@ def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]
             self._ensure_reset()
         try:
             return user_get_batch(self, indices, epoch)
-        except Exception as error:
+        except USER_ERRORS as error:
             which = f"datapoints {indices[0]} to {indices[-1]}" if len(indices) else "no datapoints"
             self._fail_in(error, f"get_batch, epoch {epoch}, {which}")
 
@@ -139,7 +140,7 @@ def _guarded_len(user_len: Callable[..., int]) -> Callable[..., int]:
             return user_len(self)
         except TypeError:  # says that the length is not known
             raise
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail_in(error, "__len__")
 
     return __len__

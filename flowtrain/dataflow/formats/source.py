@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import DataFlowError, FlowtrainError, FormatError
+from ...utils.errors import USER_ERRORS, DataFlowError, FlowtrainError, FormatError
 from ..core.base import Cursor, Datapoint
 from ..sources.files import matching_paths
 from ..sources.memory import Ordered
@@ -183,6 +183,8 @@ class FileSource(Ordered):
     def __len__(self) -> int:
         if self._size is None:
             self._size = self._count()
+            if not self._size:
+                raise DataFlowError(f"{self.describe()} holds no records: of several files one may be empty, not all")
         return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
@@ -195,7 +197,7 @@ class FileSource(Ordered):
             return self._read(self._place(index, epoch) if self.shuffle else index)
         except FlowtrainError:
             raise  # it names the file and the record
-        except Exception as error:  # of a user's decode function
+        except USER_ERRORS as error:  # of a user's decode function
             self._fail(error, index, epoch)
 
     def _cursor(self, epoch: int, state: Any = None) -> Cursor:

@@ -65,8 +65,8 @@ def write(
 
     Raises:
         OSError: The disk is full or refuses: it names the file and what is free. What is safe so far stays.
-        DataFlowError: The file exists, another process is writing it, the folder is missing, or what is in
-            ``<path>.partial`` belongs to another flow or format.
+        DataFlowError: The flow gave no datapoint, the file exists, another process is writing it, the folder is
+            missing, or what is in ``<path>.partial`` belongs to another flow or format.
         FormatError: A datapoint cannot be written in this format; the message says which and why.
 
     Example:
@@ -93,12 +93,15 @@ def write(
         with explained(target):
             sink: Sink = SINKS[kind](str(folder), position, **options)
         try:
-            _copy(ds, sink, journal, commit_every, progress, target)
-            with explained(target):
-                replace(Path(sink.finish()), target)
+            if count := _copy(ds, sink, journal, commit_every, progress, target):
+                with explained(target):
+                    replace(Path(sink.finish()), target)
         finally:
             with explained(target):  # closing writes what is left in a buffer
                 sink.close()
+        if not count:  # a file without records is read as an error, and in most formats says nothing of what it is
+            shutil.rmtree(folder)
+            raise DataFlowError(f"{ds} gave no datapoint: nothing was written to {target}")
         with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
             os.unlink(f"{target}{SUFFIX}")
         fsync(target.parent)
@@ -117,8 +120,12 @@ def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, 
     return {"keys": keys, "per_file": check_int("write", "per_file", per_file)}
 
 
-def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, target: Path) -> None:
-    """Append what the flow still has, and note the position now and then, and when something fails."""
+def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, target: Path) -> int:
+    """Append what the flow still has, and note the position now and then, and when something fails.
+
+    Returns:
+        How many datapoints there are, those of an earlier attempt too.
+    """
     taken = done = journal.count
     with tqdm(total=journal.size, initial=done, desc=target.name, unit="dp", disable=not progress) as bar:
         try:
@@ -147,6 +154,7 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
             raise
     if journal.size is not None and done != journal.size:
         raise DataFlowError(f"{ds} gave {done} datapoints, its length is {journal.size}: nothing was written")
+    return done
 
 
 class _Journal:

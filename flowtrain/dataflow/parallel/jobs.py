@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...utils.errors import USER_ERRORS
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
 
@@ -34,7 +35,7 @@ class IndexJob:
                 mark(index)
                 try:
                     out.append(flow.get(index, epoch))
-                except Exception as error:
+                except USER_ERRORS as error:
                     flow._fail(error, index, epoch)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...utils.arguments import old_spellings
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, IteratorCursor
@@ -133,7 +133,7 @@ class DataFromIterable(_Restarted):
             return len(self.iterable)  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(f"the length of {self} is not known; pass size= where it is") from None
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail_in(error, "__len__")
 
     def _start_iterator(self, epoch: int) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.arguments import old_spellings
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
@@ -137,7 +137,7 @@ class AugmentImageComponent(_Augmented):
                 image = transform.apply_image(image)
             for augmentor in kept.rest:
                 image = augmentor.augment(image, rng)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return replaced(datapoint, self.index, image)
 
@@ -145,7 +145,7 @@ class AugmentImageComponent(_Augmented):
         image = self._component(datapoint, self.index)
         try:
             image = self.augmentors.augment(image, self.stream.at(epoch, index))
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return replaced(datapoint, self.index, image)
 
@@ -205,7 +205,7 @@ class AugmentImageComponents(_Augmented):
             changed = [first, *map(transform.apply_image, images[1:])]
             changed += map(transform.apply_mask, masks)
             changed += map(transform.apply_coords, points)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         for key, value in zip((*self.index, *self.mask_index, *self.coords_index), changed, strict=True):
             datapoint = replaced(datapoint, key, value)
@@ -256,7 +256,7 @@ class AugmentImageCoordinates(_Augmented):
         try:
             image, transform = self.augmentors.augment_return_transform(image, self.stream.at(epoch, index))
             points = transform.apply_coords(points)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return replaced(replaced(datapoint, self.index, image), self.coords_index, points)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
 from ..core.proxy import ProxyDataFlow
@@ -41,7 +41,7 @@ class ExpandedData(ProxyDataFlow):
                     if number > handed:
                         walk.memory, walk.inputs_at = [index, number], [before]
                         yield part
-            except Exception as error:
+            except Exception as error:  # a GeneratorExit may be the end of this walk
                 self._fail(error, index, walk.epoch)
             before, handed = child.state(), 0
 
@@ -72,7 +72,7 @@ class FlatMapData(ExpandedData):
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         try:
             made = self.func(datapoint)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         if not isinstance(made, Iterable) or isinstance(made, (str, bytes, dict)):
             raise DataFlowError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.arguments import old_spellings
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
@@ -112,14 +112,14 @@ class MapData(_Mapped):
             return _first_row(self._called(_columns_of_one(datapoint, self.describe()), 1, index, epoch))
         try:
             made = self.func(datapoint)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return made if made is not None else self._none(index, epoch)
 
     def _called(self, columns: Any, rows: int, index: int, epoch: int) -> Any:
         try:
             made = self.func(columns)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         values = made.values() if isinstance(made, dict) else made
         if not isinstance(made, (list, tuple, dict)) or any(np.shape(value)[:1] != (rows,) for value in values):
@@ -180,6 +180,6 @@ class MapDataComponent(_Mapped):
             raise missing_component(datapoint, key, self.describe()) from error
         try:
             made = self.func(value)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return replaced(datapoint, key, made) if made is not None else self._none(index, epoch)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.errors import DataFlowError
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 from ..core.random_flow import RNGDataFlow
@@ -57,7 +57,7 @@ class RandomMapData(EachData, RNGDataFlow):
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         try:
             made = self.func(datapoint, self.stream.at(epoch, index))
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         if made is None:
             raise DataFlowError(

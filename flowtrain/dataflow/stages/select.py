@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.arguments import old_spellings
+from ...utils.errors import USER_ERRORS
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component
 from ..core.cursor import Datapoint
@@ -105,7 +106,7 @@ class FilterData(EachData):
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         try:
             passes = self.predicate(datapoint)
-        except Exception as error:
+        except USER_ERRORS as error:
             self._fail(error, index, epoch)
         return datapoint if passes else DROPPED
 

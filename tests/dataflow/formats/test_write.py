@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import flowtrain.dataflow as df
 from flowtrain.dataflow import PrefetchData
 from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData, write
 from flowtrain.dataflow.sources.memory import DataFromList
@@ -265,3 +266,40 @@ def _filled(dp):
 def test_the_progress_bar_counts_from_where_it_goes_on(tmp_path, capsys):
     write(DataFromList([[i] for i in range(4)]), tmp_path / "x.npz")
     assert "4/4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "lmdb", "hdf5", "npz", "tar", "otbtf"])
+def test_a_flow_without_datapoints_is_not_written(tmp_path, kind):
+    none = df.FilterData(df.DataFromList([[1], [2]]), lambda dp: False)
+    path = tmp_path / "target"
+    with pytest.raises(DataFlowError, match=r"FilterData.* gave no datapoint: nothing was written"):
+        df.write(none, path, kind, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    options = {"keys": ["x"]} if kind == "otbtf" else {}
+    df.write(df.DataFromList([[1], [2]]), path, kind, progress=False, **options)
+    with pytest.raises(DataFlowError, match="nothing was written"):
+        df.write(none, path, kind, overwrite=True, progress=False)
+    assert list(tmp_path.iterdir()) == [path]  # as it was
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "source"),
+    [
+        ("a.tfrecord", b"", df.TFRecordData),
+        ("a.tar", b"\0" * 10240, df.TarData),
+        ("a.txt", b"", df.TextLineData),
+        ("a.svm", b"", df.SVMLightData),
+    ],
+)
+def test_a_file_without_records(tmp_path, name, content, source):
+    path = tmp_path / name
+    path.write_bytes(content)
+    for use in (list, len, lambda ds: list(df.PrefetchData(ds, num_proc=1)), lambda ds: list(df.BatchData(ds, 2))):
+        with pytest.raises(DataFlowError, match=rf"{name}.* holds no records"):
+            use(source(path))
+
+
+def test_arrays_without_rows(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((0, 3)))
+    with pytest.raises(DataFlowError, match=r"a\.npz.* holds no records"):
+        list(df.NpzData(tmp_path / "a.npz"))
