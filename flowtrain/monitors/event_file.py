@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from flowtrain.dataflow.formats.protobuf import bytes_field
+
 __all__ = ["EventFile", "hparams_value", "histogram_value", "image_value"]
 
 
@@ -136,27 +138,13 @@ def hparams_value(hparams: Mapping[str, bool | float | str], start: float) -> di
     # HParamsPluginData: version = 1 (0, left out), session_start_info = 3.
     # SessionStartInfo: hparams = 1 (a map), start_time_secs = 5 (a double).
     session = b"".join(
-        _field(1, _field(1, name.encode()) + _field(2, typed(value).SerializeToString()))
+        bytes_field(1, bytes_field(1, name.encode()) + bytes_field(2, typed(value).SerializeToString()))
         for name, value in sorted(hparams.items())
     )
     session += bytes([5 << 3 | 1]) + np.float64(start).astype("<f8").tobytes()
-    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="hparams", content=_field(3, session))
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="hparams", content=bytes_field(3, session))
     return {
         "tag": "_hparams_/session_start_info",
         "metadata": tf.compat.v1.SummaryMetadata(plugin_data=plugin),
         "tensor": tf.make_tensor_proto(0.0, dtype=tf.float32, shape=(1,)),
     }
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field of a protocol buffer."""
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
