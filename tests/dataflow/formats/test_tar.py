@@ -159,7 +159,8 @@ def test_what_is_refused(tmp_path):
         TarData(tmp_path / "none.tar")
     with pytest.raises(DataFlowError, match="decode is"):
         TarData(tmp_path / "text.tar", "jpg")
-    assert list(TarData(make(tmp_path / "none.tar", {}))) == []
+    with pytest.raises(DataFlowError, match=r"none\.tar.* holds no records"):
+        list(TarData(make(tmp_path / "none.tar", {})))
 
 
 def test_a_name_that_is_not_utf_8(tmp_path):

@@ -24,14 +24,16 @@ def test_lines(tmp_path):
     other = put(tmp_path / "b.txt", "five\n")
     assert list(TextLineData(path)) == [["one"], [""], ["  three é "], ["four"]]
     assert list(TextLineData([path, other], skip_blank=True)) == [["one"], ["  three é "], ["four"], ["five"]]
-    assert list(TextLineData(put(tmp_path / "c.txt", ""))) == []
+    assert list(TextLineData([path, put(tmp_path / "c.txt", "")])) == list(TextLineData(path))
+    with pytest.raises(DataFlowError, match=r"c\.txt.* holds no records"):
+        list(TextLineData(tmp_path / "c.txt"))
     ds = TextLineData(tmp_path / "*.txt", shuffle=True)
     assert sorted(pickle.loads(pickle.dumps(ds))) == sorted(ds)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]))))
 def test_any_lines(tmp_path_factory, lines):
-    lines = [line for line in lines if not line.startswith("\ufeff")]
+    lines = [line for line in lines if not line.startswith("\ufeff")] or ["one"]
     path = put(tmp_path_factory.mktemp("lines") / "x.txt", "".join(line + "\n" for line in lines))
     assert list(TextLineData(path)) == [[line] for line in lines]
 
