@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 from flowtrain.utils.arguments import misnamed
 from flowtrain.utils.errors import ConfigError
@@ -43,7 +42,7 @@ _OTHER_SPELLINGS = {
 _NEAR = 0.87
 
 
-def check_callback(callback: Any) -> None:
+def check_callback(callback: object) -> None:
     """Refuse what is no callback, or has a hook that would never be called or could not be called.
 
     The trainer calls it for every callback it is given, and so do callbacks that hold others.
@@ -81,7 +80,9 @@ def _sets_up_in_init(cls: type) -> bool:
     )
 
 
-def check_methods(thing: Any, base: type, calls: dict[str, tuple[str, ...]], other_spellings: dict[str, str]) -> None:
+def check_methods(
+    thing: object, base: type, calls: dict[str, tuple[str, ...]], other_spellings: dict[str, str]
+) -> None:
     """Check the methods that a subclass defines against those that are called.
 
     Args:
@@ -120,7 +121,7 @@ def _own_names(kind: type, base: type) -> Iterator[str]:
             yield from vars(cls)
 
 
-def _check_signature(kind: str, name: str, method: Any, arguments: tuple[str, ...]) -> None:
+def _check_signature(kind: str, name: str, method: object, arguments: tuple[str, ...]) -> None:
     wanted = f"def {name}({', '.join(('self', *arguments))})"
     if not callable(method):
         raise ConfigError(f"{kind}.{name} is {method!r:.60}, not a method; write {wanted}.")

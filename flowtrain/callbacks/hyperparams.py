@@ -195,7 +195,7 @@ def check_param(callback: Callback, param: str) -> None:
         raise ConfigError(f"{callback.name}: there is no variable {param!r}. {hint}") from None
 
 
-def _hint(optimizer: Any, param: str) -> str | None:
+def _hint(optimizer: object, param: str) -> str | None:
     """How an optimizer that has a parameter, but no variable for it, gets one."""
     kind, value = type(optimizer).__name__, getattr(optimizer, param, None)
     schedule = getattr(optimizer, f"_{param}", None)

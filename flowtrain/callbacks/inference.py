@@ -60,7 +60,7 @@ class InferenceRunner(Callback):
 
     def __init__(
         self,
-        dataflow: Any,
+        dataflow: object,
         inferencers: Inferencer | Sequence[Inferencer],
         *,
         prefix: str = "validation",
@@ -151,7 +151,7 @@ class InferenceRunner(Callback):
                     "%s: the dataflow of %r is not the checkpoint's: its order is its own", self.name, prefix
                 )
 
-    def _compute(self, datapoint: Any) -> tuple[int, Mapping[str, np.ndarray]]:
+    def _compute(self, datapoint: object) -> tuple[int, Mapping[str, np.ndarray]]:
         tensors = self._inputs.tensors(datapoint)
         size = next((len(tensor) for tensor in tensors if tensor.shape.rank), 1)
         return size, dict(zip(self._fetches, map(output_array, self._predictor(*tensors)), strict=True))
@@ -218,7 +218,7 @@ def infer_over(
     return count, [(prefix, name, value) for prefix, found in after for name, value in found.items()]
 
 
-def _by_prefix(dataflow: Any, prefix: str) -> dict[str, DataFlow]:
+def _by_prefix(dataflow: object, prefix: str) -> dict[str, DataFlow]:
     if isinstance(dataflow, Mapping):
         given, what = dict(dataflow), "InferenceRunner: each value of a dict"
     elif isinstance(dataflow, list | tuple):
@@ -231,7 +231,7 @@ def _by_prefix(dataflow: Any, prefix: str) -> dict[str, DataFlow]:
     return {name: as_dataflow(flow, what) for name, flow in given.items()}
 
 
-def _refuse_endless(flow: Any, who: str) -> None:
+def _refuse_endless(flow: object, who: str) -> None:
     if never_ends(flow):
         raise ConfigError(
             f"{who}: the dataflow {flow!r:.80} never ends, and a validation is one walk over all of it. Leave out what "

@@ -92,7 +92,7 @@ _OTHER_SPELLINGS = {
 }
 
 
-def check_inferencer(inferencer: Any) -> None:
+def check_inferencer(inferencer: object) -> None:
     """Refuse what is no Inferencer, or has misspelt methods or wrong signatures.
 
     Raises:

@@ -40,7 +40,7 @@ class KerasMetric(Inferencer):
 
     def __init__(
         self,
-        metric: Any,
+        metric: object,
         prediction: str = "prediction",
         target: str = "target",
         sample_weight: str | None = None,

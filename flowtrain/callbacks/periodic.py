@@ -131,7 +131,7 @@ def next_multiple(step: int, period: int) -> int:
     return (step // period + 1) * period
 
 
-def check_period(owner: object, name: str, value: Any) -> None:
+def check_period(owner: object, name: str, value: object) -> None:
     """Refuse what is not a whole number from 1 (None is fine: not given)."""
     if value is not None:
         check_int(type(owner).__name__, name, value)

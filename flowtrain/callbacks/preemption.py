@@ -52,5 +52,5 @@ class PreemptionSaver(Callback):
             signal.signal(number, handler)
         self._before = {}
 
-    def _asked(self, number: int, frame: Any) -> None:
+    def _asked(self, number: int, frame: object) -> None:
         self.trainer.preempt(f"got {signal.Signals(number).name}")

@@ -121,7 +121,7 @@ class Together:
         """Send a signal to those that run."""
         raise NotImplementedError
 
-    def ask(self, number: int, frame: Any = None) -> None:
+    def ask(self, number: int, frame: object = None) -> None:
         """Pass a signal on; the second time kill."""
         again, self._asked = self._asked is not None, signal.Signals(number)
         self.send(signal.SIGKILL if again else signal.SIGTERM)

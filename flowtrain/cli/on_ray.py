@@ -184,7 +184,7 @@ class _Run(Together):
             for member in [m for m in self._living.values() if time.monotonic() - m.heard > _SILENT]:
                 self._lose(member, TimeoutError(f"no answer for {_SILENT:.0f} s"))
 
-    def _hear(self, member: _Member, ref: Any) -> None:
+    def _hear(self, member: _Member, ref: object) -> None:
         try:
             lines, status = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError:
@@ -220,6 +220,6 @@ class _Run(Together):
         return super().ended()
 
 
-def _suppressed(call: Callable[..., Any], *args: Any) -> None:
+def _suppressed(call: Callable[..., Any], *args: object) -> None:
     with contextlib.suppress(Exception):
         call(*args)

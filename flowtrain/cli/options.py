@@ -34,7 +34,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 class FiniteRange(click.FloatRange):
     """A range of floats that refuses nan and infinity, which every comparison lets pass."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
@@ -93,7 +93,7 @@ class NewPath(click.Path):
         super().__init__(dir_okay=not suffixes, path_type=Path)
         self.suffixes, self.replace = suffixes, replace
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             self.fail(f"{path.name!r} ends in none of {', '.join(self.suffixes)}, which can be written.", param, ctx)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -108,6 +107,6 @@ def command(
             write_result(stem.with_name(stem.name + extra), np.asarray(result), given, place, read.span, npy)
 
 
-def _one(output: Any) -> np.ndarray:
+def _one(output: object) -> np.ndarray:
     output = np.asarray(output)
     return output[0] if output.ndim else output

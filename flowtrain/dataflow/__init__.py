@@ -5,7 +5,6 @@ stages that it has, and for no other.
 """
 
 import importlib
-from typing import Any
 
 from flowtrain.utils.lazy_names import lazy_names
 
@@ -14,7 +13,7 @@ from .core import explanation
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
 
 
-def _explain(*args: Any) -> explanation.Explanation:
+def _explain(*args: object) -> explanation.Explanation:
     return importlib.import_module(f"{__name__}.inspect.explain").explain(*args)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from flowtrain.dataflow import ConcatData, DataFlow, RepeatedData, TakeData
@@ -15,7 +13,7 @@ from .tfdata import TFDatasetFlow, from_tf_dataset
 __all__ = ["as_dataflow", "never_ends"]
 
 
-def as_dataflow(data: Any, what: str) -> DataFlow:
+def as_dataflow(data: object, what: str) -> DataFlow:
     """Take a dataflow or a ``tf.data.Dataset``.
 
     Args:
@@ -39,7 +37,7 @@ def as_dataflow(data: Any, what: str) -> DataFlow:
     )
 
 
-def never_ends(flow: Any) -> bool:
+def never_ends(flow: object) -> bool:
     """Whether a flow or a ``tf.data.Dataset`` is known to have no end. A generator that does not end is not known."""
     if isinstance(flow, tf.data.Dataset):
         flow = from_tf_dataset(flow)

@@ -53,7 +53,7 @@ class Inputs:
         self._casts: dict[tuple[int, np.dtype, tuple[int, ...]], Cast | None] = {}
         self._said_extra = False
 
-    def arrays(self, datapoint: Any) -> list[np.ndarray]:
+    def arrays(self, datapoint: object) -> list[np.ndarray]:
         """The components in the order of the inputs, checked against the specs.
 
         Args:
@@ -81,7 +81,7 @@ class Inputs:
             return [self._take_part(name, array) for name, array in zip(self.names, arrays, strict=True)]
         return arrays
 
-    def tensors(self, datapoint: Any) -> list[tf.Tensor]:
+    def tensors(self, datapoint: object) -> list[tf.Tensor]:
         """The components as tensors of the declared dtypes, for single calls (a predictor, a validation)."""
         return [
             tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor
@@ -107,7 +107,7 @@ class Inputs:
                 "The batch size is what one step consumes over all replicas."
             )
 
-    def _ordered(self, datapoint: Any) -> Sequence[Any]:
+    def _ordered(self, datapoint: object) -> Sequence[Any]:
         if isinstance(datapoint, Mapping):
             missing = [name for name in self.names if name not in datapoint]
             if missing:
@@ -146,7 +146,7 @@ class Inputs:
         return array[index * size : (index + 1) * size]
 
 
-def check_specs(specs: Any) -> list[tf.TensorSpec]:
+def check_specs(specs: object) -> list[tf.TensorSpec]:
     """Make sure that these are TensorSpecs with names.
 
     Raises:

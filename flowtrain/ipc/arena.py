@@ -161,7 +161,7 @@ class SlotPool:
 
         # Runs in whatever thread drops the last view, perhaps inside the garbage collector in the middle of `take`: so
         # it takes no lock, and uses only what is atomic under the interpreter's own (dict.pop, list.append).
-        def ended(_: Any) -> None:
+        def ended(_: object) -> None:
             leases.pop(slot, None)
             free.append(slot)
 

@@ -102,7 +102,7 @@ def owned(array: np.ndarray) -> np.ndarray:
     return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
 
 
-def shape_and_elements(found: Any) -> tuple[list[int], list[Any]]:
+def shape_and_elements(found: object) -> tuple[list[int], list[Any]]:
     """The shape and the elements of an array that came element by element."""
     if type(found) is not list or len(found) != 2 or type(found[0]) is not list or type(found[1]) is not list:
         raise CodecError("an array of objects came without a shape and a list of elements.")
@@ -112,7 +112,7 @@ def shape_and_elements(found: Any) -> tuple[list[int], list[Any]]:
     return shape, items
 
 
-def masked_array(values: Any, mask: Any, fill: Any, hard: Any) -> np.ma.MaskedArray:
+def masked_array(values: object, mask: np.ndarray, fill: Any, hard: object) -> np.ma.MaskedArray:
     """The masked array of parts that were packed; mask and fill value are None where it had none."""
     if not isinstance(values, np.ndarray) or not isinstance(hard, bool):
         raise CodecError("a masked array came without its values.")
@@ -126,5 +126,5 @@ def masked_array(values: Any, mask: Any, fill: Any, hard: Any) -> np.ma.MaskedAr
     return masked
 
 
-def _fits(array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+def _fits(array: object, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape

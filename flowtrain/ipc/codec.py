@@ -50,7 +50,7 @@ _EXT_MAX = (1 << 32) - 1  # what msgpack's length field holds
 _DEPTH = 32
 
 
-def pack(obj: Any) -> bytes:
+def pack(obj: object) -> bytes:
     """Turn a value into bytes that :func:`unpack` turns back.
 
     Args:
@@ -90,7 +90,7 @@ def unpack(buf: Buffer, *, copy: bool = True, max_bytes: int = _DEFAULT_LIMIT) -
     return _unpackb(buf, _hook_copying if copy else _hook_viewing, max_bytes)
 
 
-def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
+def pack_frames(obj: object, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     """Like :func:`pack`, but large arrays stay where they are and go along as buffers of their own.
 
     This is what a multipart message wants: no byte of a large C-contiguous array is copied.
@@ -108,7 +108,7 @@ def pack_frames(obj: Any, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     """
     frames: list[Buffer] = [b""]
 
-    def default(value: Any, depth: int = 0) -> Any:
+    def default(value: object, depth: int = 0) -> Any:
         if isinstance(value, np.ma.MaskedArray):
             return _pack_masked(value, _one_deeper(default, depth))
         if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
@@ -167,7 +167,7 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
 # ---- packing
 
 
-def _packb(obj: Any, default: Callable[[Any], Any]) -> bytes:
+def _packb(obj: object, default: Callable[[Any], Any]) -> bytes:
     try:
         # strict_types: subclasses (np.float64 is one of float) must come to default(), or lose their type.
         return msgpack.packb(obj, default=default, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[return-value]
@@ -210,7 +210,7 @@ def _default(value: Any, depth: int = 0) -> Any:
     raise TypeError(_no_way(value))
 
 
-def _no_way(value: Any) -> str:
+def _no_way(value: object) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     return (
         f"a {kind} cannot be packed. Arrays, numbers, strings, bytes, None, lists, tuples and dicts can: "
@@ -248,7 +248,7 @@ def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any
     return msgpack.ExtType(_MASKED, _packb([array.data, mask, fill, bool(array.hardmask)], default))
 
 
-def _blame(obj: Any, path: str = "the value", seen: tuple[int, ...] = ()) -> str:
+def _blame(obj: object, path: str = "the value", seen: tuple[int, ...] = ()) -> str:
     """The first part of a value that cannot be packed, and why: only looked for after a failure."""
     if id(obj) in seen:
         return f"{path} contains itself"

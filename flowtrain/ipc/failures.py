@@ -107,7 +107,7 @@ def _from_parts(kind: Any, args: tuple[Any, ...], attributes: dict[str, Any], te
     return error
 
 
-def _sendable(value: Any) -> bool:
+def _sendable(value: object) -> bool:
     try:
         pickle.loads(cloudpickle.dumps(value))
     except Exception:

@@ -63,7 +63,7 @@ class Parcel:
 EMPTY = Parcel(0, 0, [])
 
 
-def pack(value: Any, writer: SlotWriter) -> Parcel:
+def pack(value: object, writer: SlotWriter) -> Parcel:
     """Write a value into the open slot.
 
     Args:
@@ -149,7 +149,7 @@ def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
     return place
 
 
-def dump(value: Any) -> tuple[bytes, list[memoryview]]:
+def dump(value: object) -> tuple[bytes, list[memoryview]]:
     """A value's pickle, and beside it the memory of its large arrays, not copied.
 
     Raises:
@@ -178,7 +178,7 @@ def dump(value: Any) -> tuple[bytes, list[memoryview]]:
         ) from error
 
 
-def _culprit(value: Any, path: str = "a datapoint's part") -> str:
+def _culprit(value: object, path: str = "a datapoint's part") -> str:
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()

@@ -58,7 +58,7 @@ class Payload:
         seconds: How long pickling took.
     """
 
-    def __init__(self, job: Any) -> None:
+    def __init__(self, job: object) -> None:
         self.views: list[memoryview] = []
         before = time.perf_counter()
         try:

@@ -157,7 +157,7 @@ class WorkerPool:
         loads = [given - status.done for given, status in zip(self._given, self._status, strict=True)]
         return loads.index(min(loads))
 
-    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+    def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
         """Give a worker a task.
 
         Args:

@@ -31,7 +31,7 @@ class BadMessage(ForeignFrame):
     """A message with flowtrain's header that is too large, damaged, or not what its kind should be."""
 
 
-def encode(kind: int, value: Any) -> list[Any]:
+def encode(kind: int, value: object) -> list[Any]:
     """Make the frames of a message.
 
     Args:

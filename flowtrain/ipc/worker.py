@@ -62,7 +62,7 @@ class Overdue(BaseException):
 class Job(Protocol):
     """What a worker does. It is made in the parent and comes by cloudpickle."""
 
-    def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Callable[[int], None]) -> Any:
+    def run(self, args: tuple[int, int, int], value: object, out: list[Any], mark: Callable[[int], None]) -> Any:
         """Do one task.
 
         Args:
@@ -163,7 +163,7 @@ class _Worker:
         self.status.datapoint = datapoint
         self.status.started_ns = time.monotonic_ns()
 
-    def interrupted(self, *_: Any) -> None:
+    def interrupted(self, *_: object) -> None:
         """End what takes too long, if it is still that: what was made before it can then be handed over."""
         if self.inside and self.status.started_ns == self.status.abort_started_ns:
             raise Overdue
@@ -216,7 +216,7 @@ class _Worker:
 
         return unpack(parcel, view, self.arena.bytes)
 
-    def packed(self, out: list[Any], extra: Any, failure: Failure | None) -> Parcel:
+    def packed(self, out: list[Any], extra: object, failure: Failure | None) -> Parcel:
         try:
             return pack((out, extra, failure), self.writer)
         except NotSendable as error:

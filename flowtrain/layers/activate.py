@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -12,7 +10,7 @@ from flowtrain.utils.errors import ModelError
 __all__ = ["activate"]
 
 
-def activate(activation: Any, x: tf.Tensor) -> tf.Tensor:
+def activate(activation: object, x: tf.Tensor) -> tf.Tensor:
     """Apply an activation inside the scope of the layer it belongs to.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -46,7 +44,7 @@ def LeakyReLU(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
 
 
 @layer_register(options_of=keras.layers.PReLU, nameless="automatic")
-def PReLU(x: tf.Tensor, shared_axes: Any = "space", **options: Any) -> tf.Tensor:
+def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.Tensor:
     """ReLU with a learned slope below zero (He et al., 2015, arXiv:1502.01852).
 
     Args:
@@ -64,7 +62,7 @@ def PReLU(x: tf.Tensor, shared_axes: Any = "space", **options: Any) -> tf.Tensor
 
 
 @layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
-def BNReLU(x: tf.Tensor, **options: Any) -> tf.Tensor:
+def BNReLU(x: tf.Tensor, **options: object) -> tf.Tensor:
     """BatchNorm, then ReLU; with a name a layer, without one an activation.
 
     Args:
@@ -81,7 +79,7 @@ def BNReLU(x: tf.Tensor, **options: Any) -> tf.Tensor:
 
 
 @layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
-def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: Any) -> tf.Tensor:
+def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: object) -> tf.Tensor:
     """BatchNorm, then :func:`leaky_relu`; with a name a layer, without one an activation.
 
     Args:

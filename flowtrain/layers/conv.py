@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,8 +22,8 @@ def Conv2D(
     kernel_size: Size = 3,
     strides: Size = 1,
     padding: str = "same",
-    activation: Any = None,
-    **options: Any,
+    activation: object = None,
+    **options: object,
 ) -> tf.Tensor:
     """2D convolution.
 
@@ -54,8 +53,8 @@ def Deconv2D(
     kernel_size: Size = 4,
     strides: Size = 2,
     padding: str = "same",
-    activation: Any = None,
-    **options: Any,
+    activation: object = None,
+    **options: object,
 ) -> tf.Tensor:
     """Transposed 2D convolution; by default it doubles height and width.
 
@@ -87,8 +86,8 @@ def DepthwiseConv2D(
     kernel_size: Size = 3,
     strides: Size = 1,
     padding: str = "same",
-    activation: Any = None,
-    **options: Any,
+    activation: object = None,
+    **options: object,
 ) -> tf.Tensor:
     """2D convolution of each channel by itself.
 

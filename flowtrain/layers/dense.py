@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -16,7 +14,7 @@ __all__ = ["Dense", "Dropout", "Embedding", "FullyConnected"]
 
 
 @layer_register(options_of=keras.layers.Dense)
-def FullyConnected(x: tf.Tensor, units: int, activation: Any = None, **options: Any) -> tf.Tensor:
+def FullyConnected(x: tf.Tensor, units: int, activation: object = None, **options: object) -> tf.Tensor:
     """A fully connected layer on everything but the batch axis, which it flattens first.
 
     Args:
@@ -42,7 +40,7 @@ def FullyConnected(x: tf.Tensor, units: int, activation: Any = None, **options: 
 
 
 @layer_register(options_of=keras.layers.Dense)
-def Dense(x: tf.Tensor, units: int, activation: Any = None, **options: Any) -> tf.Tensor:
+def Dense(x: tf.Tensor, units: int, activation: object = None, **options: object) -> tf.Tensor:
     """A fully connected layer on the last axis, as Keras's.
 
     Args:
@@ -58,7 +56,7 @@ def Dense(x: tf.Tensor, units: int, activation: Any = None, **options: Any) -> t
 
 
 @layer_register(options_of=keras.layers.Embedding)
-def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: Any) -> tf.Tensor:
+def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: object) -> tf.Tensor:
     """Vectors for whole numbers.
 
     Args:
@@ -75,7 +73,7 @@ def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: Any) -> 
 
 
 @layer_register(options_of=keras.layers.Dropout, nameless="automatic")
-def Dropout(x: tf.Tensor, rate: float = 0.5, **options: Any) -> tf.Tensor:
+def Dropout(x: tf.Tensor, rate: float = 0.5, **options: object) -> tf.Tensor:
     """Set a share of the values to zero in training, and scale the others up; nothing in inference.
 
     Args:

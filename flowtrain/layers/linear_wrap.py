@@ -39,7 +39,7 @@ class LinearWrap:
         """The tensor at the end of the chain."""
         return self.tensor
 
-    def apply(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> LinearWrap:
+    def apply(self, function: Callable[..., Any], *args: object, **kwargs: object) -> LinearWrap:
         """Go on with ``function(tensor, *args, **kwargs)``."""
         return LinearWrap(function(self.tensor, *args, **kwargs))
 
@@ -53,7 +53,7 @@ class LinearWrap:
         if layer is None:
             raise AttributeError(f"LinearWrap: there is no layer {name!r}. {closest(name, list(REGISTERED))}")
 
-        def method(*args: Any, **kwargs: Any) -> LinearWrap:
+        def method(*args: object, **kwargs: object) -> LinearWrap:
             named = args[:1] if args and isinstance(args[0], str) else ()
             return LinearWrap(layer(*named, self.tensor, *args[len(named) :], **kwargs))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -13,7 +11,7 @@ __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
 
 @layer_register(options_of=keras.layers.BatchNormalization)
-def BatchNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+def BatchNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
     """Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167).
 
     In training it uses the batch's statistics and moves its averages of them in the same step; in inference
@@ -31,7 +29,7 @@ def BatchNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
 
 
 @layer_register(options_of=keras.layers.LayerNormalization)
-def LayerNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+def LayerNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
     """Layer normalisation (Ba et al., 2016, arXiv:1607.06450), over the last axis.
 
     Args:
@@ -45,7 +43,7 @@ def LayerNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
 
 
 @layer_register(options_of=keras.layers.GroupNormalization)
-def GroupNorm(x: tf.Tensor, groups: int = 32, **options: Any) -> tf.Tensor:
+def GroupNorm(x: tf.Tensor, groups: int = 32, **options: object) -> tf.Tensor:
     """Group normalisation (Wu and He, 2018, arXiv:1803.08494).
 
     Args:
@@ -60,7 +58,7 @@ def GroupNorm(x: tf.Tensor, groups: int = 32, **options: Any) -> tf.Tensor:
 
 
 @layer_register(options_of=keras.layers.GroupNormalization)
-def InstanceNorm(x: tf.Tensor, **options: Any) -> tf.Tensor:
+def InstanceNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
     """Instance normalisation (Ulyanov et al., 2016, arXiv:1607.08022): each channel of each picture by itself.
 
     Args:

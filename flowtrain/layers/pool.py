@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +19,7 @@ Size = int | Sequence[int]
 
 @layer_register(options_of=keras.layers.MaxPooling2D, nameless="automatic")
 def MaxPooling(
-    x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: Any
+    x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: object
 ) -> tf.Tensor:
     """The largest value of each window.
 
@@ -40,7 +39,7 @@ def MaxPooling(
 
 @layer_register(options_of=keras.layers.AveragePooling2D, nameless="automatic")
 def AvgPooling(
-    x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: Any
+    x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: object
 ) -> tf.Tensor:
     """The mean of each window; with ``padding="same"`` of the part of it that lies in the picture.
 
@@ -59,7 +58,7 @@ def AvgPooling(
 
 
 @layer_register(options_of=keras.layers.GlobalAveragePooling2D, nameless="automatic")
-def GlobalAvgPooling(x: tf.Tensor, **options: Any) -> tf.Tensor:
+def GlobalAvgPooling(x: tf.Tensor, **options: object) -> tf.Tensor:
     """The mean over height and width.
 
     Args:
@@ -73,7 +72,7 @@ def GlobalAvgPooling(x: tf.Tensor, **options: Any) -> tf.Tensor:
 
 
 @layer_register(nameless="automatic")
-def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: Any = None) -> tf.Tensor:
+def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: object = None) -> tf.Tensor:
     """Make each pixel a block: the Kronecker product of the picture with a fixed matrix.
 
     Args:

@@ -13,7 +13,7 @@ __all__ = ["GRU", "LSTM"]
 
 
 @layer_register(options_of=keras.layers.LSTM)
-def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: Any) -> Any:
+def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> Any:
     """Long short-term memory (Hochreiter and Schmidhuber, 1997).
 
     Args:
@@ -30,7 +30,7 @@ def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: An
 
 
 @layer_register(options_of=keras.layers.GRU)
-def GRU(x: tf.Tensor, units: int, return_sequences: bool = False, **options: Any) -> Any:
+def GRU(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> Any:
     """Gated recurrent unit (Cho et al., 2014, arXiv:1406.1078).
 
     Args:

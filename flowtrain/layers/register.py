@@ -37,7 +37,7 @@ class NamedLayer(Generic[P, R]):
     __name__: str  # the function's, by update_wrapper
 
     def __init__(
-        self, function: Callable[P, R], options_of: Any, nameless: Literal["automatic", "inline"] | None
+        self, function: Callable[P, R], options_of: object, nameless: Literal["automatic", "inline"] | None
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -129,7 +129,7 @@ def _shown(args: tuple[Any, ...]) -> str:
     return f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else f"{x!r:.60}"
 
 
-def _options(source: Any) -> list[str]:
+def _options(source: object) -> list[str]:
     """The arguments that are handed on to a Keras class."""
     if source is None:
         return []
@@ -141,13 +141,13 @@ def _options(source: Any) -> list[str]:
 def layer_register(function: Callable[P, R], /) -> NamedLayer[P, R]: ...
 @overload
 def layer_register(
-    *, options_of: Any = None, nameless: Literal["automatic", "inline"] | None = None
+    *, options_of: object = None, nameless: Literal["automatic", "inline"] | None = None
 ) -> Callable[[Callable[P, R]], NamedLayer[P, R]]: ...
 def layer_register(
     function: Callable[P, R] | None = None,
     /,
     *,
-    options_of: Any = None,
+    options_of: object = None,
     nameless: Literal["automatic", "inline"] | None = None,
 ) -> Any:
     """Make a named layer of your own from a function of a tensor.
@@ -177,7 +177,9 @@ def layer_register(
     return register if function is None else register(function)
 
 
-def apply_keras_layer(make: Callable[..., keras.Layer], x: Any, settings: Mapping[str, Any], **call: Any) -> Any:
+def apply_keras_layer(
+    make: Callable[..., keras.Layer], x: tf.Tensor, settings: Mapping[str, Any], **call: object
+) -> Any:
     """Run a Keras layer as the body of the named layer whose scope is open.
 
     It is made once, when the model is built, and found by name afterwards.
@@ -235,7 +237,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ""
 
 
-def _named_output(result: Any) -> Any:
+def _named_output(result: object) -> Any:
     """Give a layer's result, or each part of it, its name."""
     if tf.is_tensor(result):
         named = tf.identity(result, name="output")
@@ -248,7 +250,7 @@ def _named_output(result: Any) -> Any:
     return result
 
 
-def _outputs(result: Any) -> list[tuple[str, Any]]:
+def _outputs(result: object) -> list[tuple[str, Any]]:
     if tf.is_tensor(result):
         return [("output", result)]
     if isinstance(result, (list, tuple)):

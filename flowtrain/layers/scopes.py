@@ -18,13 +18,13 @@ __all__ = ["argscope", "scoped_arguments"]
 _scopes: contextvars.ContextVar[dict[int, dict[str, Any]] | None] = contextvars.ContextVar("argscope", default=None)
 
 
-def scoped_arguments(layer: Any) -> dict[str, Any]:
+def scoped_arguments(layer: object) -> dict[str, Any]:
     """The arguments that the open scopes give to a layer."""
     return (_scopes.get() or {}).get(id(layer), {})
 
 
 @contextlib.contextmanager
-def argscope(layers: Any, **arguments: Any) -> Iterator[None]:
+def argscope(layers: object, **arguments: object) -> Iterator[None]:
     """Give layers called inside default arguments.
 
     What a call says itself, by name or by position, comes before the scope; an inner scope before an outer one.
@@ -55,7 +55,7 @@ def argscope(layers: Any, **arguments: Any) -> Iterator[None]:
         _scopes.reset(token)
 
 
-def _chosen(layers: Any, arguments: dict[str, Any]) -> list[Any]:
+def _chosen(layers: object, arguments: dict[str, Any]) -> list[Any]:
     if isinstance(layers, ModuleType):
         inside = {id(value): value for value in vars(layers).values() if hasattr(value, "arguments")}
         taking = [layer for layer in inside.values() if all(name in layer.arguments for name in arguments)]

@@ -12,13 +12,13 @@ from flowtrain.utils.errors import ConfigError
 __all__ = ["check_range", "is_tensor", "log10", "mean", "picture_pair"]
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: object) -> bool:
     """True for a TensorFlow tensor or variable; never imports TensorFlow to find out."""
     tf = sys.modules.get("tensorflow")
     return tf is not None and hasattr(tf, "is_tensor") and bool(tf.is_tensor(value))
 
 
-def picture_pair(reference: Any, image: Any, metric: str) -> tuple[Any, Any]:
+def picture_pair(reference: object, image: object, metric: str) -> tuple[Any, Any]:
     """Both pictures as float64 arrays, or as float32/float64 tensors when either is a tensor.
 
     Args:
@@ -42,7 +42,7 @@ def picture_pair(reference: Any, image: Any, metric: str) -> tuple[Any, Any]:
     return pair[0].astype(np.float64), pair[1].astype(np.float64)
 
 
-def _tensor_pair(reference: Any, image: Any, metric: str) -> tuple[Any, Any]:
+def _tensor_pair(reference: object, image: object, metric: str) -> tuple[Any, Any]:
     import tensorflow as tf
 
     pair = [tf.convert_to_tensor(value) for value in (reference, image)]

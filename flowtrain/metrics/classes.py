@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flowtrain.utils.errors import ConfigError
 
 __all__ = ["BinaryCounts", "confusion_matrix", "top_k_errors"]
 
 
-def top_k_errors(scores: Any, labels: Any, k: int = 1) -> np.ndarray:
+def top_k_errors(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> np.ndarray:
     """Which samples have their true class not among the k highest scores.
 
     A tie counts against the sample, and so does a score that is not a number: a network that gives every
@@ -44,7 +44,7 @@ def top_k_errors(scores: Any, labels: Any, k: int = 1) -> np.ndarray:
     return not_below.sum(axis=1) > k
 
 
-def confusion_matrix(labels: Any, predictions: Any, num_classes: int) -> np.ndarray:
+def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int) -> np.ndarray:
     """How often each true class was taken for each class.
 
     Args:
@@ -108,7 +108,7 @@ class BinaryCounts:
     fn: int = 0
     tn: int = 0
 
-    def add(self, labels: Any, predictions: Any) -> None:
+    def add(self, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> None:
         """Count one more batch of 0/1 (or bool) labels and predictions of equal shape."""
         (tn, fp), (fn, tp) = confusion_matrix(labels, predictions, 2)
         self.tp, self.fp = self.tp + int(tp), self.fp + int(fp)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flowtrain.utils.errors import ConfigError
 
@@ -21,8 +22,8 @@ _GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5
 
 
 def ssim(
-    reference: Any,
-    image: Any,
+    reference: npt.ArrayLike,
+    image: npt.ArrayLike,
     *,
     data_range: float,
     win_size: int = 7,
@@ -61,7 +62,7 @@ def ssim(
     weights = _gaussian_weights() if gaussian else _uniform_weights(win_size)
     rows = _row_axis(reference.shape, len(weights), per_image)
 
-    def blur(values: Any) -> Any:
+    def blur(values: object) -> Any:
         return _valid_filter(_valid_filter(values, weights, rows), weights, rows + 1)
 
     # Variances do not change under a shift; around zero float32 keeps more of their digits.
@@ -93,7 +94,7 @@ def _gaussian_weights() -> list[float]:
     return [float(weight) for weight in weights / weights.sum()]
 
 
-def _row_axis(shape: Any, window: int, per_image: bool) -> int:
+def _row_axis(shape: tuple[int, ...], window: int, per_image: bool) -> int:
     """Where the rows are; checks that the window fits."""
     rank = len(shape)
     if rank not in (2, 3, 4) or (per_image and rank != 4):

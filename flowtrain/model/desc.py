@@ -56,7 +56,7 @@ class ModelDesc:
 
     _model_graph: ModelGraph | None = None
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
+    def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
         for old, new in _OLD_METHODS.items():
             if old in vars(cls):

@@ -84,7 +84,7 @@ class EpochMetrics:
                 yield f"metrics/{name}/{variable.name}{f'_{count}' if count else ''}", variable
 
 
-def numbers_of(name: str, result: Any) -> dict[str, float]:
+def numbers_of(name: str, result: object) -> dict[str, float]:
     """The result of a metric as numbers by name; of a vector (one for each class) a number for each element.
 
     Example:

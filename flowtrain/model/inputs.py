@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -38,7 +38,7 @@ def checked_inputs(model: ModelDesc) -> list[tf.TensorSpec]:
     return specs
 
 
-def checked_specs(specs: Any, where: str) -> list[tf.TensorSpec]:
+def checked_specs(specs: object, where: str) -> list[tf.TensorSpec]:
     """Input specs, with every mistake in them reported.
 
     Args:

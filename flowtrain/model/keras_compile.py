@@ -71,7 +71,7 @@ class CompiledModel:
 
     # -- in the graph -------------------------------------------------------------------------------
 
-    def loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> tf.Tensor:
+    def loss(self, x: object, y: object, y_pred: object, sample_weight: object, training: bool) -> tf.Tensor:
         """The whole cost: losses, regularizers and what layers gave to ``add_loss``.
 
         Keras divides it by the number of replicas, as their gradients are summed up; so does the training step.
@@ -87,29 +87,29 @@ class CompiledModel:
             ) from error
         return tf.cast(loss, tf.float32) * float(tf.distribute.get_strategy().num_replicas_in_sync)
 
-    def output_losses(self, y: Any, y_pred: Any, sample_weight: Any) -> list[tf.Tensor]:
+    def output_losses(self, y: object, y_pred: object, sample_weight: object) -> list[tf.Tensor]:
         """The loss of each output, of a model that has several."""
         with compiled_as(self.model, self._state):
             return [tf.cast(loss, tf.float32) for loss in losses_by_output(self.model, y, y_pred, sample_weight)]
 
-    def update(self, loss: tf.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+    def update(self, loss: tf.Tensor, x: object, y: object, y_pred: object, sample_weight: object) -> None:
         """Add a batch and its loss to the metrics of the epoch."""
         self._loss.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
         self.measure(x, y, y_pred, sample_weight)
 
-    def measure(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+    def measure(self, x: object, y: object, y_pred: object, sample_weight: object) -> None:
         """Add a batch to the metrics alone."""
         with compiled_as(self.model, self._state):
             self.model.compute_metrics(x, y, y_pred, sample_weight)
 
-    def batch_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
+    def batch_metrics(self, y: object, y_pred: object, sample_weight: object) -> dict[str, tf.Tensor]:
         """The compiled metrics of this batch alone."""
         if not self._has_metrics:
             return {}
         found = batch_results(self._compiled_metrics(), "", y, y_pred, sample_weight)
         return {self._readable(name): value for name, value in found.items()}
 
-    def _compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+    def _compute_loss(self, x: object, y: object, y_pred: object, sample_weight: object, training: bool) -> Any:
         compute = self.model.compute_loss
         more = {"training": training} if "training" in inspect.signature(compute).parameters else {}
         return compute(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **more)

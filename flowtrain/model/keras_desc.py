@@ -72,13 +72,13 @@ class KerasModelDesc(ModelDesc):
     def __init__(
         self,
         keras_model: keras.Model,
-        loss: Any = None,
+        loss: object = None,
         metrics: Sequence[Any] | Mapping[str, Any] = (),
-        optimizer: Any = "adam",
+        optimizer: str | keras.optimizers.Optimizer = "adam",
         targets: Sequence[tf.TensorSpec] | Mapping[str, tf.TensorSpec] | None = None,
         inputs: Sequence[tf.TensorSpec] | None = None,
         *,
-        loss_weights: Any = None,
+        loss_weights: object = None,
         weighted_metrics: Sequence[Any] | Mapping[str, Any] = (),
         sample_weight: bool | tf.TensorSpec = False,
         class_weight: Mapping[int, float] | None = None,
@@ -121,7 +121,7 @@ class KerasModelDesc(ModelDesc):
         names = getattr(self.keras_model, "output_names", None)
         return [str(name) for name in names or range(len(self.output_names))]
 
-    def _for_each_output(self, given: Any, what: str) -> list[Any]:
+    def _for_each_output(self, given: object, what: str) -> list[Any]:
         """A setting that may be one for all outputs, a list, or a dict by output; None where a dict leaves one out."""
         count = len(self.output_names)
         if isinstance(given, Mapping):
@@ -145,7 +145,7 @@ class KerasModelDesc(ModelDesc):
             return metrics or None
         return [list(metrics)] * count
 
-    def _target_specs(self, targets: Any, losses: Sequence[Any], outputs: Sequence[Any]) -> list[tf.TensorSpec]:
+    def _target_specs(self, targets: object, losses: Sequence[Any], outputs: Sequence[Any]) -> list[tf.TensorSpec]:
         if targets is not None:
             if isinstance(targets, Mapping):
                 targets = [spec for spec in self._for_each_output(targets, "targets") if spec is not None]
@@ -284,7 +284,7 @@ class KerasModelDesc(ModelDesc):
         return type(made)(learning_rate=rate)
 
 
-def _check_loss(loss: Any) -> None:
+def _check_loss(loss: object) -> None:
     if loss is None or loss in ("crossentropy", "ce"):
         return
     try:

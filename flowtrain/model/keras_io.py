@@ -56,7 +56,7 @@ def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
     return named
 
 
-def call_model(model: keras.Model, tensors: Sequence[Any], **call: Any) -> Any:
+def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> Any:
     """Call a model on a list of tensors, in the order of its inputs.
 
     Args:
@@ -78,7 +78,7 @@ def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
-def call_keras(model: keras.Model, tensors: Sequence[Any], **call: Any) -> list[Any]:
+def call_keras(model: keras.Model, tensors: Sequence[Any], **call: object) -> list[Any]:
     """As `call_model`, with the outputs as a list."""
     return tf.nest.flatten(call_model(model, tensors, **call))
 

@@ -107,7 +107,7 @@ def _damage(content: bytes) -> str | None:
     return None
 
 
-def _refuse_later(path: str | Path, manifest: Any) -> None:
+def _refuse_later(path: str | Path, manifest: object) -> None:
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if type(version) is int and version > FORMAT:
         raise CheckpointError(f"{path} has format {version}; this version of flowtrain reads format {FORMAT}")

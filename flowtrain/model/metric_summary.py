@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,7 +17,7 @@ from .variables import check_name, kept_apart
 __all__ = ["add_metric_summary", "batch_results", "example_of", "make_metric", "metric_name"]
 
 
-def make_metric(metric: Any, target: Any, prediction: Any) -> keras.Metric:
+def make_metric(metric: object, target: object, prediction: object) -> keras.Metric:
     """A Keras metric of what a user gives for one.
 
     Args:
@@ -43,7 +42,12 @@ def make_metric(metric: Any, target: Any, prediction: Any) -> keras.Metric:
 
 
 def add_metric_summary(
-    metric: Any, target: tf.Tensor, prediction: tf.Tensor, sample_weight: tf.Tensor | None = None, *, name: str = ""
+    metric: object,
+    target: tf.Tensor,
+    prediction: tf.Tensor,
+    sample_weight: tf.Tensor | None = None,
+    *,
+    name: str = "",
 ) -> None:
     """Show any Keras metric of the epoch so far, as ``fit`` does: it adds up over the steps and starts anew with
     each epoch.
@@ -87,7 +91,7 @@ def add_metric_summary(
         tower.add_tensor(key, tf.identity(value, name=key))
 
 
-def example_of(tensor: Any) -> tf.Tensor | None:
+def example_of(tensor: tf.Tensor | None) -> tf.Tensor | None:
     """Zeros like a tensor or its spec, unknown sizes 1, to build what Keras builds at the first call; None for None."""
     if tensor is None:
         return None
@@ -96,14 +100,14 @@ def example_of(tensor: Any) -> tf.Tensor | None:
     return tf.zeros(sizes, tensor.dtype)
 
 
-def batch_results(metric: keras.Metric, name: str, *values: Any, **more: Any) -> dict[str, tf.Tensor]:
+def batch_results(metric: keras.Metric, name: str, *values: object, **more: object) -> dict[str, tf.Tensor]:
     """The results for one batch alone; the metric's own state stays as it is."""
     state = metric.stateless_update_state(metric.stateless_reset_state(), *values, **more)
     result = metric.stateless_result(state)
     return dict(result) if isinstance(result, Mapping) else {name: result}
 
 
-def metric_name(metric: Any) -> str:
+def metric_name(metric: object) -> str:
     """The name that ``fit`` shows a metric by, without what Keras counts over the process."""
     if isinstance(metric, keras.Metric):
         return re.sub(r"_\d+$", "", metric.name) if auto_named(metric) else str(metric.name)

@@ -114,7 +114,7 @@ def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext)
     return made
 
 
-def _make(kind: str, store: VariableStore, name: str, pair: Any, processors: list[GradientProcessor]) -> Objective:
+def _make(kind: str, store: VariableStore, name: str, pair: object, processors: list[GradientProcessor]) -> Objective:
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise ModelError(f"{kind}.optimizer()[{name!r}] must be a pair (optimizer, pattern), got {pair!r:.80}.")
     optimizer, pattern = pair

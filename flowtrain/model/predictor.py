@@ -107,7 +107,7 @@ class Predictor:
         return f"Predictor({', '.join(self.inputs)} -> {', '.join(self.outputs)})"
 
 
-def to_input(spec: tf.TensorSpec, name: str, value: Any) -> tf.Tensor:
+def to_input(spec: tf.TensorSpec, name: str, value: object) -> tf.Tensor:
     """A value as the tensor that an input expects, where no value is lost by it.
 
     Args:

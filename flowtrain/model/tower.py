@@ -50,7 +50,7 @@ def get_current_tower_context() -> TowerContext:
 class LayerRecord:
     """What one call of a named layer, or of a plain Keras layer, made; one row of the summary table."""
 
-    def __init__(self, name: str, path: str, kind: str, output: Any) -> None:
+    def __init__(self, name: str, path: str, kind: str, output: tf.Tensor) -> None:
         self.name, self.path, self.kind, self.output = name, path, kind, output
 
 
@@ -133,7 +133,7 @@ class TowerContext(Names):
         if tf.is_tensor(tensor) and getattr(tensor, "graph", None) is self.graph:
             self.tensors.setdefault(name, tensor)
 
-    def name_of_tensor(self, tensor: Any, needed_for: str) -> str:
+    def name_of_tensor(self, tensor: tf.Tensor, needed_for: str) -> str:
         """The name of a tensor's operation, as a user would write it.
 
         Raises:

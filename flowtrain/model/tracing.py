@@ -65,7 +65,7 @@ def run_tower(
     specs: Sequence[tf.TensorSpec],
     inputs: Sequence[tf.Tensor],
     is_training: bool,
-    precision: Any = None,
+    precision: object = None,
     adopt: Callable[[TowerContext], None] | None = None,
 ) -> TowerContext:
     """Trace ``build_graph`` in the current graph.
@@ -160,7 +160,7 @@ def _name_root(graph: tf.Graph, prefix: str) -> contextlib.AbstractContextManage
 
 
 @contextlib.contextmanager
-def _dtype_policy(precision: Any) -> Iterator[None]:
+def _dtype_policy(precision: object) -> Iterator[None]:
     if precision is None:
         yield
         return
@@ -189,7 +189,7 @@ def _layers_of(model: ModelDesc) -> list[tuple[str, keras.Layer]]:
 # -- the result of build_graph ------------------------------------------------------------------------
 
 
-def _take_costs(model: ModelDesc, tower: TowerContext, result: Any) -> None:
+def _take_costs(model: ModelDesc, tower: TowerContext, result: object) -> None:
     if result is None and not tower.is_training:
         return
     if isinstance(result, Mapping):
@@ -208,7 +208,7 @@ def _where(model: ModelDesc) -> str:
     return f"{type(model).__name__}.build_graph"
 
 
-def _checked_cost(model: ModelDesc, tower: TowerContext, cost: Any, what: str) -> tf.Tensor:
+def _checked_cost(model: ModelDesc, tower: TowerContext, cost: tf.Tensor, what: str) -> tf.Tensor:
     if cost is None:
         kept = next((name for name in ("cost", "loss") if name in vars(model)), None)
         mend = f" self.{kept} is not looked at: write return {kept}." if kept else ""

@@ -63,7 +63,7 @@ def variable_scope(name: str, reuse: bool | Literal["auto"] | None = None) -> It
         yield
 
 
-def check_name(name: Any, what: str) -> None:
+def check_name(name: object, what: str) -> None:
     """Refuse what cannot be the name of a scope, layer or variable."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.\\/-]*", name) or name[-1] == "/":
         raise ModelError(
@@ -79,7 +79,7 @@ def variable_making(tower: TowerContext) -> Iterator[None]:
         yield
         return
 
-    def creator(next_creator: Callable[..., Any], **arguments: Any) -> Any:
+    def creator(next_creator: Callable[..., Any], **arguments: object) -> Any:
         return _find_or_make(tower, next_creator, arguments)
 
     tower.making_variables = True
@@ -175,12 +175,12 @@ def _check_same(name: str, found: keras.Variable, owner: Any, arguments: dict[st
 def get_variable(
     name: str,
     shape: Sequence[int] = (),
-    initializer: Any = "glorot_uniform",
+    initializer: object = "glorot_uniform",
     *,
-    dtype: Any = "float32",
+    dtype: object = "float32",
     trainable: bool = True,
-    regularizer: Any = None,
-    constraint: Any = None,
+    regularizer: object = None,
+    constraint: object = None,
 ) -> tf.Variable:
     """A variable of your own in ``build_graph``: made when the model is built, found again afterwards.
 

@@ -56,7 +56,7 @@ class Delivery:
         with contextlib.suppress(Exception):  # it may have a state only once it was told something
             self._note()
 
-    def tell(self, method: str, *args: Any) -> None:
+    def tell(self, method: str, *args: object) -> None:
         """Call one of its methods that take what is logged."""
         if self._out:
             return
@@ -125,7 +125,7 @@ class Delivery:
         except Exception as error:
             self._failed("state_dict", error)
 
-    def _try(self, method: str, *args: Any) -> bool:
+    def _try(self, method: str, *args: object) -> bool:
         try:
             getattr(self.monitor, method)(*args)
         except Exception as error:

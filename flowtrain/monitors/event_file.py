@@ -54,14 +54,14 @@ class EventFile:
             self.add(start_step, session_log=start)
         self.flush()
 
-    def add(self, step: int, **fields: Any) -> None:
+    def add(self, step: int, **fields: object) -> None:
         """Append one event; the fields are those of the Event message."""
         now = time.time()
         self._writer.write(self._event(wall_time=now, step=step, **fields).SerializeToString())
         if now > self._flushed + _SECONDS:
             self.flush()
 
-    def add_value(self, step: int, **fields: Any) -> None:
+    def add_value(self, step: int, **fields: object) -> None:
         """Append one summary value; the fields are those of Summary.Value."""
         import tensorflow as tf
 

@@ -143,7 +143,7 @@ class Monitors:
         for listener in self._listeners:
             listener(name, value, step)
 
-    def claim(self, name: str, writer: Any) -> None:
+    def claim(self, name: str, writer: object) -> None:
         """Say who is going to put a scalar, so that two who would are told apart before training begins.
 
         Args:
@@ -244,13 +244,13 @@ class Monitors:
                     saved.remove(entry)
                     break
 
-    def _tell(self, method: str, *args: Any) -> None:
+    def _tell(self, method: str, *args: object) -> None:
         if not self._silent:
             for delivery in self._deliveries:
                 delivery.tell(method, *args)
 
 
-def _two_writers(one: Any, other: Any, name: str, when: str = "") -> ConfigError:
+def _two_writers(one: object, other: object, name: str, when: str = "") -> ConfigError:
     names = getattr(one, "name", repr(one)), getattr(other, "name", repr(other))
     both = f"two callbacks named {names[0]}" if names[0] == names[1] else f"{names[0]} and {names[1]}"
     return ConfigError(

@@ -143,5 +143,5 @@ def _hide(path: Path) -> None:
     path.rename(path.with_name(path.name.replace("tfevents", "unfinished")))
 
 
-def _shown(value: Any) -> bool | float | str:
+def _shown(value: object) -> bool | float | str:
     return value if isinstance(value, (bool, int, float, str)) else str(value)

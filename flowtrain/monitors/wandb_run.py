@@ -30,7 +30,7 @@ class WandbMonitor(Monitor):
         'colorize'
     """
 
-    def __init__(self, project: str, offline: bool = False, **init: Any) -> None:
+    def __init__(self, project: str, offline: bool = False, **init: object) -> None:
         self.project, self.offline, self._init = project, offline, init
         self._run: Any = None
         self._run_id: str | None = None

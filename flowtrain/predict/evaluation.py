@@ -33,11 +33,11 @@ _log = logging.getLogger("flowtrain")
 
 
 def evaluate(
-    source: Any,
+    source: object,
     dataflow: Iterable[Any],
     inferencers: Inferencer | Sequence[Inferencer],
     *,
-    model: Any = None,
+    model: object = None,
     names: Sequence[str] | None = None,
     averaged: bool = False,
     steps: int | Literal["all"] | None = None,
@@ -195,7 +195,7 @@ class _Judged:
         assert self._predictor is not None
         return self._predictor.inputs
 
-    def _named(self, datapoint: Any) -> dict[str, Any]:
+    def _named(self, datapoint: object) -> dict[str, Any]:
         """The components of a datapoint by name."""
         if isinstance(datapoint, Mapping):
             return {str(name): value for name, value in datapoint.items()}

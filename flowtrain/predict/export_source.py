@@ -32,7 +32,7 @@ class Subject:
         averaged: Whether the averages of the weights stand for them.
     """
 
-    def __init__(self, model: Any, averaged: bool) -> None:
+    def __init__(self, model: object, averaged: bool) -> None:
         if isinstance(model, ModelDesc):
             model = model.graph
         graph = model if isinstance(model, ModelGraph | InferenceGraph) else getattr(model, "graph", None)

@@ -24,7 +24,7 @@ _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 
 
 def export(
-    model: Any,
+    model: object,
     path: str | Path,
     inputs: Names = None,
     outputs: Names = None,

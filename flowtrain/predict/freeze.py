@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -13,7 +12,7 @@ from flowtrain.utils.errors import ExportError, ModelError
 __all__ = ["frozen", "refuse_python", "resized"]
 
 
-def frozen(function: Any) -> tf.compat.v1.GraphDef:
+def frozen(function: object) -> tf.compat.v1.GraphDef:
     """A concrete function's graph, its variables replaced by their values and called functions inlined.
 
     Args:

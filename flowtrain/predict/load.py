@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from flowtrain.model.desc import ModelDesc
 from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.optional import require
@@ -36,7 +37,7 @@ def load_predictor(
     path: str | Path,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
-    model: Any = None,
+    model: ModelDesc | keras.Model | None = None,
     signature: str | None = None,
     averaged: bool = False,
 ) -> LoadedPredictor:
@@ -71,7 +72,7 @@ def load_predictor(
 
 
 def load_graph(
-    path: str | Path, model: Any = None, signature: str | None = None, averaged: bool = False
+    path: str | Path, model: ModelDesc | keras.Model | None = None, signature: str | None = None, averaged: bool = False
 ) -> InferenceGraph:
     """The graph of a file, for any number of predictors; see `load_predictor`."""
     if model is not None:
@@ -165,7 +166,7 @@ def _imported(
     return graph
 
 
-def _is_result(op: Any) -> bool:
+def _is_result(op: tf.Operation) -> bool:
     """Whether an operation that nothing else uses computes something, rather than writing a summary."""
     return bool(op.outputs) and op.outputs[0].dtype not in (tf.string, tf.resource)
 
@@ -252,7 +253,7 @@ def _refuse_code(config: str, path: Path) -> None:
         )
 
 
-def _has_code(config: Any) -> bool:
+def _has_code(config: object) -> bool:
     if isinstance(config, dict):
         if config.get("class_name") in ("__lambda__", "Lambda") or config.get("function_type") == "lambda":
             return True

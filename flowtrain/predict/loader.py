@@ -104,7 +104,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         return f"ModelLoader({self.source}: {len(self)} arrays)"
 
-    def compare(self, model: Any) -> LoadReport:
+    def compare(self, model: object) -> LoadReport:
         """See what would fit, and change nothing.
 
         Args:
@@ -112,7 +112,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
         """
         return self._compared(model)[1]
 
-    def _compared(self, model: Any) -> tuple[Mapping[str, Any], LoadReport]:
+    def _compared(self, model: object) -> tuple[Mapping[str, Any], LoadReport]:
         """The model's variables under the names that fit best, and what fits."""
         variables = _variables_of(model)
         report = self._report(variables)
@@ -144,7 +144,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
                 (report.ignored if _TRAINING.fullmatch(name) else report.unexpected).append(name)
         return report
 
-    def restore(self, model: Any) -> LoadReport:
+    def restore(self, model: object) -> LoadReport:
         """Put the weights into a model.
 
         Args:
@@ -208,7 +208,7 @@ def get_model_loader(
     return ModelLoader(_renamed(read_weights(source), rename or {}, shown), shown, ignore_mismatch)
 
 
-def with_weights(model: Any, weights: Any, averaged: bool = False) -> Any:
+def with_weights(model: object, weights: Any, averaged: bool = False) -> Any:
     """A model with the weights of a file.
 
     Args:
@@ -252,7 +252,7 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
     return result
 
 
-def _variables_of(model: Any) -> Mapping[str, Any]:
+def _variables_of(model: object) -> Mapping[str, Any]:
     if isinstance(model, type):
         raise ModelError(f"give a model, not its class: {model.__name__}().")
     if isinstance(model, VariableStore):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -65,7 +64,7 @@ class NamedGraph(InferenceGraph):
             ) from error
 
 
-def as_graph(model: Any, averaged: bool = False) -> InferenceGraph:
+def as_graph(model: object, averaged: bool = False) -> InferenceGraph:
     """The inference graph of anything that has one.
 
     Args:
@@ -114,7 +113,7 @@ def keras_graph(model: keras.Model) -> NamedGraph:
 
 
 def as_predictor(
-    model: Any,
+    model: object,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     averaged: bool = False,

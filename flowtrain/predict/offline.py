@@ -82,12 +82,12 @@ class PredictConfig:
 
     def __init__(
         self,
-        model: Any = None,
+        model: object = None,
         weights: str | Path | Mapping[str, Any] | None = None,
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         averaged: bool = False,
-        **unknown: Any,
+        **unknown: object,
     ) -> None:
         for name in unknown:
             if name in _OLD_SPELLINGS:

@@ -53,7 +53,7 @@ class Placement:
 SAME = Placement(Fraction(1), 0, 0)
 
 
-def placements(predictor: Any) -> list[tuple[Placement, Placement]] | None:
+def placements(predictor: object) -> list[tuple[Placement, Placement]] | None:
     """Where each output lies, vertically and horizontally, as the operations of the graph have it.
 
     Args:

@@ -91,7 +91,7 @@ class ValidCrop(int):
         return f"ValidCrop({int(self)}, crop={self.crop}, align={self.align})"
 
 
-def valid_crop(model: Any, outputs: str | Sequence[str] | None = None) -> ValidCrop:
+def valid_crop(model: object, outputs: str | Sequence[str] | None = None) -> ValidCrop:
     """Compute how many pixels at the border of a tile's output must be dropped.
 
     A convolution near the border of its input sees padding instead of the neighbouring tile. This walks the graph's

@@ -74,7 +74,7 @@ class Field:
         return replace(self, scale=scale, valid=valid * scale)
 
 
-def follow(op: Any, inputs: Sequence[Field | None], axis: int) -> tuple[Field | None, int | None]:
+def follow(op: tf.Operation, inputs: Sequence[Field | None], axis: int) -> tuple[Field | None, int | None]:
     """The receptive field of an operation's output, from those of its inputs.
 
     Args:
@@ -102,22 +102,22 @@ def follow(op: Any, inputs: Sequence[Field | None], axis: int) -> tuple[Field | 
 # -- looking at an operation ------------------------------------------------------------------------------
 
 
-def _place(op: Any, axis: int) -> int:
+def _place(op: tf.Operation, axis: int) -> int:
     """Which dimension is the axis."""
     layout = op.node_def.attr["data_format"].s if "data_format" in op.node_def.attr else b"NHWC"
     return axis + (2 if layout.startswith(b"NC") else 1)
 
 
-def _size(tensor: Any, axis: int, op: Any) -> int | None:
+def _size(tensor: tf.Tensor, axis: int, op: tf.Operation) -> int | None:
     return tensor.shape[_place(op, axis)] if tensor.shape.rank == 4 else None
 
 
-def _attribute(op: Any, name: str, axis: int) -> int:
+def _attribute(op: tf.Operation, name: str, axis: int) -> int:
     values = op.node_def.attr[name].list.i
     return int(values[_place(op, axis)]) if values else 1
 
 
-def _padding(op: Any, axis: int, size: int, kernel: int, stride: int) -> int:
+def _padding(op: tf.Operation, axis: int, size: int, kernel: int, stride: int) -> int:
     """Pixels of padding at the beginning."""
     kind = op.node_def.attr["padding"].s
     if kind == b"SAME":
@@ -128,14 +128,14 @@ def _padding(op: Any, axis: int, size: int, kernel: int, stride: int) -> int:
     return 0
 
 
-def _known(tensor: Any) -> Any:
+def _known(tensor: tf.Tensor) -> Any:
     return tf.get_static_value(tensor)
 
 
 # -- the rules ------------------------------------------------------------------------------------------
 
 
-def _window(op: Any, field: Field, axis: int, kernel: int, stride: int) -> tuple[Field, int]:
+def _window(op: tf.Operation, field: Field, axis: int, kernel: int, stride: int) -> tuple[Field, int]:
     """An operation that computes each pixel from a window."""
     padding = _padding(op, axis, field.size, kernel, stride)
     inside = field.seeing(field.scale * padding, field.scale * (kernel - 1 - padding))
@@ -146,22 +146,22 @@ def _window(op: Any, field: Field, axis: int, kernel: int, stride: int) -> tuple
     return inside.scaled(stride, valid).moved(field.scale * _unpadded(op, padding, kernel, stride)), kernel
 
 
-def _unpadded(op: Any, padding: int, kernel: int, stride: int) -> int:
+def _unpadded(op: tf.Operation, padding: int, kernel: int, stride: int) -> int:
     """How many pixels of padding "SAME" would have had more at the beginning: so many are missing there."""
     same = op.node_def.attr["padding"].s == b"SAME"
     return 0 if same else max(kernel - stride, 0) // 2 - padding
 
 
-def _convolution(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+def _convolution(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
     kernel = (op.inputs[1].shape[axis] - 1) * _attribute(op, "dilations", axis) + 1
     return _window(op, field, axis, kernel, _attribute(op, "strides", axis))
 
 
-def _pooling(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+def _pooling(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
     return _window(op, field, axis, _attribute(op, "ksize", axis), _attribute(op, "strides", axis))
 
 
-def _transposed(op: Any, field: Field, axis: int) -> tuple[Field, int]:
+def _transposed(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
     kernel = (op.inputs[1].shape[axis] - 1) * _attribute(op, "dilations", axis) + 1
     stride = _attribute(op, "strides", axis)
     made = op.outputs[0].shape[_place(op, axis)]
@@ -175,7 +175,7 @@ def _transposed(op: Any, field: Field, axis: int) -> tuple[Field, int]:
     )
 
 
-def _shift(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _shift(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     """Padding."""
     paddings = _known(op.inputs[1])
     made = op.outputs[0].shape[_place(op, axis)]
@@ -183,7 +183,7 @@ def _shift(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     return field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin), None
 
 
-def _slice(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     """Cropping and picking every n-th pixel."""
     size = _size(op.outputs[0], axis, op)
     if size is None or op.inputs[0].shape.rank != 4 or size == field.size:
@@ -199,7 +199,7 @@ def _slice(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     return replace(scaled, valid=min(scaled.valid, size * scaled.scale)), None
 
 
-def _place_in_slice(op: Any, dimension: int) -> int:
+def _place_in_slice(op: tf.Operation, dimension: int) -> int:
     """Which entry of a slice is for a dimension of a tensor of rank 4: others, where there is an ellipsis before it."""
     mask = op.node_def.attr["ellipsis_mask"].i if "ellipsis_mask" in op.node_def.attr else 0
     entries = op.inputs[1].shape[0]
@@ -208,12 +208,12 @@ def _place_in_slice(op: Any, dimension: int) -> int:
     return max(dimension - 4 + entries, mask.bit_length() - 1)
 
 
-def _entry(tensor: Any, place: int, default: int) -> int:
+def _entry(tensor: tf.Tensor, place: int, default: int) -> int:
     values = _known(tensor)
     return int(values[place]) if values is not None and len(values) > place else default
 
 
-def _to_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _to_batch(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     """Each b-th pixel goes to a picture of its own: how a dilated convolution is computed."""
     block = int(_known(op.inputs[1])[axis])
     made = op.outputs[0].shape[1 + axis]
@@ -223,7 +223,7 @@ def _to_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     return replace(moved, scale=field.scale * block), None
 
 
-def _from_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _from_batch(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     block = int(_known(op.inputs[1])[axis])
     crops = _known(op.inputs[2])
     begin = int(crops[axis][0]) if crops is not None else 0
@@ -231,13 +231,13 @@ def _from_batch(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
     return replace(field.seeing(-pixel * begin, pixel * begin).moved(pixel * begin), scale=pixel), None
 
 
-def _depth_to_space(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _depth_to_space(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     block = op.node_def.attr["block_size"].i
     pixel = field.scale / block
     return field.seeing(pixel * (block - 1), 0).scaled(Fraction(1, block), field.count() * block), None
 
 
-def _space_to_depth(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+def _space_to_depth(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     block = op.node_def.attr["block_size"].i
     return field.seeing(0, field.scale * (block - 1)).scaled(block, field.count() // block), None
 
@@ -245,7 +245,7 @@ def _space_to_depth(op: Any, field: Field, axis: int) -> tuple[Field, int | None
 def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]:
     """Interpolation from so many neighbours on each side."""
 
-    def rule(op: Any, field: Field, axis: int) -> tuple[Field, int | None]:
+    def rule(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
         stride = Fraction(field.size, op.outputs[0].shape[1 + axis])
         old, new = field.scale, field.scale * stride
         near = replace(field, valid=field.valid - 2 * reach * max(old, new))
@@ -256,7 +256,7 @@ def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]
     return rule
 
 
-def _by_size(op: Any, field: Field, axis: int) -> Field:
+def _by_size(op: tf.Operation, field: Field, axis: int) -> Field:
     """An operation without a rule works pixel by pixel; where it changes the size it repeats or picks pixels."""
     size = _size(op.outputs[0], axis, op)
     if size is None or size in (0, field.size):
@@ -311,7 +311,7 @@ _CLOSED = {
 _PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
 
 
-def _refuse_global(op: Any, inputs: Sequence[Field | None], axis: int) -> None:
+def _refuse_global(op: tf.Operation, inputs: Sequence[Field | None], axis: int) -> None:
     if op.type in _CLOSED:
         raise ModelError(f"{op.name!r} ({op.type}) cannot be seen through: its receptive field is not known.")
     whole = op.type in _WHOLE

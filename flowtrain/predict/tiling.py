@@ -345,7 +345,7 @@ def _leaves(outputs: Any) -> list[np.ndarray]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def _map(outputs: Any, function: Callable[[Any], np.ndarray]) -> Any:
+def _map(outputs: object, function: Callable[[Any], np.ndarray]) -> Any:
     if isinstance(outputs, Mapping):
         return {name: function(value) for name, value in outputs.items()}
     if isinstance(outputs, list | tuple):
@@ -353,6 +353,6 @@ def _map(outputs: Any, function: Callable[[Any], np.ndarray]) -> Any:
     return function(outputs)
 
 
-def _map_places(outputs: Any, function: Callable[..., np.ndarray], places: Sequence[Any]) -> Any:
+def _map_places(outputs: object, function: Callable[..., np.ndarray], places: Sequence[Any]) -> Any:
     left = iter(places)
     return _map(outputs, lambda output: function(output, next(left)))

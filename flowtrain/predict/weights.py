@@ -139,7 +139,7 @@ def _keras(path: Path) -> dict[str, np.ndarray]:
         return _from_h5(file)
 
 
-def _open_h5(file: Any) -> Any:
+def _open_h5(file: object) -> Any:
     return require("h5py", extra="formats", needed_for="reading .h5 and .keras files").File(file, "r")
 
 
@@ -177,7 +177,7 @@ def _from_keras_h5(group: Any, path: str, found: dict[str, np.ndarray]) -> None:
             _from_keras_h5(entry, f"{path}/{part}".rstrip("/") if part else path, found)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

@@ -253,7 +253,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return "" if value is None else str(value)

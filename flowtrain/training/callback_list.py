@@ -272,7 +272,7 @@ class _ErrorContext:
     def __enter__(self) -> None:
         self._token = WRITER.set(self._callback)
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
         WRITER.reset(self._token)
         if not isinstance(error, Exception):
             return False

@@ -131,7 +131,7 @@ def _model(then: Mapping[str, Any], now: Mapping[str, Any], values: Mapping[str,
         yield Change(key, old, new, effect)
 
 
-def _kept(name: str, values: Mapping[str, Any], variable: str, new: Any) -> str:
+def _kept(name: str, values: Mapping[str, Any], variable: str, new: object) -> str:
     value = f"{float(values[variable]):.6g}" if variable in values else "the checkpoint's value"
     return (
         f"stays at {value}, as the checkpoint has it. To set it: trainer.set_variable({name!r}, {new}), "
@@ -191,7 +191,7 @@ def _unnumbered(name: str, names: Container[str]) -> str:
     return base if dash and number.isdigit() and base in names else name
 
 
-def _differences(then: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+def _differences(then: object, now: object, path: str) -> Iterator[tuple[str, Any, Any]]:
     """The innermost places where two nested dicts differ."""
     if then == now:
         return
@@ -218,11 +218,11 @@ def _label_of_source(chain: Sequence[Mapping[str, Any]]) -> str:
     return chain[0]["stage"] if chain else ""
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: object) -> bool:
     return isinstance(value, str) and value.startswith("function ")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "-"
     text = value if isinstance(value, str) else json.dumps(value)

@@ -27,7 +27,7 @@ def default_callbacks(given: Sequence[Any] = ()) -> list[Callback]:
     return [kind() for kind in (MovingAverageSummary, TensorSummaries, ProgressBar) if kind not in kinds]
 
 
-def _kinds(callback: Any) -> Iterator[type]:
+def _kinds(callback: object) -> Iterator[type]:
     yield type(callback)
     if isinstance(callback, ProxyCallback):
         yield from _kinds(callback.callback)

@@ -73,7 +73,7 @@ class Requests:
             signal.signal(signal.SIGTERM, self._handler_before)
             self._handler_before = None
 
-    def _on_sigterm(self, number: int, frame: Any) -> None:
+    def _on_sigterm(self, number: int, frame: object) -> None:
         # The handler only takes a note: it runs between any two bytecodes, perhaps while a checkpoint is being written
         # or a callback is half done. Who cannot wait sends the signal twice.
         if self.leave_reason is not None:

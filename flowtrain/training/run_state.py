@@ -245,5 +245,5 @@ def _mend(variables: Sequence[str], values: Mapping[str, np.ndarray], wrong: Seq
     )
 
 
-def _shown(source: Any) -> str:
+def _shown(source: object) -> str:
     return "" if isinstance(source, Mapping) else str(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -248,7 +248,7 @@ class RunVariables:
             assign(variable, values[name])
 
 
-def assign(variable: Variable, value: Any) -> None:
+def assign(variable: Variable, value: object) -> None:
     """Give a variable a value, on all replicas."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     raw.assign(tf.cast(tf.convert_to_tensor(value), raw.dtype))

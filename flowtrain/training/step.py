@@ -141,7 +141,7 @@ class Step:
 
     # ------------------------------------------------------------------ once, on the sums
 
-    def _mean(self, value: Any) -> tf.Tensor:
+    def _mean(self, value: object) -> tf.Tensor:
         if self._replicas == 1:
             return value
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
@@ -254,7 +254,7 @@ def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf
     return tensors[known % replicas * count :][:count]
 
 
-def _any_replica(value: Any) -> Any:
+def _any_replica(value: object) -> Any:
     """One replica's copy of a value that is the same on all, as after an all-reduce."""
     return replica_values(value)[0]
 

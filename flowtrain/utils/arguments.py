@@ -42,7 +42,7 @@ class OldName(FlowtrainError, ImportError):
     """
 
 
-def check_int(owner: str, name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
+def check_int(owner: str, name: str, value: object, least: int | None = 1, most: int | None = None) -> int:
     """A whole number within bounds.
 
     Args:
@@ -88,7 +88,7 @@ def _bounds(least: int | None, most: int | None) -> str:
     return f" of at most {most}" if most is not None else ""
 
 
-def check_seconds(owner: str, name: str, value: Any) -> float:
+def check_seconds(owner: str, name: str, value: object) -> float:
     """A time above 0, in seconds, below a milliard.
 
     Raises:
@@ -223,7 +223,7 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
         return known, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args: object, **kwargs: object) -> Any:
         if kwargs:
             known, takes_any = accepted()
             given = [name for name in kwargs if name in old or not takes_any]

@@ -30,7 +30,7 @@ _COUNTED = re.compile(r"_\d+$")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+|\b0x[0-9a-f]{6,}", re.IGNORECASE)
 
 
-def describe(value: Any, depth: int = _DEPTH) -> Any:
+def describe(value: object, depth: int = _DEPTH) -> Any:
     """Describe a value.
 
     Args:
@@ -90,7 +90,7 @@ def describe(value: Any, depth: int = _DEPTH) -> Any:
     return _described_object(value, depth)
 
 
-def arguments_of(thing: Any, private: bool = False) -> dict[str, Any]:
+def arguments_of(thing: object, private: bool = False) -> dict[str, Any]:
     """The arguments that an object was made with, as far as it keeps them: those that differ from the default.
 
     An argument is looked for as an attribute of its name, with or without a leading underscore. Where one is not kept
@@ -142,7 +142,7 @@ def _shortest(value: float) -> float:
     return float(str(single)) if single == value else value
 
 
-def _described_object(value: Any, depth: int) -> Any:
+def _described_object(value: object, depth: int) -> Any:
     arguments = arguments_of(value)
     if not arguments and type(value).__repr__ is not object.__repr__ and not hasattr(value, "__dict__"):
         return _shortened(_ADDRESS.sub("", repr(value)))
@@ -168,7 +168,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}... #{_hash(text.encode())}"
 
 
-def _same(value: Any, default: Any) -> bool:
+def _same(value: object, default: object) -> bool:
     try:
         return type(value) is type(default) and bool(value == default)
     except (TypeError, ValueError):  # arrays

@@ -37,12 +37,12 @@ _SHOWN = 60  # characters of a wrong value in a message
 class Schema:
     """What a value has to look like."""
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         """What is wrong with the value, lazily: the caller reads the first one."""
         raise NotImplementedError
 
 
-def mismatch(value: Any, schema: Schema, path: str = "it") -> str | None:
+def mismatch(value: object, schema: Schema, path: str = "it") -> str | None:
     """Check a value against a schema.
 
     Args:
@@ -62,11 +62,11 @@ def mismatch(value: Any, schema: Schema, path: str = "it") -> str | None:
     return next(iter(schema.problems(value, path)), None)
 
 
-def _wrong(value: Any, path: str, expected: str) -> Iterator[str]:
+def _wrong(value: object, path: str, expected: str) -> Iterator[str]:
     yield f"{path} is {_shown(value)}, not {expected}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, (list, tuple, dict)):
         return f"a {type(value).__name__} of {len(value)}"  # its repr may be of any size and depth
     if isinstance(value, (str, bytes)):
@@ -82,7 +82,7 @@ def _shown(value: Any) -> str:
 class Nothing(Schema):
     """None."""
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if value is not None:
             yield from _wrong(value, path, str(self))
 
@@ -97,7 +97,7 @@ class Whole(Schema):
     least: int = -(2**63)
     most: int = 2**63 - 1
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if type(value) is not int or not self.least <= value <= self.most:
             yield from _wrong(value, path, str(self))
 
@@ -125,7 +125,7 @@ class Number(Schema):
 class Flag(Schema):
     """A bool."""
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if type(value) is not bool:
             yield from _wrong(value, path, str(self))
 
@@ -141,7 +141,7 @@ class Text(Schema):
     pattern: str = r"(?s:.*)"
     what: str = ""
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if type(value) is not str or len(value) > self.longest or not re.fullmatch(self.pattern, value):
             yield from _wrong(value, path, str(self))
 
@@ -155,7 +155,7 @@ class Nullable(Schema):
 
     schema: Schema
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if value is not None:
             for problem in self.schema.problems(value, path):
                 yield f"{problem} or null"
@@ -208,7 +208,7 @@ class MapOf(Schema):
     least: int = 0
     longest: int = 2**31
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if type(value) is not dict or not self.least <= len(value) <= self.longest:
             yield from _wrong(value, path, str(self))
             return
@@ -234,7 +234,7 @@ class Record(Schema):
     optional: Mapping[str, Schema] = field(default_factory=dict)
     others: Schema | None = None
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if type(value) is not dict:
             yield from _wrong(value, path, str(self))
             return
@@ -261,7 +261,7 @@ class Anything(Schema):
 
     depth: int | None = 50
 
-    def problems(self, value: Any, path: str) -> Iterator[str]:
+    def problems(self, value: object, path: str) -> Iterator[str]:
         if self.depth is None:
             return
         level, depth = [value] if isinstance(value, (list, tuple, dict)) else [], 0

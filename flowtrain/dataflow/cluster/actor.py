@@ -116,7 +116,7 @@ class Maker:
         if self._timed:
             signal.setitimer(signal.ITIMER_REAL, self._timeout)
 
-    def _interrupted(self, *_: Any) -> None:
+    def _interrupted(self, *_: object) -> None:
         if self._inside and time.monotonic() - self._since >= self._timeout * 0.999:
             self._inside = False
             raise Overdue

@@ -273,7 +273,7 @@ class RayCrew:
         if ready:
             self._deal()
 
-    def _take(self, place: _Place, ref: Any) -> None:
+    def _take(self, place: _Place, ref: object) -> None:
         try:
             answer = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError:  # an error of the actor's own code: no use in trying again

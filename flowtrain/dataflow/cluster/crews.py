@@ -37,7 +37,7 @@ class RayCrews(KeptCrews):
         self._options = {"timeout": timeout, "restart": restart, "preload": preload}
         self._live: weakref.WeakSet[RayCrew] = weakref.WeakSet()
 
-    def _start(self, payload: Payload, job: Any, name: str) -> RayCrew:
+    def _start(self, payload: Payload, job: object, name: str) -> RayCrew:
         crew = RayCrew(
             self._cluster,
             payload,

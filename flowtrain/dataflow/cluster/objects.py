@@ -21,7 +21,7 @@ from ...ipc.parcel import dump
 __all__ = ["packed", "parts_of", "shared", "unpacked"]
 
 
-def packed(value: Any) -> list[Any]:
+def packed(value: object) -> list[Any]:
     """A value in parts: its pickle, then its large arrays' memory as uint8, which is not copied here.
 
     Raises:

@@ -176,7 +176,7 @@ def _kept_signals() -> Any:
             signal.signal(signal.SIGTERM, before)
 
 
-def _amount(name: str, value: Any) -> float:
+def _amount(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
         raise ConfigError(f"Ray: {name} must be a number of at least 0, got {value!r:.200}")
     return value

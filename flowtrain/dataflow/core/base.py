@@ -73,7 +73,7 @@ class DataFlow:
     _opened: dict[str, tuple[Any, Any]] | None = None  # attributes that reset_state set: (before, after)
     _advice: str = "make it cheaper"  # what explain says where this stage is the limit
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         names_arguments(cls)
         own = cls.__dict__
@@ -148,7 +148,7 @@ class DataFlow:
         """
         return None if self.children() else 1
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         """The datapoints of one epoch of a stage that is not indexable; see ``StageCursor``.
 
         Args:

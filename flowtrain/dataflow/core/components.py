@@ -20,7 +20,7 @@ Key = int | str
 """A position in a list or tuple, or a key of a dict."""
 
 
-def check_key(key: Any, owner: str) -> Key:
+def check_key(key: object, owner: str) -> Key:
     """Raise unless a component is named by a whole number or a string."""
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         return int(key)
@@ -29,7 +29,7 @@ def check_key(key: Any, owner: str) -> Key:
     raise DataFlowError(f"{owner}: a component is named by a position (int) or a dict's key (str), not {key!r}")
 
 
-def missing_component(datapoint: Any, key: Key, owner: str) -> DataFlowError:
+def missing_component(datapoint: object, key: Key, owner: str) -> DataFlowError:
     """The error for a datapoint that has no such component."""
     if isinstance(datapoint, dict):
         return DataFlowError(
@@ -48,7 +48,7 @@ def missing_component(datapoint: Any, key: Key, owner: str) -> DataFlowError:
     return DataFlowError(f"{owner}: component {key} was asked for, but the datapoint has only {len(datapoint)}")
 
 
-def replaced(datapoint: Any, key: Key, value: Any) -> Any:
+def replaced(datapoint: Any, key: Key, value: object) -> Any:
     """A copy of the datapoint with one component changed; what was given stays as it is."""
     if type(datapoint) is tuple:
         changed = list(datapoint)

@@ -69,7 +69,7 @@ class Cursor:
         """Release what the walk holds; ``state`` still answers afterwards."""
 
 
-def checked_index(flow: DataFlow, state: Any) -> int:
+def checked_index(flow: DataFlow, state: object) -> int:
     """A saved position in an indexable flow, as an index.
 
     Raises:
@@ -224,7 +224,7 @@ class StageCursor(Cursor):
     A position is ``[memory, positions of the inputs]``.
     """
 
-    def __init__(self, stage: DataFlow, epoch: int, state: Any = None) -> None:
+    def __init__(self, stage: DataFlow, epoch: int, state: object = None) -> None:
         super().__init__(epoch)
         if state is not None and not (isinstance(state, (list, tuple)) and len(state) == 2):
             raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
@@ -303,7 +303,7 @@ class RetracedCursor(Cursor):
         skip: How many datapoints to pass over from there.
     """
 
-    def __init__(self, cursor: Cursor, state: Any, skip: int) -> None:
+    def __init__(self, cursor: Cursor, state: object, skip: int) -> None:
         super().__init__(cursor.epoch)
         self._cursor, self._known, self._since = cursor, state, skip
         self._left = skip  # to pass over before the next one
@@ -311,7 +311,7 @@ class RetracedCursor(Cursor):
         self._clear = not skip  # whether the walk is just where the consumer is
 
     @staticmethod
-    def parsed(state: Any) -> tuple[Any, int]:
+    def parsed(state: object) -> tuple[Any, int]:
         """What to open a walk with, and how many datapoints to pass over, of a saved position."""
         return (state["from"], state["skip"]) if isinstance(state, dict) and set(state) == _RETRACED else (state, 0)
 

@@ -40,7 +40,7 @@ class Absent:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, flow: Any, kind: type) -> Any:
+    def __get__(self, flow: DataFlow, kind: type) -> Any:
         raise AttributeError(unknown_attribute(kind if flow is None else flow, self._name, {self._name: self._instead}))
 
 

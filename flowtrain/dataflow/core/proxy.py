@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...utils.errors import DataFlowError
 from .base import DataFlow
 from .cursor import Cursor, Datapoint
@@ -45,7 +43,7 @@ class ProxyDataFlow(DataFlow):
     def rows_per_datapoint(self) -> int | None:
         return self.ds.rows_per_datapoint() if self._passes and self._user_iter is None else None
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: object = None) -> Cursor:
         if self._passes and not self.ds.indexable:
             return self.ds._open(epoch, state)
         return super()._cursor(epoch, state)

@@ -104,7 +104,7 @@ class Stacker(Collector):
             return dict(zip(self._keys, columns, strict=True))
         return columns
 
-    def _begin(self, datapoint: Any) -> None:
+    def _begin(self, datapoint: object) -> None:
         if not isinstance(datapoint, (list, tuple, dict)):
             raise DataFlowError(
                 f"{self._owner}: a datapoint is a list, a tuple or a dict of components; got "
@@ -137,7 +137,7 @@ class Stacker(Collector):
             f"all datapoints of a batch must have the same{self._mend(datapoint)}"
         )
 
-    def _mend(self, datapoint: Any) -> str:
+    def _mend(self, datapoint: object) -> str:
         if self._kind is not dict or not isinstance(datapoint, dict):
             return ""
         missing = next(iter(self._known ^ set(datapoint)))
@@ -163,7 +163,7 @@ class _Column:
     dtype: Any = None
     shape: tuple[int, ...] = ()
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: object) -> None:
         raise NotImplementedError
 
     def finish(self, count: int) -> Any:
@@ -177,7 +177,7 @@ class _ArrayColumn(_Column):
         self.exact, self.shape, self.dtype, self._where, self._first = np.ndarray, first.shape, first.dtype, where, row
         self.data = empty((rows, *first.shape), first.dtype)  # in a worker this is the consumer's memory: written once
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: object) -> None:
         if type(value) is not np.ndarray:
             value = self._read(row, value)
         if value.shape != self.shape or value.dtype != self.dtype:
@@ -231,7 +231,7 @@ class _ScalarColumn(_Column):
     def finish(self, count: int) -> np.ndarray:
         return self.data if count == len(self.data) else self.data[:count]
 
-    def _read(self, row: int, value: Any) -> Any:
+    def _read(self, row: int, value: object) -> Any:
         """A value of another type, as it is where its dtype is the column's: an int beside an int64."""
         array = as_array(value, f"{self._where}, row {row}")
         if array is None or array.shape or array.dtype != self.data.dtype:
@@ -259,7 +259,7 @@ class _ObjectColumn(_Column):
     def finish(self, count: int) -> np.ndarray:
         return self.data[:count]
 
-    def _check(self, row: int, value: Any) -> None:
+    def _check(self, row: int, value: object) -> None:
         if is_hollow(value):
             return
         array = as_array(value, f"{self._where}, row {row}")
@@ -279,7 +279,7 @@ class _HollowColumn(_Column):
         self._held: list[Any] = []
         self._column: _Column | None = None
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: object) -> None:
         if self._column is None and is_hollow(value):
             self._held.append(value)
             return
@@ -306,7 +306,7 @@ class _DictColumn(_Column):
     def __init__(self, rows: int, where: str) -> None:
         self._stacker, self._where = Stacker(rows, where), where
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: object) -> None:
         if not isinstance(value, dict):
             raise DataFlowError(f"{self._where}: row 0 is a dict, row {row} is {type(value).__name__}")
         self._stacker.extend((value,))
@@ -315,7 +315,7 @@ class _DictColumn(_Column):
         return self._stacker.finish()
 
 
-def _column(first: Any, rows: int, where: str, row: int = 0) -> _Column:
+def _column(first: object, rows: int, where: str, row: int = 0) -> _Column:
     if isinstance(first, dict):
         return _DictColumn(rows, where)
     # the type of a timedelta64 does not tell its unit, as its dtype does
@@ -327,14 +327,14 @@ def _column(first: Any, rows: int, where: str, row: int = 0) -> _Column:
     return _ObjectColumn(first, rows, where, row) if array is None else _ArrayColumn(array, rows, where, row)
 
 
-def _shown_array(shape: tuple[int, ...], dtype: Any) -> str:
+def _shown_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
     return f"an array of shape {shape} and dtype {dtype}"
 
 
-def _shown_number(value: Any, array: np.ndarray) -> str:
+def _shown_number(value: object, array: np.ndarray) -> str:
     return _shown_array(array.shape, array.dtype) if array.shape else type(value).__name__
 
 
-def _shown_object(value: Any) -> str:
+def _shown_object(value: object) -> str:
     kind = type(value).__name__
     return "None (dtype object)" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} (dtype object)"

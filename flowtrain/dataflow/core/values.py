@@ -27,7 +27,7 @@ _UNMASKED = frozenset([*SCALARS, str, bytes, type(None), np.ndarray])  # types o
 _WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # how pandas, pyarrow and NumPy name such dtypes
 
 
-def as_array(value: Any, where: str, dtype: Any = np.float64) -> np.ndarray | None:
+def as_array(value: Any, where: str, dtype: object = np.float64) -> np.ndarray | None:
     """The array that a value is, without any change of it.
 
     Args:
@@ -75,7 +75,7 @@ def as_array(value: Any, where: str, dtype: Any = np.float64) -> np.ndarray | No
     return _filled(value, dtypes.pop(), where)
 
 
-def column_of(values: Any, where: str) -> np.ndarray:
+def column_of(values: object, where: str) -> np.ndarray:
     """The array of something array-like that holds a row per datapoint: an array, a table's column, a list.
 
     Args:
@@ -104,7 +104,7 @@ def column_of(values: Any, where: str) -> np.ndarray:
     return column
 
 
-def is_hollow(value: Any) -> bool:
+def is_hollow(value: object) -> bool:
     """Whether it is a list without anything in it: of any dtype."""
     return isinstance(value, _NESTED) and next(_leaves(value), value) is value
 
@@ -127,7 +127,7 @@ def refuse_masked(value: Any, where: str) -> None:
         refuse_masked(item, f"{where}, component {place!r}")
 
 
-def _holds_masked(value: Any) -> bool:
+def _holds_masked(value: object) -> bool:
     kind = type(value)
     if kind in _UNMASKED:  # quickly: each datapoint that is written is looked at
         return False
@@ -190,7 +190,7 @@ def _refuse_ragged(value: Any, where: str) -> NoReturn:
     )
 
 
-def _held_kind(values: Any) -> str:
+def _held_kind(values: object) -> str:
     """NumPy's letter for what a table's column holds: i, u, b, ...; "?" where that is not known."""
     dtype = getattr(values, "dtype", getattr(values, "type", None))
     dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)  # of a pandas category: its values'

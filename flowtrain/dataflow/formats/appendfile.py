@@ -45,5 +45,5 @@ class AppendOnlyFile:
 class TFRecordSink(AppendOnlyFile):
     """Records as tf.train.Examples."""
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         self.add(frame(encode_datapoint(datapoint)))

@@ -144,7 +144,7 @@ class ColumnSpool:
             made = {name: column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
             self.state = _State(count, layout, made, dict(sizes))
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         """Add a row to each column.
 
         Raises:
@@ -152,7 +152,7 @@ class ColumnSpool:
         """
         leaves: dict[str, Any] = {}
 
-        def leaf(name: str, value: Any) -> str:
+        def leaf(name: str, value: object) -> str:
             leaves[name or "value"] = value
             return name or "value"
 
@@ -213,7 +213,7 @@ class ColumnSpool:
 
     # -- files
 
-    def _encode(self, name: str, value: Any) -> bytes:
+    def _encode(self, name: str, value: object) -> bytes:
         row = self.state.columns[name].encode(value)
         if row is None:
             self._rewrite(name, value)
@@ -284,7 +284,7 @@ def _reader(arrays: dict[str, np.ndarray], name: str, column: Column) -> Any:
     return lambda number: data[int(ends[number - 1]) if number else 0 : int(ends[number])].tobytes()
 
 
-def _names(layout: Any) -> str:
+def _names(layout: object) -> str:
     if isinstance(layout, list):
         return f"list of {len(layout)}"
     return repr(layout) if not isinstance(layout, dict) else "{" + ", ".join(map(repr, layout)) + "}"

@@ -88,7 +88,7 @@ class Column:
     """
 
     def __init__(
-        self, name: Any, kind: Any, words: Collection[str] | None, fill: list[Any], guessed: bool = False
+        self, name: str, kind: object, words: Collection[str] | None, fill: list[Any], guessed: bool = False
     ) -> None:
         self.name = name
         self._parse, self.wanted, nothing = _parser(kind)
@@ -118,7 +118,7 @@ class Column:
             raise ValueError(f"{text[:80]!r} is not {self.wanted} ({error})") from error
 
 
-def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: Any) -> type:
+def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: str) -> type:
     """The first of int, float, bool and str that suits cells, by the rules of ``pandas.read_csv``.
 
     Args:
@@ -155,7 +155,7 @@ def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: Any) -
 _TEXT, _OF_A_FUNCTION = "text", "what its function takes"
 
 
-def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
+def _parser(kind: object) -> tuple[Parser, str, list[Any] | None]:
     """How a cell is read, what is wanted of it, and what no value is read as (a list of it; None: an error)."""
     if kind is int:
         return _int, "an int", None

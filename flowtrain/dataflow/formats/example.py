@@ -156,7 +156,7 @@ def _packed_varints(packed: bytes) -> np.ndarray:
     return values.view(np.int64)
 
 
-def _encode_feature(value: Any) -> bytes:
+def _encode_feature(value: object) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview, str)):
         value = [value]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (bytes, bytearray, memoryview, str)):

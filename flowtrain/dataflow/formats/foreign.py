@@ -84,7 +84,7 @@ class OTBTFData(TFRecordData):
         tensors = {name: self._tensor(name, features.get(name)) for name in self._keys or self._dtypes}
         return tensors if self._keys is None else list(tensors.values())
 
-    def _tensor(self, name: str, feature: Any) -> np.ndarray:
+    def _tensor(self, name: str, feature: object) -> np.ndarray:
         if not isinstance(feature, list) or len(feature) != 1:
             raise FormatError(f"feature {name!r} is missing, or not one serialized tensor")
         tensor = parse_tensor(feature[0])

@@ -62,7 +62,7 @@ class HDF5Data(TableSource):
             # what this process writes may not be in the file yet: then nothing is mapped
             may_map = not file.id.get_intent() & h5py.h5f.ACC_RDWR
 
-            def visit(name: str, item: Any) -> None:
+            def visit(name: str, item: object) -> None:
                 if isinstance(item, h5py.Dataset):
                     found[name] = _column(self.path, h5py, item, may_map)
 
@@ -109,7 +109,7 @@ def _writer(path: str) -> str:
     return "another process"
 
 
-def _column(path: str, h5py: Any, dataset: Any, may_map: bool) -> Any:
+def _column(path: str, h5py: object, dataset: Any, may_map: bool) -> Any:
     """A mapped array where the dataset is one piece of plain numbers, else something that reads row by row."""
     dtype, offset = dataset.dtype, dataset.id.get_offset()
     if dataset.is_virtual:

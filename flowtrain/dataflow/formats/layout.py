@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["join", "split"]
 
 
-def split(value: Any, divides: Callable[[dict], bool], leaf: Callable[[str, Any], Any], name: str = "") -> Any:
+def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, Any], Any], name: str = "") -> Any:
     """Take a datapoint apart.
 
     Args:
@@ -33,7 +33,7 @@ def split(value: Any, divides: Callable[[dict], bool], leaf: Callable[[str, Any]
     return leaf(name, value)
 
 
-def join(layout: Any, leaf: Callable[[str, Any], Any], name: str = "") -> Any:
+def join(layout: object, leaf: Callable[[str, Any], Any], name: str = "") -> Any:
     """Put a datapoint together.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
@@ -130,7 +130,7 @@ class _KeyedRecords:
         count: How many records a file of version 1 has; None for other files.
     """
 
-    def __init__(self, environment: Environment, decode: Any, verify: bool, count: int | None) -> None:
+    def __init__(self, environment: Environment, decode: object, verify: bool, count: int | None) -> None:
         self._environment = environment
         self._keys: list[bytes] | None = None
         self._make: Callable[[bytes, bytes], Datapoint]  # never a method: a cycle would keep the file open

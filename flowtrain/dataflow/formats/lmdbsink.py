@@ -58,7 +58,7 @@ class LMDBSink:
         self._pending_bytes = 0
         self._drop_after(self._chunks)
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         try:
             record = pack_sealed(datapoint, self._crc)
         except CodecError as error:

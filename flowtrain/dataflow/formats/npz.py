@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -56,6 +55,6 @@ class NpzData(TableSource):
             return {"array": map_npy(self.path)}
         return NpzFile(self.path)
 
-    def _check_whole(self, arrays: Any, names: list[str]) -> None:
+    def _check_whole(self, arrays: object, names: list[str]) -> None:
         if isinstance(arrays, NpzFile):
             arrays.check(names)

@@ -36,10 +36,10 @@ class OTBTFSink:
         full = self._count and self._count % per_file == 0
         self._shard = None if full or not self._count else self._open(start["shard"])
 
-    def _open(self, position: Any = None) -> AppendOnlyFile:
+    def _open(self, position: object = None) -> AppendOnlyFile:
         return AppendOnlyFile(self.path, position, f"{self._count // self._per_file}.records")
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         features = self._features(datapoint)
         self._agree(features)
         encoded = encode_example({name: encode_tensor(array) for name, array in features.items()})

@@ -83,7 +83,7 @@ class RasterFile:
                 raise damaged(self.path, f"cannot be read ({error})") from error
         return np.ascontiguousarray(np.moveaxis(read, 0, -1)[::down, ::across])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:, :], dtype)
 
     def _opened(self) -> Any:

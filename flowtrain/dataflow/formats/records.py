@@ -30,7 +30,7 @@ _DEPTH = 200  # of dicts; a user's are a few deep, and each level is a call of P
 _TENSOR_KINDS = "biufc"
 
 
-def encode_datapoint(datapoint: Any) -> bytes:
+def encode_datapoint(datapoint: object) -> bytes:
     """Turn a datapoint into a serialized tf.train.Example.
 
     The components of a list are the features ``"0"``, ``"1"``, ...; those of a dict have its keys, those of a dict
@@ -47,7 +47,7 @@ def encode_datapoint(datapoint: Any) -> bytes:
     """
     features: dict[str, Any] = {}
 
-    def leaf(name: str, value: Any) -> str:
+    def leaf(name: str, value: object) -> str:
         letter, features[name] = _feature(value)
         return letter
 
@@ -93,7 +93,7 @@ def _parse_layout(mark: bytes) -> Any:
     return layout
 
 
-def _check_layout(layout: Any, depth: int) -> None:
+def _check_layout(layout: object, depth: int) -> None:
     if depth > _DEPTH:
         raise FormatError(f"the feature {LAYOUT!r} is damaged: it nests dicts more than {_DEPTH} deep")
     if isinstance(layout, list) and not depth:  # a list within a datapoint travels as one feature

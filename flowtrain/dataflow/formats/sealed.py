@@ -24,7 +24,7 @@ def seal(content: bytes, crc: Callable[[bytes], int]) -> bytes:
     return content + _crc_of.pack(crc(content) ^ _TO_ZERO)
 
 
-def pack_sealed(value: Any, crc: Callable[[bytes], int]) -> bytes:
+def pack_sealed(value: object, crc: Callable[[bytes], int]) -> bytes:
     """A value as sealed bytes of the codec: an array of 2, the value and the 4 bytes."""
     return seal(b"".join((b"\x92", pack(value), b"\xc4\x04")), crc)
 

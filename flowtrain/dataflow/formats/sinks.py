@@ -22,7 +22,7 @@ class Sink(Protocol):
     Made with the folder and the position to go on from: what ``commit`` returned in an earlier process, or None.
     """
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         """Add a record."""
         ...
 

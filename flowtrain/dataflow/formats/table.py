@@ -203,7 +203,7 @@ class TableSource(FileSource):
     def _arrays(self) -> Mapping[str, Any]:
         raise NotImplementedError
 
-    def _check_whole(self, arrays: Any, names: list[str]) -> None:
+    def _check_whole(self, arrays: object, names: list[str]) -> None:
         """Compare checksums of whole arrays, where rows have none of their own."""
 
     def _open_files(self) -> Table:

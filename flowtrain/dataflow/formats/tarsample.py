@@ -31,7 +31,7 @@ _PICTURES = ("jpg", "jpeg", "png", "ppm", "webp", "bmp", "tif", "tiff")
 _OURS = ("npy", "txt", "mp", "bin")  # by the last extension: an array, a str, anything else, bytes
 
 
-def encode_members(datapoint: Any) -> tuple[str, list[tuple[str, bytes]]]:
+def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
     """The files of a datapoint.
 
     Arrays become ``.npy``, str ``.txt``, bytes a file named like the component (``jpg``) or ``.bin``, and everything

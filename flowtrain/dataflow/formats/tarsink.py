@@ -30,7 +30,7 @@ class TarSink(AppendOnlyFile):
         info.gname = f"{CHECKSUM}{self._last[3]:08x}{mark}"
         return info.tobuf(tarfile.PAX_FORMAT)
 
-    def append(self, datapoint: Any) -> None:
+    def append(self, datapoint: object) -> None:
         container, members = encode_members(datapoint)
         if not self._container:
             self._container = container

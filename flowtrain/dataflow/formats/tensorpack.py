@@ -87,13 +87,13 @@ def _restore(found: dict[Any, Any]) -> Any:
     )
 
 
-def _array(shape: Any, dtype: np.dtype, data: Any) -> np.ndarray:
+def _array(shape: tuple[int, ...], dtype: np.dtype, data: object) -> np.ndarray:
     if not isinstance(shape, (list, tuple)) or type(data) is not bytes:
         raise FormatError("the record holds an array without a shape, or without bytes")
     return np.array(array_from_bytes(dtype, shape, data))
 
 
-def _dtype(descr: Any) -> np.dtype:
+def _dtype(descr: object) -> np.dtype:
     try:
         if not isinstance(descr, (list, tuple)):
             return dtype_from_text(_text(descr))
@@ -108,7 +108,7 @@ def _plain_dtype(descr: str | bytes) -> np.dtype:
     return _dtype(descr)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, (bytes, str)):
         raise FormatError(f"the record holds a {type(value).__name__} where a text is expected")
     return value.decode() if isinstance(value, bytes) else value

@@ -7,7 +7,6 @@ one of the typed lists, which TensorFlow uses for strings and which other writer
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,7 @@ def tensor_dtype(name: str) -> np.dtype:
     return np.dtype(name) if name in _OF_NUMPY else dtype_from_text(f"ml_dtypes.{name}")
 
 
-def encode_tensor(array: Any) -> bytes:
+def encode_tensor(array: object) -> bytes:
     """Serialize a tensor, byte for byte as tf.io.serialize_tensor does.
 
     Args:

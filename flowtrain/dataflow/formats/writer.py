@@ -165,7 +165,7 @@ class _Journal:
         self._kind, self.size = kind, size
         self.count = 0
 
-    def note(self, count: int, position: Any, flow: Any) -> None:
+    def note(self, count: int, position: object, flow: object) -> None:
         """Replace the journal, in one step."""
         write_whole(self._file, pack([1, self._kind, self.size, count, position, flow]))
         self.count = count

@@ -84,7 +84,7 @@ class Albumentations(Augmentor):
         >>> Albumentations(A.ElasticTransform(p=1.0)).augment(img)  # doctest: +SKIP
     """
 
-    def __init__(self, transform: Any) -> None:
+    def __init__(self, transform: object) -> None:
         library = _library()
         steps = list(transform) if isinstance(transform, (list, tuple)) else [transform]
         known = (library.BasicTransform, library.BaseCompose)

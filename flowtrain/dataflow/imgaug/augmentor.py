@@ -308,7 +308,7 @@ class Augmentor:
     """Whether ``get_transform`` looks at nothing of a picture but its shape and dtype. True lets a crop that comes
     first be drawn before a JPEG is decoded, so that only what it keeps is decoded."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         names_arguments(cls)
         if "get_transform" in vars(cls):

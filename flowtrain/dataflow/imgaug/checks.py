@@ -168,12 +168,12 @@ def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
     return height, width
 
 
-def as_positive_int(value: Any, owner: object, name: str) -> int:
+def as_positive_int(value: object, owner: object, name: str) -> int:
     """A whole number of at least 1."""
     return check_int(name_of(owner), name, value)
 
 
-def as_number(value: Any, owner: object, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+def as_number(value: object, owner: object, name: str, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite number in [low, high]."""
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not math.isfinite(number) or not low <= number <= high:
@@ -225,12 +225,12 @@ def _no_fill() -> tuple[float, ...]:
     raise TypeError
 
 
-def as_prob(value: Any, owner: object, name: str = "prob") -> float:
+def as_prob(value: object, owner: object, name: str = "prob") -> float:
     """A probability."""
     return as_number(value, owner, name, 0.0, 1.0)
 
 
-def as_choice(value: Any, choices: dict[str, int], owner: object, name: str) -> int:
+def as_choice(value: object, choices: dict[str, int], owner: object, name: str) -> int:
     """An OpenCV constant, given by its short name or as the constant itself."""
     if isinstance(value, str) and value in choices:
         return choices[value]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 
@@ -37,12 +35,12 @@ _BORDER = {
 }
 
 
-def as_interpolation(value: Any, owner: object) -> int:
+def as_interpolation(value: object, owner: object) -> int:
     """OpenCV's constant for a name such as "linear", or for itself."""
     return as_choice(value, _INTERPOLATION, owner, "interpolation")
 
 
-def as_border(value: Any, owner: object) -> int:
+def as_border(value: object, owner: object) -> int:
     """OpenCV's constant for a name such as "replicate", or for itself."""
     return as_choice(value, _BORDER, owner, "border")
 

@@ -45,7 +45,7 @@ def describe_chain(flow: DataFlow) -> list[dict[str, Any]]:
     return [*below, own]
 
 
-def _holds_flow(value: Any) -> bool:
+def _holds_flow(value: object) -> bool:
     if isinstance(value, list | tuple | dict) and value:
         items = value.values() if isinstance(value, dict) else value
         return any(isinstance(item, DataFlow) for item in items)

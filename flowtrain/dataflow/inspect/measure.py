@@ -98,7 +98,7 @@ class _Part:
             os.close(self._schedstat)
 
 
-def _timed(clock: Clock, number: int, count: int, call: Any, *args: Any) -> Any:
+def _timed(clock: Clock, number: int, count: int, call: Callable[..., Any], *args: object) -> Any:
     part = clock.part()
     outer = part.stage, part.wall, part.cpu
     part.stage, part.wall, part.cpu = number, 0, 0
@@ -144,7 +144,7 @@ class _TimedCursor(Cursor):
 class _TimedFunction:
     """A stage's function, timed where the stage is taken apart to be applied in workers."""
 
-    def __init__(self, func: Any, clock: Clock, number: int) -> None:
+    def __init__(self, func: Callable[..., Any], clock: Clock, number: int) -> None:
         self._func, self._clock, self._number = func, clock, number
         self.__name__ = getattr(func, "__name__", type(func).__name__)
 
@@ -167,7 +167,7 @@ class Stage:
         self.workers = flow.worker_count
 
 
-def instrumented(ds: Any, folder: str) -> tuple[Any, Clock, list[Stage]]:
+def instrumented(ds: DataFlow, folder: str) -> tuple[Any, Clock, list[Stage]]:
     """Make a copy of a flow that is timed.
 
     Args:
@@ -184,7 +184,7 @@ def instrumented(ds: Any, folder: str) -> tuple[Any, Clock, list[Stage]]:
     return _copied(ds, clock, numbers, 0, {}, inner=False), clock, stages
 
 
-def _listed(flow: Any, parent: Stage | None, stages: list[Stage]) -> None:
+def _listed(flow: DataFlow, parent: Stage | None, stages: list[Stage]) -> None:
     if any(stage.flow is flow for stage in stages):
         return
     stage = Stage(len(stages), flow, parent)
@@ -217,7 +217,7 @@ def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: 
     return twin
 
 
-def _is_flow(value: Any) -> bool:
+def _is_flow(value: object) -> bool:
     return isinstance(value, DataFlow)
 
 

@@ -57,7 +57,7 @@ class PrintData(EachData):
         return datapoint
 
 
-def describe_datapoint(datapoint: Any, number: int, total: int, max_depth: int = 3, max_list: int = 3) -> str:
+def describe_datapoint(datapoint: Datapoint, number: int, total: int, max_depth: int = 3, max_list: int = 3) -> str:
     """The lines that ``PrintData`` prints for one datapoint.
 
     Args:
@@ -83,7 +83,7 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     return list(value.items() if isinstance(value, dict) else enumerate(value))
 
 
-def _within(value: Any, indent: str, depth: int, max_list: int) -> list[str]:
+def _within(value: object, indent: str, depth: int, max_list: int) -> list[str]:
     """The lines for the entries of a list or dict."""
     if not isinstance(value, (list, tuple, dict)) or depth <= 0:
         return []
@@ -96,7 +96,7 @@ def _within(value: Any, indent: str, depth: int, max_list: int) -> list[str]:
     return lines
 
 
-def describe_component(value: Any) -> str:
+def describe_component(value: object) -> str:
     """Say in a few words what a value is: "is ndarray of shape (2, 3) with range [0, 5], dtype int64"."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
@@ -113,7 +113,7 @@ def describe_component(value: Any) -> str:
     return f"is {kind}: {_shortened(value)}"
 
 
-def _shortened(value: Any, limit: int = 60) -> str:
+def _shortened(value: object, limit: int = 60) -> str:
     text = repr(value[:limit] if isinstance(value, (str, bytes)) else value)
     cut = len(value) > limit if isinstance(value, (str, bytes)) else len(text) > limit
     return f"{text[:limit]}..." if cut else text

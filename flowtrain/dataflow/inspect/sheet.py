@@ -117,7 +117,7 @@ def _cell(datapoint: Any, titles: Sequence[str] | None) -> tuple[list[tuple[str,
     return pictures, lines
 
 
-def _caption(value: Any) -> str:
+def _caption(value: object) -> str:
     """A component in the few words that fit beneath a picture."""
     if not isinstance(value, np.ndarray) or value.dtype == object or not value.size:
         return describe_component(value)[3:]

@@ -145,7 +145,7 @@ class _Endless:
         self._iterator.close()
 
 
-def datapoint_bytes(value: Any) -> int:
+def datapoint_bytes(value: object) -> int:
     """How many bytes of data a datapoint holds; numbers count as 8."""
     if isinstance(value, np.ndarray):
         if value.dtype == object:

@@ -164,7 +164,7 @@ class SentCursor(CrewCursor):
         self._ready: deque[tuple[int, Datapoint]] = deque()
 
     @classmethod
-    def over_walk(cls, stage: Any, walked: DataFlow | None, epoch: int, strict: bool, state: Any) -> SentCursor:
+    def over_walk(cls, stage: DataFlow, walked: DataFlow | None, epoch: int, strict: bool, state: object) -> SentCursor:
         """The walk over one epoch from a position.
 
         Args:
@@ -182,7 +182,7 @@ class SentCursor(CrewCursor):
         return cls(stage, source, epoch, strict, state)
 
     @classmethod
-    def over_runs(cls, stage: Any, runs: Runs, epoch: int, first: int) -> SentCursor:
+    def over_runs(cls, stage: DataFlow, runs: Runs, epoch: int, first: int) -> SentCursor:
         """The walk over some datapoints of an indexable stage, in order; its position is a number.
 
         Args:

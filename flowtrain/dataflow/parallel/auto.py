@@ -29,7 +29,7 @@ _BUSY = 0.5  # the part of its time on a core below which a datapoint mostly wai
 _MOST = 4  # workers for each core, where they wait
 
 
-def checked_workers(owner: str, value: Any, *, cluster: Any = None, duplicate: bool = False) -> Workers:
+def checked_workers(owner: str, value: object, *, cluster: object = None, duplicate: bool = False) -> Workers:
     """A stage's ``num_proc=``.
 
     Raises:
@@ -110,7 +110,7 @@ class _MeasureJob:
     def __init__(self, flow: DataFlow) -> None:
         self.flow = flow
 
-    def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Callable[[int], None]) -> Any:
+    def run(self, args: tuple[int, int, int], value: object, out: list[Any], mark: Callable[[int], None]) -> Any:
         mark(0)
         stages = self.flow.explain(n=_DATAPOINTS, max_seconds=_SECONDS, quiet=True).stages
         ms = sum(stage.ms_per_output for stage in stages)

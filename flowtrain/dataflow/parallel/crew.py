@@ -59,7 +59,7 @@ class Crew(Protocol):
         """The worker that has the fewest tasks to do."""
         ...
 
-    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+    def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
         """Give a worker a task."""
         ...
 
@@ -176,7 +176,7 @@ class InlineCrew:
     def idlest(self) -> int:
         return 0
 
-    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+    def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
         task = Task(0, 0, 0, args)
         self._tasks.append((task, value))
         return task
@@ -194,7 +194,7 @@ class InlineCrew:
 class _Inline:
     seconds, used = 1.0, 0  # one datapoint at a time
 
-    def __init__(self, job: Job, task: Task, value: Any) -> None:
+    def __init__(self, job: Job, task: Task, value: object) -> None:
         self.task = task
         self._job, self._value = job, value
 

@@ -22,7 +22,7 @@ _COMPARED_SECONDS = 0.05
 class Crews(Protocol):
     """Where a parallel stage has its workers from."""
 
-    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
+    def take(self, make_job: Callable[[], Job], marks: object, name: str) -> Crew:
         """Workers for one walk; see :meth:`KeptCrews.take`."""
         ...
 
@@ -120,7 +120,7 @@ class KeptCrews:
         """
         raise NotImplementedError
 
-    def take(self, make_job: Callable[[], Job], marks: Any, name: str) -> Crew:
+    def take(self, make_job: Callable[[], Job], marks: object, name: str) -> Crew:
         """Workers for one walk, ready or being started.
 
         Args:

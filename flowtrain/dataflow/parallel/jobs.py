@@ -96,7 +96,7 @@ class WalkJob:
                 self._ended = True
         return self._ended, None if self._ended else self._position(walk)
 
-    def _begin(self, flow: DataFlow, epoch: int, position: Any, skip: int) -> None:
+    def _begin(self, flow: DataFlow, epoch: int, position: object, skip: int) -> None:
         if self._walk is not None:
             self._walk.close()
         flow._ensure_reset()

@@ -366,6 +366,6 @@ class MultiThreadMapData(_Spread):
         return ThreadCrew([job] * self.num_thread, self.buffer_size, self.timeout, name)
 
 
-def _clamped(stage: str, buffer_size: Any, workers: int, serial: DataFlow) -> int:
+def _clamped(stage: str, buffer_size: object, workers: int, serial: DataFlow) -> int:
     number, size = check_int(stage, "buffer_size", buffer_size, least=None), serial.size_or_none()
     return max(number if size is None else min(number, size), workers, 1)

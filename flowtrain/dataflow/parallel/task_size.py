@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = ["Grouping"]
 
 _TOGETHER = 1e-3, 1 << 20  # seconds of work, some ten times what a message costs; bytes
@@ -22,7 +20,7 @@ class Grouping:
         self.size = 1
         self.together: tuple[float, int] = _TOGETHER
 
-    def suit(self, crew: Any) -> None:
+    def suit(self, crew: object) -> None:
         """Have groups for these workers: where a message costs more than one between processes, they say so."""
         self.together = getattr(crew, "together", _TOGETHER)
 

@@ -81,7 +81,7 @@ class ThreadCrew:
     def idlest(self) -> int:
         return self._loads.index(min(self._loads))
 
-    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+    def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
         task = Task(0, worker, 0, args)
         self._loads[worker] += 1
         self._tasks[worker].put((task, value))
@@ -139,7 +139,7 @@ class ThreadCrew:
 
 
 def _work(
-    job: Any,
+    job: object,
     tasks: queue.SimpleQueue[tuple[Task, Any] | None],
     results: queue.SimpleQueue[_Result],
     notes: list[_Note | None],

@@ -17,7 +17,7 @@ __all__ = ["WalkedCursor"]
 class _Part:
     """State of one worker's part of the flow, on the consumer's side."""
 
-    def __init__(self, position: Any = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
+    def __init__(self, position: object = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
         self.position, self.skip = position, skip  # of what was handed out
         self.ended = ended
         self.left = left  # how many datapoints may still be asked for; None: until the part ends
@@ -62,7 +62,7 @@ class WalkedCursor(CrewCursor):
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, epoch: int, state: Any, parts: int, shares: list[int] | None = None) -> None:
+    def __init__(self, stage: Any, epoch: int, state: object, parts: int, shares: list[int] | None = None) -> None:
         super().__init__(stage, epoch)
         saved = _checked(state, parts, stage)
         self._turn = saved["turn"]
@@ -175,7 +175,7 @@ class WalkedCursor(CrewCursor):
             part.left = (self._handed[event.worker] or 0) - len(part.ready)
 
 
-def _checked(state: Any, parts: int, owner: Any) -> dict[str, Any]:
+def _checked(state: object, parts: int, owner: object) -> dict[str, Any]:
     if state is None:
         return {"turn": 0, "parts": [[None, 0, False]] * parts, "left": None}
     if not isinstance(state, dict) or {"turn", "parts", "left"} - set(state):

@@ -75,7 +75,7 @@ class RemoteData(DataFlow):
         if crew is not None:
             crew.end()
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: object = None) -> Cursor:
         return _RemoteCursor(self, epoch, state)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None = None) -> RemoteCrew:
@@ -84,7 +84,7 @@ class RemoteData(DataFlow):
             self._crew = RemoteCrew(self.address, self.num_prefetch, self.timeout, self.key, self.max_bytes)
         return self._crew
 
-    def _give_back(self, crew: Any) -> None:
+    def _give_back(self, crew: object) -> None:
         pass  # the senders stay for the next epoch
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class RemoteData(DataFlow):
 class _RemoteCursor(Cursor):
     """Waits for the first sender, then walks as its flow allows."""
 
-    def __init__(self, flow: RemoteData, epoch: int, state: Any) -> None:
+    def __init__(self, flow: RemoteData, epoch: int, state: object) -> None:
         super().__init__(epoch)
         self._flow, self._state = flow, state
         self._walk: Cursor | None = None

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Any
 
 import zmq
 
@@ -22,7 +21,7 @@ _ADDRESS = re.compile(r"tcp://([^:/]*|\[[0-9a-fA-F:]+\]):\d+|ipc://.+")
 _KEY = re.compile(r"[\x21-\x7e]{40}")
 
 
-def checked_address(address: Any, who: str) -> str:
+def checked_address(address: object, who: str) -> str:
     """An address to bind or connect to; ``tcp://:5555`` is this machine's loopback."""
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
         raise ConfigError(f"{who}: an address looks like tcp://127.0.0.1:5555 or ipc:///tmp/flow, got {address!r}")

@@ -114,7 +114,7 @@ class RemoteCrew:
     def idlest(self) -> int:
         return 0
 
-    def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
+    def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
         task = Task(self._number, worker, 0, args)
         self._number += 1
         self._queue.append((task, value))
@@ -266,7 +266,7 @@ class RemoteCrew:
             if not self._say(sender.identity, Kind.REQUEST, [task.number, list(task.args), value]):
                 self._lose(sender.identity)
 
-    def _say(self, name: bytes, kind: Kind, value: Any) -> bool:
+    def _say(self, name: bytes, kind: Kind, value: object) -> bool:
         try:
             self._socket.send_multipart([name, *encode(kind, value)], zmq.NOBLOCK)
         except zmq.ZMQError:  # unreachable

@@ -146,7 +146,7 @@ def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
         )
 
 
-def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:
+def _read_only(array: object, key: object, owner: str) -> np.ndarray:
     if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
         raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
     array = _rows_of(array, f"{owner}: {key!r}")
@@ -159,7 +159,7 @@ def _read_only(array: Any, key: Any, owner: str) -> np.ndarray:
     return view
 
 
-def _rows_of(array: Any, where: str) -> np.ndarray:
+def _rows_of(array: object, where: str) -> np.ndarray:
     if isinstance(array, (list, tuple)) and len(array) and as_array(array, where) is None:
         return stack([[row] for row in array], where)[0]  # strings and objects, which stay what they are
     return column_of(array, where)

@@ -47,7 +47,7 @@ class BrokenImage(FormatError):
     """A picture file that is cut short, damaged or none at all; the message names it."""
 
 
-def check_reading(owner: str, channel: Any, palette: Any, depth: Any) -> None:
+def check_reading(owner: str, channel: object, palette: object, depth: object) -> None:
     """Raise unless these are what :func:`read_image` takes."""
     if channel not in (1, 3):
         raise DataFlowError(f"{owner}: channel is 3 (RGB) or 1 (gray), not {channel!r}")

@@ -108,8 +108,8 @@ class FakeData(RNGDataFlow):
         shapes: Sequence[Sequence[int]] | dict[str, Sequence[int]],
         size: int = 1000,
         random: bool = True,
-        dtype: Any = "float32",
-        domain: Any = None,
+        dtype: object = "float32",
+        domain: object = None,
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(seed)
@@ -146,7 +146,7 @@ class FakeData(RNGDataFlow):
         return list(parts.values()) if self._as_list else parts
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.isscalar(bound) for bound in value)
 
 

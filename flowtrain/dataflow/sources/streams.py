@@ -167,7 +167,7 @@ class DataFromQueue(DataFlow):
         [[1], [2]]
     """
 
-    def __init__(self, queue: Any, end: Any = None, timeout: float = 600.0) -> None:
+    def __init__(self, queue: Any, end: object = None, timeout: float = 600.0) -> None:
         if not hasattr(queue, "get"):
             raise DataFlowError(f"DataFromQueue takes a queue with get(timeout=...), got {type(queue).__name__}")
         self.queue, self.end, self.timeout = queue, end, timeout

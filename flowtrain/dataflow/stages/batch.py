@@ -72,7 +72,7 @@ class GroupingData(ProxyDataFlow):
         below = self.ds.rows_per_datapoint()
         return None if below is None else below * self.batch_size
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         rows = iter(walk.open(self.ds))
         count = self.batch_size
         while count == self.batch_size:

@@ -38,7 +38,7 @@ class MemoryStore:
         """Whether a datapoint is kept at a place."""
         return place in self._kept
 
-    def save(self, place: int, datapoint: Any) -> Any:
+    def save(self, place: int, datapoint: object) -> Any:
         """Keep a datapoint and give it back as it will be given from now on."""
         self._kept[place] = datapoint
         return protected(datapoint)
@@ -83,7 +83,7 @@ class DiskStore:
         """Whether there is a file for a place; it may turn out to be damaged."""
         return self._file(place).exists()
 
-    def save(self, place: int, datapoint: Any) -> Any:
+    def save(self, place: int, datapoint: object) -> Any:
         """Keep a datapoint and give it back as it will be given from now on."""
         if not self._ready:
             self._begin()

@@ -169,7 +169,7 @@ class JoinData(SeveralFlows):
         each = {flow.rows_per_datapoint() for flow in self.flows}
         return each.pop() if len(each) == 1 else None
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         inputs = [walk.open(flow, number=number) for number, flow in enumerate(self.flows)]
         for parts in zip(*inputs, strict=False):  # it ends with the shortest
             yield self._joined(list(parts))

@@ -116,7 +116,7 @@ class UnbatchData(ExpandedData):
             yield _row(datapoint, row)
 
 
-def _rows(column: Any) -> int | None:
+def _rows(column: object) -> int | None:
     if isinstance(column, dict):
         counts = {_rows(part) for part in column.values()}
         return counts.pop() if len(counts) == 1 else None

@@ -51,7 +51,7 @@ class PaddedBatchData(GroupingData):
                [ 4, -1, -1]])]
     """
 
-    def __init__(self, ds: DataFlow, batch_size: int, pad_value: Any = 0, remainder: bool = False) -> None:
+    def __init__(self, ds: DataFlow, batch_size: int, pad_value: object = 0, remainder: bool = False) -> None:
         super().__init__(ds, batch_size, remainder)
         self.pad_value = pad_value
 
@@ -62,7 +62,7 @@ class PaddedBatchData(GroupingData):
 class _Padder(Collector):
     """Collects rows; arrays are stacked at the end, when the largest shape is known."""
 
-    def __init__(self, pad_value: Any, owner: str) -> None:
+    def __init__(self, pad_value: object, owner: str) -> None:
         self._rows: list[Any] = []
         self._pad, self._owner = pad_value, owner
 
@@ -89,20 +89,20 @@ class _Padder(Collector):
                     largest[key] = np.broadcast_to(np.empty((), value.dtype if held is None else held.dtype), shape)
         return stack([self._padded(datapoint, largest) for datapoint in self._rows], self._owner)
 
-    def _read(self, key: Any, value: Any, row: int) -> Any:
+    def _read(self, key: object, value: object, row: int) -> Any:
         if not isinstance(value, (list, tuple)) or is_hollow(value):
             return value
         array = as_array(value, f"{self._owner}: component {key!r}, row {row}")
         return value if array is None else array
 
-    def _padded(self, datapoint: Any, largest: dict[Any, np.ndarray]) -> Any:
+    def _padded(self, datapoint: Datapoint, largest: dict[Any, np.ndarray]) -> Any:
         items = _items(datapoint)
         if items is None:
             return datapoint  # the error is the stacker's
         padded = {key: self._filled(key, value, largest.get(key)) for key, value in items}
         return padded if isinstance(datapoint, dict) else list(padded.values())
 
-    def _filled(self, key: Any, value: Any, largest: np.ndarray | None) -> Any:
+    def _filled(self, key: object, value: object, largest: np.ndarray | None) -> Any:
         if largest is None:
             return value
         if is_hollow(value):  # it tells neither its dtype nor its axes
@@ -123,7 +123,7 @@ class _Padder(Collector):
         return out
 
 
-def _items(datapoint: Any) -> Iterable[tuple[Any, Any]] | None:
+def _items(datapoint: Datapoint) -> Iterable[tuple[Any, Any]] | None:
     """The components with their keys; None of what is no datapoint."""
     if isinstance(datapoint, dict):
         return datapoint.items()
@@ -169,7 +169,7 @@ class BatchDataByShape(ProxyDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return DataFlow.get(self, index, epoch)
 
-    def shape_of(self, datapoint: Any) -> tuple[int, ...]:
+    def shape_of(self, datapoint: Datapoint) -> tuple[int, ...]:
         """The shape that decides with whom a datapoint is stacked."""
         try:
             value = datapoint[self.index]
@@ -288,7 +288,7 @@ class WindowData(ProxyDataFlow):
         """Stack rows that the next window has too."""
         return self._stacked([protected(row) for row in rows])
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         child = walk.open(self.ds)
         rest = iter(child)
         held: collections.deque[tuple[Any, Any]] = collections.deque()  # with the position before each

@@ -19,13 +19,13 @@ from .each import DROPPED, EachData
 __all__ = ["MapData", "MapDataComponent", "function_name"]
 
 
-def function_name(func: Any) -> str:
+def function_name(func: object) -> str:
     """What to call a function in messages."""
     name = getattr(func, "__name__", None) or getattr(getattr(func, "func", None), "__name__", None)
     return name or type(func).__name__
 
 
-def check_callable(func: Any, owner: str, takes: str) -> None:
+def check_callable(func: object, owner: str, takes: str) -> None:
     """Raise unless a function was given."""
     if not callable(func):
         raise DataFlowError(f"{owner}: expected a function of {takes}, got {func!r:.200}")
@@ -116,7 +116,7 @@ class MapData(_Mapped):
             self._fail(error, index, epoch)
         return made if made is not None else self._none(index, epoch)
 
-    def _called(self, columns: Any, rows: int, index: int, epoch: int) -> Any:
+    def _called(self, columns: object, rows: int, index: int, epoch: int) -> Any:
         try:
             made = self.func(columns)
         except USER_ERRORS as error:
@@ -131,7 +131,7 @@ class MapData(_Mapped):
         return made
 
 
-def _columns_of_one(datapoint: Any, owner: str) -> Any:
+def _columns_of_one(datapoint: Datapoint, owner: str) -> Any:
     """A datapoint as columns with one row."""
     return stack([datapoint], owner)
 

@@ -116,7 +116,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         given[likeliest] += total - sum(given)
         return given
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         size = self.size_or_none()
         if size is None:
             blocker = self._blocker()
@@ -174,7 +174,7 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
         number, place = self._entry(index, epoch)
         return self.flows[number], place, epoch
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         turns = (self._entry(index, walk.epoch)[0] for index in range(len(self)))
         return _in_turns(self, walk, memory, turns, first_epoch=walk.epoch)
 
