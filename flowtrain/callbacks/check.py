@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 from flowtrain.utils.arguments import misnamed
 from flowtrain.utils.errors import ConfigError
@@ -42,7 +43,7 @@ _OTHER_SPELLINGS = {
 _NEAR = 0.87
 
 
-def check_callback(callback: object) -> None:
+def check_callback(callback: Any) -> None:
     """Refuse what is no callback, or has a hook that would never be called or could not be called.
 
     The trainer calls it for every callback it is given, and so do callbacks that hold others.

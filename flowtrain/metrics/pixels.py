@@ -35,8 +35,8 @@ def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = Fal
         >>> mse(np.zeros((4, 4), np.uint8), np.full((4, 4), 2, np.uint8))
         4.0
     """
-    reference, image = picture_pair(reference, image, "mse")
-    return mean((reference - image) ** 2, per_image, "mse")
+    true, judged = picture_pair(reference, image, "mse")
+    return mean((true - judged) ** 2, per_image, "mse")
 
 
 def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, per_image: bool = False) -> Any:
@@ -64,8 +64,8 @@ def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, p
         20.0
     """
     peak = check_range(data_range, "psnr")
-    reference, image = picture_pair(reference, image, "psnr")
-    error = mean((reference - image) ** 2, per_image, "psnr")
+    true, judged = picture_pair(reference, image, "psnr")
+    error = mean((true - judged) ** 2, per_image, "psnr")
     return 20.0 * float(np.log10(peak)) - 10.0 * log10(error)
 
 

@@ -58,16 +58,16 @@ def ssim(
         1.0
     """
     peak = check_range(data_range, "ssim")
-    reference, image = picture_pair(reference, image, "ssim")
+    true, judged = picture_pair(reference, image, "ssim")
     weights = _gaussian_weights() if gaussian else _uniform_weights(win_size)
-    rows = _row_axis(reference.shape, len(weights), per_image)
+    rows = _row_axis(true.shape, len(weights), per_image)
 
     def blur(values: object) -> Any:
         return _valid_filter(_valid_filter(values, weights, rows), weights, rows + 1)
 
     # Variances do not change under a shift; around zero float32 keeps more of their digits.
-    centre = mean(reference, False, "ssim")
-    x, y = reference - centre, image - centre
+    centre = mean(true, False, "ssim")
+    x, y = true - centre, judged - centre
     mean_x, mean_y = blur(x), blur(y)
     samples = len(weights) ** 2
     unbiased = samples / (samples - 1)

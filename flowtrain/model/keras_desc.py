@@ -74,7 +74,7 @@ class KerasModelDesc(ModelDesc):
         keras_model: keras.Model,
         loss: object = None,
         metrics: Sequence[Any] | Mapping[str, Any] = (),
-        optimizer: str | keras.optimizers.Optimizer = "adam",
+        optimizer: Any = "adam",
         targets: Sequence[tf.TensorSpec] | Mapping[str, tf.TensorSpec] | None = None,
         inputs: Sequence[tf.TensorSpec] | None = None,
         *,

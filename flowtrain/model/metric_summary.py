@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -107,7 +108,7 @@ def batch_results(metric: keras.Metric, name: str, *values: object, **more: obje
     return dict(result) if isinstance(result, Mapping) else {name: result}
 
 
-def metric_name(metric: object) -> str:
+def metric_name(metric: Any) -> str:
     """The name that ``fit`` shows a metric by, without what Keras counts over the process."""
     if isinstance(metric, keras.Metric):
         return re.sub(r"_\d+$", "", metric.name) if auto_named(metric) else str(metric.name)

@@ -252,7 +252,7 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
     return result
 
 
-def _variables_of(model: object) -> Mapping[str, Any]:
+def _variables_of(model: Any) -> Mapping[str, Any]:
     if isinstance(model, type):
         raise ModelError(f"give a model, not its class: {model.__name__}().")
     if isinstance(model, VariableStore):

@@ -155,7 +155,7 @@ def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: str) -
 _TEXT, _OF_A_FUNCTION = "text", "what its function takes"
 
 
-def _parser(kind: object) -> tuple[Parser, str, list[Any] | None]:
+def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
     """How a cell is read, what is wanted of it, and what no value is read as (a list of it; None: an error)."""
     if kind is int:
         return _int, "an int", None
