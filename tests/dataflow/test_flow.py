@@ -329,6 +329,7 @@ LEAVES = {
     "MultiProcessMapData": lambda error: df.MultiProcessMapData(raising(error)[0], 2, raising(error)[1]),
     "PrefetchData": lambda error: df.PrefetchData(df.MapData(*raising(error)), num_proc=2),
     "PrefetchData of a walk": lambda error: df.PrefetchData(df.FilterData(*raising(error)), num_proc=1),
+    "BatchData over get": lambda error: df.BatchData(Raises(error), 2),
     "BatchData": lambda error: df.BatchData(df.MapData(*raising(error)), 2),
 }
 

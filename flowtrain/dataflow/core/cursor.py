@@ -132,9 +132,10 @@ def in_a_row(flow: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Data
     get = unguarded(flow.get)
     for index in range(first, stop):
         try:
-            yield get(index, epoch)
-        except Exception as error:
+            datapoint = get(index, epoch)
+        except USER_ERRORS as error:
             flow._fail(error, index, epoch)
+        yield datapoint  # not within try: a GeneratorExit is then the end of this walk
 
 
 def promised_size(flow: DataFlow) -> int | None:

@@ -22,7 +22,7 @@ AUTO = "auto"
 
 _log = logging.getLogger("flowtrain.dataflow")
 
-_DATAPOINTS, _SECONDS = 50, 1.0  # what is measured at the most, after the first datapoint
+_DATAPOINTS, _SECONDS = 300, 1.0  # what is measured at the most, after the first datapoint
 _PATIENCE = 10.0  # seconds that measuring may take in all
 _CHEAP = 0.05  # ms: a datapoint that takes less is handed over about as fast as it is made
 _BUSY = 0.5  # the part of its time on a core below which a datapoint mostly waits
