@@ -28,6 +28,7 @@ from .inject_shell import InjectShell as InjectShell
 from .keras_metrics import KerasMetric as KerasMetric
 from .keras_metrics import KerasMetrics as KerasMetrics
 from .lr_finder import LRFinder as LRFinder
+from .mirror import MirrorTo as MirrorTo
 from .numerics import CheckNumerics as CheckNumerics
 from .optuna_pruner import OptunaPruner as OptunaPruner
 from .periodic import PeriodicCallback as PeriodicCallback

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.callbacks.mirror import mirrors_among
 from flowtrain.model import ModelGraph, Predictor, TowerContext
 from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
@@ -94,6 +95,9 @@ class Trainer:
         show_log()
         devices.prepare(config)
         self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
+        if resume in ("auto", True) and self.is_chief:
+            for mirror in mirrors_among(config.callbacks):
+                mirror.fetch(self.log_dir)
         self._folder = LogFolder(self.log_dir, resume=bool(resume)) if self.is_chief else None
         self._claims = FileClaims(self.log_dir)
         self._progress = Progress(config.starting_epoch - 1)
@@ -250,6 +254,8 @@ class Trainer:
             self.monitors.flush()
             if self._folder is not None:
                 record_end(self.log_dir, failure, self.stop_reason)
+                for mirror in mirrors_among(self.callbacks):
+                    mirror.finish()  # what was saved and logged since after_train
 
     def close(self) -> None:
         """Release the log folder and what else the run holds; weights and predictors stay usable."""

@@ -50,6 +50,7 @@ MAKE = {
     "LRFinder": lambda: public.LRFinder("cost", steps=10),
     "MaxSaver": lambda: public.MaxSaver("stat"),
     "MinSaver": lambda: public.MinSaver("stat"),
+    "MirrorTo": lambda: public.MirrorTo("memory://mirrors/contract"),
     "ModelSaver": lambda: public.ModelSaver(every=2),
     "OptunaPruner": lambda: public.OptunaPruner(optuna.create_study().ask(), "stat"),
     "PeriodicCallback": lambda: public.PeriodicCallback(public.ModelSaver(), 2),

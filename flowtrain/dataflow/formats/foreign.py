@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -12,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError, FormatError
+from ...utils.storage import is_url, list_folder, url_name
 from ..core.base import Datapoint
 from .example import parse_example
+from .openfiles import open_binary
 from .source import MissingFile, PathLike, damaged, resolve_file
 from .tensorproto import parse_tensor, tensor_dtype
 from .tfrecord import TFRecordData
@@ -60,7 +63,7 @@ class OTBTFData(TFRecordData):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         folder = resolve_file(folder, what="folder of OTBTF shards", folder=True)
-        found = {int(m[1]): m[0] for name in os.listdir(folder) if (m := re.fullmatch(r"(\d+)\.records", name))}
+        found = {int(m[1]): m[0] for name in _names_in(folder) if (m := re.fullmatch(r"(\d+)\.records", name))}
         if not found:
             raise MissingFile(f"no shard (0.records, 1.records, ...) in {folder}")
         gap = next(number for number in range(len(found) + 1) if number not in found)
@@ -70,7 +73,7 @@ class OTBTFData(TFRecordData):
             [os.path.join(folder, found[number]) for number in sorted(found)], self._make, shuffle=shuffle, seed=seed
         )
         types = _read_json(os.path.join(folder, "output_types.json"))
-        present = [name for name in _SHAPE_FILES if os.path.exists(os.path.join(folder, name))]
+        present = [name for name in _SHAPE_FILES if name in _names_in(folder)]
         shapes = _read_json(os.path.join(folder, (present or list(_SHAPE_FILES))[0]))
         self._dtypes = {name: tensor_dtype(kind) for name, kind in types.items()}
         self._shapes = {name: shapes.get(name) for name in types}
@@ -142,8 +145,12 @@ class Noise2NoiseData(TFRecordData):
         return [np.ascontiguousarray(picture.transpose(1, 2, 0)) if self._channels_last else picture.copy()]
 
 
+def _names_in(folder: str) -> list[str]:
+    return [url_name(url) for url in list_folder(folder)] if is_url(folder) else os.listdir(folder)
+
+
 def _read_json(path: str) -> dict[str, Any]:
-    with open(resolve_file(path, what="JSON file of OTBTF shards"), encoding="utf-8") as file:
+    with io.TextIOWrapper(open_binary(resolve_file(path, what="JSON file of OTBTF shards")), "utf-8") as file:
         try:
             found = json.load(file)
         except ValueError as error:

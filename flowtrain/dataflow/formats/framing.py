@@ -15,7 +15,7 @@ from typing import Any
 
 from ...utils.errors import FormatError
 from ...utils.optional import require
-from .openfiles import OpenFiles
+from .openfiles import OpenFiles, open_binary
 from .runs import RUN_BYTES
 from .sidecar import load_or_build
 from .source import compression, damaged
@@ -132,8 +132,9 @@ class RecordFile:
 def _find_records(path: str) -> bytes:
     """Walk from length to length, and check each: the starts of all records and the end, as native uint64."""
     starts = array.array("Q")
-    with open(path, "rb", buffering=1 << 16) as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_binary(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         at = 0
         while at < size:
             head = file.read(HEADER)

@@ -13,7 +13,7 @@ import numpy as np
 from ...utils.claims import DEFLATE_MOST, UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
-from .source import damaged, parsing
+from .source import damaged, local_copy, parsing
 from .table import TableSource
 
 __all__ = ["HDF5Data", "write_hdf5"]
@@ -29,7 +29,7 @@ class HDF5Data(TableSource):
     Strings come as str, those of a fixed length as well.
 
     Args:
-        path: The file.
+        path: The file; of a URL a copy is fetched once, as HDF5's library reads files.
         keys: None: a file of ``write`` gives its datapoints, another a dict with a row of each dataset. A list of
             datasets' names (``"group/name"``) gives a list; a dict ``{component: name}`` gives a dict.
         shuffle: Whether each epoch has an order of its own.
@@ -57,14 +57,15 @@ class HDF5Data(TableSource):
     def _arrays(self) -> Mapping[str, Any]:
         h5py = require("h5py", extra="formats", needed_for="HDF5Data")
         found: dict[str, Any] = {}
+        path = local_copy(self.path)
         with parsing(self.path, "not an HDF5 file, cut short, or damaged"):
-            file = _open(h5py, self.path)
+            file = _open(h5py, path)
             # what this process writes may not be in the file yet: then nothing is mapped
             may_map = not file.id.get_intent() & h5py.h5f.ACC_RDWR
 
             def visit(name: str, item: object) -> None:
                 if isinstance(item, h5py.Dataset):
-                    found[name] = _column(self.path, h5py, item, may_map)
+                    found[name] = _column(path, h5py, item, may_map)
 
             file.visititems(visit)
             if all(isinstance(array, np.ndarray) for array in found.values()):

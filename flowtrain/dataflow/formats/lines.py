@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .openfiles import OpenFiles
-from .source import compression, damaged
+from .source import compression, damaged, local_copy
 
 __all__ = ["LineFile", "RowRule"]
 
@@ -67,16 +67,17 @@ class LineFile:
         encoding: str = "utf-8",
     ) -> None:
         self.path, self._files, self._encoding = path, files, encoding
-        head = files[path].read(0, min(8, files[path].size))
+        self._local = local_copy(path)  # its lines have to be found, which takes all of it
+        head = files[self._local].read(0, min(8, files[self._local].size))
         kind = compression(head)
         if kind:
             advice = "decompress it (gunzip) first" if kind == "gzip" else "decompress it first"
             raise damaged(path, f"a {kind} file: lines cannot be found in it by their place; {advice}")
-        self._held = _as_utf8(path, files, encoding) if is_wide(encoding) else None
+        self._held = _as_utf8(path, files[self._local], encoding) if is_wide(encoding) else None
         if self._held is None:
             _refuse_wide(path, head, encoding)
-            files.expect(path, files[path].size)
-        self._size = files[path].size if self._held is None else len(self._held)
+            files.expect(self._local, files[self._local].size)
+        self._size = files[self._local].size if self._held is None else len(self._held)
         starts, ends, numbers = self._find(rows)
         if self._size and (blank != "keep" or comment):
             self._starts, self._ends = starts, ends
@@ -116,7 +117,7 @@ class LineFile:
     def _bytes(self, start: int, end: int) -> bytes:
         if self._held is not None:
             return self._held[start:end]
-        return self._files[self.path].read(start, end) if end > start else b""
+        return self._files[self._local].read(start, end) if end > start else b""
 
     def _find(self, rows: RowRule | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The start and end of each line, and its number, which counts every line break."""
@@ -259,8 +260,8 @@ def is_wide(encoding: str) -> bool:
     return "a\n".encode(encoding) != b"a\n" and not encoding.lower().replace("_", "-").endswith("-sig")
 
 
-def _as_utf8(path: str, files: OpenFiles, encoding: str) -> bytes:
-    content = files[path].read(0, files[path].size)
+def _as_utf8(path: str, file: Any, encoding: str) -> bytes:
+    content = file.read(0, file.size)
     try:
         return content.decode(encoding).removeprefix("\ufeff").encode()
     except UnicodeError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from ...utils.errors import DataFlowError, FormatError
+from ...utils.storage import is_folder, is_url, path_or_url
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..sources.turbojpeg import why_no_regions
@@ -16,7 +17,7 @@ from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, parse_header, re
 from .lmdbfile import Environment
 from .runs import RUN_BYTES, ReadRun
 from .sealed import unpack_sealed
-from .source import FileSource, PathLike, damaged, resolve_file
+from .source import FileSource, PathLike, damaged, local_copy, resolve_file
 from .tensorpack import parse_keys, parse_value
 
 __all__ = ["LMDBData"]
@@ -33,7 +34,7 @@ class LMDBData(FileSource):
     folder; do not write to the file meanwhile.
 
     Args:
-        path: The file, or a folder that holds ``data.mdb``.
+        path: The file, or a folder that holds ``data.mdb``; of a URL a copy is fetched once, as LMDB maps it.
         decode: None: files of ``write`` and of Tensorpack give their datapoints, others ``[key, value]`` as bytes.
             ``"raw"``: always ``[key, value]``. ``"caffe"``: ``[picture, label]`` of Caffe's records, (H, W, C) and RGB,
             uint8 or float32. Or a function ``(key, value) -> datapoint``.
@@ -70,13 +71,14 @@ class LMDBData(FileSource):
                 f'decode is None, "raw", "caffe" or a function (key, value) -> datapoint; got {decode!r}'
             )
         super().__init__(shuffle, seed)
-        full = os.path.expanduser(os.fspath(path))
-        self.path = resolve_file(os.path.join(full, "data.mdb") if os.path.isdir(full) else full, what="LMDB file")
+        full = path_or_url(path)
+        folder = is_folder(full) if is_url(full) else os.path.isdir(full)
+        self.path = resolve_file(os.path.join(full, "data.mdb") if folder else full, what="LMDB file")
         self._decode, self._verify = parse_datum if decode == "caffe" else decode, verify
         self._reads_ahead = not callable(decode)
 
     def _open_files(self) -> _KeyedRecords | ChunkedRecords | _DecodedRecords:
-        environment = Environment.of(self.path)
+        environment = Environment.of(local_copy(self.path))  # LMDB maps it
         header = environment.get(HEADER_KEY)
         if header is None and environment.get(PLACES_KEY) is not None:
             raise damaged(self.path, f"the value of {HEADER_KEY!r} is missing")

@@ -23,8 +23,10 @@ class NpzData(TableSource):
     is read once when it is opened, to compare the CRC-32 of the archive (about a second per GB; for 64 MB and more it
     is noted in ``<file>.ftindex``, so that other processes and later runs need not).
 
+    Of a file at a URL rows are fetched when they are read, and the CRC-32 of whole arrays is not compared.
+
     Args:
-        path: The file.
+        path: The file, or its URL.
         keys: None: a file of ``write`` gives its datapoints; another npz a dict with a row of each array; an npy
             ``[row]``. A list of names gives a list; a dict ``{component: name}`` gives a dict.
         shuffle: Whether each epoch has an order of its own.

@@ -17,6 +17,8 @@ import numpy as np
 from ...utils.claims import DEFLATE_MOST, Claim, check_claim
 from ...utils.dtypes import array_from_bytes, check_count, dtype_from_text
 from ...utils.errors import FormatError
+from ...utils.storage import is_url
+from .mapped import map_array
 from .openfiles import BoundedReader
 from .sidecar import load_or_build
 from .source import damaged, parsing
@@ -133,11 +135,14 @@ class NpzFile(dict[str, np.ndarray]):
     def check(self, names: list[str]) -> None:
         """Compare the CRC-32 of stored members, which is that of their whole content; the others' were when loaded.
 
-        Of a large file it is noted beside it that this was done, for the next process.
+        Of a large file it is noted beside it that this was done, for the next process. Of a file at a URL, whose rows
+        are read alone, it is not done.
 
         Raises:
             FormatError: A member does not have it.
         """
+        if is_url(self.path):
+            return
         stored = sorted(name for name in names if self._members[name][0].compress_type == zipfile.ZIP_STORED)
 
         def compare(path: str) -> bytes:
@@ -294,5 +299,4 @@ def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str)
             return header.array(b"")
         except ValueError as error:  # its other sizes are more than memory has addresses
             raise damaged(path, f"{what}: shape {header.shape} is none: {error}", offset=begin) from error
-    mapped = np.memmap(path, header.dtype, "r", begin, header.shape, "F" if header.fortran else "C")
-    return mapped.view(np.ndarray)  # a row of a memmap costs twice as much
+    return map_array(path, header.dtype, begin, header.shape, header.fortran)

@@ -6,14 +6,17 @@ process by SIGBUS, without a word. A read that comes back short is an error that
 
 from __future__ import annotations
 
+import io
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
+from ...utils.storage import RemoteFile, StorageFile, is_url
 from .source import damaged
 
-__all__ = ["BoundedReader", "OpenFile", "OpenFiles"]
+__all__ = ["BoundedReader", "OpenFile", "OpenFiles", "OpenURL", "open_binary", "open_file"]
 
 _LIMIT = 64  # each holds a file descriptor, and a data set may have thousands of shards
+_BUFFER = 1 << 16
 _MOST_AT_ONCE = 1 << 30  # Linux reads at most 2 GiB in one call
 
 
@@ -81,7 +84,43 @@ class OpenFile:
             os.close(descriptor)
 
 
-class OpenFiles(dict[str, OpenFile]):
+class OpenURL:
+    """A file at a URL, as :class:`OpenFile` is one of this machine.
+
+    Args:
+        path: The URL.
+        size: How many bytes it had when it was indexed; None takes what it has now.
+
+    Raises:
+        FormatError: It has another size.
+        StorageError: It cannot be read.
+    """
+
+    def __init__(self, path: str, size: int | None = None) -> None:
+        self.path = path
+        self._remote = RemoteFile(path)
+        self.size, self.read = self._remote.size, self._remote.read
+        if size is not None and self.size != size:
+            what = f"the file has changed since its index was made: it had {size:,} bytes, now it has {self.size:,}"
+            raise damaged(path, what)
+
+    def check_size(self) -> None:
+        """Nothing of it is mapped; a read that comes back short is an error already."""
+
+
+def open_file(path: str, size: int | None = None) -> OpenFile | OpenURL:
+    """A file that is read by position: of this machine, or at a URL; see the classes."""
+    return OpenURL(path, size) if is_url(path) else OpenFile(path, size)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """A file for reading from its start, seekable: of this machine, or at a URL."""
+    if is_url(path):
+        return io.BufferedReader(StorageFile(path), _BUFFER)
+    return open(path, "rb", buffering=_BUFFER)
+
+
+class OpenFiles(dict[str, OpenFile | OpenURL]):
     """Path -> open file, opened when first asked for; the oldest goes when there are too many.
 
     A file that a thread still reads from stays open until it is done: nothing is closed here, only let go.
@@ -95,13 +134,13 @@ class OpenFiles(dict[str, OpenFile]):
         """Say how large a file is, as its index has it: if it is not when it is opened, that is an error."""
         self._sizes[path] = size
 
-    def __missing__(self, path: str) -> OpenFile:
+    def __missing__(self, path: str) -> OpenFile | OpenURL:
         while len(self) >= _LIMIT:
             try:
                 self.pop(next(iter(self)), None)
             except (StopIteration, RuntimeError):  # another thread was faster
                 break
-        self[path] = opened = OpenFile(path, self._sizes.get(path))
+        self[path] = opened = open_file(path, self._sizes.get(path))
         return opened
 
 
@@ -115,8 +154,9 @@ class BoundedReader:
     """
 
     def __init__(self, path: str) -> None:
-        self._file: Any = open(path, "rb")  # noqa: SIM115 - closed by close()
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._file: Any = open_binary(path)
+        self.size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
         self.tell, self.seek, self.close = self._file.tell, self._file.seek, self._file.close
 
     def read(self, size: int | None = -1) -> bytes:

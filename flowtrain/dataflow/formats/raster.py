@@ -14,7 +14,7 @@ import numpy as np
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import writing
 from ...utils.optional import require
-from .source import PathLike, damaged, resolve_file
+from .source import PathLike, damaged, local_copy, resolve_file
 
 __all__ = ["RASTER_SUFFIXES", "RasterFile", "is_raster", "read_raster", "write_raster"]
 
@@ -92,7 +92,7 @@ class RasterFile:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # `georeferenced` says it
             warnings.simplefilter("ignore", PendingDeprecationWarning)  # of affine, inside rasterio
             try:
-                return rasterio.open(self.path)
+                return rasterio.open(local_copy(self.path))
             except rasterio.errors.RasterioIOError as error:
                 raise damaged(self.path, f"not a raster that GDAL can read ({error})") from error
 

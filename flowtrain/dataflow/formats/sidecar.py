@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 
 from ...utils.files import write_whole
+from ...utils.storage import is_url, kept, place_of, stat
 from .source import PathLike, damaged
 
 __all__ = ["SUFFIX", "load_or_build"]
@@ -30,7 +31,7 @@ def load_or_build(
     at once: the index is renamed into place, so none sees half of one.
 
     Args:
-        path: The data file.
+        path: The data file, or its URL.
         kind: Number of the index's form: another number's index is made anew.
         build: Makes the index from the file.
         suits: Whether an index holds what is needed; one that does not is made anew. None: each does.
@@ -41,6 +42,8 @@ def load_or_build(
     Raises:
         FormatError: The file changed while the index was made (or ``build`` says that it is damaged).
     """
+    if is_url(path):
+        return _of_url(path, kind, build, suits)
     stamp = _stamp(path)
     body = _load(path + SUFFIX, kind, stamp)
     if body is not None and (suits is None or suits(body)):
@@ -49,6 +52,22 @@ def load_or_build(
     if _stamp(path) != stamp:
         raise damaged(path, "the file changed while its index was made: is it still being written?")
     _save(path + SUFFIX, _HEAD.pack(_MAGIC, kind, *stamp, len(body), zlib.crc32(body)) + body)
+    return body
+
+
+def _of_url(url: str, kind: int, build: Callable[[str], bytes], suits: Callable[[bytes], bool] | None) -> bytes:
+    """The index of a file at a URL: it is kept in the cache folder, under a name that changes with the content."""
+    found = stat(url)
+    place = str(place_of(url, found, f"index-{kind}")) if kept(url) else None
+    stamp = found.size, 0
+    body = _load(place, kind, stamp) if place else None
+    if body is not None and (suits is None or suits(body)):
+        return body
+    body = build(url)
+    if stat(url) != found:
+        raise damaged(url, "the file changed while its index was made: is it still being written?")
+    if place:
+        _save(place, _HEAD.pack(_MAGIC, kind, *stamp, len(body), zlib.crc32(body)) + body)
     return body
 
 

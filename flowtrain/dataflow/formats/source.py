@@ -10,6 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import USER_ERRORS, DataFlowError, FlowtrainError, FormatError
+from ...utils.storage import (
+    StorageError,
+    StorageMissing,
+    carried,
+    fetched,
+    first_missing,
+    is_folder,
+    is_url,
+    path_or_url,
+    stat,
+)
 from ..core.base import Cursor, Datapoint
 from ..sources.files import matching_paths
 from ..sources.memory import Ordered
@@ -21,6 +32,7 @@ __all__ = [
     "PathLike",
     "compression",
     "damaged",
+    "local_copy",
     "parsing",
     "resolve_file",
     "resolve_files",
@@ -74,6 +86,10 @@ def parsing(path: PathLike, what: str, place: Callable[[], dict[str, int]] = dic
     except (FlowtrainError, FileNotFoundError):
         raise
     except Exception as error:
+        beneath: BaseException | None = error
+        while (beneath := beneath.__context__) is not None:  # zipfile makes of each OSError "not a zip file"
+            if isinstance(beneath, StorageError):
+                raise beneath from None
         raise damaged(path, f"{what}: {str(error) or type(error).__name__}", **place()) from error
 
 
@@ -86,12 +102,12 @@ def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
     """Check that a path is a readable file (or folder) now, rather than at the first datapoint.
 
     Args:
-        path: The path; ``~`` is the home folder.
+        path: The path (``~`` is the home folder), or a URL.
         what: What should be there, named in errors.
         folder: Whether a folder is expected.
 
     Returns:
-        The absolute path.
+        The absolute path, or the URL.
 
     Raises:
         MissingFile: Nothing is there.
@@ -99,7 +115,11 @@ def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise DataFlowError(f"a path expected for the {what}, got {type(path).__name__}: {path!r:.80}")
-    full = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    found = path_or_url(path)
+    if is_url(found):
+        _look_up(found, what, folder)
+        return carried(found)
+    full = os.path.abspath(found)
     if not os.path.exists(full):
         near = (
             f" (the folder {os.path.dirname(full)} is not there either)"
@@ -115,24 +135,45 @@ def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
     return full
 
 
+def _look_up(url: str, what: str, folder: bool) -> None:
+    try:
+        if folder and not is_folder(url):
+            raise MissingFile(f"no {what} at {url}")
+        if not folder:
+            stat(url)
+    except StorageMissing as error:
+        raise MissingFile(f"no {what} at {url}: {error}") from error
+
+
 def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str]:
     """Like :func:`resolve_file` for one path, a list of them, or a pattern such as ``"train-*.tfrecord"``.
 
     Returns:
-        The absolute paths: those of a pattern sorted, those of a list in its order.
+        The absolute paths, or URLs: those of a pattern sorted, those of a list in its order.
 
     Raises:
         MissingFile: A file is not there, or the pattern matches nothing.
         DataFlowError: The list is empty, or a path is not a readable file.
     """
     alone = isinstance(path, (str, os.PathLike))
-    found = matching_paths(os.path.expanduser(path) if alone else path)
+    found = matching_paths(path)
     if alone and not found:
         raise MissingFile(f"no {what} matches {os.fspath(path)!r}")
-    paths = [resolve_file(one, what=what) for one in found]
+    missing = first_missing([one for one in found if is_url(one)])
+    if missing is not None:
+        raise MissingFile(f"no {what} at {missing}")
+    paths = [one if is_url(one) else resolve_file(one, what=what) for one in found]
     if not paths:
         raise DataFlowError(f"an empty list of paths: at least one {what} is needed")
     return paths
+
+
+def local_copy(path: str) -> str:
+    """The path itself; of a URL that of a copy in the cache folder, fetched where there is none.
+
+    For files that are read as a whole anyway, and for libraries that map a file or write beside it.
+    """
+    return fetched(path, stat(path)) if is_url(path) else path
 
 
 class FileSource(Ordered):

@@ -16,7 +16,7 @@ from ..core.base import Datapoint
 from .columns import FIXED_KINDS, row_value
 from .framing import crc32c
 from .layout import join
-from .openfiles import OpenFile
+from .openfiles import open_file
 from .sealed import unpack_sealed
 from .source import FileSource, PathLike, damaged, resolve_file
 
@@ -42,7 +42,7 @@ class Table:
 
     def __init__(self, path: str, arrays: Mapping[str, Any], keys: Keys, verify: bool) -> None:
         self.path, self.arrays = path, arrays
-        self._file = OpenFile(path)
+        self._file = open_file(path)
         self._crc = crc32c() if verify else None
         self._kinds: dict[str, str] = {}
         header = self._read_header(arrays[HEADER]) if HEADER in arrays else None

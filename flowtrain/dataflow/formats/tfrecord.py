@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import explained
+from ...utils.storage import is_url, path_or_url, put
 from ..core.base import Datapoint
 from .example import parse_example
 from .framing import RecordFile, frame
@@ -139,7 +140,7 @@ class TFRecordWriter:
     file has its name from the start, as with TensorFlow's.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The file; an existing one is replaced. A URL gets the file when it is closed, without an error.
 
     Example:
         >>> with TFRecordWriter("/tmp/two.tfrecord") as writer:
@@ -147,8 +148,9 @@ class TFRecordWriter:
     """
 
     def __init__(self, path: PathLike) -> None:
-        self._path = os.path.expanduser(os.fspath(path))
-        self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close()
+        self._path = path_or_url(path)
+        # of a URL a file of this machine, which is sent when it is complete: object stores know no append
+        self._file: Any = tempfile.NamedTemporaryFile() if is_url(self._path) else open(self._path, "wb")  # noqa: SIM115
 
     def write(self, record: bytes) -> None:
         """Append a record.
@@ -176,6 +178,9 @@ class TFRecordWriter:
     def close(self) -> None:
         """Finish the file."""
         with explained(self._path):
+            if is_url(self._path) and not self._file.closed:
+                self._file.flush()
+                put(self._file.name, self._path)
             self._file.close()
 
     def __enter__(self) -> TFRecordWriter:
@@ -184,4 +189,6 @@ class TFRecordWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and is_url(self._path):
+            self._file.close()  # half a file is not sent
         self.close()

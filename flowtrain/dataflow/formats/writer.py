@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from ...ipc.codec import CodecError, pack, unpack
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
+from ...utils.storage import cache_folder, exists, is_folder, is_url, path_or_url, put, put_folder, url_name
 from ..core.base import DataFlow
 from ..core.values import refuse_masked
 from .sidecar import SUFFIX
@@ -40,7 +42,7 @@ def write(
     progress: bool = True,
     keys: Sequence[str] | None = None,
     per_file: int = 100,
-) -> Path:
+) -> Path | str:
     """Write one epoch of a flow to a file that gives the same datapoints again.
 
     Use it to pay for a slow preparation once. The file appears under its name only when it is complete; until then
@@ -49,8 +51,9 @@ def write(
 
     Args:
         ds: The flow; its length need not be known, but it must end.
-        path: The file. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``, ``.records``), ``.lmdb``
-            (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
+        path: The file, or its URL, e.g. ``"s3://bucket/train.tar"``: that is sent when the file is complete, so the
+            disk must hold it meanwhile. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``,
+            ``.records``), ``.lmdb`` (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
         format: The format, where the ending does not say it. "otbtf": a folder of shards that :class:`OTBTFData` and
             OTBTF's own scripts read, with the types and shapes beside them.
         overwrite: Whether an existing file is replaced (once the new one is complete).
@@ -61,10 +64,11 @@ def write(
         per_file: For "otbtf": records in a shard.
 
     Returns:
-        The file or folder.
+        The file or folder, or the URL.
 
     Raises:
         OSError: The disk is full or refuses: it names the file and what is free. What is safe so far stays.
+        StorageError: A URL cannot be written. The file is complete: the next call only sends it.
         DataFlowError: The flow gave no datapoint, the file exists, another process is writing it, the folder is
             missing, or what is in ``<path>.partial`` belongs to another flow or format.
         FormatError: A datapoint cannot be written in this format; the message says which and why.
@@ -79,13 +83,43 @@ def write(
         raise DataFlowError(f"write(ds, path) takes a DataFlow, got {type(ds).__name__}: wrap a list in DataFromList")
     if commit_every < 1:
         raise DataFlowError(f"commit_every is at least 1, got {commit_every}")
-    target = Path(os.path.expanduser(os.fspath(path)))
-    kind = format_of(str(target), format)
+    given = path_or_url(path)
+    kind = format_of(given, format)
+    options = _options(kind, keys, per_file)
+    if is_url(given):
+        return _write_far(ds, given, kind, options, (overwrite, resume, commit_every, progress))
+    target = Path(given)
     if target.exists() and not overwrite:
         raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
-    options = _options(kind, keys, per_file)
+    _write_here(ds, target, kind, options, resume, commit_every, progress)
+    return target
+
+
+def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: tuple[bool, bool, int, bool]) -> str:
+    """Write to a file of this machine, whose place follows from the URL, and send that when it is complete."""
+    overwrite, resume, commit_every, progress = how
+    if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
+        raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
+    folder = cache_folder() / f"write-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder / url_name(url)
+    if whole.exists() and not resume:
+        whole.unlink()
+    if not whole.exists():
+        _write_here(ds, whole, kind, options, resume, commit_every, progress)
+    if whole.is_dir():
+        put_folder(whole, url, last=(".json",))
+    else:
+        put(whole, url)
+    shutil.rmtree(folder)
+    return url
+
+
+def _write_here(
+    ds: DataFlow, target: Path, kind: str, options: dict[str, Any], resume: bool, commit_every: int, progress: bool
+) -> None:
     folder = target.with_name(target.name + ".partial")
     with _locked(folder, target):
         journal = _Journal(folder, kind, ds.size_or_none())
@@ -106,7 +140,6 @@ def write(
             os.unlink(f"{target}{SUFFIX}")
         fsync(target.parent)
         shutil.rmtree(folder)
-    return target
 
 
 def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin
 
 from ...utils.claims import DEFLATE_MOST, check_claim
 from ...utils.errors import DataFlowError, FormatError
+from ...utils.storage import RemoteFile, StorageError, StorageFile, StorageMissing, is_url, path_or_url, read_all
 from ..core.undecoded import may_leave
 from .jpeg import JpegHeader, UndecodedJpeg, check_pixels, decode_jpeg, read_header
 from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
@@ -24,7 +26,9 @@ __all__ = [
     "check_reading",
     "decode_image",
     "looks_whole",
+    "read_bytes",
     "read_image",
+    "unreachable",
 ]
 
 Palette = Literal["index", "color"] | None
@@ -88,7 +92,8 @@ def read_image(
         FileNotFoundError: There is no such file.
     """
     check_reading("read_image", channel, palette, depth)
-    return decode_image(np.fromfile(path, np.uint8), os.fspath(path), channel, min_size, palette, depth)
+    found = path_or_url(path)
+    return decode_image(read_bytes(found), found, channel, min_size, palette, depth)
 
 
 def decode_image(
@@ -141,8 +146,9 @@ def decode_image(
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
     """Say whether a file begins and ends like a picture, without decoding it (some 20 us)."""
+    found = path_or_url(path)
     try:
-        with open(path, "rb") as file:
+        with StorageFile(RemoteFile(found, keep=False)) if is_url(found) else open(found, "rb") as file:
 
             def read(at: int, length: int) -> bytes:
                 file.seek(at)
@@ -151,9 +157,26 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
             head, size = read(0, 32), file.seek(0, os.SEEK_END)
             if head.startswith((_JPEG, _PNG)):
                 return _has_end(head, read_header(read, size) if head.startswith(_JPEG) else None, size, read)
-    except OSError:
+            if is_url(found):  # OpenCV looks at the first bytes of a file
+                with tempfile.NamedTemporaryFile() as copy:
+                    copy.write(read(0, 4096))
+                    copy.flush()
+                    return bool(head) and cv2.haveImageReader(copy.name)
+    except OSError as error:
+        if unreachable(error):
+            raise
         return False
-    return bool(head) and cv2.haveImageReader(os.fspath(path))
+    return bool(head) and cv2.haveImageReader(found)
+
+
+def read_bytes(path: str) -> np.ndarray:
+    """The bytes of a file or URL, as an array."""
+    return np.frombuffer(read_all(path), np.uint8) if is_url(path) else np.fromfile(path, np.uint8)
+
+
+def unreachable(error: Exception) -> bool:
+    """Whether a file at a URL may be whole and was not reached: that says nothing of the picture."""
+    return isinstance(error, StorageError) and not isinstance(error, StorageMissing)
 
 
 def _reader(data: np.ndarray) -> Callable[[int, int], bytes]:

@@ -9,6 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from ...utils.errors import DataFlowError
+from ...utils.storage import (
+    carried,
+    exists,
+    expand,
+    first_missing,
+    is_folder,
+    is_url,
+    list_folder,
+    path_or_url,
+    url_name,
+)
 from ..core.cursor import Datapoint
 from .memory import Ordered
 
@@ -20,7 +31,8 @@ class DataFromFiles(Ordered):
 
     Args:
         pattern: A glob pattern (``"scans/**/*.npy"``; ``**`` goes into folders), whose files are sorted; or a list of
-            paths, each taken literally and in the order given.
+            paths, each taken literally and in the order given. URLs (``"s3://bucket/scans/*.npy"``) are handed out as
+            URLs: ``open_file`` opens them.
         labels: ``"folder"`` adds each file's class: the names of the folders that the files lie in, sorted, are the
             classes 0, 1, 2, ...
         shuffle: A new order each epoch.
@@ -56,16 +68,17 @@ class DataFromFiles(Ordered):
         alone = isinstance(pattern, (str, os.PathLike))
         self.files = matching_paths(pattern)
         if alone:
-            self.files = [path for path in self.files if os.path.isfile(path)]  # "**" finds folders too
-            if not self.files:
-                hint = ""
-                if os.path.isdir(pattern):
+            self.files = [path for path in self.files if is_url(path) or os.path.isfile(path)]  # "**" finds folders too
+            if not self.files or (is_url(self.files[0]) and not exists(self.files[0])):
+                hint, folder = "", path_or_url(pattern)
+                if is_folder(folder) if is_url(folder) else os.path.isdir(folder):
                     hint = f" That is a folder: write {os.path.join(pattern, '*')!r} for the files in it"
                 raise DataFlowError(f"DataFromFiles: no file fits {os.fspath(pattern)!r}.{hint}")
         elif not self.files:
             raise DataFlowError("DataFromFiles got an empty list of files. Does the pattern that made it find any?")
+        missing = first_missing([path for path in self.files if is_url(path)])
         for path in self.files:
-            if not os.path.isfile(path):
+            if path == missing or not (is_url(path) or os.path.isfile(path)):
                 raise DataFlowError(f"DataFromFiles: {_no_file(path)} (of a list of {len(self.files)})")
         if labels not in (None, "folder"):
             raise DataFlowError(f"DataFromFiles: labels is 'folder' or None, not {labels!r}")
@@ -89,7 +102,7 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
     ``"run[1]/*.npy"`` looks into the folder ``run[1]`` where there is one.
 
     Args:
-        given: A path, a pattern (``**`` goes into folders), or several paths.
+        given: A path or URL, a pattern (``**`` goes into folders), or several paths.
 
     Returns:
         The paths; those of a pattern sorted, empty where nothing fits it. Whether a literal path exists is not
@@ -107,8 +120,10 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
         for path in paths:
             if not isinstance(path, (str, os.PathLike)):
                 raise DataFlowError(f"a path expected, got {type(path).__name__}: {path!r:.80}")
-        return [os.fspath(path) for path in paths]
-    path = os.fspath(given)
+        return [carried(path_or_url(path)) for path in paths]
+    path = path_or_url(given)
+    if is_url(path):
+        return [carried(path)] if not glob.has_magic(path) or exists(path) else expand(path)
     if not glob.has_magic(path) or os.path.lexists(path):
         return [path]
     folder, rest = os.path.split(path)
@@ -119,7 +134,7 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
 
 
 def _no_file(path: str) -> str:
-    message = f"{path!r} {'is a folder' if os.path.isdir(path) else 'does not exist'}"
+    message = f"{path!r} {'is a folder' if not is_url(path) and os.path.isdir(path) else 'does not exist'}"
     if glob.has_magic(path):
         message += ". A list is taken literally: give a pattern as the one argument, without a list"
     return message
@@ -137,7 +152,10 @@ def labelled_files(
     Raises:
         DataFlowError: The folder does not exist, or holds no folder with such files.
     """
-    root = Path(folder)
+    place = path_or_url(folder)
+    if is_url(place):
+        return _labelled_urls(place.rstrip("/"), suffixes)
+    root = Path(place)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise DataFlowError(f"{root} {what}; expected a folder that holds one folder per class")
@@ -149,6 +167,22 @@ def labelled_files(
         for number, name in enumerate(classes)
         for path in sorted((root / name).rglob("*"))
         if path.suffix.lower() in suffixes
+    ]
+    if not files:
+        raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
+    return classes, files
+
+
+def _labelled_urls(root: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[tuple[str, int]]]:
+    parts = {url: url.removeprefix(f"{root}/").split("/") for url in list_folder(root, deep=True)}
+    classes = sorted({names[0] for names in parts.values() if len(names) > 1 and not names[0].startswith(".")})
+    if not classes:
+        raise DataFlowError(f"{root} does not exist, or holds no folders; expected one per class")
+    numbers = {name: number for number, name in enumerate(classes)}
+    files = [
+        (url, numbers[names[0]])
+        for url, names in sorted(parts.items(), key=lambda item: item[1])
+        if len(names) > 1 and names[0] in numbers and os.path.splitext(url_name(url))[1].lower() in suffixes
     ]
     if not files:
         raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ import numpy as np
 
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
+from ...utils.storage import first_missing, is_folder, is_url, list_folder, path_or_url
 from ..core.cursor import Datapoint
 from ..core.undecoded import get_leaving
-from .decode import BrokenImage, Depth, Palette, check_reading, looks_whole, read_image
+from .decode import BrokenImage, Depth, Palette, check_reading, looks_whole, read_image, unreachable
 from .files import labelled_files, matching_paths
 from .memory import Ordered
 from .turbojpeg import why_no_regions
@@ -33,7 +35,8 @@ class ImageFromFile(Ordered):
     """Read pictures from files.
 
     Args:
-        files: Paths, or one folder, of which all pictures directly in it are taken, sorted by name.
+        files: Paths; or one folder, of which all pictures directly in it are taken, sorted by name; or one pattern
+            (``"photos/*.jpg"``). Each may be a URL (``"s3://bucket/photos/*.jpg"``).
         channel: 3 for RGB, 1 for gray.
         resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
         shuffle: A new order each epoch.
@@ -106,7 +109,7 @@ class ImageFromFile(Ordered):
             try:
                 return self._datapoint(at)
             except (BrokenImage, OSError) as error:
-                if self.on_error == "raise":
+                if self.on_error == "raise" or unreachable(error):
                     self._fail(error, index, epoch)
                 self._skip(self.files[at], error)
             except DataFlowError as error:  # not broken: how it is to be read has to be said
@@ -204,12 +207,9 @@ class ImageFolder(ImageFromFile):
 
 def _listed(files: Any) -> list[str]:
     """The paths as strings; of a folder, the pictures in it."""
-    if isinstance(files, (str, os.PathLike)):
-        folder = Path(files)
-        if not folder.is_dir():
-            what = "is a file; pass a list of files" if folder.exists() else "does not exist"
-            raise DataFlowError(f"ImageFromFile: {os.fspath(files)} {what}, or a folder of pictures")
-        found = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if isinstance(files, (str, os.PathLike)) and not _is_pattern(path_or_url(files)):
+        folder = path_or_url(files)
+        found = [path for path in _in_folder(folder) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES]
         if not found:
             raise DataFlowError(
                 f"ImageFromFile: the folder {folder} holds no picture. It looks for {', '.join(IMAGE_SUFFIXES)}, not "
@@ -219,11 +219,27 @@ def _listed(files: Any) -> list[str]:
     paths = matching_paths(files)
     if not paths:
         raise DataFlowError("ImageFromFile got an empty list of files. Does the pattern that made it find any?")
-    missing = [path for path in paths if not os.path.exists(path)]
+    far = first_missing([path for path in paths if is_url(path)])
+    missing = [path for path in paths if path == far or not (is_url(path) or os.path.exists(path))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataFlowError(f"ImageFromFile: {missing[0]} does not exist{more} (of {len(paths)} files)")
     return paths
+
+
+def _is_pattern(path: str) -> bool:
+    return glob.has_magic(path) and not (is_folder(path) if is_url(path) else os.path.lexists(path))
+
+
+def _in_folder(folder: str) -> list[str]:
+    if is_url(folder):
+        if is_folder(folder):
+            return list_folder(folder)
+        raise DataFlowError(f"ImageFromFile: {folder} is no folder; pass a list of files, a pattern or a folder")
+    if not os.path.isdir(folder):
+        what = "is a file; pass a list of files" if os.path.exists(folder) else "does not exist"
+        raise DataFlowError(f"ImageFromFile: {folder} {what}, or a folder of pictures")
+    return sorted(str(path) for path in Path(folder).iterdir())
 
 
 def _resized(image: np.ndarray, size: tuple[int, int], mixed: bool) -> np.ndarray:

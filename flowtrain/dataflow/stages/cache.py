@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...utils.errors import DataFlowError
+from ...utils.storage import local_only
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
@@ -18,6 +19,8 @@ from .cachestore import DiskStore, MemoryStore
 from .index_map import endless, out_of_range
 
 __all__ = ["CacheData"]
+
+_INSTEAD = "What lies far away is for write(ds, url)."
 
 
 class CacheData(ProxyDataFlow, RNGDataFlow):
@@ -66,7 +69,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             raise DataFlowError(
                 f"CacheData: {ds} never ends; put TakeData or FixedSizeData around it, or cache beneath"
             )
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else Path(local_only(path, "the folder of CacheData", _INSTEAD))
         self.shuffle = shuffle
         self._store = MemoryStore() if self.path is None else DiskStore(self.path, chain_of(ds), ds.size_or_none())
 

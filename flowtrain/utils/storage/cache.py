@@ -25,7 +25,7 @@ from .access import Stat, read_range
 from .settings import cache_folder, settings
 from .urls import StorageError, protocol_of, url_name
 
-__all__ = ["BLOCK", "DiskBlocks", "MemoryBlocks", "blocks_of", "fetched", "kept", "place_of"]
+__all__ = ["BLOCK", "DiskBlocks", "MemoryBlocks", "blocks_of", "download", "fetched", "kept", "place_of"]
 
 BLOCK = 1 << 18
 """Bytes that are fetched at least, and in whose multiples parts of a file are kept."""
@@ -248,7 +248,7 @@ def fetched(url: str, stat: Stat) -> str:
         while not lock.acquire(f"process {os.getpid()}"):  # until it is done, or its process has ended
             time.sleep(0.05)
         if not _is_as_noted(path, note):
-            digest = _download(url, stat, path)
+            digest = download(url, stat, path)
             status = path.stat()
             with writing(note, durable=False) as beside:
                 beside.write_text(f"{digest} {status.st_size} {status.st_mtime_ns}\n")
@@ -276,9 +276,9 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _download(url: str, stat: Stat, path: Path) -> str:
-    """Copy a file from its URL; returns its SHA-256."""
-    _log.info("Fetching %s (%.1f MB) to %s.", url, stat.size / 1e6, path)
+def download(url: str, stat: Stat, path: Path) -> str:
+    """Copy a file from its URL to a path, whole or not at all; returns its SHA-256."""
+    _log.debug("Fetching %s (%.1f MB) to %s.", url, stat.size / 1e6, path)
     digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with writing(path, durable=False) as beside, open(beside, "wb") as file:
         for start in range(0, stat.size, _RUN):

@@ -7,7 +7,7 @@ import threading
 import time
 
 from .access import read_range, stat
-from .cache import BLOCK, blocks_of
+from .cache import BLOCK, MemoryBlocks, blocks_of
 from .urls import StorageError
 
 __all__ = ["RemoteFile", "StorageFile"]
@@ -24,6 +24,7 @@ class RemoteFile:
 
     Args:
         url: The file.
+        keep: Whether what is fetched is kept on the disk; else the last 8 MB are kept in memory.
 
     Attributes:
         size: In bytes.
@@ -33,12 +34,12 @@ class RemoteFile:
         StorageError: It cannot be looked up.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keep: bool = True) -> None:
         self.url = url
         self.stat = stat(url)
         self.size = self.stat.size
         self._looked = time.monotonic()
-        self._blocks = blocks_of(url, self.stat)
+        self._blocks = blocks_of(url, self.stat) if keep else MemoryBlocks()
         self._ahead = threading.local()  # where the next fetch is if reads follow each other, and how far it goes
 
     def read(self, start: int, end: int) -> bytes:

@@ -1,0 +1,181 @@
+"""fsspec's filesystems, and calls of them: bounded in time, made again where that may help.
+
+There is one filesystem for each protocol and process: connections do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..optional import MissingPackage, require
+from .settings import settings
+from .urls import StorageError, StorageMissing, protocol_of
+
+__all__ = ["call_once", "first_protocol", "tried"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("flowtrain.storage")
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError)
+_AGAIN = (408, 425, 429)  # of HTTP's errors of the client those that pass
+_EXTRA = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "gcs": "gcsfs"}
+_LONGEST_PAUSE = 5.0
+
+_filesystems: dict[tuple[str, str], Any] = {}
+_making = threading.RLock()
+
+
+def _renew() -> None:
+    global _making
+    _filesystems.clear()
+    _making = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL in this process, and the path in it."""
+    core = require("fsspec.core", extra="remote-files", needed_for=f"Reading {url}")
+    options = settings().options
+    chain = url.rpartition("://")[0].split("::")
+    given: dict[str, Any] = {}
+    for protocol in chain:
+        given = {**given, **({protocol: options.get(protocol, {})} if len(chain) > 1 else options.get(protocol, {}))}
+    key = chain[0], json.dumps(given, sort_keys=True)
+    with _making:
+        fs = _filesystems.get(key)
+        try:
+            if len(chain) > 1:
+                return core.url_to_fs(url, **given)
+            if fs is None:
+                fs, path = core.url_to_fs(url, skip_instance_cache=True, **_bounds(chain, given))
+                if isinstance(getattr(fs, "retries", None), int):
+                    fs.retries = 1  # s3fs and gcsfs try again by themselves, which would multiply the bounds
+                _filesystems[key] = fs
+                return fs, path
+            return fs, core.strip_protocol(url)
+        except ImportError as error:
+            package = _EXTRA.get(protocol_of(url))
+            known = f"pip install 'flowtrain[remote-files]' brings {package}" if package else str(error)
+            raise MissingPackage(f"{url} needs a package that cannot be imported ({error}): {known}") from error
+        except ValueError as error:
+            raise StorageError(
+                f"{url}: {error}. fsspec knows s3, gs, https, memory, file and what other packages bring "
+                "(https://filesystem-spec.readthedocs.io)"
+            ) from error
+
+
+def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of s3fs that leave trying again to us; the user's own come first."""
+    if chain[-1] not in ("s3", "s3a") or len(chain) > 1:
+        return given
+    config = {"retries": {"max_attempts": 0}, "connect_timeout": settings().timeout, "read_timeout": settings().timeout}
+    return {**given, "config_kwargs": {**config, **given.get("config_kwargs", {})}}
+
+
+def call_once(fs: Any, method: str, *args: Any, timeout: float | None = None, **named: Any) -> Any:
+    """Call a method of a filesystem, for no longer than the timeout."""
+    timeout = settings().timeout if timeout is None else timeout
+    if getattr(fs, "async_impl", False):
+        asyn = require("fsspec.asyn", extra="remote-files", needed_for="Remote files")
+        return asyn.sync(fs.loop, getattr(fs, f"_{method}"), *args, timeout=timeout, **named)
+    if protocol_of(f"{first_protocol(fs.protocol)}://") in ("memory", "file"):
+        return getattr(fs, method)(*args, **named)
+    return _in_time(lambda: getattr(fs, method)(*args, **named), timeout)
+
+
+def first_protocol(protocol: Any) -> str:
+    """The name of a filesystem, which may have several."""
+    return protocol if isinstance(protocol, str) else protocol[0]
+
+
+def _in_time(call: Callable[[], T], timeout: float) -> T:
+    """Run a call that knows no timeout in a thread, which is left behind where it does not return."""
+    result: list[Any] = []
+    error: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(call())
+        except BaseException as raised:  # whatever it is, the caller has it
+            error.append(raised)
+
+    thread = threading.Thread(target=run, name="storage-call", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if error:
+        raise error[0]
+    if not result:
+        raise TimeoutError(f"no answer within {timeout:g} s")
+    return result[0]
+
+
+def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
+    """Do something with a URL, again where it fails for a reason that may pass.
+
+    Args:
+        url: The file.
+        what: What is done, as an infinitive for the error: ``"read bytes 0 to 99 of"``.
+        call: Takes the filesystem and the path in it.
+
+    Raises:
+        StorageMissing: There is no such file.
+        StorageError: It fails for good, or each time.
+    """
+    now = settings()
+    begun = time.monotonic()
+    for attempt in range(1, now.attempts + 1):
+        try:
+            return call(*_open(url))
+        except FileNotFoundError as error:
+            raise StorageMissing(f"cannot {what} {url}: there is no such file{_hint(url)}") from error
+        except (StorageError, MissingPackage):
+            raise
+        except Exception as error:
+            if not _may_pass(error):
+                raise StorageError(
+                    f"cannot {what} {url}: {_said(error)}. It was tried {_times(attempt)}: check the name and the "
+                    f"credentials (set_remote_storage(options={{{protocol_of(url)!r}: {{...}}}}) passes them on)"
+                ) from error
+            if attempt == now.attempts:
+                seconds = time.monotonic() - begun
+                raise StorageError(
+                    f"cannot {what} {url}: {_said(error)}. It was tried {_times(attempt)} in {seconds:.1f} s: check "
+                    "the network and the server, or allow more with set_remote_storage(attempts=, timeout=)"
+                ) from error
+            pause = min(_LONGEST_PAUSE, 0.1 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
+            _log.info("Trying again in %.1f s to %s %s: %s", pause, what, url, _said(error))
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may go better: not where a name, a right or an argument is wrong."""
+    if isinstance(error, _FINAL):
+        return False
+    status = getattr(error, "status", None)
+    return not (isinstance(status, int) and 400 <= status < 500 and status not in _AGAIN)
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text:.300}" if text else type(error).__name__
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _hint(url: str) -> str:
+    if protocol_of(url) == "memory":
+        return " (memory:// files are those of this process alone)"
+    return ""

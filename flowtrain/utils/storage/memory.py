@@ -1,0 +1,40 @@
+"""``memory://`` files in other processes: each process has its own, so their content goes along with the URL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..optional import require
+from .urls import is_url, protocol_of
+
+__all__ = ["MemoryURL", "carried"]
+
+
+class MemoryURL(str):
+    """A ``memory://`` URL that takes the file's content along where it is pickled, so that workers read the same."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            content = _memory().cat_file(str(self))
+        except (FileNotFoundError, IsADirectoryError):
+            content = None
+        return _arrived, (str(self), content)
+
+
+def carried(path: str) -> str:
+    """The path itself, or of ``memory://`` one that can go to another process."""
+    return MemoryURL(path) if is_url(path) and protocol_of(path) == "memory" else path
+
+
+def _memory() -> Any:
+    fsspec = require("fsspec", extra="remote-files", needed_for="Reading memory://")
+    return fsspec.filesystem("memory")
+
+
+def _arrived(url: str, content: bytes | None) -> MemoryURL:
+    memory = _memory()
+    if content is not None and not (memory.exists(url) and memory.cat_file(url) == content):
+        memory.pipe_file(url, content)
+    return MemoryURL(url)
