@@ -105,8 +105,10 @@ def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: 
     folder = cache_folder() / f"write-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / url_name(url)
-    if whole.exists() and not resume:
-        whole.unlink()
+    if whole.is_dir() and not resume:
+        shutil.rmtree(whole)
+    elif not resume:
+        whole.unlink(missing_ok=True)
     if not whole.exists():
         _write_here(ds, whole, kind, options, resume, commit_every, progress)
     if whole.is_dir():
