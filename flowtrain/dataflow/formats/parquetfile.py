@@ -56,6 +56,7 @@ class ParquetFile:
     ) -> None:
         self.path, self._missing, self._verify = path, missing, verify
         self._remote = RemoteFile(path) if is_url(path) else None
+        self._crcs: dict[str, list[int]] = {}
         self._size = os.path.getsize(path) if self._remote is None else self._remote.size
         pa = arrow()
         with parsing(path, "not a Parquet file, cut short, or damaged"), self._opened() as file:
@@ -67,7 +68,6 @@ class ParquetFile:
                 raise damaged(path, f"its row groups have {sum(self.rows)} rows, the file {self.count}")
             self.layout: Any = None
             self.kinds: dict[str, Any] = {}
-            self._crcs: dict[str, list[int]] = {}
             notes = self._footer.metadata or {}
             if HEADER in notes or MARK in notes or (not notes and has_mark(schema)):
                 self._take_header(notes, schema, as_stored)
@@ -121,7 +121,8 @@ class ParquetFile:
         if self._remote is not None:  # it fetches what a row group needs in few, large reads
             known["pre_buffer"] = True
         file = self.path if self._remote is None else StorageFile(self._remote)
-        return parquet.ParquetFile(file, page_checksum_verification=self._verify, **known)
+        pages = self._verify and not self._crcs  # `write` has checksums of the values themselves
+        return parquet.ParquetFile(file, page_checksum_verification=pages, **known)
 
     def _check_names(self, schema: Any) -> None:
         twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
