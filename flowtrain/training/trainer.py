@@ -143,16 +143,9 @@ class Trainer:
         logged = for_log(about, config)
         if self._folder is not None:
             self._folder.describe(logged)
+        graph, variables, callbacks, feeding = self.graph, self._step_variables, self.callbacks, self._feeding()
         self._state = RunState(
-            self.graph,
-            self._step_variables,
-            self._progress,
-            self.callbacks,
-            self.monitors,
-            self._feeding(),
-            self._checkpoints,
-            self.strategy,
-            about,
+            graph, variables, self._progress, callbacks, self.monitors, feeding, self._checkpoints, self.strategy, about
         )
         self._after_step: list[Callable[[TowerContext], None]] = []
         self._setting_up = True
@@ -161,15 +154,8 @@ class Trainer:
         self._setting_up = False
         self._state.begin()
         program = Program(self.run_step, self.graph, self._step_variables, self.strategy, self._after_step, config)
-        self._loop = Loop(
-            self._state,
-            program,
-            self._requests,
-            self.steps_per_epoch,
-            config.steps_per_call,
-            self.is_chief,
-            self.log_dir,
-        )
+        steps, requests = self.steps_per_epoch, self._requests
+        self._loop = Loop(self._state, program, requests, steps, config.steps_per_call, self.is_chief, self.log_dir)
         if config.weights is not None:
             load_weights(self.graph, config.weights)
         if resume:
