@@ -27,8 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,17 @@ def seen(url: str) -> dict[str, int]:
 # ---- the data, as each peer's users would write them
 
 
+def _streaming():
+    """The package, which imports torchvision for data sets that are not read here: a stand-in, where that is broken."""
+    for name in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
+        module = sys.modules[name] = types.ModuleType(name)
+        module.VisionDataset, module.to_tensor = object, None
+        module.__spec__, module.__path__ = ModuleSpec(name, None), []
+    import streaming
+
+    return streaming
+
+
 def records(count: int, size: int):
     rng = np.random.default_rng(0)
     for number in range(count):
@@ -136,7 +149,7 @@ def make(folder: Path, count: int, size: int, url: str) -> None:
         writer.done()
         writer.merge()
     if "streaming" in CONTENDERS:
-        from streaming import MDSWriter
+        MDSWriter = _streaming().MDSWriter
 
         with MDSWriter(
             out=str(folder / "streaming"), columns={"number": "int", "data": "bytes"}, size_limit=1 << 24
@@ -195,13 +208,13 @@ class Litdata:
 
 class Streaming:
     def __init__(self, cache: Path, url: str, epoch: int):
-        from streaming import StreamingDataLoader, StreamingDataset
+        streaming = _streaming()
 
         os.environ["S3_ENDPOINT_URL"] = url
-        dataset = StreamingDataset(
+        dataset = streaming.StreamingDataset(
             remote=f"s3://{BUCKET}/streaming", local=str(cache), shuffle=True, batch_size=BATCH, num_canonical_nodes=1
         )
-        self.loader = StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=_numbers)
+        self.loader = streaming.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=_numbers)
 
     def __iter__(self):
         yield from self.loader
