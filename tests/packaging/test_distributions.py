@@ -91,6 +91,7 @@ BEHIND = {  # packages that others import for us: what would fail without them
     "onnx": "tf2onnx writes with it",
     "s3fs": "fsspec opens s3:// with it",
     "gcsfs": "fsspec opens gs:// with it",
+    "aiohttp": "fsspec opens https:// with it",
 }
 
 
