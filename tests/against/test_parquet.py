@@ -8,10 +8,12 @@ import decimal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrain.dataflow.formats import ParquetData
+from flowtrain.utils.errors import FormatError
 
 from .tries import tries
 
@@ -107,13 +109,17 @@ def test_any_table(tmp_path_factory, data):
     wanted = pq.read_table(path).to_pylist()
     kinds = {name: pq.read_schema(path).field(name).type for name in kinds}
     ds = ParquetData(path, missing=dict.fromkeys(kinds))
+    if not rows:
+        with pytest.raises(FormatError, match="no records"):
+            list(ds)
+        return
     found = list(ds)
     assert len(ds) == len(found) == rows
     for place in range(rows):
         for name, kind in kinds.items():
             check(kind, wanted[place][name], found[place][name])
             check(kind, wanted[place][name], ds.get(place)[name])
-    if rows and ParquetData(path).vectorized and not any(array.null_count for array in arrays.values()):
+    if ParquetData(path).vectorized and not any(array.null_count for array in arrays.values()):
         batch = ParquetData(path, shuffle=True).get_batch(np.arange(rows))
         places = ParquetData(path, shuffle=True)
         for place in range(rows):

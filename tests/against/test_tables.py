@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from flowtrain.dataflow import BatchData
 from flowtrain.dataflow.formats import HDF5Data, NpzData
-from flowtrain.utils.errors import DataFlowError
+from flowtrain.utils.errors import DataFlowError, FormatError
 
 from .tries import tries
 
@@ -38,6 +38,10 @@ def columns(dtypes, names):
 
 def assert_rows(ds, expected):
     """The rows of a flow of dicts are those of the arrays."""
+    if not len(next(iter(expected.values()))):
+        with pytest.raises(FormatError, match="no records"):
+            list(ds)
+        return
     rows = list(ds)
     assert len(rows) == len(ds) == len(next(iter(expected.values())))
     for place, row in enumerate(rows):

@@ -24,9 +24,9 @@ MISSING_WORDS = frozenset(
 
 _TRUE, _FALSE = {"true", "yes", "t", "y", "1"}, {"false", "no", "f", "n", "0"}
 _GUESSED_BOOLS = {"True", "TRUE", "true", "False", "FALSE", "false"}
-_INT = re.compile(r"[ \t]*[+-]?[0-9]+[ \t]*")
+_INT = re.compile(r"[\t-\r ]*[+-]?[0-9]+[\t-\r ]*")
 _FLOAT = re.compile(
-    r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)[ \t]*", re.IGNORECASE
+    r"[\t-\r ]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)[\t-\r ]*", re.IGNORECASE
 )
 _MOST_DIGITS = 640  # more than this Python may refuse to read
 _EXACT = 1 << 53  # from here on, float64 does not hold every whole number
@@ -139,7 +139,8 @@ def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: str) -
             return str
         numbers = [int(text) for text in filled]
         if len(filled) == len(all_texts):
-            fits = min(numbers) >= -(1 << 63) and max(numbers) < (1 << 63 if min(numbers) < 0 else 1 << 64)
+            signed = any("-" in text for text in filled)  # -0 too
+            fits = min(numbers) >= -(1 << 63) and max(numbers) < (1 << 63 if signed else 1 << 64)
             return int if fits else str
         if max(map(abs, numbers)) > _EXACT:
             raise DataFlowError(

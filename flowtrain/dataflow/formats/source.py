@@ -224,8 +224,8 @@ class FileSource(Ordered):
     def __len__(self) -> int:
         if self._size is None:
             self._size = self._count()
-            if not self._size:
-                raise FormatError(f"{self.describe()} holds no records: of several files one may be empty, not all")
+        if not self._size:
+            raise FormatError(f"{self.describe()} holds no records: of several files one may be empty, not all")
         return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:

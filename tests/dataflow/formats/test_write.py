@@ -295,8 +295,10 @@ def test_a_file_without_records(tmp_path, name, content, source):
     path = tmp_path / name
     path.write_bytes(content)
     for use in (list, len, lambda ds: list(df.PrefetchData(ds, num_proc=1)), lambda ds: list(df.BatchData(ds, 2))):
-        with pytest.raises(DataFlowError, match=rf"{name}.* holds no records"):
-            use(source(path))
+        ds = source(path)
+        for _ in range(2):  # each time
+            with pytest.raises(DataFlowError, match=rf"{name}.* holds no records"):
+                use(ds)
 
 
 def test_arrays_without_rows(tmp_path):
