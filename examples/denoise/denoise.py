@@ -19,8 +19,8 @@ import ast
 from pathlib import Path
 
 import click
-import datasets
 import numpy as np
+import sources
 from denoiser import Denoiser
 from network import LOSSES, METRICS, DenoiseModel, DnCNN
 from noise import NOISES, made_noise
@@ -77,9 +77,9 @@ def data_of(dataset, folder, noise, channels, training, **options):
     """Batches of patches to train on, or of whole pictures, [noisy, clean]."""
     if dataset == "full":
         options.pop("scales", None)  # noise that is there cannot be shrunk with the picture
-        make = datasets.full_patches if training else datasets.full_pictures
+        make = sources.full_patches if training else sources.full_pictures
         return make(Path(folder, "in"), Path(folder, "ref"), channels, **options)
-    return (datasets.clean_patches if training else datasets.clean_pictures)(folder, noise, channels, **options)
+    return (sources.clean_patches if training else sources.clean_pictures)(folder, noise, channels, **options)
 
 
 def noise_options(command):
@@ -238,8 +238,8 @@ def evaluate_command(model, folder, dataset, noises, levels, one_of, input_name,
 def apply(model, folder, target, input_name, output_name, fixed):
     """Denoise the pictures of FOLDER into the folder TARGET."""
     denoiser = opened(model, input_name, output_name, fixed)
-    pictures = datasets.blind_pictures(folder, denoiser.channels)
-    paths = datasets.files(folder)
+    pictures = sources.blind_pictures(folder, denoiser.channels)
+    paths = sources.files(folder)
     names = distinct(paths, [path.relative_to(folder).with_suffix(".png") for path in paths])
     for name, (noisy,) in zip(names, pictures, strict=True):
         made = target / name
@@ -283,7 +283,7 @@ def export(run, target):
 @click.option("--data", default=None, type=FOLDER, help="Where BSDS500 is already.")
 def bsds(target, data):
     """Write BSDS500, which is downloaded, as the folders of gray pictures TARGET/Train and TARGET/Valid."""
-    counts = datasets.bsds_grayscale(target, data)
+    counts = sources.bsds_grayscale(target, data)
     click.echo(f"{counts['Train']} pictures in {target}/Train, {counts['Valid']} in {target}/Valid")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 import tensorflow as tf
-from datasets import check_channels
+from sources import check_channels
 
 import flowtrain as ft
 from flowtrain import BNReLU, Conv2D

@@ -63,8 +63,6 @@ def training_data(
 ):  # fmt: skip
     """Batches of [noisy, target], float32 (batch, crop, crop, 3) in [-0.5, 0.5]; an epoch is `steps` batches."""
     ds = ft.Noise2NoiseData(tfrecords)
-    if not len(ds):
-        raise ft.FlowtrainError(f"{tfrecords} holds no picture")
     if Path(tfrecords).stat().st_size < IN_MEMORY:
         ds = ft.CacheData(ds, shuffle=True)
         for number, (picture,) in enumerate(ds):

@@ -45,7 +45,7 @@ OLD_NAMES = {
     "send_dataflow_zmq": "send_dataflow",
     # OpenDenoising
     "CheckpointCallback": 'MaxSaver("validation_PSNR")',
-    "DatasetFactory": "ImageFromFile, RandomMapData and BatchData, as in examples/denoise/datasets.py: "
+    "DatasetFactory": "ImageFromFile, RandomMapData and BatchData, as in examples/denoise/sources.py: "
     "clean_patches(folder, noise), full_patches, blind_pictures",
     "DnCNNSchedule": 'ScheduledHyperParamSetter("learning_rate", [(30, 1e-4), (60, 5e-5)])',
     "KerasModel": "KerasModelDesc(keras_model, loss), or load_predictor(path)",

@@ -15,15 +15,15 @@ def test_dncnn_has_the_papers_size(load):
 
 
 def test_the_eight_ways_to_turn_a_square_are_distinct(load):
-    datasets = load("denoise", "datasets")
+    sources = load("denoise", "sources")
     patch = np.arange(16).reshape(4, 4, 1)
-    assert len({datasets.eighth(patch, which).tobytes() for which in range(8)}) == 8
+    assert len({sources.eighth(patch, which).tobytes() for which in range(8)}) == 8
 
 
 def test_grid_patches_cover_the_picture_once(load):
-    datasets = load("denoise", "datasets")
+    sources = load("denoise", "sources")
     picture = np.arange(85 * 120).reshape(85, 120, 1)
-    patches = datasets.grid_patches(picture, 40)
+    patches = sources.grid_patches(picture, 40)
     assert patches.shape == (6, 40, 40, 1)
     assert sorted(patches.ravel().tolist()) == sorted(picture[:80, :120].ravel().tolist())
 
@@ -43,12 +43,12 @@ def test_each_noise_spoils_as_it_says(load):
 
 
 def test_a_small_denoiser_trains_and_denoises(load, photos, tmp_path):
-    denoiser, datasets, noise = (load("denoise", name) for name in ("denoiser", "datasets", "noise"))
+    denoiser, sources, noise = (load("denoise", name) for name in ("denoiser", "sources", "noise"))
 
     def network(x):
         return denoiser.dncnn(x, depth=4, filters=8)
 
-    data = datasets.clean_patches(photos / "valid", noise.gaussian(25), batch=32)
+    data = sources.clean_patches(photos / "valid", noise.gaussian(25), batch=32)
     made = denoiser.Denoiser(network)
     trainer = made.train(data, ft.TakeData(data, 1), n_epochs=2, n_stages=30, log_dir=str(tmp_path / "run"))
     psnr = [value for _, value in trainer.history["PSNR"]]
@@ -57,7 +57,7 @@ def test_a_small_denoiser_trains_and_denoises(load, photos, tmp_path):
         assert len(trainer.history[f"validation_{metric}"]) == 2
     assert (tmp_path / "run/checkpoints/best").is_dir()
 
-    picture = datasets.read(next((photos / "valid").glob("*.jpg")), 1)[:100, :130]
+    picture = sources.read(next((photos / "valid").glob("*.jpg")), 1)[:100, :130]
     clean = made(picture)
     assert clean.shape == picture.shape
     again = denoiser.Denoiser.load(str(tmp_path / "run"), network=network)
@@ -114,37 +114,37 @@ def test_a_graph_of_tensorflow_1_is_a_denoiser_too(load, tmp_path):
     np.testing.assert_allclose(blur(picture)[1:-1, 1:-1, 0], expected[1:-1, 1:-1], atol=1e-5)
 
 
-class TestDatasets:
+class TestSources:
     def test_augmentation_can_be_off_or_repeated(self, load, photos):
-        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+        sources, noise = load("denoise", "sources"), load("denoise", "noise")
         options = {"noise": noise.gaussian(0), "batch": 10}
-        plain, once, twice = (datasets.clean_patches(photos / "valid", aug_times=n, **options) for n in (0, 1, 2))
+        plain, once, twice = (sources.clean_patches(photos / "valid", aug_times=n, **options) for n in (0, 1, 2))
         assert len(plain) == len(once) and len(twice) - len(plain) * 2 in (0, 1)
-        clean = datasets.grid_patches(datasets.read(datasets.files(photos / "valid")[0], 1))
-        known = {patch.tobytes() for path in datasets.files(photos / "valid")
-                 for patch in datasets.grid_patches(datasets.read(path, 1))}  # fmt: skip
+        clean = sources.grid_patches(sources.read(sources.files(photos / "valid")[0], 1))
+        known = {patch.tobytes() for path in sources.files(photos / "valid")
+                 for patch in sources.grid_patches(sources.read(path, 1))}  # fmt: skip
         assert clean.dtype == np.float32
         for batches, as_it_is in ((plain, True), (once, False)):
             found = [patch.tobytes() in known for patch in next(iter(batches))[1]]
             assert all(found) is as_it_is
 
     def test_pictures_are_cut_at_several_sizes(self, load, photos):
-        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
-        picture = datasets.read_levels(datasets.files(photos / "valid")[0], 3)
-        sizes = [datasets.shrunk(picture, scale).shape[:2] for scale in datasets.DNCNN_SCALES]
-        assert sizes == [tuple(round(n * scale) for n in picture.shape[:2]) for scale in datasets.DNCNN_SCALES]
-        many = datasets.clean_patches(photos / "valid", noise.gaussian(25), batch=1, scales=datasets.DNCNN_SCALES)
+        sources, noise = load("denoise", "sources"), load("denoise", "noise")
+        picture = sources.read_levels(sources.files(photos / "valid")[0], 3)
+        sizes = [sources.shrunk(picture, scale).shape[:2] for scale in sources.DNCNN_SCALES]
+        assert sizes == [tuple(round(n * scale) for n in picture.shape[:2]) for scale in sources.DNCNN_SCALES]
+        many = sources.clean_patches(photos / "valid", noise.gaussian(25), batch=1, scales=sources.DNCNN_SCALES)
         expected = sum(
             (height // 40) * (width // 40)
-            for path in datasets.files(photos / "valid")
-            for scale in datasets.DNCNN_SCALES
-            for height, width in [datasets.shrunk(datasets.read_levels(path, 1), scale).shape[:2]]
+            for path in sources.files(photos / "valid")
+            for scale in sources.DNCNN_SCALES
+            for height, width in [sources.shrunk(sources.read_levels(path, 1), scale).shape[:2]]
         )
         assert len(many) == expected
 
     def test_pictures_of_one_size_in_batches(self, load, small):
-        datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
-        (batch,) = datasets.clean_pictures(small / "ref", noise.gaussian(25), batch=2)
+        sources, noise = load("denoise", "sources"), load("denoise", "noise")
+        (batch,) = sources.clean_pictures(small / "ref", noise.gaussian(25), batch=2)
         assert [side.shape for side in batch] == [(2, 80, 90, 1)] * 2
 
     def test_several_noises_in_turn_or_one_of_them(self, load):
@@ -157,11 +157,11 @@ class TestDatasets:
         assert kinds == {True, False}
 
     def test_what_makes_no_sense_is_refused(self, load, small, tmp_path):
-        datasets, noise, network = (load("denoise", name) for name in ("datasets", "noise", "network"))
+        sources, noise, network = (load("denoise", name) for name in ("sources", "noise", "network"))
         for make, match in (
             (lambda: noise.gaussian(-5), "sigma is -5; it is from 0 to 255"),
             (lambda: noise.made_noise(["gaussian"], [1, 2]), "1 noises have 2 levels"),
-            (lambda: datasets.clean_pictures(small, noise.gaussian(), channels=2).get(0), "channels is 2"),
+            (lambda: sources.clean_pictures(small, noise.gaussian(), channels=2).get(0), "channels is 2"),
             (lambda: network.DenoiseModel(channels=2), "channels is 2; it is 1"),
             (lambda: network.DnCNN(data_format="channels_first"), "transpose the pictures"),
             (lambda: network.DenoiseModel(optimizer="AdamOptimizer"), "is called 'adam' in Keras"),
@@ -173,7 +173,7 @@ class TestDatasets:
 
 
 def test_functions_objects_and_callbacks_for_training(load, small, tmp_path):
-    denoiser, datasets, noise = (load("denoise", name) for name in ("denoiser", "datasets", "noise"))
+    denoiser, sources, noise = (load("denoise", name) for name in ("denoiser", "sources", "noise"))
 
     def huber(clean, denoised):
         return tf.reduce_mean(tf.keras.losses.huber(clean, denoised, 0.01))
@@ -184,8 +184,8 @@ def test_functions_objects_and_callbacks_for_training(load, small, tmp_path):
     seen = []
     made = denoiser.Denoiser(denoiser.DnCNN(3, 4, from_zero=True), name="tiny")
     trainer = made.train(
-        datasets.clean_patches(small / "ref", noise.gaussian(25), batch=4),
-        datasets.clean_pictures(small / "ref", noise.gaussian(25), batch=2),
+        sources.clean_patches(small / "ref", noise.gaussian(25), batch=4),
+        sources.clean_pictures(small / "ref", noise.gaussian(25), batch=2),
         n_epochs=2, n_stages=1, loss=huber, metrics=[worst, "MSE"], mode="min", average=True,
         optimizer=tf.keras.optimizers.SGD(momentum=0.9), log_dir=str(tmp_path / "run"),
         callbacks=[ft.CallbackFactory(trigger_epoch=lambda self: seen.append(self.epoch_num))],
@@ -218,7 +218,7 @@ def test_errors_are_one_line(load, small, tmp_path):
 
 
 def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
-    datasets = load("denoise", "datasets")
+    sources = load("denoise", "sources")
     for split in ("train", "val"):
         (tmp_path / "bsds/images" / split).mkdir(parents=True)
         picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
@@ -230,7 +230,7 @@ def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
     monkey = pytest.MonkeyPatch()
     monkey.setattr(ft, "BSDS500", lambda split, **_: Source([[np.zeros((20, 30, 3), np.uint8)]] * 2))
     with monkey.context():
-        counts = datasets.bsds_grayscale(tmp_path / "gray")
+        counts = sources.bsds_grayscale(tmp_path / "gray")
     monkey.undo()
     assert counts == {"Train": 2, "Valid": 2}
     assert cv2.imread(str(tmp_path / "gray/Valid/001.png"), cv2.IMREAD_UNCHANGED).shape == (20, 30)
@@ -250,12 +250,12 @@ def test_a_model_with_channels_first_gets_its_pictures_transposed(load, tmp_path
 
 
 def test_validation_pictures_of_several_sizes_are_batched_by_size(load, tmp_path):
-    datasets, noise = load("denoise", "datasets"), load("denoise", "noise")
+    sources, noise = load("denoise", "sources"), load("denoise", "noise")
     for name, shape in (("a", (40, 48)), ("b", (48, 40)), ("c", (40, 48)), ("d", (40, 48))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(shape, ord(name), np.uint8))
-    batches = list(datasets.clean_pictures(tmp_path, noise.gaussian(1), batch=2))
+    batches = list(sources.clean_pictures(tmp_path, noise.gaussian(1), batch=2))
     assert sorted(clean.shape for _, clean in batches) == [(1, 40, 48, 1), (1, 48, 40, 1), (2, 40, 48, 1)]
-    one_by_one = {clean.tobytes(): noisy for noisy, clean in datasets.clean_pictures(tmp_path, noise.gaussian(1))}
+    one_by_one = {clean.tobytes(): noisy for noisy, clean in sources.clean_pictures(tmp_path, noise.gaussian(1))}
     for noisy, clean in batches:
         for each, of in zip(noisy, clean, strict=True):
             np.testing.assert_array_equal(one_by_one[of[None].tobytes()][0], each)

@@ -69,7 +69,7 @@ REFUSED = [
     ("noise2noise", "n2n", ["make-tfrecords", "tiny", "a.tfrecords"], "have a side below 256 pixels"),
     ("noise2noise", "n2n", ["make-tfrecords", "texts", "a.tfrecords"], "texts/a.png is not a picture"),
     ("noise2noise", "n2n", ["train", "--train-tfrecords", "typo"], "'typo' does not exist"),
-    ("noise2noise", "n2n", ["train", "--train-tfrecords", "none.tfrecords"], "none.tfrecords holds no picture"),
+    ("noise2noise", "n2n", ["train", "--train-tfrecords", "none.tfrecords"], "(none.tfrecords) holds no records"),
     ("noise2noise", "n2n", ["train", *ADDED, "--steps", "0"], "0 is not in the range"),
     ("noise2noise", "n2n", ["train", *ADDED, "--crop", "33"], "33 is no multiple of 32"),
     ("noise2noise", "n2n", ["train", *ADDED, "--crop", "-32"], "-32 is no multiple of 32"),

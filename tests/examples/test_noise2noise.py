@@ -230,7 +230,7 @@ def test_small_pictures_are_named_and_an_empty_file_is_refused(call, load, pictu
     assert "no picture in" in fails(load, "n2n", "make-tfrecords", tmp_path / "empty", tmp_path / "b.tfrecords")
     assert not (tmp_path / "b.tfrecords").exists()
     (tmp_path / "c.tfrecords").touch()
-    assert "holds no picture" in fails(load, "n2n", "train", "--train-tfrecords", tmp_path / "c.tfrecords")
+    assert "holds no records" in fails(load, "n2n", "train", "--train-tfrecords", tmp_path / "c.tfrecords")
 
 
 def test_validation_during_training_and_a_numbered_run(call, records, pictures, tmp_path, monkeypatch):

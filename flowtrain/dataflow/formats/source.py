@@ -225,7 +225,7 @@ class FileSource(Ordered):
         if self._size is None:
             self._size = self._count()
         if not self._size:
-            raise FormatError(f"{self.describe()} holds no records: of several files one may be empty, not all")
+            raise FormatError(f"{self.describe()} holds no records")
         return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
