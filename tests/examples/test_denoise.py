@@ -217,7 +217,7 @@ def test_errors_are_one_line(load, small, tmp_path):
     assert "told its sigma" in fails("evaluate", tmp_path, small, "--noise", "jpeg", "--baseline")
 
 
-def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
+def test_bsds_as_folders_of_gray_pictures(load, tmp_path, monkeypatch):
     sources = load("denoise", "sources")
     for split in ("train", "val"):
         (tmp_path / "bsds/images" / split).mkdir(parents=True)
@@ -227,11 +227,8 @@ def test_bsds_as_folders_of_gray_pictures(load, tmp_path):
     class Source(list):
         pass
 
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr(ft, "BSDS500", lambda split, **_: Source([[np.zeros((20, 30, 3), np.uint8)]] * 2))
-    with monkey.context():
-        counts = sources.bsds_grayscale(tmp_path / "gray")
-    monkey.undo()
+    monkeypatch.setattr(ft, "BSDS500", lambda split, **_: Source([[np.zeros((20, 30, 3), np.uint8)]] * 2))
+    counts = sources.bsds_grayscale(tmp_path / "gray")
     assert counts == {"Train": 2, "Valid": 2}
     assert cv2.imread(str(tmp_path / "gray/Valid/001.png"), cv2.IMREAD_UNCHANGED).shape == (20, 30)
 
