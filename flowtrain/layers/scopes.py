@@ -57,7 +57,9 @@ def argscope(layers: object, **arguments: object) -> Iterator[None]:
 
 def _chosen(layers: object, arguments: dict[str, Any]) -> list[Any]:
     if isinstance(layers, ModuleType):
-        inside = {id(value): value for value in vars(layers).values() if hasattr(value, "arguments")}
+        names = {*vars(layers), *getattr(layers, "__all__", ())}  # a lazy package has in its dict what was used alone
+        values = [getattr(layers, name) for name in names]
+        inside = {id(value): value for value in values if hasattr(value, "arguments")}
         taking = [layer for layer in inside.values() if all(name in layer.arguments for name in arguments)]
         if not taking:
             raise ModelError(f"argscope: no layer in {layers.__name__} takes {', '.join(arguments)}.")
