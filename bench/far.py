@@ -186,7 +186,20 @@ class Flowtrain:
         self.ds.load_state_dict(state)
 
 
-class Litdata:
+class _Loader:
+    """A contender with a loader of its own, which keeps the state."""
+
+    def __iter__(self):
+        yield from self.loader
+
+    def state(self):
+        return self.loader.state_dict()
+
+    def load(self, state):
+        self.loader.load_state_dict(state)
+
+
+class Litdata(_Loader):
     def __init__(self, cache: Path, url: str, epoch: int):
         from litdata import StreamingDataLoader, StreamingDataset
 
@@ -196,17 +209,8 @@ class Litdata:
         )
         self.loader = StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=_numbers)
 
-    def __iter__(self):
-        yield from self.loader
 
-    def state(self):
-        return self.loader.state_dict()
-
-    def load(self, state):
-        self.loader.load_state_dict(state)
-
-
-class Streaming:
+class Streaming(_Loader):
     def __init__(self, cache: Path, url: str, epoch: int):
         streaming = _streaming()
 
@@ -215,15 +219,6 @@ class Streaming:
             remote=f"s3://{BUCKET}/streaming", local=str(cache), shuffle=True, batch_size=BATCH, num_canonical_nodes=1
         )
         self.loader = streaming.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=_numbers)
-
-    def __iter__(self):
-        yield from self.loader
-
-    def state(self):
-        return self.loader.state_dict()
-
-    def load(self, state):
-        self.loader.load_state_dict(state)
 
 
 def _numbers(samples):

@@ -26,7 +26,17 @@ from network import LOSSES, METRICS, DenoiseModel, DnCNN
 from noise import NOISES, made_noise
 
 import flowtrain as ft
-from flowtrain.cli.options import FOLDER, POSITIVE, RATE, FiniteRange, Group, NewPath, distinct, write_picture
+from flowtrain.cli.options import (
+    FOLDER,
+    POSITIVE,
+    RATE,
+    FiniteRange,
+    Group,
+    NewPath,
+    distinct,
+    pictures_beneath,
+    write_picture,
+)  # fmt: skip
 
 
 def load(model: str, inputs: str = "noisy", outputs: str = "denoised", **fixed) -> Denoiser:
@@ -239,7 +249,7 @@ def apply(model, folder, target, input_name, output_name, fixed):
     """Denoise the pictures of FOLDER into the folder TARGET."""
     denoiser = opened(model, input_name, output_name, fixed)
     pictures = sources.blind_pictures(folder, denoiser.channels)
-    paths = sources.files(folder)
+    paths = pictures_beneath(folder)
     names = distinct(paths, [path.relative_to(folder).with_suffix(".png") for path in paths])
     for name, (noisy,) in zip(names, pictures, strict=True):
         made = target / name

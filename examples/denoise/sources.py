@@ -10,21 +10,9 @@ import cv2
 import numpy as np
 
 import flowtrain as ft
-from flowtrain.cli.options import write_picture
+from flowtrain.cli.options import pictures_beneath, write_picture
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 DNCNN_SCALES = (1.0, 0.9, 0.8, 0.7)  # the sizes at which DnCNN sees each picture of its training
-
-
-def files(folder: str | Path) -> list[Path]:
-    """All pictures beneath a folder, sorted."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise ft.FlowtrainError(f"no picture in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
-    for path in found:
-        if not cv2.haveImageReader(str(path)):  # by its first bytes
-            raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
-    return found
 
 
 def read_levels(path: str | Path, channels: int) -> np.ndarray:
@@ -98,7 +86,7 @@ def clean_patches(
         aug_times: How often an epoch shows each patch, each time in another of the eight orientations; 0: once, as
             it is.
     """
-    pictures = (read_levels(path, channels) for path in files(folder))
+    pictures = (read_levels(path, channels) for path in pictures_beneath(folder))
     patches = [grid_patches(shrunk(picture, scale), patch, stride) for picture in pictures for scale in scales]
     return _training(np.concatenate(patches), noise, batch, aug_times)
 
@@ -119,8 +107,8 @@ def full_patches(
 
 def _named_alike(noisy: str | Path, clean: str | Path) -> list[tuple[Path, Path]]:
     """The paths of two folders, by the names that they share."""
-    there = {path.relative_to(clean): path for path in files(clean)}
-    here = {path.relative_to(noisy): path for path in files(noisy)}
+    there = {path.relative_to(clean): path for path in pictures_beneath(clean)}
+    here = {path.relative_to(noisy): path for path in pictures_beneath(noisy)}
     lonely = [name for name in here if name not in there]
     if lonely:
         raise ft.FlowtrainError(f"{lonely[0]} is in {noisy}, but not in {clean}")
@@ -160,7 +148,7 @@ def clean_pictures(folder: str | Path, noise, channels: int = 1, batch: int = 1)
         clean = read(dp, channels)
         return [noise(clean, rng), clean]
 
-    return _whole(ft.RandomMapData(ft.DataFromList(files(folder), shuffle=False), spoil), batch)
+    return _whole(ft.RandomMapData(ft.DataFromList(pictures_beneath(folder), shuffle=False), spoil), batch)
 
 
 def _whole(ds: ft.DataFlow, batch: int) -> ft.DataFlow:
@@ -175,7 +163,9 @@ def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1, batch
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:
     """Noisy pictures without a truth, one a batch: [noisy]."""
-    return ft.BatchData(ft.MapData(ft.DataFromList(files(folder), shuffle=False), lambda p: [read(p, channels)]), 1)
+    return ft.BatchData(
+        ft.MapData(ft.DataFromList(pictures_beneath(folder), shuffle=False), lambda p: [read(p, channels)]), 1
+    )
 
 
 def bsds_grayscale(target: str | Path, folder: str | Path | None = None) -> dict[str, int]:

@@ -20,11 +20,11 @@ from folders import part_of_name, run_folder, write_final
 from network import Denoise
 from noise import NOISES, noise_pair, to_float, to_uint8
 from options import quick_option
-from records import make_tfrecords, pictures, read
+from records import make_tfrecords, read
 
 import flowtrain as ft
 from flowtrain import imgaug, schedules
-from flowtrain.cli.options import FOLDER, PICTURES, POSITIVE, RATE, Group, NewPath, write_picture
+from flowtrain.cli.options import FOLDER, PICTURES, POSITIVE, RATE, Group, NewPath, pictures_beneath, write_picture
 
 INPUT, OUTPUT = "noisy", "denoised"
 AVERAGE_DECAY = 0.999
@@ -129,7 +129,7 @@ def validate_folder(
         report: Whether each picture's figures are printed.
     """
     scores: dict[str, list[float]] = {}
-    for index, path in enumerate(pictures(folder)):
+    for index, path in enumerate(pictures_beneath(folder)):
         clean = to_float(read(path))
         noisy = noise(clean, np.random.default_rng((seed, index)), training=False)
         made = {"noisy": noisy, "denoised": denoise(predictor, noisy)}
@@ -151,7 +151,7 @@ class Validate(ft.Callback):
     """
 
     def __init__(self, folder, noise) -> None:
-        pictures(folder)  # refused now rather than after the first steps
+        pictures_beneath(folder)  # refused now rather than after the first steps
         self.folder, self.noise = folder, noise
         super().__init__()
 

@@ -10,20 +10,8 @@ from tqdm import tqdm
 
 import flowtrain as ft
 from flowtrain import TFRecordWriter, encode_example
+from flowtrain.cli.options import pictures_beneath
 from flowtrain.utils.files import writing
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-def pictures(folder: str | Path) -> list[Path]:
-    """All picture files beneath a folder, sorted."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise ft.FlowtrainError(f"no picture in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
-    for path in found:
-        if not cv2.haveImageReader(str(path)):  # by its first bytes
-            raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
-    return found
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -45,7 +33,7 @@ def make_tfrecords(folder: str | Path, target: str | Path, smallest: int = 256) 
     Returns:
         How many were written, and which were left out.
     """
-    found, small = pictures(folder), []
+    found, small = pictures_beneath(folder), []
     with writing(target) as beside:
         with TFRecordWriter(beside) as writer:
             for path in tqdm(found, unit="picture"):

@@ -25,6 +25,7 @@ __all__ = [
     "Group",
     "NewPath",
     "distinct",
+    "pictures_beneath",
     "write_picture",
 ]
 
@@ -118,6 +119,21 @@ def distinct(sources: Sequence[str | Path], targets: Sequence[Path]) -> list[Pat
             )
         made[target] = source
     return list(targets)
+
+
+def pictures_beneath(folder: str | Path) -> list[Path]:
+    """All picture files in a folder and in those within it, sorted.
+
+    Raises:
+        ConfigError: There is none, or one is not what its ending says.
+    """
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PICTURES)
+    if not found:
+        raise ConfigError(f"no picture in {folder}; looked for {', '.join(sorted(PICTURES))}")
+    for path in found:
+        if not cv2.haveImageReader(str(path)):  # by its first bytes
+            raise ConfigError(f"{path} is not a picture that OpenCV can read")
+    return found
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:

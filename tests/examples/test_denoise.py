@@ -6,6 +6,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import flowtrain as ft
+from flowtrain.cli.options import pictures_beneath
 
 
 def test_dncnn_has_the_papers_size(load):
@@ -120,8 +121,8 @@ class TestSources:
         options = {"noise": noise.gaussian(0), "batch": 10}
         plain, once, twice = (sources.clean_patches(photos / "valid", aug_times=n, **options) for n in (0, 1, 2))
         assert len(plain) == len(once) and len(twice) - len(plain) * 2 in (0, 1)
-        clean = sources.grid_patches(sources.read(sources.files(photos / "valid")[0], 1))
-        known = {patch.tobytes() for path in sources.files(photos / "valid")
+        clean = sources.grid_patches(sources.read(pictures_beneath(photos / "valid")[0], 1))
+        known = {patch.tobytes() for path in pictures_beneath(photos / "valid")
                  for patch in sources.grid_patches(sources.read(path, 1))}  # fmt: skip
         assert clean.dtype == np.float32
         for batches, as_it_is in ((plain, True), (once, False)):
@@ -130,13 +131,13 @@ class TestSources:
 
     def test_pictures_are_cut_at_several_sizes(self, load, photos):
         sources, noise = load("denoise", "sources"), load("denoise", "noise")
-        picture = sources.read_levels(sources.files(photos / "valid")[0], 3)
+        picture = sources.read_levels(pictures_beneath(photos / "valid")[0], 3)
         sizes = [sources.shrunk(picture, scale).shape[:2] for scale in sources.DNCNN_SCALES]
         assert sizes == [tuple(round(n * scale) for n in picture.shape[:2]) for scale in sources.DNCNN_SCALES]
         many = sources.clean_patches(photos / "valid", noise.gaussian(25), batch=1, scales=sources.DNCNN_SCALES)
         expected = sum(
             (height // 40) * (width // 40)
-            for path in sources.files(photos / "valid")
+            for path in pictures_beneath(photos / "valid")
             for scale in sources.DNCNN_SCALES
             for height, width in [sources.shrunk(sources.read_levels(path, 1), scale).shape[:2]]
         )

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import flowtrain as ft
 from flowtrain import imgaug
+from flowtrain.cli.options import pictures_beneath
 from flowtrain.monitors import read_jsonl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -70,7 +71,7 @@ def test_records_hold_the_pictures(load, photos, tmp_path):
     records = load("noise2noise", "records")
     assert records.make_tfrecords(photos / "valid", tmp_path / "valid.tfrecords") == (3, [])
     read = list(ft.Noise2NoiseData(tmp_path / "valid.tfrecords"))
-    for path, (picture,) in zip(records.pictures(photos / "valid"), read, strict=True):
+    for path, (picture,) in zip(pictures_beneath(photos / "valid"), read, strict=True):
         np.testing.assert_array_equal(picture, records.read(path))
 
 

@@ -13,9 +13,9 @@ from ...utils.optional import require
 from ..core.base import Datapoint
 from .arrowcells import Cells, Grids, NullCell
 from .arrowvalues import cells_of, gathers, null_paths, numbers_of, unreadable
+from .columnsource import ColumnSource, check_columns
 from .pictures import picture_decoder
 from .runs import ReadRun
-from .source import FileSource
 
 __all__ = ["DataFromHuggingFace"]
 
@@ -24,7 +24,7 @@ _UNDECODED = ("Audio", "Video", "Pdf", "Nifti", "BioSequence", "BioStructure", "
 _GRIDS = ("Array2D", "Array3D", "Array4D", "Array5D")
 
 
-class DataFromHuggingFace(FileSource):
+class DataFromHuggingFace(ColumnSource):
     """Hand out the rows of a map-style ``datasets.Dataset`` as dicts, one component a column.
 
     Rows are read from the Arrow table that the dataset maps into memory; workers map the same files again (a dataset
@@ -74,14 +74,13 @@ class DataFromHuggingFace(FileSource):
     ) -> None:
         super().__init__(shuffle, seed)
         _check_dataset(dataset)
-        if columns is not None and (isinstance(columns, (str, Mapping)) or not columns):
-            raise DataFlowError(f"columns is a list of names, at least one; got {columns!r}")
+        columns = check_columns(columns)
         for name, given in (("decode", decode), ("missing", missing)):
             if given is not None and not isinstance(given, Mapping):
                 raise DataFlowError(f"{name} is a dict by column; got {given!r}")
         self._dataset = dataset
         shown = dataset.format["columns"]
-        self._names = [name for name in dataset.column_names if name in shown] if columns is None else list(columns)
+        self._names = [name for name in dataset.column_names if name in shown] if columns is None else columns
         kinds = {name: dataset.data.table.schema.field(name).type for name in dataset.column_names}
         for name in [*self._names, *(decode or {})]:
             if name not in kinds:
@@ -167,18 +166,6 @@ class DataFromHuggingFace(FileSource):
         """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
         return self._vectorized and None not in self._missing.values()
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
-        if not self.vectorized:
-            return super().get_batch(indices, epoch)
-        rows: _Rows = self._handle
-        records = np.asarray(self._places(np.asarray(indices), epoch))
-        try:
-            return {name: column.gather(rows.places(records)) for name, column in rows.columns.items()}
-        except NullCell:
-            for record in records.tolist():
-                self._read(record)  # raises, and names the row
-            raise
-
     def describe(self) -> str:
         return f"DataFromHuggingFace({', '.join(self._names[:4])}{', ...' if len(self._names) > 4 else ''})"
 
@@ -219,9 +206,10 @@ class _Rows:
         """The row of the table that is a row of the dataset."""
         return index if self._indices is None else int(self._indices.get(index))
 
-    def places(self, records: np.ndarray) -> np.ndarray:
-        """Those of several rows."""
-        return records if self._indices is None else self._indices.gather(records).astype(np.int64)
+    def gather(self, records: np.ndarray) -> dict[str, np.ndarray]:
+        """The cells of any rows: an array for each column."""
+        places = records if self._indices is None else self._indices.gather(records).astype(np.int64)
+        return {name: column.gather(places) for name, column in self.columns.items()}
 
     def run(self, records: Sequence[int]) -> list[list[Any]]:
         """The cells of some rows: a list for each column."""

@@ -14,6 +14,7 @@ from ...utils.errors import DataFlowError, FlowtrainError, closest
 from ..core.base import Datapoint
 from .arrowcells import NullCell
 from .arrowvalues import gathers, null_paths
+from .columnsource import ColumnSource, check_columns
 from .grouporder import GroupOrder
 from .layout import join
 from .parquetfile import GroupCache, ParquetFile, RowGroup, same_columns
@@ -27,7 +28,7 @@ __all__ = ["ParquetData"]
 _PLAIN_KINDS = ("int", "float", "bool", "scalar", "str", "bytes")
 
 
-class ParquetData(ShardedSource):
+class ParquetData(ColumnSource, ShardedSource):
     """The rows of Parquet files, in any order.
 
     A row is found through its row group, which is read as a whole; those used last are kept. A walk in order reads
@@ -85,8 +86,7 @@ class ParquetData(ShardedSource):
         verify: bool = True,
     ) -> None:
         super().__init__(path, shuffle=shuffle, seed=seed, what="Parquet file")
-        if columns is not None and (isinstance(columns, (str, Mapping)) or not columns):
-            raise DataFlowError(f"columns is a list of names, at least one; got {columns!r}")
+        self._columns = check_columns(columns)
         if missing is not None and not isinstance(missing, Mapping):
             raise DataFlowError(f"missing is a dict {{column: what stands for a null there}}; got {missing!r}")
         if not (decode is None or decode == "raw" or callable(decode) or isinstance(decode, Mapping)):
@@ -94,7 +94,6 @@ class ParquetData(ShardedSource):
                 'decode is None, "raw", a dict {column: "image", "gray" or a function of the cell}, or a function of '
                 f"the row; got {decode!r}"
             )
-        self._columns = None if columns is None else list(columns)
         self._asked = self._missing = dict(missing or {})
         self._decoders = {}
         if isinstance(decode, Mapping):
@@ -185,21 +184,9 @@ class ParquetData(ShardedSource):
             )
         return all(map(gathers, file.types.values())) and None not in self._missing.values()
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
-        if not self.vectorized:
-            return super().get_batch(indices, epoch)
-        rows: _Rows = self._handle
-        records = np.asarray(self._places(np.asarray(indices), epoch))
-        try:
-            cells = rows.gather(records)
-        except (NullCell, UnicodeDecodeError):
-            for record in records.tolist():
-                self._read(record)  # raises, and names the record
-            raise
-        file = rows.files[0]
-        if file.layout is not None and self._columns is None:
-            return _joined(file.layout, cells)
-        return cells
+    def _joined(self, cells: dict[str, Any]) -> Datapoint:
+        layout = self._handle.files[0].layout if self._columns is None else None
+        return cells if layout is None else _joined(layout, cells)
 
     @property
     def groups_read(self) -> int:

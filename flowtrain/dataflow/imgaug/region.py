@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ Region = tuple[int, int, int, int]
 """(y, x, height, width) in pixels."""
 
 _KEEP_ALL = (Flip, Transpose, Identity)
+_LISTS = {AugmentorList: "augmentors", TransformList: "transforms"}
 
 
 class Kept(NamedTuple):
@@ -55,7 +56,7 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
         if not _draws_from_size(augmentor):
             return None
         hollow = np.ndarray((height, width, channels), np.uint8, b"\0", strides=(0, 0, 0))  # any size in one byte
-        steps = list(_steps(augmentor.get_transform(hollow, rng)))
+        steps = list(_flat(augmentor.get_transform(hollow, rng)))
         for place, step in enumerate(steps, 1):
             if type(step) is CropTransform:
                 region, transforms = _before((step.y, step.x, step.height, step.width), moves)
@@ -99,21 +100,13 @@ def _draws_from_size(augmentor: Augmentor) -> bool:
     return known and augmentor.draws_from_size
 
 
-def _flat(augmentors: Augmentor) -> Iterator[Augmentor]:
-    """The augmentors of a list, and of lists in it."""
-    if type(augmentors) is AugmentorList:
-        for augmentor in augmentors.augmentors:
-            yield from _flat(augmentor)
-    else:
-        yield augmentors
-
-
-def _steps(transform: Transform) -> Iterator[Transform]:
-    if type(transform) is TransformList:
-        for step in transform.transforms:
-            yield from _steps(step)
-    else:
-        yield transform
+def _flat(item: Any) -> Iterator[Any]:
+    """The augmentors of a list, or the transforms that one drew, and those of lists in it."""
+    if type(item) not in _LISTS:
+        yield item
+        return
+    for part in getattr(item, _LISTS[type(item)]):
+        yield from _flat(part)
 
 
 def _before(region: Region, moves: list[FlipTransform | TransposeTransform]) -> tuple[Region, list[Transform]]:
