@@ -99,7 +99,12 @@ def _dtype_from(text: bytes) -> np.dtype:
 
 def owned(array: np.ndarray) -> np.ndarray:
     """A copy of an array that is a view of a message."""
-    return array.copy() if array.nbytes else array  # .copy() makes S1 of S0
+    if not array.nbytes:  # .copy() makes S1 of S0
+        return array
+    if array.dtype.names is None:
+        return array.copy()
+    raw = array.reshape(-1).view(np.uint8)  # .copy() of fields leaves the bytes between them as the memory was
+    return raw.copy().view(array.dtype).reshape(array.shape)
 
 
 def shape_and_elements(found: object) -> tuple[list[int], list[Any]]:

@@ -25,6 +25,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from flowtrain.utils.dtypes import contiguous
+
 from .array_codec import (
     DTYPE_TEXT_MAX,
     Buffer,
@@ -112,7 +114,7 @@ def pack_frames(obj: object, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
         if isinstance(value, np.ma.MaskedArray):
             return _pack_masked(value, _one_deeper(default, depth))
         if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
-            data = np.ascontiguousarray(value)
+            data = contiguous(value)
             # dtypes such as datetime64 have no buffer of their own: all go as bytes
             frames.append(data.reshape(-1).view(np.uint8).data)
             payload = struct.pack("<I", len(frames) - 1) + array_head(value.dtype, value.shape)
@@ -199,7 +201,7 @@ def _default(value: Any, depth: int = 0) -> Any:
         boxed = np.asarray(value)  # its dtype, not value.dtype: that of np.str_("") has no bytes
         if isinstance(value, (str, bytes)) and len(value) and not any(boxed.tobytes()):
             raise TypeError("NumPy takes a text of NULs for an empty one: make it Python's own str or bytes")
-        return msgpack.ExtType(_SCALAR, array_head(boxed.dtype, ()) + boxed.tobytes())
+        return msgpack.ExtType(_SCALAR, array_head(boxed.dtype, ()) + contiguous(boxed).tobytes())
     if kind is int:  # msgpack asks only about those outside 64 bits
         return msgpack.ExtType(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     if kind is complex:
@@ -232,7 +234,7 @@ def _pack_array(array: np.ndarray, depth: int) -> Any:
         raise TypeError(f"an array of {array.dtype}, which has fields of Python objects, cannot be packed")
     if array.nbytes > _EXT_MAX - DTYPE_TEXT_MAX:
         raise ValueError(f"an array of {array.nbytes:,} bytes does not fit into one message: use pack_frames")
-    data = np.ascontiguousarray(array)
+    data = contiguous(array)
     return msgpack.ExtType(_ARRAY, array_head(array.dtype, array.shape) + data.tobytes())
 
 

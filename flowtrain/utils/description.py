@@ -19,6 +19,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from .dtypes import contiguous
+
 __all__ = ["arguments_of", "describe", "type_name"]
 
 _DEPTH = 12
@@ -187,7 +189,7 @@ def _hash_of_array(array: np.ndarray) -> str:
         rows = array.reshape(array.shape[0], -1) if array.ndim and array.shape[0] > 1 else array.reshape(-1, 1)
         step = max(1, array.nbytes // _WHOLE)
         array = np.concatenate([rows[::step], rows[-1:]])
-    return _hash(np.ascontiguousarray(array).tobytes())
+    return _hash(contiguous(array).tobytes())
 
 
 def _hash_of_function(function: Callable[..., Any], depth: int) -> str:

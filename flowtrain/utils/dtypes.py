@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["array_from_bytes", "check_count", "dtype_from_text", "dtype_to_text"]
+__all__ = ["array_from_bytes", "check_count", "contiguous", "dtype_from_text", "dtype_to_text"]
 
 _ML_DTYPES = {
     *("bfloat16", "complex32", "bcomplex32", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
@@ -108,6 +108,33 @@ def array_from_bytes(
         if int(points.max()) > 0x10FFFF:
             raise ValueError("an array of strings holds what is not Unicode")
     return np.ndarray(shape, dtype, body, start)
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """An array in C order, whose bytes follow from its values alone.
+
+    Between the fields of a structured dtype there may be bytes that belong to none (``align=True`` makes them). NumPy's
+    copies leave there whatever the memory held before: two copies of one array would differ, and what leaves the
+    process would carry pieces of other objects. Here those bytes are zero.
+
+    Returns:
+        ``array`` itself where it is C-contiguous and has no such bytes, otherwise a copy.
+    """
+    if array.dtype.names is None or not _has_gaps(array.dtype):
+        return np.ascontiguousarray(array)
+    clean = np.zeros(array.shape, array.dtype)
+    clean[...] = array  # field by field: the bytes between them are not touched
+    return clean
+
+
+@functools.lru_cache(maxsize=256)
+def _has_gaps(dtype: np.dtype) -> bool:
+    if dtype.subdtype is not None:
+        return _has_gaps(dtype.subdtype[0])
+    if dtype.names is None:
+        return False
+    fields = [dtype[name] for name in dtype.names]
+    return sum(field.itemsize for field in fields) != dtype.itemsize or any(map(_has_gaps, fields))
 
 
 def check_count(dtype: np.dtype, shape: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flowtrain.ipc.codec import CodecError, pack, pack_frames, unpack, unpack_frames
+from flowtrain.utils.description import describe
 
 dtypes = st.one_of(
     hnp.boolean_dtypes(),
@@ -81,6 +82,19 @@ def test_masked_arrays_keep_mask_and_fill_value(array, data):
 
 
 record = np.dtype([("a", "<i4"), ("b", ">f8", (2, 3)), ("c", "S3")])
+
+
+@pytest.mark.parametrize("inner", [np.dtype("u1"), np.dtype([("x", "u1"), ("y", "<i4")], align=True)])
+def test_bytes_between_the_fields_of_a_record_do_not_leave_the_process(inner):
+    dtype = np.dtype([("a", inner, (2,)), ("b", "<f8")], align=True)
+    dirty = np.frombuffer(bytearray(b"\xa5" * 40 * dtype.itemsize), np.uint8).view(dtype)  # gaps of 0xa5
+    clean = np.zeros_like(dirty)
+    clean[...] = dirty
+    for value, same_value in [(dirty, clean), (dirty[::3], clean[::3]), (dirty[1], clean[1])]:
+        assert pack(value) == pack(same_value)
+        assert bytes(b"".join(pack_frames(value, min_bytes=1))) == b"".join(pack_frames(same_value, min_bytes=1))
+        assert unpack(pack(value)).tobytes() == unpack(pack(same_value)).tobytes()
+    assert describe(dirty) == describe(clean)
 
 
 @pytest.mark.parametrize(
