@@ -25,8 +25,8 @@ _LOOK = 1.0  # seconds between looks at whether anything takes too long
 _GRACE = 5.0  # seconds that an actor has to interrupt what takes too long, and to answer, before it is killed
 _DEATHS = 3  # of actors that had the same task, or in the same place without a reply between, before giving up
 _TELL = 5.0  # seconds of waiting for a first actor before it is said what for; then after twice as long each time
-_SECONDS = 0.25  # of work in a message, which costs some 8 ms of CPU in all of Ray's processes
-_BYTES = 16 << 20  # in a message at the most
+_SECONDS = 0.5  # of work in a message, which costs some 8 ms of CPU in all of Ray's processes
+_BYTES = 48 << 20  # in a message at the most
 _SHARE = 0.25  # of the smallest object store that all messages of a crew may take
 _ANSWER = 30.0  # seconds that an actor may take to send its measurements
 
