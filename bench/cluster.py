@@ -33,7 +33,7 @@ ROUNDS = 3  # of the case that compares rates on the same cores
 _WAIT = 0.05  # seconds
 _BATCHES = 1 << 20
 _BOUND = 100  # seconds for one turn
-_TURN = 15  # seconds that one takes, about, and one more for each worker
+_TURN = 20  # seconds that one takes, about, and one more for each worker
 
 
 def made(case: str, index: int) -> np.ndarray:
@@ -102,7 +102,8 @@ def tfdata_service(case: str, workers: int) -> Iterable[Any]:
     processes = min(workers, CORES)  # several workers in each: while one waits another one runs
     for number in range(processes):
         count = len(range(number, workers, processes))
-        subprocess.Popen([sys.executable, __file__, "--serve", dispatcher.target.split("://")[1], case, str(count)])
+        command = [sys.executable, __file__, "--serve", dispatcher.target.split("://")[1], case, str(count)]
+        subprocess.Popen(command, stdout=subprocess.DEVNULL)  # else it would hold the pipe of this turn's result open
     sharding = service.ShardingPolicy.DYNAMIC
     batches = batches.apply(service.distribute(sharding, dispatcher.target, compression=None))
     tfdata_service.keep = dispatcher  # type: ignore[attr-defined]
@@ -125,7 +126,7 @@ def start_ray(workers: int) -> None:
     engine.init(
         address="local",
         num_cpus=workers + 1,
-        object_store_memory=1 << 30,
+        object_store_memory=4 << 30,
         include_dashboard=False,
         logging_level="ERROR",
     )
@@ -139,7 +140,7 @@ def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, f
     batch = next(walk)
     first = time.perf_counter() - began
     seen: set[int] = set()
-    warm = time.perf_counter() + 1.0 + 0.3 * workers
+    warm = time.perf_counter() + 1.0 + 0.5 * workers
     while time.perf_counter() < warm or 0 < len(seen) < workers:  # others join in as they have started
         if isinstance(batch, list):
             seen.add(batch[1])
@@ -194,7 +195,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", help="[as many as cores; wait: 1 2 4 8 16]")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--turn", nargs=4, help=argparse.SUPPRESS)
