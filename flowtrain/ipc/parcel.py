@@ -7,6 +7,7 @@ where it is. The other side gets views.
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import struct
 from collections.abc import Callable, Sequence
@@ -26,6 +27,11 @@ HEADER = struct.Struct("<qii5q")
 _ENTRY = struct.Struct("<qq")
 _IN_BAND = 4096  # bytes; a smaller array is copied into the pickle: cheaper than an entry of its own
 _ELSEWHERE = -1  # the place of what did not fit into the slot: it comes as a frame of its own
+
+
+# NumPy's own way to pickle these two leaves out the NULs at their end.
+copyreg.pickle(np.bytes_, lambda text: (np.bytes_, (bytes(text),)))
+copyreg.pickle(np.str_, lambda text: (np.str_, (str.__str__(text),)))
 
 
 class NotSendable(FlowtrainError, TypeError):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.dataflow.formats.npzfile import NpzFile
 from flowtrain.model.checkpoint_io import read_checkpoint
 from flowtrain.model.internals import names_in_checkpoint
 from flowtrain.utils.errors import CheckpointError
@@ -70,16 +71,14 @@ def _plain(values: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as error:
-        if "pickle" in str(error).lower():
+    with path.open("rb") as file:
+        if file.read(1) == b"\x80":
             raise CheckpointError(
-                f"{path} holds pickled Python objects. Pickles can run any code when they are read, so they are "
-                "never loaded."
-            ) from None
-        raise
+                f"{path} is a pickle. Pickles can run any code when they are read, so they are never loaded."
+            )
+    arrays = NpzFile(str(path))  # np.load passes over a member that a damaged list of them hides
+    arrays.check(list(arrays))
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
 def _bundle(path: Path) -> dict[str, np.ndarray]:

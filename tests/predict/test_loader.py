@@ -178,6 +178,21 @@ def test_no_pickle_is_loaded(tmp_path):
         get_model_loader(tmp_path / "hidden.npz")
 
 
+def test_an_array_that_a_damaged_list_hides(tmp_path):
+    """A length in the list of an npz that is too large takes the next entry for a comment; np.load leaves it out."""
+    np.savez(tmp_path / "w.npz", a=np.ones(3), b=np.zeros(2))
+    content = bytearray((tmp_path / "w.npz").read_bytes())
+    for place in range(content.index(b"PK\1\2"), len(content)):
+        for bits in (1, 0x80):
+            content[place] ^= bits
+            (tmp_path / "w.npz").write_bytes(content)
+            content[place] ^= bits
+            try:
+                assert sorted(read_weights(tmp_path / "w.npz")) == ["a", "b"], place
+            except CheckpointError as error:
+                assert "w.npz" in str(error)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", [".keras", ".weights.h5", "npz", "own checkpoint", "TensorFlow 1"])
 def test_files_that_are_cut_short(name, trained, tmp_path):

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -72,10 +72,9 @@ class OTBTFData(TFRecordData):
         super().__init__(
             [os.path.join(folder, found[number]) for number in sorted(found)], self._make, shuffle=shuffle, seed=seed
         )
-        types = _read_json(os.path.join(folder, "output_types.json"))
+        self._dtypes = types = _read_json(os.path.join(folder, "output_types.json"), tensor_dtype)
         present = [name for name in _SHAPE_FILES if name in _names_in(folder)]
-        shapes = _read_json(os.path.join(folder, (present or list(_SHAPE_FILES))[0]))
-        self._dtypes = {name: tensor_dtype(kind) for name, kind in types.items()}
+        shapes = _read_json(os.path.join(folder, (present or list(_SHAPE_FILES))[0]), _shape)
         self._shapes = {name: shapes.get(name) for name in types}
         unknown = [key for key in keys or () if key not in types]
         if isinstance(keys, str) or unknown:
@@ -149,15 +148,28 @@ def _names_in(folder: str) -> list[str]:
     return [url_name(url) for url in list_folder(folder)] if is_url(folder) else os.listdir(folder)
 
 
-def _read_json(path: str) -> dict[str, Any]:
+def _read_json(path: str, read: Callable[[Any], Any]) -> dict[str, Any]:
+    """The object that a file holds, each value of which is read by a function."""
     with io.TextIOWrapper(open_binary(resolve_file(path, what="JSON file of OTBTF shards")), "utf-8") as file:
         try:
-            found = json.load(file)
-        except ValueError as error:
-            raise damaged(path, f"not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise damaged(path, f"an object expected, found {type(found).__name__}")
+            found = json.load(file, object_pairs_hook=_each_once)
+            return {name: read(value) for name, value in found.items()}
+        except (ValueError, TypeError, AttributeError) as error:  # AttributeError: it is a list, a text, a number
+            raise damaged(path, f"not JSON, or not what OTBTF has there: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members; of two of one name, as a damaged name makes them, JSON's readers keep one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name is there twice: {', '.join(name for name, _ in pairs)}")
     return found
+
+
+def _shape(sizes: Any) -> list[int | None] | None:
+    if sizes is not None and not (isinstance(sizes, list) and all(size is None or type(size) is int for size in sizes)):
+        raise ValueError(f"{sizes!r} is no shape")
+    return sizes
 
 
 def _agrees(shape: tuple[int, ...], declared: Sequence[int | None]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from ...utils.claims import DEFLATE_MOST, UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
+from .mapped import map_array
 from .source import damaged, local_copy, parsing
 from .table import TableSource
 
@@ -121,7 +122,7 @@ def _column(path: str, h5py: object, dataset: Any, may_map: bool) -> Any:
         return _Rows(path, h5py, dataset)
     if offset + dataset.nbytes > os.path.getsize(path):
         raise damaged(path, f"dataset {dataset.name!r} is cut short: {dataset.nbytes:,} bytes expected", offset=offset)
-    return np.memmap(path, dtype, "r", offset, dataset.shape).view(np.ndarray)  # a row of a memmap costs twice as much
+    return map_array(path, dtype, offset, dataset.shape)
 
 
 def _check_sources(path: str, dataset: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import math
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -55,6 +58,13 @@ class RemoteArray:
         return np.stack(rows) if rows else np.empty((0, *self.shape[1:]), self.dtype)
 
 
+def _tell_faults() -> None:
+    """Have a SIGBUS print where in the program it came: touching what was cut off of a mapped file is one."""
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # there is no stderr to print to
+            faulthandler.enable(sys.__stderr__)
+
+
 def map_array(path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], fortran: bool = False) -> Any:
     """The array that lies at a place of a file.
 
@@ -69,6 +79,7 @@ def map_array(path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], fo
         An array of mapped memory; of a URL a :class:`RemoteArray`, or where it has no rows to read alone an array.
     """
     if not is_url(path):
+        _tell_faults()
         mapped = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
         return mapped.view(np.ndarray)  # a row of a memmap costs twice as much
     file = RemoteFile(path)

@@ -225,7 +225,8 @@ class FileSource(Ordered):
         if self._size is None:
             self._size = self._count()
         if not self._size:
-            raise FormatError(f"{self.describe()} holds no records")
+            files = getattr(self, "paths", None) or [getattr(self, "path", "")]
+            raise FormatError(f"{self.describe()} holds no records: {', '.join(files[:3])}".rstrip(": "))
         return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:

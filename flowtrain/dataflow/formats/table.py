@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import FunctionType
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +45,8 @@ class Table:
     def __init__(self, path: str, arrays: Mapping[str, Any], keys: Keys, verify: bool) -> None:
         self.path, self.arrays = path, arrays
         self._file = open_file(path)
+        # What is cut off between check_size and the copy is a SIGBUS, of which faulthandler prints functions' names.
+        self._value, self._column = _named_after(path, _value), _named_after(path, _column)
         self._crc = crc32c() if verify else None
         self._kinds: dict[str, str] = {}
         header = self._read_header(arrays[HEADER]) if HEADER in arrays else None
@@ -60,12 +64,12 @@ class Table:
     def read(self, index: int) -> Datapoint:
         """The datapoint of a row."""
         self._file.check_size()
-        return join(self._layout, lambda _, name: self._value(name, index))
+        return join(self._layout, partial(self._value, self, index))
 
     def batch(self, indices: np.ndarray) -> Any:
         """Many rows, as columns."""
         self._file.check_size()
-        return join(self._layout, lambda _, name: self.arrays[name][indices])
+        return join(self._layout, partial(self._column, self, indices))
 
     def names_of_arrays(self) -> list[str]:
         """The arrays that rows are made of."""
@@ -78,31 +82,6 @@ class Table:
     def plain(self) -> bool:
         """Whether rows are just those of arrays in memory, with nothing to check or convert."""
         return not self._kinds and all(isinstance(self.arrays[name], np.ndarray) for name in self.names)
-
-    def _value(self, name: str, index: int) -> Any:
-        kind = self._kinds.get(name)
-        if kind is None:
-            row = self.arrays[name][index]
-            return np.array(row) if isinstance(row, np.ndarray) else row
-        if kind in FIXED_KINDS:
-            row = raw = self.arrays[name][index]
-        else:
-            ends, content = self.arrays[f"{name}.ends"], self.arrays[f"{name}.bytes"]
-            start, end = int(ends[index - 1]) if index else 0, int(ends[index])
-            if not start <= end <= len(content):
-                what = (
-                    f"component {name!r} should lie from byte {start:,} to {end:,}, of {len(content):,} that are there"
-                )
-                raise damaged(self.path, what, record=index)
-            row = raw = content[start:end].tobytes()
-        if self._crc is not None:
-            stored = int(self.arrays[f"__crc__/{name}"][index])
-            if self._crc(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes()) != stored:
-                raise damaged(self.path, f"component {name!r} does not have its checksum", record=index)
-        try:
-            return row_value(kind, row)
-        except ValueError as error:  # a CodecError is one
-            raise damaged(self.path, f"component {name!r}: {error}", record=index) from error
 
     def _take(self, keys: Keys, known: list[str]) -> None:
         wanted = keys if keys is not None else known
@@ -162,6 +141,42 @@ class Table:
         if array.dtype.str != dtype or tuple(array.shape) != shape:
             found = f"{array.dtype.str} {tuple(array.shape)}"
             raise FormatError(f"the array {name!r} is {found}; {dtype} {shape} was written")
+
+
+def _value(table: Table, index: int, _: str, name: str) -> Any:
+    kind = table._kinds.get(name)
+    if kind is None:
+        row = table.arrays[name][index]
+        return np.array(row) if isinstance(row, np.ndarray) else row
+    if kind in FIXED_KINDS:
+        row = raw = table.arrays[name][index]
+    else:
+        ends, content = table.arrays[f"{name}.ends"], table.arrays[f"{name}.bytes"]
+        start, end = int(ends[index - 1]) if index else 0, int(ends[index])
+        if not start <= end <= len(content):
+            what = (
+                f"component {name!r} should lie from byte {start:,} to {end:,}, of {len(content):,} that are there"
+            )
+            raise damaged(table.path, what, record=index)
+        row = raw = content[start:end].tobytes()
+    if table._crc is not None:
+        stored = int(table.arrays[f"__crc__/{name}"][index])
+        if table._crc(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes()) != stored:
+            raise damaged(table.path, f"component {name!r} does not have its checksum", record=index)
+    try:
+        return row_value(kind, row)
+    except ValueError as error:  # a CodecError is one
+        raise damaged(table.path, f"component {name!r}: {error}", record=index) from error
+
+
+def _column(table: Table, indices: np.ndarray, _: str, name: str) -> Any:
+    return table.arrays[name][indices]
+
+
+def _named_after(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of a module's function with the name of a file in its own, which tracebacks show."""
+    code = function.__code__
+    return FunctionType(code.replace(co_name=f"{code.co_name} of {path}"), function.__globals__)
 
 
 def _names_in(layout: Any) -> list[str]:

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from ...ipc.codec import CodecError, pack, unpack
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
 from ...utils.storage import cache_folder, exists, is_folder, is_url, path_or_url, put, put_folder, url_name
 from ..core.base import DataFlow
 from ..core.values import refuse_masked
+from .framing import crc32c
+from .sealed import pack_sealed, unpack_sealed
 from .sidecar import SUFFIX
 from .sinks import SINKS, Sink, format_of
 from .source import PathLike
@@ -202,7 +203,7 @@ class _Journal:
 
     def note(self, count: int, position: object, flow: object) -> None:
         """Replace the journal, in one step."""
-        write_whole(self._file, pack([1, self._kind, self.size, count, position, flow]))
+        write_whole(self._file, pack_sealed([2, self._kind, self.size, count, position, flow], crc32c()))
         self.count = count
 
     def restart(self) -> None:
@@ -218,10 +219,11 @@ class _Journal:
         if not self._file.exists():
             return self.restart()
         try:
-            version, kind, size, count, position, flow = unpack(self._file.read_bytes())
-        except (CodecError, ValueError) as error:
-            raise DataFlowError(f"{self._file} is damaged: pass resume=False to start again") from error
-        if (version, kind, size) != (1, self._kind, self.size):
+            _, kind, size, count, position, flow = unpack_sealed(self._file.read_bytes(), crc32c())
+        except FormatError as error:
+            what = "is damaged, or of an earlier version of flowtrain: pass resume=False to start again"
+            raise DataFlowError(f"{self._file} {what} ({error})") from error
+        if (kind, size) != (self._kind, self.size):
             raise DataFlowError(
                 f"{self._folder} is of another attempt (format {kind}, {size} datapoints; now {self._kind}, "
                 f"{self.size}): pass resume=False to throw it away"

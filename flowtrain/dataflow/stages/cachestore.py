@@ -15,7 +15,7 @@ from ..core.components import protected
 
 __all__ = ["DiskStore", "MemoryStore"]
 
-_VERSION = 1
+_VERSION = 2  # 1: a manifest without a checksum
 _HEAD = 16  # bytes: mark, crc32, length
 _MARK = b"FTC1"
 _PER_FOLDER = 1000
@@ -102,7 +102,7 @@ class DiskStore:
             if not self._ready:
                 self._begin()
             self.whole = count
-            _write(self._path / "manifest.json", json.dumps({**self._identity, "whole": count}).encode())
+            self._note({**self._identity, "whole": count})
 
     def _file(self, place: int) -> Path:
         return self._path / f"{place // _PER_FOLDER:06d}" / f"{place % _PER_FOLDER:03d}.msgpack"
@@ -110,27 +110,38 @@ class DiskStore:
     def _begin(self) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
         if not (self._path / "manifest.json").exists():
-            _write(self._path / "manifest.json", json.dumps(self._identity).encode())
+            self._note(self._identity)
         self._ready = True
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        _write(self._path / "manifest.json", json.dumps({**facts, "crc32": _crc_of(facts)}).encode())
 
     def _check_manifest(self) -> None:
         try:
             found = json.loads((self._path / "manifest.json").read_bytes())
+            first = found.get("version") == 1 and "crc32" not in found
+            if not first and found.pop("crc32", None) != _crc_of(found):
+                raise ValueError("it does not have its checksum")
         except FileNotFoundError:
             if self._path.is_dir() and any(self._path.iterdir()):
                 raise DataFlowError(
                     f"CacheData: the folder {self._path} holds other files; give one of its own"
                 ) from None
             return
-        except ValueError as error:
+        except (ValueError, AttributeError) as error:  # AttributeError: of another program's, which holds no dict
             raise DataFlowError(f"CacheData: {self._path}/manifest.json is damaged; delete the folder") from error
-        if {key: found.get(key) for key in self._identity} != self._identity:
+        identity = {**self._identity, "version": 1} if first else self._identity
+        if {key: found.get(key) for key in identity} != identity:
             raise DataFlowError(
                 f"CacheData: the folder {self._path} was filled by another flow:\n  {found.get('flow')} "
                 f"(size {found.get('size')})\nnot by this one:\n  {self._identity['flow']} "
                 f"(size {self._identity['size']})\nDelete the folder, or give another one."
             )
         self.whole = found.get("whole")
+
+
+def _crc_of(facts: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(facts).encode())
 
 
 def _head(body: memoryview) -> bytes:

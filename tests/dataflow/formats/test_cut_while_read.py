@@ -88,3 +88,36 @@ def test_a_worker_that_a_cut_file_ended_says_so():
 
     with pytest.raises(WorkerDied, match=r"killed by SIGBUS: was a file cut short that it had mapped into memory"):
         list(PrefetchData(MapData(DataFromList([1, 2]), touch), num_prefetch=1, num_proc=1))
+
+
+BETWEEN = """
+import os, sys
+import numpy as np
+from flowtrain.dataflow import DataFromArrays
+from flowtrain.dataflow.formats import HDF5Data, NpzData, write
+
+path, Data = sys.argv[1], {"npz": NpzData, "h5": HDF5Data}[sys.argv[1].rpartition(".")[2]]
+write(DataFromArrays(np.zeros((400, 20_000), np.uint8)), path, progress=False)
+ds = Data(path)
+ds.get(0)
+look = os.lseek
+
+
+def cut_after_the_look(*args):
+    size = look(*args)
+    os.truncate(path, 3000)
+    return size
+
+
+os.lseek = cut_after_the_look
+ds.get(300)
+"""
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+def test_what_is_cut_off_after_the_look_at_the_size(ending, tmp_path):
+    """No error can be raised out of a SIGBUS; it names the file nevertheless."""
+    run = [sys.executable, "-c", BETWEEN, str(tmp_path / f"a.{ending}")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=100)
+    assert done.returncode == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in done.stderr and f"of {tmp_path}/a.{ending}" in done.stderr, done.stderr

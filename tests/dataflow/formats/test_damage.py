@@ -6,25 +6,30 @@ Each file is read after a flipped byte, a cut, a block of zeros and a block of a
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 
 import lmdb
 import numpy as np
 import pytest
 
-from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData, TarData, TFRecordData, write
-from flowtrain.dataflow.sources.memory import DataFromList
+from flowtrain.dataflow import CacheData, DataFlow, DataFromList, MapData
+from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, OTBTFData, ParquetData, TarData, TFRecordData, write
+from flowtrain.dataflow.formats.sinks import SINKS
 from flowtrain.utils.errors import DataFlowError, FormatError
 
 # arrays of one size, so that a record in another's place would pass for it
 DATA = [[np.arange(i, i + 9, dtype=np.int16), i, f"text {i}", b"b" * (i % 5), i / 3] for i in range(20)]
+DICTS = [{"a": np.float32([i, 2]), "b": {"c": [i, "x"], "d": None}, "e": "é" * i} for i in range(6)]
+ARRAYS = [{"x": np.full((2, 2), i, np.float32), "y": np.array([i])} for i in range(6)]
 READERS = {
     "tfrecord": TFRecordData,
     "lmdb": LMDBData,
-    "h5": HDF5Data,
+    "hdf5": HDF5Data,
     "npz": NpzData,
     "tar": TarData,
     "parquet": ParquetData,
+    "otbtf": OTBTFData,
 }
 MANY = int(os.environ.get("FLOWTRAIN_DAMAGES", "60"))  # of each kind
 
@@ -76,12 +81,90 @@ def check(path, content, read, expected, same, count, fewer=False):
     return told
 
 
-@pytest.mark.parametrize("ending", READERS)
-def test_files_of_write(ending, tmp_path, same):
-    path = write(DataFromList(DATA), tmp_path / f"x.{ending}", progress=False)
-    reader = READERS[ending]
-    same(DATA, list(reader(path)))
-    assert check(path, path.read_bytes(), lambda one: list(reader(one)), DATA, same, MANY, fewer=ending == "tfrecord")
+def test_every_format_is_damaged():
+    assert READERS.keys() == SINKS.keys()
+
+
+@pytest.mark.parametrize(("data", "count"), [(DATA, MANY), (DICTS, MANY // 3)], ids=["lists", "dicts"])
+@pytest.mark.parametrize("kind", [kind for kind in READERS if kind != "otbtf"])
+def test_files_of_write(kind, data, count, tmp_path, same):
+    path = write(DataFromList(data), tmp_path / f"x.{kind}", progress=False)
+    reader = READERS[kind]
+    same(data, list(reader(path)))
+    assert check(path, path.read_bytes(), lambda one: list(reader(one)), data, same, count, fewer=kind == "tfrecord")
+
+
+def check_within(folder, name, read, expected, same, flips=(1, 0xFF)):
+    """Change bytes of one file of a folder, and cut it: as `check`, for what is more than a file."""
+    content, told = (folder / name).read_bytes(), 0
+    places = range(0, len(content), max(1, 2 * len(content) // MANY))
+    damaged = [content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :] for at in places for flip in flips]
+    damaged += [content[:at] for at in places]
+    for number, new in enumerate(damaged):
+        one = folder.with_name(f"{folder.name}-{number}")
+        shutil.copytree(folder, one)
+        (one / name).write_bytes(new)
+        try:
+            found = read(one)
+        except DataFlowError as error:
+            assert str(one) in str(error), (new, error)
+            told += 1
+        else:
+            cut = name.endswith(".records") and content.startswith(new)  # between two: no number of them is noted
+            same(expected[: len(found)] if cut else expected, found)
+        shutil.rmtree(one, ignore_errors=True)  # of what goes on in another file the folder is gone
+    return told
+
+
+@pytest.mark.parametrize("name", ["0.records", "output_types.json", "output_shape.json"])
+def test_folders_for_otbtf(name, tmp_path, same):
+    folder = write(DataFromList(ARRAYS), tmp_path / "x", format="otbtf", progress=False)
+    same(ARRAYS, list(OTBTFData(folder)))
+    assert check_within(folder, name, lambda one: list(OTBTFData(one)), ARRAYS, same)
+
+
+class Once(DataFlow):
+    """Can only be iterated: a cache of it notes how many datapoints there are."""
+
+    def __iter__(self):
+        yield from DICTS
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "000000/002.msgpack"])
+def test_the_folder_of_a_cache(name, tmp_path, same):
+    list(CacheData(Once(), path=tmp_path / "x"))
+    assert check_within(tmp_path / "x", name, lambda one: list(CacheData(Once(), path=one)), DICTS, same)
+
+
+def test_the_journal_of_what_is_not_complete(tmp_path, same):
+    """A position that is damaged would leave datapoints out, or write them twice."""
+    broken = True
+
+    def fail(datapoint):
+        if broken and datapoint["b"]["c"][0] == 4:
+            raise KeyError("planted")
+        return datapoint
+
+    def go_on(path):
+        write(MapData(DataFromList(DICTS, shuffle=True), fail), path, progress=False)
+        return list(TFRecordData(path))
+
+    with pytest.raises(KeyError, match="planted"):
+        go_on(tmp_path / "x.tfrecord")
+    broken = False
+    folder = (tmp_path / "x.tfrecord").with_suffix(".tfrecord.partial")
+    shutil.copytree(folder, tmp_path / "right.tfrecord.partial")
+    expected = go_on(tmp_path / "right.tfrecord")
+    assert len(expected) == len(DICTS)
+
+    def read(one):
+        shutil.move(one, f"{one}.tfrecord.partial")
+        try:
+            return go_on(one.with_name(f"{one.name}.tfrecord"))
+        finally:
+            shutil.rmtree(f"{one}.tfrecord.partial", ignore_errors=True)
+
+    assert check_within(folder, "journal", read, expected, same)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -426,3 +426,14 @@ def test_thread_runner(num_thread):
 
 def test_thread_runner_over_a_function_that_makes_flows():
     assert sorted(dp[0] for dp in df.MultiThreadRunner(lambda: stream(5), num_thread=2)) == sorted([*range(5)] * 2)
+
+
+@pytest.mark.parametrize("num_proc", [0, 1, 2])
+def test_nuls_at_the_end_of_numpys_texts(num_proc):
+    """NumPy's own way to pickle them leaves these out."""
+    made = df.MapData(df.DataFromList([[np.bytes_(b"x\0")], [np.bytes_(b"y")]]), lambda dp: [*dp, [np.str_("é\0\0")]])
+    found = list(df.PrefetchData(made, num_prefetch=2, num_proc=num_proc))
+    assert [(bytes(one), type(one), list(other)) for one, (other,) in found] == [
+        (b"x\0", np.bytes_, ["é", "\0", "\0"]),
+        (b"y", np.bytes_, ["é", "\0", "\0"]),
+    ]
