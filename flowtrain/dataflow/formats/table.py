@@ -154,9 +154,7 @@ def _value(table: Table, index: int, _: str, name: str) -> Any:
         ends, content = table.arrays[f"{name}.ends"], table.arrays[f"{name}.bytes"]
         start, end = int(ends[index - 1]) if index else 0, int(ends[index])
         if not start <= end <= len(content):
-            what = (
-                f"component {name!r} should lie from byte {start:,} to {end:,}, of {len(content):,} that are there"
-            )
+            what = f"component {name!r} should lie from byte {start:,} to {end:,}, of {len(content):,} that are there"
             raise damaged(table.path, what, record=index)
         row = raw = content[start:end].tobytes()
     if table._crc is not None:
