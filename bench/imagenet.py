@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from peers import tensorpack_runner
+from peers import grain_iterated, tensorpack_runner
 from work import BATCH, MANY, PATHS, WORKERS
 
 SIZE, AREA, ASPECT = 224, (0.08, 1.0), (3 / 4, 4 / 3)
@@ -189,13 +189,7 @@ def grain(case: str, processes: bool = True):
             return "Source"
 
     ds = gr.MapDataset.source(Source()).shuffle(seed=0).batch(BATCH)
-    if processes:
-        read = gr.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        return ds.to_iter_dataset(read).mp_prefetch(
-            gr.MultiprocessingOptions(num_workers=WORKERS, per_worker_buffer_size=4)
-        )
-    cv2.setNumThreads(1)
-    return ds.to_iter_dataset(gr.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=6))
+    return grain_iterated(ds, processes)
 
 
 def grain_threads(case: str):

@@ -145,12 +145,21 @@ def _grain(case: str, processes: bool):
         ds = grain.MapDataset.source(Source(lambda index: tiny[index % 1000])).batch(128)
     else:
         ds = grain.MapDataset.source(Source(nth_picture)).batch(BATCH)
-    if processes:
-        read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        options = grain.MultiprocessingOptions(num_workers=WORKERS, per_worker_buffer_size=4)
-        return ds.to_iter_dataset(read).mp_prefetch(options)
-    cv2.setNumThreads(1)
-    return ds.to_iter_dataset(grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=6))
+    return grain_iterated(ds, processes)
+
+
+def grain_iterated(ds, processes: bool):
+    """In the two ways in which grain makes datapoints side by side."""
+    import grain
+    from absl import flags
+
+    if not processes:
+        cv2.setNumThreads(1)
+        return ds.to_iter_dataset(grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=6))
+    flags.FLAGS([__name__])  # what starts grain's workers asks for its flags, which absl's own main would have parsed
+    read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    options = grain.MultiprocessingOptions(num_workers=WORKERS, per_worker_buffer_size=4)
+    return ds.to_iter_dataset(read).mp_prefetch(options)
 
 
 def grain(case: str):
