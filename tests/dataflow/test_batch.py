@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -286,3 +288,35 @@ def test_unbatch_undoes_batch():
     assert same(list(UnbatchData(BatchData(DataFromList(rows), 2, remainder=True))), [dict(row) for row in rows])
     with pytest.raises(DataFlowError, match="equally many"):
         list(UnbatchData(DataFromList([[np.zeros(2), np.zeros(3)]])))
+
+
+@pytest.mark.parametrize("kind", [collections.OrderedDict, lambda items: collections.defaultdict(list, items)])
+@pytest.mark.parametrize("stage", [BatchData, PaddedBatchData])
+def test_rows_of_classes_that_derive_from_dict(stage, kind):
+    rows = [kind({"a": 1, "b": "x"}), {"b": "y", "a": 2}, kind({"b": "z", "a": 3})]
+    for data, found in ((rows, lambda batch: batch), ([[row] for row in rows], lambda batch: batch[0])):
+        batch = found(next(iter(stage(DataFromList(data), 3))))
+        assert type(batch) is dict and list(batch) == ["a", "b"]
+        assert batch["a"].tolist() == [1, 2, 3] and batch["b"].tolist() == ["x", "y", "z"]
+        with pytest.raises(DataFlowError, match=r"\['a', 'b'\], row 3 has the keys \['a'\].*\{'b': \.\.\., "):
+            list(stage(DataFromList([*data, {"a": 1} if found(data) is data else [{"a": 1}]]), 4))
+
+
+def test_padding_of_axes_without_elements():
+    (column,) = next(iter(PaddedBatchData(DataFromList([[np.zeros((0, 3))], [np.zeros((0, 4))]]), 2)))
+    assert column.shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pad"), [(np.float32, 1e300), (np.float16, 2049), (np.float32, "1"), (np.float64, None), (np.int8, 0.5)]
+)
+def test_what_a_dtype_does_not_have_does_not_pad_it(dtype, pad):
+    ds = DataFromList([[np.zeros(2, dtype)], [np.zeros(1, dtype)]])
+    with pytest.raises(DataFlowError, match=r"pad_value=.* does not fit the .* of component 0"):
+        list(PaddedBatchData(ds, 2, pad_value=pad))
+
+
+def test_padding_is_rounded_as_numpy_rounds():
+    for dtype in (np.float16, np.complex64):
+        (column,) = next(iter(PaddedBatchData(DataFromList([[np.zeros(2, dtype)], [np.zeros(1, dtype)]]), 2, 0.1)))
+        assert column[1, 1] == dtype(0.1)

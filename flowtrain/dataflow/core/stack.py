@@ -111,9 +111,9 @@ class Stacker(Collector):
                 f"{type(datapoint).__name__} in row {self.count}. Return [x] instead of x where it is made."
             )
         if self.count:
-            if isinstance(datapoint, dict) or self._kind is dict:
+            if isinstance(datapoint, dict) != (self._kind is dict):
                 raise self._different(datapoint)
-            return  # a list among tuples or the other way: the components count
+            return  # a list among tuples, an OrderedDict among dicts: the components count
         self._kind = dict if isinstance(datapoint, dict) else type(datapoint)
         self._keys = list(datapoint) if isinstance(datapoint, dict) else list(range(len(datapoint)))
         self._known = set(self._keys)
@@ -140,7 +140,7 @@ class Stacker(Collector):
     def _mend(self, datapoint: object) -> str:
         if self._kind is not dict or not isinstance(datapoint, dict):
             return ""
-        missing = next(iter(self._known ^ set(datapoint)))
+        missing = next(key for key in [*self._keys, *datapoint] if key not in self._known or key not in datapoint)
         return f". Where one may be missing, fill it below: MapData(ds, lambda dp: {{{missing!r}: ..., **dp}})"
 
 

@@ -111,14 +111,19 @@ class _Padder(Collector):
             return value
         check_unmasked(value, f"{self._owner}: component {key!r}")
         pad = self._pad.get(key, 0) if isinstance(self._pad, dict) else self._pad
-        out = np.empty(largest.shape, value.dtype)
+        out, one = np.empty(largest.shape, value.dtype), np.empty(1, value.dtype)
         try:
-            out[...] = pad
-            fits = bool(np.all(out.flat[0] == pad)) or pad != pad or value.dtype.kind == "f"  # NaN is not itself
-        except (OverflowError, ValueError, TypeError):
+            with np.errstate(over="raise"):
+                one[:] = pad
+            inexact = value.dtype.kind in "fc"
+            rounds = inexact and isinstance(pad, (float, complex, np.inexact))
+            # item(): beside a float16, NumPy takes an int for one; NaN is not itself
+            fits = bool(np.all((one[0].item() if inexact else one[0]) == pad)) or pad != pad or rounds
+        except (ArithmeticError, ValueError, TypeError):
             fits = False
         if not fits:
             raise DataFlowError(f"{self._owner}: pad_value={pad!r} does not fit the {value.dtype} of component {key!r}")
+        out[...] = one[0]
         out[tuple(map(slice, value.shape))] = value
         return out
 
