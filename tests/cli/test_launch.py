@@ -134,7 +134,7 @@ sys.exit(open(sys.argv[1]).read().count("auto") < 3)
     assert error.count("all are started again") == 2 and "(5 times left)" in error
     (tmp_path / "log").unlink()
     process = launch("--restarts", 1, path, "--", tmp_path / "log")
-    assert process.wait(60) == 1 and (tmp_path / "log").read_text() == "auto\n" * 2
+    assert process.wait(250) == 1 and (tmp_path / "log").read_text() == "auto\n" * 2
     process.communicate()
 
 

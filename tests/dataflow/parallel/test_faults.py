@@ -358,14 +358,14 @@ def test_what_does_not_let_itself_be_ended_is_killed():
 
 
 def test_a_flow_that_takes_too_long_to_unpack(monkeypatch):
-    monkeypatch.setattr("flowtrain.ipc.pool._START", 0.5)
+    monkeypatch.setattr("flowtrain.ipc.pool._START", 2.0)
 
     class Slow:
         def __reduce__(self):
             return time.sleep, (60,)
 
     with pytest.raises(WorkerTimeout, match="unpacking the flow for"):
-        values(prefetched(_with(Slow()), timeout=0.5))
+        values(prefetched(_with(Slow()), timeout=2))
 
 
 @pytest.mark.parametrize("spread", [df.MultiThreadMapData, lambda ds, n, f, **o: _thread_runner(ds, n, f, **o)])
@@ -424,8 +424,8 @@ def leave_by_interrupt(ds):
 def leave_by_interrupt_while_waiting(ds):
     ds = df.PrefetchData(df.MapData(ds.ds, lambda dp: time.sleep(60)))
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
+        timer.start()
         next(iter(ds))
     timer.join()
 
