@@ -15,13 +15,16 @@ import os
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from .dtypes import contiguous
 
 __all__ = ["arguments_of", "describe", "type_name"]
+
+Description: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""What JSON can hold."""
 
 _DEPTH = 12
 _SHORT = 200  # characters
@@ -32,7 +35,7 @@ _COUNTED = re.compile(r"_\d+$")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+|\b0x[0-9a-f]{6,}", re.IGNORECASE)
 
 
-def describe(value: object, depth: int = _DEPTH) -> Any:
+def describe(value: object, depth: int = _DEPTH) -> Description:
     """Describe a value.
 
     Args:
@@ -88,7 +91,7 @@ def describe(value: object, depth: int = _DEPTH) -> Any:
         made = dict(cast(Mapping[str, Any], get_config()))
         if _COUNTED.sub("", str(made.get("name"))).replace("_", "") == type(value).__name__.lower():
             del made["name"]  # given by Keras: it counts the objects of the process
-        return {"type": type_name(type(value)), **_described_mapping(made, depth)}
+        return {"type": type_name(type(value)), **{str(name): describe(item, depth - 1) for name, item in made.items()}}
     return _described_object(value, depth)
 
 
@@ -144,7 +147,7 @@ def _shortest(value: float) -> float:
     return float(str(single)) if single == value else value
 
 
-def _described_object(value: object, depth: int) -> Any:
+def _described_object(value: object, depth: int) -> Description:
     arguments = arguments_of(value)
     if not arguments and type(value).__repr__ is not object.__repr__ and not hasattr(value, "__dict__"):
         return _shortened(_ADDRESS.sub("", repr(value)))
@@ -152,13 +155,13 @@ def _described_object(value: object, depth: int) -> Any:
     return {"type": type_name(type(value)), **described} if described else type_name(type(value))
 
 
-def _described_mapping(value: Mapping[Any, Any], depth: int) -> Any:
+def _described_mapping(value: Mapping[Any, Any], depth: int) -> Description:
     if len(value) > _FEW:
         return f"dict of {len(value)} #{_hash(repr([[str(k), describe(value[k], depth - 1)] for k in value]).encode())}"
     return {str(name): describe(item, depth - 1) for name, item in value.items()}
 
 
-def _described_list(value: list[Any] | tuple[Any, ...], depth: int) -> Any:
+def _described_list(value: list[Any] | tuple[Any, ...], depth: int) -> Description:
     if len(value) <= _FEW:
         return [describe(item, depth - 1) for item in value]
     step = max(1, len(value) // 1000)
