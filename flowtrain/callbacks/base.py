@@ -76,7 +76,7 @@ class TrainerView(Protocol):
         """The present value; ``learning_rate`` also finds ``optimizer/learning_rate``."""
         ...
 
-    def set_variable(self, name: str, value: Any) -> None:
+    def set_variable(self, name: str, value: np.ndarray | float) -> None:
         """Give a variable a new value, which the next step sees."""
         ...
 

@@ -55,7 +55,7 @@ class InferenceRunner(Callback):
 
     @property
     def repeats_interrupted(self) -> bool:  # type: ignore[override]
-        """Until all is logged."""
+        """True until the results of this step are logged."""
         return self._logged_at != (self.epoch_num, self.global_step)
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from flowtrain.model.tower import TowerContext
 from flowtrain.utils.errors import TrainingError
 
 from .base import Callback
@@ -52,7 +53,7 @@ class CheckNumerics(Callback):
         forward = [op.name for op in operations if op.outputs and op.type not in _SOURCES]
         self._found = tf.Variable(tf.constant([-1, 0], tf.int64), trainable=False, name="first_not_finite")
 
-        def check(tower: Any) -> None:
+        def check(tower: TowerContext) -> None:
             tensors = _forward_tensors(tower, forward)
             vital = {id(tensor) for tensor in tower.tensors.values()}
             for name, variable in graph.store.variables.items():
@@ -108,7 +109,7 @@ class CheckNumerics(Callback):
         return f"{self._names[index]} is not finite at step {step}; it is the first one in the order of the graph."
 
 
-def _forward_tensors(tower: Any, operations: list[str]) -> dict[str, Any]:
+def _forward_tensors(tower: TowerContext, operations: list[str]) -> dict[str, Any]:
     """The outputs of build_graph's operations in their order, then other named tensors."""
     there = {op.name for op in tower.graph.get_operations()} if operations else set()
     found = {f"the tensor {name!r}": tower.tensor(name) for name in operations if tower.prefix + name in there}

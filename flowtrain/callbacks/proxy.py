@@ -48,7 +48,7 @@ class ProxyCallback(Callback):
 
     @property
     def repeats_interrupted(self) -> bool:  # type: ignore[override]
-        """As what it holds."""
+        """As the held callback says."""
         return self.callback.repeats_interrupted
 
     @property

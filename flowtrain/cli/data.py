@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Any
 
 import click
+
+from flowtrain.dataflow.core.datapoint import Datapoint
 
 from ..dataflow import PrintData, TestDataSpeed, show
 from .load import arguments, flow_of
@@ -60,5 +61,5 @@ class _Busy:
     def __init__(self, ms: float) -> None:
         self._seconds = ms / 1e3
 
-    def __call__(self, datapoint: Any) -> None:
+    def __call__(self, datapoint: Datapoint) -> None:
         time.sleep(self._seconds)

@@ -80,7 +80,7 @@ def command(
     click.echo(f"{path}: checked against {source}")
 
 
-def _names(given: tuple[str, ...]) -> Any:
+def _names(given: tuple[str, ...]) -> list[str] | dict[str, str] | None:
     """Names; or, where one is NEW=NAME, what each is called in the file."""
     if any("=" in name for name in given):
         return {new: name or new for new, _, name in (each.partition("=") for each in given)}

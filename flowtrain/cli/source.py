@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import keras
@@ -14,8 +15,10 @@ from .load import arguments, load_name
 
 __all__ = ["model_options", "open_source"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def model_options(function: Any) -> Any:
+
+def model_options(function: F) -> F:
     """The options that `open_source` takes."""
     for option in (
         click.option("--signature", metavar="NAME", help="Which signature of a SavedModel."),

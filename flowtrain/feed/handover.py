@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.dataflow.core.datapoint import Component, Datapoint
 from flowtrain.dataflow.core.values import as_array
 from flowtrain.utils.errors import DataFlowError
 
@@ -19,7 +20,7 @@ Convert = Callable[[np.ndarray, bool, str], Any]
 """Makes a tensor of an array, given whether its memory may be used as it is, and where it is, for errors."""
 
 
-def check_flow(ds: Any, owner: str) -> DataFlow:
+def check_flow(ds: object, owner: str) -> DataFlow:
     """Raise unless this is a DataFlow."""
     if not isinstance(ds, DataFlow):
         raise DataFlowError(f"{owner} takes a DataFlow, got {type(ds).__name__}")
@@ -44,12 +45,12 @@ class Handover:
         for datapoint in self._ds:
             yield self._converted(datapoint)
 
-    def _converted(self, datapoint: Any) -> Any:
+    def _converted(self, datapoint: Datapoint) -> Datapoint:
         if isinstance(datapoint, dict):
             return {key: self._component(value, repr(key)) for key, value in datapoint.items()}
         return [self._component(value, str(place)) for place, value in enumerate(datapoint)]
 
-    def _component(self, value: Any, name: str) -> Any:
+    def _component(self, value: Component, name: str) -> Component:
         if isinstance(value, dict):
             return {key: self._component(part, f"{name}[{key!r}]") for key, part in value.items()}
         where = f"{self._owner}: component {name}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from flowtrain.dataflow.core.datapoint import Component
 from flowtrain.dataflow.core.values import as_array, column_of
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
@@ -157,7 +158,7 @@ def check_specs(specs: object) -> list[tf.TensorSpec]:
     return list(specs)
 
 
-def _as_array(component: Any, name: str) -> np.ndarray:
+def _as_array(component: Component, name: str) -> np.ndarray:
     """The array of a component that is none yet, without loss (see `flowtrain.dataflow.core.values`)."""
     if isinstance(component, tf.Tensor):
         return component.numpy()

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 
 from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.dataflow.core.datapoint import Component, Datapoint
 from flowtrain.utils.errors import ConfigError, DataFlowError, StateError, closest
 
 from .handover import check_flow
 
 __all__ = ["to_keras"]
 
+Parts: TypeAlias = "str | int | Sequence[Any] | Mapping[str, Any] | None"
+"""Which components: a name or a position, a list of these, or a dict, name of the model's input -> component."""
+
 _KEPT = 4096  # positions: tf.data reads far fewer batches ahead
 _LOOKED_AT = 2  # batches of which Keras looks at the shapes before an epoch
 
 
-def to_keras(ds: DataFlow, inputs: Any = None, targets: Any = None, sample_weights: Any = None) -> KerasData:
+def to_keras(ds: DataFlow, inputs: Parts = None, targets: Parts = None, sample_weights: Parts = None) -> KerasData:
     """Make a ``keras.utils.PyDataset`` of a dataflow of batches, for ``model.fit``, ``evaluate`` and ``predict``.
 
     flowtrain's own trainers do not need it, and are faster without. For any backend of Keras.
@@ -75,7 +79,7 @@ class KerasData(keras.utils.PyDataset):
     last one is complete begins at the same batch.
     """
 
-    def __init__(self, ds: DataFlow, inputs: Any, targets: Any, sample_weights: Any) -> None:
+    def __init__(self, ds: DataFlow, inputs: Parts, targets: Parts, sample_weights: Parts) -> None:
         super().__init__()
         self._ds, self._parts = ds, (inputs, targets, sample_weights)
         self._turn = threading.Lock()
@@ -119,7 +123,7 @@ class KerasData(keras.utils.PyDataset):
             self._asked = True
             return self._size
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         with self._turn:
             if self._asked:
                 self._restart()
@@ -191,7 +195,7 @@ class KerasData(keras.utils.PyDataset):
             self._begin_pass(self._size)
             self._asked = False
 
-    def _next(self) -> Any:
+    def _next(self) -> tuple[Any, ...]:
         """The next batch of the pass."""
         for _ in range(2):
             if self._walk is None:
@@ -206,7 +210,7 @@ class KerasData(keras.utils.PyDataset):
             self._walk = None  # a position at the end of an epoch: the next one is due
         raise DataFlowError(f"to_keras: {self._ds} gave {self._taken} batches of {self._size}")
 
-    def _chosen(self, datapoint: Any) -> tuple[Any, ...]:
+    def _chosen(self, datapoint: Datapoint) -> tuple[Any, ...]:
         inputs, targets, weights = self._parts
         if inputs is None:
             if isinstance(datapoint, Mapping):
@@ -219,7 +223,7 @@ class KerasData(keras.utils.PyDataset):
         return tuple(_taken(datapoint, part) for part in (inputs, targets, weights) if part is not None)
 
 
-def _taken(datapoint: Any, part: Any) -> Any:
+def _taken(datapoint: Datapoint, part: Parts) -> Component:
     if isinstance(part, list | tuple):
         return tuple(_taken(datapoint, one) for one in part)
     if isinstance(part, Mapping):

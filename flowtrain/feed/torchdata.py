@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from .handover import Handover
 
 __all__ = ["to_torch"]
 
+TorchDataset: TypeAlias = Any
+"""A ``torch.utils.data.IterableDataset``; PyTorch is imported when it is used."""
 
-def to_torch(ds: DataFlow) -> Any:
+
+def to_torch(ds: DataFlow) -> TorchDataset:
     """Make a ``torch.utils.data.IterableDataset`` of a dataflow, for a loop of your own or a ``DataLoader``.
 
     The flow makes the batches, in workers of its own (``PrefetchData``); a DataLoader around it takes them as they are:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["ALIGNMENT", "Allocator", "empty", "use"]
 
@@ -25,7 +26,7 @@ _settled = False
 _LARGEST = (32 << 20) - (64 << 10)  # bytes; just below the largest array that malloc still adapts to
 
 
-def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
     """Make an uninitialised array in the best memory there is for handing it on.
 
     Use it in a stage of your own that builds large arrays; it is never wrong, only sometimes faster than ``np.empty``.

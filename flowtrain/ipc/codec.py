@@ -110,7 +110,7 @@ def pack_frames(obj: object, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     """
     frames: list[Buffer] = [b""]
 
-    def default(value: object, depth: int = 0) -> Any:
+    def default(value: object, depth: int = 0) -> object:
         if isinstance(value, np.ma.MaskedArray):
             return _pack_masked(value, _one_deeper(default, depth))
         if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
@@ -151,7 +151,7 @@ def unpack_frames(frames: Sequence[Buffer], *, max_bytes: int = _DEFAULT_LIMIT) 
         raise CodecError(f"refused a message of {total:,} bytes: the limit is max_bytes={max_bytes:,}.")
     used: set[int] = set()
 
-    def hook(code: int, data: bytes, depth: int = 0) -> Any:
+    def hook(code: int, data: bytes, depth: int = 0) -> object:
         if code == _FRAME:
             (number,) = struct.unpack_from("<I", data)
             if not 1 <= number < len(views):
@@ -186,7 +186,7 @@ def _one_deeper(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
     return functools.partial(function, depth=depth + 1)
 
 
-def _default(value: Any, depth: int = 0) -> Any:
+def _default(value: Any, depth: int = 0) -> object:
     """What msgpack does not know, as an extension type or as the plain type that it extends."""
     kind = type(value)
     if isinstance(value, tuple):
@@ -224,7 +224,7 @@ def _is_boxed(dtype: np.dtype) -> bool:
     return dtype.hasobject or dtype.kind == "T"
 
 
-def _pack_array(array: np.ndarray, depth: int) -> Any:
+def _pack_array(array: np.ndarray, depth: int) -> msgpack.ExtType:
     if array.dtype.kind == "O":
         return _pack_objects(array, _one_deeper(_default, depth))
     if array.dtype.kind == "T":
@@ -238,12 +238,12 @@ def _pack_array(array: np.ndarray, depth: int) -> Any:
     return msgpack.ExtType(_ARRAY, array_head(array.dtype, array.shape) + data.tobytes())
 
 
-def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> Any:
+def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> msgpack.ExtType:
     payload = _packb([list(array.shape), array.ravel().tolist()], default)
     return msgpack.ExtType(_OBJECTS, payload)
 
 
-def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> Any:
+def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> msgpack.ExtType:
     mask = None if array.mask is np.ma.nomask else np.asarray(array.mask)
     known = getattr(array, "_fill_value", None)  # None: not asked for yet; fill_value itself would make one
     fill = None if known is None else np.asarray(known)
@@ -298,7 +298,7 @@ def _unpackb(buf: Buffer, hook: Callable[[int, bytes], Any], max_bytes: int) -> 
         raise CodecError(f"{size:,} bytes are not a message of this codec, or are damaged: {detail}") from error
 
 
-def _hook_copying(code: int, data: bytes, depth: int = 0) -> Any:
+def _hook_copying(code: int, data: bytes, depth: int = 0) -> object:
     if code != _ARRAY:
         return _from_ext(code, data, True, _hook_copying, depth)
     head = short_head(data[:6])  # the common case, without the detour
@@ -318,11 +318,11 @@ unpack_fast = functools.partial(
 """``unpack(buf)`` for a loop over many small messages: of damaged ones it raises whatever msgpack raises."""
 
 
-def _hook_viewing(code: int, data: bytes, depth: int = 0) -> Any:
+def _hook_viewing(code: int, data: bytes, depth: int = 0) -> object:
     return _from_ext(code, data, False, _hook_viewing, depth)
 
 
-def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any], depth: int) -> Any:
+def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], Any], depth: int) -> object:
     if code == _ARRAY:
         return owned(read_array(data)) if copy else read_array(data)
     if code == _SCALAR:
@@ -349,7 +349,7 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
     raise CodecError(f"unknown extension type {code}: made by something else, or by a newer flowtrain.")
 
 
-def _scalar(boxed: np.ndarray) -> Any:
+def _scalar(boxed: np.ndarray) -> object:
     """The NumPy scalar in an array without axes; of text with the NULs at its end, which indexing leaves out."""
     kind = boxed.dtype.kind
     if kind not in "SU" or not any(data := boxed.tobytes()):  # an empty text travels as one NUL

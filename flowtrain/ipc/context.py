@@ -25,7 +25,7 @@ def context() -> zmq.Context:
 
 
 def end_context() -> None:
-    """End it, with its thread and descriptors."""
+    """End the context, with its thread and descriptors."""
     global _context
     if _context is not None and _context[0] == os.getpid():
         # in a thread, because it waits for a socket that someone may still hold

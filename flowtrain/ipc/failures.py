@@ -1,4 +1,4 @@
-"""An exception's way from a worker to the consumer: as its own type, with the worker's traceback as its cause."""
+"""How an exception reaches the consumer from a worker: as its own type, with the worker's traceback as its cause."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _text(error: BaseException) -> str:
 
 
 def _whole(error: BaseException) -> bytes | None:
-    """The exception as a pickle, if that gives the same exception again."""
+    """The exception pickled; None if unpickling would not give the same exception."""
     try:
         data = cloudpickle.dumps(error)
         again = pickle.loads(data)
@@ -78,7 +78,7 @@ def _whole(error: BaseException) -> bytes | None:
 
 
 def _in_parts(error: BaseException) -> bytes | None:
-    """Type, message, and what of its arguments and attributes can be sent."""
+    """The exception's type and message, with those of its arguments and attributes that can be pickled."""
     args = tuple(arg if _sendable(arg) else repr(arg) for arg in error.args)
     attributes = {name: value for name, value in vars(error).items() if _sendable(value)}
     kind: Any

@@ -9,7 +9,6 @@ import os
 import secrets
 import tempfile
 import weakref
-from typing import Any
 
 __all__ = ["anonymous_file", "anonymous_memory", "map_shared"]
 
@@ -60,7 +59,7 @@ def anonymous_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
-def map_shared(fd: int, length: int) -> Any:
+def map_shared(fd: int, length: int) -> ctypes.Array[ctypes.c_char]:
     """Map a file, to be read and written by all who map it.
 
     ``mmap.mmap`` keeps a copy of the descriptor for as long as anything refers to the memory: a consumer that keeps an

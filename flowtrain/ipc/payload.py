@@ -1,4 +1,4 @@
-"""A job's way to its workers: a cloudpickle in a file without a name, and the surroundings in which to unpack it.
+"""How a job reaches its workers: cloudpickled into an anonymous file, with the import path, folder and environment.
 
 Large arrays of the job (a data set in memory) are written once and mapped copy-on-write by every worker: ten workers
 share one copy.

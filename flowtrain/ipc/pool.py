@@ -75,7 +75,7 @@ class Reply:
         return self._pool._open(self)
 
     def drop(self) -> None:
-        """Free the memory without looking."""
+        """Free the memory without unpacking the results."""
         if not self._taken:
             self._taken = True
             self._pool._free(self)
@@ -254,7 +254,7 @@ class WorkerPool:
         self._give(reply)
 
     def _give(self, reply: Reply) -> None:
-        """Free a slot, unless the worker that wrote into it holds on to it and lives."""
+        """Free a slot, unless a living worker still holds arrays in it."""
         slot, kept = reply.task.slot, reply._kept
         if kept is not None and kept is self._kept[reply.task.worker]:
             kept.append(slot)

@@ -23,7 +23,7 @@ from typing import Any
 from .arena import Arena
 from .launcher import ALWAYS, interpreter
 from .payload import Payload, load
-from .worker import INTERRUPT, quiet, serve
+from .worker import INTERRUPT, Job, quiet, serve
 
 __all__ = ["SpawnHost", "main"]
 
@@ -108,7 +108,7 @@ class SpawnHost:
                 self._read(ends[end], end)  # type: ignore[index]
         return self._arrived.popleft() if self._arrived else None
 
-    def _read(self, number: int, end: Any) -> None:
+    def _read(self, number: int, end: Connection) -> None:
         try:
             message = end.recv()
         except (EOFError, ConnectionResetError):
@@ -190,7 +190,7 @@ def main(number: int, parent: int, memory: int, job: int, channel: int, request:
     arena = Arena(memory, *asked["shape"])
     os.close(memory)
 
-    def load_job() -> Any:
+    def load_job() -> Job:
         for module in asked["preload"]:
             importlib.import_module(module)
         return load(job)

@@ -19,6 +19,7 @@ import numpy as np
 from ..utils.malloc import keep_freed_memory
 from . import buffers
 from .arena import Arena, SlotWriter
+from .array_codec import Buffer
 from .channel import Channel
 from .failures import Failure
 from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
@@ -164,7 +165,7 @@ class _Worker:
         self.status.started_ns = time.monotonic_ns()
 
     def interrupted(self, *_: object) -> None:
-        """End what takes too long, if it is still that: what was made before it can then be handed over."""
+        """Raise Overdue if the datapoint to abort is still under way; results made before it are handed over."""
         if self.inside and self.status.started_ns == self.status.abort_started_ns:
             raise Overdue
 
@@ -204,10 +205,10 @@ class _Worker:
         wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
         return result.message(task, slot, reply_flags, wall, cpu, self.writer.used)
 
-    def received(self, parcel: Parcel) -> Any:
+    def received(self, parcel: Parcel) -> object:
         """What the parent sent along; its large arrays are views of the slot."""
 
-        def view(place: int, length: int) -> Any:
+        def view(place: int, length: int) -> Buffer:
             if not self.in_place:
                 return bytearray(self.arena.bytes[place : place + length])
             array = np.ndarray((length,), np.uint8, buffer=self.arena.memory, offset=place)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from flowtrain.dataflow.sources.lab import AB_SCALE, L_SCALE
@@ -19,7 +17,7 @@ _XYZ_TO_RGB = [
 _WHITE = [0.95047, 1.0, 1.08883]
 
 
-def lab_to_rgb(luminance: Any, ab: Any) -> tf.Tensor:
+def lab_to_rgb(luminance: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
     """Turn scaled Lab components into RGB pictures.
 
     The inverse of ``rgb_to_luminance`` and ``rgb_to_ab``: L = 50 (luminance + 1), (a, b) = 110 ab. Colours outside

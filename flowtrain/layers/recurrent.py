@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -13,7 +11,7 @@ __all__ = ["GRU", "LSTM"]
 
 
 @layer_register(options_of=keras.layers.LSTM)
-def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> Any:
+def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> tf.Tensor:
     """Long short-term memory (Hochreiter and Schmidhuber, 1997).
 
     Args:
@@ -30,7 +28,7 @@ def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: ob
 
 
 @layer_register(options_of=keras.layers.GRU)
-def GRU(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> Any:
+def GRU(x: tf.Tensor, units: int, return_sequences: bool = False, **options: object) -> tf.Tensor:
     """Gated recurrent unit (Cho et al., 2014, arXiv:1406.1078).
 
     Args:

@@ -10,7 +10,14 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 import keras
 import tensorflow as tf
 
-from flowtrain.model.internals import fresh_names, isolated_keras_state, keras_mask, make_concrete, set_keras_mask
+from flowtrain.model.internals import (
+    Nested,
+    fresh_names,
+    isolated_keras_state,
+    keras_mask,
+    make_concrete,
+    set_keras_mask,
+)
 from flowtrain.model.tower import LayerRecord, get_current_tower_context
 from flowtrain.model.variables import check_name
 from flowtrain.utils.arguments import refuse_unknown
@@ -179,7 +186,7 @@ def layer_register(
 
 def apply_keras_layer(
     make: Callable[..., keras.Layer], x: tf.Tensor, settings: Mapping[str, Any], **call: object
-) -> Any:
+) -> Nested:
     """Run a Keras layer as the body of the named layer whose scope is open.
 
     It is made once, when the model is built, and found by name afterwards.
@@ -237,7 +244,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ""
 
 
-def _named_output(result: object) -> Any:
+def _named_output(result: object) -> Nested:
     """Give a layer's result, or each part of it, its name."""
     if tf.is_tensor(result):
         named = tf.identity(result, name="output")

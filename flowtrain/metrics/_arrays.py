@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
-__all__ = ["check_range", "is_tensor", "log10", "mean", "picture_pair"]
+__all__ = ["Array", "check_range", "is_tensor", "log10", "mean", "picture_pair"]
+
+Array: TypeAlias = Any
+"""A NumPy array or a float; where a tensor was given, a tensor."""
 
 
 def is_tensor(value: object) -> bool:
@@ -81,7 +84,7 @@ def check_range(data_range: float, metric: str) -> float:
     return value
 
 
-def mean(values: Any, per_image: bool, metric: str) -> Any:
+def mean(values: Array, per_image: bool, metric: str) -> Array:
     """The mean over everything, or over all axes but the first."""
     rank = len(values.shape)
     if per_image and rank < 2:
@@ -95,7 +98,7 @@ def mean(values: Any, per_image: bool, metric: str) -> Any:
     return result if per_image else float(result)
 
 
-def log10(values: Any) -> Any:
+def log10(values: Array) -> Array:
     """The decimal logarithm; of zero it is minus infinity, without a warning."""
     if is_tensor(values):
         import tensorflow as tf

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from flowtrain.utils.errors import ConfigError
 
-from ._arrays import check_range, is_tensor, log10, mean, picture_pair
+from ._arrays import Array, check_range, is_tensor, log10, mean, picture_pair
 
 __all__ = ["mse", "psnr", "psnr_uint8", "to_uint8"]
 
 
-def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = False) -> Any:
+def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = False) -> Array:
     """The mean square error of two pictures, or of two batches of pictures.
 
     Integers are compared as floats, so uint8 pictures do not wrap around.
@@ -39,7 +37,7 @@ def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = Fal
     return mean((true - judged) ** 2, per_image, "mse")
 
 
-def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, per_image: bool = False) -> Any:
+def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, per_image: bool = False) -> Array:
     """The peak signal-to-noise ratio in dB: ``10 log10(data_range**2 / mse)``.
 
     Equal to scikit-image's ``peak_signal_noise_ratio``. `data_range` has no default on purpose: guessed
@@ -69,7 +67,7 @@ def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, p
     return 20.0 * float(np.log10(peak)) - 10.0 * log10(error)
 
 
-def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Any:
+def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
     """A float picture as it would be stored in a file: scaled, rounded to the nearest level, clipped.
 
     Args:
@@ -100,7 +98,7 @@ def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> An
     return np.clip(scaled, 0.0, 255.0).astype(np.uint8)
 
 
-def psnr_uint8(reference: npt.ArrayLike, image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Any:
+def psnr_uint8(reference: npt.ArrayLike, image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
     """The PSNR of two float pictures after both were rounded to 8 bits, as pictures in files would be compared.
 
     This is what denoising papers print: clipping and rounding change the figure by some tenths of a dB.

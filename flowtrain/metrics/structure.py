@@ -6,14 +6,12 @@ Transactions on Image Processing 13 (4), 2004.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from flowtrain.utils.errors import ConfigError
 
-from ._arrays import check_range, mean, picture_pair
+from ._arrays import Array, check_range, mean, picture_pair
 
 __all__ = ["ssim"]
 
@@ -29,7 +27,7 @@ def ssim(
     win_size: int = 7,
     gaussian: bool = False,
     per_image: bool = False,
-) -> Any:
+) -> Array:
     """The mean structural similarity, 1.0 for equal pictures: closer to what an eye sees than PSNR.
 
     Equal to scikit-image's ``structural_similarity`` (with ``channel_axis=-1`` where there are channels):
@@ -62,7 +60,7 @@ def ssim(
     weights = _gaussian_weights() if gaussian else _uniform_weights(win_size)
     rows = _row_axis(true.shape, len(weights), per_image)
 
-    def blur(values: object) -> Any:
+    def blur(values: object) -> Array:
         return _valid_filter(_valid_filter(values, weights, rows), weights, rows + 1)
 
     # Variances do not change under a shift; around zero float32 keeps more of their digits.
@@ -110,7 +108,7 @@ def _row_axis(shape: tuple[int, ...], window: int, per_image: bool) -> int:
     return rows
 
 
-def _valid_filter(values: Any, weights: list[float], axis: int) -> Any:
+def _valid_filter(values: Array, weights: list[float], axis: int) -> Array:
     """The weighted sums over windows along one axis; written with slices alone, so it takes tensors too."""
     last = len(weights) - 1
     lead = (slice(None),) * axis

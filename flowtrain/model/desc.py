@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -70,7 +70,7 @@ class ModelDesc:
         """
         raise NotImplementedError(f"{type(self).__name__} must define inputs(self).")
 
-    def build_graph(self, *inputs: tf.Tensor) -> Any:
+    def build_graph(self, *inputs: tf.Tensor) -> tf.Tensor | Mapping[str, tf.Tensor]:
         """Build the graph.
 
         Args:

@@ -36,7 +36,7 @@ class InferenceGraph:
         self.tower = towers[0]
 
     @property
-    def graph(self) -> Any:
+    def graph(self) -> tf.Graph:
         """The TensorFlow graph."""
         return self._traced.graph
 
@@ -51,7 +51,7 @@ class InferenceGraph:
                     raise
                 return crop
 
-    def prune(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    def prune(self, inputs: Sequence[str], outputs: Sequence[str]) -> tf.types.experimental.ConcreteFunction:
         """The part of the graph between inputs and outputs, as a function of tensors that returns a list.
 
         Args:

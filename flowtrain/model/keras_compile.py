@@ -109,7 +109,7 @@ class CompiledModel:
         found = batch_results(self._compiled_metrics(), "", y, y_pred, sample_weight)
         return {self._readable(name): value for name, value in found.items()}
 
-    def _compute_loss(self, x: object, y: object, y_pred: object, sample_weight: object, training: bool) -> Any:
+    def _compute_loss(self, x: object, y: object, y_pred: object, sample_weight: object, training: bool) -> tf.Tensor:
         compute = self.model.compute_loss
         more = {"training": training} if "training" in inspect.signature(compute).parameters else {}
         return compute(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **more)

@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ModelError, closest
 from .desc import ModelDesc
 from .gradient import FilterNoneGrad, GradientProcessor
 from .inputs import checked_specs
-from .internals import clear_losses, flat_layers, keras_mask, set_keras_mask
+from .internals import Nested, clear_losses, flat_layers, keras_mask, set_keras_mask
 from .keras_compile import CompiledModel, refuse_own_training
 from .keras_io import arranged_inputs, call_model, declared_inputs, readable, symbolic_output
 from .store import VariableStore
@@ -241,7 +241,7 @@ class KerasModelDesc(ModelDesc):
                 metrics.add(_METRICS, CompiledModel(self.keras_model, self._compile_arguments, examples))
         return metrics[_METRICS]
 
-    def _arranged(self, targets: Sequence[Any]) -> Any:
+    def _arranged(self, targets: Sequence[Any]) -> Nested:
         """Targets as the outputs are nested; fewer of them as Keras takes what has a loss."""
         if len(targets) == len(self.output_names):
             return tf.nest.pack_sequence_as(self._output, list(targets))
@@ -249,7 +249,7 @@ class KerasModelDesc(ModelDesc):
             return {self._keys[place]: target for place, target in zip(self._with_loss, targets, strict=True)}
         return list(targets) if len(targets) > 1 else (targets[0] if targets else None)
 
-    def _by_output(self, targets: Sequence[Any]) -> Any:
+    def _by_output(self, targets: Sequence[Any]) -> Nested:
         """Targets as the outputs are nested, None where an output has none."""
         every: list[Any] = list(targets)
         if len(targets) == len(self._with_loss):

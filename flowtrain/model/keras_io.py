@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import ModelError
 
-from .internals import input_structure
+from .internals import Nested, input_structure
 
 __all__ = ["arranged_inputs", "call_keras", "call_model", "declared_inputs", "readable", "symbolic_output"]
 
@@ -47,7 +47,7 @@ def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpe
 
 
 def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
-    """The same with names that do not depend on what else a process has made: Keras counts inputs without a name."""
+    """Input specs renamed where Keras made up the name: its numbers depend on what else the process has made."""
     named = []
     for place, spec in enumerate(specs):
         unnamed = not spec.name or re.fullmatch(r"keras_tensor(_\d+)?", spec.name)
@@ -56,7 +56,7 @@ def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
     return named
 
 
-def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> Any:
+def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> Nested:
     """Call a model on a list of tensors, in the order of its inputs.
 
     Args:
@@ -70,7 +70,7 @@ def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> An
     return model(arranged_inputs(model, tensors), **call)
 
 
-def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Any:
+def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Nested:
     """Tensors, one for each input of a model, in the structure that the model takes."""
     structure = input_structure(model)
     if structure is not None:
@@ -83,7 +83,7 @@ def call_keras(model: keras.Model, tensors: Sequence[Any], **call: object) -> li
     return tf.nest.flatten(call_model(model, tensors, **call))
 
 
-def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Any:
+def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Nested:
     """The shapes and dtypes that come out of a model, as it nests them; one that is not built yet is built by this.
 
     Raises:

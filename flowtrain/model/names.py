@@ -189,7 +189,7 @@ class Names:
                 path = _join(path, self.name_below(path, scope.caller))
         return path
 
-    def name_below(self, path: str, caller: Any) -> str:
+    def name_below(self, path: str, caller: keras.Layer) -> str:
         """A Keras layer's name; automatic ones are counted anew, in the order in which layers are met."""
         if id(caller) not in self._layer_names:
             name = str(caller.name)
@@ -198,7 +198,7 @@ class Names:
             self._layer_names[id(caller)] = (caller, name)
         return self._layer_names[id(caller)][1]
 
-    def known_name(self, caller: Any) -> str:
+    def known_name(self, caller: keras.Layer) -> str:
         """The full path a layer had when it was first met."""
         return self.layer_paths.get(id(caller), str(caller.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import NoReturn
 
 from flowtrain.utils.errors import ModelError
 from flowtrain.utils.old_names import OLD_NAMES
@@ -40,7 +40,7 @@ def old_spellings_named(where: str) -> Iterator[None]:
         ModelError: An old name, an attribute that TensorFlow 2 does not have, or ``tf.summary``.
     """
 
-    def refuse() -> Any:
+    def refuse() -> NoReturn:
         raise ModelError(f"{where} calls tf.summary. Write {_SUMMARIES}.")
 
     try:

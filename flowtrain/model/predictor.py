@@ -41,7 +41,11 @@ class Predictor:
     """
 
     def __init__(
-        self, function: Any, specs: Sequence[tf.TensorSpec], inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        function: tf.types.experimental.ConcreteFunction,
+        specs: Sequence[tf.TensorSpec],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
     ) -> None:
         self.function = function
         self.specs = list(specs)
@@ -142,7 +146,7 @@ def to_input(spec: tf.TensorSpec, name: str, value: object) -> tf.Tensor:
     return tensor
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     # of an array TensorFlow looks for all that a tensor would have, which takes longer than to make one of it
     return type(value) is not np.ndarray and tf.is_tensor(value)
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from flowtrain.utils.errors import FlowtrainError, ModelError
 
-from .internals import auto_named, fresh_names, isolated_keras_state, output_spec, own_losses
+from .internals import Nested, auto_named, fresh_names, isolated_keras_state, output_spec, own_losses
 from .porting import old_spellings_named
 from .store import VariableStore
 from .tower import LayerRecord, TowerContext
@@ -44,7 +44,7 @@ class _Root(keras.layers.Layer):
         self.raised: BaseException | None = None
         self.built = True
 
-    def call(self, training: bool | None = None) -> Any:
+    def call(self, training: bool | None = None) -> Nested:
         state = {
             "name_scope_stack": self._tower.scopes,
             "object_name_uids": fresh_names(),
@@ -143,7 +143,7 @@ def gradients(
         tower.replaying = False
 
 
-def _call(tower: TowerContext, function: Callable[[], Any]) -> Any:
+def _call(tower: TowerContext, function: Callable[[], Any]) -> Nested:
     """Run a function in the tower, as if inside a Keras layer that is called with its ``training``."""
     root = _Root(tower, function)
     with tower.entered():

@@ -79,7 +79,7 @@ def variable_making(tower: TowerContext) -> Iterator[None]:
         yield
         return
 
-    def creator(next_creator: Callable[..., Any], **arguments: object) -> Any:
+    def creator(next_creator: Callable[..., Any], **arguments: object) -> tf.Variable:
         return _find_or_make(tower, next_creator, arguments)
 
     tower.making_variables = True
@@ -101,7 +101,7 @@ def kept_apart(tower: TowerContext) -> Iterator[None]:
         tower.apart = before
 
 
-def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], arguments: dict[str, Any]) -> tf.Variable:
     if tower.apart:
         return next_creator(**arguments)
     store = tower.store
@@ -161,7 +161,7 @@ def _inside_function(name: str) -> ModelError:
     )
 
 
-def _check_same(name: str, found: keras.Variable, owner: Any, arguments: dict[str, Any]) -> None:
+def _check_same(name: str, found: keras.Variable, owner: keras.Variable | None, arguments: dict[str, Any]) -> None:
     asked = owner.shape if owner is not None else arguments.get("shape")
     if asked is None and not callable(arguments.get("initial_value")):
         asked = tf.convert_to_tensor(arguments["initial_value"]).shape
@@ -244,7 +244,7 @@ class ScalarVariable(keras.Variable):
         return self.value
 
 
-def get_scalar_var(name: str, init: float, summary: bool = False) -> Any:
+def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
     """A number that can be changed while training: a learning rate, a weight of a cost.
 
     Usable in ``build_graph`` and in ``optimizer()``, and as the learning rate of any Keras optimizer.
@@ -314,7 +314,7 @@ def freeze_variables() -> Iterator[None]:
         tower.frozen_depth -= 1
 
 
-def regularize_cost(pattern: str, regularizer: Any) -> tf.Tensor:
+def regularize_cost(pattern: str, regularizer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """The penalty of all trainable variables whose name matches, among those made so far.
 
     Add it to the cost: ``cost + regularize_cost("fc.*/kernel", keras.regularizers.L2(1e-4))``.

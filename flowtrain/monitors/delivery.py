@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Delivery:
         self._down = self._out = False
         monitor.history = history
 
-    def open(self, log_dir: Any) -> None:
+    def open(self, log_dir: Path) -> None:
         """Open the monitor; one that cannot be opened takes no part."""
         try:
             self.monitor.open(log_dir)

@@ -18,7 +18,7 @@ import numpy as np
 
 from flowtrain.dataflow.formats.protobuf import bytes_field
 
-__all__ = ["EventFile", "hparams_value", "histogram_value", "image_value"]
+__all__ = ["EventFile", "histogram_value", "hparams_value", "image_value"]
 
 
 _SECONDS = 5.0  # how long TensorBoard may have to wait for a value

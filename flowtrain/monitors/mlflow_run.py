@@ -84,6 +84,6 @@ def _allowed(name: str) -> str:
     return re.sub(r"[^\w\-./ ]", "_", name)
 
 
-def _shortened(value: object) -> Any:
+def _shortened(value: object) -> object:
     """A parameter cut to the 6000 characters that MLflow takes: a longer one would end the whole monitor."""
     return value if len(str(value)) <= _LONGEST else f"{str(value)[: _LONGEST - 3]}..."

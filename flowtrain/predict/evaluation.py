@@ -15,6 +15,7 @@ import numpy as np
 from flowtrain.callbacks import Inferencer
 from flowtrain.callbacks.inference import infer_over, inferencers_of, output_array
 from flowtrain.dataflow import DataFlow
+from flowtrain.dataflow.core.datapoint import Datapoint
 from flowtrain.dataflow.core.position import go_to_epoch
 from flowtrain.feed.data_argument import never_ends
 from flowtrain.feed.inputs import Inputs
@@ -98,7 +99,7 @@ def evaluate(
     return result
 
 
-def _steps(flow: Iterable[Any], steps: Any) -> int | None:
+def _steps(flow: Iterable[Any], steps: object) -> int | None:
     """After how many batches to end; None: at the flow's end."""
     if isinstance(steps, str) and steps == "all":
         return None
@@ -177,7 +178,7 @@ class _Judged:
             inner = SimpleNamespace(tensor_names=lambda: list(graph.tower.tensors), model=owner)
         self.view = SimpleNamespace(graph=inner)
 
-    def __call__(self, datapoint: Any) -> tuple[int, Mapping[str, np.ndarray]]:
+    def __call__(self, datapoint: Datapoint) -> tuple[int, Mapping[str, np.ndarray]]:
         components = self._named(datapoint)
         if self._inputs is None:
             self._plan(list(components))

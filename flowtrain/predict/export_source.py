@@ -25,7 +25,7 @@ _AVERAGE = "average/"
 
 
 class Subject:
-    """A model that is exported.
+    """The model to export, whatever it was given as, with its variables under the names that the file will have.
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor or graph that was loaded.

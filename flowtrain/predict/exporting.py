@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from flowtrain.model.store import read_value
 from flowtrain.utils.errors import ConfigError, ExportError, closest
+from flowtrain.utils.files import writing
 
-from .atomic import replacing
 from .export_source import Names, Subject
 from .verify import check, check_batch
 from .writers import FORMATS, write_keras_weights, write_npz
@@ -84,20 +85,30 @@ def export(
         variables = subject.variables()
         if not variables:
             raise ExportError("the model has no variables to write: a frozen graph holds constants.")
-        with replacing(path, overwrite) as temporary:
+        with _replacing(path, overwrite) as temporary:
             write_npz({name: read_value(variable) for name, variable in variables.items()}, temporary)
         return path
     if kind == "weights_h5":
         keras_model = subject.required_keras(kind)
-        with replacing(path, overwrite) as temporary:
+        with _replacing(path, overwrite) as temporary:
             write_keras_weights(keras_model, temporary)
         return path
     job = subject.job(kind, inputs, outputs, height, width, signature)
-    with replacing(path, overwrite) as temporary:
+    with _replacing(path, overwrite) as temporary:
         FORMATS[kind].write(job, temporary)
         worst = check(job, FORMATS[kind].reopen, temporary, check_batch(job, batch, height, width), kind)
     _log.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
     return path
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A path to write to, which becomes the target only if no error, of the check either, leaves the block."""
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as beside:
+        yield beside
 
 
 def _format_of(path: Path, given: str | None) -> str:

@@ -189,7 +189,7 @@ def _with_values(
     return result, {name: value for name, value in live.items() if name in kept}, lacking
 
 
-def _leave_out_updates(function: Any) -> None:
+def _leave_out_updates(function: tf.compat.v1.GraphDef) -> None:
     """Leave out what a branch or loop body writes, such as moving averages, in place; they belong to training."""
     used = {_op(given) for node in function.node_def for given in node.input if not given.startswith("^")}
     used |= {_op(tensor) for tensor in function.ret.values()}

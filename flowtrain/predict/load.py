@@ -112,7 +112,7 @@ def _frozen(path: Path) -> NamedGraph:
     return _imported(graph, path)
 
 
-def _is_variable(node: Any) -> bool:
+def _is_variable(node: tf.compat.v1.NodeDef) -> bool:
     if node.op in _INPUTS:  # of a function's graph, into which variables are passed
         return node.attr["dtype"].type == tf.resource.as_datatype_enum
     return node.op in ("VariableV2", "Variable", "VarHandleOp")
@@ -196,7 +196,7 @@ def _saved_model(path: Path, signature: str | None) -> NamedGraph:
     return graph
 
 
-def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) -> Any:
+def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) -> tf.types.experimental.ConcreteFunction:
     if not signatures:
         raise CheckpointError(
             f"the SavedModel {path} has no signature, so nothing says what its inputs and outputs are. Export it with "

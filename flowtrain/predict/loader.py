@@ -306,7 +306,7 @@ def _numbered_places(variables: Mapping[str, Any]) -> dict[str, str]:
     return places
 
 
-def _made_by_training(name: str, variable: Any) -> bool:
+def _made_by_training(name: str, variable: keras.Variable) -> bool:
     """Whether a model works without this value: learning rates and other scalars, states of random generators."""
     if variable.trainable:
         return False

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from flowtrain.dataflow import BatchData, DataFlow
+from flowtrain.dataflow.core.datapoint import Datapoint
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import ConfigError, closest
@@ -172,7 +173,7 @@ def predict_dataflow(
             bar.update()
 
 
-def _chosen(datapoint: Any, inputs: list[str], names: list[str]) -> list[Any]:
+def _chosen(datapoint: Datapoint, inputs: list[str], names: list[str]) -> list[Any]:
     if isinstance(datapoint, Mapping):
         missing = [name for name in inputs if name not in datapoint]
         if missing:

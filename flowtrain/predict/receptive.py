@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import tensorflow as tf
 from tabulate import tabulate
@@ -138,7 +137,7 @@ def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerFiel
     return [_walk(graph, list(shapes), reached, axis, largest[axis]) for axis in (0, 1)], largest
 
 
-def _sized(name: str, tensor: Any) -> list[int]:
+def _sized(name: str, tensor: tf.Tensor) -> list[int]:
     batch, height, width, channels = tensor.shape.as_list()
     if channels is None:
         raise ModelError(f"the input {name!r} has no declared number of channels: {tensor.shape}.")

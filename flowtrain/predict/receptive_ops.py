@@ -57,19 +57,19 @@ class Field:
         )
 
     def moved(self, distance: Fraction | int) -> Field:
-        """The same, beginning so many pixels of the picture later."""
+        """The field moved by so many pixels of the picture."""
         return replace(self, origin=self.origin + distance)
 
     def seeing(self, before: Fraction | int, after: Fraction | int) -> Field:
-        """The same with a further reach, given in pixels of the picture."""
+        """The field with a further reach, in pixels of the picture."""
         return replace(self, before=self.before + before, after=self.after + after)
 
     def count(self) -> int:
-        """Valid pixels, counted in the tensor's own."""
+        """The number of valid pixels, in pixels of the tensor."""
         return math.floor(self.valid / self.scale)
 
     def scaled(self, stride: Fraction | int, valid: int) -> Field:
-        """The same at another scale, with so many valid pixels of that scale."""
+        """The field at another scale, with so many valid pixels of that scale."""
         scale = self.scale * stride
         return replace(self, scale=scale, valid=valid * scale)
 
@@ -103,7 +103,7 @@ def follow(op: tf.Operation, inputs: Sequence[Field | None], axis: int) -> tuple
 
 
 def _place(op: tf.Operation, axis: int) -> int:
-    """Which dimension is the axis."""
+    """The tensor's dimension that belongs to the axis."""
     layout = op.node_def.attr["data_format"].s if "data_format" in op.node_def.attr else b"NHWC"
     return axis + (2 if layout.startswith(b"NC") else 1)
 
@@ -176,7 +176,7 @@ def _transposed(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
 
 
 def _shift(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    """Padding."""
+    """Rule of padding."""
     paddings = _known(op.inputs[1])
     made = op.outputs[0].shape[_place(op, axis)]
     begin = int(paddings[_place(op, axis)][0]) if paddings is not None else (made - field.size) // 2
@@ -184,7 +184,7 @@ def _shift(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None
 
 
 def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    """Cropping and picking every n-th pixel."""
+    """Rule of slices, which crop and may pick every n-th pixel."""
     size = _size(op.outputs[0], axis, op)
     if size is None or op.inputs[0].shape.rank != 4 or size == field.size:
         return field, None

@@ -55,7 +55,7 @@ class Grid:
 
 
 def multiple(size: int, of: int) -> int:
-    """The next multiple."""
+    """Round up to a multiple."""
     return -(-size // of) * of
 
 

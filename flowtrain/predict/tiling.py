@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from .placing import SAME, Placement, placements
 from .tilegrid import Grid, Window, equal_shapes, multiple
 
 __all__ = ["tiled"]
+
+Outputs: TypeAlias = Any
+"""What a predictor returns: an array, or a list, tuple or dict of arrays."""
 
 _Pad = Literal["reflect", "symmetric", "edge", "zeros"]
 _PADS: dict[str, Any] = {"reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "zeros": "constant"}
@@ -31,7 +34,7 @@ def tiled(
     batch_size: int = 1,
     *,
     receptive: int | None = None,
-) -> Any:
+) -> Outputs:
     """Run a fully convolutional model over a picture that is too large to be run at once.
 
     The picture is cut into tiles of ``expression + 2 * margin`` pixels. Of each tile's output only the middle
@@ -98,7 +101,7 @@ class _Run:
         self.places = placements(predictor) or self._measured()
         self.around = [self._around(axis) for axis in (0, 1)]
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Outputs:
         aligned = tuple(multiple(n, self.grid.align) for n in self.picture)
         whole_tiles = tuple(max(n, self.grid.length) for n in aligned)
         # Least padding first: continuing the picture changes what the model sees at its border. What a model takes is
@@ -194,7 +197,7 @@ class _Run:
 
     # -- reading, computing, writing --
 
-    def _predict(self, group: list[tuple[Window, Window]]) -> Any:
+    def _predict(self, group: list[tuple[Window, Window]]) -> Outputs:
         batches = [np.concatenate([self._cut(image, *tile) for tile in group]) for image in self.images]
         outputs = self.predictor(*batches)
         return _map(outputs, np.asarray)
@@ -339,13 +342,13 @@ class _Alone:
         return np.asarray(self._picture[where[1:]])[None]
 
 
-def _leaves(outputs: Any) -> list[np.ndarray]:
+def _leaves(outputs: Outputs) -> list[np.ndarray]:
     if isinstance(outputs, Mapping):
         return list(outputs.values())
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def _map(outputs: object, function: Callable[[Any], np.ndarray]) -> Any:
+def _map(outputs: object, function: Callable[[Any], np.ndarray]) -> Outputs:
     if isinstance(outputs, Mapping):
         return {name: function(value) for name, value in outputs.items()}
     if isinstance(outputs, list | tuple):
@@ -353,6 +356,6 @@ def _map(outputs: object, function: Callable[[Any], np.ndarray]) -> Any:
     return function(outputs)
 
 
-def _map_places(outputs: object, function: Callable[..., np.ndarray], places: Sequence[Any]) -> Any:
+def _map_places(outputs: object, function: Callable[..., np.ndarray], places: Sequence[Any]) -> Outputs:
     left = iter(places)
     return _map(outputs, lambda output: function(output, next(left)))

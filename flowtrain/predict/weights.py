@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,9 @@ from flowtrain.utils.optional import require
 from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
 __all__ = ["OWN_NAMES", "read_weights"]
+
+HDF5Group: TypeAlias = Any
+"""An ``h5py.Group``; h5py is imported when it is used."""
 
 OWN_NAMES = "flowtrain_variables"
 """Under this attribute an exported SavedModel holds its variables by their readable names."""
@@ -138,11 +141,11 @@ def _keras(path: Path) -> dict[str, np.ndarray]:
         return _from_h5(file)
 
 
-def _open_h5(file: object) -> Any:
+def _open_h5(file: object) -> HDF5Group:
     return require("h5py", extra="formats", needed_for="reading .h5 and .keras files").File(file, "r")
 
 
-def _from_h5(file: Any) -> dict[str, np.ndarray]:
+def _from_h5(file: HDF5Group) -> dict[str, np.ndarray]:
     weights = file.get("model_weights", file)
     if "layer_names" in weights.attrs:
         return _from_legacy_h5(weights)
@@ -151,7 +154,7 @@ def _from_h5(file: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _from_legacy_h5(weights: Any) -> dict[str, np.ndarray]:
+def _from_legacy_h5(weights: HDF5Group) -> dict[str, np.ndarray]:
     """Keras 2's layout, and that of ``model.save("x.h5")``: each layer lists its variables by name."""
     found = {}
     for layer in [*weights.attrs["layer_names"], "top_level_model_weights"]:
@@ -163,7 +166,7 @@ def _from_legacy_h5(weights: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _from_keras_h5(group: Any, path: str, found: dict[str, np.ndarray]) -> None:
+def _from_keras_h5(group: HDF5Group, path: str, found: dict[str, np.ndarray]) -> None:
     """Keras 3's layout: ``layers/dense_1/vars/0``, the layer's own name an attribute of ``vars``."""
     for key, entry in group.items():
         if key == "vars":

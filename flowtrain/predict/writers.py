@@ -31,7 +31,7 @@ Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 @dataclass
 class Job:
-    """What is exported.
+    """A model to export, and what the formats have to know of it.
 
     Attributes:
         predictor: Computes the outputs on the live weights.
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """An export format: how it is written, and how a file of it is run again to be checked.
 
     Attributes:
         suffix: What its files end in; "" for a folder.
@@ -156,7 +156,7 @@ def _write_saved_model(job: Job, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures={job.signature: function})
 
 
-def _name_of(variable: Any, job: Job) -> str:
+def _name_of(variable: tf.Variable, job: Job) -> str:
     return job.names.get(id(variable.handle)) or str(variable.name).removesuffix(":0")
 
 

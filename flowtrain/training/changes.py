@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One line of the table.
+    """One difference between a checkpoint's run and this one: a line of the table.
 
     Attributes:
         what: What differs.

@@ -202,7 +202,7 @@ def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> Any:
+def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> tf.types.experimental.ConcreteFunction:
     """Traced once: a function made anew for each call is traced anew, which TensorFlow warns of."""
 
     def count(mine: tf.Tensor) -> tf.Tensor:

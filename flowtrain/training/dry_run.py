@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from tabulate import tabulate
@@ -24,6 +24,8 @@ from .trainer import Trainer
 from .trainer_kinds import SimpleTrainer
 
 __all__ = ["dry_run"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("flowtrain.training")
 
@@ -70,7 +72,7 @@ class _Table:
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
 
-    def part(self, title: str, action: Callable[[], tuple[Any, str]]) -> Any:
+    def part(self, title: str, action: Callable[[], tuple[T, str]]) -> T:
         began = time.perf_counter()
         try:
             result, seen = action()
@@ -127,7 +129,7 @@ def _restore(trainer: Trainer) -> tuple[None, str]:
     return None, f"{len(values)} variables, all as saved"
 
 
-def _runners(callbacks: Any) -> list[InferenceRunner]:
+def _runners(callbacks: Iterable[Callback]) -> list[InferenceRunner]:
     found = []
     for callback in callbacks:
         inner: Callback = callback

@@ -34,14 +34,14 @@ class FiniteWeights:
             self._compile()
 
     def bad(self) -> list[str]:
-        """The names of those that are not finite. Waits for the device."""
+        """Names of the variables that hold NaN or infinity. Waits for the device."""
         if not self._variables:
             return []
         finite = self._test().numpy()
         return [name for name, fine in zip(self._variables, finite, strict=True) if not fine]
 
     def bad_among(self, values: Mapping[str, np.ndarray]) -> list[str]:
-        """The names of those whose values, read from a checkpoint, are not finite."""
+        """Names of the variables whose values, read from a checkpoint, hold NaN or infinity."""
         return [name for name in self._variables if name in values and not np.isfinite(values[name]).all()]
 
     def _compile(self) -> None:

@@ -73,7 +73,7 @@ def holds_run(path: Path) -> bool:
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):
-    """Goes on in a new file, and a new folder, where the old one was deleted in mid-run."""
+    """Log handler that makes the file and its folder again where they were deleted in mid-run."""
 
     def reopenIfNeeded(self) -> None:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

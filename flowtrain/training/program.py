@@ -138,7 +138,7 @@ class Program:
         tensors = [self._number(start), self._number(stop), *block.tensors]
         return lambda: many(tensors)
 
-    def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
+    def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Callable[[Sequence[tf.Tensor]], Any]:
         """The compiled function for blocks like this one; `fetches` of None: the one that runs many steps."""
         key = fetches, block.stacked, *(tensor.dtype for tensor in block.tensors)
         if key not in self._functions:
@@ -148,7 +148,7 @@ class Program:
             self._functions[key] = quick_call(made)
         return self._functions[key]
 
-    def _trace(self, block: Block, fetches: tuple[str, ...] | None) -> Any:
+    def _trace(self, block: Block, fetches: tuple[str, ...] | None) -> tf.types.experimental.ConcreteFunction:
         batch = [
             tf.TensorSpec(spec.shape, tensor.dtype, f"{spec.name}{suffix}")
             for (suffix, spec), tensor in zip(self._specs(), block.tensors, strict=True)
@@ -156,11 +156,11 @@ class Program:
         rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape), spec.dtype) for spec in batch]
         index = tf.TensorSpec((), tf.int32)
 
-        def one(*inputs: tf.Tensor, row: tf.Tensor | None = None) -> Any:
+        def one(*inputs: tf.Tensor, row: tf.Tensor | None = None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             step = self._one(inputs, row, fetches or ())
             return _total(step), [step.fetched[name] for name in fetches or ()]
 
-        def one_of_block(row: tf.Tensor, *blocks: tf.Tensor) -> Any:
+        def one_of_block(row: tf.Tensor, *blocks: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
             return one(*blocks, row=row)
 
         if fetches is None:

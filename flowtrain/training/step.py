@@ -28,6 +28,8 @@ __all__ = ["Step"]
 logger = logging.getLogger("flowtrain.training")
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
+_Replica: TypeAlias = "tuple[list[Any], dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]"
+"""What one replica computes: the gradients of each objective, the costs, the scalars and what was fetched."""
 
 
 class Step:
@@ -91,7 +93,7 @@ class Step:
                 raise ConfigError(f"the model has no cost named {name!r}. {closest(name, list(objectives))}")
         chosen = [objectives[name] for name in names or objectives]
 
-        def forward() -> Any:
+        def forward() -> _Replica:
             inputs = self._share()
             if not self._jit_replica:
                 return self._forward(inputs, chosen)
@@ -110,7 +112,7 @@ class Step:
 
     # ------------------------------------------------------------------ on each replica
 
-    def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Objective]) -> Any:
+    def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Objective]) -> _Replica:
         scale = self._variables.loss_scale
         # Divided before the gradients are taken: so their sum over the replicas is the gradient of the mean cost,
         # whoever sums them up, Keras's optimizer or this class.
@@ -254,7 +256,7 @@ def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf
     return tensors[known % replicas * count :][:count]
 
 
-def _any_replica(value: object) -> Any:
+def _any_replica(value: object) -> tf.Tensor:
     """One replica's copy of a value that is the same on all, as after an all-reduce."""
     return replica_values(value)[0]
 

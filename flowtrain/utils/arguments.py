@@ -89,7 +89,7 @@ def _bounds(least: int | None, most: int | None) -> str:
 
 
 def check_seconds(owner: str, name: str, value: object) -> float:
-    """A time above 0, in seconds, below a milliard.
+    """A time in seconds, above 0 and below 1e9.
 
     Raises:
         ConfigError: It is no such number.
@@ -199,15 +199,18 @@ def old_spellings(**old: str) -> Callable[[T], T]:
     return decorate
 
 
-def names_arguments(cls: type) -> None:
-    """Have a class's ``__init__`` answer an argument that it lacks with the nearest names, as `old_spellings` does.
+def names_arguments(target: T) -> T:
+    """Decorate a class or function: an argument that it lacks is answered with the nearest names of those it has.
 
-    For ``__init_subclass__`` of a base: so all that is flowtrain's own does, and nothing has to be written at each
-    class. Classes of others are left as they are.
+    Bases call it in ``__init_subclass__``, so nothing has to be written at each class. Users' classes are left as they
+    are: they may be called by code that expects Python's own error.
     """
-    own: Any = cls
+    if not isinstance(target, type):
+        return _refusing(target, target.__name__, {})  # type: ignore[return-value]
+    cls: Any = target
     if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _OURS:
-        own.__init__ = _refusing(own.__init__, None, {})
+        cls.__init__ = _refusing(cls.__init__, None, {})
+    return cls
 
 
 _OURS = __name__.partition(".")[0]

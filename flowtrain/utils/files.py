@@ -175,10 +175,10 @@ class FileLock:
         return True
 
     def holder(self) -> str:
-        """The note of who has it; empty where nobody left one."""
+        """The note that the holder of the lock left; empty if there is none."""
         self._file.seek(0)
         return self._file.read().decode(errors="replace").strip()
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self._file.close()

@@ -80,7 +80,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Nothing(Schema):
-    """None."""
+    """The value None."""
 
     def problems(self, value: object, path: str) -> Iterator[str]:
         if value is not None:

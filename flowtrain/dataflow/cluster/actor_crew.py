@@ -45,7 +45,7 @@ class RayResult:
         return unpacked(parts)
 
     def drop(self) -> None:
-        """Free the memory without looking."""
+        """Free the memory without unpacking the results."""
         self._parts = None
 
 

@@ -31,7 +31,7 @@ def packed(value: object) -> list[Any]:
 
 
 def parts_of(data: bytes, views: list[memoryview]) -> list[Any]:
-    """The same of a pickle that was made before."""
+    """As ``packed``, of a value that is pickled already."""
     return [data, *(np.frombuffer(view, np.uint8) for view in views)]
 
 

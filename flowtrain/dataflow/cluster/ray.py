@@ -7,9 +7,11 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
-from ...utils.arguments import check_seconds
+from ...utils.arguments import check_seconds, names_arguments
 from ...utils.errors import ConfigError, FlowtrainError
 from ...utils.optional import require
 from .crews import RayCrews
@@ -22,6 +24,7 @@ _lock = threading.Lock()
 _shipped: dict[str, Any] = {}  # what went along with the connection of this process, where it was made here
 
 
+@names_arguments
 class Ray:
     """A Ray cluster whose actors make the datapoints of a parallel stage, for its argument ``cluster``.
 
@@ -109,7 +112,7 @@ class Ray:
             return {}
         return {key: env[key] for key in _LOCAL if key in env}
 
-    def connect(self, name: str) -> Any:
+    def connect(self, name: str) -> ModuleType:
         """Connect this process, if it is not yet.
 
         Args:
@@ -141,7 +144,7 @@ class Ray:
                 )
         return ray
 
-    def _start(self, ray: Any, name: str) -> None:
+    def _start(self, ray: ModuleType, name: str) -> None:
         options: dict[str, Any] = {} if self.address is None else {"address": self.address}
         if local := self._local():
             options["runtime_env"] = dict(local)
@@ -163,7 +166,7 @@ class Ray:
 
 
 @contextlib.contextmanager
-def _kept_signals() -> Any:
+def _kept_signals() -> Iterator[None]:
     """Leave SIGTERM to whoever handles it: Ray's start takes it over, and a trainer saves when it comes."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...utils.errors import USER_ERRORS, DataFlowError
 from .cursor import Cursor, Datapoint, checked_index
+from .datapoint import Position
 
 if TYPE_CHECKING:
     from .base import DataFlow
@@ -56,15 +57,15 @@ def has_workers(flow: DataFlow) -> bool:
 
 
 class Runs(Protocol):
-    """A sequence of indices that are to be made, in order."""
+    """The indices that a walk's workers are to make next, in order."""
 
     @property
     def ended(self) -> bool:
-        """Whether there are no more. Until then ``take`` may give none because it is not known yet which follow."""
+        """True if no indices follow. Before that ``take`` may still return none: which ones follow is not known yet."""
         ...
 
     def take(self, count: int) -> list[Run]:
-        """The next ``count`` of them, or fewer."""
+        """The next ``count`` indices as runs, or fewer."""
         ...
 
 
@@ -76,7 +77,7 @@ class RunQueue:
 
     @classmethod
     def span(cls, first: int, stop: int | None, epoch: int) -> RunQueue:
-        """The indices from one to another, or without an end."""
+        """A queue of the indices from ``first`` to ``stop - 1``; ``stop`` None: without an end."""
         return cls([(first, sys.maxsize if stop is None else stop, epoch)] if first != stop else [])
 
     @property
@@ -122,7 +123,7 @@ class AheadCursor(Cursor):
 
     knows_after_error = True
 
-    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
+    def __init__(self, flow: DataFlow, epoch: int, state: Position = None) -> None:
         super().__init__(epoch)
         self._flow = flow
         self._next = checked_index(flow, state)
@@ -278,7 +279,7 @@ class Planner:
         return bool(runs)
 
     def _is_known(self, key: _Key) -> bool:
-        """Whether a part is held for the datapoint already; else it is going to be."""
+        """Whether a part will still be held when the datapoint is made; else it is planned, and held from then on."""
         # This foretells what `_held` will hold when the plan is made: both are dicts in order of insertion that forget
         # their oldest at the same size, so the two stay alike without a datapoint having been made.
         if key in self._known:
@@ -304,13 +305,13 @@ class Planner:
         return first, stop, epoch, needs
 
     def _let_go(self) -> None:
-        """Bring the walks beneath to their end, where they let their workers go."""
+        """Take the walks beneath to their end, at which they give their workers back."""
         for source in self._inputs.values():
             if source is not None and next(source[1], _END) is not _END:
                 raise AssertionError("a datapoint was asked for that nothing needs")
 
     def made(self, plan: _Plan) -> Iterator[tuple[int, list[Datapoint]]]:
-        """The index of each planned datapoint, and what ``_assemble`` makes it of."""
+        """Yield the index of each planned datapoint, with the parts that ``_assemble`` makes it of."""
         first, stop, _, needs = plan
         if stop - first == 1:
             made = self._held_or_made if self.flow._reuses else self._stream
@@ -341,7 +342,7 @@ class Planner:
 
 
 def _single(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """What each datapoint of some pieces needs alone."""
+    """Divide pieces of several datapoints into a piece for each datapoint."""
     for first, stop, needs in pieces:
         if stop - first == 1:
             yield first, stop, needs

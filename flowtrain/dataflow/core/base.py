@@ -31,6 +31,7 @@ from .cursor import (
     checked_index,
     promised_size,
 )
+from .datapoint import Position
 from .guards import GUARDS, Absent, at_home, counted, recorded
 from .position import go_on_at, position_of
 
@@ -113,7 +114,7 @@ class DataFlow:
         """
         raise DataFlowError(f"{self._blocker()} cannot make datapoint {index} alone: it can only be iterated")
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         """Make many datapoints at once, as columns; only where ``vectorized`` is true.
 
         Args:
@@ -270,7 +271,7 @@ class DataFlow:
 
     # ---------------------------------------------------------------- for stages
 
-    def _open(self, epoch: int, state: Any = None) -> Cursor:
+    def _open(self, epoch: int, state: Position = None) -> Cursor:
         """The walk over one epoch from a position: the place where it is decided how a flow is walked."""
         if self._user_iter is not None:
             return IteratorCursor(self, epoch, state)
@@ -281,7 +282,7 @@ class DataFlow:
         index = checked_index(self, state)
         return self._cursor_over(RunQueue.span(index, self.size_or_none(), epoch), self, epoch, index)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         """The walk in this process, or of a stage whose workers do not make datapoints by index."""
         kind = type(self)
         if kind._walk is not DataFlow._walk and not self.indexable:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataFlowError, closest
+from .datapoint import Component, Datapoint
 
 __all__ = ["Key", "check_key", "holds_objects", "missing_component", "own_objects", "protected", "replaced"]
 
@@ -48,7 +49,7 @@ def missing_component(datapoint: object, key: Key, owner: str) -> DataFlowError:
     return DataFlowError(f"{owner}: component {key} was asked for, but the datapoint has only {len(datapoint)}")
 
 
-def replaced(datapoint: Any, key: Key, value: object) -> Any:
+def replaced(datapoint: Datapoint, key: Key, value: object) -> Datapoint:
     """A copy of the datapoint with one component changed; what was given stays as it is."""
     if type(datapoint) is tuple:
         changed = list(datapoint)
@@ -63,7 +64,7 @@ def replaced(datapoint: Any, key: Key, value: object) -> Any:
     return changed
 
 
-def protected(datapoint: Any) -> Any:
+def protected(datapoint: Datapoint) -> Datapoint:
     """The datapoint for handing out while its owner keeps it: the consumer's own, to any depth.
 
     Lists, dicts, sets and other objects that can change are copies, however deep they lie, and arrays are read-only
@@ -110,7 +111,7 @@ _UNCHANGING: frozenset[type] = frozenset(
 """Types whose objects never change, so that they need no copy."""
 
 
-def _own(value: Any, copies: dict[int, Any]) -> Any:
+def _own(value: Component, copies: dict[int, Any]) -> Component:
     """A copy of a value in which nothing is shared that can change; ``copies`` are those of this datapoint by id."""
     kind = type(value)
     if kind in _UNCHANGING:

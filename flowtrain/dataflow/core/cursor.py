@@ -12,11 +12,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...utils.errors import USER_ERRORS, DataFlowError, StateError
 from . import process
+from .datapoint import Datapoint, Position
 from .guards import unguarded
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ __all__ = [
     "in_a_row",
     "promised_size",
 ]
-
-Datapoint = Any
-"""A list (or tuple) or a dict of components."""
 
 
 class Cursor:
@@ -61,7 +60,7 @@ class Cursor:
     def __next__(self) -> Datapoint:
         raise NotImplementedError
 
-    def state(self) -> Any:
+    def state(self) -> Position:
         """The position after the last datapoint that was handed out: numbers, strings, lists and dicts."""
         raise NotImplementedError
 
@@ -90,7 +89,7 @@ class IndexCursor(Cursor):
 
     knows_after_error = True
 
-    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
+    def __init__(self, flow: DataFlow, epoch: int, state: Position = None) -> None:
         super().__init__(epoch)
         self._flow, self._get = flow, flow.get
         self._next = checked_index(flow, state)
@@ -161,12 +160,12 @@ class IteratorCursor(Cursor):
 
     knows_after_error = True
 
-    def __init__(self, flow: DataFlow, epoch: int, state: int | None = None) -> None:
+    def __init__(self, flow: DataFlow, epoch: int, state: Position = None) -> None:
         super().__init__(epoch)
         self._flow = flow
-        self._count = 0 if state is None else state
-        if not isinstance(self._count, int):
+        if not isinstance(state, (int, NoneType)):
             raise StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+        self._count = state or 0
         self._iterator: Iterator[Datapoint] | None = None
         self._rng: Any = None
         self._most: int | None = None
@@ -313,7 +312,7 @@ class RetracedCursor(Cursor):
 
     @staticmethod
     def parsed(state: object) -> tuple[Any, int]:
-        """What to open a walk with, and how many datapoints to pass over, of a saved position."""
+        """Split a saved position into the position at which to open the walk and the number of datapoints to skip."""
         return (state["from"], state["skip"]) if isinstance(state, dict) and set(state) == _RETRACED else (state, 0)
 
     def __next__(self) -> Datapoint:
@@ -331,7 +330,7 @@ class RetracedCursor(Cursor):
         self._since, self._clear = self._since + 1, True
         return datapoint
 
-    def state(self) -> Any:
+    def state(self) -> Position:
         return self._cursor.state() if self._clear else {"from": self._known, "skip": self._since}
 
     def close(self) -> None:
@@ -381,7 +380,7 @@ class Iteration:
             ) from None
 
 
-def _steps(cursor: Cursor) -> Any:
+def _steps(cursor: Cursor) -> Generator[Datapoint, None, None]:
     try:
         yield from cursor
         cursor.exhausted = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -40,7 +40,7 @@ class Absent:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, flow: DataFlow, kind: type) -> Any:
+    def __get__(self, flow: DataFlow, kind: type) -> NoReturn:
         raise AttributeError(unknown_attribute(kind if flow is None else flow, self._name, {self._name: self._instead}))
 
 
@@ -77,7 +77,7 @@ def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def at_home(flow: DataFlow) -> dict[str, Any]:
-    """A flow's attributes as they are without what ``reset_state`` has opened: that stays in its process."""
+    """The attributes of a flow for pickling: without what ``reset_state`` opened, which belongs to one process."""
     # What it opened is found by comparing the attributes before and after it (see recorded): a file handle cannot be
     # pickled for a worker, and a list of names would be one more duty of whoever writes a source.
     state = flow.__dict__.copy()
@@ -121,7 +121,7 @@ def unguarded(get: Callable[..., Datapoint]) -> Callable[..., Datapoint]:
 
 def _guarded_get_batch(user_get_batch: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(user_get_batch)
-    def get_batch(self: DataFlow, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self: DataFlow, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         if self._reset_in is not process.current:
             self._ensure_reset()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...utils.errors import StateError
+from .datapoint import Position
 
 if TYPE_CHECKING:
     from .base import DataFlow
@@ -56,7 +57,7 @@ def go_to_epoch(flow: DataFlow, epoch: int) -> None:
     flow.load_state_dict({**flow.state_dict(), "epoch": epoch, "position": None})
 
 
-def _in_datapoints(flow: DataFlow, state: dict[str, Any]) -> Any:
+def _in_datapoints(flow: DataFlow, state: dict[str, Any]) -> Position:
     """The saved position, in datapoints of this flow."""
     position = state["position"]
     if state["version"] == 1 and not isinstance(position, (int, type(None))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...utils.errors import DataFlowError
 from .base import DataFlow
 from .cursor import Cursor, Datapoint
+from .datapoint import Position
 
 __all__ = ["ProxyDataFlow"]
 
@@ -43,7 +44,7 @@ class ProxyDataFlow(DataFlow):
     def rows_per_datapoint(self) -> int | None:
         return self.ds.rows_per_datapoint() if self._passes and self._user_iter is None else None
 
-    def _cursor(self, epoch: int, state: object = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         if self._passes and not self.ds.indexable:
             return self.ds._open(epoch, state)
         return super()._cursor(epoch, state)

@@ -8,7 +8,7 @@ counter. So any process can make any datapoint, in any order, and gets the same 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -36,7 +36,7 @@ _OF_RANDOM_STATE = {
 class _Generator(np.random.Generator):
     """NumPy's generator, which says what the methods of its RandomState are called today."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         today = _OF_RANDOM_STATE.get(name)
         mend = f": write rng.{today}(...), it is a numpy.random.Generator" if today else ""
         raise AttributeError(f"a Generator has no attribute {name!r}{mend}", name=name, obj=self)

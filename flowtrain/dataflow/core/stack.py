@@ -15,12 +15,13 @@ import numpy as np
 
 from ...ipc.buffers import empty
 from ...utils.errors import DataFlowError
+from .datapoint import Component, Datapoint
 from .values import SCALARS, as_array, is_hollow
 
 __all__ = ["Collector", "Stacker", "stack"]
 
 
-def stack(datapoints: Sequence[Any], owner: str) -> Any:
+def stack(datapoints: Sequence[Any], owner: str) -> Datapoint:
     """Stack some datapoints.
 
     Args:
@@ -50,10 +51,10 @@ class Collector:
             self._add(datapoint)
             self.count += 1
 
-    def _add(self, datapoint: Any) -> None:
+    def _add(self, datapoint: Datapoint) -> None:
         raise NotImplementedError
 
-    def finish(self) -> Any:
+    def finish(self) -> Datapoint:
         """What the rows make."""
         raise NotImplementedError
 
@@ -97,7 +98,7 @@ class Stacker(Collector):
             self.count = row = row + 1
             datapoint = value = None  # its memory may serve for the next one, which is made now
 
-    def finish(self) -> Any:
+    def finish(self) -> Datapoint:
         """The columns, as long as there are rows."""
         columns = [column.finish(self.count) for column in self._columns]
         if self._kind is dict:
@@ -127,7 +128,7 @@ class Stacker(Collector):
             for key, one in zip(self._keys, self._columns, strict=True)
         ]
 
-    def _different(self, datapoint: Any) -> DataFlowError:
+    def _different(self, datapoint: Datapoint) -> DataFlowError:
         def shown(keys: list[Any], kind: type) -> str:
             return f"the keys {keys}" if kind is dict else f"{len(keys)} components"
 
@@ -166,7 +167,7 @@ class _Column:
     def write(self, row: int, value: object) -> None:
         raise NotImplementedError
 
-    def finish(self, count: int) -> Any:
+    def finish(self, count: int) -> Datapoint:
         raise NotImplementedError
 
 
@@ -187,7 +188,7 @@ class _ArrayColumn(_Column):
     def finish(self, count: int) -> np.ndarray:
         return self.data if count == len(self.data) else self.data[:count]
 
-    def _read(self, row: int, value: Any) -> np.ndarray:
+    def _read(self, row: int, value: Component) -> np.ndarray:
         array = as_array(value, f"{self._where}, row {row}", self.dtype)
         if array is None:
             raise DataFlowError(
@@ -212,12 +213,12 @@ class _ArrayColumn(_Column):
 class _ScalarColumn(_Column):
     """Rows that are numbers of one dtype: Python's or NumPy's."""
 
-    def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
+    def __init__(self, first: Component, rows: int, where: str, row: int) -> None:
         self.exact = self._type = type(first)
         self._where, self._first = where, row
         self.data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: Component) -> None:
         if type(value) is not self.exact:
             value = self._read(row, value)
         try:
@@ -231,7 +232,7 @@ class _ScalarColumn(_Column):
     def finish(self, count: int) -> np.ndarray:
         return self.data if count == len(self.data) else self.data[:count]
 
-    def _read(self, row: int, value: object) -> Any:
+    def _read(self, row: int, value: object) -> Component:
         """A value of another type, as it is where its dtype is the column's: an int beside an int64."""
         array = as_array(value, f"{self._where}, row {row}")
         if array is None or array.shape or array.dtype != self.data.dtype:
@@ -246,12 +247,12 @@ class _ScalarColumn(_Column):
 class _ObjectColumn(_Column):
     """Rows of anything else: strings, bytes, None, objects."""
 
-    def __init__(self, first: Any, rows: int, where: str, row: int) -> None:
+    def __init__(self, first: Component, rows: int, where: str, row: int) -> None:
         self.data, self._where, self._first, self._held = np.empty(rows, object), where, row, first
         # of lists it has to be looked at each whether they are arrays
         self.exact = type(first) if isinstance(first, (str, bytes)) else None
 
-    def write(self, row: int, value: Any) -> None:
+    def write(self, row: int, value: Component) -> None:
         if type(value) is not self.exact:
             self._check(row, value)
         self.data[row] = value
@@ -291,7 +292,7 @@ class _HollowColumn(_Column):
                 self._column.write(place, held)
         self._column.write(row, value)
 
-    def finish(self, count: int) -> Any:
+    def finish(self, count: int) -> Datapoint:
         column = self._column
         if column is None:  # NumPy's dtype for what is empty
             column = _ArrayColumn(np.array(self._held[0], np.float64), self._rows, self._where, 0)
@@ -311,7 +312,7 @@ class _DictColumn(_Column):
             raise DataFlowError(f"{self._where}: row 0 is a dict, row {row} is {type(value).__name__}")
         self._stacker.extend((value,))
 
-    def finish(self, count: int) -> Any:
+    def finish(self, count: int) -> Datapoint:
         return self._stacker.finish()
 
 

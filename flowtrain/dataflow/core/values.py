@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from ...utils.errors import DataFlowError
+from .datapoint import Component
 
 __all__ = ["SCALARS", "as_array", "check_unmasked", "column_of", "is_hollow", "refuse_masked"]
 
@@ -27,7 +29,7 @@ _UNMASKED = frozenset([*SCALARS, str, bytes, type(None), np.ndarray])  # types o
 _WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # how pandas, pyarrow and NumPy name such dtypes
 
 
-def as_array(value: Any, where: str, dtype: object = np.float64) -> np.ndarray | None:
+def as_array(value: Component, where: str, dtype: npt.DTypeLike = np.float64) -> np.ndarray | None:
     """The array that a value is, without any change of it.
 
     Args:
@@ -118,7 +120,7 @@ def check_unmasked(array: np.ndarray, where: str) -> None:
         )
 
 
-def refuse_masked(value: Any, where: str) -> None:
+def refuse_masked(value: Component, where: str) -> None:
     """Raise if there is a masked array anywhere in a datapoint."""
     if not _holds_masked(value):
         return
@@ -138,7 +140,7 @@ def _holds_masked(value: object) -> bool:
     return isinstance(value, _NESTED) and any(map(_holds_masked, value))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
     for item in value:
         if isinstance(item, _NESTED):
             yield from _leaves(item)
@@ -146,7 +148,7 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield item
 
 
-def _common(leaves: list[Any], kinds: set[type], where: str) -> Any:
+def _common(leaves: list[Any], kinds: set[type], where: str) -> npt.DTypeLike:
     """The dtype of Python numbers of these types."""
     if len(kinds) == 1:
         return SCALARS[next(iter(kinds))]
@@ -161,7 +163,7 @@ def _common(leaves: list[Any], kinds: set[type], where: str) -> Any:
     return np.complex128 if complex in kinds else np.float64
 
 
-def _filled(value: Any, dtype: Any, where: str) -> np.ndarray:
+def _filled(value: Component, dtype: npt.DTypeLike, where: str) -> np.ndarray:
     try:
         return np.array(value, dtype)
     except OverflowError as error:
@@ -173,7 +175,7 @@ def _filled(value: Any, dtype: Any, where: str) -> np.ndarray:
         _refuse_ragged(value, where)
 
 
-def _refuse_ragged(value: Any, where: str) -> NoReturn:
+def _refuse_ragged(value: Component, where: str) -> NoReturn:
     shapes: list[str] = []
     for item in value:
         shape = (

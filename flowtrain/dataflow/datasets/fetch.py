@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from tqdm.auto import tqdm
 
@@ -98,7 +98,7 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
     return target
 
 
-def _download(remote: Remote, file: Any) -> str | None:
+def _download(remote: Remote, file: BinaryIO) -> str | None:
     """Copy the file from its place; returns what is wrong with it, None if nothing is."""
     digest = hashlib.md5(usedforsecurity=False)
     done = 0

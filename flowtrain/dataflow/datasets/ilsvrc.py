@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
@@ -28,6 +29,7 @@ _REMOTE = Remote(
 )
 
 
+@names_arguments
 class ILSVRCMeta:
     """The class names, file lists and mean picture of ILSVRC 2012.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise damaged(path, f"cut short or damaged: {error}") from error
 
 
-def _array_in(path: str | Path, file: Any) -> np.ndarray:
+def _array_in(path: str | Path, file: io.BufferedIOBase) -> np.ndarray:
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
         raise damaged(path, f"not an idx file: it begins with {head!r}", offset=0)

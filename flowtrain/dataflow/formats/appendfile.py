@@ -15,7 +15,7 @@ __all__ = ["AppendOnlyFile", "TFRecordSink"]
 class AppendOnlyFile:
     """A file that grows at its end."""
 
-    def __init__(self, folder: str, position: Any, name: str = "data") -> None:
+    def __init__(self, folder: str, position: dict[str, Any] | None, name: str = "data") -> None:
         self.path = os.path.join(folder, name)
         self._file = open(self.path, "r+b" if position else "w+b")  # noqa: SIM115 - closed by close()
         self._end = position["end"] if position else 0
@@ -28,7 +28,7 @@ class AppendOnlyFile:
         self._file.write(content)
         self._end += len(content)
 
-    def commit(self) -> Any:
+    def commit(self) -> dict[str, Any]:
         self._file.flush()
         os.fsync(self._file.fileno())
         return {"end": self._end}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ...utils.errors import DataFlowError
+from ..core.datapoint import Component
 
 __all__ = [
+    "ArrowArray",
+    "ArrowSchema",
+    "ArrowTable",
+    "ArrowType",
     "Bytes",
     "Cells",
     "Chunks",
@@ -28,6 +34,14 @@ __all__ = [
     "Structs",
 ]
 
+# Classes of pyarrow, which is imported when it is used, and has no types that a checker reads.
+ArrowArray: TypeAlias = Any
+"""A pyarrow Array or ChunkedArray."""
+ArrowSchema: TypeAlias = Any
+ArrowTable: TypeAlias = Any
+ArrowType: TypeAlias = Any
+"""A pyarrow DataType."""
+
 
 class NullCell(DataFlowError):
     """A cell without a value, where none was said to stand for it."""
@@ -42,7 +56,7 @@ class NullCell(DataFlowError):
 class Cells:
     """A column whose cells can be taken by row."""
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         """One cell."""
         raise NotImplementedError
 
@@ -63,7 +77,7 @@ class Numbers(Cells):
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return self.values[row]
 
     def rows(self, start: int, stop: int) -> list[Any]:
@@ -76,7 +90,7 @@ class Numbers(Cells):
 class Rows(Numbers):
     """Rows that are arrays."""
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return np.array(self.values[row])
 
     def rows(self, start: int, stop: int) -> list[Any]:
@@ -89,7 +103,7 @@ class Bytes(Cells):
     def __init__(self, data: memoryview, offsets: np.ndarray, text: bool) -> None:
         self._data, self._offsets, self._text = data, offsets, text
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         piece = self._data[self._offsets[row] : self._offsets[row + 1]]
         return str(piece, "utf-8") if self._text else bytes(piece)
 
@@ -106,7 +120,7 @@ class Lists(Cells):
         self._offsets, self._items = offsets, items
         self._numbers = items.values if type(items) is Numbers else None
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
         if self._numbers is not None:
             return self._numbers[start:stop].copy()
@@ -121,7 +135,7 @@ class Maps(Cells):
     def __init__(self, offsets: np.ndarray, keys: Cells, items: Cells) -> None:
         self._offsets, self._keys, self._items = offsets, keys, items
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
         return list(zip(self._keys.rows(start, stop), self._items.rows(start, stop), strict=True))
 
@@ -132,17 +146,17 @@ class Structs(Cells):
     def __init__(self, names: list[str], fields: list[Cells]) -> None:
         self._names, self._fields = names, fields
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return {name: field.get(row) for name, field in zip(self._names, self._fields, strict=True)}
 
 
 class Objects(Cells):
     """Python objects that cannot change: what pyarrow makes of decimals and times."""
 
-    def __init__(self, column: Any) -> None:
+    def __init__(self, column: ArrowArray) -> None:
         self._column = column
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return self._column[row].as_py()
 
     def rows(self, start: int, stop: int) -> list[Any]:
@@ -162,7 +176,7 @@ class Grids(Cells):
         self._values, self._offsets, self._shape = values, offsets, shape
 
     @classmethod
-    def of(cls, column: Any, shape: Any, numbers: Any) -> Grids:
+    def of(cls, column: ArrowArray, shape: Sequence[int], numbers: Callable[[ArrowArray], np.ndarray]) -> Grids:
         """The cells of a pyarrow ListArray of ListArrays; ``numbers`` makes an array of the innermost one."""
         offsets = np.asarray(column.offsets)
         inner = column.values
@@ -170,7 +184,7 @@ class Grids(Cells):
             offsets, inner = np.asarray(inner.offsets)[offsets], inner.values
         return cls(numbers(inner), offsets, tuple(-1 if size is None else size for size in shape))
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return self._values[self._offsets[row] : self._offsets[row + 1]].reshape(self._shape).copy()
 
 
@@ -180,7 +194,7 @@ class Dictionary(Cells):
     def __init__(self, values: Cells, numbers: np.ndarray) -> None:
         self._values, self._numbers = values, numbers
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return self._values.get(int(self._numbers[row]))
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
@@ -193,11 +207,11 @@ class Refusing(Cells):
     def __init__(self, inner: Cells, null: np.ndarray, path: str) -> None:
         self._inner, self._null, self._path = inner, null, path
 
-    def _check(self, rows: Any) -> None:
+    def _check(self, rows: slice | np.ndarray) -> None:
         if self._null[rows].any():
             raise NullCell(self._path)
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         self._check(slice(row, row + 1))
         return self._inner.get(row)
 
@@ -205,7 +219,7 @@ class Refusing(Cells):
         self._check(slice(start, stop))
         return self._inner.rows(start, stop)
 
-    def piece(self, start: int, stop: int) -> Any:
+    def piece(self, start: int, stop: int) -> Component:
         """Elements of a list: an array where they are numbers."""
         self._check(slice(start, stop))
         inner = self._inner
@@ -219,13 +233,13 @@ class Refusing(Cells):
 class Filled(Cells):
     """Cells with something in place of the nulls."""
 
-    def __init__(self, inner: Cells, null: np.ndarray, fill: Any) -> None:
+    def __init__(self, inner: Cells, null: np.ndarray, fill: Component) -> None:
         self._inner, self._null, self._fill = inner, null, fill
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return copy.deepcopy(self._fill) if self._null[row] else self._inner.get(row)
 
-    def piece(self, start: int, stop: int) -> Any:
+    def piece(self, start: int, stop: int) -> Component:
         """Elements of a list: an array where they are numbers; with None among them, or asked for, a list."""
         inner = self._inner
         if type(inner) is not Numbers or self._fill is None:
@@ -247,7 +261,7 @@ class Chunks(Cells):
     def __init__(self, parts: list[Cells], ends: list[int]) -> None:
         self._parts, self._ends = parts, ends
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         number = bisect_right(self._ends, row)
         return self._parts[number].get(row - (self._ends[number - 1] if number else 0))
 

@@ -23,13 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
+from ..core.datapoint import Component
 from .arrowcells import (
+    ArrowArray,
+    ArrowType,
     Bytes,
     Cells,
     Chunks,
@@ -49,12 +54,12 @@ __all__ = ["arrow", "cells_of", "gathers", "null_paths", "numbers_of", "unreadab
 _BLOCKED = ("sparse_union", "dense_union", "run_end_encoded", "list_view", "large_list_view", "month_day_nano_interval")
 
 
-def arrow() -> Any:
+def arrow() -> ModuleType:
     """The package pyarrow."""
     return require("pyarrow", extra="parquet", needed_for="Reading Arrow's columns")
 
 
-def unreadable(kind: Any) -> str | None:
+def unreadable(kind: ArrowType) -> str | None:
     """The part of an Arrow type that no value is made of; None where all of it can be read."""
     if str(kind).startswith(_BLOCKED):
         return str(kind)
@@ -63,7 +68,7 @@ def unreadable(kind: Any) -> str | None:
     return next(filter(None, map(unreadable, inner)), None)
 
 
-def null_paths(kind: Any, path: str) -> list[str]:
+def null_paths(kind: ArrowType, path: str) -> list[str]:
     """What the parts of a column are called in ``missing``: itself, ``path.field``, elements ``path[]``."""
     pa, types = arrow(), arrow().types
     if isinstance(kind, pa.BaseExtensionType):
@@ -78,25 +83,25 @@ def null_paths(kind: Any, path: str) -> list[str]:
     return [path]
 
 
-def gathers(kind: Any) -> bool:
+def gathers(kind: ArrowType) -> bool:
     """Whether a column of this type is an array with a row per cell: then batches are taken from it at once."""
     types = arrow().types
     tests = (_is_number, _is_moment, types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     return any(test(kind) for test in tests)
 
 
-def _is_number(kind: Any) -> bool:
+def _is_number(kind: ArrowType) -> bool:
     types = arrow().types
     return types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
 
 
-def _is_moment(kind: Any) -> bool:
+def _is_moment(kind: ArrowType) -> bool:
     types = arrow().types
     return types.is_date(kind) or types.is_timestamp(kind) or types.is_duration(kind)
 
 
 def cells_of(
-    column: Any, path: str, missing: Mapping[str, Any], inner_of: Callable[[Any], Cells] | None = None
+    column: ArrowArray, path: str, missing: Mapping[str, Any], inner_of: Callable[[Any], Cells] | None = None
 ) -> Cells:
     """The cells of a column.
 
@@ -128,11 +133,11 @@ def cells_of(
     return Refusing(inner, _null_rows(column), path) if column.null_count else inner
 
 
-def _null_rows(column: Any) -> np.ndarray:
+def _null_rows(column: ArrowArray) -> np.ndarray:
     return column.is_null().to_numpy(zero_copy_only=False)
 
 
-def _without_nulls(column: Any, path: str, missing: Mapping[str, Any]) -> Cells:
+def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) -> Cells:
     """The cells of an Array; what they are where it is null does not matter."""
     pa, kind = arrow(), column.type
     types = pa.types
@@ -177,7 +182,7 @@ def _without_nulls(column: Any, path: str, missing: Mapping[str, Any]) -> Cells:
     return Objects(column)  # decimals, times, nulls
 
 
-def numbers_of(column: Any) -> np.ndarray:
+def numbers_of(column: ArrowArray) -> np.ndarray:
     """Numbers in their own dtype: whole numbers among which some are null do not pass through float64."""
     dtype = np.dtype(column.type.to_pandas_dtype())
     if dtype == np.bool_:
@@ -185,13 +190,13 @@ def numbers_of(column: Any) -> np.ndarray:
     return _view(column.buffers()[1], dtype, column.offset, len(column))
 
 
-def _view(buffer: Any, dtype: Any, start: int, count: int) -> np.ndarray:
+def _view(buffer: Any, dtype: npt.DTypeLike, start: int, count: int) -> np.ndarray:
     if buffer is None or not buffer.size:
         return np.zeros(count, dtype)
     return np.frombuffer(buffer, dtype, count, start * np.dtype(dtype).itemsize)
 
 
-def _tensors(column: Any) -> np.ndarray:
+def _tensors(column: ArrowArray) -> np.ndarray:
     kind, storage = column.type, column.storage
     size = storage.type.list_size
     values = numbers_of(storage.values.slice(storage.offset * size, len(storage) * size))
@@ -199,7 +204,7 @@ def _tensors(column: Any) -> np.ndarray:
     return values.reshape(len(column), *kind.shape).transpose(0, *(axis + 1 for axis in permutation))
 
 
-def _fitting(fill: Any, kind: Any, path: str) -> Any:
+def _fitting(fill: Component, kind: ArrowType, path: str) -> Component:
     """What stands for a null, as a cell of the column's type.
 
     Raises:
@@ -230,7 +235,7 @@ def _fitting(fill: Any, kind: Any, path: str) -> Any:
     return fill
 
 
-def _as_number(fill: Any, dtype: np.dtype) -> Any:
+def _as_number(fill: Component, dtype: np.dtype) -> Component:
     """A number of a dtype; None where that has no such number."""
     if isinstance(fill, (bool, np.bool_)) != (dtype == np.bool_) or np.ndim(fill):
         return None

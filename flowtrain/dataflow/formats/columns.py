@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
+from ..core.datapoint import Component
 from .framing import crc32c
 from .layout import split
 
@@ -60,7 +62,7 @@ class Column:
     version: int = 0  # counts rewritings: each has files of its own
 
     @staticmethod
-    def of(value: Any) -> Column:
+    def of(value: Component) -> Column:
         """The column that suits a first value."""
         kind = type(value)
         if kind is np.ndarray and _is_plain_dtype(value.dtype):
@@ -77,7 +79,7 @@ class Column:
     def row_bytes(self) -> int:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def encode(self, value: Any) -> bytes | None:
+    def encode(self, value: Component) -> bytes | None:
         """The bytes of a row, or None where the value does not suit the column."""
         kind = type(value)
         if self.kind == "array":
@@ -95,16 +97,16 @@ class Column:
                 return None
         return pack(value)
 
-    def value(self, row: Any) -> Any:
+    def value(self, row: Component) -> Component:
         """The value of a row that ``encode`` made, read from the column."""
         return row_value(self.kind, row)
 
-    def widened(self, value: Any) -> Column:
+    def widened(self, value: Component) -> Column:
         """The column that holds all that this one does, and a value that does not suit it."""
         return Column("packed", version=self.version + 1)
 
 
-def row_value(kind: str, row: Any) -> Any:
+def row_value(kind: str, row: Component) -> Component:
     """The value of a row: of a fixed column an array's row, of a variable one its bytes."""
     if kind == "array":
         return np.array(row)
@@ -134,7 +136,7 @@ class ColumnSpool:
         column: What a column is in this format.
     """
 
-    def __init__(self, folder: str, position: Any = None, column: type[Column] = Column) -> None:
+    def __init__(self, folder: str, position: list[Any] | None = None, column: type[Column] = Column) -> None:
         self._folder, self._column = folder, column
         self._files: dict[str, Any] = {}
         self.state = _State()
@@ -177,7 +179,7 @@ class ColumnSpool:
                 state.sizes[name] = state.sizes.get(name, 0) + len(row)
         state.count += 1
 
-    def commit(self) -> Any:
+    def commit(self) -> list[Any]:
         """Put everything on disk; returns the position, for a later process."""
         self._flush(sync=True)
         state = self.state
@@ -227,7 +229,7 @@ class ColumnSpool:
         if not column.fixed:
             self._file(name, "ends").write(_ENDS.type(size + len(row)).tobytes())
 
-    def _rewrite(self, name: str, value: Any) -> None:
+    def _rewrite(self, name: str, value: Component) -> None:
         """Turn a column into one that holds a value too: its rows so far are written again, in new files."""
         self._flush()
         old = self.state.columns[name]
@@ -249,7 +251,7 @@ class ColumnSpool:
         place = list(self.state.columns).index(name)
         return os.path.join(self._folder, f"{place}-{self.state.columns[name].version}.{part}")
 
-    def _file(self, name: str, part: str) -> Any:
+    def _file(self, name: str, part: str) -> BinaryIO:
         key = f"{name}\0{part}"
         if key not in self._files:
             path = self._path(name, part)
@@ -277,7 +279,7 @@ class ColumnSpool:
         return np.memmap(self._path(name, part), dtype, "r", shape=shape)
 
 
-def _reader(arrays: dict[str, np.ndarray], name: str, column: Column) -> Any:
+def _reader(arrays: dict[str, np.ndarray], name: str, column: Column) -> Callable[[int], Component]:
     if column.fixed:
         return arrays[name].__getitem__
     data, ends = arrays[f"{name}.bytes"], arrays[f"{name}.ends"]

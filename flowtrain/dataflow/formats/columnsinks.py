@@ -20,7 +20,7 @@ __all__ = ["HDF5Sink", "NpzSink"]
 class _TableSink:
     """Columns, put into one file at the end."""
 
-    def __init__(self, folder: str, position: object) -> None:
+    def __init__(self, folder: str, position: list[Any] | None) -> None:
         self._folder = folder
         self._spool = ColumnSpool(folder, position)
         self.append, self.commit, self.close = self._spool.append, self._spool.commit, self._spool.close

@@ -32,7 +32,7 @@ class ColumnSource(FileSource):
     A subclass opens an object that has ``gather(records)``: the cells of these records as an array for each column.
     """
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         if not self.vectorized:
             return super().get_batch(indices, epoch)
         records = np.asarray(self._places(np.asarray(indices), epoch))

@@ -111,7 +111,7 @@ class CSVData(ShardedSource):
         len(self)
         return self._skipped or 0
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> tuple[Sequence[_Rows], list[int]]:
         files = OpenFiles()
         encoding = "utf-8" if is_wide(self._encoding) else self._encoding
         rule = None if self._quoting is None else RowRule(self._delimiter, self._quoting, encoding)
@@ -262,7 +262,7 @@ class _Rows:
         self._kept, self.count = numbers, len(numbers)
 
 
-def _checked_missing(missing: Any) -> tuple[list[str] | None, dict[Any, Any]]:
+def _checked_missing(missing: Mapping[Any, Any] | Sequence[str] | None) -> tuple[list[str] | None, dict[Any, Any]]:
     """The words that stand for no value (None: the usual ones), and what is put for it, by column."""
     if missing is None or isinstance(missing, Mapping):
         return None, dict(missing or {})

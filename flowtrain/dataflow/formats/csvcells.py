@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataFlowError
+from ..core.datapoint import Component
 
 __all__ = ["MISSING_WORDS", "CellSplitter", "Column", "guess_kind"]
 
@@ -101,7 +102,7 @@ class Column:
         if self.wanted == _OF_A_FUNCTION and not fill:
             self._words = frozenset()  # it has all cells, and says itself what nothing is
 
-    def read(self, text: str) -> Any:
+    def read(self, text: str) -> Component:
         """The value of a cell.
 
         Raises:
@@ -200,7 +201,7 @@ def _float(text: str) -> float:
     return float(_checked(text))
 
 
-def _narrow(text: str, dtype: np.dtype) -> Any:
+def _narrow(text: str, dtype: np.dtype) -> np.generic:
     with np.errstate(over="ignore"):
         value = dtype.type(_checked(text))
     if np.isinf(value) and math.isfinite(float(text)):

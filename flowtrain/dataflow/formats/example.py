@@ -103,7 +103,7 @@ def _parse_list(data: bytes) -> list[Any]:
     return [_parse_feature(value) for number, kind, value in fields(data) if number == 1 and kind == BYTES]  # type: ignore[arg-type]
 
 
-def _parse_feature(data: bytes) -> Any:
+def _parse_feature(data: bytes) -> list[Any] | np.ndarray:
     form, content = 0, b""
     for number, kind, value in fields(data):
         if kind == BYTES and number in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):  # the last of them counts

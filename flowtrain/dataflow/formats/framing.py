@@ -10,7 +10,7 @@ import array
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...utils.errors import FormatError
@@ -32,7 +32,7 @@ _head_of = struct.Struct("<QI")
 _crc_of = struct.Struct("<I")
 
 
-def crc32c() -> Any:
+def crc32c() -> Callable[[Any], int]:
     """The function that computes a CRC32C."""
     return require("google_crc32c", extra="formats", needed_for="A record's checksum").value
 
@@ -120,7 +120,7 @@ class RecordFile:
             pass  # as with a wrong checksum: raised below, once the record's turn has come
         return found or [[self.read(numbers[0])]]
 
-    def _read_neighbours(self, numbers: Sequence[int], read: Any) -> tuple[bytes, int]:
+    def _read_neighbours(self, numbers: Sequence[int], read: Callable[[int, int], bytes]) -> tuple[bytes, int]:
         """The bytes of records that follow each other, and where they begin: one call of the system for all of them."""
         first, last = numbers[0], numbers[-1]
         start, end = self._starts[first], self._starts[last + 1]

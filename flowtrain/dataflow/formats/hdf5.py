@@ -6,18 +6,24 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ...utils.claims import DEFLATE_MOST, UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
-from .mapped import map_array
+from ..core.datapoint import Component
+from .mapped import RemoteArray, map_array
 from .source import damaged, local_copy, parsing
 from .table import TableSource
 
 __all__ = ["HDF5Data", "write_hdf5"]
+
+# Classes of h5py, which is imported when it is used, and has no types that a checker reads.
+HDF5Dataset: TypeAlias = Any
+HDF5File: TypeAlias = Any
 
 _LIBVER = ("v108", "v110")  # HDF5's older forms have no checksums of what is not data
 
@@ -76,7 +82,7 @@ class HDF5Data(TableSource):
         return found
 
 
-def _open(h5py: Any, path: str) -> Any:
+def _open(h5py: ModuleType, path: str) -> HDF5File:
     """Open a file for reading, in the way in which this process has it open already.
 
     HDF5 refuses to open a file twice with different wishes about locks, as if it were damaged. What h5py does by
@@ -111,7 +117,7 @@ def _writer(path: str) -> str:
     return "another process"
 
 
-def _column(path: str, h5py: object, dataset: Any, may_map: bool) -> Any:
+def _column(path: str, h5py: ModuleType, dataset: HDF5Dataset, may_map: bool) -> np.ndarray | RemoteArray | _Rows:
     """A mapped array where the dataset is one piece of plain numbers, else something that reads row by row."""
     dtype, offset = dataset.dtype, dataset.id.get_offset()
     if dataset.is_virtual:
@@ -125,7 +131,7 @@ def _column(path: str, h5py: object, dataset: Any, may_map: bool) -> Any:
     return map_array(path, dtype, offset, dataset.shape)
 
 
-def _check_sources(path: str, dataset: Any) -> None:
+def _check_sources(path: str, dataset: HDF5Dataset) -> None:
     """Refuse a virtual dataset with a missing source file, whose rows HDF5 would read as zeros."""
     for source in dataset.virtual_sources():
         name = source.file_name
@@ -137,7 +143,7 @@ def _check_sources(path: str, dataset: Any) -> None:
 class _Rows:
     """A chunked, compressed or string dataset."""
 
-    def __init__(self, path: str, h5py: Any, dataset: Any) -> None:
+    def __init__(self, path: str, h5py: ModuleType, dataset: HDF5Dataset) -> None:
         self._path, self._dataset = path, dataset
         self.shape, self.dtype = dataset.shape, dataset.dtype
         # as from every other source; many programs mark UTF-8 as ASCII
@@ -157,7 +163,7 @@ class _Rows:
             what = f"dataset {self._dataset.name!r} has rows or chunks that cannot lie in the file: {error}"
             raise damaged(self._path, what) from error
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice | np.ndarray) -> Component:
         if isinstance(index, slice):
             self._check(len(range(*index.indices(self.shape[0] if self.shape else 0))) * self._row_bytes)
         try:

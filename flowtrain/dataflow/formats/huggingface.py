@@ -11,7 +11,8 @@ import numpy as np
 from ...utils.errors import DataFlowError, FlowtrainError, FormatError, closest
 from ...utils.optional import require
 from ..core.base import Datapoint
-from .arrowcells import Cells, Grids, NullCell
+from ..core.datapoint import Component
+from .arrowcells import ArrowArray, Cells, Grids, NullCell
 from .arrowvalues import cells_of, gathers, null_paths, numbers_of, unreadable
 from .columnsource import ColumnSource, check_columns
 from .pictures import picture_decoder
@@ -220,7 +221,7 @@ class _Rows:
         return [[column.get(place) for place in places] for column in self.columns.values()]
 
 
-def _column(column: Any, feature: Any, name: str, missing: Mapping[str, Any]) -> Cells:
+def _column(column: ArrowArray, feature: Any, name: str, missing: Mapping[str, Any]) -> Cells:
     if type(feature).__name__ in _GRIDS:
         return cells_of(column, name, missing, lambda storage: Grids.of(storage, feature.shape, numbers_of))
     return cells_of(column, name, missing)
@@ -229,7 +230,7 @@ def _column(column: Any, feature: Any, name: str, missing: Mapping[str, Any]) ->
 def _reading(decoder: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     """A decoder of pictures that reads those which the table has only the path of."""
 
-    def decoded(cell: Any, where: str) -> Any:
+    def decoded(cell: Component, where: str) -> Component:
         if isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path"):
             path = cell["path"]
             if not os.path.isfile(path):
@@ -245,11 +246,11 @@ def _reading(decoder: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     return decoded
 
 
-def _each(decoder: Callable[[Any, str], Any], cell: Any, where: str) -> Any:
+def _each(decoder: Callable[[Any, str], Any], cell: Component, where: str) -> Component:
     return None if cell is None else [decoder(item, f"{where}[{i}]") for i, item in enumerate(cell)]
 
 
-def _fields(decoders: Mapping[str, Callable[[Any, str], Any]], cell: Any, where: str) -> Any:
+def _fields(decoders: Mapping[str, Callable[[Any, str], Any]], cell: Component, where: str) -> Component:
     if cell is None:
         return None
     return {key: decoders[key](v, f"{where}[{key!r}]") if key in decoders else v for key, v in cell.items()}

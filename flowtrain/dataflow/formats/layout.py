@@ -8,12 +8,17 @@ leaf, so that it can be stored beside them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["join", "split"]
+from ..core.datapoint import Datapoint
+
+__all__ = ["Layout", "join", "split"]
+
+Layout: TypeAlias = str | list[Any] | dict[str, Any]
+"""Lists and dicts as in the datapoint, and in each leaf's place what the format notes of it."""
 
 
-def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, Any], Any], name: str = "") -> Any:
+def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, Any], Any], name: str = "") -> Layout:
     """Take a datapoint apart.
 
     Args:
@@ -33,7 +38,7 @@ def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, A
     return leaf(name, value)
 
 
-def join(layout: object, leaf: Callable[[str, Any], Any], name: str = "") -> Any:
+def join(layout: object, leaf: Callable[[str, Any], Any], name: str = "") -> Datapoint:
     """Put a datapoint together.
 
     Args:

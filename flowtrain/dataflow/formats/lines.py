@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .openfiles import OpenFiles
+from .openfiles import OpenFile, OpenFiles, OpenURL
 from .source import compression, damaged, local_copy
 
 __all__ = ["LineFile", "RowRule"]
@@ -260,7 +260,7 @@ def is_wide(encoding: str) -> bool:
     return "a\n".encode(encoding) != b"a\n" and not encoding.lower().replace("_", "-").endswith("-sig")
 
 
-def _as_utf8(path: str, file: Any, encoding: str) -> bytes:
+def _as_utf8(path: str, file: OpenFile | OpenURL, encoding: str) -> bytes:
     content = file.read(0, file.size)
     try:
         return content.decode(encoding).removeprefix("\ufeff").encode()

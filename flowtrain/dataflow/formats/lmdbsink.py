@@ -38,7 +38,7 @@ _PAGE = 1 << 16  # bytes that LMDB may write besides the records: its table of p
 class LMDBSink:
     """Records in chunks, and the table of where each one is."""
 
-    def __init__(self, folder: str, position: Any) -> None:
+    def __init__(self, folder: str, position: dict[str, Any] | None) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
         self.path = os.path.join(folder, "data")
         self._full, self._error = lmdb.MapFullError, lmdb.Error
@@ -76,7 +76,7 @@ class LMDBSink:
         if self._pending_bytes + self._end > 1 << 25:
             self._store()
 
-    def commit(self) -> Any:
+    def commit(self) -> dict[str, Any]:
         self._store()
         self._sync()
         return {"count": self._count, "chunks": self._chunks, "places": self._places.commit()}

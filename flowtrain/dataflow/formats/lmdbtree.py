@@ -60,7 +60,7 @@ def check_tree(path: str) -> None:
 
 
 class _Tree:
-    def __init__(self, path: str, file: Any) -> None:
+    def __init__(self, path: str, file: BoundedReader) -> None:
         self._path, self._file = path, file
         # Two heads, which transactions write in turns, so that a killed writer leaves one whole: the later one counts.
         first = self._read_meta(0)
@@ -142,7 +142,9 @@ class _Tree:
                 raise self._damaged(f"a value of page {number:,} does not lie in the file", at)
         return [], len(places)
 
-    def _check_keys(self, data: Any, places: Any, sizes: Any, ends: Any, number: int, first: int) -> None:
+    def _check_keys(
+        self, data: np.ndarray, places: np.ndarray, sizes: np.ndarray, ends: np.ndarray, number: int, first: int
+    ) -> None:
         at = number * self._size
         if ends.max() > self._size:
             raise self._damaged(f"a record of page {number:,} does not lie in it", at)

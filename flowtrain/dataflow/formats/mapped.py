@@ -7,11 +7,11 @@ import faulthandler
 import math
 import operator
 import sys
-from typing import Any
 
 import numpy as np
 
 from ...utils.storage import RemoteFile, is_url
+from ..core.datapoint import Component
 
 __all__ = ["RemoteArray", "map_array"]
 
@@ -34,7 +34,7 @@ class RemoteArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice | np.ndarray) -> Component:
         """A row, the rows of a slice, or those of an array of indices."""
         if isinstance(index, slice):
             first, stop, step = index.indices(len(self))
@@ -65,7 +65,9 @@ def _tell_faults() -> None:
             faulthandler.enable(sys.__stderr__)
 
 
-def map_array(path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], fortran: bool = False) -> Any:
+def map_array(
+    path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], fortran: bool = False
+) -> np.ndarray | RemoteArray:
     """The array that lies at a place of a file.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .mapped import RemoteArray
 from .npzfile import NpzFile, map_npy
 from .table import TableSource
 
@@ -50,7 +51,7 @@ class NpzData(TableSource):
 
     _what = "npz or npy file"
 
-    def _arrays(self) -> Mapping[str, np.ndarray]:
+    def _arrays(self) -> Mapping[str, np.ndarray | RemoteArray]:
         if self.path.endswith(".npy"):
             if self._keys is None:
                 self._keys = ["array"]

@@ -18,7 +18,7 @@ from ...utils.claims import DEFLATE_MOST, Claim, check_claim
 from ...utils.dtypes import array_from_bytes, check_count, dtype_from_text
 from ...utils.errors import FormatError
 from ...utils.storage import is_url
-from .mapped import map_array
+from .mapped import RemoteArray, map_array
 from .openfiles import BoundedReader
 from .sidecar import load_or_build
 from .source import damaged, parsing
@@ -80,7 +80,7 @@ def _parts(array: np.ndarray) -> Iterator[bytes]:
         yield flat[start : start + step].tobytes()
 
 
-class NpzFile(dict[str, np.ndarray]):
+class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
     """The arrays of an npz by name: mapped where the member is stored as it is, loaded where it is compressed.
 
     Args:
@@ -120,7 +120,7 @@ class NpzFile(dict[str, np.ndarray]):
         if mark != b"PK\x05\x06" or told not in (found, 0xFFFF):
             raise damaged(self.path, f"the archive's end tells of {told} members, {found} are in its list", offset=at)
 
-    def _open(self, archive: zipfile.ZipFile, file: BoundedReader, name: str) -> np.ndarray:
+    def _open(self, archive: zipfile.ZipFile, file: BoundedReader, name: str) -> np.ndarray | RemoteArray:
         info, start = self._members[name]
         if info.compress_type == zipfile.ZIP_STORED:
             return _map_array(self.path, file, start, info.file_size, info.filename)
@@ -169,7 +169,7 @@ class NpzFile(dict[str, np.ndarray]):
             raise damaged(self.path, what, offset=start)
 
 
-def map_npy(path: str) -> np.ndarray:
+def map_npy(path: str) -> np.ndarray | RemoteArray:
     """The array of an npy file, mapped.
 
     Raises:
@@ -286,7 +286,7 @@ def _load_array(path: str, read: Read, what: str) -> np.ndarray:
     return header.array(content)
 
 
-def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str) -> np.ndarray:
+def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str) -> np.ndarray | RemoteArray:
     file.seek(start)
     header = _header_of(path, file.read, what, start)
     begin, wanted = start + header.length, header.nbytes

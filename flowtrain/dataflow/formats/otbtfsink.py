@@ -11,6 +11,7 @@ import numpy as np
 
 from ...utils.errors import FormatError
 from ...utils.files import write_whole
+from ..core.datapoint import Datapoint
 from .appendfile import AppendOnlyFile
 from .example import encode_example
 from .framing import frame
@@ -22,7 +23,9 @@ __all__ = ["OTBTFSink"]
 class OTBTFSink:
     """Records of serialized tensors in OTBTF's shards, ``0.records``, ``1.records``, ..., and the two JSON files."""
 
-    def __init__(self, folder: str, position: Any, keys: Sequence[str] | None = None, per_file: int = 100) -> None:
+    def __init__(
+        self, folder: str, position: dict[str, Any] | None, keys: Sequence[str] | None = None, per_file: int = 100
+    ) -> None:
         self._keys, self._per_file = list(keys) if keys is not None else None, per_file
         self.path = os.path.join(folder, "data")
         os.makedirs(self.path, exist_ok=True)
@@ -36,7 +39,7 @@ class OTBTFSink:
         full = self._count and self._count % per_file == 0
         self._shard = None if full or not self._count else self._open(start["shard"])
 
-    def _open(self, position: object = None) -> AppendOnlyFile:
+    def _open(self, position: dict[str, Any] | None = None) -> AppendOnlyFile:
         return AppendOnlyFile(self.path, position, f"{self._count // self._per_file}.records")
 
     def append(self, datapoint: object) -> None:
@@ -51,7 +54,7 @@ class OTBTFSink:
             self._shard.finish()
             self._shard = None
 
-    def _features(self, datapoint: Any) -> dict[str, Any]:
+    def _features(self, datapoint: Datapoint) -> dict[str, Any]:
         if isinstance(datapoint, Mapping):
             missing = [name for name in self._keys or () if name not in datapoint]
             if missing:
@@ -81,7 +84,7 @@ class OTBTFSink:
             for name, shape in self._shapes.items()
         }
 
-    def commit(self) -> Any:
+    def commit(self) -> dict[str, Any]:
         shard = self._shard.commit() if self._shard else None
         facts = {"types": self._types, "shapes": self._shapes}
         return {"count": self._count, "shard": shard, "per_file": self._per_file, **facts}

@@ -16,7 +16,7 @@ from .arrowcells import NullCell
 from .arrowvalues import gathers, null_paths
 from .columnsource import ColumnSource, check_columns
 from .grouporder import GroupOrder
-from .layout import join
+from .layout import Layout, join
 from .parquetfile import GroupCache, ParquetFile, RowGroup, same_columns
 from .pictures import picture_decoder
 from .runs import ReadRun
@@ -113,7 +113,7 @@ class ParquetData(ColumnSource, ShardedSource):
         calls_users = callable(decode) or (isinstance(decode, Mapping) and any(map(callable, decode.values())))
         self._reads_ahead = not calls_users
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> _Rows:
         files = [ParquetFile(path, self._columns, self._missing, self._as_stored, self._verify) for path in self.paths]
         same_columns(files)
         known = files[0].names
@@ -194,7 +194,7 @@ class ParquetData(ColumnSource, ShardedSource):
         return self._handle.cache.reads
 
 
-def _joined(layout: Any, cells: dict[str, Any]) -> Datapoint:
+def _joined(layout: Layout, cells: dict[str, Any]) -> Datapoint:
     return join(layout, lambda _, name: cells[name])
 
 

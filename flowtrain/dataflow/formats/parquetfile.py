@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ...utils.errors import DataFlowError, FormatError, closest
 from ...utils.optional import require
 from ...utils.storage import RemoteFile, StorageFile, is_url
-from .arrowcells import Cells
+from .arrowcells import ArrowArray, ArrowSchema, ArrowType, Cells
 from .arrowvalues import arrow, cells_of, unreadable
 from .framing import crc32c
 from .parquetlayout import HEADER, MARK, as_written, checksum, has_mark
@@ -25,7 +26,7 @@ __all__ = ["GroupCache", "ParquetFile", "RowGroup", "parquet_package", "same_col
 
 
 class RowGroup:
-    """The columns of some neighbouring rows.
+    """A row group in memory: its columns, and how many bytes they take.
 
     Args:
         columns: Name -> cells.
@@ -102,7 +103,7 @@ class ParquetFile:
             cells = {name: self._cells(table.column(name), name, number, first) for name in self.names}
         return RowGroup(cells, table.nbytes)
 
-    def _cells(self, column: Any, name: str, number: int, first: int) -> Cells:
+    def _cells(self, column: ArrowArray, name: str, number: int, first: int) -> Cells:
         if name in self._crcs and self._verify and checksum(column) != self._crcs[name][number]:
             what = f"row group {number}, column {name!r}: its values do not have the checksum that is stored"
             raise damaged(self.path, what, record=first)
@@ -124,7 +125,7 @@ class ParquetFile:
         pages = self._verify and not self._crcs  # `write` has checksums of the values themselves
         return parquet.ParquetFile(file, page_checksum_verification=pages, **known)
 
-    def _check_names(self, schema: Any) -> None:
+    def _check_names(self, schema: ArrowSchema) -> None:
         twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
         if twice is not None:
             raise damaged(self.path, f"two columns have one name: {twice!r}")
@@ -139,7 +140,7 @@ class ParquetFile:
                     f"columns={others}"
                 )
 
-    def _take_header(self, notes: Mapping[bytes, bytes], schema: Any, as_stored: bool) -> None:
+    def _take_header(self, notes: Mapping[bytes, bytes], schema: ArrowSchema, as_stored: bool) -> None:
         try:
             header = unpack_sealed(base64.b64decode(notes[HEADER], validate=True), crc32c())
             if header["version"] != 1:
@@ -154,14 +155,14 @@ class ParquetFile:
             self.layout, self.kinds = header["layout"], header["columns"]
 
 
-def _width(kind: Any) -> int | None:
+def _width(kind: ArrowType) -> int | None:
     try:
         return (kind.bit_width + 7) // 8
     except ValueError:  # not of a fixed width
         return None
 
 
-def parquet_package() -> Any:
+def parquet_package() -> ModuleType:
     """The package pyarrow.parquet."""
     return require("pyarrow.parquet", extra="parquet", needed_for="Parquet")
 

@@ -24,12 +24,14 @@ layout (how components make a datapoint), columns (name -> [kind, dtype, shape])
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...utils.errors import FormatError
-from .arrowcells import Cells
+from ..core.datapoint import Component
+from .arrowcells import ArrowArray, ArrowSchema, Cells
 from .arrowvalues import arrow
 from .columns import Column, row_value
 from .framing import crc32c
@@ -55,7 +57,7 @@ class ParquetColumn(Column):
     """A column of a Parquet file: the kinds of every table, and two more."""
 
     @staticmethod
-    def of(value: Any) -> Column:
+    def of(value: Component) -> Column:
         if isinstance(value, np.generic) and _fits(value):
             return ParquetColumn("scalar", value.dtype.str)
         column = Column.of(value)
@@ -65,7 +67,7 @@ class ParquetColumn(Column):
     def fixed(self) -> bool:
         return self.kind == "scalar" or super().fixed
 
-    def encode(self, value: Any) -> bytes | None:
+    def encode(self, value: Component) -> bytes | None:
         if self.kind == "scalar":
             suits = isinstance(value, np.generic) and value.dtype.str == self.dtype and _fits(value)
             return value.tobytes() if suits else None
@@ -73,18 +75,18 @@ class ParquetColumn(Column):
             return value.tobytes() if self._is_vector(value) else None
         return super().encode(value)
 
-    def value(self, row: Any) -> Any:
+    def value(self, row: Component) -> Component:
         if self.kind == "scalar":
             return np.asarray(row, self.dtype)[()]
         if self.kind == "vector":
             return np.frombuffer(row, self.dtype).copy()
         return super().value(row)
 
-    def widened(self, value: Any) -> Column:
+    def widened(self, value: Component) -> Column:
         same = self.kind == "array" and len(self.shape) == 1 and self._is_vector(value)
         return ParquetColumn("vector" if same else "packed", self.dtype if same else "", version=self.version + 1)
 
-    def _is_vector(self, value: Any) -> bool:
+    def _is_vector(self, value: Component) -> bool:
         suits = type(value) is np.ndarray and value.dtype.str == self.dtype and value.ndim == 1
         return suits and _is_native(value.dtype)
 
@@ -98,7 +100,7 @@ def _fits(value: np.generic) -> bool:
     return _is_native(value.dtype)
 
 
-def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start: int, stop: int) -> Any:
+def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start: int, stop: int) -> ArrowArray:
     """Some rows of a spooled column as an Arrow array."""
     pa = arrow()
     if column.fixed:
@@ -129,13 +131,13 @@ def _is_list(column: Column) -> bool:
     return one and _is_native(np.dtype(column.dtype)) and column.dtype != "|u1"
 
 
-def marked(schema: Any) -> Any:
+def marked(schema: ArrowSchema) -> ArrowSchema:
     """A schema whose fields have the numbers by which `has_mark` knows it; pyarrow leaves them in the footer."""
     fields = [schema.field(i) for i in range(len(schema))]
     return arrow().schema([f.with_metadata({_FIELD_ID: str(_FIRST_ID + i)}) for i, f in enumerate(fields)])
 
 
-def has_mark(schema: Any) -> bool:
+def has_mark(schema: ArrowSchema) -> bool:
     """Whether fields have the numbers that ``write`` gives them."""
     numbers = [(schema.field(i).metadata or {}).get(_FIELD_ID) for i in range(len(schema))]
     return any(number == str(_FIRST_ID + i).encode() for i, number in enumerate(numbers))
@@ -146,7 +148,7 @@ def _as_number(column: Column) -> bool:
     return column.kind == "scalar" or _is_native(dtype)
 
 
-def checksum(column: Any) -> int:
+def checksum(column: ArrowArray) -> int:
     """The CRC32C of a column of ``write``.
 
     It is of the name of its type (of lists: of the numbers in them); then, of texts and lists, of how many bytes or
@@ -171,7 +173,7 @@ def checksum(column: Any) -> int:
     return crc32c()(b"".join(parts))
 
 
-def _bytes_of(array: Any) -> bytes:
+def _bytes_of(array: ArrowArray) -> bytes:
     return array.to_numpy(zero_copy_only=False).tobytes()
 
 
@@ -181,7 +183,7 @@ class _Written(Cells):
     def __init__(self, cells: Cells, column: ParquetColumn) -> None:
         self._cells, self._column = cells, column
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> Component:
         return self._made(self._cells.get(row))
 
     def rows(self, start: int, stop: int) -> list[Any]:
@@ -191,7 +193,7 @@ class _Written(Cells):
         cells = self._cells
         return cells.gather(rows) if self._column.kind in ("int", "float", "bool") else super().gather(rows)
 
-    def _made(self, cell: Any) -> Any:
+    def _made(self, cell: Component) -> Component:
         column = self._column
         if column.kind == "vector":
             return np.frombuffer(bytearray(cell), column.dtype) if isinstance(cell, bytes) else cell
@@ -205,8 +207,8 @@ class _Written(Cells):
         return row_value(column.kind, cell)
 
 
-def as_written(form: Any, cells: Cells) -> Cells:
-    """The cells of a column of ``write``.
+def as_written(form: tuple[str, str, Sequence[int]], cells: Cells) -> Cells:
+    """The values that ``write`` was given for a column, from the cells that it stored.
 
     Args:
         form: [kind, dtype, shape], from the header.

@@ -6,6 +6,7 @@ import base64
 import os
 from typing import Any
 
+from .arrowcells import ArrowTable
 from .arrowvalues import arrow
 from .columns import ColumnSpool
 from .framing import crc32c
@@ -22,7 +23,7 @@ _GROUP_ROWS = 1 << 16
 class ParquetSink:
     """Columns in a Parquet file; see ``parquetlayout`` for what they are."""
 
-    def __init__(self, folder: str, position: Any) -> None:
+    def __init__(self, folder: str, position: list[Any] | None) -> None:
         parquet_package()  # an error now, not when all is done
         self._folder = folder
         self._spool = ColumnSpool(folder, position, ParquetColumn)
@@ -36,7 +37,7 @@ class ParquetSink:
         bounds = self._bounds()
         crcs: dict[str, list[int]] = {name: [] for name in names}
 
-        def group(start: int, stop: int) -> Any:
+        def group(start: int, stop: int) -> ArrowTable:
             columns = [arrow_column(state.columns[name], arrays, name, start, stop) for name in names]
             return pa.table(columns, names=names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -143,7 +143,7 @@ def _chosen(keys: Sequence[str] | None, names: list[str]) -> list[str] | None:
     return list(keys)
 
 
-def _order(order: Sequence[int] | np.ndarray | None, size: int) -> Any:
+def _order(order: Sequence[int] | np.ndarray | None, size: int) -> range | np.ndarray:
     if order is None:
         return range(size)
     chosen = np.asarray(order)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataFlowError, FormatError
+from ..core.datapoint import Component
 
 __all__ = ["picture_decoder"]
 
 _CHANNELS = {"image": 3, "gray": 1}
 
 
-def picture_decoder(owner: str, column: str, how: Any) -> Callable[[Any, str], Any]:
+def picture_decoder(owner: str, column: str, how: str | Callable[[Any], Any]) -> Callable[[Any, str], Any]:
     """What makes a value of a cell, given the cell and where it is, for errors.
 
     Args:
@@ -34,7 +35,7 @@ def picture_decoder(owner: str, column: str, how: Any) -> Callable[[Any, str], A
     return lambda cell, where: decode_picture(cell, where, channel)
 
 
-def decode_picture(cell: Any, where: str, channel: int) -> Any:
+def decode_picture(cell: Component, where: str, channel: int) -> np.ndarray | None:
     """The picture in a cell; None where what stands for a null is None."""
     from ..sources.decode import decode_image  # brings OpenCV, which is slow to import, and only pictures need
 

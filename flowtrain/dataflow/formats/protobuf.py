@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["VARINT", "FIXED64", "BYTES", "FIXED32", "WireError", "bytes_field", "fields", "read_varint", "varint"]
+__all__ = ["BYTES", "FIXED32", "FIXED64", "VARINT", "WireError", "bytes_field", "fields", "read_varint", "varint"]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 

@@ -7,10 +7,12 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import writing
 from ...utils.optional import require
@@ -103,6 +105,7 @@ class RasterFile:
         self.__dict__.update(state, _handle=None, _lock=threading.Lock())
 
 
+@names_arguments
 def read_raster(path: PathLike, bands: Sequence[int] | None = None) -> np.ndarray:
     """Read a raster as it is: (height, width, bands), in its own dtype.
 
@@ -122,6 +125,7 @@ def read_raster(path: PathLike, bands: Sequence[int] | None = None) -> np.ndarra
     return RasterFile(path, bands)[:, :]
 
 
+@names_arguments
 def write_raster(
     path: PathLike,
     values: np.ndarray,
@@ -182,7 +186,7 @@ def _moved(transform: Any, origin: tuple[float, float], pixel: tuple[float, floa
     return type(transform)(a * right, b * down, x, d * right, e * down, y)
 
 
-def _rasterio() -> Any:
+def _rasterio() -> ModuleType:
     rasterio = require("rasterio", extra="rasters", needed_for="Reading and writing rasters")
     require("rasterio.errors", extra="rasters", needed_for="Reading and writing rasters")
     return rasterio

@@ -16,8 +16,9 @@ import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
+from ..core.datapoint import Component, Datapoint
 from .example import encode_example, parse_example
-from .layout import join, split
+from .layout import Layout, join, split
 from .tensorproto import encode_tensor, parse_tensor
 
 __all__ = ["LAYOUT", "decode_datapoint", "encode_datapoint"]
@@ -59,7 +60,7 @@ def encode_datapoint(datapoint: object) -> bytes:
     return encode_example(features)
 
 
-def decode_datapoint(record: bytes) -> Any:
+def decode_datapoint(record: bytes) -> Datapoint:
     """Turn a record of :func:`encode_datapoint` back into the datapoint.
 
     Args:
@@ -79,7 +80,7 @@ def decode_datapoint(record: bytes) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _parse_layout(mark: bytes) -> Any:
+def _parse_layout(mark: bytes) -> Layout:
     """The layout, checked as a whole, so that `_value` meets nothing in it that it does not know."""
     try:
         version, layout = msgpack.unpackb(mark)
@@ -113,7 +114,7 @@ def _divides(value: dict[Any, Any]) -> bool:
     return all(type(key) is str and key and "/" not in key and key != LAYOUT for key in value)
 
 
-def _feature(value: Any) -> tuple[str, Any]:
+def _feature(value: Component) -> tuple[str, Any]:
     kind = type(value)
     if kind is np.ndarray and _is_tensor(value):
         return "t", encode_tensor(value)
@@ -139,7 +140,7 @@ def _is_tensor(array: np.ndarray) -> bool:
     )
 
 
-def _value(features: dict[str, Any], name: str, letter: str) -> Any:
+def _value(features: dict[str, Any], name: str, letter: str) -> Component:
     """What a feature holds, by the letter that its layout says."""
     try:
         (value,) = features[name]

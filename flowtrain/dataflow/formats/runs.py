@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from operator import length_hint
-from typing import Any
 
 import numpy as np
 
 from ..core.cursor import Datapoint, IndexCursor
+from ..core.datapoint import Position
+from ..sources.memory import Ordered
 
 __all__ = ["RUN_BYTES", "ReadRun", "RunCursor"]
 
@@ -32,7 +33,7 @@ class RunCursor(IndexCursor):
         reader: Returns the function that reads; called at the first step, since making a cursor opens nothing.
     """
 
-    def __init__(self, flow: Any, epoch: int, state: int | None, reader: Callable[[], ReadRun]) -> None:
+    def __init__(self, flow: Ordered, epoch: int, state: Position, reader: Callable[[], ReadRun]) -> None:
         super().__init__(flow, epoch, state)
         self._flow, self._reader = flow, reader
         self._read: ReadRun | None = None

@@ -6,6 +6,7 @@ import os
 from typing import Any, Protocol
 
 from ...utils.errors import DataFlowError
+from ..core.datapoint import Position
 from .appendfile import TFRecordSink
 from .columnsinks import HDF5Sink, NpzSink
 from .lmdbsink import LMDBSink
@@ -26,7 +27,7 @@ class Sink(Protocol):
         """Add a record."""
         ...
 
-    def commit(self) -> Any:
+    def commit(self) -> Position:
         """Make durable what was appended; returns the position after it, for the codec to pack."""
         ...
 

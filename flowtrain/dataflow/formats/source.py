@@ -22,6 +22,7 @@ from ...utils.storage import (
     stat,
 )
 from ..core.base import Cursor, Datapoint
+from ..core.datapoint import Position
 from ..sources.files import matching_paths
 from ..sources.memory import Ordered
 from .runs import ReadRun, RunCursor
@@ -242,7 +243,7 @@ class FileSource(Ordered):
         except USER_ERRORS as error:  # of a user's decode function
             self._fail(error, index, epoch)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         if self._reads_ahead and type(self).get is FileSource.get:
             return RunCursor(self, epoch, state, self._run_reader)
         return super()._cursor(epoch, state)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ...utils.claims import UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
@@ -56,7 +57,7 @@ class SVMLightData(ShardedSource):
         *,
         zero_based: bool = False,
         label: Callable[[str], Any] = float,
-        dtype: Any = np.float32,
+        dtype: npt.DTypeLike = np.float32,
         shuffle: bool = False,
         seed: int | Literal["random"] | None = None,
     ) -> None:
@@ -66,7 +67,7 @@ class SVMLightData(ShardedSource):
         self.num_features = num_features
         self._first, self._label, self._dtype = int(not zero_based), label, np.dtype(dtype)
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:
         opened = OpenFiles()
         files = [LineFile(path, opened, blank="spaces", comment=b"#") for path in self.paths]
         if self.num_features is None:

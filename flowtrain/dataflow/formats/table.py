@@ -15,9 +15,10 @@ from ...ipc.codec import CodecError, unpack
 from ...utils.claims import Claim, check_claim
 from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
+from ..core.datapoint import Component
 from .columns import FIXED_KINDS, row_value
 from .framing import crc32c
-from .layout import join
+from .layout import Layout, join
 from .openfiles import open_file
 from .sealed import unpack_sealed
 from .source import FileSource, PathLike, damaged, resolve_file
@@ -66,7 +67,7 @@ class Table:
         self._file.check_size()
         return join(self._layout, partial(self._value, self, index))
 
-    def batch(self, indices: np.ndarray) -> Any:
+    def batch(self, indices: np.ndarray) -> Datapoint:
         """Many rows, as columns."""
         self._file.check_size()
         return join(self._layout, partial(self._column, self, indices))
@@ -112,7 +113,7 @@ class Table:
                 raise damaged(self.path, f"rows without any content: {error}") from error
         return count
 
-    def _read_header(self, column: Any) -> dict[str, Any]:
+    def _read_header(self, column: np.ndarray) -> dict[str, Any]:
         try:
             content = np.asarray(column[:], np.uint8).tobytes()
             found = unpack(content)
@@ -143,7 +144,7 @@ class Table:
             raise FormatError(f"the array {name!r} is {found}; {dtype} {shape} was written")
 
 
-def _value(table: Table, index: int, _: str, name: str) -> Any:
+def _value(table: Table, index: int, _: str, name: str) -> Component:
     kind = table._kinds.get(name)
     if kind is None:
         row = table.arrays[name][index]
@@ -167,7 +168,7 @@ def _value(table: Table, index: int, _: str, name: str) -> Any:
         raise damaged(table.path, f"component {name!r}: {error}", record=index) from error
 
 
-def _column(table: Table, indices: np.ndarray, _: str, name: str) -> Any:
+def _column(table: Table, indices: np.ndarray, _: str, name: str) -> Component:
     return table.arrays[name][indices]
 
 
@@ -177,7 +178,7 @@ def _named_after(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(code.replace(co_name=f"{code.co_name} of {path}"), function.__globals__)
 
 
-def _names_in(layout: Any) -> list[str]:
+def _names_in(layout: Layout) -> list[str]:
     if isinstance(layout, str):
         return [layout]
     parts = layout.values() if isinstance(layout, dict) else layout
@@ -237,7 +238,7 @@ class TableSource(FileSource):
         """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
         return self._handle.plain
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         if not self.vectorized:
             return super().get_batch(indices, epoch)
         indices = np.asarray(indices)

@@ -83,7 +83,7 @@ class TarData(ShardedSource):
     def _why_decoded(self) -> str | None:
         return why_no_regions() if self._decode is decode_webdataset else ""
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> tuple[Sequence[_TarFile], list[int]]:
         files = OpenFiles()
         return self._lay_out([_TarFile(path, files, self._decode, self._verify) for path in self.paths])
 
@@ -91,7 +91,9 @@ class TarData(ShardedSource):
 class _TarFile:
     """One tar file, with the place of every file of every sample."""
 
-    def __init__(self, path: str, files: OpenFiles, decode: Any, verify: bool) -> None:
+    def __init__(
+        self, path: str, files: OpenFiles, decode: Callable[[Any], Datapoint] | str | None, verify: bool
+    ) -> None:
         self.path, self._files, self._decode = path, files, decode
         self._crc = crc32c() if verify else None
         index = msgpack.unpackb(load_or_build(path, _INDEX_KIND, _find_samples), use_list=False, unicode_errors=_ERRORS)
@@ -113,7 +115,7 @@ class _TarFile:
             if self._container and self._decode is None:
                 return decode_members(self._container, members)
             sample: Sample = {"__key__": key, **dict(members)}
-            return sample if self._decode in (None, "raw") else self._decode(sample)
+            return sample if self._decode is None or isinstance(self._decode, str) else self._decode(sample)
         except FormatError as error:
             where = self._members[number][0][1] if members else None
             raise damaged(self.path, f"sample {key!r}: {error}", record=number, offset=where) from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import FormatError
+from ..core.datapoint import Component, Datapoint
 from .npzfile import parse_npy
 
 __all__ = ["CHECKSUM", "MARK", "decode_members", "decode_webdataset", "encode_members"]
@@ -62,7 +63,7 @@ def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
     return container, members or [(_EMPTY, b"")]
 
 
-def decode_members(container: str, members: list[tuple[str, bytes]]) -> Any:
+def decode_members(container: str, members: list[tuple[str, bytes]]) -> Datapoint:
     """The datapoint of the files that :func:`encode_members` made.
 
     Raises:
@@ -92,7 +93,7 @@ def decode_webdataset(sample: dict[str, Any]) -> dict[str, Any]:
     return {name: value if name.startswith("__") else _by_extension(name, value) for name, value in sample.items()}
 
 
-def _by_extension(name: str, content: bytes) -> Any:
+def _by_extension(name: str, content: bytes) -> Component:
     last = name.rpartition(".")[2].lower()
     try:
         if last == "npy":
@@ -118,7 +119,7 @@ def _picture(name: str, content: bytes) -> np.ndarray:
     return decode_image(np.frombuffer(content, np.uint8), f"the file .{name}")
 
 
-def _encode(name: str, value: Any) -> tuple[str, bytes]:
+def _encode(name: str, value: Component) -> tuple[str, bytes]:
     kind = type(value)
     if kind is bytes:
         return (f"{name}.bin" if name.rpartition(".")[2] in _OURS or name.isdigit() else name), value

@@ -17,7 +17,7 @@ __all__ = ["TarSink"]
 class TarSink(AppendOnlyFile):
     """Records as files of a tar."""
 
-    def __init__(self, folder: str, position: Any) -> None:
+    def __init__(self, folder: str, position: dict[str, Any] | None) -> None:
         super().__init__(folder, position)
         self._count = position["count"] if position else 0
         self._container = position["container"] if position else ""
@@ -46,7 +46,7 @@ class TarSink(AppendOnlyFile):
         self.add(content.getvalue())
         self._count += 1
 
-    def commit(self) -> Any:
+    def commit(self) -> dict[str, Any]:
         return {**super().commit(), "count": self._count, "container": self._container, "last": self._last}
 
     def finish(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...utils.dtypes import array_from_bytes, dtype_from_text
 from ...utils.errors import FormatError
+from ..core.datapoint import Component, Datapoint
 
 __all__ = ["parse_keys", "parse_value"]
 
@@ -42,8 +43,8 @@ def parse_keys(path: str, value: bytes) -> list[bytes]:
     return [key.encode() if isinstance(key, str) else key for key in keys]
 
 
-def parse_value(value: bytes) -> Any:
-    """One datapoint.
+def parse_value(value: bytes) -> Datapoint:
+    """Decode one datapoint.
 
     Args:
         value: The record's bytes.
@@ -71,7 +72,7 @@ def parse_value(value: bytes) -> Any:
         raise FormatError(f"{len(value):,} bytes are not Tensorpack's msgpack: {detail}. {_ADVICE}") from error
 
 
-def _restore(found: dict[Any, Any]) -> Any:
+def _restore(found: dict[Any, Any]) -> Component:
     if found.get(b"nd") is True and found.get(b"kind") == b"":  # the common case, without the detour
         return _array(found[b"shape"], _plain_dtype(found[b"type"]), found[b"data"])
     if b"nd" not in found and "nd" not in found and b"complex" not in found and "complex" not in found:

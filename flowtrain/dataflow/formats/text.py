@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
@@ -65,7 +65,7 @@ class TextLineData(ShardedSource):
         super().__init__(path, shuffle=shuffle, seed=seed, what="text file")
         self._encoding, self._skip_blank = check_encoding(encoding), skip_blank
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:
         files = OpenFiles()
         blank = "empty" if self._skip_blank else "keep"
         return self._lay_out([LineFile(path, files, blank=blank, encoding=self._encoding) for path in self.paths])

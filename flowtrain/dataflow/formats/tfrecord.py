@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
+from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import explained
 from ...utils.storage import is_url, path_or_url, put
@@ -92,7 +93,7 @@ class TFRecordData(ShardedSource):
         self._verify = verify
         self._reads_ahead = not callable(decode)
 
-    def _open_files(self) -> Any:
+    def _open_files(self) -> tuple[Sequence[RecordFile], list[int]]:
         files = OpenFiles()
         return self._lay_out([RecordFile(path, self._verify, files) for path in self.paths])
 
@@ -133,6 +134,7 @@ class TFRecordData(ShardedSource):
         return self._decoder
 
 
+@names_arguments
 class TFRecordWriter:
     """Write records to a TFRecord file, byte for byte as tf.io.TFRecordWriter does.
 

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from ...utils.arguments import check_int
+from ...utils.arguments import check_int, names_arguments
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
 from ...utils.storage import cache_folder, exists, is_folder, is_url, path_or_url, put, put_folder, url_name
 from ..core.base import DataFlow
+from ..core.datapoint import Position
 from ..core.values import refuse_masked
 from .framing import crc32c
 from .sealed import pack_sealed, unpack_sealed
@@ -32,6 +33,7 @@ _log = logging.getLogger("flowtrain.dataflow")
 Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar", "parquet", "otbtf"]
 
 
+@names_arguments
 def write(
     ds: DataFlow,
     path: PathLike,
@@ -146,7 +148,7 @@ def _write_here(
 
 
 def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, Any]:
-    """What one format alone can be told."""
+    """Check the arguments that one format alone takes."""
     if kind != "otbtf":
         if keys is not None:
             raise DataFlowError(f'keys= names the components for format="otbtf"; this is {kind}')
@@ -194,7 +196,7 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
 
 
 class _Journal:
-    """What of the work is safe: how many datapoints, the sink's position, the flow's."""
+    """Record of what is durable: the number of datapoints, and the positions of the sink and of the flow."""
 
     def __init__(self, folder: Path, kind: str, size: int | None) -> None:
         self._folder, self._file = folder, folder / "journal"
@@ -214,7 +216,7 @@ class _Journal:
             elif path.name != "lock":
                 path.unlink()
 
-    def resume(self, ds: DataFlow) -> Any:
+    def resume(self, ds: DataFlow) -> Position:
         """Bring the flow to where the earlier attempt stopped; returns the sink's position, None for a start."""
         if not self._file.exists():
             return self.restart()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar, NoReturn, TypeVar, cast
 
 import numpy as np
 
@@ -358,7 +358,7 @@ class Augmentor:
     def __repr__(self) -> str:
         return _described(self)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(unknown_attribute(self, name, _OLD_METHODS))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from ..core.explanation import StageCost
 
 __all__ = ["verdict"]
 
 _BUSY = 0.5  # a stage whose time is less CPU than this mostly waits
 
 
-def verdict(costs: list[Any], workers: int, cores: int) -> str:
+def verdict(costs: list[StageCost], workers: int, cores: int) -> str:
     """Say what limits a flow.
 
     What is done in this process and what is done by workers goes on at the same time; the slower one is the limit.
@@ -53,7 +54,7 @@ def _consumer_alone(consumer: float, rest: float) -> str:
     return f"{text}. PrefetchData around the flow would do the rest meanwhile: up to {gain:.2g} times as fast."
 
 
-def _serial(slowest: Any, stages: list[Any], consumer: float, cores: int) -> str:
+def _serial(slowest: StageCost, stages: list[StageCost], consumer: float, cores: int) -> str:
     work = sum(cost.ms_per_output for cost in stages)
     help_up_to = _useful_workers(work, consumer, slowest, cores)
     text = f"{slowest.name} takes {_share(slowest, stages)} of the flow's time"
@@ -62,7 +63,9 @@ def _serial(slowest: Any, stages: list[Any], consumer: float, cores: int) -> str
     return f"{text}. Put PrefetchData(num_proc={help_up_to}) around the flow, or {slowest.advice}."
 
 
-def _in_workers(slowest: Any, made: list[Any], rest: float, workers: int, cores: int, stages: list[Any]) -> str:
+def _in_workers(
+    slowest: StageCost, made: list[StageCost], rest: float, workers: int, cores: int, stages: list[StageCost]
+) -> str:
     work = sum(cost.ms_per_output for cost in made)
     help_up_to = _useful_workers(work, rest, slowest, cores)
     text = f"{slowest.name} takes {_share(slowest, stages)} of the flow's time"
@@ -76,16 +79,16 @@ def _in_workers(slowest: Any, made: list[Any], rest: float, workers: int, cores:
     return f"{text}, and {full}: {slowest.advice}."
 
 
-def _useful_workers(work: float, rest: float, slowest: Any, cores: int) -> int:
+def _useful_workers(work: float, rest: float, slowest: StageCost, cores: int) -> int:
     """With how many workers they would be as fast as the rest, which is done in this process."""
     wanted = math.ceil(work / rest) if rest > 0.001 * work else 1000
     return max(1, min(wanted, cores if slowest.cpu_share >= _BUSY else 4 * cores))
 
 
-def _largest(costs: list[Any]) -> Any:
+def _largest(costs: list[StageCost]) -> StageCost:
     return max(costs, key=lambda cost: cost.ms_per_output)
 
 
-def _share(cost: Any, stages: list[Any]) -> str:
+def _share(cost: StageCost, stages: list[StageCost]) -> str:
     total = sum(stage.ms_per_output for stage in stages)
     return f"{cost.ms_per_output / total if total else 0:.0%}"

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.explanation import Explanation, StageCost
 from .bottleneck import verdict
-from .measure import Stage, instrumented
+from .measure import Clock, Stage, instrumented
 
 __all__ = ["explain"]
 
@@ -50,7 +50,9 @@ def explain(
 class _Run:
     """One measurement."""
 
-    def __init__(self, flow: Any, clock: Any, stages: list[Stage], consumer: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self, flow: DataFlow, clock: Clock, stages: list[Stage], consumer: Callable[[Any], Any] | None
+    ) -> None:
         self._flow, self._clock, self._stages, self._consumer = flow, clock, stages, consumer
         self._walk: Any = None
         self._consumed = 0.0
@@ -75,7 +77,7 @@ class _Run:
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
         self._waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel)
 
-    def _read(self) -> Any:
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
         """What was measured until now, on other machines too."""
         for stage in [self._flow, *_beneath(self._flow)]:
             if (crews := vars(stage).get("_crews")) is not None:
@@ -109,7 +111,9 @@ class _Run:
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
         waited = self._waited / self.seconds
         workers = max((stage.workers for stage in parallel), default=0)
-        cores = max([stage.flow._crews.cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0)
+        cores = max(
+            [vars(stage.flow)["_crews"].cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0
+        )
         text = verdict(costs, workers, cores or available_cores())
         flows = [stage.flow for stage in reversed(self._stages)]
         notes = tuple(f"{flow.describe()} {note}" for flow in flows if (note := getattr(flow, "_note", "")))
@@ -141,7 +145,7 @@ class _Run:
         shown = int(here[0]) if parallel and not count else count
         return StageCost(_name(stage.flow), where, shown, ms, per_output, busy, 0.0, queue, depth, stage.flow._advice)
 
-    def _above(self, stage: Stage) -> Any:
+    def _above(self, stage: Stage) -> Iterator[Stage]:
         while stage.parent is not None:
             stage = stage.parent
             yield stage
@@ -174,13 +178,13 @@ def _without_delay(measured: np.ndarray) -> np.ndarray:
     return stages
 
 
-def _beneath(flow: Any) -> Any:
+def _beneath(flow: DataFlow) -> Iterator[DataFlow]:
     for child in flow.children():
         yield child
         yield from _beneath(child)
 
 
-def _name(flow: Any) -> str:
+def _name(flow: DataFlow) -> str:
     """The stage as messages name it; one with a lambda says where that is, as there may be many."""
     code = getattr(getattr(flow, "func", None), "__code__", None)
     name = flow.describe()

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
+from ..core.datapoint import Datapoint, Position
 from ..core.undecoded import Undecoded, with_undecoded
 
 __all__ = ["Clock", "Stage", "instrumented"]
@@ -47,7 +48,7 @@ class Clock:
         return Clock, (self.folder, self.stages)
 
     def part(self) -> _Part:
-        """The calling thread's own."""
+        """The sums of the calling thread."""
         part = getattr(self._local, "part", None)
         if part is None or part.pid != os.getpid():
             part = self._local.part = _Part(self.folder, self.stages)
@@ -128,13 +129,13 @@ class _TimedCursor(Cursor):
         super().__init__(cursor.epoch)
         self._cursor, self._clock, self._number = cursor, clock, number
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Datapoint:
         start = time.perf_counter()
         made = _timed(self._clock, self._number, 1, self._cursor.__next__)
         self._clock.waits.setdefault(self._number, []).append(time.perf_counter() - start)
         return made
 
-    def state(self) -> Any:
+    def state(self) -> Position:
         return self._cursor.state()
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ class Stage:
         workers: How many workers it has; 0 for a stage without.
     """
 
-    def __init__(self, number: int, flow: Any, parent: Stage | None) -> None:
+    def __init__(self, number: int, flow: DataFlow, parent: Stage | None) -> None:
         self.number, self.flow, self.parent = number, flow, parent
         self.workers = flow.worker_count
 
@@ -194,20 +195,23 @@ def _listed(flow: DataFlow, parent: Stage | None, stages: list[Stage]) -> None:
         _listed(child, stage, stages)
 
 
-def _copied(flow: Any, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any], inner: bool) -> Any:
+def _copied(
+    flow: DataFlow, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any], inner: bool
+) -> DataFlow:
     """A timed copy of a flow and all it holds; flows that are no stage by themselves count as the one above."""
     if id(flow) in made:
         return made[id(flow)]
     number = numbers.get(id(flow), above)
-    twin = made[id(flow)] = copy.copy(flow)
+    twin: Any = copy.copy(flow)
+    made[id(flow)] = twin
     for name, value in list(vars(twin).items()):
         within = inner or name == _INNER
         if _is_flow(value):
             vars(twin)[name] = _copied(value, clock, numbers, number, made, within)
         elif isinstance(value, (list, tuple)) and value and all(map(_is_flow, value)):
             vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
-    if inner and callable(getattr(flow, "func", None)):
-        twin.func = _TimedFunction(flow.func, clock, number)  # it may be applied without the stage
+    if inner and callable(func := getattr(flow, "func", None)):
+        twin.func = _TimedFunction(func, clock, number)  # it may be applied without the stage
     if "_crews" in vars(twin):
         twin._crews = copy.copy(twin._crews)  # workers of its own
     for method, count in _TIMED.items():  # attributes of the copy, found before the methods of its class

@@ -10,6 +10,7 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
+from ..core.datapoint import Component
 from ..stages.each import EachData
 
 __all__ = ["PrintData", "describe_component", "describe_datapoint"]
@@ -79,7 +80,7 @@ def describe_datapoint(datapoint: Datapoint, number: int, total: int, max_depth:
     return "\n".join(lines)
 
 
-def _items(value: Any) -> list[tuple[Any, Any]]:
+def _items(value: Component) -> list[tuple[Any, Any]]:
     return list(value.items() if isinstance(value, dict) else enumerate(value))
 
 
@@ -133,7 +134,7 @@ def _range(array: np.ndarray) -> str:
     return f" with range [{low}, {high}] and {bad} values that are NaN or infinite"
 
 
-def _number(value: Any) -> str:
+def _number(value: Component) -> str:
     number = float(value)
     if number == 0:
         return "0"

@@ -7,17 +7,18 @@ import copy
 import html
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ...utils.arguments import check_int
+from ...utils.arguments import check_int, names_arguments
 from ...utils.errors import DataFlowError
 from ...utils.files import write_whole
 from ..core.base import DataFlow
+from ..core.datapoint import Datapoint
 from .printing import describe_component
 
 __all__ = ["show"]
@@ -26,6 +27,7 @@ _LINE = 15  # pixels of a line of text
 _GAP = 6
 
 
+@names_arguments
 def show(
     ds: DataFlow,
     path: str | os.PathLike[str],
@@ -79,7 +81,7 @@ def show(
     return str(path)
 
 
-def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Any:
+def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Iterator[tuple[list[tuple[str, np.ndarray]], list[str]]]:
     """(names and pictures, lines of text) of each datapoint."""
     walk = iter(copy.copy(ds))
     try:
@@ -89,7 +91,7 @@ def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Any:
         walk.close()  # type: ignore[attr-defined]
 
 
-def _rows(datapoint: Any) -> list[Any]:
+def _rows(datapoint: Datapoint) -> list[Any]:
     """The datapoints of a batch; of anything else, itself."""
     values = list(datapoint.values()) if isinstance(datapoint, dict) else datapoint
     if not isinstance(values, (list, tuple)):
@@ -103,7 +105,7 @@ def _rows(datapoint: Any) -> list[Any]:
     return [{key: datapoint[key][row] for key in keys} for row in range(rows.pop())]
 
 
-def _cell(datapoint: Any, titles: Sequence[str] | None) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
+def _cell(datapoint: Datapoint, titles: Sequence[str] | None) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
     pictures, lines = [], []
     items = list(datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint))
     if titles is not None:

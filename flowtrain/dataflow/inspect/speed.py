@@ -15,6 +15,8 @@ import numpy as np
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
+from ..core.cursor import Iteration
+from ..core.datapoint import Datapoint
 from ..core.proxy import ProxyDataFlow
 
 __all__ = ["DataSpeed", "TestDataSpeed", "datapoint_bytes"]
@@ -121,20 +123,20 @@ class TestDataSpeed(ProxyDataFlow):
         sys.stdout.flush()
         return speed
 
-    def _start(self) -> Any:
+    def _start(self) -> Iteration:
         if not self._measured:
             self.start()
         return super()._start()
 
 
 class _Endless:
-    """One epoch after the other."""
+    """Iterator over epochs without an end."""
 
     def __init__(self, ds: DataFlow) -> None:
         self._ds = ds
         self._iterator: Any = iter(ds)
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Datapoint:
         for _ in range(2):
             for datapoint in self._iterator:
                 return datapoint
@@ -161,14 +163,14 @@ def datapoint_bytes(value: object) -> int:
 
 
 def _cpu_seconds() -> float:
-    """What this process and those that it started have spent on all cores."""
+    """CPU seconds of this process and of those that it started."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime + _descendants_cpu()
 
 
 def _descendants_cpu() -> float:
-    """The same of all living processes beneath this one, and of those of theirs that have ended (Linux)."""
+    """CPU seconds of all living descendants of this process, and of those of theirs that have ended (Linux)."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():

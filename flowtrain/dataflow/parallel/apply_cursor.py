@@ -12,6 +12,7 @@ from ..core import process
 from ..core.ahead import Planner, Run, Runs, got, has_workers
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
+from ..core.datapoint import Position
 from ..stages.each import DROPPED
 from .crew import Crew, CrewCursor, Result
 from .threads import Thrown
@@ -24,7 +25,7 @@ _Group = tuple[list[Datapoint] | None, list[Run] | None]
 
 
 class _Walked:
-    """Datapoints of a walk to be sent to the workers, with the positions at which the flow could be opened again.
+    """Source of tasks from a walk: its datapoints are sent along; positions to reopen it at are kept.
 
     A position may be large, so one is only taken when that is cheap beside the time since the last.
     """
@@ -70,7 +71,7 @@ class _Walked:
 
 
 class _Indices:
-    """The same for a flow of which workers make the datapoints by index: nothing is sent along."""
+    """Source of tasks from an indexable flow: workers make the datapoints by index, nothing is sent along."""
 
     error: Exception | None = None
 
@@ -94,7 +95,7 @@ class _Indices:
 
 
 class _Planned:
-    """The same for some datapoints of an indexable flow, which are made in this process and sent."""
+    """Source of tasks from chosen datapoints of an indexable flow, which are made in this process and sent along."""
 
     def __init__(self, stage: DataFlow, runs: Runs, epoch: int, first: int) -> None:
         self.place = first
@@ -152,7 +153,9 @@ class SentCursor(CrewCursor):
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, source: Any, epoch: int, strict: bool, state: dict[str, Any]) -> None:
+    def __init__(
+        self, stage: Any, source: _Walked | _Indices | _Planned, epoch: int, strict: bool, state: dict[str, Any]
+    ) -> None:
         super().__init__(stage, epoch)
         self._strict, self._keeps_sent = strict, stage._keeps_sent
         self._source: _Walked | _Indices | _Planned = source
@@ -208,7 +211,7 @@ class SentCursor(CrewCursor):
                 self._finish()
                 raise StopIteration
 
-    def state(self) -> Any:
+    def state(self) -> Position:
         return self._source.state(self._next, self._ahead)
 
     def _forget(self) -> None:

@@ -14,7 +14,7 @@ from ...utils.errors import ConfigError
 from ..core.base import DataFlow
 from .crews import ProcessCrews
 
-__all__ = ["AUTO", "Workers", "chosen_for", "checked_workers", "log_choice"]
+__all__ = ["AUTO", "Workers", "checked_workers", "chosen_for", "log_choice"]
 
 Workers = int | Literal["auto"]
 
@@ -30,7 +30,7 @@ _MOST = 4  # workers for each core, where they wait
 
 
 def checked_workers(owner: str, value: object, *, cluster: object = None, duplicate: bool = False) -> Workers:
-    """A stage's ``num_proc=``.
+    """Check a stage's ``num_proc=``.
 
     Raises:
         ConfigError: It is neither a whole number of at least 0 nor ``"auto"``, or ``"auto"`` where the number is not
@@ -83,7 +83,7 @@ def chosen_for(flow: DataFlow, timeout: float) -> tuple[int, str]:
 
 
 def log_choice(stage: DataFlow, count: int, reason: str) -> None:
-    """One line for each choice."""
+    """Log the number of workers that was chosen, and why."""
     _log.info('%s: num_proc="auto" is %d here: %s', type(stage).__name__, count, reason)
 
 
@@ -105,12 +105,14 @@ def _measured(flow: DataFlow, patience: float) -> tuple[float, float]:
 
 
 class _MeasureJob:
-    """Explain a flow."""
+    """Job of a worker: measure a flow with ``explain``."""
 
     def __init__(self, flow: DataFlow) -> None:
         self.flow = flow
 
-    def run(self, args: tuple[int, int, int], value: object, out: list[Any], mark: Callable[[int], None]) -> Any:
+    def run(
+        self, args: tuple[int, int, int], value: object, out: list[Any], mark: Callable[[int], None]
+    ) -> tuple[float, float]:
         mark(0)
         stages = self.flow.explain(n=_DATAPOINTS, max_seconds=_SECONDS, quiet=True).stages
         ms = sum(stage.ms_per_output for stage in stages)

@@ -35,7 +35,7 @@ class Result(Protocol):
         ...
 
     def drop(self) -> None:
-        """Let go of it."""
+        """Free the result without unpacking it."""
         ...
 
 
@@ -134,7 +134,7 @@ class CrewCursor(Cursor):
         return self._crew
 
     def _forget(self) -> None:
-        """Let go of results and datapoints: they hold shared memory."""
+        """Drop results and datapoints, which hold slots of the shared memory."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class CrewCursor(Cursor):
             crew.close()
 
     def _ended_by(self) -> BaseException:
-        """The error to raise. Nothing here refers to it: its traceback refers to this walk, and both shall go."""
+        """The error to raise. It is not kept: its traceback refers to this walk, and would keep it alive."""
         failure, self._failure = self._failure, None
         assert failure is not None
         self.close()

@@ -9,6 +9,7 @@ from typing import Any
 from ...utils.errors import USER_ERRORS
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
+from ..core.datapoint import Position
 
 __all__ = ["ApplyJob", "IndexJob", "WalkJob"]
 
@@ -40,7 +41,7 @@ class IndexJob:
 
 
 class ApplyJob:
-    """Do something with datapoints that were sent along.
+    """Apply a stage's function to datapoints that were sent along.
 
     A task is (place of the first, end, epoch); what is sent along is the datapoints, and None or, where the places are
     not the indices, the runs of indices.
@@ -96,7 +97,7 @@ class WalkJob:
                 self._ended = True
         return self._ended, None if self._ended else self._position(walk)
 
-    def _begin(self, flow: DataFlow, epoch: int, position: object, skip: int) -> None:
+    def _begin(self, flow: DataFlow, epoch: int, position: Position, skip: int) -> None:
         if self._walk is not None:
             self._walk.close()
         flow._ensure_reset()
@@ -105,7 +106,7 @@ class WalkJob:
         for _ in range(skip):
             next(self._walk)
 
-    def _position(self, walk: Cursor) -> Any:
+    def _position(self, walk: Cursor) -> list[Position] | None:
         now = time.monotonic()
         if now - self._told < 50 * self._cost:
             return None

@@ -13,6 +13,7 @@ from ...utils.errors import DataFlowError
 from ..core.ahead import Piece, Runs
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.datapoint import Position
 from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector
 from ..stages.batch import BatchData, GroupingData
@@ -75,7 +76,7 @@ class _Spread(WorkerStage):
             return DataFlow.get(self, index, epoch)  # says what is in the way
         return self._serial.get(index, epoch)
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         if self.indexable:
             return IndexCursor(self, epoch, state)
         return SentCursor.over_walk(self, self._sent_from(), epoch, self.strict, state)
@@ -193,7 +194,7 @@ class MultiProcessMapData(_ProcessSpread):
         serial = MapData(ds, map_func, may_drop=may_drop)
         super().__init__(ds, serial, num_proc, buffer_size, strict, timeout, restart, preload, cluster)
 
-    def _applied(self) -> Any:
+    def _applied(self) -> Callable[[Any, int, int], Any]:
         return _without_flow(self._serial)._apply
 
 
@@ -249,7 +250,7 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
     def _walked(self) -> DataFlow:
         return _Groups(self.ds, self.batch_size, self.remainder)
 
-    def _applied(self) -> Any:
+    def _applied(self) -> Callable[[Any, int, int], Any]:
         batched = cast(BatchData, self._serial)
         return _BatchOf(_without_flow(batched.ds), _without_flow(batched))
 
@@ -342,7 +343,7 @@ class MultiThreadMapData(_Spread):
     def describe(self) -> str:
         return f"MultiThreadMapData(num_thread={self.num_thread})"
 
-    def _applied(self) -> Any:
+    def _applied(self) -> Callable[[Any, int, int], Any]:
         return self._serial._apply  # type: ignore[attr-defined]
 
     def _sent_from(self) -> DataFlow:

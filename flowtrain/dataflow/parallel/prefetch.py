@@ -12,6 +12,7 @@ from ...utils.errors import DataFlowError
 from ..core import process
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
+from ..core.datapoint import Position
 from .auto import AUTO, Workers, checked_workers, chosen_for
 from .crew import Crew, InlineCrew
 from .crews import Cluster, crews_on, named, replaces
@@ -69,7 +70,7 @@ class Runner(WorkerStage):
         self._reset_here()
         return self.ds.get(index, epoch)
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         self._reset_here()
         return self.ds.get_batch(indices, epoch)
 
@@ -84,7 +85,7 @@ class Runner(WorkerStage):
         else:
             super()._ensure_reset()
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         if self.indexable:
             return IndexCursor(self, epoch, state)
         size = self.size_or_none() if self.duplicate and self._parallel else None
@@ -92,7 +93,7 @@ class Runner(WorkerStage):
         return WalkedCursor(self, epoch, state, self._count if self._parallel else 1, shares)
 
     def _walk_jobs(self) -> list[DataFlow]:
-        """What each worker walks."""
+        """The flow that each worker walks: its part of the flow beneath, or an independent copy."""
         return copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:

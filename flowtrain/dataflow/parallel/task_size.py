@@ -21,7 +21,7 @@ class Grouping:
         self.together: tuple[float, int] = _TOGETHER
 
     def suit(self, crew: object) -> None:
-        """Have groups for these workers: where a message costs more than one between processes, they say so."""
+        """Adopt the crew's bounds of a group, if it has any: messages to other machines cost more."""
         self.together = getattr(crew, "together", _TOGETHER)
 
     def learn(self, count: int, seconds: float, used: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ipc.pool import Task
+from ...ipc.worker import Job
 from ...utils.errors import WorkerTimeout
 from .nesting import enter_worker_thread
 
@@ -34,7 +35,7 @@ class Thrown:
 
 @dataclass(slots=True)
 class _Note:
-    """What a thread is doing."""
+    """What a thread is making: the datapoint, since when, and the results that it has so far."""
 
     datapoint: int
     since: float
@@ -56,7 +57,7 @@ class _Result:
 
 
 class ThreadCrew:
-    """Threads with their jobs.
+    """Crew whose workers are threads of this process.
 
     Args:
         jobs: What to do, one for each thread; they may all be the same one.
@@ -139,7 +140,7 @@ class ThreadCrew:
 
 
 def _work(
-    job: object,
+    job: Job,
     tasks: queue.SimpleQueue[tuple[Task, Any] | None],
     results: queue.SimpleQueue[_Result],
     notes: list[_Note | None],
@@ -153,7 +154,7 @@ def _work(
         del item
 
 
-def _done(job: Any, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:
+def _done(job: Job, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:
     out: list[Any] = []
     extra = failure = None
     start = time.perf_counter()

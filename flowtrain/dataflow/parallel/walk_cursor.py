@@ -9,7 +9,7 @@ from ...ipc.pool import Lost
 from ...utils.errors import StateError
 from ..core import process
 from ..core.cursor import Datapoint
-from .crew import Crew, CrewCursor, Result
+from .crew import Crew, CrewCursor, CrewStage, Result
 
 __all__ = ["WalkedCursor"]
 
@@ -62,7 +62,9 @@ class WalkedCursor(CrewCursor):
 
     knows_after_error = True
 
-    def __init__(self, stage: Any, epoch: int, state: object, parts: int, shares: list[int] | None = None) -> None:
+    def __init__(
+        self, stage: CrewStage, epoch: int, state: object, parts: int, shares: list[int] | None = None
+    ) -> None:
         super().__init__(stage, epoch)
         saved = _checked(state, parts, stage)
         self._turn = saved["turn"]

@@ -9,6 +9,7 @@ from ...utils.arguments import check_int, check_seconds
 from ..core.ahead import RunQueue
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, checked_index
+from ..core.datapoint import Position
 from ..parallel.index_cursor import IndexedCursor
 from ..parallel.walk_cursor import WalkedCursor
 from .endpoint import checked_address, warn_if_open
@@ -75,7 +76,7 @@ class RemoteData(DataFlow):
         if crew is not None:
             crew.end()
 
-    def _cursor(self, epoch: int, state: object = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         return _RemoteCursor(self, epoch, state)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None = None) -> RemoteCrew:
@@ -94,7 +95,7 @@ class RemoteData(DataFlow):
 class _RemoteCursor(Cursor):
     """Waits for the first sender, then walks as its flow allows."""
 
-    def __init__(self, flow: RemoteData, epoch: int, state: object) -> None:
+    def __init__(self, flow: RemoteData, epoch: int, state: Position) -> None:
         super().__init__(epoch)
         self._flow, self._state = flow, state
         self._walk: Cursor | None = None
@@ -114,7 +115,7 @@ class _RemoteCursor(Cursor):
             return IndexedCursor(flow, RunQueue.span(index, flow.size_or_none(), self.epoch), self.epoch, flow, index)
         return WalkedCursor(flow, self.epoch, self._state, crew.workers)
 
-    def state(self) -> Any:
+    def state(self) -> Position:
         return self._state if self._walk is None else self._walk.state()
 
     def close(self) -> None:

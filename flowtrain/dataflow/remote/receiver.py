@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import logging
+import os
 import time
 from collections import deque
 from typing import Any
@@ -81,7 +82,9 @@ class RemoteCrew:
 
     closed = True  # until it listens
 
-    def __init__(self, address: str, window: int, timeout: float, key: Any, max_bytes: int) -> None:
+    def __init__(
+        self, address: str, window: int, timeout: float, key: str | os.PathLike[str] | None, max_bytes: int
+    ) -> None:
         self.window, self.timeout, self.name = window, timeout, f"RemoteData({address})"
         self._address, self._max_bytes = address, max_bytes
         secret, self._token = load_key(key, "receiver") if key is not None else (None, "")

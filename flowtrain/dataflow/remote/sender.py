@@ -16,6 +16,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ...ipc.codec import CodecError
 from ...ipc.wire import BadMessage, ForeignFrame, encode
+from ...utils.arguments import names_arguments
 from ...utils.errors import ConfigError, DataFlowError
 from ...utils.loading import only_to_run
 from ..core.ahead import has_workers
@@ -32,6 +33,7 @@ _HEARD = (Kind.REQUEST, Kind.PING, Kind.BYE, Kind.REFUSED)
 _LOOK = 0.5  # seconds between looks at the connection
 
 
+@names_arguments
 def send_dataflow(
     ds: DataFlow,
     address: str,
@@ -81,7 +83,14 @@ def send_dataflow(
 
 
 class _Sender:
-    def __init__(self, context: zmq.Context, ds: DataFlow, address: str, part: tuple[int, int], key: Any) -> None:
+    def __init__(
+        self,
+        context: zmq.Context,
+        ds: DataFlow,
+        address: str,
+        part: tuple[int, int],
+        key: str | os.PathLike[str] | None,
+    ) -> None:
         self.ds, self.address, self.part = ds, address, part
         # by index the receiver asks for datapoints that this process makes alone; workers of the flow need a walk
         self.by_index = ds.indexable and not has_workers(ds)

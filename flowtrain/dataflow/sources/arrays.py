@@ -80,7 +80,7 @@ class DataFromArrays(Ordered):
             datapoint = [column[row] for column in self._columns.values()]
         return protected(datapoint) if self._changeable else datapoint
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         rows = self._places(indices, epoch)
         gathered = {key: _gathered(column, rows) for key, column in self._columns.items()}
         for key in self._changeable:

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -206,7 +206,7 @@ def _jpeg_header(data: np.ndarray) -> JpegHeader:
     return read_header(_reader(data), data.size)
 
 
-def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Any) -> bool:
+def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Callable[[int, int], bytes]) -> bool:
     """Whether the mark of a picture's end is there, for the kinds that have one."""
     if header is not None:
         # not the end of a thumbnail, which lies before the scan, and is all that a file cut in half has

@@ -113,7 +113,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
-    """One picture high and narrow: the conversions look at each pixel alone."""
+    """Join pictures to one (N * H, W, channels): OpenCV converts one at a time, pixel by pixel."""
     return np.ascontiguousarray(pictures).reshape(-1, pictures.shape[-2], pictures.shape[-1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -150,7 +150,7 @@ def _is_pair(value: object) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.isscalar(bound) for bound in value)
 
 
-def _each(given: Any, named: dict[Any, Any], one: Any) -> dict[Any, Any]:
+def _each(given: Any, named: dict[Any, Any], one: Callable[[Any], bool]) -> dict[Any, Any]:
     """One setting per component, from one for all or one each."""
     if one(given):
         return dict.fromkeys(named, given)
@@ -171,7 +171,9 @@ def _domain(dtype: np.dtype[Any], given: Any) -> tuple[Any, Any]:
     return 0, 1
 
 
-def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], domain: tuple[Any, Any]) -> Any:
+def _draw(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], domain: tuple[Any, Any]
+) -> np.ndarray | np.generic:
     low, high = domain
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool) if shape else np.bool_(rng.integers(0, 2))

@@ -11,6 +11,7 @@ from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, IteratorCursor
+from ..core.datapoint import Datapoint, Position
 from ..stages.map import function_name
 
 __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
@@ -27,7 +28,7 @@ class _Restarted(DataFlow):
             raise TypeError(f"the length of {self} is not known; pass size= where it is")
         return self._length
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         return IteratorCursor(self, epoch, state)
 
     def _promised_size(self) -> int | None:
@@ -172,7 +173,7 @@ class DataFromQueue(DataFlow):
             raise DataFlowError(f"DataFromQueue takes a queue with get(timeout=...), got {type(queue).__name__}")
         self.queue, self.end, self.timeout = queue, end, timeout
 
-    def _cursor(self, epoch: int, state: Any = None) -> Cursor:
+    def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         return IteratorCursor(self, epoch, state)
 
     _replays = False
@@ -184,7 +185,7 @@ class DataFromQueue(DataFlow):
         while (datapoint := self._waited_for()) is not self.end:
             yield datapoint
 
-    def _waited_for(self) -> Any:
+    def _waited_for(self) -> Datapoint:
         try:
             return self.queue.get(timeout=self.timeout)
         except queues.Empty:

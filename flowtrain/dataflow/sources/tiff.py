@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 __all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "RGB", "TIFF", "first_tags"]
 
@@ -19,7 +18,7 @@ RGB, PALETTE = 2, 3
 _SHORT = 3  # the type of 16-bit numbers
 
 
-def first_tags(tiff: Any) -> dict[int, tuple[int, int]] | None:
+def first_tags(tiff: bytes | memoryview) -> dict[int, tuple[int, int]] | None:
     """Read the first directory.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, replaced
 from ..core.cursor import Datapoint
+from ..core.datapoint import Component
 from ..core.random_flow import RNGDataFlow
 from ..core.undecoded import decoded, get_undecoded, holds_undecoded, is_undecoded, why_decoded
 from ..core.values import check_unmasked
@@ -26,7 +27,9 @@ __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoord
 class _Augmented(EachData, RNGDataFlow):
     """What the stages share: the augmentors, and a stream of their own."""
 
-    def __init__(self, ds: DataFlow, augmentors: Augmentor | Sequence[Augmentor], seed: Any) -> None:
+    def __init__(
+        self, ds: DataFlow, augmentors: Augmentor | Sequence[Augmentor], seed: int | Literal["random"] | None
+    ) -> None:
         EachData.__init__(self, ds)
         RNGDataFlow.__init__(self, seed)
         self.augmentors = augmentors if isinstance(augmentors, Augmentor) else AugmentorList(augmentors)
@@ -41,7 +44,7 @@ class _Augmented(EachData, RNGDataFlow):
         reason = why_decoded(self.ds)
         return note if reason is None else reason and f"takes JPEGs that are decoded whole: {reason}"
 
-    def _component(self, datapoint: Datapoint, key: Key) -> Any:
+    def _component(self, datapoint: Datapoint, key: Key) -> Component:
         try:
             value = datapoint[key]
         except (LookupError, TypeError) as error:

@@ -137,7 +137,7 @@ class _Lists(Collector):
     def __init__(self) -> None:
         self._rows: list[Any] = []
 
-    def _add(self, datapoint: Any) -> None:
+    def _add(self, datapoint: Datapoint) -> None:
         first = self._rows[0] if self._rows else datapoint
         if not isinstance(datapoint, (list, tuple, dict)) or len(datapoint) != len(first):
             raise DataFlowError(
@@ -146,7 +146,7 @@ class _Lists(Collector):
             )
         self._rows.append(datapoint)
 
-    def finish(self) -> Any:
+    def finish(self) -> Datapoint:
         if isinstance(self._rows[0], dict):
             return {key: [row[key] for row in self._rows] for key in self._rows[0]}
         return [list(column) for column in zip(*self._rows, strict=True)]

@@ -13,6 +13,7 @@ from ...utils.storage import local_only
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.random_flow import RNGDataFlow
 from .cachestore import DiskStore, MemoryStore
@@ -105,7 +106,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             return index
         return self.stream.permutation(size, epoch)[index]
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         index, store = memory or 0, self._store
         if store.whole is None:
             if not self.shuffle or walk.epoch == 0:

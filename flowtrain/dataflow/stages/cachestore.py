@@ -12,6 +12,7 @@ from ...ipc.codec import CodecError, pack, unpack
 from ...utils.errors import DataFlowError
 from ...utils.files import write_whole
 from ..core.components import protected
+from ..core.datapoint import Datapoint
 
 __all__ = ["DiskStore", "MemoryStore"]
 
@@ -29,7 +30,7 @@ class MemoryStore:
         """How many datapoints there are, once all are kept; known only of flows that can only be iterated."""
         self._kept: dict[int, Any] = {}
 
-    def load(self, place: int) -> Any:
+    def load(self, place: int) -> Datapoint:
         """The datapoint that is kept at a place, or None."""
         kept = self._kept.get(place)
         return None if kept is None else protected(kept)
@@ -38,7 +39,7 @@ class MemoryStore:
         """Whether a datapoint is kept at a place."""
         return place in self._kept
 
-    def save(self, place: int, datapoint: object) -> Any:
+    def save(self, place: int, datapoint: object) -> Datapoint:
         """Keep a datapoint and give it back as it will be given from now on."""
         self._kept[place] = datapoint
         return protected(datapoint)
@@ -66,7 +67,7 @@ class DiskStore:
             raise DataFlowError(f"CacheData: {path} is a file; give a folder of its own for the cache")
         self._check_manifest()
 
-    def load(self, place: int) -> Any:
+    def load(self, place: int) -> Datapoint:
         """The datapoint that is kept at a place; None where there is none, or a damaged one."""
         try:
             data = self._file(place).read_bytes()
@@ -83,7 +84,7 @@ class DiskStore:
         """Whether there is a file for a place; it may turn out to be damaged."""
         return self._file(place).exists()
 
-    def save(self, place: int, datapoint: object) -> Any:
+    def save(self, place: int, datapoint: object) -> Datapoint:
         """Keep a datapoint and give it back as it will be given from now on."""
         if not self._ready:
             self._begin()

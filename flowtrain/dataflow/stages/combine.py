@@ -15,6 +15,7 @@ from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.undecoded import get_undecoded
 from .index_map import IndexMap, endless, out_of_range
 
@@ -86,7 +87,7 @@ class ConcatData(IndexMap, SeveralFlows):
         before = self._ends[number - 1] if number else 0
         return self.flows[number], index - before, epoch
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         for number in range(memory or 0, len(self.flows)):
             for datapoint in walk.open(self.flows[number]):
                 walk.memory = number
@@ -136,10 +137,10 @@ class JoinData(SeveralFlows):
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         return self._joined([get_undecoded(flow, index, epoch) for flow in self.flows])
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         return self._joined([flow.get_batch(indices, epoch) for flow in self.flows])
 
-    def _joined(self, parts: list[Any]) -> Any:
+    def _joined(self, parts: list[Any]) -> Datapoint:
         if isinstance(parts[0], dict):
             whole: dict[Any, Any] = {}
             for number, part in enumerate(parts):
@@ -228,7 +229,7 @@ class InterleaveData(IndexMap, SeveralFlows):
             start += (last - first) * per_round
         return starts, spans
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         turn, taken, ended = memory or (0, 0, [])
         inputs = [iter(walk.open(flow, number=number)) for number, flow in enumerate(self.flows)]
         while len(ended) < len(inputs):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from ..core.ahead import Piece
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 
 __all__ = ["DROPPED", "EachData"]
@@ -44,7 +44,7 @@ class EachData(ProxyDataFlow):
     def rows_per_datapoint(self) -> int | None:
         return self.ds.rows_per_datapoint() if self._indexable_itself() else None
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         for index, datapoint in enumerate(walk.open(self.ds), memory or 0):
             made = self._apply(datapoint, index, walk.epoch)
             walk.memory = index + 1

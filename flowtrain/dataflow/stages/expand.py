@@ -10,6 +10,7 @@ import numpy as np
 from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Component, Memory
 from ..core.proxy import ProxyDataFlow
 from .map import check_callable, function_name
 
@@ -31,7 +32,7 @@ class ExpandedData(ProxyDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         return DataFlow.get(self, index, epoch)  # says what is in the way
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         first, handed = memory or (0, 0)
         child = walk.open(self.ds)
         before = child.state()
@@ -123,8 +124,8 @@ def _rows(column: object) -> int | None:
     return len(column) if isinstance(column, list) or (isinstance(column, np.ndarray) and column.ndim) else None
 
 
-def _row(batch: Any, row: int) -> Any:
-    def one(column: Any) -> Any:
+def _row(batch: Datapoint, row: int) -> Datapoint:
+    def one(column: Component) -> Component:
         return _row(column, row) if isinstance(column, dict) else column[row]
 
     if isinstance(batch, dict):

@@ -15,6 +15,7 @@ from ..core.ahead import Piece, made_at
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component, protected
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Component, Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector, stack
 from ..core.values import as_array, check_unmasked, is_hollow
@@ -66,7 +67,7 @@ class _Padder(Collector):
         self._rows: list[Any] = []
         self._pad, self._owner = pad_value, owner
 
-    def _add(self, datapoint: Any) -> None:
+    def _add(self, datapoint: Datapoint) -> None:
         """Keep a row, its lists of numbers as arrays."""
         row, items = len(self._rows), _items(datapoint)
         if items is not None:
@@ -74,7 +75,7 @@ class _Padder(Collector):
             datapoint = read if isinstance(datapoint, dict) else list(read.values())
         self._rows.append(datapoint)
 
-    def finish(self) -> Any:
+    def finish(self) -> Datapoint:
         largest: dict[Any, np.ndarray] = {}  # of each component an array of the padded shape, and its dtype
         for row, datapoint in enumerate(self._rows):
             for key, value in _items(datapoint) or ():
@@ -89,20 +90,20 @@ class _Padder(Collector):
                     largest[key] = np.broadcast_to(np.empty((), value.dtype if held is None else held.dtype), shape)
         return stack([self._padded(datapoint, largest) for datapoint in self._rows], self._owner)
 
-    def _read(self, key: object, value: object, row: int) -> Any:
+    def _read(self, key: object, value: object, row: int) -> Component:
         if not isinstance(value, (list, tuple)) or is_hollow(value):
             return value
         array = as_array(value, f"{self._owner}: component {key!r}, row {row}")
         return value if array is None else array
 
-    def _padded(self, datapoint: Datapoint, largest: dict[Any, np.ndarray]) -> Any:
+    def _padded(self, datapoint: Datapoint, largest: dict[Any, np.ndarray]) -> Datapoint:
         items = _items(datapoint)
         if items is None:
             return datapoint  # the error is the stacker's
         padded = {key: self._filled(key, value, largest.get(key)) for key, value in items}
         return padded if isinstance(datapoint, dict) else list(padded.values())
 
-    def _filled(self, key: object, value: object, largest: np.ndarray | None) -> Any:
+    def _filled(self, key: object, value: object, largest: np.ndarray | None) -> Component:
         if largest is None:
             return value
         if is_hollow(value):  # it tells neither its dtype nor its axes
@@ -129,7 +130,7 @@ class _Padder(Collector):
 
 
 def _items(datapoint: Datapoint) -> Iterable[tuple[Any, Any]] | None:
-    """The components with their keys; None of what is no datapoint."""
+    """The (key, component) pairs of a datapoint; None if the value is not a datapoint."""
     if isinstance(datapoint, dict):
         return datapoint.items()
     return enumerate(datapoint) if isinstance(datapoint, (list, tuple)) else None
@@ -185,7 +186,7 @@ class BatchDataByShape(ProxyDataFlow):
         array = as_array(value, f"{self.describe()}: component {self.index!r}")
         return () if array is None else array.shape
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed, read, waiting = memory or (0, 0, [])
         replays = not self.ds.indexable  # from the epoch's start: what waits cannot be made alone
         groups: dict[Any, list[tuple[int, Any]]] = {}
@@ -202,7 +203,7 @@ class BatchDataByShape(ProxyDataFlow):
             yield batch
 
     def _filled(self, rest: Iterator[Datapoint], read: int, groups: dict[Any, Any]) -> Iterator[tuple[int, Datapoint]]:
-        """The batches, each with how many datapoints of the flow beneath were read until then."""
+        """Yield (number of datapoints read from the flow beneath so far, batch)."""
         for datapoint in rest:
             shape = self.shape_of(datapoint)
             group = groups.setdefault(shape, [])
@@ -213,7 +214,7 @@ class BatchDataByShape(ProxyDataFlow):
         while self.remainder and groups:  # in the order of the dict: that in which the shapes came up
             yield read, self._stacked(groups.pop(next(iter(groups))))
 
-    def _stacked(self, group: list[tuple[int, Any]]) -> Any:
+    def _stacked(self, group: list[tuple[int, Any]]) -> Datapoint:
         return stack([datapoint for _, datapoint in group], self.describe())
 
     def describe(self) -> str:
@@ -266,7 +267,7 @@ class WindowData(ProxyDataFlow):
         return self._stacked([self.ds.get(place, epoch) for place in range(first, stop, self.stride)])
 
     def _range(self, index: int) -> tuple[int, int]:
-        """From which datapoint of the flow beneath to which a window goes."""
+        """The first datapoint of the flow beneath that a window covers, and the one after the last."""
         below = self.ds.size_or_none()
         first = index * self.shift
         stop = first + self.span if below is None else min(first + self.span, below)
@@ -274,7 +275,7 @@ class WindowData(ProxyDataFlow):
             raise out_of_range(self, index)
         return first, stop
 
-    def _stacked(self, rows: list[Any]) -> Any:
+    def _stacked(self, rows: list[Any]) -> Datapoint:
         return stack(rows, self.describe())
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
@@ -290,7 +291,7 @@ class WindowData(ProxyDataFlow):
         return self._shared(parts)
 
     def _shared(self, rows: list[Datapoint]) -> Datapoint:
-        """Stack rows that the next window has too."""
+        """Stack rows that the next window may hold too: each window gets copies of its own."""
         return self._stacked([protected(row) for row in rows])
 
     def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:

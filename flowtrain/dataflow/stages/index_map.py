@@ -30,7 +30,7 @@ class IndexMap(DataFlow):
     _in_order: ClassVar[bool] = False  # whether, wherever it begins in a flow beneath, it goes on in order to its end
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
-        """Where a datapoint is from.
+        """The datapoint of a flow beneath that comes at an index.
 
         Returns:
             (flow beneath, index in it, its epoch)

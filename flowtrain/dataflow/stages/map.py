@@ -53,7 +53,7 @@ class _Mapped(EachData):
 
     _needs = EachData._needs
 
-    def _none(self, index: int, epoch: int) -> Any:
+    def _none(self, index: int, epoch: int) -> object:
         if self.may_drop:
             return DROPPED
         raise DataFlowError(
@@ -103,7 +103,7 @@ class MapData(_Mapped):
     def vectorized(self) -> bool:
         return self.batched and self.ds.vectorized
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         columns = self.ds.get_batch(indices, epoch)
         return self._called(columns, len(indices), int(indices[0]) if len(indices) else 0, epoch)
 
@@ -116,7 +116,7 @@ class MapData(_Mapped):
             self._fail(error, index, epoch)
         return made if made is not None else self._none(index, epoch)
 
-    def _called(self, columns: object, rows: int, index: int, epoch: int) -> Any:
+    def _called(self, columns: object, rows: int, index: int, epoch: int) -> Datapoint:
         try:
             made = self.func(columns)
         except USER_ERRORS as error:
@@ -131,12 +131,12 @@ class MapData(_Mapped):
         return made
 
 
-def _columns_of_one(datapoint: Datapoint, owner: str) -> Any:
+def _columns_of_one(datapoint: Datapoint, owner: str) -> Datapoint:
     """A datapoint as columns with one row."""
     return stack([datapoint], owner)
 
 
-def _first_row(columns: Any) -> Any:
+def _first_row(columns: Datapoint) -> Datapoint:
     if isinstance(columns, dict):
         return {key: column[0] for key, column in columns.items()}
     return type(columns)(column[0] for column in columns)

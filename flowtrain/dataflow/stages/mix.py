@@ -13,6 +13,7 @@ from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.random_flow import RNGDataFlow
 from .combine import SeveralFlows
 from .index_map import IndexMap, endless, out_of_range
@@ -180,7 +181,7 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
 
 
 def _in_turns(
-    stage: SeveralFlows, walk: StageCursor, memory: Any, turns: Iterator[int], first_epoch: int
+    stage: SeveralFlows, walk: StageCursor, memory: Memory, turns: Iterator[int], first_epoch: int
 ) -> Iterator[Datapoint]:
     """Take each datapoint from the flow whose turn it is; a flow that has ended begins its next epoch."""
     handed, epochs = memory or (0, [first_epoch] * len(stage.flows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...utils.arguments import check_int, old_spellings
@@ -11,6 +11,7 @@ from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.components import protected
 from ..core.cursor import Cursor, Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from .expand import ExpandedData
 from .index_map import IndexMap, endless, out_of_range
@@ -68,7 +69,7 @@ class RepeatedData(IndexMap, ProxyDataFlow):
         """The epoch of the flow beneath."""
         return epoch * (self.num if self.num > 0 else _AGAIN) + times
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         times, some = memory or (0, False)
         while times != self.num:
             for datapoint in walk.open(self.ds, self._below(times, walk.epoch)):
@@ -130,7 +131,7 @@ class RepeatedDataPoint(ExpandedData):
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
         return protected(parts[0])
 
-    def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Any:
+    def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         return (protected(datapoint) for _ in range(self.num))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,7 +185,7 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         times, place = divmod(index, below)
         return self.ds, place, epoch * -(-self._size // below) + times
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed, times = memory or (0, 0)
         if memory is not None:
             rest = walk.open(self.ds, times)

@@ -49,7 +49,7 @@ class SelectComponent(EachData):
     def vectorized(self) -> bool:
         return self.ds.vectorized
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         return self._apply(self.ds.get_batch(indices, epoch), 0, epoch)
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:

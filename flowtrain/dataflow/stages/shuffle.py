@@ -11,6 +11,7 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.random_flow import RNGDataFlow
 from .index_map import IndexMap, out_of_range
@@ -88,7 +89,7 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
     def _split(self, epoch: int, block: int) -> np.ndarray:
         return self.stream.at(epoch, 2 * block).permutation(self._half)
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         block, handed = memory or (0, 0)
         child = walk.open(self.ds)
         rest = iter(child)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor
+from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.random_flow import RNGDataFlow
 from .index_map import IndexMap, endless, out_of_range
@@ -27,7 +28,7 @@ class _Part(IndexMap, ProxyDataFlow):
     limit: int | None = None
 
     def _size(self, below: int) -> int:
-        """How many there are if the flow beneath has so many."""
+        """The stage's length over a flow of length ``below``."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -43,10 +44,10 @@ class _Part(IndexMap, ProxyDataFlow):
             raise out_of_range(self, index)
         return self.ds, self.first + index * self.step, epoch
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         return self.ds.get_batch(self.first + indices * self.step, epoch)
 
-    def _walk(self, walk: StageCursor, memory: Any) -> Iterator[Datapoint]:
+    def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed = memory or 0
         rest = iter(walk.open(self.ds))
         while handed != self.limit:
@@ -215,5 +216,5 @@ class ShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
             raise out_of_range(self, index)
         return self.ds, self.stream.permutation(size, epoch)[index], epoch
 
-    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Any:
+    def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
         return self.ds.get_batch(self.stream.permutation(len(self), epoch).take(indices), epoch)

@@ -43,6 +43,7 @@ from .keras_seeds import (
 )
 from .tensorflow_private import (
     BackgroundExecutor,
+    Nested,
     all_operations,
     captured_variables,
     constants_for_variables,
@@ -63,6 +64,7 @@ from .tensorflow_private import (
 __all__ = [
     "BackgroundExecutor",
     "KerasScopes",
+    "Nested",
     "adopt_variable",
     "all_operations",
     "auto_named",

@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.compile_utils import get_metric
 
+from .tensorflow_private import Nested
+
 __all__ = [
     "compile_apart",
     "compiled_as",
@@ -18,7 +20,7 @@ __all__ = [
 ]
 
 
-def metric_of(metric: Any, target: Any, prediction: Any) -> keras.Metric:
+def metric_of(metric: Any, target: tf.Tensor, prediction: tf.Tensor) -> keras.Metric:
     """The metric that ``compile(metrics=[metric])`` would use; ``"accuracy"`` depends on the shapes.
 
     Relies on: ``compile_utils.get_metric``. Else: ``keras.metrics.get``, and "accuracy" by the shapes as Keras says.
@@ -64,7 +66,7 @@ def _put_back(model: keras.Model, before: dict[str, Any]) -> None:
     vars(model).update(before)
 
 
-def output_losses(model: keras.Model, targets: Any, outputs: Any, sample_weight: Any) -> list[tf.Tensor]:
+def output_losses(model: keras.Model, targets: Nested, outputs: Nested, sample_weight: Nested) -> list[tf.Tensor]:
     """The losses of a compiled model with several outputs, one by one, without their ``loss_weights``.
 
     Relies on: ``Model._compile_loss`` and its ``_flat_losses``, (path, loss, weight, name).

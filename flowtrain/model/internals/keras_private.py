@@ -17,6 +17,8 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.name_scope import name_scope
 from keras.src.utils import naming
 
+from .tensorflow_private import Nested
+
 __all__ = [
     "KerasScopes",
     "adopt_variable",
@@ -114,7 +116,7 @@ def snake_case(name: str) -> str:
     return naming.to_snake_case(name)
 
 
-def auto_named(made: Any) -> bool:
+def auto_named(made: keras.Layer | keras.Metric) -> bool:
     """Whether Keras made up the name of a layer or metric: such names depend on what else the process has made.
 
     Relies on: the form of such names, ``conv2d_1``.
@@ -262,7 +264,7 @@ def clear_losses(layer: keras.Layer) -> None:
     layer._loss_ids.clear()
 
 
-def input_structure(model: keras.Model) -> Any:
+def input_structure(model: keras.Model) -> Nested:
     """How a functional model wants its inputs: a tensor, list or dict; None for a model of another kind.
 
     Relies on: ``Functional._inputs_struct``.
@@ -301,7 +303,7 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     return list(dict.fromkeys(layer._flatten_layers()))
 
 
-def keras_mask(tensor: Any) -> Any:
+def keras_mask(tensor: tf.Tensor) -> tf.Tensor | None:
     """The mask that Keras attached to a tensor (``Embedding(mask_zero=True)``, ``Masking``), or None.
 
     Relies on: the attribute ``_keras_mask`` of tensors. Else: see ``keras.src.backend.get_keras_mask``.
@@ -309,7 +311,7 @@ def keras_mask(tensor: Any) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
-def set_keras_mask(tensor: Any, mask: Any) -> None:
+def set_keras_mask(tensor: tf.Tensor, mask: tf.Tensor | None) -> None:
     """Attach a mask to a tensor, as Keras's layers do; losses and metrics of Keras look for it.
 
     Relies on: the attribute ``_keras_mask`` of tensors. Else: see ``keras.src.backend.set_keras_mask``.

@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return dict(inspect.getclosurevars(function).nonlocals)
     except (TypeError, ValueError):
         return {}
 
 
-def keras_owner(initial_value: Any) -> keras.Variable | None:
+def keras_owner(initial_value: object) -> keras.Variable | None:
     """The Keras variable that is making a ``tf.Variable`` with this initial value, if one is, else None.
 
     Relies on: the function that Keras gives as initial value closing over the variable as ``self``.
@@ -40,7 +40,7 @@ def keras_owner(initial_value: Any) -> keras.Variable | None:
     return owner if isinstance(owner, keras.Variable) else None
 
 
-def seeded_initial_value(initial_value: Any, seed: int) -> Any:
+def seeded_initial_value(initial_value: object, seed: int) -> object:
     """The same initial value, drawn from ``seed`` wherever it was random and had no seed of its own.
 
     Relies on: that function closing over ``initializer`` too; ``RandomInitializer._init_seed`` and
@@ -65,7 +65,7 @@ def seeded_initial_value(initial_value: Any, seed: int) -> Any:
             return initial_value
         return lambda: tf.constant([seed, 0], dtype=dtype)
 
-    def draw() -> Any:
+    def draw() -> object:
         with eager_seed(seed):
             return initial_value()
 

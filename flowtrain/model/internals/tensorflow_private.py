@@ -9,7 +9,7 @@ import contextlib
 import gc
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
@@ -19,6 +19,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 __all__ = [
     "BackgroundExecutor",
+    "Nested",
     "all_operations",
     "captured_variables",
     "constants_for_variables",
@@ -36,6 +37,9 @@ __all__ = [
     "was_made_in_function",
 ]
 
+Nested: TypeAlias = Any
+"""A tensor, or lists and dicts of tensors to any depth, as Keras models take and return them."""
+
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 # ---------------------------------------------------------------------- graphs
@@ -50,7 +54,7 @@ def scratch_graph(name: str) -> tf.Graph:
     return tf.__internal__.FuncGraph(name)
 
 
-def trace(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
+def trace(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
     """Trace a function once, without AutoGraph, into something whose ``prune`` gives subgraphs.
 
     Relies on: ``tf.compat.v1.wrap_function``, whose result (a WrappedFunction) is public in behaviour, not as a class.
@@ -59,7 +63,7 @@ def trace(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     return tf.compat.v1.wrap_function(function, list(specs))
 
 
-def quick_call(function: Any) -> Callable[[Sequence[tf.Tensor]], Any]:
+def quick_call(function: tf.types.experimental.ConcreteFunction) -> Callable[[Sequence[tf.Tensor]], Any]:
     """A concrete function's call without the check of its arguments, which takes as long as a small training step.
 
     Relies on: ``ConcreteFunction._call_flat(tensors, captured_inputs)``.
@@ -85,7 +89,7 @@ def all_operations(graph: tf.Graph) -> list[tf.Operation]:
     return found
 
 
-def constants_for_variables(function: Any) -> tf.compat.v1.GraphDef:
+def constants_for_variables(function: tf.types.experimental.ConcreteFunction) -> tf.compat.v1.GraphDef:
     """A concrete function's graph with its variables replaced by their values, called functions inlined.
 
     Relies on: ``convert_variables_to_constants_v2``, which TensorFlow's own converters use.
@@ -133,7 +137,7 @@ def captured_variables(graph: tf.Graph, known: set[int]) -> list[tf.Variable]:
     return [found[id(outside)] for outside, _ in external_captures(graph) if id(outside) in found]
 
 
-def replica_values(value: Any) -> tuple[Any, ...]:
+def replica_values(value: Nested) -> tuple[Any, ...]:
     """What each replica of this process has of a value under a strategy; the value itself where it is no such value.
 
     Relies on: ``DistributedValues.values``, which unlike ``experimental_local_results`` needs no strategy at hand.
@@ -172,7 +176,7 @@ def is_generator_state(arguments: Mapping[str, Any]) -> bool:
     return arguments.get("name") == "StateVar"
 
 
-def names_in_checkpoint(reader: Any) -> dict[str, list[str]] | None:
+def names_in_checkpoint(reader: tf.train.CheckpointReader) -> dict[str, list[str]] | None:
     """The full names of the variables in a TensorFlow checkpoint, each with the keys it is saved under.
 
     Relies on: the entry ``_CHECKPOINTABLE_OBJECT_GRAPH`` and its protocol buffer, TrackableObjectGraph.
@@ -260,7 +264,7 @@ class _CallingWriter(tf.summary.SummaryWriter):
         self._function = function
 
     @property
-    def _resource(self) -> Any:
+    def _resource(self) -> tf.Tensor:
         return self._function()
 
     def init(self) -> None:

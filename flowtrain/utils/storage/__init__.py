@@ -33,6 +33,7 @@ __all__ = [
     "exists",
     "expand",
     "fetched",
+    "first_missing",
     "is_folder",
     "is_url",
     "kept",
@@ -48,6 +49,5 @@ __all__ = [
     "set_remote_storage",
     "settings",
     "stat",
-    "first_missing",
     "url_name",
 ]

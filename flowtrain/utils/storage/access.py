@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .filesystems import call_once, first_protocol, tried
+from .filesystems import FileSystem, call_once, first_protocol, tried
 from .memory import carried
 from .settings import settings
 from .urls import StorageError, StorageMissing, protocol_of
@@ -66,7 +66,7 @@ def stat(url: str) -> Stat:
         StorageError: It is a folder, or cannot be looked up.
     """
 
-    def look(fs: Any, path: str) -> dict[str, Any]:
+    def look(fs: FileSystem, path: str) -> dict[str, Any]:
         fs.invalidate_cache()  # a listing that it kept may be older than the file
         return call_once(fs, "info", path)
 
@@ -79,7 +79,7 @@ def stat(url: str) -> Stat:
 def exists(url: str) -> bool:
     """Whether there is a file at a URL; a folder is none."""
 
-    def look(fs: Any, path: str) -> bool:
+    def look(fs: FileSystem, path: str) -> bool:
         fs.invalidate_cache()
         try:
             return call_once(fs, "info", path).get("type") != "directory"
@@ -148,7 +148,7 @@ def _name(url: str) -> str:
 def is_folder(url: str) -> bool:
     """Whether something lies beneath a URL: object stores have no folders, but names with slashes."""
 
-    def look(fs: Any, path: str) -> bool:
+    def look(fs: FileSystem, path: str) -> bool:
         fs.invalidate_cache()
         return bool(call_once(fs, "isdir", path))
 
@@ -166,7 +166,7 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
         StorageMissing: There is no such folder.
     """
 
-    def look(fs: Any, path: str) -> list[str]:
+    def look(fs: FileSystem, path: str) -> list[str]:
         fs.invalidate_cache()
         found = call_once(fs, "find", path, maxdepth=None if deep else 1)
         inside = path.rstrip("/") + "/"
@@ -178,7 +178,7 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
 def expand(pattern: str) -> list[str]:
     """The files that fit a pattern (``s3://bucket/*.jpg``, ``**`` goes into folders), as URLs, sorted."""
 
-    def look(fs: Any, path: str) -> list[str]:
+    def look(fs: FileSystem, path: str) -> list[str]:
         fs.invalidate_cache()
         found = call_once(fs, "glob", path, detail=True)
         return sorted(_url(fs, pattern, name) for name, info in found.items() if info.get("type") != "directory")
@@ -186,7 +186,7 @@ def expand(pattern: str) -> list[str]:
     return tried(pattern, "list", look)
 
 
-def _url(fs: Any, given: str, path: str) -> str:
+def _url(fs: FileSystem, given: str, path: str) -> str:
     """A path of a filesystem with the protocol that the user wrote."""
     if "://" in path or first_protocol(fs.protocol) == "file":
         return path
@@ -196,7 +196,7 @@ def _url(fs: Any, given: str, path: str) -> str:
 def read_all(url: str) -> bytes:
     """The content of a file."""
 
-    def read(fs: Any, path: str) -> bytes:
+    def read(fs: FileSystem, path: str) -> bytes:
         return bytes(call_once(fs, "cat_file", path))
 
     return tried(url, "read", read)
@@ -215,7 +215,7 @@ def read_range(url: str, start: int, end: int, size: int) -> bytes:
         StorageError: They cannot be had; a part of them counts as none.
     """
 
-    def read(fs: Any, path: str) -> bytes:
+    def read(fs: FileSystem, path: str) -> bytes:
         data = call_once(fs, "cat_file", path, start=start, end=end)
         if len(data) == size > end - start:  # a server that knows no ranges sends all
             data = data[start:end]
@@ -232,7 +232,7 @@ def put(path: str | os.PathLike[str], url: str) -> None:
     """Copy a local file to a URL: whole or not at all, as object stores do; elsewhere beside it and renamed."""
     size = os.path.getsize(path)
 
-    def send(fs: Any, target: str) -> None:
+    def send(fs: FileSystem, target: str) -> None:
         _send(fs, os.fspath(path), target)
         fs.invalidate_cache()
         there = call_once(fs, "info", target).get("size")
@@ -262,7 +262,7 @@ def put_folder(path: Path, url: str, last: tuple[str, ...] = ()) -> None:
         put(path / name, f"{root}/{name}")
 
 
-def _send(fs: Any, path: str, target: str) -> None:
+def _send(fs: FileSystem, path: str, target: str) -> None:
     # the time that a large file may take grows with it: 1 MB/s at the least
     timeout = settings().timeout + os.path.getsize(path) / 1e6
     if getattr(fs, "async_impl", False):  # object stores: there is no half of an object
@@ -284,7 +284,7 @@ def _send(fs: Any, path: str, target: str) -> None:
 def delete(url: str) -> None:
     """Remove a file; one that is not there is none to remove."""
 
-    def remove(fs: Any, path: str) -> None:
+    def remove(fs: FileSystem, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             call_once(fs, "rm_file", path)
 

@@ -11,14 +11,17 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from ..optional import MissingPackage, require
 from .settings import settings
 from .urls import StorageError, StorageMissing, protocol_of
 
-__all__ = ["call_once", "first_protocol", "tried"]
+__all__ = ["FileSystem", "call_once", "first_protocol", "tried"]
+
+FileSystem: TypeAlias = Any
+"""An ``fsspec.AbstractFileSystem``; fsspec is imported when it is used."""
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "config_kwargs": {**config, **given.get("config_kwargs", {})}}
 
 
-def call_once(fs: Any, method: str, *args: Any, timeout: float | None = None, **named: Any) -> Any:
+def call_once(fs: FileSystem, method: str, *args: Any, timeout: float | None = None, **named: Any) -> Any:
     """Call a method of a filesystem, for no longer than the timeout."""
     timeout = settings().timeout if timeout is None else timeout
     if getattr(fs, "async_impl", False):
@@ -93,7 +96,7 @@ def call_once(fs: Any, method: str, *args: Any, timeout: float | None = None, **
     return _in_time(lambda: getattr(fs, method)(*args, **named), timeout)
 
 
-def first_protocol(protocol: Any) -> str:
+def first_protocol(protocol: str | Sequence[str]) -> str:
     """The name of a filesystem, which may have several."""
     return protocol if isinstance(protocol, str) else protocol[0]
 

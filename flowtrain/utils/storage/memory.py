@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..optional import require
+from .filesystems import FileSystem
 from .urls import is_url, protocol_of
 
 __all__ = ["MemoryURL", "carried"]
@@ -28,7 +29,7 @@ def carried(path: str) -> str:
     return MemoryURL(path) if is_url(path) and protocol_of(path) == "memory" else path
 
 
-def _memory() -> Any:
+def _memory() -> FileSystem:
     fsspec = require("fsspec", extra="remote-files", needed_for="Reading memory://")
     return fsspec.filesystem("memory")
 

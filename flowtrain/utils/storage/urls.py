@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any
 
 from ..errors import DataFlowError
 
@@ -24,7 +23,7 @@ class StorageMissing(StorageError, FileNotFoundError):
     """There is no file at the URL."""
 
 
-def is_url(path: Any) -> bool:
+def is_url(path: object) -> bool:
     """Whether a path is a URL such as ``s3://bucket/key``, which fsspec opens."""
     return isinstance(path, str) and _URL.match(path) is not None
 
