@@ -62,7 +62,7 @@ def _tell_faults() -> None:
     """Have a SIGBUS print where in the program it came: touching what was cut off of a mapped file is one."""
     if not faulthandler.is_enabled():
         with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # there is no stderr to print to
-            faulthandler.enable(sys.__stderr__)
+            faulthandler.enable(sys.__stderr__)  # type: ignore[arg-type]  # of None: an AttributeError
 
 
 def map_array(
