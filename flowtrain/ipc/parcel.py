@@ -136,6 +136,9 @@ def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) 
 
     Returns:
         The value, whose large arrays lie in the buffers.
+
+    Raises:
+        NotSendable: It does not come back from its pickle.
     """
     frames = iter(parcel.frames)
     # bytearray: arrays are handed out as the consumer's own, to be written to; those over bytes would be read-only
@@ -145,7 +148,15 @@ def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) 
     ]
     place, length = parcel.place, parcel.length
     data = next(frames) if place == _ELSEWHERE else memory[place : place + length]
-    return pickle.loads(data, buffers=buffers)  # type: ignore[arg-type]
+    try:
+        return pickle.loads(data, buffers=buffers)  # type: ignore[arg-type]
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the __setstate__ of a user's class raises
+        raise NotSendable(
+            f"what the other process handed over cannot be unpickled here: {type(error).__name__}: {error}. Put its "
+            "class into a module (the main script's lose their __slots__ on the way), or hand over what it is made of."
+        ) from error
 
 
 def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
@@ -155,8 +166,12 @@ def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
     return place
 
 
-def dump(value: object) -> tuple[bytes, list[memoryview]]:
+def dump(value: object, name: str = "the value") -> tuple[bytes, list[memoryview]]:
     """A value's pickle, and beside it the memory of its large arrays, not copied.
+
+    Args:
+        value: Anything that pickle or cloudpickle can carry.
+        name: What it is, for errors.
 
     Raises:
         NotSendable: Pickle cannot carry it; the message names the part.
@@ -179,12 +194,12 @@ def dump(value: object) -> tuple[bytes, list[memoryview]]:
         return cloudpickle.dumps(value, 5, keep_inside), views  # type: ignore[call-arg]
     except Exception as error:
         raise NotSendable(
-            f"{_culprit(value)} cannot go from one process to another: {error}. "
+            f"{_culprit(value, name)} cannot go from one process to another: {error}. "
             "Make it in the consumer (a MapData after the workers), or hand over what it is made of."
         ) from error
 
 
-def _culprit(value: object, path: str = "a datapoint's part") -> str:
+def _culprit(value: object, path: str) -> str:
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import itertools
 import os
 import random
 import signal
@@ -22,7 +23,7 @@ from .arena import Arena, SlotWriter
 from .array_codec import Buffer
 from .channel import Channel
 from .failures import Failure
-from .parcel import NotSendable, Parcel, pack, parse, relocate, unpack
+from .parcel import NotSendable, Parcel, dump, pack, parse, relocate, unpack
 from .payload import load
 
 __all__ = ["FROM_TASK", "HELD", "INTERRUPT", "Job", "Overdue", "become_worker", "in_worker", "main", "serve"]
@@ -140,6 +141,15 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
             channel.send(worker.work(frames))
 
 
+def _unsendable(datapoint: Any, number: int) -> NotSendable | None:
+    """What keeps a datapoint from being sent, if anything does; the message names its part."""
+    try:
+        dump(datapoint, f"datapoint {number}")
+    except NotSendable as error:
+        return error
+    return None
+
+
 class _Worker:
     def __init__(self, arena: Arena, number: int) -> None:
         self.arena, self.number = arena, number
@@ -187,13 +197,15 @@ class _Worker:
             self.inside = False
         except BaseException as error:
             self.inside = False
+            if isinstance(error, KeyboardInterrupt):  # workers ignore SIGINT
+                error.add_note(f"raised by the flow's own code at datapoint {self.status.datapoint}, not by Ctrl-C")
             failure = Failure(error, f"worker {self.number} (pid {os.getpid()})")
             # What this frame and the traceback still hold would look like arrays that user code keeps, and `held` would
             # give up writing in place for good.
             del error
         value = None
         buffers.use(None)
-        result = self.packed(out, extra, failure)
+        result = self.packed(out, extra, failure, args[0])
         out.clear()
         extra = None
         reply_flags = 0
@@ -217,11 +229,12 @@ class _Worker:
 
         return unpack(parcel, view, self.arena.bytes)
 
-    def packed(self, out: list[Any], extra: object, failure: Failure | None) -> Parcel:
+    def packed(self, out: list[Any], extra: object, failure: Failure | None, first: int) -> Parcel:
         try:
             return pack((out, extra, failure), self.writer)
         except NotSendable as error:
-            return pack(([], None, Failure(error, f"worker {self.number} (pid {os.getpid()})")), self.writer)
+            told = next(filter(None, map(_unsendable, out, itertools.count(first))), error)
+            return pack(([], None, Failure(told, f"worker {self.number} (pid {os.getpid()})")), self.writer)
 
     def held(self) -> bool:
         """Whether the user's code keeps arrays of this slot, to be overwritten by a later task."""

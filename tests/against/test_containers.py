@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import sys
+import types
 
 import cloudpickle
 import numpy as np
@@ -193,3 +194,15 @@ def test_the_same_for_any_number_of_workers(name):
     for num_proc in (0, 1, 2):
         ds = PrefetchData(MapData(build(copy.deepcopy(rows)), noted), num_proc=num_proc)
         assert [[row[0] for row in ds] for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("num_proc", [0, 1])
+def test_what_a_mapping_proxy_holds_is_the_consumers_own(num_proc):
+    def spoilt(datapoint):
+        form = repr(datapoint)
+        datapoint["a"][0]["b"].append(7)
+        return [form]
+
+    ds = DataFromList([{"a": (types.MappingProxyType({"b": [1]}),)}] * 2)
+    ds = PrefetchData(MapData(ds, spoilt), 1, num_proc)
+    assert [next(iter(ds)) for _ in range(3)] == [["{'a': (mappingproxy({'b': [1]}),)}"]] * 3

@@ -187,6 +187,29 @@ def test_a_picture_that_is_cut_short_is_named(photo, kind):
             decoded(whole[: int(len(whole) * share)])
 
 
+@pytest.mark.parametrize("see_through", [None, 0, 2])
+@pytest.mark.parametrize("channel", [1, 3])
+def test_a_gif_has_its_palettes_colours_where_it_is_transparent(see_through, channel):
+    image = palette_picture(np.arange(12).reshape(3, 4) % 5, np.arange(30, dtype=np.uint8).reshape(10, 3) * 8)
+    data = saved(image, "GIF", optimize=False, **({} if see_through is None else {"transparency": see_through}))
+    with Image.open(io.BytesIO(data)) as again:
+        rgb = np.array(again.convert("RGB"))
+    found = decoded(data, channel=channel, palette="color")
+    assert np.array_equal(
+        found if channel == 3 else found[..., 0], rgb if channel == 3 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    )
+
+
+@pytest.mark.skipif(not cv2.haveImageWriter("x.avif"), reason="this OpenCV has no AVIF")
+@pytest.mark.parametrize("alpha", [False, True])
+def test_red_is_red_in_an_avif(alpha):
+    bgra = np.full((16, 16, 4), (10, 100, 200, 255), np.uint8)
+    bgra[:8, :, 3] = 0
+    _, data = cv2.imencode(".avif", bgra if alpha else bgra[..., :3], [cv2.IMWRITE_AVIF_QUALITY, 100])
+    found = decoded(data.tobytes())
+    assert np.abs(found[12:].astype(int) - (200, 100, 10)).max() <= 8
+
+
 def test_a_flipped_byte_in_a_png_is_found(photo):
     whole, rng = saved(photo, "PNG"), np.random.default_rng(2)
     truth = decoded(whole)

@@ -130,6 +130,8 @@ def _own(value: Component, copies: dict[int, Any]) -> Component:
         return made
     if kind is tuple:
         return tuple([_own(item, copies) for item in value])
+    if kind is types.MappingProxyType:  # deepcopy refuses it
+        return types.MappingProxyType(_own(dict(value), copies))  # type: ignore[call-overload]
     if kind is memoryview:
         return value.toreadonly()  # type: ignore[attr-defined]
     try:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
+from ...ipc.parcel import NotSendable
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
 from ..core import process
@@ -249,7 +250,7 @@ class SentCursor(CrewCursor):
         del self._sent[first]
         start, end, _ = result.task.args
         self._grouping.learn(end - start, result.seconds, result.used)
-        made, _, self._failure = result.take()
+        made, _, self._failure = self._taken(result)
         self._ready.extend(enumerate(made, start))
         del made, result
         self._send(crew)
@@ -289,6 +290,9 @@ class SentCursor(CrewCursor):
                 continue
             args: Run = first + passed, first + count, self.epoch
             sent = None if group is None else (group[passed:], runs)
-            crew.submit(crew.idlest(), args, sent)
+            try:
+                crew.submit(crew.idlest(), args, sent)
+            except NotSendable as error:
+                raise self._placed(error) from error.__cause__
             # A copy of what a worker that is replaced would need again; where none is replaced it would only be memory.
             self._sent[args[0]] = sent if self._keeps_sent else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Protocol
 
+from ...ipc.parcel import NotSendable
 from ...ipc.pool import Lost, Task
 from ...ipc.worker import Job
-from ...utils.errors import DataFlowError
+from ...utils.errors import DataFlowError, annotate_error
 from ..core import process
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
@@ -147,8 +148,21 @@ class CrewCursor(Cursor):
         """The error to raise. It is not kept: its traceback refers to this walk, and would keep it alive."""
         failure, self._failure = self._failure, None
         assert failure is not None
+        error = failure.restore()
+        error = self._placed(error) if isinstance(error, NotSendable) else error
         self.close()
-        return failure.restore()
+        return error
+
+    def _placed(self, error: NotSendable) -> BaseException:
+        """What cannot travel is not of a function of the user's, whose stage would name itself."""
+        return annotate_error(error, f"{self._stage}, epoch {self.epoch}")
+
+    def _taken(self, result: Result) -> tuple[list[Any], Any, Failed | None]:
+        """What a result holds; an error names the stage."""
+        try:
+            return result.take()
+        except NotSendable as error:
+            raise self._placed(error) from error.__cause__
 
     def _finish(self) -> None:
         """Give the crew back at the end of the walk, for the next one."""

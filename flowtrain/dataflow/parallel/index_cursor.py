@@ -98,7 +98,7 @@ class IndexedCursor(CrewCursor):
             result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)
-        made, _, self._failure = result.take()
+        made, _, self._failure = self._taken(result)
         self._ready.extend(made)
         del result, made  # or this frame would keep a slot leased until the next group
         self._hand_out(crew)

@@ -130,7 +130,7 @@ class WalkedCursor(CrewCursor):
 
     def _open(self, part: _Part, result: Result) -> None:
         self._grouping.learn(max(result.task.args[1], 1), result.seconds, result.used)
-        made, extra, part.failure = result.take()
+        made, extra, part.failure = self._taken(result)
         part.ready.extend(made)
         if extra is None:
             return

@@ -40,6 +40,7 @@ _PNG, _PNG_END = b"\x89PNG", b"IEND"
 _PNG_PALETTE = 3  # the colour type in byte 25 (PNG, 11.2.1)
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _GIF, _BMP = b"GIF8", b"BM"
+_ISO_MEDIA = b"ftyp"  # from byte 4: AVIF
 _GIF_PIXELS_PER_BYTE = 1 << 12  # no code of its LZW stands for more, and none has less than 3 bits
 _GIF_FREE = 1 << 22  # pixels of an empty canvas
 _BMP_BITS = 28  # the place of biBitCount
@@ -242,12 +243,24 @@ def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int 
     reduced = 0 if scale == 1 else 8 * scale  # OpenCV's IMREAD_REDUCED_GRAYSCALE_2, _4, _8 are 16, 32, 64
     if head.startswith(TIFF):
         return _decoded_tiff(data, name, channel)
+    if head.startswith(_GIF):
+        return _decoded_gif(data, channel)
     if channel == 1:
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | reduced)
-    if _RGB is not None:
+    if _RGB is not None and head[4:8] != _ISO_MEDIA:  # of an AVIF with alpha it gives BGR
         return cv2.imdecode(data, _RGB | cv2.IMREAD_ANYDEPTH | reduced)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | reduced)
     return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _decoded_gif(data: np.ndarray, channel: int) -> np.ndarray:
+    """A GIF's first frame; transparent pixels have the colour of their number, where OpenCV has the background."""
+    try:
+        with _opened(data) as file:
+            image = np.array(file.convert("RGB"))
+    except Exception as error:  # Pillow's errors are of any type
+        raise ValueError(str(error)) from error
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channel == 1 else image
 
 
 def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | None:

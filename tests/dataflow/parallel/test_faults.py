@@ -152,6 +152,50 @@ def test_a_datapoint_that_cannot_be_sent_names_the_part():
         values(prefetched(lambda dp: [dp[0], threading.Lock()]))
 
 
+def _one_with_a_lock():
+    yield from ([0], {"a": [threading.Lock()]})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            lambda ds: df.PrefetchData(ds, 1, 1),
+            r"datapoint 1\['a'\]\[0\] of type lock.* \[in PrefetchData\(num_proc=1\), epoch 0\]",
+        ),
+        (
+            lambda ds: df.MultiProcessMapData(ds, 1, lambda dp: dp),
+            r"\['a'\]\[0\] of type lock.* \[in MultiProcessMapData\(.*epoch 0\]",
+        ),
+    ],
+)
+def test_a_datapoint_that_cannot_be_sent_names_the_stage(made, message):
+    with pytest.raises(NotSendable, match=message):
+        values(made(df.DataFromGenerator(_one_with_a_lock)))
+
+
+class Comes:
+    """Can be pickled, and does not come back."""
+
+    def __reduce__(self):
+        return _refuses, ()
+
+
+def _refuses():
+    raise ZeroDivisionError("not here")
+
+
+def test_a_datapoint_that_does_not_come_back():
+    with pytest.raises(NotSendable, match=r"ZeroDivisionError: not here.*\[in PrefetchData\(num_proc=1\), epoch 0\]"):
+        values(df.PrefetchData(df.MapData(Numbers(), lambda dp: [Comes()]), 1, 1))
+
+
+def test_a_keyboard_interrupt_of_a_function_is_not_taken_for_ctrl_c():
+    with pytest.raises(KeyboardInterrupt) as caught:
+        values(prefetched(raising(KeyboardInterrupt)))
+    assert any("at datapoint 37, not by Ctrl-C" in note for note in caught.value.__notes__)
+
+
 def test_the_flow_can_be_iterated_again_after_an_error():
     ds = prefetched(raising(ValueError))
     for _ in range(2):
