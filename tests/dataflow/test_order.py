@@ -30,6 +30,18 @@ def test_every_entry_once(size, seed, epoch):
     places = np.random.default_rng(0).integers(0, size, 20)
     assert [order[int(place)] for place in places] == taken[places].tolist()
     assert np.array_equal(_order(size, seed, epoch).take(places), taken[places])
+    assert np.array_equal(order.take(places.astype(np.uint64)), taken[places])  # a block is there already
+
+
+@pytest.mark.parametrize("size", [5, 5000, 20_000, 2**24])
+def test_a_place_that_is_not_there(size):
+    order = _order(size)
+    for places in ([size], [0, size], [-1], [size + 10**6], [2**40]) * 2:  # before and after there is a block
+        with pytest.raises(IndexError):
+            order.take(np.array(places))
+        order.take(np.array([0]))
+    with pytest.raises(IndexError):
+        order[size + 10**6]
 
 
 @pytest.mark.parametrize("size", [1500, 4096, 10_000, 70_001])

@@ -197,8 +197,9 @@ class Permutation:
         return block[1]
 
     def _entries(self, indices: np.ndarray) -> np.ndarray:
-        if (most := indices.view(np.uint64).max(initial=0)) >= self.size:  # as unsigned numbers, negative ones are the largest
-            raise IndexError(f"an order of {self.size} entries has no number {most.view(np.int64)}")
+        largest = indices.view(np.uint64).max(initial=0)  # negative ones too
+        if largest >= self.size:
+            raise IndexError(f"an order of {self.size} entries has no number {largest.view(np.int64)}")
         if self.size <= _SMALL:
             key = [int(k) for k in self._keys[:2]]
             return np.random.Generator(np.random.Philox(key=key)).permutation(self.size)[indices]
