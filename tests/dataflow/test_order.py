@@ -36,7 +36,15 @@ def test_every_entry_once(size, seed, epoch):
 @pytest.mark.parametrize("size", [5, 5000, 20_000, 2**24])
 def test_a_place_that_is_not_there(size):
     order = _order(size)
-    for places in ([size], [0, size], [-1], [size + 10**6], [2**40]) * 2:  # before and after there is a block
+    for places in (
+        [size],
+        [0, size],
+        [-1],
+        [0, -1],
+        [-1, 0],
+        [size + 10**6],
+        [2**40],
+    ) * 2:  # before and after there is a block
         with pytest.raises(IndexError):
             order.take(np.array(places))
         order.take(np.array([0]))

@@ -18,6 +18,7 @@ _SMALL = 1024
 _BLOCK = 8192  # a power of two: how many entries are computed at once, so that one costs some 20 ns
 _ROUNDS = 8
 _TABLED = 12  # bits of half a number up to which a round's function is looked up in a table
+_UNSIGNED = 2**63 - 1
 _WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of the counter
 _ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
 
@@ -180,7 +181,8 @@ class Permutation:
             return np.empty(0, np.int64)
         indices = indices.astype(np.int64, casting="same_kind", copy=False)
         number = int(indices[0]) // _BLOCK
-        offsets = indices ^ number * _BLOCK  # of what lies in another block they are no places in this one
+        # Of what lies in another block these are no places in this one; without its sign a negative one is none at all.
+        offsets = (indices ^ number * _BLOCK) & _UNSIGNED
         if self._block[0] != number and offsets.max() >= _BLOCK:
             return self._entries(indices)
         try:
