@@ -200,6 +200,13 @@ def test_a_gif_has_its_palettes_colours_where_it_is_transparent(see_through, cha
     )
 
 
+def test_a_pfm_has_the_channels_that_were_asked_for():
+    values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    data = saved(Image.fromarray(values), "PPM")
+    assert np.array_equal(decoded(data, channel=1)[..., 0], values)
+    assert np.array_equal(decoded(data, channel=3), np.repeat(values[..., None], 3, axis=2))
+
+
 @pytest.mark.skipif(not cv2.haveImageWriter("x.avif"), reason="this OpenCV has no AVIF")
 @pytest.mark.parametrize("alpha", [False, True])
 def test_red_is_red_in_an_avif(alpha):

@@ -60,7 +60,9 @@ class Environment:
         self.check_size = OpenFile(path).check_size
         check_tree(path)
         try:
-            self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
+            self._env = lmdb.open(
+                os.fsencode(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
+            )
         except lmdb.Error as error:
             raise damaged(path, f"not an LMDB file, damaged, or open elsewhere ({size:,} bytes): {error}") from error
         self.local = _Transaction(self._env)

@@ -44,8 +44,9 @@ class LMDBSink:
         self._full, self._error = lmdb.MapFullError, lmdb.Error
         size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
         # no lock file: `write` holds a lock on the folder
+        name = os.fsencode(self.path)  # LMDB takes a str in UTF-8 alone
         with self._as_os_error(size):
-            self._env = lmdb.open(self.path, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
+            self._env = lmdb.open(name, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
         self._map_size = size
         self._crc = crc32c()
         if position and "places" not in position:

@@ -18,7 +18,7 @@ from ...utils.storage import RemoteFile, StorageFile, is_url
 from .arrowcells import ArrowArray, ArrowSchema, ArrowType, Cells
 from .arrowvalues import arrow, cells_of, unreadable
 from .framing import crc32c
-from .parquetlayout import HEADER, MARK, as_written, checksum, has_mark
+from .parquetlayout import HEADER, MARK, as_written, check_name, checksum, has_mark
 from .sealed import unpack_sealed
 from .source import damaged, parsing
 
@@ -55,6 +55,7 @@ class ParquetFile:
     def __init__(
         self, path: str, columns: Sequence[str] | None, missing: Mapping[str, Any], as_stored: bool, verify: bool
     ) -> None:
+        check_name(path)
         self.path, self._missing, self._verify = path, missing, verify
         self._remote = RemoteFile(path) if is_url(path) else None
         self._crcs: dict[str, list[int]] = {}

@@ -29,14 +29,24 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import FormatError
+from ...utils.errors import DataFlowError, FormatError
 from ..core.datapoint import Component
 from .arrowcells import ArrowArray, ArrowSchema, Cells
 from .arrowvalues import arrow
 from .columns import Column, row_value
 from .framing import crc32c
 
-__all__ = ["HEADER", "MARK", "ParquetColumn", "arrow_column", "as_written", "checksum", "has_mark", "marked"]
+__all__ = [
+    "HEADER",
+    "MARK",
+    "ParquetColumn",
+    "arrow_column",
+    "as_written",
+    "check_name",
+    "checksum",
+    "has_mark",
+    "marked",
+]
 
 HEADER = b"flowtrain"
 # These say that there is a header, where a damaged byte hides its name, or all of the metadata.
@@ -98,6 +108,20 @@ def _fits(value: np.generic) -> bool:
         name = value.dtype.str.lstrip("<>=|")
         return value.dtype.isnative and name in _MOMENTS and not (name == "M8[D]" and abs(value.astype(int)) >= 2**31)
     return _is_native(value.dtype)
+
+
+def check_name(path: str) -> None:
+    """Refuse a file whose name pyarrow cannot open.
+
+    Raises:
+        DataFlowError: It is not in UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataFlowError(
+            f"{path!r} is a name that is not in UTF-8, and pyarrow opens no such file: rename it, or its folder"
+        ) from error
 
 
 def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start: int, stop: int) -> ArrowArray:

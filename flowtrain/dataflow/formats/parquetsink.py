@@ -11,7 +11,7 @@ from .arrowvalues import arrow
 from .columns import ColumnSpool
 from .framing import crc32c
 from .parquetfile import parquet_package
-from .parquetlayout import HEADER, MARK, ParquetColumn, arrow_column, checksum, marked
+from .parquetlayout import HEADER, MARK, ParquetColumn, arrow_column, check_name, checksum, marked
 from .sealed import pack_sealed
 
 __all__ = ["ParquetSink"]
@@ -25,6 +25,7 @@ class ParquetSink:
 
     def __init__(self, folder: str, position: list[Any] | None) -> None:
         parquet_package()  # an error now, not when all is done
+        check_name(folder)
         self._folder = folder
         self._spool = ColumnSpool(folder, position, ParquetColumn)
         self.append, self.commit, self.close = self._spool.append, self._spool.commit, self._spool.close

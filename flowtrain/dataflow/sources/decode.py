@@ -142,6 +142,10 @@ def decode_image(
         raise BrokenImage(f"{name}: no picture that OpenCV can decode ({size} bytes)")
     if image.ndim == 2:
         image = image[:, :, None]
+    if image.shape[2] != channel:  # of a PFM OpenCV gives what is there, whatever it is asked for
+        if image.shape[2] != 1:
+            raise DataFlowError(f"{name} has {image.shape[2]} channels, of which OpenCV makes no {channel}")
+        image = np.repeat(image, channel, axis=2)
     return image if image.dtype == np.uint8 or depth == "keep" else _to_8_bits(image, name)
 
 

@@ -112,7 +112,7 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
         DataFlowError: Something else was given.
     """
     if not isinstance(given, (str, os.PathLike)):
-        if not isinstance(given, Iterable):
+        if not isinstance(given, Iterable) or isinstance(given, bytes):
             raise DataFlowError(
                 f"a path, a pattern or a list of paths expected, got {type(given).__name__}: {given!r:.80}"
             )

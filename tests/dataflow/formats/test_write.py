@@ -305,3 +305,17 @@ def test_arrays_without_rows(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((0, 3)))
     with pytest.raises(DataFlowError, match=r"a\.npz.* holds no records"):
         list(df.NpzData(tmp_path / "a.npz"))
+
+
+@every_format
+@pytest.mark.parametrize("name", ["scan [3]*?", " new\nline ", "\udcff\udcfe", "日本 %20#1"], ids=range(4))
+def test_any_name_that_a_file_system_takes(ending, name, tmp_path, same):
+    folder = tmp_path / name
+    folder.mkdir()
+    if ending == "parquet" and not name.isprintable() and "\n" not in name:
+        with pytest.raises(DataFlowError, match="not in UTF-8, and pyarrow"):
+            write(DataFromList([[1]]), folder / f"{name}.{ending}", progress=False)
+        return
+    path = write(DataFromList([[1, "a"], [2, "b"]]), folder / f"{name}.{ending}", progress=False)
+    same([[1, "a"], [2, "b"]], list(SOURCES[ending](path)))
+    same([2, "b"], SOURCES[ending](str(path)).get(1))
