@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Generator, Iterator
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -151,6 +152,14 @@ def promised_size(flow: DataFlow) -> int | None:
     return flow.size_or_none() if says <= iterates else None
 
 
+def _of_a_function(error: StopIteration, iterator: object) -> bool:
+    """Whether a function raised it that ``map``, ``filter`` or the like called: they pass it on as their end."""
+    if type(iterator).__module__ not in ("builtins", "itertools"):
+        return False
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    return bool(frames) and not {"__next__", "next"} & set(frames)  # these end an iterator that they go through
+
+
 class IteratorCursor(Cursor):
     """The walk over an iterator that the flow starts anew for each epoch; going back to a position replays it.
 
@@ -178,7 +187,9 @@ class IteratorCursor(Cursor):
             if self._iterator is None:
                 self._iterator = self._started()
             datapoint = next(self._iterator)
-        except StopIteration:
+        except StopIteration as error:
+            if _of_a_function(error, self._iterator):
+                flow._fail(error, self._count, self.epoch)
             size = flow._promised_size()
             if size is not None and self._count < size:
                 raise flow._ended_early(size, self._count, self.epoch) from None

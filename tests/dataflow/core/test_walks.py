@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -321,3 +322,46 @@ def test_an_old_position_of_an_iterated_flow_is_refused():
         ds.load_state_dict({**state, "position": {"turn": 0}})
     ds.load_state_dict({**state, "position": None})
     assert same(list(ds), list(df.BatchData(Numbers(9), 2)))
+
+
+def _finds(number):
+    return [number] if number != 3 else next(iter([]))
+
+
+class _Counter:
+    """An iterator of one's own, which ends as those of Python 2 did."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __iter__(self):
+        return self
+
+    def next(self):
+        if self.count == 5:
+            raise StopIteration
+        self.count += 1
+        return self.count
+
+    __next__ = next
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: map(_finds, range(5)),
+        lambda: zip(map(_finds, range(5)), range(9), strict=False),
+        lambda: map(_finds, _Counter()),
+    ],
+)
+def test_an_error_in_a_function_that_map_calls_is_not_the_end(make):
+    """map passes on a StopIteration of its function, and a for loop takes it for the end."""
+    with pytest.raises(DataFlowError, match=r"StopIteration \[in DataFromGenerator\(.*\), epoch 0, datapoint [23]\]$"):
+        list(df.DataFromGenerator(make))
+
+
+@pytest.mark.parametrize(
+    "make", [_Counter, lambda: map(int, _Counter()), lambda: itertools.islice(_Counter(), 5), lambda: iter(range(1, 6))]
+)
+def test_the_end_of_an_iterator_is_the_end(make):
+    assert list(df.DataFromGenerator(make)) == [1, 2, 3, 4, 5]
