@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import http.server
 import logging
@@ -134,14 +135,52 @@ def serving(server: http.server.ThreadingHTTPServer) -> Iterator[None]:
 
 
 class _RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder, with Range."""
+    """Files of a folder, with Range; /moved/x is told to be at /x."""
 
     protocol_version = "HTTP/1.1"
+    habits: set[str] = set()
+
+    def do_HEAD(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if "no head" in self.habits:
+            self.send_error(405)
+        elif "busy" in self.habits:
+            self.habits.discard("busy")
+            self.send_error(503)
+        elif "refuses" in self.habits:
+            self.send_error(403)
+        elif path.is_file() and self.habits & {"says more", "says less"}:
+            self.send_response(200)
+            self.send_header("Content-Length", str(path.stat().st_size + (7 if "says more" in self.habits else -7)))
+            self.end_headers()
+        elif not self._moved():
+            super().do_HEAD()
+
+    def _moved(self) -> bool:
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        return self.path.startswith("/moved/")
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)?", self.headers.get("Range") or "")
-        if not path.is_file() or wanted is None:
+        if self._moved():
+            return
+        if self.habits & {"busy", "refuses"}:
+            self.send_error(503 if "busy" in self.habits else 403)
+            return
+        if "compresses" in self.habits and "gzip" in self.headers.get("Accept-Encoding", ""):
+            data = gzip.compress(path.read_bytes())
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            return
+        if not path.is_file() or wanted is None or "no ranges" in self.habits:
             super().do_GET()
             return
         data = path.read_bytes()
@@ -157,11 +196,16 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def http_folder(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP with ranges; gives its URL."""
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *given: _RangeHandler(*given, directory=str(folder))
-    )
+def http_folder(folder: Path, *habits: str) -> Iterator[str]:
+    """Serve a folder over HTTP with ranges; gives its URL.
+
+    Args:
+        folder: The folder.
+        habits: What the server does: ``"no ranges"``, ``"no head"``, ``"compresses"``, ``"says more"`` or
+            ``"says less"`` bytes than there are, ``"busy"`` (503 until it was asked once), ``"refuses"`` (403).
+    """
+    handler = type("_Handler", (_RangeHandler,), {"habits": set(habits)})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: handler(*given, directory=str(folder)))
     server.daemon_threads = True
     with serving(server):
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -12,6 +12,7 @@ import numpy as np
 from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.files import write_whole
+from flowtrain.utils.storage import in_run
 
 from .base import Callback
 from .periodic import check_period, last_step_of_epoch, next_multiple
@@ -125,7 +126,7 @@ class DumpTensors(FetchingCallback):
 
     def __init__(self, names: Sequence[str], every_k_steps: int | None = None, folder: str = "tensors") -> None:
         super().__init__(names, every_k_steps)
-        self.folder = folder
+        self.folder = in_run(folder, "the folder of DumpTensors")
 
     def setup_graph(self) -> None:
         self._path = self.trainer.claim_file(self.folder, self)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from flowtrain.utils.arguments import old_spellings
+from flowtrain.utils.storage import in_run
 
 from .hyperparams import HyperParamSetter, is_finite
 
@@ -35,7 +36,7 @@ class HumanHyperParamSetter(HyperParamSetter):
 
     def __init__(self, param: str, filename: str = "hyper.txt") -> None:
         super().__init__(param)
-        self.filename = filename
+        self.filename = in_run(filename, "the file of HumanHyperParamSetter")
 
     def value_at(self, position: int) -> float | None:
         path = Path(self.trainer.log_dir) / self.filename

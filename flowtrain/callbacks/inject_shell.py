@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from flowtrain.utils.arguments import old_spellings
+from flowtrain.utils.storage import in_run
 
 from .base import Callback
 
@@ -32,7 +33,7 @@ class InjectShell(Callback):
     """
 
     def __init__(self, filename: str = "SHELL") -> None:
-        self.filename = filename
+        self.filename = in_run(filename, "the file of InjectShell")
         super().__init__()
 
     def trigger(self) -> None:

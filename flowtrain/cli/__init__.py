@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from ..utils.errors import FlowtrainError
 from ..utils.loading import LoadingEnded, look_only
+from ..utils.optional import raise_missing
 from .errors import in_one_line
 
 __all__ = ["main"]
@@ -37,7 +38,10 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        return importlib.import_module(_COMMANDS[cmd_name][0]).command
+        try:
+            return importlib.import_module(_COMMANDS[cmd_name][0]).command
+        except ImportError as error:
+            raise_missing(error, f"flowtrain {cmd_name}")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..predict import export
+from ..utils.storage import is_there
 from .source import model_options, open_source
 
 __all__ = ["command"]
@@ -64,7 +64,7 @@ def command(
 
         flowtrain export train_log/colorize colorize.pb -m train.py:Colorize -o prediction/output
     """
-    if Path(target).exists() and not overwrite:
+    if not overwrite and is_there(target):
         raise click.ClickException(f"{target} exists. Choose another path, or pass --overwrite to replace it.")
     path = export(
         open_source(source, model, args, signature, averaged),

@@ -16,6 +16,7 @@ from ..predict import read_weights, valid_crop
 from ..predict.load import load_graph
 from ..predict.path_kinds import kind_of
 from ..utils.errors import FlowtrainError
+from ..utils.storage import as_local
 
 __all__ = ["command"]
 
@@ -50,9 +51,10 @@ def command(
         wanted = re.compile(pattern)
     except re.error as error:
         raise click.BadParameter(f"{pattern!r} is no regular expression: {error}", param_hint="--pattern") from None
-    kind = kind_of(path)
-    weights = {name: value for name, value in read_weights(path).items() if wanted.search(name)}
-    report: dict[str, Any] = {"path": str(path), "kind": kind, **_about(path, kind)}
+    with as_local(path) as local:
+        kind = kind_of(local)
+        weights = {name: value for name, value in read_weights(local).items() if wanted.search(name)}
+        report: dict[str, Any] = {"path": path, "kind": kind, **_about(local, kind)}
     report["variables"] = {name: _described(value, stats) for name, value in sorted(weights.items())}
     report["parameters"] = int(sum(value.size for value in weights.values()))
     click.echo(json.dumps(report, indent=1) if as_json else _as_text(report, tensors))
@@ -70,7 +72,7 @@ def _receptive_field(path: str, size: int, outputs: tuple[str, ...]) -> str:
     )
 
 
-def _about(path: str, kind: str) -> dict[str, Any]:
+def _about(path: Path, kind: str) -> dict[str, Any]:
     """What a file says besides its weights."""
     if kind == "own":
         found = find_checkpoint(path)
@@ -80,7 +82,7 @@ def _about(path: str, kind: str) -> dict[str, Any]:
     if kind in ("npz", "weights_h5"):
         return {}
     try:
-        graph = load_graph(Path(path))
+        graph = load_graph(path)
     except FlowtrainError:  # weights without a model
         return {}
     outputs = getattr(graph, "output_names", [])

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from .group import Ended, run_together
+from .options import FOLDER
 from .places import local_environments, slurm_environment, slurm_script
 
 __all__ = ["command"]
@@ -32,7 +33,7 @@ __all__ = ["command"]
 @click.option("--spread", is_flag=True, help="With --ray: each process on a machine of its own.")
 @click.option(
     "--working-dir",
-    type=click.Path(exists=True, file_okay=False),
+    type=FOLDER,
     help="With --ray: a folder that Ray ships to all machines; SCRIPT.py is in it. Without it all see this one.",
 )
 @click.argument("script", metavar="SCRIPT.py")

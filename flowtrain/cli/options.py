@@ -13,6 +13,7 @@ import numpy as np
 
 from ..utils.errors import ConfigError, FlowtrainError
 from ..utils.files import writing
+from ..utils.storage import NotLocal, local_only
 from .errors import in_one_line
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Command",
     "FiniteRange",
     "Group",
+    "LocalPath",
     "NewPath",
     "distinct",
     "pictures_beneath",
@@ -42,7 +44,18 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-FOLDER = click.Path(exists=True, file_okay=False)
+class LocalPath(click.Path):
+    """A path of this machine; of a URL an error says so, where click would say that it does not exist."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            given = local_only(value, "this", "Copy it here first: aws s3 cp, gcloud storage cp, curl, ...")
+        except NotLocal as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(given, param, ctx)
+
+
+FOLDER = LocalPath(exists=True, file_okay=False)
 """A folder that is there."""
 
 POSITIVE = click.IntRange(1)
@@ -80,7 +93,7 @@ class Group(_OneLine, click.Group):
     command_class = Command
 
 
-class NewPath(click.Path):
+class NewPath(LocalPath):
     """A file or folder to be made; what cannot be written is refused before the work that it is for.
 
     Args:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..predict import LoadedPredictor, tiled
 from ..predict.named_graph import as_graph
 from ..predict.placing import placements
-from .options import distinct
+from .options import LocalPath, distinct
 from .pictures import Reader, check_size, write_result
 from .source import model_options, open_source
 
@@ -28,14 +28,14 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 
 @click.command("predict")
 @click.argument("source", type=click.Path())
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True, type=LocalPath(exists=True, dir_okay=False))
 @model_options
 @click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
     "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
 )
 @click.option("-o", "--output", "outputs", multiple=True, metavar="NAME", help="An output; repeatable.")
-@click.option("--out", "folder", default="predicted", show_default=True, type=click.Path(file_okay=False))
+@click.option("--out", "folder", default="predicted", show_default=True, type=LocalPath(file_okay=False))
 @click.option(
     "--range", "span", nargs=2, type=float, default=(0.0, 255.0), show_default=True, metavar="BLACK WHITE",
     help="What black and white of a picture are to the model, on the way in and out.",

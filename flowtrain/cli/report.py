@@ -9,12 +9,13 @@ import click
 from ..dataflow.inspect.profile import write_profile
 from ..report import watch, write_report
 from .load import arguments, flow_of
+from .options import FOLDER
 
 __all__ = ["command"]
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(exists=True, file_okay=False))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=FOLDER)
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(dir_okay=False))
 @click.option(
     "--images", default=24, show_default=True, type=click.IntRange(1), help="How many pictures of a kind to keep."
@@ -53,4 +54,4 @@ def command(
         if watched
         else write_report(runs, output, images=images)
     )
-    click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    click.echo(f"wrote {path}" + (f" ({path.stat().st_size / 1e6:.1f} MB)" if isinstance(path, Path) else ""))

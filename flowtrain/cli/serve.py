@@ -11,6 +11,7 @@ from ..dataflow.remote import send_dataflow
 from ..utils.loading import to_run
 from .group import run_together
 from .load import arguments, flow_of
+from .options import LocalPath
 
 __all__ = ["command"]
 
@@ -23,7 +24,7 @@ __all__ = ["command"]
 )
 @click.option("-n", "--num", type=click.IntRange(1), default=1, show_default=True, help="How many senders to start.")
 @click.option("--shard", metavar="I/N", help="Which part this is of how many, for a flow that can only be iterated.")
-@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="The sender.key, where the receiver has one.")
+@click.option("--key", type=LocalPath(exists=True, dir_okay=False), help="The sender.key, where the receiver has one.")
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the receiver.")
 def command(
     target: str, address: str, args: tuple[str, ...], num: int, shard: str | None, key: str | None, wait: float

@@ -31,6 +31,7 @@ import tensorflow as tf
 from flowtrain.ipc.codec import CodecError, pack, unpack
 from flowtrain.utils.errors import CheckpointError, closest
 from flowtrain.utils.files import explained, fsync, replace, sync
+from flowtrain.utils.storage import as_local
 
 from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
 
@@ -141,7 +142,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
     Args:
         path: A checkpoint folder, a run's log folder (its newest whole checkpoint), or the prefix of any
-            TensorFlow checkpoint.
+            TensorFlow checkpoint; or the URL of such a folder, of which a copy is fetched.
 
     Returns:
         Readable name -> array.
@@ -153,14 +154,14 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         >>> read_checkpoint("train_log/colorize")["conv1/kernel"].shape      # doctest: +SKIP
         (4, 4, 1, 64)
     """
-    path = Path(path)
-    if path.with_name(path.name + ".index").exists():
-        return _read_bundle(path)
-    path = find_checkpoint(path)
-    problem = check_checkpoint(path)
-    if problem:
-        raise CheckpointError(f"checkpoint {path} is damaged: {problem}")
-    return _read_bundle(path / PREFIX)
+    with as_local(path) as local:
+        if local.with_name(local.name + ".index").exists():
+            return _read_bundle(local)
+        found = find_checkpoint(local)
+        problem = check_checkpoint(found)
+        if problem:
+            raise CheckpointError(f"checkpoint {found} is damaged: {problem}")
+        return _read_bundle(found / PREFIX)
 
 
 def read_state(path: str | Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtrain.utils.files import explained, writing
+from flowtrain.utils.storage import in_run
 
 from .line_file import check_grown, rows_of, set_aside
 from .monitor import Monitor
@@ -33,7 +34,7 @@ class CSVMonitor(Monitor):
     """
 
     def __init__(self, filename: str = "metrics.csv") -> None:
-        self.filename = filename
+        self.filename = in_run(filename, "the file of CSVMonitor")
         self._columns: list[str] = []
         self._rows = 0
         self._size = 0  # bytes of what was written whole

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowtrain.utils.files import writing
+from flowtrain.utils.storage import in_run, is_url, writing_to
 
 from .monitor import Monitor
 
@@ -37,7 +37,7 @@ class CurvesMonitor(Monitor):
     _FIRST_SECONDS = 10.0
 
     def __init__(self, filename: str = "curves.png") -> None:
-        self.filename = filename
+        self.filename = in_run(filename, "the file of CurvesMonitor")
         self._due = 0.0
 
     def open(self, log_dir: Path) -> None:
@@ -59,12 +59,12 @@ class CurvesMonitor(Monitor):
             self._due = end + self._SHARE * (end - start)
 
 
-def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
+def plot_history(history: History, path: str | Path, columns: int = 3) -> Path | str:
     """Draw one small plot per scalar; ``validation_x`` (or ``val_x``) goes into the plot of ``x``.
 
     Args:
         history: Name -> (step, value) pairs, such as `trainer.history` or what `read_jsonl` gives.
-        path: Where to write the picture; its ending chooses the format.
+        path: Where to write the picture, also a URL; its ending chooses the format.
         columns: How many plots stand beside each other.
 
     Returns:
@@ -95,10 +95,9 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path:
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize=8)
-    path = Path(path)
-    with writing(path, durable=False) as beside:
+    with writing_to(path) as beside:
         figure.savefig(beside)
-    return path
+    return str(path) if is_url(path) else Path(path)
 
 
 def base_name(name: str) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
+
+from flowtrain.utils.storage import in_run, is_folder, is_url, path_or_url, read_all
 
 from .line_file import LineFile, rows_of
 from .monitor import Monitor
@@ -30,7 +33,7 @@ class JSONLMonitor(Monitor):
     """
 
     def __init__(self, filename: str = "metrics.jsonl") -> None:
-        self.filename = filename
+        self.filename = in_run(filename, "the file of JSONLMonitor")
         self._step: int | None = None
         self._values: dict[str, float] = {}
 
@@ -78,7 +81,7 @@ def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:
     """Read the log of a run, also of one that is under way or was killed.
 
     Args:
-        path: The file, or the run's folder.
+        path: The file, or the run's folder; or the URL of one of them.
 
     Returns:
         Name -> (step, value) pairs, as `trainer.history`. A last line that is cut short is left out.
@@ -87,10 +90,13 @@ def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:
         >>> read_jsonl("train_log/run")["cost"]  # doctest: +SKIP
         [(100, 0.25), (200, 0.125)]
     """
-    path = Path(path)
-    path = path / "metrics.jsonl" if path.is_dir() else path
+    given = path_or_url(path)
+    if is_url(given):
+        text = read_all(f"{given.rstrip('/')}/metrics.jsonl" if is_folder(given) else given).decode()
+    else:
+        text = Path(given, "metrics.jsonl" if os.path.isdir(given) else "").read_text(encoding="utf-8")
     history: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+    for line in text.split("\n")[:-1]:
         values = json.loads(line)
         step = int(values.pop("step"))
         for name, value in values.items():

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from flowtrain.utils.storage import in_run
+
 from .event_file import EventFile, histogram_value, hparams_value, image_value
 from .line_file import rows_of
 from .monitor import Monitor
@@ -39,7 +41,7 @@ class TensorBoardMonitor(Monitor):
     """
 
     def __init__(self, folder: str = "tensorboard", max_images: int = 10) -> None:
-        self.folder, self.max_images = folder, max_images
+        self.folder, self.max_images = in_run(folder, "the folder of TensorBoardMonitor"), max_images
         self._file: EventFile | None = None
         self._newest: Path | None = None
         self._last_step = 0

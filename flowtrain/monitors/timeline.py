@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flowtrain.utils.storage import in_run
+
 from .line_file import LineFile
 from .monitor import Monitor
 
@@ -29,7 +31,7 @@ class TimelineMonitor(Monitor):
     """
 
     def __init__(self, filename: str = "timeline.jsonl") -> None:
-        self.filename = filename
+        self.filename = in_run(filename, "the file of TimelineMonitor")
         self._step: int | None = None
 
     def open(self, log_dir: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from flowtrain.model.store import read_value
 from flowtrain.utils.errors import ConfigError, ExportError, closest
-from flowtrain.utils.files import writing
+from flowtrain.utils.storage import is_there, is_url, writing_to
 
 from .export_source import Names, Subject
 from .verify import check, check_batch
@@ -37,7 +37,7 @@ def export(
     averaged: bool = False,
     batch: Mapping[str, Any] | Sequence[Any] | None = None,
     signature: str = "serving_default",
-) -> Path:
+) -> Path | str:
     """Write a model for use without flowtrain, and check that what was written computes the same.
 
     The files are read again and run on a batch beside the live model. Where an output differs by more than 1e-4 of
@@ -45,7 +45,7 @@ def export(
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, OfflinePredictor or predictor.
-        path: The file or folder to make. It appears when it is whole and checked.
+        path: The file or folder to make, or its URL. It appears when it is whole and checked.
         inputs: Names of the inputs; None for those that the outputs need. A dict says what they are called in the
             file: ``{"input": "noisy"}``.
         outputs: Names of the tensors to compute, also ``NAME_crop32`` for the tensor NAME without 32 pixels on
@@ -62,7 +62,7 @@ def export(
         signature: Name of the SavedModel's signature.
 
     Returns:
-        The path.
+        The path, or the URL.
 
     Raises:
         ExportError: The path exists, the format cannot express the model, or the export differs from the live model.
@@ -74,8 +74,8 @@ def export(
         >>> export(trainer, "exported", outputs=["softmax", "softmax_crop32"])      # doctest: +SKIP
         >>> export(trainer, "n2n.pb", {"input": "noisy"}, {"output": "denoised"})   # doctest: +SKIP
     """
-    path = Path(path)
-    kind = _format_of(path, format)
+    path = path if is_url(path) else Path(path)
+    kind = _format_of(Path(path), format)
     if (height is not None or width is not None) and kind not in _FIXABLE:
         raise ExportError(f"a fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
     if kind in ("npz", "keras", "h5", "weights_h5") and (inputs or outputs):
@@ -102,12 +102,11 @@ def export(
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, overwrite: bool) -> Iterator[Path]:
+def _replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
     """A path to write to, which becomes the target only if no error, of the check either, leaves the block."""
-    if path.exists() and not overwrite:
+    if not overwrite and is_there(path):
         raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path) as beside:
+    with writing_to(path, durable=True) as beside:
         yield beside
 
 

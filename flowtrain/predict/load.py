@@ -15,6 +15,7 @@ from flowtrain.model.desc import ModelDesc
 from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.optional import require
+from flowtrain.utils.storage import as_local
 
 from .graphfile import read_graph, read_meta, with_own_functions
 from .loader import with_weights
@@ -48,7 +49,7 @@ def load_predictor(
     Args:
         path: A SavedModel (its folder or ``saved_model.pb``), a frozen ``.pb``, a TensorFlow 1 checkpoint with its
             ``.meta`` (either of its files), a ``.keras`` or whole ``.h5`` model; or a file of weights (own checkpoint,
-            ``.npz``, ``.weights.h5``, ...) together with ``model``.
+            ``.npz``, ``.weights.h5``, ...) together with ``model``. Of a URL a copy is fetched once, of a folder all.
         inputs: Names of the inputs to give; None for those that the outputs need.
         outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for those
             that the file declares, or those that nothing else uses.
@@ -79,12 +80,17 @@ def load_graph(
         return as_graph(with_weights(model, path, averaged), averaged)
     if averaged:
         raise ModelError("averaged=True needs the model whose checkpoint holds averages: pass model=.")
+    with as_local(path) as local:
+        return _graph_of(local, signature)
+
+
+def _graph_of(path: Path, signature: str | None) -> InferenceGraph:
     kind, path = kind_of(path), model_path(path)
     if kind == "bundle":
         prefix = checkpoint_prefix(path)
         if prefix is not None and prefix.with_name(prefix.name + ".meta").exists():
             kind, path = "meta", prefix.with_name(prefix.name + ".meta")
-    if kind == "h5" and not _is_whole(Path(path)):
+    if kind == "h5" and not _is_whole(path):
         kind = "weights_h5"
     if kind not in _GRAPHS:
         raise WeightsOnlyError(
@@ -92,10 +98,10 @@ def load_graph(
             f"load_predictor(path, inputs, outputs, model=MyModel())."
         )
     if kind == "saved_model":
-        return _saved_model(Path(path), signature)
+        return _saved_model(path, signature)
     if signature is not None:
         raise CheckpointError(f"only a SavedModel has signatures; {path} is a {KINDS[kind]}.")
-    return _GRAPHS[kind](Path(path))
+    return _GRAPHS[kind](path)
 
 
 # -- graphs -----------------------------------------------------------------------------------------------

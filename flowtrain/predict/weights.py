@@ -17,6 +17,7 @@ from flowtrain.model.checkpoint_io import read_checkpoint
 from flowtrain.model.internals import names_in_checkpoint
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
+from flowtrain.utils.storage import as_local
 
 from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
@@ -35,7 +36,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
     """Read all arrays of a file by name.
 
     Args:
-        source: A path of any kind that `kind_of` knows, or the arrays themselves.
+        source: A path of any kind that `kind_of` knows, the URL of such a file or folder, or the arrays themselves.
 
     Returns:
         Name -> array; a trailing ``:0`` is dropped. Names are those that the file gives: in a ``.weights.h5`` the
@@ -50,15 +51,16 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
     """
     if isinstance(source, Mapping):
         return _plain(source, "the given dict")
-    kind, path = kind_of(source), model_path(source)
-    try:
-        return _plain(_READERS[kind](path), str(path))
-    except CheckpointError:
-        raise
-    except Exception as error:  # of damaged files the libraries that read them raise whatever they stumble over
-        raise CheckpointError(
-            f"{path} cannot be read as {KINDS[kind]}; is it cut short or damaged? ({error})"
-        ) from error
+    with as_local(source) as local:
+        kind, path = kind_of(local), model_path(local)
+        try:
+            return _plain(_READERS[kind](path), str(path))
+        except CheckpointError:
+            raise
+        except Exception as error:  # of damaged files the libraries that read them raise whatever they stumble over
+            raise CheckpointError(
+                f"{path} cannot be read as {KINDS[kind]}; is it cut short or damaged? ({error})"
+            ) from error
 
 
 def _plain(values: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:

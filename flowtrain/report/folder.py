@@ -12,6 +12,7 @@ from typing import Any
 from ..monitors.jsonl import read_jsonl
 from ..utils.errors import ConfigError
 from ..utils.run_status import status_of
+from ..utils.storage import local_only
 
 __all__ = ["Checkpoint", "Epoch", "RunFolder", "best", "find_runs", "higher_is_better"]
 
@@ -77,6 +78,7 @@ class RunFolder:
     ended: float | None = None
 
     def __post_init__(self) -> None:
+        self.path = run_path(self.path)
         if not is_run(self.path):
             near = [str(run) for run in find_runs(self.path)] if self.path.is_dir() else []
             listed = f" These are: {', '.join(near[:8])}{', ...' if len(near) > 8 else ''}." if near else ""
@@ -141,13 +143,23 @@ class RunFolder:
                 continue
 
 
+def run_path(path: str | Path) -> Path:
+    """The folder of a run, or of runs, which has to be on this machine.
+
+    Raises:
+        NotLocal: It is a URL.
+    """
+    return Path(local_only(path, "the folder of a run", "Copy it here first: aws s3 sync, gcloud storage rsync, ..."))
+
+
 def is_run(path: Path) -> bool:
     """Whether a run was started in a folder."""
     return any((path / name).is_file() for name in _MARKS)
 
 
-def find_runs(folder: Path) -> list[Path]:
+def find_runs(folder: str | Path) -> list[Path]:
     """The runs in a folder and the folders in it, by name; a run's own folders are not searched."""
+    folder = run_path(folder)
     if is_run(folder):
         return [folder]
     try:

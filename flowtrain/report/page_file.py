@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.errors import ConfigError
-from ..utils.files import write_whole
 from ..utils.optional import require
+from ..utils.storage import is_url, writing_to
 from .content import content_of
+from .folder import run_path
 
 __all__ = ["render", "write_report"]
 
 
 def write_report(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, images: int = 24, refresh: float = 0.0
-) -> Path:
+) -> Path | str:
     """Write a page that shows runs beside each other: curves, pictures, settings, where the time went.
 
     The page holds its data and the script that draws them (plotly.js), about 5 MB: it opens from a file, without a
@@ -27,7 +28,7 @@ def write_report(
 
     Args:
         runs: Their log folders.
-        path: The HTML file; replaced as a whole.
+        path: The HTML file, or its URL; replaced as a whole.
         images: How many pictures of a kind to keep of each run, evenly over its steps.
         refresh: Have the page load itself anew every so many seconds; 0: it stays as it is.
 
@@ -43,12 +44,11 @@ def write_report(
     """
     if not runs:
         raise ConfigError("a report needs the log folder of at least one run")
-    path = Path(path)
     script = plotly_script()
-    page = render(content_of([Path(run) for run in runs], images), script, refresh)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page, durable=False)
-    return path
+    page = render(content_of([run_path(run) for run in runs], images), script, refresh)
+    with writing_to(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+    return str(path) if is_url(path) else Path(path)
 
 
 def plotly_script() -> str:

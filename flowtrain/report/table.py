@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ..utils.errors import ConfigError, closest
-from .folder import RunFolder, find_runs, higher_is_better
+from .folder import RunFolder, find_runs, higher_is_better, run_path
 
 __all__ = ["runs_table", "table_rows"]
 
@@ -33,7 +33,7 @@ def table_rows(folder: str | Path, sort: str | None = None, reverse: bool = Fals
     Raises:
         ConfigError: There is no run in it, or no such column.
     """
-    folder = Path(folder)
+    folder = run_path(folder)
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}")
     runs = [RunFolder(path) for path in find_runs(folder)]

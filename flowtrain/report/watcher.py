@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.run_status import status_of
+from .folder import run_path
 from .page_file import write_report
 
 __all__ = ["watch"]
@@ -14,7 +15,7 @@ __all__ = ["watch"]
 
 def watch(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, every: float = 10.0, images: int = 24
-) -> Path:
+) -> Path | str:
     """Write a report again and again until all its runs have ended.
 
     The page renews itself in the browser, and keeps what was chosen in it. The last one, of runs that have ended, stays
@@ -22,7 +23,7 @@ def watch(
 
     Args:
         runs: Their log folders.
-        path: The HTML file.
+        path: The HTML file, or its URL.
         every: Seconds between looks at the runs.
         images: See `write_report`.
 
@@ -33,21 +34,22 @@ def watch(
         ConfigError: One of the folders holds no run.
     """
     seen: object = None
+    folders = [run_path(run) for run in runs]
     while True:
-        alive = any(status_of(Path(run))["status"] == "running" for run in runs)
-        found = _state_of(runs)
+        alive = any(status_of(run)["status"] == "running" for run in folders)
+        found = _state_of(folders)
         if found != seen or not alive:
-            write_report(runs, path, images=images, refresh=every if alive else 0.0)
+            path = write_report(folders, path, images=images, refresh=every if alive else 0.0)
             seen = found
         if not alive:
-            return Path(path)
+            return path
         time.sleep(every)
 
 
-def _state_of(runs: Sequence[str | Path]) -> object:
+def _state_of(runs: Sequence[Path]) -> object:
     """Names, sizes and times of what a report reads: when they are the same, so is the page."""
     found = []
-    for run in map(Path, runs):
+    for run in runs:
         for path in [*run.iterdir(), *(run / "tensorboard").glob("*"), *(run / "checkpoints").glob("*")]:
             try:
                 about = path.stat()

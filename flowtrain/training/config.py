@@ -16,6 +16,7 @@ from flowtrain.feed.data_argument import as_dataflow
 from flowtrain.monitors.monitor import Monitor
 from flowtrain.utils.arguments import check_int, old_spellings
 from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.storage import in_run
 
 __all__ = ["TrainConfig"]
 
@@ -103,6 +104,8 @@ class TrainConfig:
             raise ConfigError("TrainConfig needs model=, an object of a class that extends ModelDesc")
         if isinstance(self.model, type):
             raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
+        if self.log_dir is not None:
+            in_run(self.log_dir, "log_dir")
         if self.dataflow is not None:
             self.dataflow = as_dataflow(self.dataflow, "dataflow=")
         if self.precision not in PRECISIONS:

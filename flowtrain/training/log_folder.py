@@ -22,6 +22,7 @@ from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.files import FileLock, working_folder, write_whole
 from flowtrain.utils.loading import looking
 from flowtrain.utils.run_status import LOCK, is_locked
+from flowtrain.utils.storage import in_run
 
 __all__ = ["FileClaims", "LogFolder", "auto_set_dir", "default_dir", "packages", "versions"]
 
@@ -167,7 +168,7 @@ class FileClaims:
         Raises:
             ConfigError: Another one has it.
         """
-        path = (self._folder / path).resolve()
+        path = (self._folder / in_run(path, f"the file of {owner}")).resolve()
         holder = self._owners.setdefault(path, owner)
         if holder is not owner:
             raise ConfigError(f"{owner} and {holder} both write {path}: give one of them another name")

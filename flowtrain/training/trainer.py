@@ -20,6 +20,7 @@ from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import only_to_run
 from flowtrain.utils.run_status import clear_end, record_end, status_after
 from flowtrain.utils.seeding import default_seed
+from flowtrain.utils.storage import in_run
 
 from . import devices
 from .block_capacity import block_capacity
@@ -87,6 +88,8 @@ class Trainer:
             raise ConfigError(f"a trainer takes a TrainConfig, got {type(config).__name__}")
         if resume_changes not in (None, "accept"):
             raise ConfigError(f'resume_changes= must be "accept" or None, got {resume_changes!r}')
+        if isinstance(resume, str | Path):
+            resume = in_run(resume, "the checkpoint of resume=")
         self.config, self.model = config, config.model
         self.steps_per_epoch = self._steps()
         self.max_epoch = config.max_epoch
@@ -94,7 +97,8 @@ class Trainer:
         self.is_chief = devices.is_chief(self.strategy)
         show_log()
         devices.prepare(config)
-        self.log_dir = Path(config.log_dir) if config.log_dir is not None else default_dir(bool(resume))
+        given = config.log_dir
+        self.log_dir = default_dir(bool(resume)) if given is None else Path(in_run(given, "log_dir"))
         if resume in ("auto", True) and self.is_chief:
             for mirror in mirrors_among(config.callbacks):
                 mirror.fetch(self.log_dir)

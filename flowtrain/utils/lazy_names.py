@@ -12,6 +12,7 @@ import lazy_loader
 
 from .arguments import missing_name
 from .old_names import OLD_NAMES
+from .optional import raise_missing
 
 __all__ = ["lazy_names", "stub_names"]
 
@@ -39,7 +40,10 @@ def lazy_names(
     def __getattr__(name: str) -> Any:
         if name not in homes:
             raise missing_name(package, name, names, old)
-        return load(name)
+        try:
+            return load(name)
+        except ImportError as error:
+            raise_missing(error, f"{package}.{name}")
 
     return __getattr__, listed, names
 

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import NoReturn
 
 from .errors import FlowtrainError
 
-__all__ = ["MissingPackage", "require"]
+__all__ = ["MissingPackage", "raise_missing", "require"]
+
+_TENSORFLOW = "tensorflow keras (flowtrain.dataflow works without)"
+_BRINGS = {"tensorflow": _TENSORFLOW, "keras": _TENSORFLOW, "cv2": "opencv-python-headless", "PIL": "pillow"}
+_BRINGS |= {"zmq": "pyzmq", "google_crc32c": "google-crc32c"}  # module -> what pip installs, where that is not its name
 
 
 class MissingPackage(FlowtrainError, ImportError):
-    """An optional package is not installed; the message holds the command that installs it."""
+    """A package is not installed; the message holds the command that installs it."""
+
+
+class _MissingDependency(MissingPackage):
+    """It is none of an extra's, see `raise_missing`."""
+
+
+def raise_missing(error: ImportError, needed_for: str) -> NoReturn:
+    """Say what to install where a package that flowtrain depends on is not there: only the data half is installed.
+
+    Args:
+        error: What importing raised.
+        needed_for: What needs the package, named in the error.
+
+    Raises:
+        MissingPackage: A package is not installed.
+        ImportError: `error` itself where it is another: of an extra, or of a module of flowtrain.
+    """
+    cause = error.__cause__ if isinstance(error, _MissingDependency) else error  # of a name that this one needs
+    package = ((cause.name if isinstance(cause, ModuleNotFoundError) else "") or "").partition(".")[0]
+    if package in ("", "flowtrain"):
+        raise error
+    raise _MissingDependency(
+        f"{needed_for} needs the package {package!r}, which cannot be imported ({cause}). "
+        f"Install it with: pip install {_BRINGS.get(package, package)}"
+    ) from cause
 
 
 def require(module: str, extra: str, needed_for: str) -> ModuleType:

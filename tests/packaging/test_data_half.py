@@ -104,10 +104,18 @@ from click.testing import CliRunner
 open("flow.py", "w").write("import flowtrain.dataflow as df\\nds = df.DataFromList([[1], [2]])\\n")
 result = CliRunner().invoke(cli.main, ["data", "flow.py:ds", "-n", "2"])
 assert result.exit_code == 0, result.output
-try:
-    flowtrain.ModelDesc
-except ImportError as error:
-    print("as it should:", error)
+from flowtrain.utils.optional import MissingPackage
+wanting = {}
+for name in flowtrain.__all__:
+    try:
+        getattr(flowtrain, name)
+    except MissingPackage as error:
+        assert f"flowtrain.{name} needs the package" in str(error) and "pip install " in str(error), error
+        wanting[name] = str(error)
+print("as it should:", wanting["ModelDesc"])
+assert {"train", "TrainConfig", "Conv2D", "ModelSaver"} <= wanting.keys()
+result = CliRunner().invoke(cli.main, ["export", "a", "b"])
+assert "flowtrain export needs the package" in result.output and result.exit_code == 1, result.output
 assert not {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 print("all there")
 """
@@ -120,3 +128,4 @@ def test_it_works_where_nothing_else_is_installed(tmp_path):
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert "all there" in done.stdout and re.search("No module named '(keras|tensorflow)'", done.stdout)
+    assert "pip install tensorflow keras (flowtrain.dataflow works without)" in done.stdout

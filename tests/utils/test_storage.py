@@ -164,6 +164,44 @@ def test_http_and_memory(tmp_path, storage_cache):
     assert storage.expand("memory://folder/*.bin") == ["memory://folder/x.bin"]
 
 
+@pytest.mark.parametrize("habit", ["no ranges", "no head", "compresses", "busy", "moved"])
+def test_what_http_servers_do(tmp_path, storage_cache, habit):
+    data = b"".join(b"line %d\n" % number for number in range(60_000))
+    (tmp_path / "x.txt").write_bytes(data)
+    with http_folder(tmp_path, habit) as url:
+        place = f"{url}/moved/x.txt" if habit == "moved" else f"{url}/x.txt"
+        file = RemoteFile(place)
+        assert file.size == len(data)
+        assert file.read(300_000, 300_100) == data[300_000:300_100]
+        assert file.read(0, len(data)) == data
+        assert Path(storage.fetched(place, storage.stat(place))).read_bytes() == data
+
+
+@pytest.mark.parametrize("habit", ["says more", "says less"])
+def test_a_wrong_content_length_is_an_error(tmp_path, storage_cache, habit):
+    (tmp_path / "x.bin").write_bytes(content(5000))
+    set_remote_storage(attempts=2)
+    with (
+        http_folder(tmp_path, habit) as url,
+        pytest.raises(StorageError, match=r"bytes came, .* were expected.*tried 2 times"),
+    ):
+        RemoteFile(f"{url}/x.bin").read(0, 10)
+
+
+def test_an_http_server_that_refuses_is_not_a_file_that_is_missing(tmp_path, storage_cache):
+    (tmp_path / "x.bin").write_bytes(b"x")
+    set_remote_storage(attempts=2)
+    with http_folder(tmp_path, "refuses") as url:
+        for look in (storage.stat, storage.exists, storage.read_all):
+            with pytest.raises(StorageError, match=rf"{url}/x.bin: ClientResponseError: 403.*tried once") as told:
+                look(f"{url}/x.bin")
+            assert not isinstance(told.value, FileNotFoundError)
+    for look in (storage.stat, storage.exists):
+        with pytest.raises(StorageError, match=rf"cannot look up {url}/x.bin: Client.*tried 2 times") as told:
+            look(f"{url}/x.bin")  # nobody listens any more
+        assert not isinstance(told.value, FileNotFoundError)
+
+
 def test_a_file_object_reads_as_pythons_own(tmp_path, storage_cache):
     data = content(600_000)
     (tmp_path / "x.bin").write_bytes(data)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ...utils.errors import DataFlowError
+from ...utils.storage import is_folder, is_url, list_folder
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged
 from .arrays import check_split, read_picture
@@ -27,7 +28,7 @@ _REMOTE = Remote(
     "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
     size=70_763_455,
 )
-_INSIDE = Path("BSR/BSDS500/data")
+_INSIDE = "BSR/BSDS500/data"
 
 
 class BSDS500(FileSource):
@@ -39,7 +40,7 @@ class BSDS500(FileSource):
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
         folder: Where ``BSR_bsds500.tgz`` or its unpacked ``BSR`` is; None: ``$FLOWTRAIN_DATA/bsds500``, to which it is
-            downloaded, and where it is unpacked.
+            downloaded, and where it is unpacked. At a URL it is unpacked already.
 
     Raises:
         DataFlowError: The split is unknown, or the folder holds no pictures.
@@ -70,11 +71,11 @@ class BSDS500(FileSource):
         self.split = check_split(split, ("train", "val", "test"), "BSDS500")
         self._landscape = landscape
         data = _unpacked(folder_of("bsds500", folder))
-        self._pictures = sorted((data / "images" / split).glob("*.jpg"))
-        self._contours = [data / "groundTruth" / split / f"{path.stem}.mat" for path in self._pictures]
-        missing = next((path for path in self._contours if not path.is_file()), None)
+        self._pictures = _files(f"{data}/images/{split}", ".jpg")
+        self._contours = [f"{data}/groundTruth/{split}/{Path(path).stem}.mat" for path in self._pictures]
+        missing = sorted(set(self._contours) - set(_files(f"{data}/groundTruth/{split}", ".mat")))
         if not self._pictures or missing:
-            raise DataFlowError(f"no picture in {data / 'images' / split}" if not missing else f"{missing} is missing")
+            raise DataFlowError(f"{missing[0]} is missing" if missing else f"no picture in {data}/images/{split}")
 
     def _open_files(self) -> None:
         return None
@@ -93,7 +94,7 @@ class BSDS500(FileSource):
         return [picture, contours]
 
     @staticmethod
-    def _share(path: Path) -> np.ndarray:
+    def _share(path: str) -> np.ndarray:
         try:
             people = load_mat(path)["groundTruth"].ravel()
             drawn = [np.asarray(person["Boundaries"][0, 0], np.float32) for person in people]
@@ -105,21 +106,29 @@ class BSDS500(FileSource):
         return f"BSDS500({self.split!r})"
 
 
-def _unpacked(folder: Path) -> Path:
+def _files(folder: str, suffix: str) -> list[str]:
+    if is_url(folder):
+        return [url for url in (list_folder(folder) if is_folder(folder) else []) if url.endswith(suffix)]
+    return sorted(str(path) for path in Path(folder).glob(f"*{suffix}"))
+
+
+def _unpacked(folder: str) -> str:
     """The folder with ``images`` and ``groundTruth``, unpacked from the archive where it is not."""
-    for place in (folder / _INSIDE, folder / _INSIDE.relative_to("BSR"), folder):
-        if (place / "images").is_dir():
+    for place in (f"{folder}/{_INSIDE}", f"{folder}/{_INSIDE.removeprefix('BSR/')}", folder):
+        if is_folder(f"{place}/images") if is_url(place) else os.path.isdir(f"{place}/images"):
             return place
+    if is_url(folder):
+        raise DataFlowError(f"there is no folder images in {folder}: unpack {_REMOTE.name} ({_REMOTE.url}) there")
     archive = fetch(_REMOTE, folder)
     temporary = tempfile.mkdtemp(prefix=".BSR.", dir=folder)
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
         # one step, so that no other process takes half of it for the whole
-        os.rename(Path(temporary) / "BSR", folder / "BSR")
+        os.rename(f"{temporary}/BSR", f"{folder}/BSR")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if not (folder / _INSIDE / "images").is_dir():  # else another process was faster
+        if not os.path.isdir(f"{folder}/{_INSIDE}/images"):  # else another process was faster
             raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return folder / _INSIDE
+    return f"{folder}/{_INSIDE}"

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from ...utils.errors import FormatError
+from ...utils.storage import carried, local_copy
 from ..formats.source import PathLike, damaged
 from .arrays import PicturesAndLabels, check_split
-from .fetch import Remote, fetch
+from .fetch import Remote, fetch, has_file
 
 __all__ = ["Cifar10", "Cifar100"]
 
@@ -28,17 +29,16 @@ class _Cifar(PicturesAndLabels):
     _label_bytes = 1
     _label_at = 0
 
-    def _find(self) -> list[Path]:
+    def _find(self) -> list[str]:
         """The unpacked files, or else the archive."""
-        for place in (self.folder / self._inside, self.folder):
-            unpacked = [place / name for name in self._members[self.split]]
-            if all(path.is_file() for path in unpacked):
-                return unpacked
+        for place in (f"{self.folder}/{self._inside}", self.folder):
+            if all(has_file(place, name) for name in self._members[self.split]):
+                return [carried(f"{place}/{name}") for name in self._members[self.split]]
         return [fetch(self._remote, self.folder)]
 
     def _load(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._files[0].suffix == ".bin":
-            parts = [(str(path), path.read_bytes()) for path in self._files]
+        if self._files[0].endswith(".bin"):
+            parts = [(path, Path(local_copy(path)).read_bytes()) for path in self._files]
         else:
             parts = self._unpack(self._files[0])
         size = self._label_bytes + _PIXELS
@@ -49,10 +49,11 @@ class _Cifar(PicturesAndLabels):
         planes = records[:, self._label_bytes :].reshape(-1, 3, 32, 32)
         return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, self._label_at]
 
-    def _unpack(self, archive: Path) -> list[tuple[str, bytes]]:
+    def _unpack(self, archive: str) -> list[tuple[str, bytes]]:
         """The wanted members, read into memory: nothing is extracted to disk."""
+        local = local_copy(archive)
         try:
-            with tarfile.open(archive) as tar:
+            with tarfile.open(local) as tar:
                 parts = []
                 for name in self._members[self.split]:
                     member = tar.extractfile(f"{self._inside}/{name}")
@@ -73,7 +74,7 @@ class Cifar10(_Cifar):
         split: ``"train"`` or ``"test"``.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
-        folder: Where ``cifar-10-binary.tar.gz`` or its unpacked ``cifar-10-batches-bin`` is; None:
+        folder: Where ``cifar-10-binary.tar.gz`` or its unpacked ``cifar-10-batches-bin`` is, also a URL; None:
             ``$FLOWTRAIN_DATA/cifar10``, to which it is downloaded where it is missing.
 
     Raises:
@@ -111,7 +112,7 @@ class Cifar100(_Cifar):
         labels: ``"fine"`` (0 to 99) or ``"coarse"`` (0 to 19).
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
-        folder: Where ``cifar-100-binary.tar.gz`` or its unpacked ``cifar-100-binary`` is; None:
+        folder: Where ``cifar-100-binary.tar.gz`` or its unpacked ``cifar-100-binary`` is, also a URL; None:
             ``$FLOWTRAIN_DATA/cifar100``, to which it is downloaded where it is missing.
 
     Raises, order and state are those of :class:`Cifar10`.

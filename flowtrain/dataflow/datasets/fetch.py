@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 
 from ...utils.errors import DataFlowError
 from ...utils.files import writing
+from ...utils.storage import carried, exists, is_url, path_or_url
 from ..formats.source import PathLike
 
-__all__ = ["DownloadError", "Remote", "data_root", "fetch"]
+__all__ = ["DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file"]
 
 _log = logging.getLogger("flowtrain.dataflow")
 _TIMEOUT = 30.0  # seconds without a byte
@@ -55,30 +56,31 @@ def data_root() -> Path:
     return Path(os.environ.get("FLOWTRAIN_DATA") or "~/.cache/flowtrain/data").expanduser()
 
 
-def fetch(remote: Remote, folder: PathLike) -> Path:
-    """A file of a data set: the one in the folder, else downloaded into it.
+def fetch(remote: Remote, folder: str) -> str:
+    """A file of a data set: the one in the folder, else downloaded into it where that is on this machine.
 
     A file that is there is taken as it is. A downloaded one is checked before it gets its name, so that a broken
     download never counts as the file.
 
     Args:
         remote: The file.
-        folder: The data set's folder.
+        folder: The data set's folder, or its URL.
 
     Returns:
-        The path.
+        The path, or the URL.
 
     Raises:
         DownloadError: It is not there and cannot be downloaded, or what came is not the published file.
     """
-    folder = Path(folder).expanduser()
     for name in (remote.name, *remote.aliases):
-        if (folder / name).is_file():
-            return folder / name
-    target = folder / remote.name
+        if has_file(folder, name):
+            return carried(f"{folder}/{name}")
+    if is_url(folder):
+        raise DownloadError(f"{remote.name} is not in {folder}: get {remote.url} and put it there")
+    target = Path(folder) / remote.name
     by_hand = f"Get {remote.url} by hand and put it at {target} (the folder of all data sets is $FLOWTRAIN_DATA)."
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with writing(target) as beside:
             with open(beside, "wb") as file:
                 found = _download(remote, file)
@@ -95,7 +97,7 @@ def fetch(remote: Remote, folder: PathLike) -> Path:
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
         ) from error
     _log.info("Downloaded %s to %s.", remote.url, target)
-    return target
+    return str(target)
 
 
 def _download(remote: Remote, file: BinaryIO) -> str | None:
@@ -122,6 +124,11 @@ def _download(remote: Remote, file: BinaryIO) -> str | None:
     return None
 
 
-def folder_of(name: str, folder: PathLike | None) -> Path:
-    """The folder of one data set: the given one, else that of its name under :func:`data_root`."""
-    return Path(os.fspath(folder)).expanduser() if folder is not None else data_root() / name
+def folder_of(name: str, folder: PathLike | None) -> str:
+    """The folder of one data set, or its URL: the given one, else that of its name under :func:`data_root`."""
+    return path_or_url(folder if folder is not None else data_root() / name).rstrip("/")
+
+
+def has_file(folder: str, name: str) -> bool:
+    """Whether there is a file of that name in a folder, or beneath a URL."""
+    return exists(f"{folder}/{name}") if is_url(folder) else os.path.isfile(os.path.join(folder, name))

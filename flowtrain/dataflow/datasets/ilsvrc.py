@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 
 from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError
+from ...utils.storage import carried, is_folder, is_url, local_copy
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..formats.protobuf import WireError, fields
 from ..formats.source import FileSource, PathLike, damaged, resolve_file
 from ..sources.turbojpeg import why_no_regions
 from .arrays import check_split, read_picture
-from .fetch import Remote, fetch, folder_of
+from .fetch import Remote, fetch, folder_of, has_file
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
 
@@ -34,8 +36,8 @@ class ILSVRCMeta:
     """The class names, file lists and mean picture of ILSVRC 2012.
 
     Args:
-        folder: Where ``caffe_ilsvrc12.tar.gz`` or its unpacked files are; None: ``$FLOWTRAIN_DATA/ilsvrc_metadata``, to
-            which it is downloaded where it is missing.
+        folder: Where ``caffe_ilsvrc12.tar.gz`` or its unpacked files are, also a URL; None:
+            ``$FLOWTRAIN_DATA/ilsvrc_metadata``, to which it is downloaded where it is missing.
 
     Raises:
         DownloadError: It is not there and cannot be downloaded; says where to put it by hand.
@@ -48,7 +50,7 @@ class ILSVRCMeta:
 
     def __init__(self, folder: PathLike | None = None) -> None:
         self.folder = folder_of("ilsvrc_metadata", folder)
-        self._archive = None if (self.folder / "synsets.txt").is_file() else fetch(_REMOTE, self.folder)
+        self._archive = None if has_file(self.folder, "synsets.txt") else fetch(_REMOTE, self.folder)
 
     def synsets(self) -> list[str]:
         """The 1000 WordNet ids (``"n01440764"``), by label: the names of the training folders."""
@@ -90,7 +92,7 @@ class ILSVRCMeta:
                     parts.append(value)
             planes = np.frombuffer(b"".join(parts), "<f4").reshape(sizes[2], sizes[3], sizes[4])
         except (WireError, ValueError, KeyError, TypeError) as error:
-            raise damaged(self.folder / "imagenet_mean.binaryproto", f"not a mean picture: {error}") from error
+            raise damaged(f"{self.folder}/imagenet_mean.binaryproto", f"not a mean picture: {error}") from error
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def _lines(self, name: str) -> list[str]:
@@ -98,9 +100,11 @@ class ILSVRCMeta:
 
     def _content(self, name: str) -> bytes:
         if self._archive is None:
-            return Path(resolve_file(self.folder / name, what="ILSVRC12 metadata file")).read_bytes()
+            found = resolve_file(f"{self.folder}/{name}", what="ILSVRC12 metadata file")
+            return Path(local_copy(found)).read_bytes()
+        local = local_copy(self._archive)
         try:
-            with tarfile.open(self._archive) as tar:
+            with tarfile.open(local) as tar:
                 for member in tar:
                     if Path(member.name).name == name and member.isfile():
                         return tar.extractfile(member).read()  # type: ignore[union-attr]
@@ -116,8 +120,8 @@ class ILSVRC12Files(FileSource):
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
-        folder: What holds the folders ``train``, ``val``, ``test``; None: ``$FLOWTRAIN_DATA/ilsvrc12``. The pictures
-            are not downloaded: their licence wants a registration at https://image-net.org.
+        folder: What holds the folders ``train``, ``val``, ``test``, also a URL; None: ``$FLOWTRAIN_DATA/ilsvrc12``. The
+            pictures are not downloaded: their licence wants a registration at https://image-net.org.
         meta: Names and lists; None makes an :class:`ILSVRCMeta`.
         layout: Whether val pictures lie in one folder (``"original"``) or one for each class (``"train"``); None looks.
         shuffle: Whether each epoch has an order of its own.
@@ -149,18 +153,18 @@ class ILSVRC12Files(FileSource):
         self.split = check_split(split, _SPLITS, "ILSVRC12")
         if layout not in (None, "original", "train"):
             raise DataFlowError(f'layout is None, "original" or "train", got {layout!r}')
-        root = folder_of("ilsvrc12", folder) / split
-        if not root.is_dir():
+        root = f"{folder_of('ilsvrc12', folder)}/{split}"
+        if not (is_folder(root) if is_url(root) else os.path.isdir(root)):
             raise DataFlowError(
                 f"no folder {root}: it should hold the {split} pictures of ILSVRC 2012, which are to be had after a "
                 "registration at https://image-net.org"
             )
         meta = meta or ILSVRCMeta()
         if layout is None and split == "val":
-            layout = "train" if any(entry.is_dir() for entry in root.iterdir()) else "original"
+            layout = "train" if not has_file(root, meta.image_list(split)[0][0]) else "original"
         self._list = meta.image_list(split, layout)
         self._root = root
-        resolve_file(root / self._list[0][0], what=f"first picture of the {split} list")
+        resolve_file(f"{root}/{self._list[0][0]}", what=f"first picture of the {split} list")
 
     def _open_files(self) -> None:
         return None
@@ -170,7 +174,7 @@ class ILSVRC12Files(FileSource):
 
     def _read(self, index: int) -> Datapoint:
         name, label = self._list[index]
-        return [str(self._root / name), label]
+        return [carried(f"{self._root}/{name}"), label]
 
     def describe(self) -> str:
         return f"{type(self).__name__}({self.split!r})"
@@ -190,7 +194,8 @@ class ILSVRC12(ILSVRC12Files):
 
     def _read(self, index: int) -> Datapoint:
         path, label = super()._read(index)
-        return [read_picture(resolve_file(path, what="picture"), index), label]
+        # of a URL reading says itself that it is missing, without a request more
+        return [read_picture(path if is_url(path) else resolve_file(path, what="picture"), index), label]
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         return get_leaving(self, index, epoch)

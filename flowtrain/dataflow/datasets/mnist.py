@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...utils.dtypes import array_from_bytes
+from ...utils.storage import local_copy, path_or_url
 from ..formats.source import damaged
 from .arrays import PicturesAndLabels
 from .fetch import Remote, fetch
@@ -25,7 +26,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     """Read an idx file, gzipped or not (http://yann.lecun.com/exdb/mnist/, "THE IDX FILE FORMAT").
 
     Args:
-        path: The file.
+        path: The file, or its URL.
 
     Returns:
         The array, in native byte order.
@@ -33,6 +34,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     Raises:
         FormatError: The file is cut short, damaged or not idx.
     """
+    path = local_copy(path_or_url(path))
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
@@ -76,8 +78,8 @@ class Mnist(PicturesAndLabels):
         split: ``"train"`` or ``"test"``.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
-        folder: Where the four ``.gz`` files are; None: ``$FLOWTRAIN_DATA/mnist``, to which they are downloaded
-            where they are missing.
+        folder: Where the four ``.gz`` files are, also a URL; None: ``$FLOWTRAIN_DATA/mnist``, to which they are
+            downloaded where they are missing.
 
     Raises:
         DataFlowError: The split is unknown.
@@ -104,7 +106,7 @@ class Mnist(PicturesAndLabels):
         "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
     }
 
-    def _find(self) -> list[Path]:
+    def _find(self) -> list[str]:
         start = "train-" if self.split == "train" else "t10k-"
         names = [name for name in self._md5 if name.startswith(start)]
         return [fetch(self._remote(name), self.folder) for name in names]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
 
 from ...utils.optional import require
+from ...utils.storage import local_copy
 from ..formats.source import damaged
 from .arrays import PicturesAndLabels
 from .fetch import Remote, fetch
@@ -15,15 +16,16 @@ from .fetch import Remote, fetch
 __all__ = ["SVHNDigit", "load_mat"]
 
 
-def load_mat(path: Path) -> dict[str, Any]:
-    """Read a MATLAB file.
+def load_mat(path: str) -> dict[str, Any]:
+    """Read a MATLAB file, of this machine or at a URL.
 
     Raises:
         FormatError: It is damaged or not one.
     """
-    io = require("scipy.io", extra="images", needed_for=f"Reading {path.name}")
+    io = require("scipy.io", extra="images", needed_for=f"Reading {os.path.basename(path)}")
+    local = local_copy(path)
     try:
-        return io.loadmat(str(path))
+        return io.loadmat(local)
     except Exception as error:  # scipy raises many types on damaged files
         raise damaged(path, f"not a MATLAB file, cut short, or damaged: {error}") from error
 
@@ -36,8 +38,8 @@ class SVHNDigit(PicturesAndLabels):
         split: ``"train"``, ``"test"`` or ``"extra"``.
         shuffle: Whether each epoch has an order of its own.
         seed: Of the order.
-        folder: Where ``train_32x32.mat`` and its like are; None: ``$FLOWTRAIN_DATA/svhn``, to which they are
-            downloaded where they are missing.
+        folder: Where ``train_32x32.mat`` and its like are, also a URL; None: ``$FLOWTRAIN_DATA/svhn``, to which they
+            are downloaded where they are missing.
 
     Raises:
         DataFlowError: The split is unknown.
@@ -64,7 +66,7 @@ class SVHNDigit(PicturesAndLabels):
         "extra": "a93ce644f1a588dc4d68dda5feec44a7",
     }
 
-    def _find(self) -> Path:
+    def _find(self) -> str:
         name = f"{self.split}_32x32.mat"
         return fetch(Remote(name, self._base + name, self._md5[self.split]), self.folder)
 

@@ -14,9 +14,10 @@ import numpy as np
 from ...utils.claims import DEFLATE_MOST, UNNAMED, Claim, check_claim
 from ...utils.errors import DataFlowError
 from ...utils.optional import require
+from ...utils.storage import local_copy
 from ..core.datapoint import Component
 from .mapped import RemoteArray, map_array
-from .source import damaged, local_copy, parsing
+from .source import damaged, parsing
 from .table import TableSource
 
 __all__ = ["HDF5Data", "write_hdf5"]

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.storage import local_copy
 from .openfiles import OpenFile, OpenFiles, OpenURL
-from .source import compression, damaged, local_copy
+from .source import compression, damaged
 
 __all__ = ["LineFile", "RowRule"]
 

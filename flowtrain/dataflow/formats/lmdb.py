@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from ...utils.errors import DataFlowError, FormatError
-from ...utils.storage import is_folder, is_url, path_or_url
+from ...utils.storage import is_folder, is_url, local_copy, path_or_url
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..sources.turbojpeg import why_no_regions
@@ -17,7 +17,7 @@ from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, parse_header, re
 from .lmdbfile import Environment
 from .runs import RUN_BYTES, ReadRun
 from .sealed import unpack_sealed
-from .source import FileSource, PathLike, damaged, local_copy, resolve_file
+from .source import FileSource, PathLike, damaged, resolve_file
 from .tensorpack import parse_keys, parse_value
 
 __all__ = ["LMDBData"]

@@ -6,7 +6,6 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +13,9 @@ import numpy as np
 
 from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, FormatError
-from ...utils.files import writing
 from ...utils.optional import require
-from .source import PathLike, damaged, local_copy, resolve_file
+from ...utils.storage import local_copy, writing_to
+from .source import PathLike, damaged, resolve_file
 
 __all__ = ["RASTER_SUFFIXES", "RasterFile", "is_raster", "read_raster", "write_raster"]
 
@@ -137,7 +136,7 @@ def write_raster(
     """Write a GeoTIFF, whole or not at all.
 
     Args:
-        path: The file, ``.tif`` or ``.tiff``.
+        path: The file or its URL, ``.tif`` or ``.tiff``.
         values: (height, width, bands) or (height, width).
         like: A raster that lies at the same place on earth: its coordinates are taken over.
         origin: Where in ``like`` the first pixel begins, (row, column) in its pixels.
@@ -148,9 +147,9 @@ def write_raster(
         FormatError: GeoTIFF has no such dtype.
         MissingPackage: rasterio is not installed; names the extra.
     """
-    target = Path(path)
-    if target.suffix.lower() not in (".tif", ".tiff"):
-        raise DataFlowError(f"a raster is written as .tif; got {target.name!r}")
+    target = os.fspath(path)
+    if not target.lower().endswith((".tif", ".tiff")):
+        raise DataFlowError(f"a raster is written as .tif; got {os.path.basename(target)!r}")
     values = np.asarray(values)
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or 0 in values.shape:
@@ -166,7 +165,7 @@ def write_raster(
     height, width, count = values.shape
     shape = {"height": height, "width": width, "count": count, "dtype": values.dtype.name}
     options = {"compress": "deflate", "BIGTIFF": "IF_SAFER"}
-    with warnings.catch_warnings(), writing(target) as beside:
+    with warnings.catch_warnings(), writing_to(target, durable=True) as beside:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         try:

@@ -14,10 +14,10 @@ from ...utils.storage import (
     StorageError,
     StorageMissing,
     carried,
-    fetched,
     first_missing,
     is_folder,
     is_url,
+    named_by_url,
     path_or_url,
     stat,
 )
@@ -33,7 +33,6 @@ __all__ = [
     "PathLike",
     "compression",
     "damaged",
-    "local_copy",
     "parsing",
     "resolve_file",
     "resolve_files",
@@ -64,7 +63,7 @@ def damaged(path: PathLike, what: str, *, record: int | None = None, offset: int
     """
     place = [f"record {record}"] if record is not None else []
     place += [f"byte {offset}"] if offset is not None else []
-    return FormatError(f"{os.fspath(path)}{', ' if place else ''}{', '.join(place)}: {what}")
+    return FormatError(named_by_url(f"{os.fspath(path)}{', ' if place else ''}{', '.join(place)}: {what}"))
 
 
 @contextlib.contextmanager
@@ -167,14 +166,6 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
     if not paths:
         raise DataFlowError(f"an empty list of paths: at least one {what} is needed")
     return paths
-
-
-def local_copy(path: str) -> str:
-    """The path itself; of a URL that of a copy in the cache folder, fetched where there is none.
-
-    For files that are read as a whole anyway, and for libraries that map a file or write beside it.
-    """
-    return fetched(path, stat(path)) if is_url(path) else path
 
 
 class FileSource(Ordered):

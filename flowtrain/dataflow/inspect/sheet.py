@@ -8,7 +8,6 @@ import html
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...utils.arguments import check_int, names_arguments
 from ...utils.errors import DataFlowError
-from ...utils.files import write_whole
+from ...utils.storage import writing_to
 from ..core.base import DataFlow
 from ..core.datapoint import Datapoint
 from .printing import describe_component
@@ -43,7 +42,7 @@ def show(
 
     Args:
         ds: The flow.
-        path: Where to write; ``.png`` gives a picture, ``.html`` a page that holds all and needs no other file.
+        path: Where to write, also a URL; ``.png`` gives a picture, ``.html`` a page that needs no other file.
         num: How many datapoints, at most.
         size: How large to draw a picture, in pixels.
         titles: What the components are, e.g. ``["clean", "noisy", "restored"]``: written above their columns, each
@@ -63,21 +62,21 @@ def show(
         >>> show(FakeData([(32, 32, 3), ()], dtype=["uint8", "int64"]), path) == path
         True
     """
-    target = Path(path)
     check_int("show", "num", num)
-    if target.suffix.lower() not in (".png", ".html"):
-        raise DataFlowError(f"show: the path must end in .png or .html, not {target.suffix!r}")
+    ending = os.path.splitext(path)[1]
+    if ending.lower() not in (".png", ".html"):
+        raise DataFlowError(f"show: the path must end in .png or .html, not {ending!r}")
     if isinstance(titles, str):
         raise DataFlowError(f"show: titles is a list, one for each component: [{titles!r}]")
     cells = list(itertools.islice(_cells(ds, titles), num))
     if not cells:
         raise DataFlowError(f"show: {ds} gave no datapoint")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix.lower() == ".html":
-        write_whole(target, _page(cells, size), durable=False)
+    if ending.lower() == ".html":
+        content = _page(cells, size).encode()
     else:  # encoded in memory: cv2.imwrite says nothing of a full disk
-        _, encoded = cv2.imencode(target.suffix, _sheet(cells, size, titles)[:, :, ::-1])
-        write_whole(target, encoded.tobytes(), durable=False)
+        content = cv2.imencode(ending, _sheet(cells, size, titles)[:, :, ::-1])[1].tobytes()
+    with writing_to(path) as beside:
+        beside.write_bytes(content)
     return str(path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import zmq
 
 from ...utils.errors import ConfigError
+from ...utils.storage import NotLocal, local_only
 
 __all__ = ["KEEPALIVE_MS", "checked_address", "load_key", "make_keys", "prepare", "warn_if_open"]
 
@@ -18,6 +19,7 @@ KEEPALIVE_MS = 2000
 """A peer that is silent on the wire for three times this long counts as gone."""
 
 _ADDRESS = re.compile(r"tcp://([^:/]*|\[[0-9a-fA-F:]+\]):\d+|ipc://.+")
+_KEPT = "A key stays on the machines that use it: scp it to each."
 _KEY = re.compile(r"[\x21-\x7e]{40}")
 
 
@@ -43,9 +45,10 @@ def make_keys(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         >>> ds = RemoteData("tcp://0.0.0.0:5555", key=receiver)  # doctest: +SKIP
         >>> send_dataflow(ds, "tcp://trainer:5555", key=sender)  # on the other machine  # doctest: +SKIP
     """
+    place = Path(local_only(folder, "the folder of make_keys", _KEPT))
     public, secret = zmq.curve_keypair()
     token = secrets.token_hex(20)
-    paths = Path(folder) / "receiver.key", Path(folder) / "sender.key"
+    paths = place / "receiver.key", place / "sender.key"
     contents = f"receiver {secret.decode()} {token}\n", f"sender {public.decode()} {token}\n"
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, contents, strict=True):
@@ -58,7 +61,9 @@ def make_keys(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
 def load_key(path: str | os.PathLike[str], role: str) -> tuple[bytes, str]:
     """The CURVE key and the shared token in a key file."""
     try:
-        kind, *parts = Path(path).read_text().split()
+        kind, *parts = Path(local_only(path, f"the {role}'s key", _KEPT)).read_text().split()
+    except NotLocal:
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the key {path}: {error}. make_keys(folder) makes keys") from error
     if kind != role or len(parts) != 2 or not all(_KEY.fullmatch(part) for part in parts):

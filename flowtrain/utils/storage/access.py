@@ -7,30 +7,24 @@ import binascii
 import contextlib
 import hashlib
 import os
-import posixpath
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .filesystems import FileSystem, call_once, first_protocol, tried
+from .filesystems import FileSystem, call_once, tried
 from .memory import carried
-from .settings import settings
-from .urls import StorageError, StorageMissing, protocol_of
+from .urls import StorageError, StorageMissing, is_url, path_or_url, protocol_of
 
 __all__ = [
     "Stat",
-    "delete",
     "exists",
     "expand",
     "first_missing",
     "is_folder",
+    "is_there",
     "list_folder",
-    "put",
-    "put_folder",
     "read_all",
     "read_range",
     "stat",
@@ -65,12 +59,7 @@ def stat(url: str) -> Stat:
         StorageMissing: There is none.
         StorageError: It is a folder, or cannot be looked up.
     """
-
-    def look(fs: FileSystem, path: str) -> dict[str, Any]:
-        fs.invalidate_cache()  # a listing that it kept may be older than the file
-        return call_once(fs, "info", path)
-
-    found = _as_stat(url, tried(url, "look up", look))
+    found = _as_stat(url, _looked(url, "look up", "info")[1])
     if protocol_of(url) == "memory":  # its times differ between processes that were given the same content
         return Stat(found.size, hashlib.sha256(read_all(url)).hexdigest())
     return found
@@ -78,15 +67,19 @@ def stat(url: str) -> Stat:
 
 def exists(url: str) -> bool:
     """Whether there is a file at a URL; a folder is none."""
+    with contextlib.suppress(StorageMissing):
+        return _looked(url, "look up", "info")[1].get("type") != "directory"
+    return False
 
-    def look(fs: FileSystem, path: str) -> bool:
-        fs.invalidate_cache()
-        try:
-            return call_once(fs, "info", path).get("type") != "directory"
-        except FileNotFoundError:
-            return False
 
-    return tried(url, "look up", look)
+def _looked(url: str, what: str, method: str, **named: Any) -> tuple[str, Any]:
+    """The path of a URL in its filesystem, and what a method says of it."""
+
+    def look(fs: FileSystem, path: str) -> tuple[str, Any]:
+        fs.invalidate_cache()  # a listing that it kept may be older than the file
+        return path, call_once(fs, method, path, **named)
+
+    return tried(url, what, look)
 
 
 def _as_stat(url: str, info: dict[str, Any]) -> Stat:
@@ -147,12 +140,13 @@ def _name(url: str) -> str:
 
 def is_folder(url: str) -> bool:
     """Whether something lies beneath a URL: object stores have no folders, but names with slashes."""
+    return bool(_looked(url, "look up", "isdir")[1])
 
-    def look(fs: FileSystem, path: str) -> bool:
-        fs.invalidate_cache()
-        return bool(call_once(fs, "isdir", path))
 
-    return tried(url, "look up", look)
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder exists, on this machine or at a URL."""
+    given = path_or_url(path)
+    return exists(given) or is_folder(given) if is_url(given) else os.path.exists(given)
 
 
 def list_folder(url: str, *, deep: bool = False) -> list[str]:
@@ -165,41 +159,27 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
     Raises:
         StorageMissing: There is no such folder.
     """
-
-    def look(fs: FileSystem, path: str) -> list[str]:
-        fs.invalidate_cache()
-        found = call_once(fs, "find", path, maxdepth=None if deep else 1)
-        inside = path.rstrip("/") + "/"
-        return sorted(_url(fs, url, name) for name in found if name.startswith(inside) or "://" in name)
-
-    return tried(url, "list", look)
+    path, found = _looked(url, "list", "find", maxdepth=None if deep else 1)
+    inside = path.rstrip("/") + "/"
+    return sorted(_url(url, name) for name in found if name.startswith(inside) or "://" in name)
 
 
 def expand(pattern: str) -> list[str]:
     """The files that fit a pattern (``s3://bucket/*.jpg``, ``**`` goes into folders), as URLs, sorted."""
-
-    def look(fs: FileSystem, path: str) -> list[str]:
-        fs.invalidate_cache()
-        found = call_once(fs, "glob", path, detail=True)
-        return sorted(_url(fs, pattern, name) for name, info in found.items() if info.get("type") != "directory")
-
-    return tried(pattern, "list", look)
+    _, found = _looked(pattern, "list", "glob", detail=True)
+    return sorted(_url(pattern, name) for name, info in found.items() if info.get("type") != "directory")
 
 
-def _url(fs: FileSystem, given: str, path: str) -> str:
+def _url(given: str, path: str) -> str:
     """A path of a filesystem with the protocol that the user wrote."""
-    if "://" in path or first_protocol(fs.protocol) == "file":
+    if "://" in path or protocol_of(given) == "file":
         return path
     return carried(f"{given.rpartition('://')[0]}://{path.lstrip('/')}")
 
 
 def read_all(url: str) -> bytes:
     """The content of a file."""
-
-    def read(fs: FileSystem, path: str) -> bytes:
-        return bytes(call_once(fs, "cat_file", path))
-
-    return tried(url, "read", read)
+    return bytes(tried(url, "read", lambda fs, path: call_once(fs, "cat_file", path)))
 
 
 def read_range(url: str, start: int, end: int, size: int) -> bytes:
@@ -214,9 +194,11 @@ def read_range(url: str, start: int, end: int, size: int) -> bytes:
     Raises:
         StorageError: They cannot be had; a part of them counts as none.
     """
+    # one byte more than HTTP's servers say there is: what comes then was cut off by a wrong Content-Length
+    more = int(end == size and protocol_of(url) in ("http", "https"))
 
     def read(fs: FileSystem, path: str) -> bytes:
-        data = call_once(fs, "cat_file", path, start=start, end=end)
+        data = call_once(fs, "cat_file", path, start=start, end=end + more)
         if len(data) == size > end - start:  # a server that knows no ranges sends all
             data = data[start:end]
         if len(data) != end - start:
@@ -226,66 +208,3 @@ def read_range(url: str, start: int, end: int, size: int) -> bytes:
     if start >= end:
         return b""
     return tried(url, f"read bytes {start:,} to {end - 1:,} of", read)
-
-
-def put(path: str | os.PathLike[str], url: str) -> None:
-    """Copy a local file to a URL: whole or not at all, as object stores do; elsewhere beside it and renamed."""
-    size = os.path.getsize(path)
-
-    def send(fs: FileSystem, target: str) -> None:
-        _send(fs, os.fspath(path), target)
-        fs.invalidate_cache()
-        there = call_once(fs, "info", target).get("size")
-        if there is not None and there != size:
-            raise EOFError(f"{there:,} bytes are there, {size:,} were sent")
-
-    tried(url, "write", send)
-
-
-def put_folder(path: Path, url: str, last: tuple[str, ...] = ()) -> None:
-    """Copy a local folder to a URL, and remove there what it does not hold.
-
-    Args:
-        path: The folder.
-        url: Where to.
-        last: The endings of files without which the folder cannot be read: they are removed there first and sent last,
-            so that nobody reads the half of it.
-    """
-    names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
-    names.sort(key=lambda name: name.endswith(last) if last else False)
-    root = url.rstrip("/")
-    there = [name.removeprefix(f"{root}/") for name in list_folder(root, deep=True)] if is_folder(root) else []
-    for name in there:
-        if name not in names or (last and name.endswith(last)):
-            delete(f"{root}/{name}")
-    for name in names:
-        put(path / name, f"{root}/{name}")
-
-
-def _send(fs: FileSystem, path: str, target: str) -> None:
-    # the time that a large file may take grows with it: 1 MB/s at the least
-    timeout = settings().timeout + os.path.getsize(path) / 1e6
-    if getattr(fs, "async_impl", False):  # object stores: there is no half of an object
-        call_once(fs, "put_file", path, target, timeout=timeout)
-        return
-    parent, name = posixpath.split(target.rstrip("/"))
-    with contextlib.suppress(FileExistsError, NotImplementedError):
-        call_once(fs, "makedirs", parent, exist_ok=True)
-    beside = posixpath.join(parent, f".{os.getpid()}-{secrets.token_hex(4)}.{name}")
-    try:
-        call_once(fs, "put_file", path, beside, timeout=timeout)
-        call_once(fs, "mv", beside, target, timeout=timeout)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            call_once(fs, "rm_file", beside)
-        raise
-
-
-def delete(url: str) -> None:
-    """Remove a file; one that is not there is none to remove."""
-
-    def remove(fs: FileSystem, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            call_once(fs, "rm_file", path)
-
-    tried(url, "remove", remove)

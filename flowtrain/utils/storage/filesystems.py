@@ -28,6 +28,7 @@ T = TypeVar("T")
 _log = logging.getLogger("flowtrain.storage")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError)
 _AGAIN = (408, 425, 429)  # of HTTP's errors of the client those that pass
+_ABSENT = (404, 410)  # of HTTP's errors those of a file that is not there
 _EXTRA = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "gcs": "gcsfs"}
 _LONGEST_PAUSE = 5.0
 
@@ -78,7 +79,13 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of s3fs that leave trying again to us; the user's own come first."""
+    """Arguments of s3fs that leave trying again to us, and of HTTP's that ask for files as they are, not compressed.
+
+    The user's own come first.
+    """
+    if chain[-1] in ("http", "https") and len(chain) == 1:
+        own = given.get("client_kwargs", {})
+        return {**given, "client_kwargs": {**own, "headers": {"Accept-Encoding": "identity", **own.get("headers", {})}}}
     if chain[-1] not in ("s3", "s3a") or len(chain) > 1:
         return given
     config = {"retries": {"max_attempts": 0}, "connect_timeout": settings().timeout, "read_timeout": settings().timeout}
@@ -87,6 +94,18 @@ def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
 
 def call_once(fs: FileSystem, method: str, *args: Any, timeout: float | None = None, **named: Any) -> Any:
     """Call a method of a filesystem, for no longer than the timeout."""
+    try:
+        return _called(fs, method, args, timeout, named)
+    except FileNotFoundError as error:
+        # fsspec's HTTP says so of each file that it cannot look up, whatever the reason, which is the cause
+        cause = error.__cause__
+        over_http = first_protocol(fs.protocol) in ("http", "https")
+        if over_http and isinstance(cause, Exception) and getattr(cause, "status", 0) not in _ABSENT:
+            raise cause from None
+        raise
+
+
+def _called(fs: FileSystem, method: str, args: tuple[Any, ...], timeout: float | None, named: dict[str, Any]) -> Any:
     timeout = settings().timeout if timeout is None else timeout
     if getattr(fs, "async_impl", False):
         asyn = require("fsspec.asyn", extra="remote-files", needed_for="Remote files")

@@ -7,7 +7,7 @@ import threading
 import time
 
 from .access import read_range, stat
-from .cache import BLOCK, MemoryBlocks, blocks_of
+from .blocks import BLOCK, MemoryBlocks, blocks_of
 from .urls import StorageError
 
 __all__ = ["RemoteFile", "StorageFile"]

@@ -16,9 +16,11 @@ from typing import Any
 
 from ..arguments import check_int, check_seconds
 from ..errors import ConfigError
+from .urls import local_only
 
 __all__ = ["Settings", "cache_folder", "set_remote_storage", "settings"]
 
+_LOCAL = "It is what keeps the network away: name a folder of a local disk."
 VARIABLE = "FLOWTRAIN_REMOTE_STORAGE"
 
 
@@ -68,7 +70,7 @@ def set_remote_storage(
     changed: dict[str, Any] = {
         "attempts": current.attempts if attempts is None else attempts,
         "timeout": current.timeout if timeout is None else timeout,
-        "cache": current.cache if cache is None else os.path.abspath(os.path.expanduser(os.fspath(cache))),
+        "cache": current.cache if cache is None else os.path.abspath(local_only(cache, "the cache folder", _LOCAL)),
         "cache_bytes": current.cache_bytes if cache_bytes is None else cache_bytes,
         "options": current.options if options is None else {**current.options, **_plain(options)},
     }

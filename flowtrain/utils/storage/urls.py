@@ -6,9 +6,19 @@ import os
 import posixpath
 import re
 
-from ..errors import DataFlowError
+from ..errors import ConfigError, DataFlowError
 
-__all__ = ["StorageError", "StorageMissing", "is_url", "local_only", "path_or_url", "protocol_of", "url_name"]
+__all__ = [
+    "NotLocal",
+    "StorageError",
+    "StorageMissing",
+    "in_run",
+    "is_url",
+    "local_only",
+    "path_or_url",
+    "protocol_of",
+    "url_name",
+]
 
 # two letters at least, so that C:// is no protocol; "filecache::s3://" is fsspec's way to chain filesystems
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*::)*([A-Za-z][A-Za-z0-9+.\-]+)://")
@@ -17,6 +27,10 @@ _COLLAPSED = re.compile(r"(s3a?|gs|gcs|https?|memory|abfss?|az|adl|hdfs|webhdfs|
 
 class StorageError(DataFlowError, OSError):
     """A file at a URL cannot be read, listed or written; names the URL, what was tried and what to do."""
+
+
+class NotLocal(ConfigError, DataFlowError):
+    """A URL was given where a path of this machine is expected; says what to do instead."""
 
 
 class StorageMissing(StorageError, FileNotFoundError):
@@ -67,16 +81,22 @@ def local_only(path: str | os.PathLike[str], what: str, instead: str) -> str:
 
     Args:
         path: The path, or a ``file://`` URL.
-        what: What it is for, named in the error: ``"CacheData's folder"``.
+        what: What it is, named in the error: ``"the folder of CacheData"``.
         instead: What to do with a URL, as a sentence.
 
     Raises:
-        DataFlowError: It is a URL of another protocol.
+        NotLocal: It is a URL of another protocol.
     """
     text = path_or_url(path)
     if is_url(text):
-        raise DataFlowError(f"{what} is a path of this machine, got {text!r}. {instead}")
+        raise NotLocal(f"{what} is a path of this machine, got {text!r}. {instead}")
     return text
+
+
+def in_run(path: str | os.PathLike[str], what: str) -> str:
+    """A path of a run, which has to be on this machine; see :func:`local_only`."""
+    instead = 'with resume="auto" another machine goes on from there'
+    return local_only(path, what, f'Keep the run here, and copy it by the callback MirrorTo("s3://..."): {instead}')
 
 
 def url_name(url: str) -> str:

@@ -227,6 +227,22 @@ def test_faults_that_stay_are_one_error_that_names_the_object(s3, tmp_path, kind
         source(url).get(0)
 
 
+@pytest.mark.parametrize("kind", list(CASES))
+def test_what_is_damaged_is_named_by_its_url(s3, tmp_path, kind):
+    source, make = CASES[kind]
+    path = make(tmp_path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    wrong = bytes(byte ^ 0xA5 for byte in whole[middle - 40 : middle + 40])
+    for damaged in (whole[:middle], b"none of it" * 9, whole[: middle - 40] + wrong + whole[middle + 40 :]):
+        path.write_bytes(damaged)
+        url = s3.put(path)
+        try:
+            list(source(url))
+        except DataFlowError as error:
+            assert url in str(error) and str(tmp_path) not in str(error)
+
+
 def test_an_error_reaches_the_consumer_from_a_worker(s3, tmp_path):
     url = s3.put(CASES["tfrecord"][1](tmp_path))
     len(TFRecordData(url))
