@@ -404,3 +404,15 @@ def test_made_up_data_have_a_whole_number_of_datapoints(size):
     with pytest.raises(ConfigError, match="FakeData: size must be a whole number of at least 0"):
         FakeData([(2,)], size=size)
     assert len(FakeData([(2,)], size=np.int64(3))) == 3
+
+
+def test_columns_of_one_name_are_refused():
+    frame = pd.DataFrame([[1, 2.5, 3]], columns=["a", "a", "b"])
+    with pytest.raises(DataFlowError, match="several columns 'a'"):
+        DataFromPandas(frame)
+    assert list(DataFromPandas(frame, ["b"])) == [{"b": 3}]
+
+
+def test_what_has_no_rows_is_named():
+    with pytest.raises(DataFlowError, match="is a set, of which NumPy makes no rows"):
+        DataFromArrays({1, 2})

@@ -68,6 +68,7 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
     Args:
         features: Name -> feature: bytes, str, int, float, or a list or array of one of these. Integers and bools
             become an int64 list, floats a float32 list (as Example has no other; rounded), bytes and str a bytes list.
+            Values of an array, or of lists in lists, lie one after the other: Example holds no shape.
 
     Returns:
         The record.

@@ -121,6 +121,8 @@ def _writer(path: str) -> str:
 def _column(path: str, h5py: ModuleType, dataset: HDF5Dataset, may_map: bool) -> np.ndarray | RemoteArray | _Rows:
     """A mapped array where the dataset is one piece of plain numbers, else something that reads row by row."""
     dtype, offset = dataset.dtype, dataset.id.get_offset()
+    if dataset.shape is None:  # h5py.Empty: it has no rows, and others of the file may be wanted
+        return np.empty((), dtype)
     if dataset.is_virtual:
         _check_sources(path, dataset)
     if dataset.size == 0 and dtype.kind in "biufc":

@@ -130,6 +130,9 @@ class DataFromPandas(DataFromArrays):
         odd = [name for name in names if not isinstance(name, str)]
         if odd:
             raise DataFlowError(f"DataFromPandas: the column {odd[0]!r} has no string as its name; rename it before")
+        twice = [name for name in names if getattr(frame[name], "ndim", 1) > 1]
+        if twice:  # pandas gives all columns of one name, as one table: of one dtype
+            raise DataFlowError(f"DataFromPandas: there are several columns {twice[0]!r}; rename all but one before")
         super().__init__({name: frame[name] for name in names}, shuffle=shuffle, seed=seed)
 
 
@@ -149,9 +152,11 @@ def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
 def _read_only(array: object, key: object, owner: str) -> np.ndarray:
     if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
         raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
-    array = _rows_of(array, f"{owner}: {key!r}")
-    if array.ndim == 0:
-        raise DataFlowError(f"{owner}: {key!r} is a single number; an array with one row per datapoint is needed")
+    rows = _rows_of(array, f"{owner}: {key!r}")
+    if rows.ndim == 0:
+        what = "a single number" if rows.dtype != object else f"a {type(array).__name__}, of which NumPy makes no rows"
+        raise DataFlowError(f"{owner}: {key!r} is {what}; an array with one row per datapoint is needed")
+    array = rows
     if array.dtype.kind in "US":
         array = array.astype(object)  # so that a row is a str or bytes
     view = array.view()

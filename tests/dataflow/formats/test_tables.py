@@ -164,3 +164,11 @@ def test_chunked_damage_is_an_error_of_ours(tmp_path):
     path.write_bytes(content[: place + 8] + b"!" + content[place + 9 :])
     with pytest.raises(FormatError, match=r"record 500.*'/x' is damaged"):
         list(HDF5Data(path))
+
+
+def test_a_dataset_without_a_shape_stands_beside_others(tmp_path):
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["x"], file["none"] = np.arange(2), h5py.Empty("f4")
+    assert list(HDF5Data(tmp_path / "e.h5", ["x"])) == [[0], [1]]
+    with pytest.raises(DataFlowError, match=r"one length.* none: \(\), x: \(2,\).*keys="):
+        list(HDF5Data(tmp_path / "e.h5"))
