@@ -320,3 +320,38 @@ def test_padding_is_rounded_as_numpy_rounds():
     for dtype in (np.float16, np.complex64):
         (column,) = next(iter(PaddedBatchData(DataFromList([[np.zeros(2, dtype)], [np.zeros(1, dtype)]]), 2, 0.1)))
         assert column[1, 1] == dtype(0.1)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["?", "u1", ">i4", "i8", "f2", "f4", ">f8", "c16", "M8[ns]", "m8[s]", "S7", "U5", "f4,i8"]
+)
+@pytest.mark.parametrize("shape", [(3,), (0, 9), (30, 25), (90, 40, 3), (140_000,)])
+def test_every_bit_of_a_row_is_kept(dtype, shape):
+    """NaNs of any kind and -0.0 too, whatever the size of the rows and however they lie in memory."""
+    bits = np.random.default_rng(0).integers(0, 2 if dtype == "?" else 32, (3, *shape, np.dtype(dtype).itemsize))
+    if dtype in ("f4", ">f8"):
+        bits |= 0xC0  # negative, and NaNs among them
+    if dtype == "U5":
+        bits[..., 1::2] = 0
+        bits[..., 2::4] = 0
+    rows = [row.astype(np.uint8).view(dtype)[..., 0] for row in bits]
+    for ways in ("ccc", "fff", "cff", "fcc", "crc"):
+        laid = [{"c": row, "f": row.copy(order="F"), "r": row[::-1]}[way] for row, way in zip(rows, ways, strict=True)]
+        batch, nested = _batched(*([row, {"deep": row}] for row in laid))
+        for column in (batch, nested["deep"]):
+            assert column.dtype == np.dtype(dtype) and column.shape == (3, *shape) and column.flags.c_contiguous
+            assert [row.tobytes() for row in column] == [row.tobytes() for row in laid]
+
+
+@pytest.mark.parametrize("shape", [(30, 25), (30, 25, 1)])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_source_may_fill_one_buffer_again_and_again(shape, workers):
+    def filled():
+        buffer = np.empty(shape, np.float32)
+        for number in range(8):
+            buffer[...] = number
+            yield [buffer]
+
+    ds = BatchData(DataFromGenerator(filled), 4)
+    (first,), (second,) = PrefetchData(ds, num_proc=1) if workers else ds
+    assert [row.min() for row in (*first, *second)] == [row.max() for row in (*first, *second)] == list(range(8))
