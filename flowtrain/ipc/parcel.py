@@ -8,8 +8,10 @@ where it is. The other side gets views.
 from __future__ import annotations
 
 import copyreg
+import inspect
 import pickle
 import struct
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from ..utils.errors import FlowtrainError
 from .arena import SlotWriter
 
-__all__ = ["HEADER", "NotSendable", "Parcel", "dump", "pack", "parse", "relocate", "unpack"]
+__all__ = ["HEADER", "NotSendable", "Parcel", "culprit", "dump", "pack", "parse", "relocate", "unpack"]
 
 HEADER = struct.Struct("<qii5q")
 """number, slot, flags, three numbers of the sender's choice, place and length of the pickle; then the table."""
@@ -194,20 +196,39 @@ def dump(value: object, name: str = "the value") -> tuple[bytes, list[memoryview
         return cloudpickle.dumps(value, 5, keep_inside), views  # type: ignore[call-arg]
     except Exception as error:
         raise NotSendable(
-            f"{_culprit(value, name)} cannot go from one process to another: {error}. "
+            f"{culprit(value, name)} cannot go from one process to another: {error}. "
             "Make it in the consumer (a MapData after the workers), or hand over what it is made of."
         ) from error
 
 
-def _culprit(value: object, path: str) -> str:
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    for key, part in items:
+def culprit(value: object, path: str, seen: tuple[int, ...] = ()) -> str:
+    """The innermost part of a value that pickle cannot carry, and its type: only looked for after a failure."""
+    seen = (*seen, id(value))
+    for name, part in _parts(value, path):
+        if id(part) in seen:
+            continue
         try:
-            cloudpickle.dumps(part)
+            cloudpickle.dumps(part, 5, lambda buffer: False)  # type: ignore[call-arg]  # copies no large array
         except Exception:
-            return _culprit(part, f"{path}[{key!r}]")
+            return culprit(part, name, seen)
     return f"{path} of type {type(value).__name__}"
+
+
+def _parts(value: object, path: str) -> list[tuple[str, object]]:
+    """What a value is made of, each with its name."""
+    if isinstance(value, dict):
+        return [(f"{path}[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"{path}[{key}]", part) for key, part in enumerate(value)]
+    if isinstance(value, types.MethodType):
+        return [(f"{path}.__self__", value.__self__)]
+    try:
+        if isinstance(value, types.FunctionType):
+            held = inspect.getclosurevars(value)
+            found = {**held.globals, **held.nonlocals}
+            return [(f"{name!r} in {value.__qualname__}", part) for name, part in found.items()]
+        state = value.__getstate__()
+    except Exception:  # of a user's own __getstate__, or a variable that has no value yet
+        return []
+    attributes = state if isinstance(state, dict) else {}
+    return [(f"{type(value).__name__}.{name}", part) for name, part in attributes.items()]

@@ -22,6 +22,7 @@ from ..utils.errors import FlowtrainError
 from ..utils.files import working_folder
 from .arena import aligned
 from .mapping import anonymous_file
+from .parcel import culprit
 
 __all__ = ["THREADS", "Payload", "import_path", "load"]
 
@@ -65,7 +66,8 @@ class Payload:
             self.data = cloudpickle.dumps(job, 5, self._keep_inside)  # type: ignore[call-arg]
         except Exception as error:
             raise FlowtrainError(
-                f"the flow cannot be sent to worker processes: {type(error).__name__}: {error}. "
+                f"the flow cannot be sent to worker processes: {type(error).__name__}: {error} "
+                f"({culprit(job, 'the flow')}). "
                 "Open files, connections and locks in reset_state(), which runs in each worker, "
                 "or keep the flow in this process with num_proc=0."
             ) from error

@@ -19,7 +19,7 @@ from flowtrain.dataflow.parallel.crews import ProcessCrews
 from flowtrain.ipc import shutdown
 from flowtrain.ipc.failures import WorkerTraceback
 from flowtrain.ipc.parcel import NotSendable
-from flowtrain.utils.errors import ConfigError, DataFlowError, WorkerDied, WorkerTimeout
+from flowtrain.utils.errors import ConfigError, DataFlowError, FlowtrainError, WorkerDied, WorkerTimeout
 
 
 class Numbers(df.DataFlow):
@@ -145,6 +145,28 @@ def _with(held):
 def test_a_flow_that_cannot_be_pickled_is_named():
     with pytest.raises(Exception, match=r"reset_state\(\).*num_proc=0"):
         values(prefetched(_with(threading.Lock())))
+
+
+class Opens:
+    def __init__(self):
+        self.file = open(os.devnull, "wb")  # noqa: SIM115
+
+    def read(self, dp):
+        return dp
+
+
+def test_what_keeps_a_flow_from_being_sent_is_named():
+    opened, lock = Opens(), threading.Lock()
+    with contextlib.closing(opened.file):
+        for function, part in [
+            (opened.read, r"\(Opens\.file of type BufferedWriter\)"),
+            (lambda dp: (opened, dp), r"\(Opens\.file of type BufferedWriter\)"),
+            (lambda dp: (lock, dp), r"\('lock' in .*<lambda> of type lock\)"),
+        ]:
+            with pytest.raises(FlowtrainError, match=part):
+                values(prefetched(function))
+    with pytest.raises(FlowtrainError, match=r"\(DataFromList\.datapoints\[1\]\['a'\] of type lock\)"):
+        values(df.PrefetchData(df.DataFromList([[1], {"a": lock}]), 1, 1))
 
 
 def test_a_datapoint_that_cannot_be_sent_names_the_part():
