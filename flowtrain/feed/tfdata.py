@@ -91,7 +91,7 @@ def to_tf_dataset(ds: DataFlow, specs: Sequence[tf.TensorSpec]) -> tf.data.Datas
 
     Example:
         >>> dataset = to_tf_dataset(ds, [tf.TensorSpec((None, 28, 28), tf.float32, "image")])  # doctest: +SKIP
-        >>> keras_model.fit(dataset)
+        >>> keras_model.fit(dataset)  # doctest: +SKIP
     """
     if not isinstance(ds, DataFlow):
         raise DataFlowError(f"to_tf_dataset takes a DataFlow, got {type(ds).__name__}")

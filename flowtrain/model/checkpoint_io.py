@@ -61,8 +61,8 @@ class CheckpointWriter:
 
     Example:
         >>> writer = CheckpointWriter("run/checkpoints/step-00000100")       # doctest: +SKIP
-        >>> writer.write({"conv1/kernel": kernel}, {"epoch": 1}, {"global_step": 100})
-        >>> writer.commit()
+        >>> writer.write({"conv1/kernel": kernel}, {"epoch": 1}, {"global_step": 100})  # doctest: +SKIP
+        >>> writer.commit()  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path) -> None:

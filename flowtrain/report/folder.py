@@ -57,7 +57,7 @@ class RunFolder:
 
     Example:
         >>> run = RunFolder(Path("train_log/colorize"))                      # doctest: +SKIP
-        >>> run.status, run.epoch, run.history["cost"][-1]
+        >>> run.status, run.epoch, run.history["cost"][-1]               # doctest: +SKIP
         ('finished', 40, (800, 0.0097))
     """
 

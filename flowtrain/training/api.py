@@ -45,7 +45,7 @@ def train(
 
     Example:
         >>> trainer = train(TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10))  # doctest: +SKIP
-        >>> trainer.history["cost"][-1]
+        >>> trainer.history["cost"][-1]                                               # doctest: +SKIP
         (320, 0.0123)
     """
     only_to_run("train()")

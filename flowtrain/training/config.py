@@ -74,7 +74,7 @@ class TrainConfig:
 
     Example:
         >>> config = TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10)        # doctest: +SKIP
-        >>> trainer = train(config, resume="auto")
+        >>> trainer = train(config, resume="auto")                                   # doctest: +SKIP
     """
 
     model: Any = None

@@ -15,8 +15,10 @@ class NoOpTrainer(Trainer):
     """Runs the callbacks and no steps: to evaluate a checkpoint with the callbacks of a training.
 
     Example:
-        >>> config = TrainConfig(model=model, weights="run/checkpoints/best", callbacks=[runner], max_epoch=1)
-        >>> NoOpTrainer(config).train()                                      # doctest: +SKIP
+        >>> config = TrainConfig(  # doctest: +SKIP
+        ...     model=model, weights="run/checkpoints/best", callbacks=[runner], max_epoch=1
+        ... )
+        >>> NoOpTrainer(config).train()  # doctest: +SKIP
     """
 
     def _steps(self) -> int:

@@ -1,10 +1,7 @@
 """What every public callback keeps, walked over one by one."""
 
-import doctest
-import importlib
 import inspect
 import json
-import pkgutil
 import threading
 from pathlib import Path
 
@@ -178,14 +175,3 @@ def test_all_hooks_are_called_in_order(make_trainer):
         ("a", "trigger_epoch"), ("a", "trigger"), ("b", "trigger_epoch"), ("b", "trigger"),
         *both("after_train"),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("package", ["callbacks", "monitors", "metrics"])
-def test_the_examples_in_the_docstrings_run(package, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    home = importlib.import_module(f"flowtrain.{package}")
-    for info in pkgutil.iter_modules(home.__path__, f"{home.__name__}."):
-        module = importlib.import_module(info.name)
-        names = {"np": np, **{name: getattr(public, name) for name in public.__all__}}
-        result = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
-        assert result.failed == 0, info.name
