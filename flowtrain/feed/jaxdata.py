@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import DataFlowError
 from flowtrain.utils.optional import require
 
@@ -17,6 +18,7 @@ __all__ = ["to_jax"]
 _NARROW = {"i8": "i4", "u8": "u4", "f8": "f4", "c16": "c8"}
 
 
+@names_arguments
 def to_jax(ds: DataFlow, *, device: Any = None, narrow: bool = False) -> Handover:
     """Make an iterable of JAX arrays of a dataflow.
 

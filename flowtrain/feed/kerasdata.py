@@ -11,6 +11,7 @@ import keras
 
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.dataflow.core.datapoint import Component, Datapoint
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, DataFlowError, StateError, closest
 
 from .handover import check_flow
@@ -24,6 +25,7 @@ _KEPT = 4096  # positions: tf.data reads far fewer batches ahead
 _LOOKED_AT = 2  # batches of which Keras looks at the shapes before an epoch
 
 
+@names_arguments
 def to_keras(ds: DataFlow, inputs: Parts = None, targets: Parts = None, sample_weights: Parts = None) -> KerasData:
     """Make a ``keras.utils.PyDataset`` of a dataflow of batches, for ``model.fit``, ``evaluate`` and ``predict``.
 

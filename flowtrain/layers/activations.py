@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError
 
 from .norm import BatchNorm
@@ -13,6 +14,7 @@ from .register import apply_keras_layer, compute_cast, layer_register
 __all__ = ["BNLeakyReLU", "BNReLU", "LeakyReLU", "PReLU", "leaky_relu"]
 
 
+@names_arguments
 def leaky_relu(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
     """The input where it is positive, ``negative_slope`` times it elsewhere.
 

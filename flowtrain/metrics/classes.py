@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError
 
 __all__ = ["BinaryCounts", "confusion_matrix", "top_k_errors"]
 
 
+@names_arguments
 def top_k_errors(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> np.ndarray:
     """Which samples have their true class not among the k highest scores.
 

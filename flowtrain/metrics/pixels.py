@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError
 
 from ._arrays import Array, check_range, is_tensor, log10, mean, picture_pair
@@ -12,6 +13,7 @@ from ._arrays import Array, check_range, is_tensor, log10, mean, picture_pair
 __all__ = ["mse", "psnr", "psnr_uint8", "to_uint8"]
 
 
+@names_arguments
 def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = False) -> Array:
     """The mean square error of two pictures, or of two batches of pictures.
 
@@ -37,6 +39,7 @@ def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = Fal
     return mean((true - judged) ** 2, per_image, "mse")
 
 
+@names_arguments
 def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, per_image: bool = False) -> Array:
     """The peak signal-to-noise ratio in dB: ``10 log10(data_range**2 / mse)``.
 
@@ -67,6 +70,7 @@ def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, p
     return 20.0 * float(np.log10(peak)) - 10.0 * log10(error)
 
 
+@names_arguments
 def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
     """A float picture as it would be stored in a file: scaled, rounded to the nearest level, clipped.
 
@@ -98,6 +102,7 @@ def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Ar
     return np.clip(scaled, 0.0, 255.0).astype(np.uint8)
 
 
+@names_arguments
 def psnr_uint8(reference: npt.ArrayLike, image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
     """The PSNR of two float pictures after both were rounded to 8 bits, as pictures in files would be compared.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError
 
 from ._arrays import Array, check_range, mean, picture_pair
@@ -19,6 +20,7 @@ _K1, _K2 = 0.01, 0.03  # the paper's constants
 _GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5
 
 
+@names_arguments
 def ssim(
     reference: npt.ArrayLike,
     image: npt.ArrayLike,

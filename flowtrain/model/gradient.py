@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError
 
 from .store import VariableStore
@@ -68,6 +69,7 @@ class GradientProcessor:
         raise NotImplementedError(f"{type(self).__name__} must define process(self, pairs).")
 
 
+@names_arguments
 class GlobalNormClip(GradientProcessor):
     """Scale all gradients down together where their common norm is larger than a bound.
 
@@ -90,6 +92,7 @@ class GlobalNormClip(GradientProcessor):
         return [(gradient, variable) for gradient, (_, variable) in zip(clipped, pairs, strict=True)]
 
 
+@names_arguments
 class MapGradient(GradientProcessor):
     """Apply a function to each gradient.
 
@@ -123,6 +126,7 @@ class MapGradient(GradientProcessor):
         return result
 
 
+@names_arguments
 class ScaleGradient(GradientProcessor):
     """Let some variables learn faster or slower than the rest.
 
@@ -165,6 +169,7 @@ def _scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: float) -> tf.Tensor 
     return gradient * factor
 
 
+@names_arguments
 class SummaryGradient(GradientProcessor):
     """Show the size of each gradient, its root mean square, as ``VARIABLE/gradient_rms`` among the summaries.
 
@@ -194,6 +199,7 @@ class SummaryGradient(GradientProcessor):
         return pairs
 
 
+@names_arguments
 class PrintGradient(GradientProcessor):
     """Print each gradient's name, root mean square and largest value in every step; for debugging.
 

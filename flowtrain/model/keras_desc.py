@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError, closest
 
 from .desc import ModelDesc
@@ -28,6 +29,7 @@ _INPUTS_NEEDED = (
 _METRICS = "compiled"
 
 
+@names_arguments
 class KerasModelDesc(ModelDesc):
     """Make a Keras model trainable by flowtrain in one line, with the cost and metrics of Keras's ``fit``.
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError
 
 from .internals import auto_named, metric_of, snake_case
@@ -42,6 +43,7 @@ def make_metric(metric: object, target: object, prediction: object) -> keras.Met
         ) from error
 
 
+@names_arguments
 def add_metric_summary(
     metric: object,
     target: tf.Tensor,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError, closest
 
 from .tower import get_current_tower_context
@@ -58,6 +59,7 @@ def add_moving_summary(*tensors: tf.Tensor) -> None:
         tower.add_tensor(name, tensor)
 
 
+@names_arguments
 def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> None:
     """Show pictures of the latest batch.
 
@@ -87,6 +89,7 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
     tower.add_tensor(f"image_summary/{name}", shown)
 
 
+@names_arguments
 def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",), name: str | None = None) -> None:
     """Show a tensor: its histogram, or moving averages of numbers about it.
 
@@ -117,6 +120,7 @@ def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",),
             tower.scalars[f"{name}/{kind}"] = _SCALARS[kind](values)
 
 
+@names_arguments
 def add_activation_summary(*tensors: tf.Tensor, kinds: Sequence[str] = ("histogram", "rms", "sparsity")) -> None:
     """Show how active layers are: :func:`add_tensor_summary` of each, with the kinds usual for activations.
 
@@ -131,6 +135,7 @@ def add_activation_summary(*tensors: tf.Tensor, kinds: Sequence[str] = ("histogr
         add_tensor_summary(tensor, kinds)
 
 
+@names_arguments
 def add_param_summary(pattern: str, kinds: Sequence[str] = ("histogram", "rms")) -> None:
     """Show trainable variables: :func:`add_tensor_summary` of each whose name matches.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError, closest
 
 from .internals import (
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 
+@names_arguments
 @contextlib.contextmanager
 def variable_scope(name: str, reuse: bool | Literal["auto"] | None = None) -> Iterator[None]:
     """Put a name before all layers and variables made inside, and share them where asked to.
@@ -172,6 +174,7 @@ def _check_same(name: str, found: keras.Variable, owner: keras.Variable | None, 
         )
 
 
+@names_arguments
 def get_variable(
     name: str,
     shape: Sequence[int] = (),
@@ -244,6 +247,7 @@ class ScalarVariable(keras.Variable):
         return self.value
 
 
+@names_arguments
 def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
     """A number that can be changed while training: a learning rate, a weight of a cost.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.storage import in_run, is_url, writing_to
 
 from .monitor import Monitor
@@ -59,6 +60,7 @@ class CurvesMonitor(Monitor):
             self._due = end + self._SHARE * (end - start)
 
 
+@names_arguments
 def plot_history(history: History, path: str | Path, columns: int = 3) -> Path | str:
     """Draw one small plot per scalar; ``validation_x`` (or ``val_x``) goes into the plot of ``x``.
 

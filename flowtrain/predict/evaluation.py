@@ -21,7 +21,7 @@ from flowtrain.feed.data_argument import never_ends
 from flowtrain.feed.inputs import Inputs
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
-from flowtrain.utils.arguments import check_int
+from flowtrain.utils.arguments import check_int, names_arguments
 from flowtrain.utils.errors import ConfigError, TensorNameError, TrainingError, closest
 
 from .load import load_graph
@@ -33,6 +33,7 @@ __all__ = ["evaluate"]
 _log = logging.getLogger("flowtrain")
 
 
+@names_arguments
 def evaluate(
     source: object,
     dataflow: Iterable[Any],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowtrain.model.store import read_value
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError, closest
 from flowtrain.utils.storage import is_there, is_url, writing_to
 
@@ -24,6 +25,7 @@ _OTHER_NAMES = {"frozen": "pb", "frozen_pb": "pb", "savedmodel": "saved_model"}
 _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
 
 
+@names_arguments
 def export(
     model: object,
     path: str | Path,

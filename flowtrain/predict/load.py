@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from flowtrain.model.desc import ModelDesc
 from flowtrain.model.inference import InferenceGraph
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.optional import require
 from flowtrain.utils.storage import as_local
@@ -34,6 +35,7 @@ class WeightsOnlyError(CheckpointError):
 _INPUTS = {"Placeholder", "PlaceholderV2"}
 
 
+@names_arguments
 def load_predictor(
     path: str | Path,
     inputs: Sequence[str] | None = None,

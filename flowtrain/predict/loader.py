@@ -16,6 +16,7 @@ from tabulate import tabulate
 from flowtrain.model import ModelDesc, ModelGraph
 from flowtrain.model.keras_names import names_in_run
 from flowtrain.model.store import VariableStore, read_value
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import CheckpointError, ModelError
 
 from .weights import read_weights
@@ -76,6 +77,7 @@ class LoadReport:
         )
 
 
+@names_arguments
 class ModelLoader(Mapping[str, np.ndarray]):
     """Weights by name, ready to be put into a model. Made by :func:`get_model_loader`.
 
@@ -175,6 +177,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
         return report
 
 
+@names_arguments
 def get_model_loader(
     source: str | Path | Mapping[str, Any], ignore_mismatch: bool = False, rename: Mapping[str, str] | None = None
 ) -> ModelLoader:

@@ -13,6 +13,7 @@ from flowtrain.dataflow import BatchData, DataFlow
 from flowtrain.dataflow.core.datapoint import Datapoint
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, closest
 
 from .loader import with_weights
@@ -108,6 +109,7 @@ class PredictConfig:
         self.averaged = averaged
 
 
+@names_arguments
 class OfflinePredictor(LoadedPredictor):
     """Run a trained model: build it, load its weights, compute named tensors.
 
@@ -136,6 +138,7 @@ class OfflinePredictor(LoadedPredictor):
         self._take(as_graph(model, config.averaged), config.inputs, config.outputs)
 
 
+@names_arguments
 def predict_dataflow(
     predictor: Predictor,
     dataflow: DataFlow,

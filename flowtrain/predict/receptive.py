@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from flowtrain.model import Predictor
 from flowtrain.model.ancestors import ancestors
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ExportError, ModelError
 
 from .freeze import frozen, resized
@@ -90,6 +91,7 @@ class ValidCrop(int):
         return f"ValidCrop({int(self)}, crop={self.crop}, align={self.align})"
 
 
+@names_arguments
 def valid_crop(model: object, outputs: str | Sequence[str] | None = None) -> ValidCrop:
     """Compute how many pixels at the border of a tile's output must be dropped.
 

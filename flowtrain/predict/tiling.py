@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, ModelError
 
 from .placing import SAME, Placement, placements
@@ -24,6 +25,7 @@ _Pad = Literal["reflect", "symmetric", "edge", "zeros"]
 _PADS: dict[str, Any] = {"reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "zeros": "constant"}
 
 
+@names_arguments
 def tiled(
     predictor: Callable[..., Any],
     image: np.ndarray | Sequence[np.ndarray],

@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from flowtrain.utils.arguments import names_arguments
+
 from ..utils.errors import ConfigError
 from ..utils.optional import require
 from ..utils.storage import is_url, writing_to
@@ -18,6 +20,7 @@ from .folder import run_path
 __all__ = ["render", "write_report"]
 
 
+@names_arguments
 def write_report(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, images: int = 24, refresh: float = 0.0
 ) -> Path | str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from flowtrain.utils.arguments import names_arguments
+
 from ..utils.errors import ConfigError, closest
 from .folder import RunFolder, find_runs, higher_is_better, run_path
 
@@ -48,6 +50,7 @@ def table_rows(folder: str | Path, sort: str | None = None, reverse: bool = Fals
     return rows[::-1] if reverse else rows
 
 
+@names_arguments
 def runs_table(folder: str | Path, metrics: Sequence[str] = (), sort: str | None = None, reverse: bool = False) -> str:
     """A table of all runs in a folder: how each stands and the best values it reached.
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowtrain.utils.arguments import names_arguments
+
 from ..utils.run_status import status_of
 from .folder import run_path
 from .page_file import write_report
@@ -13,6 +15,7 @@ from .page_file import write_report
 __all__ = ["watch"]
 
 
+@names_arguments
 def watch(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, every: float = 10.0, images: int = 24
 ) -> Path | str:

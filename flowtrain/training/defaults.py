@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, ProxyCallback, TensorSummaries
+from flowtrain.utils.arguments import names_arguments
 
 __all__ = ["default_callbacks"]
 
 
+@names_arguments
 def default_callbacks(given: Sequence[Any] = ()) -> list[Callback]:
     """The default callbacks, which run before the user's.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtrain.model.checkpoint_io import list_checkpoints
+from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.files import FileLock, working_folder, write_whole
 from flowtrain.utils.loading import looking
@@ -31,6 +32,7 @@ _LOG = "log.txt"
 _chosen: Path | None = None
 
 
+@names_arguments
 def auto_set_dir(name: str | None = None, resume: bool = False) -> Path:
     """Choose a new folder for the runs that follow in this process and are given no ``log_dir``.
 

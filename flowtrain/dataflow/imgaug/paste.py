@@ -9,7 +9,7 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
-from ...utils.arguments import old_spellings
+from ...utils.arguments import names_arguments, old_spellings
 from .augmentor import Augmentor, GeometricTransform
 from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of
 from .noise import draw_seed, noise_stream
@@ -57,6 +57,7 @@ def _plain(size: tuple[int, int], img: np.ndarray, value: float | np.ndarray) ->
     return out
 
 
+@names_arguments
 class ConstantBackgroundFiller(BackgroundFiller):
     """A background of one colour.
 

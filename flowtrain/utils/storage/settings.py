@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..arguments import check_int, check_seconds
+from ..arguments import check_int, check_seconds, names_arguments
 from ..errors import ConfigError
 from .urls import local_only
 
@@ -35,6 +35,7 @@ class Settings:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+@names_arguments
 def set_remote_storage(
     *,
     attempts: int | None = None,
