@@ -416,3 +416,10 @@ def test_columns_of_one_name_are_refused():
 def test_what_has_no_rows_is_named():
     with pytest.raises(DataFlowError, match="is a set, of which NumPy makes no rows"):
         DataFromArrays({1, 2})
+
+
+@pytest.mark.parametrize("source", [DataFromFiles, ImageFromFile])
+@pytest.mark.parametrize(("given", "message"), [({"a.png"}, r"a set of paths .*sorted"), (b"a.png", "got bytes")])
+def test_what_is_no_list_of_paths(source, given, message):
+    with pytest.raises(DataFlowError, match=message):
+        source(given)

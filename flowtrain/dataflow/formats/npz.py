@@ -52,7 +52,7 @@ class NpzData(TableSource):
     _what = "npz or npy file"
 
     def _arrays(self) -> Mapping[str, np.ndarray | RemoteArray]:
-        if self.path.endswith(".npy"):
+        if self.path.lower().endswith(".npy"):
             if self._keys is None:
                 self._keys = ["array"]
             return {"array": map_npy(self.path)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Literal
 
@@ -112,6 +112,8 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
         DataFlowError: Something else was given.
     """
     if not isinstance(given, (str, os.PathLike)):
+        if isinstance(given, Set):
+            raise DataFlowError("a set of paths has another order in each process: give a list of them, sorted(...)")
         if not isinstance(given, Iterable) or isinstance(given, bytes):
             raise DataFlowError(
                 f"a path, a pattern or a list of paths expected, got {type(given).__name__}: {given!r:.80}"

@@ -32,7 +32,8 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
     Args:
         ds: The flow beneath; finite.
         path: A folder to keep the datapoints in, one file each, for the next run too. None keeps them in memory (of
-            each worker process, if the stage lies beneath a parallel one).
+            each worker process, if the stage lies beneath a parallel one). A folder belongs to a chain of stages, by
+            their names and functions' names, and its length: delete it when the data or what a function does change.
         shuffle: A new order each epoch.
         seed: Of the order; None takes the default.
 

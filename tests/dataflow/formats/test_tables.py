@@ -172,3 +172,9 @@ def test_a_dataset_without_a_shape_stands_beside_others(tmp_path):
     assert list(HDF5Data(tmp_path / "e.h5", ["x"])) == [[0], [1]]
     with pytest.raises(DataFlowError, match=r"one length.* none: \(\), x: \(2,\).*keys="):
         list(HDF5Data(tmp_path / "e.h5"))
+
+
+def test_the_ending_of_an_npy_in_capitals(tmp_path):
+    with open(tmp_path / "A.NPY", "wb") as file:
+        np.save(file, np.arange(2))
+    assert list(NpzData(tmp_path / "A.NPY")) == [[0], [1]]
