@@ -116,10 +116,9 @@ class CSVData(ShardedSource):
         encoding = "utf-8" if is_wide(self._encoding) else self._encoding
         rule = None if self._quoting is None else RowRule(self._delimiter, self._quoting, encoding)
         spaces = " \t".replace(self._delimiter, "").encode()
-        lines = [
-            LineFile(path, files, rows=rule, blank="spaces", spaces=spaces, encoding=self._encoding)
-            for path in self.paths
-        ]
+        lines = self._open_each(
+            lambda path: LineFile(path, files, rows=rule, blank="spaces", spaces=spaces, encoding=self._encoding)
+        )
         empty = next((file for file in lines if not file.count), None)
         if empty:
             raise damaged(empty.path, f"an empty file: no rows{', not even a header' if self._header else ''}")

@@ -114,7 +114,9 @@ class ParquetData(ColumnSource, ShardedSource):
         self._reads_ahead = not calls_users
 
     def _open_files(self) -> _Rows:
-        files = [ParquetFile(path, self._columns, self._missing, self._as_stored, self._verify) for path in self.paths]
+        files = self._open_each(
+            lambda path: ParquetFile(path, self._columns, self._missing, self._as_stored, self._verify)
+        )
         same_columns(files)
         known = files[0].names
         parts = [part for name, kind in files[0].types.items() for part in null_paths(kind, name)]

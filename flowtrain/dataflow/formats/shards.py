@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from ...utils.storage import is_url
 from ..core.base import Datapoint
 from .source import FileSource, PathLike, describe_paths, resolve_files
 
 __all__ = ["ShardedSource"]
+
+Shard = TypeVar("Shard")
+_AT_ONCE = 8
 
 
 class ShardedSource(FileSource):
@@ -35,6 +40,13 @@ class ShardedSource(FileSource):
     ) -> None:
         super().__init__(shuffle, seed)
         self.paths = resolve_files(path, what=what)
+
+    def _open_each(self, open_one: Callable[[str], Shard]) -> list[Shard]:
+        """The files, in their order; those at URLs, which take some requests each, several at once."""
+        if len(self.paths) == 1 or not any(map(is_url, self.paths)):
+            return [open_one(path) for path in self.paths]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(open_one, self.paths))
 
     @staticmethod
     def _lay_out(shards: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:

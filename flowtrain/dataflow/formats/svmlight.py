@@ -69,7 +69,7 @@ class SVMLightData(ShardedSource):
 
     def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:
         opened = OpenFiles()
-        files = [LineFile(path, opened, blank="spaces", comment=b"#") for path in self.paths]
+        files = self._open_each(lambda path: LineFile(path, opened, blank="spaces", comment=b"#"))
         if self.num_features is None:
             self.num_features = max(map(self._length, files), default=0)
         return self._lay_out(files)

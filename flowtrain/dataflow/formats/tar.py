@@ -85,7 +85,7 @@ class TarData(ShardedSource):
 
     def _open_files(self) -> tuple[Sequence[_TarFile], list[int]]:
         files = OpenFiles()
-        return self._lay_out([_TarFile(path, files, self._decode, self._verify) for path in self.paths])
+        return self._lay_out(self._open_each(lambda path: _TarFile(path, files, self._decode, self._verify)))
 
 
 class _TarFile:

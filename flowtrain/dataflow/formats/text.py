@@ -68,7 +68,7 @@ class TextLineData(ShardedSource):
     def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:
         files = OpenFiles()
         blank = "empty" if self._skip_blank else "keep"
-        return self._lay_out([LineFile(path, files, blank=blank, encoding=self._encoding) for path in self.paths])
+        return self._lay_out(self._open_each(lambda path: LineFile(path, files, blank=blank, encoding=self._encoding)))
 
     def _read(self, index: int) -> Datapoint:
         lines, number = self._locate(index)

@@ -95,7 +95,7 @@ class TFRecordData(ShardedSource):
 
     def _open_files(self) -> tuple[Sequence[RecordFile], list[int]]:
         files = OpenFiles()
-        return self._lay_out([RecordFile(path, self._verify, files) for path in self.paths])
+        return self._lay_out(self._open_each(lambda path: RecordFile(path, self._verify, files)))
 
     def _read(self, index: int) -> Datapoint:
         shard, number = self._locate(index)

@@ -165,6 +165,9 @@ def test_shards_by_a_pattern_and_by_a_list(s3, tmp_path):
         path = write(DataFromList([[number, i] for i in range(5)]), tmp_path / f"{number}.tfrecord", progress=False)
         s3.put(Path(path), f"shards/{number}.tfrecord")
     assert list(TFRecordData(f"{s3.url}/shards/*.tfrecord")) == [[n, i] for n in range(3) for i in range(5)]
+    assert list(PrefetchData(TFRecordData(f"{s3.url}/shards/*.tfrecord"), num_proc=2)) == [
+        [n, i] for n in range(3) for i in range(5)
+    ]
     urls = [f"{s3.url}/shards/{number}.tfrecord" for number in (2, 0)]
     assert list(TFRecordData(urls)) == [[n, i] for n in (2, 0) for i in range(5)]
     with pytest.raises(FileNotFoundError, match=r"no TFRecord file matches 's3://.*none-\*'"):
@@ -197,6 +200,23 @@ def test_a_few_records_are_ranges_and_the_index_is_kept(s3, tmp_path, kind):
     s3.proxy.reset()
     np.testing.assert_array_equal(first(source(url).get(30)), rows[30])
     assert s3.proxy.sent < 300_000
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "tar", "csv", "text", "svmlight", "parquet"])
+def test_of_many_files_the_first_that_is_damaged_is_told(s3, tmp_path, kind):
+    source, make = CASES[kind]
+    path = make(tmp_path)
+    urls = [s3.put(path, f"{number}{path.suffix}") for number in range(6)]
+    same(list(source(urls)), 6 * list(source(path)))
+    path.write_bytes(b"")
+    for number in (2, 4):
+        s3.put(path, f"{number}{path.suffix}")
+    try:
+        found = list(source(urls))
+    except FormatError as error:
+        assert urls[2] in str(error)
+    else:
+        assert kind in ("text", "svmlight", "tfrecord") and found  # an empty file is one without lines or records
 
 
 def test_an_index_is_made_anew_for_a_changed_object(s3, tmp_path):
