@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrain.dataflow import BatchData, DataFlow, DataFromList, MapData, ShuffleData
+from flowtrain.dataflow import (
+    BatchData,
+    DataFlow,
+    DataFromArrays,
+    DataFromList,
+    JoinData,
+    MapData,
+    SelectComponent,
+    ShardData,
+    ShuffleData,
+    SkipData,
+    TakeData,
+)
 from flowtrain.dataflow.core.rng import RandomStream
 from flowtrain.utils.errors import DataFlowError
 
@@ -50,6 +62,28 @@ def test_a_place_that_is_not_there(size):
         order.take(np.array([0]))
     with pytest.raises(IndexError):
         order[size + 10**6]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(
+    "above",
+    [
+        lambda ds: ds,
+        lambda ds: MapData(ds, lambda columns: columns, batched=True),
+        lambda ds: TakeData(SkipData(ds, 1), 6),
+        lambda ds: ShardData(ds, 3, 0),
+        lambda ds: SelectComponent(JoinData([ds, ds]), [1]),
+        ShuffleData,
+    ],
+)
+def test_many_at_once_are_those_that_are_there(above, shuffle):
+    flow = above(DataFromArrays(np.arange(20), shuffle=shuffle))
+    size, one_by_one = len(flow), [flow.get(index)[0] for index in range(len(flow))]
+    assert flow.get_batch(np.arange(size))[0].tolist() == one_by_one
+    assert not len(flow.get_batch(np.arange(0))[0])
+    for indices in ([size], [0, size], [-1], [0, -1], [size - 1, 2**40]):
+        with pytest.raises(IndexError):
+            flow.get_batch(np.array(indices))
 
 
 @pytest.mark.parametrize("size", [1500, 4096, 10_000, 70_001])

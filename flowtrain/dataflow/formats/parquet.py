@@ -139,7 +139,9 @@ class ParquetData(ColumnSource, ShardedSource):
         return self._handle.order.place(self.stream, epoch, index, size)
 
     def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        return self._handle.order.places(self.stream, epoch, indices) if self.shuffle else indices
+        return (
+            self._handle.order.places(self.stream, epoch, indices) if self.shuffle else super()._places(indices, epoch)
+        )
 
     def _read(self, index: int) -> Datapoint:
         rows: _Rows = self._handle

@@ -12,6 +12,7 @@ from ...utils.errors import DataFlowError
 from ..core.components import protected
 from ..core.cursor import Datapoint
 from ..core.random_flow import RNGDataFlow
+from ..stages.index_map import check_indices, out_of_range
 
 __all__ = ["DataFromList", "FakeData", "Ordered"]
 
@@ -29,11 +30,15 @@ class Ordered(RNGDataFlow):
         """Which entry of the source is datapoint ``index`` of an epoch."""
         size = len(self)
         if not 0 <= index < size:
-            raise IndexError(f"{self} has {size} datapoints; there is no number {index}")
+            raise out_of_range(self, index)
         return self.stream.permutation(size, epoch)[index] if self.shuffle else index
 
     def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        return self.stream.permutation(len(self), epoch).take(indices) if self.shuffle else indices
+        if self.shuffle:
+            return self.stream.permutation(len(self), epoch).take(indices)
+        indices = np.asarray(indices)
+        check_indices(self, indices)
+        return indices
 
 
 @old_spellings(lst="datapoints")
@@ -134,7 +139,7 @@ class FakeData(RNGDataFlow):
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         if not 0 <= index < self.size_per_epoch:
-            raise IndexError(f"{self} has {self.size_per_epoch} datapoints; there is no number {index}")
+            raise out_of_range(self, index)
         if self.random:
             return self._made(self.stream.at(epoch, index))
         if self._fixed is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
+
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 from ..core.undecoded import get_undecoded
 
-__all__ = ["IndexMap", "endless", "out_of_range"]
+__all__ = ["IndexMap", "check_indices", "endless", "out_of_range"]
 
 
 def endless(ds: DataFlow) -> bool:
@@ -22,6 +24,18 @@ def out_of_range(flow: DataFlow, index: int) -> IndexError:
     """The error for an index that a flow does not have."""
     size = flow.size_or_none()
     return IndexError(f"{flow} has {'no end' if size is None else f'{size} datapoints'}; there is no number {index}")
+
+
+def check_indices(flow: DataFlow, indices: np.ndarray) -> None:
+    """Refuse indices that a flow does not have, for a ``get_batch`` by which NumPy would count from the end, or go on.
+
+    Raises:
+        IndexError: There is such an index.
+    """
+    largest = indices.astype(np.int64, copy=False).view(np.uint64).max(initial=0)  # negative ones are the largest here
+    size = flow.size_or_none()
+    if indices.size and largest >= (1 << 63 if size is None else size):
+        raise out_of_range(flow, int(largest.view(np.int64)))
 
 
 class IndexMap(DataFlow):

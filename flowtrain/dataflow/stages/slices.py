@@ -15,7 +15,7 @@ from ..core.cursor import Datapoint, StageCursor
 from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.random_flow import RNGDataFlow
-from .index_map import IndexMap, endless, out_of_range
+from .index_map import IndexMap, check_indices, endless, out_of_range
 
 __all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData"]
 
@@ -45,6 +45,8 @@ class _Part(IndexMap, ProxyDataFlow):
         return self.ds, self.first + index * self.step, epoch
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
+        indices = np.asarray(indices)
+        check_indices(self, indices)
         return self.ds.get_batch(self.first + indices * self.step, epoch)
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
