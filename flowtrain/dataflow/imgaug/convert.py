@@ -76,7 +76,7 @@ class ToFloat32(Augmentor):
 
 
 class ToUint8(Augmentor):
-    """Convert a picture of any real dtype to uint8: rounded to the nearest, limited to 0..255.
+    """Convert a picture of any real dtype to uint8: rounded to the nearest, limited to 0..255; NaN becomes 0.
 
     Args:
         scale: What the values are multiplied by before; 255 for pictures from 0 to 1.
