@@ -15,7 +15,8 @@ from flowtrain.utils.arguments import UnknownArgument
 
 HOMES = (ft, flowtrain.dataflow, ft.imgaug, flowtrain.callbacks, flowtrain.monitors, flowtrain.report)
 PYTHONS_OWN = {
-    "train", "Trainer", "SimpleTrainer", "NoOpTrainer",  # each error of a run goes through them, with a frame more
+    # each error of a run or a model goes through them, with a frame more
+    "train", "Trainer", "SimpleTrainer", "NoOpTrainer", "ModelGraph",
     "parse_tensor", "to_tensor",  # for each record or batch
     "layer_register",  # its overloads say what it takes
     "Step", "TowerContext", "LoadReport", "RunFolder", "BinaryCounts", "FunctionTransform", "TransformList",

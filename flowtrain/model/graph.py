@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ModelError
 from flowtrain.utils.seeding import resolve_seed
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["ModelGraph"]
 
 
-@names_arguments
 class ModelGraph:
     """A model's variables, and its graphs for training and inference.
 
