@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-__all__ = ["Permutation", "RandomStream"]
+__all__ = ["Permutation", "RandomStream", "misplaced"]
 
 _SMALL = 1024
 _BLOCK = 8192  # a power of two: how many entries are computed at once, so that one costs some 20 ns
@@ -126,6 +126,12 @@ class RandomStream:
         return Permutation(size, keys.random_raw(_ROUNDS))
 
 
+def misplaced(indices: np.ndarray, size: int) -> int | None:
+    """One of some indices (int64) that is not within 0 and ``size - 1``; None where all are."""
+    largest = indices.view(np.uint64).max(initial=0)  # as unsigned numbers, negative ones are the largest
+    return int(largest.view(np.int64)) if indices.size and largest >= size else None
+
+
 class Permutation:
     """A random order of ``range(size)`` that is computed by index and never stored.
 
@@ -199,9 +205,8 @@ class Permutation:
         return block[1]
 
     def _entries(self, indices: np.ndarray) -> np.ndarray:
-        largest = indices.view(np.uint64).max(initial=0)  # negative ones too
-        if largest >= self.size:
-            raise IndexError(f"an order of {self.size} entries has no number {largest.view(np.int64)}")
+        if (index := misplaced(indices, self.size)) is not None:
+            raise IndexError(f"an order of {self.size} entries has no number {index}")
         if self.size <= _SMALL:
             key = [int(k) for k in self._keys[:2]]
             return np.random.Generator(np.random.Philox(key=key)).permutation(self.size)[indices]

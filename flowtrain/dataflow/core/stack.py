@@ -171,7 +171,7 @@ class _Column:
     def write(self, row: int, value: object) -> None:
         raise NotImplementedError
 
-    def finish(self, count: int) -> Datapoint:
+    def finish(self, count: int) -> Component:
         raise NotImplementedError
 
 
@@ -308,7 +308,7 @@ class _HollowColumn(_Column):
                 self._column.write(place, held)
         self._column.write(row, value)
 
-    def finish(self, count: int) -> Datapoint:
+    def finish(self, count: int) -> Component:
         column = self._column
         if column is None:  # NumPy's dtype for what is empty
             column = _ArrayColumn(np.array(self._held[0], np.float64), self._rows, self._where, 0)
@@ -328,7 +328,7 @@ class _DictColumn(_Column):
             raise DataFlowError(f"{self._where}: row 0 is a dict, row {row} is {type(value).__name__}")
         self._stacker.extend((value,))
 
-    def finish(self, count: int) -> Datapoint:
+    def finish(self, count: int) -> Component:
         return self._stacker.finish()
 
 

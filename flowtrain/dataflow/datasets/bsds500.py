@@ -17,7 +17,7 @@ from ...utils.storage import is_folder, is_url, list_folder
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged
 from .arrays import check_split, read_picture
-from .fetch import Remote, fetch, folder_of
+from .fetch import Remote, fetch, folder_of, has_folder
 from .svhn import load_mat
 
 __all__ = ["BSDS500"]
@@ -115,7 +115,7 @@ def _files(folder: str, suffix: str) -> list[str]:
 def _unpacked(folder: str) -> str:
     """The folder with ``images`` and ``groundTruth``, unpacked from the archive where it is not."""
     for place in (f"{folder}/{_INSIDE}", f"{folder}/{_INSIDE.removeprefix('BSR/')}", folder):
-        if is_folder(f"{place}/images") if is_url(place) else os.path.isdir(f"{place}/images"):
+        if has_folder(f"{place}/images"):
             return place
     if is_url(folder):
         raise DataFlowError(f"there is no folder images in {folder}: unpack {_REMOTE.name} ({_REMOTE.url}) there")

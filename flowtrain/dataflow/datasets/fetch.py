@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 
 from ...utils.errors import DataFlowError
 from ...utils.files import writing
-from ...utils.storage import carried, exists, is_url, path_or_url
+from ...utils.storage import carried, exists, is_folder, is_url, path_or_url
 from ..formats.source import PathLike
 
-__all__ = ["DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file"]
+__all__ = ["DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file", "has_folder"]
 
 _log = logging.getLogger("flowtrain.dataflow")
 _TIMEOUT = 30.0  # seconds without a byte
@@ -132,3 +132,8 @@ def folder_of(name: str, folder: PathLike | None) -> str:
 def has_file(folder: str, name: str) -> bool:
     """Whether there is a file of that name in a folder, or beneath a URL."""
     return exists(f"{folder}/{name}") if is_url(folder) else os.path.isfile(os.path.join(folder, name))
+
+
+def has_folder(folder: str) -> bool:
+    """Whether there is a folder, or something lies beneath its URL."""
+    return is_folder(folder) if is_url(folder) else os.path.isdir(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -12,14 +11,14 @@ import numpy as np
 
 from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError
-from ...utils.storage import carried, is_folder, is_url, local_copy
+from ...utils.storage import carried, is_url, local_copy
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..formats.protobuf import WireError, fields
 from ..formats.source import FileSource, PathLike, damaged, resolve_file
 from ..sources.turbojpeg import why_no_regions
 from .arrays import check_split, read_picture
-from .fetch import Remote, fetch, folder_of, has_file
+from .fetch import Remote, fetch, folder_of, has_file, has_folder
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
 
@@ -154,7 +153,7 @@ class ILSVRC12Files(FileSource):
         if layout not in (None, "original", "train"):
             raise DataFlowError(f'layout is None, "original" or "train", got {layout!r}')
         root = f"{folder_of('ilsvrc12', folder)}/{split}"
-        if not (is_folder(root) if is_url(root) else os.path.isdir(root)):
+        if not has_folder(root):
             raise DataFlowError(
                 f"no folder {root}: it should hold the {split} pictures of ILSVRC 2012, which are to be had after a "
                 "registration at https://image-net.org"

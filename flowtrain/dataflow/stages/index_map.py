@@ -10,6 +10,7 @@ import numpy as np
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
+from ..core.rng import misplaced
 from ..core.undecoded import get_undecoded
 
 __all__ = ["IndexMap", "check_indices", "endless", "out_of_range"]
@@ -32,10 +33,10 @@ def check_indices(flow: DataFlow, indices: np.ndarray) -> None:
     Raises:
         IndexError: There is such an index.
     """
-    largest = indices.astype(np.int64, copy=False).view(np.uint64).max(initial=0)  # negative ones are the largest here
     size = flow.size_or_none()
-    if indices.size and largest >= (1 << 63 if size is None else size):
-        raise out_of_range(flow, int(largest.view(np.int64)))
+    index = misplaced(indices.astype(np.int64, copy=False), 1 << 63 if size is None else size)
+    if index is not None:
+        raise out_of_range(flow, index)
 
 
 class IndexMap(DataFlow):

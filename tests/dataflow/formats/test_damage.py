@@ -52,6 +52,20 @@ def damages(content: bytes, rng: np.random.Generator, count: int):
         yield f"{length} bytes of {source} at {start}", content[:start] + moved + content[start + len(moved) :]
 
 
+def is_told(one, what, read, expected, same, fewer):
+    """Read what is damaged: an error that names it, or else the right data; ``fewer``: or the first of them."""
+    try:
+        found = read(one)
+    except DataFlowError as error:
+        assert str(one) in str(error), (what, error)
+        return True
+    try:
+        same(expected[: len(found)] if fewer else expected, found)
+    except AssertionError as error:
+        raise AssertionError(f"{one}, {what}: read as {str(found)[:200]}") from error
+    return False
+
+
 def check(path, content, read, expected, same, count, fewer=False):
     """Damage a file in many ways; returns in how many an error told it.
 
@@ -64,17 +78,7 @@ def check(path, content, read, expected, same, count, fewer=False):
             continue
         one = path.with_name(f"{number}{path.suffix}")  # a name of its own: no clock tells two of one name apart
         one.write_bytes(damaged)
-        try:
-            found = read(one)
-        except DataFlowError as error:
-            assert str(one) in str(error), (what, error)
-            told += 1
-        else:
-            right = expected[: len(found)] if fewer and what.startswith("cut") else expected
-            try:
-                same(right, found)
-            except AssertionError as error:
-                raise AssertionError(f"{path.name}, {what}: read as {str(found)[:200]}") from error
+        told += is_told(one, what, read, expected, same, fewer and what.startswith("cut"))
         one.unlink()
         index = one.with_name(one.name + ".ftindex")
         index.unlink(missing_ok=True)
@@ -104,14 +108,8 @@ def check_within(folder, name, read, expected, same, flips=(1, 0xFF)):
         one = folder.with_name(f"{folder.name}-{number}")
         shutil.copytree(folder, one)
         (one / name).write_bytes(new)
-        try:
-            found = read(one)
-        except DataFlowError as error:
-            assert str(one) in str(error), (new, error)
-            told += 1
-        else:
-            cut = name.endswith(".records") and content.startswith(new)  # between two: no number of them is noted
-            same(expected[: len(found)] if cut else expected, found)
+        cut = name.endswith(".records") and content.startswith(new)  # between two: no number of them is noted
+        told += is_told(one, new, read, expected, same, cut)
         shutil.rmtree(one, ignore_errors=True)  # of what goes on in another file the folder is gone
     return told
 
