@@ -1,4 +1,4 @@
-"""Callbacks: everything of a training that is neither data nor graph. One idea a file."""
+"""Callbacks: code that the trainer calls around epochs and steps (saving, validation, schedules, ...); one a module."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

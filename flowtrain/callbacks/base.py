@@ -1,4 +1,4 @@
-"""The base of all callbacks, on one screen, and the part of the trainer that a callback may use."""
+"""Callback, the base class with all hooks, and TrainerView, the part of the trainer that callbacks may use."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ __all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "uses_steps"]
 
 
 class TrainerView(Protocol):
-    """What callbacks see of a trainer. Nothing here synchronises the device unless it returns a number."""
+    """The interface of the trainer for callbacks (a Protocol, so that this package need not import training).
+
+    Only members that return a variable's or a tensor's value wait for the device.
+    """
 
     log_dir: Path
     config: Any  # the TrainConfig
     model: Any  # the ModelDesc
     graph: Any  # the ModelGraph: tensor_names(), input_specs, store, optimizer
     monitors: Monitors
-    is_chief: bool  # False on the workers of a MultiWorker run that neither log nor save
+    is_chief: bool  # True on the one process that logs and saves; False on the other workers of a MultiWorker run
 
     @property
     def stop_reason(self) -> str | None:
-        """What `stop` was given; None while training is to go on."""
+        """The reason that `stop` was called with; None if it was not."""
         ...
 
     @property
     def epoch_num(self) -> int:
-        """The epoch under way, from 1; 0 before the first."""
+        """Number of the current epoch, from 1; 0 before the first."""
         ...
 
     @property
     def global_step(self) -> int:
-        """How many steps are done, over all epochs; in before_run the step about to run is one more."""
+        """Number of finished steps, over all epochs; in before_run the step about to run is ``global_step + 1``."""
         ...
 
     @property
     def local_step(self) -> int:
-        """How many steps of this epoch are done."""
+        """Number of finished steps of the current epoch."""
         ...
 
     @property
@@ -55,7 +58,7 @@ class TrainerView(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many processes train together: what a callback of the chief alone sets reaches the others per epoch."""
+        """Number of training processes. Variables set on the chief alone reach the others at the next epoch's start."""
         ...
 
     @property
@@ -69,19 +72,19 @@ class TrainerView(Protocol):
         ...
 
     def variable_names(self) -> list[str]:
-        """All names that get_variable takes: the model's, ``optimizer/...``, those of add_variables."""
+        """Names that get_variable accepts: the model's variables, ``optimizer/...``, those given to add_variables."""
         ...
 
     def get_variable(self, name: str) -> np.ndarray:
-        """The present value; ``learning_rate`` also finds ``optimizer/learning_rate``."""
+        """The current value of a variable; ``learning_rate`` also finds ``optimizer/learning_rate``."""
         ...
 
     def set_variable(self, name: str, value: np.ndarray | float) -> None:
-        """Give a variable a new value, which the next step sees."""
+        """Assign a variable; the next step uses the new value."""
         ...
 
     def get_predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[..., list[Any]]:
-        """A function over named tensors that runs on the live weights."""
+        """A function from named inputs to named tensors, computed in inference mode with the current weights."""
         ...
 
     def moving_averages(self) -> dict[str, float]:
@@ -97,34 +100,34 @@ class TrainerView(Protocol):
         ...
 
     def add_to_step(self, function: Callable[[Any], None]) -> None:
-        """Trace `function(tower)` into every training step, after the update. Only from setup_graph."""
+        """Trace `function(tower)` into every training step, after the weight update. Allowed in setup_graph only."""
         ...
 
     def add_variables(self, variables: Mapping[str, Any]) -> None:
-        """Put tf.Variables that a callback made into checkpoints, by name. Only from setup_graph."""
+        """Include a callback's tf.Variables in checkpoints, under these names. Allowed in setup_graph only."""
         ...
 
     def save_checkpoint(self, name: str | None = None, keep: int | None = None, background: bool = False) -> None:
-        """Save the whole run once all callbacks have finished the present hook (see Callback).
+        """Request a checkpoint of the whole run; it is written once all callbacks have had the current hook.
 
-        Without a name: ``checkpoints/step-<global_step>``, of which the newest `keep` stay. With a name:
+        Without a name it is ``checkpoints/step-<global_step>``, of which the newest `keep` stay. With a name it is
         ``checkpoints/<name>``, replaced at each save and never deleted by `keep`.
         """
         ...
 
     def stop(self, reason: str, then: Exception | None = None) -> None:
-        """Finish the present hook round, then end training regularly. In a step hook: after this step.
+        """End training regularly once all callbacks have had the current hook (in a step hook: after this step).
 
-        With `then`, ``train`` raises that at its very end, instead of returning the trainer.
+        With `then`, ``train`` raises that exception at its very end instead of returning the trainer.
         """
         ...
 
     def preempt(self, reason: str) -> None:
-        """Save the run and end the process at the next quiet moment, as on SIGTERM. Signal handlers may call it."""
+        """Save the run and end the process between two steps, as on SIGTERM. Safe to call from a signal handler."""
         ...
 
     def claim_file(self, path: str | Path, owner: object) -> Path:
-        """Reserve a path (relative: inside log_dir) for one writer; ConfigError when it is taken."""
+        """Reserve a path (relative ones are inside log_dir) for one writer; ConfigError if another has it."""
         ...
 
 
@@ -132,18 +135,18 @@ class Callback:
     """Code that runs at fixed points of training. Override only the hooks you need.
 
     Order: setup_graph of all; before_train of all; per epoch: before_epoch; per step: before_run, the step,
-    after_run, trigger_step; after_epoch; trigger_epoch (which calls trigger). after_train runs always, also
-    after an error. Callbacks run in the order of the list. The attributes are there from setup_graph on.
+    after_run, trigger_step; after_epoch; trigger_epoch (which calls trigger). after_train always runs, even after
+    an error. Callbacks are called in the order of the list. `trainer` is set from setup_graph on.
 
     A callback with state overrides state_dict and load_state_dict (JSON values and arrays of numbers in
     lists). The state is part of every checkpoint; load_state_dict is called between setup_graph and before_train.
-    When a run goes on in mid-epoch, after a resume or an interrupt, before_epoch is called again, so that the
-    callback can open what it needs; its state is then put back, and what it logs there is dropped.
+    When a run continues inside an epoch, after a resume or an interrupt, before_epoch is called again, so that the
+    callback can open what it needs; its state is then restored, and whatever it logs there is dropped.
 
-    One object may serve several runs, one after the other: before each setup_graph it begins anew by `reset`. A
-    subclass of a callback of flowtrain with an ``__init__`` of its own calls ``super().__init__(...)`` in it.
+    One object may serve several runs, one after the other: `reset` is called before each setup_graph. A subclass of
+    one of flowtrain's callbacks that has its own ``__init__`` calls ``super().__init__(...)`` in it.
 
-    After a Ctrl-C in a hook, ``trainer.train()`` goes on with the callback after the interrupted one: no hook is
+    After a Ctrl-C in a hook, ``trainer.train()`` continues with the callback after the interrupted one: no hook is
     called twice for one moment of the training.
 
     Example:
@@ -154,10 +157,10 @@ class Callback:
 
     trainer: TrainerView
     chief_only = True  # False: runs on every worker of a MultiWorker run
-    repeats_interrupted = False  # True: a hook that Ctrl-C came into is called again when the run goes on
-    _initialized = False  # whether __init__ has run
-    _first_state: dict[str, Any] | None = None  # what state_dict gave before the first run
-    _attributes: frozenset[str] | None = None  # those that were there before the first run
+    repeats_interrupted = False  # True: a hook that a Ctrl-C interrupted is called again when the run continues
+    _initialized = False  # whether __init__ has run; check_callback refuses a subclass that skipped it
+    _first_state: dict[str, Any] | None = None  # state_dict() before the first run
+    _attributes: frozenset[str] | None = None  # names of the attributes before the first run
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -167,13 +170,15 @@ class Callback:
         self._initialized = True
 
     def reset(self) -> None:
-        """Set what changes during a run to what it is before one; called before each setup_graph.
+        """Return to the state before a run; called before each setup_graph.
 
-        A callback that does not override it, and has a state_dict, gets the state that it had before its first run.
+        A callback that has a state_dict and does not override `reset` gets back the state from before its first run.
         """
 
     def attach(self, trainer: TrainerView) -> None:
-        """Take the trainer of the next run, and begin anew; called before any setup_graph."""
+        """Take the trainer of the next run and reset; called on all callbacks before any setup_graph."""
+        # What exists now came from __init__; what appears later belongs to a run and stays out of copies. _first_state
+        # belongs to both: a copy made during a run has that run's values, and needs it to start from the beginning.
         if self._attributes is None:
             self._attributes = frozenset(vars(self)) | {"_first_state"}
         self.trainer = trainer
@@ -185,27 +190,27 @@ class Callback:
         self.reset()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles hold what the callback was made with, nothing of the run that it is in."""
+        """Leave the run's attributes (trainer, predictors, threads, ...) out of copies and pickles."""
         made_with = vars(self) if self._attributes is None else self._attributes
         return {name: value for name, value in vars(self).items() if name in made_with}
 
     @property
     def name(self) -> str:
-        """How the callback is called in messages and checkpoints; the trainer numbers equal names."""
+        """The callback's name in messages and checkpoints; if two are equal, the trainer appends a number."""
         return type(self).__name__
 
     @property
     def epoch_num(self) -> int:
-        """The epoch under way, from 1."""
+        """Number of the current epoch, from 1."""
         return self.trainer.epoch_num
 
     @property
     def global_step(self) -> int:
-        """How many steps are done, over all epochs."""
+        """Number of finished steps, over all epochs."""
         return self.trainer.global_step
 
     def setup_graph(self) -> None:
-        """Make predictors and variables. The model is built, and restored when the run is resumed later."""
+        """Make predictors and variables. The model is built; a resumed run's values are restored after this hook."""
 
     def before_train(self) -> None:
         """Once, before the first epoch."""
@@ -230,26 +235,26 @@ class Callback:
         self.trigger()
 
     def trigger(self) -> None:
-        """The callback's main work, when it may be due at epochs and at steps (see PeriodicTrigger)."""
+        """The callback's main work, for callbacks that may run at epochs or at steps (see PeriodicTrigger)."""
 
     def after_train(self) -> None:
-        """At the end of training, whatever ended it."""
+        """At the end of training, however it ended."""
 
     def next_step(self) -> float:
         """The next global step whose before_run, after_run and trigger_step this callback needs.
 
         Called after every TensorFlow call, only on callbacks that override a step hook. Steps before the returned
         one may be fused into one call and may still be running, so decide by step count or clock, never by the
-        values of variables. ``math.inf``: none in sight.
+        values of variables. ``math.inf``: no step is needed.
         """
         return self.trainer.global_step + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What the callback needs to go on exactly."""
+        """The state that an exact resume needs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what state_dict gave."""
+        """Restore the state that state_dict returned."""
 
     def __repr__(self) -> str:
         return self.name
@@ -269,5 +274,5 @@ HOOKS = (
 
 
 def uses_steps(callback: Callback) -> bool:
-    """Whether a callback overrides a hook that is called around steps; only then is next_step asked."""
+    """Whether a callback overrides a step hook; only then is its next_step called."""
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)

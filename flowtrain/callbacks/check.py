@@ -1,4 +1,4 @@
-"""Mistakes in a user's callback that would pass unnoticed: misspelt hooks, old spellings, wrong signatures."""
+"""Checks of a user's callback: misspelt hooks, old spellings and wrong signatures, which would fail silently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import HOOKS, Callback
 
 __all__ = ["check_callback", "check_methods"]
 
-# How each method is called: placeholders for the arguments the trainer gives.
+# Method -> names of the arguments that the trainer passes.
 _CALLS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(HOOKS, ()),
     "after_run": ("values",),
@@ -24,7 +24,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "reset": (),
 }
 
-# Spellings of Tensorpack (with a leading underscore) and of Keras, and today's.
+# Method names of Tensorpack (with a leading underscore) and Keras -> flowtrain's.
 _OTHER_SPELLINGS = {
     **{f"_{hook}": hook for hook in HOOKS},
     "_setup": "setup_graph",
@@ -40,20 +40,20 @@ _OTHER_SPELLINGS = {
     "on_train_batch_end": "trigger_step",
 }
 
-_NEAR = 0.87
+_NEAR = 0.87  # least similarity (difflib's ratio) at which a method's name counts as a misspelt hook
 
 
 def check_callback(callback: Any) -> None:
-    """Refuse what is no callback, or has a hook that would never be called or could not be called.
+    """Refuse an object that is not a callback, or whose hooks would never be called or could not be called.
 
-    The trainer calls it for every callback it is given, and so do callbacks that hold others.
+    The trainer checks every callback of its list, and a ProxyCallback checks the one that it wraps.
 
     Args:
-        callback: What the user gave.
+        callback: The object that the user passed.
 
     Raises:
-        ConfigError: It is no Callback, a method's name is an old or a misspelt hook's, or a hook cannot take
-            the arguments that it is called with; says what to write instead.
+        ConfigError: It is not a Callback, a method has an old or misspelt hook name, a hook does not accept the
+            arguments that it is called with, or ``super().__init__()`` was not called; says what to write instead.
 
     Example:
         >>> class Bad(Callback):
@@ -74,6 +74,7 @@ def check_callback(callback: Any) -> None:
 
 
 def _sets_up_in_init(cls: type) -> bool:
+    """Whether a class is a callback of this package with an ``__init__`` of its own."""
     return (
         cls is not Callback
         and cls.__module__.startswith(Callback.__module__.rpartition(".")[0])
@@ -84,13 +85,13 @@ def _sets_up_in_init(cls: type) -> bool:
 def check_methods(
     thing: object, base: type, calls: dict[str, tuple[str, ...]], other_spellings: dict[str, str]
 ) -> None:
-    """Check the methods that a subclass defines against those that are called.
+    """Check a subclass's methods against the methods that its base class says are called.
 
     Args:
         thing: An instance of a subclass of `base`.
         base: The class whose methods are overridden.
-        calls: The methods that are called, with the names of the arguments they are given.
-        other_spellings: Names of methods that belong elsewhere, with what they are here.
+        calls: Method that is called -> names of its arguments.
+        other_spellings: Method name of another library -> its name here.
 
     Raises:
         ConfigError: See `check_callback`.
@@ -114,7 +115,7 @@ def check_methods(
 
 
 def _own_names(kind: type, base: type) -> Iterator[str]:
-    """What a class and its ancestors below `base` define."""
+    """Names that a class and those of its ancestors that derive from `base` define; mixins are left alone."""
     for cls in kind.__mro__:
         if cls is base:
             return

@@ -1,4 +1,4 @@
-"""A callback that is switched on and off by a condition."""
+"""EnableCallbackIf: passes hooks on only while a condition holds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ __all__ = ["EnableCallbackIf"]
 
 @old_spellings(pred="predicate")
 class EnableCallbackIf(ProxyCallback):
-    """Passes hooks on only while a condition holds.
+    """Passes hooks on to a callback only while a condition holds.
 
-    The condition is asked before each epoch (for `before_epoch` and `after_epoch`), before each step that the
-    callback wants, and at each trigger. `setup_graph`, `before_train` and `after_train` are always passed on.
+    The condition is evaluated before each epoch (for `before_epoch` and `after_epoch`), before each step that the
+    callback needs, and at each trigger. `setup_graph`, `before_train` and `after_train` are always passed on.
 
     Args:
         callback: The callback.
-        predicate: Takes the callback (with `trainer`, `epoch_num`, `global_step`), gives whether it is on.
+        predicate: A function of the callback (with `trainer`, `epoch_num`, `global_step`) that returns whether to
+            pass hooks on.
 
     Example:
         >>> from flowtrain.callbacks import TensorPrinter
@@ -35,8 +36,8 @@ class EnableCallbackIf(ProxyCallback):
 
     def reset(self) -> None:
         super().reset()
-        self._in_epoch = False
-        self._ever = False
+        self._in_epoch = False  # whether before_epoch was passed on: then after_epoch is too, whatever holds by then
+        self._ever = False  # whether a trigger was ever passed on
 
     @property
     def pending(self) -> bool:
@@ -50,6 +51,8 @@ class EnableCallbackIf(ProxyCallback):
     def before_run(self) -> Sequence[str] | None:
         if self._enabled():
             return super().before_run()
+        # One evaluation decides for the whole step: after_run without its before_run would look for tensors that were
+        # not fetched.
         self._stepping = False
         return None
 

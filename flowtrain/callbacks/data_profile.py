@@ -1,4 +1,4 @@
-"""The profile of the training data, measured once for the report."""
+"""DataProfile: measures the training dataflow once, for the report."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["DataProfile"]
 class DataProfile(Callback):
     """Measures the training dataflow before the first step, as ``ds.explain()`` does, for ``flowtrain report``.
 
-    A copy of the flow is measured, so that training gets the same data as without. It is not for a flow whose source is
-    used up by reading it (a queue, a generator object, another process).
+    A copy of the flow is measured, so that the training's data stays the same. Do not use it for a flow whose source
+    is consumed by reading (a queue, a generator object, another process).
 
     Args:
         num: How many datapoints (batches) to measure.
-        max_seconds: After which time to stop measuring.
+        max_seconds: Stop measuring after this many seconds.
 
     Example:
         >>> DataProfile(num=20)

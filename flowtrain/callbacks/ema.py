@@ -1,4 +1,4 @@
-"""A moving average of the weights."""
+"""EMA: an exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["EMA"]
 
 
 class EMA(ProxyCallback):
-    """Keeps an exponential moving average of the trainable weights, which often validates better than they do.
+    """Keeps an exponential moving average of the trainable weights, which often validates better than the weights.
 
-    It is the average that a model with ``average_decay`` keeps (:class:`flowtrain.model.WeightAverage`), asked for in
-    the run instead of in the model: updated on the device within each step, part of every checkpoint as
-    ``average/<variable>``, read by predictors and exports with ``averaged=True``. And it can stand in for the weights:
-    for what this callback holds, or inside ``with ema.applied():``.
+    It is the same average that a model with ``average_decay`` keeps (:class:`flowtrain.model.WeightAverage`): updated
+    on the device within each step, saved in every checkpoint as ``average/<variable>``, read by predictors and exports
+    with ``averaged=True``. The averages can replace the weights temporarily: while the wrapped callback is triggered,
+    or inside ``with ema.applied():``.
 
     Args:
-        decay: The share that is kept at each update of the weights: with ``accumulate=4`` that is every fourth step. At
-            the first updates less is kept, so that the initial weights do not count. A model with ``average_decay``
-            must have the same.
+        decay: The share of the old average that each update of the weights keeps (with ``accumulate=4`` there is one
+            update every fourth step). The first updates keep less, so that the initial weights do not count. If the
+            model has ``average_decay``, the two must be equal.
         callback: Triggered with the averages in place of the weights, for instance a validation.
 
     Raises:
@@ -48,7 +48,7 @@ class EMA(ProxyCallback):
         return "EMA" if type(self.callback) is Callback else super().name
 
     def setup_graph(self) -> None:
-        """Have the averages kept."""
+        """Add the averages to the graph and to checkpoints, unless the model keeps them already."""
         graph = self.trainer.graph
         kept_already = graph.average is not None
         self._average = graph.keep_average(self.decay)
@@ -66,7 +66,7 @@ class EMA(ProxyCallback):
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the averages stand in for the weights: in predictors, in `get_weights`, everywhere.
+        """Scope in which the variables hold the averages: predictors and ``trainer.get_weights`` use them.
 
         Yields:
             Nothing.
@@ -77,14 +77,14 @@ class EMA(ProxyCallback):
         """
         averages = self.get_weights()
         weights = {name: self.trainer.get_variable(name) for name in averages}
-        try:  # an error in what is run inside (a validation) must not leave the averages in the place of the weights
+        try:  # an error inside (in a validation) must not leave the averages in the variables: training would go on so
             self._set(averages)
             yield
         finally:
             self._set(weights)
 
     def get_weights(self) -> dict[str, np.ndarray]:
-        """The averages by the names of their variables."""
+        """The averages, by the names of the variables that they are of."""
         return self._average.weights()
 
     def _set(self, weights: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""A callback from a few functions."""
+"""CallbackFactory: a callback made of functions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["CallbackFactory"]
 
 
 class CallbackFactory(Callback):
-    """Makes a callback of functions, for what is too small for a class.
+    """A callback made of functions, where a class would be too much.
 
     Args:
-        **hooks: The name of a hook = a function that takes the callback (with `trainer`, `epoch_num`,
-            `global_step`), and the values in `after_run`.
+        **hooks: ``hook=function``. Each function takes the callback (with `trainer`, `epoch_num`, `global_step`);
+            that of `after_run` also takes the values.
 
     Raises:
-        ConfigError: No such hook, or no function.
+        ConfigError: There is no such hook, or a value is not callable.
 
     Example:
         >>> CallbackFactory(trigger_epoch=lambda self: print("epoch", self.epoch_num))
@@ -29,7 +29,10 @@ class CallbackFactory(Callback):
     """
 
     def __new__(cls, **hooks: Callable[..., Any]) -> CallbackFactory:
-        """Make an instance of a subclass that has these hooks and no others."""
+        """Make an instance of a new subclass that has exactly these hooks.
+
+        They stand on a class, not on the instance: there a function binds `self`, and `uses_steps` sees the override.
+        """
         for name, function in hooks.items():
             if name not in HOOKS:
                 raise ConfigError(f"CallbackFactory: there is no hook {name!r}. {closest(name, HOOKS)}")
@@ -42,5 +45,5 @@ class CallbackFactory(Callback):
 
 
 def _method(function: Callable[..., Any]) -> FunctionType:
-    """What becomes a method when it stands in a class; other callables do not."""
+    """The function itself; any other callable (a partial, an object) in a function, as only functions bind `self`."""
     return function if isinstance(function, FunctionType) else lambda self, *values: function(self, *values)

@@ -1,4 +1,4 @@
-"""Callbacks that look at tensors of the training graph at some steps; the other steps do not pay for it."""
+"""Callbacks that fetch tensors of the training graph at some steps; the other steps do not compute them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class FetchingCallback(Callback):
-    """Fetches named tensors at every k-th step, or at the last step of each epoch; subclasses use them.
+    """Fetches named tensors at every k-th step, or at the last step of each epoch, for a subclass's `process`.
 
     Args:
         names: Names of tensors of the training graph.
         every_k_steps: k; None: the last step of each epoch.
 
     Raises:
-        ConfigError: The names are no list of strings, or k is no whole number from 1.
+        ConfigError: `names` is not a list of strings, or k is not a whole number from 1.
 
     Example:
         >>> class Norm(FetchingCallback):
@@ -49,7 +49,7 @@ class FetchingCallback(Callback):
         super().__init__()
 
     def process(self, values: list[Any]) -> None:
-        """Called with the fetched arrays, in the order of the names."""
+        """Take the fetched arrays, in the order of `names`."""
         raise NotImplementedError(f"{type(self).__name__} must define process(self, values).")
 
     def before_run(self) -> Sequence[str]:
@@ -66,7 +66,7 @@ class FetchingCallback(Callback):
 
 @old_spellings(fn="function")
 class ProcessTensors(FetchingCallback):
-    """Calls a function with tensors of a step.
+    """Calls a function with fetched tensors.
 
     Args:
         names: Names of tensors of the training graph.
@@ -87,7 +87,7 @@ class ProcessTensors(FetchingCallback):
 
 
 class TensorPrinter(FetchingCallback):
-    """Logs tensors of a step: shape, range, and the values of small ones.
+    """Logs fetched tensors: the values of up to 8 elements, else dtype, shape, range and mean.
 
     Args:
         names: Names of tensors of the training graph.
@@ -112,12 +112,12 @@ class TensorPrinter(FetchingCallback):
 
 
 class DumpTensors(FetchingCallback):
-    """Writes tensors of a step to ``<folder>/step-000100.npz`` in the run's folder.
+    """Writes fetched tensors to ``<folder>/step-000100.npz``.
 
     Args:
-        names: Names of tensors of the training graph; the arrays in the file are called so.
+        names: Names of tensors of the training graph, and of the arrays in the file.
         every_k_steps: k; None: the last step of each epoch.
-        folder: Where, inside the run's folder.
+        folder: A folder inside the run's folder.
 
     Example:
         >>> DumpTensors(["prediction/output"], every_k_steps=1000)
@@ -139,13 +139,13 @@ class DumpTensors(FetchingCallback):
 
 @old_spellings(tensor_name="name")
 class DumpTensorAsImage(FetchingCallback):
-    """Writes a tensor of the last step of each epoch as PNG files in the run's folder, in true colours.
+    """Writes pictures that a tensor holds as PNG files into the run's folder.
 
     Args:
-        name: The tensor: pictures (N, H, W, C) or (H, W, C), gray or RGB.
+        name: Name of the tensor: pictures (N, H, W, C) or (H, W, C), C being 1 (gray) or 3 (RGB).
         prefix: The files are ``<prefix>-step-000100-0.png``; None: made from the name.
-        map_func: Applied to the array first, to bring it to uint8, or to floats in [0, 1].
-        every_k_steps: Write at every k-th step instead.
+        map_func: Applied to the array first; returns uint8, or floats in [0, 1] (clipped to that range).
+        every_k_steps: k; None: the last step of each epoch.
         max_images: How many pictures of the batch to write.
 
     Example:
@@ -183,4 +183,4 @@ class DumpTensorAsImage(FetchingCallback):
         for index, picture in enumerate(array[: self.max_images]):
             path = self._path / f"{self.prefix}-step-{self.global_step:06d}-{index}.png"
             _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-            write_whole(path, encoded.tobytes(), durable=False)  # cv2.imwrite says nothing of a full disk
+            write_whole(path, encoded.tobytes(), durable=False)  # cv2.imwrite does not report a full disk

@@ -1,4 +1,4 @@
-"""A function, run at chosen moments."""
+"""RunFunction: a function called before training, at triggers, or after steps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["RunFunction"]
 
 
 class RunFunction(Callback):
-    """Runs a function before training, at each trigger, or after each step.
+    """Calls a function before training, at each trigger, or after each step.
 
-    For updating what lives beside the model: a target network, a replay buffer, a file.
+    For updating something beside the model: a target network, a replay buffer, a file.
 
     Args:
         function: Takes the trainer.
-        run_before: Run it before the first epoch.
-        run_as_trigger: Run it when triggered: at each epoch's end, or as `PeriodicTrigger` says.
-        run_step: Run it after every step; steps then cannot be run several in one call.
+        run_before: Call it before the first epoch.
+        run_as_trigger: Call it when triggered: at each epoch's end, or as `PeriodicTrigger` says.
+        run_step: Call it after every step; steps are then no longer fused into one TensorFlow call.
 
     Example:
         >>> RunFunction(lambda trainer: trainer.set_variable("target/weight", trainer.get_variable("weight")))

@@ -1,4 +1,4 @@
-"""A hyperparameter that a person turns while training runs."""
+"""HumanHyperParamSetter: a hyperparameter that a person edits in a text file while training runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 @old_spellings(file_name="filename")
 class HumanHyperParamSetter(HyperParamSetter):
-    """Sets a hyperparameter to what stands in a text file, read before each epoch: turn knobs while it runs.
+    """Sets a hyperparameter to the value in a text file, which is read before each epoch.
 
-    The file has lines ``name: value``; where it has none for the parameter, or is not there, nothing is set. A value
-    that is no finite number is logged and not taken.
+    The file has lines ``name: value``. If it is missing or has no line for the parameter, nothing is set. A value that
+    is not a finite number is logged and ignored.
 
     Args:
-        param: The variable's name.
+        param: Name of the variable.
         filename: The file, inside the run's folder.
 
     Example:
@@ -32,7 +32,7 @@ class HumanHyperParamSetter(HyperParamSetter):
         HumanHyperParamSetter(learning_rate)
     """
 
-    chief_only = True  # the chief alone has the file; the trainer hands the value on
+    chief_only = True  # only the chief's machine has the file; the trainer broadcasts the value at the epoch's start
 
     def __init__(self, param: str, filename: str = "hyper.txt") -> None:
         super().__init__(param)
@@ -58,7 +58,7 @@ class HumanHyperParamSetter(HyperParamSetter):
     def _lines(self, path: Path) -> list[str]:
         try:
             data = path.read_bytes()
-        except OSError as error:  # a person edits it at this moment
+        except OSError as error:  # an editor may be replacing it at this moment: training must not end for that
             logger.warning("%s cannot be read: %s: nothing is set", path, error.strerror or error)
             return []
         try:

@@ -1,4 +1,4 @@
-"""Hyperparameters that move during training, by a schedule or a function."""
+"""Callbacks that set a hyperparameter (a variable, usually the learning rate) by a schedule or a function."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class HyperParamSetter(Callback):
-    """Sets a variable before each epoch (or step) to what `value_at` says; the base of those that do.
+    """Base class: sets a variable before each epoch (or step) to the value that `value_at` returns.
 
     Args:
-        param: The name of a variable: "learning_rate", or any other that the model or its optimizer has. A
-            hyperparameter that the optimizer was given as a number is a constant of the compiled step; give
-            it as a variable: ``Adam(lr, beta_1=get_scalar_var("beta_1", 0.9))``.
-        step_based: Set it before each step instead.
+        param: Name of a variable of the model or its optimizer, such as "learning_rate". A hyperparameter that the
+            optimizer was given as a number is a constant of the compiled step; give it as a variable instead:
+            ``Adam(lr, beta_1=get_scalar_var("beta_1", 0.9))``.
+        step_based: Set it before each step, not each epoch.
 
     Example:
         >>> class Halve(HyperParamSetter):
@@ -45,7 +45,7 @@ class HyperParamSetter(Callback):
         Halve(learning_rate)
     """
 
-    chief_only = False  # every worker sets its own copy of the variable, to the same value
+    chief_only = False  # each worker computes the same value and sets its own copy: no broadcast inside an epoch
 
     def __init__(self, param: str, step_based: bool = False) -> None:
         if not isinstance(param, str):
@@ -54,15 +54,15 @@ class HyperParamSetter(Callback):
         super().__init__()
 
     def reset(self) -> None:
-        self._set_for: int | None = None
+        self._set_for: int | None = None  # the position that the variable was last set for
 
     @property
     def name(self) -> str:
-        """The callback with what it sets."""
+        """The class with the variable's name."""
         return f"{type(self).__name__}({self.param})"
 
     def value_at(self, position: int) -> float | None:
-        """The value for the epoch (or step) before which `position` others are done; None: leave it."""
+        """The value to set when `position` epochs (or steps) are done; None: leave the variable as it is."""
         raise NotImplementedError(f"{type(self).__name__} must define value_at(self, position).")
 
     def setup_graph(self) -> None:
@@ -85,7 +85,9 @@ class HyperParamSetter(Callback):
         self._set_for = state["set_for"]
 
     def _set_at(self, position: int) -> None:
-        if position == self._set_for:  # a run that goes on inside an epoch comes here a second time
+        # A run that continues inside an epoch has its before_epoch again: a function of the present value (times 0.97)
+        # must not be applied twice.
+        if position == self._set_for:
             return
         self._set_for = position
         value = self.value_at(position)
@@ -97,17 +99,17 @@ class HyperParamSetter(Callback):
 class ScheduledHyperParamSetter(HyperParamSetter):
     """Sets a hyperparameter by a schedule.
 
-    Each (position, value) pair means: from when `position` epochs (or steps) are done, the value holds.
-    Before the first position the variable is left alone.
+    A pair (position, value) means: the value holds once `position` epochs (or steps) are done. Before the first
+    position the variable is not changed.
 
     Args:
-        param: The variable's name, such as "learning_rate".
+        param: Name of the variable, such as "learning_rate".
         schedule: (position, value) pairs; or a function of the position, see `flowtrain.schedules`.
-        interpolation: Join the pairs: None, "linear" or "log".
+        interpolation: Between the pairs: None (steps), "linear" or "log".
         step_based: Positions are steps, not epochs.
 
     Raises:
-        ConfigError: The pairs are not in order.
+        ConfigError: The positions do not increase, or `interpolation` is given with a function.
 
     Example:
         >>> ScheduledHyperParamSetter("learning_rate", [(30, 1e-4), (60, 1e-5)])
@@ -135,7 +137,7 @@ class ScheduledHyperParamSetter(HyperParamSetter):
         return self._schedule(position) if position >= self._first else None
 
     def next_step(self) -> float:
-        """Only steps after which the value changes."""
+        """Only the steps after which the value changes, so that the steps between them can be fused."""
         if not self.step_based or self._points is None:
             return super().next_step()
         return next((math.ceil(point) for point in self._points if point > self.global_step), math.inf)
@@ -146,13 +148,13 @@ class HyperParamSetterWithFunc(HyperParamSetter):
     """Sets a hyperparameter by a function.
 
     Args:
-        param: The variable's name.
-        function: Takes how many epochs (or steps) are done, and the present value if it has a second
-            argument; gives the new value, or None to leave it.
+        param: Name of the variable.
+        function: Takes the number of finished epochs (or steps) and, if it has a second argument, the current value;
+            returns the new value, or None to leave it.
         step_based: Call it before each step, not each epoch.
 
     Raises:
-        ConfigError: The function takes another number of arguments.
+        ConfigError: The function takes neither one nor two arguments.
 
     Example:
         >>> HyperParamSetterWithFunc("learning_rate", lambda epoch, rate: rate * 0.97)
@@ -180,10 +182,10 @@ class HyperParamSetterWithFunc(HyperParamSetter):
 
 
 def check_param(callback: Callback, param: str) -> None:
-    """Make sure that there is a variable of that name, before any step is run.
+    """Check, before any step runs, that a variable of that name exists.
 
     Raises:
-        ConfigError: There is none; says how to get one where the optimizer holds a plain number.
+        ConfigError: There is none; if the optimizer holds a plain number or a schedule, says how to get a variable.
     """
     trainer = callback.trainer
     try:
@@ -196,8 +198,9 @@ def check_param(callback: Callback, param: str) -> None:
 
 
 def _hint(optimizer: object, param: str) -> str | None:
-    """How an optimizer that has a parameter, but no variable for it, gets one."""
+    """Advice for an optimizer that has the parameter, but as a number or a schedule and not as a variable."""
     kind, value = type(optimizer).__name__, getattr(optimizer, param, None)
+    # Keras keeps a LearningRateSchedule in _learning_rate; the property evaluates it, which looks like a plain number.
     schedule = getattr(optimizer, f"_{param}", None)
     if callable(schedule) and not hasattr(schedule, "assign"):
         what = getattr(schedule, "__name__", type(schedule).__name__)
@@ -214,16 +217,16 @@ def _hint(optimizer: object, param: str) -> str | None:
 
 
 def is_finite(callback: Callback, param: str, value: float) -> bool:
-    """Whether a value is a finite number in the dtype of a variable: 1e300 is infinite in float32."""
+    """Whether a value is finite in the variable's dtype (1e300 is infinite in float32)."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(np.asarray(value, np.float64).astype(callback.trainer.get_variable(param).dtype)))
 
 
 def set_param(callback: Callback, param: str, value: float, quiet: bool = False) -> None:
-    """Set a variable and log it, unless it has that value.
+    """Set a variable, and log the change if there is one.
 
     Raises:
-        ConfigError: The value is NaN; or several workers would part.
+        ConfigError: The value is NaN, or the workers' copies of the variable would differ until the epoch's end.
     """
     trainer = callback.trainer
     if math.isnan(value):
@@ -233,6 +236,7 @@ def set_param(callback: Callback, param: str, value: float, quiet: bool = False)
             f"{callback.name} sets {param!r} inside an epoch, on the chief alone. With several workers that would part "
             "their models: trigger it at the end of epochs, or use a ScheduledHyperParamSetter, which all workers run."
         )
+    # Compared after the assignment, in the variable's dtype: 0.1 and float32(0.1) are the same rate, and no change.
     before = float(trainer.get_variable(param))
     trainer.set_variable(param, value)
     now = float(trainer.get_variable(param))
