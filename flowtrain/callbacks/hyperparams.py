@@ -105,7 +105,7 @@ class ScheduledHyperParamSetter(HyperParamSetter):
     Args:
         param: Name of the variable, such as "learning_rate".
         schedule: (position, value) pairs; or a function of the position, see `flowtrain.schedules`.
-        interpolation: Between the pairs: None (steps), "linear" or "log".
+        interpolation: None holds each value until the next position; "linear" and "log" join them, see `piecewise`.
         step_based: Positions are steps, not epochs.
 
     Raises:
@@ -200,7 +200,7 @@ def check_param(callback: Callback, param: str) -> None:
 def _hint(optimizer: object, param: str) -> str | None:
     """Advice for an optimizer that has the parameter, but as a number or a schedule and not as a variable."""
     kind, value = type(optimizer).__name__, getattr(optimizer, param, None)
-    # Keras keeps a LearningRateSchedule in _learning_rate; the property evaluates it, which looks like a plain number.
+    # Keras keeps a LearningRateSchedule in _learning_rate; the public property returns its present value alone.
     schedule = getattr(optimizer, f"_{param}", None)
     if callable(schedule) and not hasattr(schedule, "assign"):
         what = getattr(schedule, "__name__", type(schedule).__name__)

@@ -1,4 +1,4 @@
-"""Validation: the model run over other data, now and then."""
+"""InferenceRunner: runs the model over validation data and logs what inferencers compute from the outputs."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ __all__ = ["InferenceRunner", "infer_over", "inferencers_of", "output_array"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
-_MOST = 2000  # batches of a flow of unknown length; or so many times the steps of a training epoch:
+# A dataflow of unknown length is given up after this many batches, or this many training epochs' steps if that is more:
+# a generator that never ends must be an error, not a training that stands still.
+_MOST = 2000
 _MOST_EPOCHS = 100
 
 
 @old_spellings(input="dataflow", infs="inferencers")
 class InferenceRunner(Callback):
-    """Runs the inference graph over one or several dataflows, at each epoch's end, and logs what comes of it.
+    """Validates at each epoch's end: runs the inference graph over one or several dataflows and logs scalars.
 
-    A validation that is interrupted has logged nothing, and is done anew when the run goes on.
+    All batches of a flow are used, also a short last one. Only the tensors that the inferencers ask for are computed,
+    in inference mode (no dropout, batch normalisation with its moving statistics), with the current weights.
 
-    All batches of the flow are used, the last one too when it is short. Only what the inferencers ask for is
-    computed, in inference mode (no dropout, batch normalisation by its statistics), on the present weights.
+    An interrupted validation has logged nothing; it is repeated when the run continues.
 
     Args:
-        dataflow: Batches with the model's inputs, a DataFlow or a ``tf.data.Dataset``. Several: a dict from prefix to
+        dataflow: Batches with the model's inputs: a DataFlow or a ``tf.data.Dataset``. Several: a dict from prefix to
             dataflow, or a list (the prefixes are then ``validation_1``, ``validation_2``, ...).
         inferencers: One Inferencer or several.
-        prefix: Put before the scalars' names, with a ``_``.
-        inputs: The inputs that a datapoint holds, in order, when it does not hold all of the model's.
+        prefix: The scalars are called ``<prefix>_<name>``.
+        inputs: Names of the inputs that a datapoint holds, in order, if it does not hold all of the model's.
 
     Raises:
-        ConfigError: There is no dataflow or no inferencer, or an inferencer is none; a dataflow never ends; another
-            callback logs a scalar of the same name.
-        TrainingError: A dataflow gave no batch, or, of unknown length, more than 100 training epochs' (at least 2000).
+        ConfigError: There is no dataflow or no inferencer, an inferencer is not an Inferencer, a dataflow never ends,
+            or another callback logs a scalar of the same name.
+        TrainingError: A dataflow gave no batch; or one of unknown length gave more than 2000 batches and more than 100
+            times the steps of a training epoch.
 
     Example:
         >>> InferenceRunner(valid, [ScalarStats("l2_loss")])  # logs validation_l2_loss  # doctest: +SKIP
@@ -55,7 +58,7 @@ class InferenceRunner(Callback):
 
     @property
     def repeats_interrupted(self) -> bool:  # type: ignore[override]
-        """True until the results of this step are logged."""
+        """True until this step's results are logged."""
         return self._logged_at != (self.epoch_num, self.global_step)
 
     def __init__(
@@ -80,8 +83,8 @@ class InferenceRunner(Callback):
         super().__init__()
 
     def reset(self) -> None:
-        self._owed: list[tuple[str, float]] = []
-        self._logged_at = (-1, -1)
+        self._owed: list[tuple[str, float]] = []  # results that are computed but not logged yet
+        self._logged_at = (-1, -1)  # epoch and step of the last validation that was logged whole
         for flow in self.flows.values():
             go_to_epoch(flow, 0)
 
@@ -108,6 +111,8 @@ class InferenceRunner(Callback):
 
     def trigger(self) -> None:
         """Validate now."""
+        # Called again after a Ctrl-C (repeats_interrupted). If that came into the computation, the flows are put back,
+        # so that the repetition sees the same datapoints and random numbers; if into the logging, _owed has the rest.
         if not self._owed:
             before = {prefix: flow.state_dict() for prefix, flow in self.flows.items()}
             try:
@@ -118,24 +123,24 @@ class InferenceRunner(Callback):
                 raise
             _refuse_twice([name for name, _ in found])
             self._owed = found
-        while self._owed:  # an interrupt in here leaves the rest of them
+        while self._owed:  # popped before it is put: an interrupt between the two must not log a value twice
             name, value = self._owed.pop(0)
             self.trainer.monitors.put_scalar(name, value, self.global_step)
         self._logged_at = (self.epoch_num, self.global_step)
 
     def _validate(self, prefix: str, flow: DataFlow) -> Iterator[tuple[str, float]]:
-        """Run over one dataflow; gives what to log."""
+        """Run over one dataflow; yields the scalars to log."""
         started = time.monotonic()
         most = None if flow.size_or_none() is not None else max(_MOST, _MOST_EPOCHS * self.trainer.steps_per_epoch)
         count, found = infer_over(flow, self.inferencers, self._compute, "InferenceRunner", most)
         seconds = time.monotonic() - started
-        level = logging.INFO if seconds >= 1 else logging.DEBUG  # what is over at once need not be told each time
+        level = logging.INFO if seconds >= 1 else logging.DEBUG  # a line per epoch is worth it for slow ones only
         logger.log(level, "%s: %d datapoints in %.1f s", prefix, count, seconds)
         for own_prefix, name, value in found:
             yield f"{own_prefix or prefix}_{name}", value
 
     def state_dict(self) -> dict[str, Any]:
-        """The dataflows' positions: one that draws random numbers draws the same ones in a resumed run."""
+        """The dataflows' positions, so that random crops or noise are the same in a resumed run."""
         return {"flows": {prefix: flow.state_dict() for prefix, flow in self.flows.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,7 +150,7 @@ class InferenceRunner(Callback):
                 continue
             try:
                 flow.load_state_dict(flow_state)
-            except StateError:  # of another recipe: it keeps its own seeds, and only the epochs are counted on
+            except StateError:  # the state of another recipe: keep this flow's seeds, and continue its epoch count
                 go_to_epoch(flow, flow_state["epoch"])
                 logger.warning(
                     "%s: the dataflow of %r is not the checkpoint's: its order is its own", self.name, prefix
@@ -158,10 +163,10 @@ class InferenceRunner(Callback):
 
 
 def inferencers_of(given: Inferencer | Sequence[Inferencer], who: str) -> list[Inferencer]:
-    """One inferencer or several as a list, each checked.
+    """Normalize one inferencer or several to a checked list.
 
     Raises:
-        ConfigError: There is none, or one is no Inferencer.
+        ConfigError: The list is empty, or an element is not an Inferencer.
     """
     inferencers = [given] if isinstance(given, Inferencer) else list(given)
     if not inferencers:
@@ -178,17 +183,17 @@ def infer_over(
     who: str,
     most: int | None = None,
 ) -> tuple[int, list[tuple[str | None, str, float]]]:
-    """Show inferencers the outputs of all batches of a dataflow.
+    """Give inferencers the outputs of all batches of a dataflow, and collect their scalars.
 
     Args:
-        flow: Of batches.
+        flow: Iterable of batches.
         inferencers: Their ``get_fetches`` was called before.
-        compute: From a batch to its number of datapoints and all arrays that the inferencers ask for, by name.
-        who: Begins the error.
-        most: After how many batches to give up; None: never.
+        compute: Maps a batch to its number of datapoints and the arrays that the inferencers ask for, by name.
+        who: Name of the caller, for errors.
+        most: Number of batches after which to give up; None: never.
 
     Returns:
-        The number of datapoints; and what was found: the inferencer's own prefix, name, value.
+        The number of datapoints; and the scalars as (the inferencer's own prefix or None, name, value).
 
     Raises:
         ConfigError: The flow never ends.
@@ -249,6 +254,6 @@ def _refuse_twice(names: Sequence[str]) -> None:
 
 
 def output_array(value: Any) -> np.ndarray:
-    """An output as an inferencer gets it: 16-bit floats become float32."""
+    """Convert an output for inferencers: bfloat16 and float16 to float32, in which means lose nothing."""
     array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
     return array.astype(np.float32) if array.dtype.name in ("bfloat16", "float16") else array

@@ -1,4 +1,4 @@
-"""What is computed over a validation set from the outputs of its batches."""
+"""Inferencers: compute scalars over a validation set (mean, error rate, PSNR, ...) from the outputs of its batches."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 
 
 class Inferencer:
-    """Sees the outputs of every batch of a validation set and gives scalars at its end; for `InferenceRunner`.
+    """Base class: gets the outputs of every batch of a validation set and returns scalars at its end.
 
-    A scalar ``x`` is logged as ``validation_x``: the runner's prefix, or the inferencer's own, goes before it.
+    `InferenceRunner` logs a scalar ``x`` as ``validation_x``: with its own prefix, or the inferencer's if it has one.
 
     Example:
         >>> class LargestError(Inferencer):
@@ -45,14 +45,14 @@ class Inferencer:
     trainer: TrainerView
     prefix: str | None = None
     batch_size: int = 0
-    """How many datapoints the present batch has; the last batch may be short."""
+    """Number of datapoints in the current batch; the last batch may be short."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         names_arguments(cls)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles hold nothing of the run that it is in."""
+        """Leave the trainer out of copies and pickles."""
         return {name: value for name, value in vars(self).items() if name != "trainer"}
 
     def get_fetches(self) -> Sequence[str]:
@@ -60,7 +60,7 @@ class Inferencer:
         raise NotImplementedError(f"{type(self).__name__} must define get_fetches(self).")
 
     def logged_names(self) -> Sequence[str]:
-        """The names of what `after_inference` gives, where they are known before: two that log one are then refused."""
+        """Names of the scalars that `after_inference` returns, if known beforehand: duplicates are then refused early."""
         return ()
 
     def before_inference(self) -> None:
@@ -71,7 +71,7 @@ class Inferencer:
         raise NotImplementedError(f"{type(self).__name__} must define on_fetches(self, outputs).")
 
     def after_inference(self) -> dict[str, float] | None:
-        """After the last batch: what to log."""
+        """After the last batch: return the scalars to log, by name."""
 
 
 _CALLS: dict[str, tuple[str, ...]] = {
@@ -93,10 +93,10 @@ _OTHER_SPELLINGS = {
 
 
 def check_inferencer(inferencer: object) -> None:
-    """Refuse what is no Inferencer, or has misspelt methods or wrong signatures.
+    """Refuse an object that is not an Inferencer, or has misspelt methods or wrong signatures.
 
     Raises:
-        ConfigError: Says what to write instead.
+        ConfigError: It is so; says what to write instead.
     """
     check_methods(inferencer, Inferencer, _CALLS, _OTHER_SPELLINGS)
 
@@ -104,12 +104,12 @@ def check_inferencer(inferencer: object) -> None:
 class ScalarStats(Inferencer):
     """The mean of scalar tensors over a validation set, such as the cost.
 
-    Each batch counts by its number of datapoints, so a short last batch does not distort the mean of what is
-    itself a mean over the batch.
+    Each batch is weighted by its number of datapoints: a scalar that is the mean over its batch becomes the mean over
+    all datapoints, also with a short last batch.
 
     Args:
-        names: One name or several.
-        prefix: Put before the names instead of the runner's ``validation``.
+        names: Name of a tensor, or several.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Example:
         >>> ScalarStats("l2_loss")  # logged as validation_l2_loss  # doctest: +SKIP
@@ -146,19 +146,17 @@ class ScalarStats(Inferencer):
 
 @old_spellings(wrong_tensor_name="wrong", summary_name="name")
 class ClassificationError(Inferencer):
-    """The share of wrong classifications, counted datapoint by datapoint.
-
-    Give it a tensor that says for each datapoint whether it is wrong, or logits and labels.
+    """The error rate of a classifier: wrong datapoints / all datapoints.
 
     Args:
-        wrong: The name of a vector (N,), 0 or False where the classification is right.
-        logits: The name of the scores (N, classes), instead of `wrong`.
-        labels: The name of the true classes (N,), with `logits`.
-        k: With `logits`: right if the true class is among the k highest scores.
+        wrong: Name of a vector (N,), 0 or False where the classification is right.
+        logits: Name of the scores (N, classes); with `labels`, instead of `wrong`.
+        labels: Name of the true classes (N,).
+        k: With `logits`: a datapoint is right if its true class is among the k highest scores.
         name: Logged as ``validation_<name>``.
 
     Raises:
-        ConfigError: Neither or both ways are given.
+        ConfigError: Not exactly one of `wrong` and (`logits`, `labels`) is given.
 
     Example:
         >>> ClassificationError(logits="logits/output", labels="label")  # doctest: +SKIP
@@ -205,13 +203,13 @@ class ClassificationError(Inferencer):
 
 @old_spellings(pred_tensor_name="prediction", label_tensor_name="label")
 class BinaryClassificationStats(Inferencer):
-    """Accuracy, precision, recall, F1 and IoU of a yes/no decision, from exact counts over all elements.
+    """Accuracy, precision, recall, F1 and IoU of a binary classification, from counts over all elements.
 
     Args:
-        prediction: The name of the predictions: 0/1, or probabilities, of any shape.
-        label: The name of the truth, 0/1, of the same shape.
-        threshold: Predictions above it count as yes.
-        prefix: Put before the names instead of the runner's ``validation``.
+        prediction: Name of the predictions: 0/1, or probabilities, of any shape.
+        label: Name of the true values, 0/1, of the same shape.
+        threshold: Predictions above it are positive.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Example:
         >>> BinaryClassificationStats("probability", "label")  # validation_precision, ...  # doctest: +SKIP
@@ -237,14 +235,14 @@ class BinaryClassificationStats(Inferencer):
 
 
 class ImageStats(Inferencer):
-    """PSNR and SSIM of pictures, each the mean of the pictures' own values.
+    """Mean PSNR (dB) and SSIM over pictures: the mean of each picture's value.
 
     Args:
-        reference: The name of the true pictures (N, H, W, C).
-        image: The name of the pictures to judge, of the same shape.
+        reference: Name of the true pictures (N, H, W, C).
+        image: Name of the pictures to compare with them, of the same shape.
         data_range: The distance from black to white, such as 1.0 or 255.
         ssim: Compute SSIM too; it takes longer than PSNR.
-        prefix: Put before ``psnr`` and ``ssim`` instead of the runner's ``validation``.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Example:
         >>> ImageStats("clean", "denoised", data_range=1.0)  # validation_psnr, validation_ssim  # doctest: +SKIP
@@ -278,17 +276,17 @@ class ImageStats(Inferencer):
 
 
 class MetricStats(Inferencer):
-    """The mean of any function of arrays over a validation set.
+    """The mean of a function of arrays over a validation set.
 
     Args:
         function: Takes the arrays of a batch, in the order of `tensors`. Returns one number for each datapoint, (N,);
-            or one for the batch, which then counts by its number of datapoints.
-        tensors: The names of the tensors that it takes.
-        name: Logged as ``validation_<name>``; None for the function's own name.
-        prefix: Put before the name instead of the runner's ``validation``.
+            or one number for the batch, which is weighted by its number of datapoints.
+        tensors: Names of the tensors that it takes.
+        name: Logged as ``validation_<name>``; None: the function's name.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Raises:
-        ConfigError: It is no function, or returns an array of another shape.
+        ConfigError: `function` is not callable, or returns an array of another shape.
 
     Example:
         >>> def largest_error(clean, denoised):

@@ -1,4 +1,4 @@
-"""Looking into a run that is under way, from a terminal."""
+"""InjectShell: a Python shell inside a running training."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 @old_spellings(file="filename")
 class InjectShell(Callback):
-    """Opens a Python shell at the next trigger once a certain file exists; training goes on when it is left.
+    """Opens a Python shell at the next trigger if a certain file exists; training continues when the shell is left.
 
-    The file is removed first. Nothing is asked unless the file is there, and never without a terminal. In the
-    shell ``trainer`` and ``callback`` are at hand.
+    The file is removed first. Without a terminal there is only a warning. The shell's variables are ``trainer`` and
+    ``callback``.
 
     Args:
         filename: The file, inside the run's folder.

@@ -1,4 +1,4 @@
-"""Keras's metrics over a validation set."""
+"""Inferencers that compute Keras metrics over a validation set."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["KerasMetric", "KerasMetrics"]
 
 
 class KerasMetric(Inferencer):
-    """Any Keras metric over a validation set, as ``evaluate`` computes it.
+    """A Keras metric over a validation set, as ``evaluate`` computes it.
 
     Args:
         metric: A name known to Keras (``"AUC"``, ``"accuracy"``), a ``keras.metrics`` object or class, or a function of
             (target, prediction).
-        prediction: The name of the predictions; where Keras attached a mask to those of a KerasModelDesc, it counts.
-        target: The name of the true values.
-        sample_weight: The name of the weights of the samples, or None.
-        name: Logged as ``validation_<name>``; None for the metric's own name.
-        prefix: Put before the name instead of the runner's ``validation``.
+        prediction: Name of the predictions. The mask that Keras attaches to an output of a KerasModelDesc is used.
+        target: Name of the true values.
+        sample_weight: Name of the sample weights, or None.
+        name: Logged as ``validation_<name>``; None: the metric's name.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Raises:
-        ModelError: At the first validation: Keras knows no such metric.
+        ModelError: Keras knows no such metric (raised at the first validation).
 
     Example:
         >>> KerasMetric("AUC", "probability", "label")  # logged as validation_AUC  # doctest: +SKIP
@@ -69,6 +69,7 @@ class KerasMetric(Inferencer):
         target, prediction = values[self.target], tf.constant(values[self.prediction])
         if self._mask is not None:
             set_keras_mask(prediction, tf.constant(values[self._mask]))
+        # Made at the first batch: which metric "accuracy" is depends on the shapes of target and prediction.
         if self._made is None:
             self._made = make_metric(self.metric, target, prediction)
             self._made.reset_state()
@@ -83,10 +84,10 @@ class KerasMetrics(Inferencer):
     """The loss and all metrics of a KerasModelDesc over a validation set: what ``fit`` logs as ``val_...``.
 
     Args:
-        prefix: Put before the names instead of the runner's ``validation``.
+        prefix: Replaces the runner's prefix ``validation``.
 
     Raises:
-        ConfigError: The model is no KerasModelDesc.
+        ConfigError: The model is not a KerasModelDesc.
 
     Example:
         >>> desc = KerasModelDesc(net, "mse", metrics=["mae"])  # doctest: +SKIP
@@ -116,6 +117,8 @@ class KerasMetrics(Inferencer):
         return self._losses
 
     def before_inference(self) -> None:
+        # Training updates the same metric objects in each step. A validation inside an epoch borrows them: their values
+        # are saved here and put back in after_inference.
         self._training = [np.asarray(variable) for variable in self._compiled.variables]
         self._compiled.reset_state()
         self._sums, self._count = np.zeros(len(self._losses)), 0
@@ -129,5 +132,5 @@ class KerasMetrics(Inferencer):
     def after_inference(self) -> dict[str, float]:
         found = numbers_of("", self._compiled.result())
         for variable, value in zip(self._compiled.variables, self._training, strict=True):
-            variable.assign(value)  # the metrics of the training epoch go on where they were
+            variable.assign(value)
         return found | {name: float(sum_ / self._count) for name, sum_ in zip(self._losses, self._sums, strict=True)}

@@ -1,4 +1,4 @@
-"""Finding a good learning rate in a short run."""
+"""LRFinder: a learning rate range test."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ __all__ = ["LRFinder"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
-_DIVERGED = 4.0
+_DIVERGED = 4.0  # the search ends at this multiple of the least smoothed cost (a single cost: at its square)
 
 
 class LRFinder(Callback):
-    """Raises the learning rate step by step, plots the cost over it, suggests a rate, and ends the run.
+    """Learning rate range test: raises the rate step by step, plots the cost over it, suggests a rate, ends the run.
 
-    The cost falls where the rate is right, and rises again where it is too high: the suggestion is the rate
-    at which the (smoothed) cost falls fastest. At the end the weights and the rate are as before. (Leslie
-    Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.)
+    The cost falls fastest at a good rate and rises when the rate is too high: the suggestion is the rate at which the
+    smoothed cost falls fastest. At the end weights and rate have their former values. (Leslie Smith, "Cyclical learning
+    rates for training neural networks", arXiv 1506.01186.)
 
     Args:
-        cost: The name of the tensor to watch; None: the model's cost.
+        cost: Name of the tensor to watch; None: the model's cost.
         start: The first rate.
-        end: The last rate; the run ends earlier when the cost is four times its least value.
-        steps: How many steps to take.
-        param: The variable to move.
-        smoothing: The share of the past in the smoothed cost.
+        end: The last rate. The run ends earlier if the smoothed cost exceeds four times its least value.
+        steps: Number of steps; the rate grows exponentially.
+        param: Name of the variable to change.
+        smoothing: Decay of the exponential moving average of the cost, in [0, 1).
 
     Attributes:
         rates: The rates tried.
-        costs: The cost at each.
-        suggestion: The rate to take; None when the cost never fell.
+        costs: The cost at each rate.
+        suggestion: The suggested rate; None if the cost never fell.
 
     Raises:
-        ConfigError: The range or the number of steps makes no sense.
+        ConfigError: The range, the number of steps or the smoothing is invalid.
 
     Example:
         >>> finder = LRFinder()
@@ -89,8 +89,9 @@ class LRFinder(Callback):
         self._path = self.trainer.claim_file("lr_finder.png", self)
 
     def before_train(self) -> None:
-        if self._finished:  # training goes on after the search
+        if self._finished:  # train() was called again after the search: an ordinary training
             return
+        # All variables, the optimizer's too: momentum from rates that diverge would spoil the training that follows.
         names = [name for name in self.trainer.variable_names() if not _counts_steps(name)]
         self._before = {name: self.trainer.get_variable(name) for name in names}
         self.trainer.set_variable(self.param, self.start)
@@ -118,7 +119,7 @@ class LRFinder(Callback):
             self._finish()
 
     def smoothed(self) -> list[float]:
-        """The costs as a moving average without bias towards zero."""
+        """Exponential moving average of the costs, zero-debiased as in Adam."""
         average, weight, smooth = 0.0, 0.0, []
         for cost in self.costs:
             average = self.smoothing * average + (1 - self.smoothing) * cost
@@ -137,7 +138,8 @@ class LRFinder(Callback):
         self.trainer.stop(f"LRFinder tried {len(self.rates)} rates: {said}")
 
     def _suggest(self) -> float | None:
-        """The rate in the middle of the steepest fall, seen over a tenth of the steps: single batches are noisy."""
+        """The rate in the middle of the steepest fall over a tenth of the steps (costs of single batches are noisy)."""
+        # Only the last cost can be infinite or NaN, since the search ends there: indices still agree with self.rates.
         smooth = [cost for cost in self.smoothed() if math.isfinite(cost)]
         reach = max(2, self.steps // 20)
         middles = range(2 * reach, len(smooth) - reach)  # the first averages are of few batches
@@ -165,5 +167,5 @@ class LRFinder(Callback):
 
 
 def _counts_steps(name: str) -> bool:
-    """What the trainer keeps to count steps goes on; all else is set back."""
+    """Whether a variable is the trainer's count of steps, which continues while all others are restored."""
     return name == "global_step" or name.startswith("training/")
