@@ -60,7 +60,7 @@ class Inferencer:
         raise NotImplementedError(f"{type(self).__name__} must define get_fetches(self).")
 
     def logged_names(self) -> Sequence[str]:
-        """Names of the scalars that `after_inference` returns, if known beforehand: duplicates are then refused early."""
+        """Names of the scalars that `after_inference` returns, if known beforehand: duplicates are refused early."""
         return ()
 
     def before_inference(self) -> None:

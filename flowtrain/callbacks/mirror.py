@@ -1,4 +1,4 @@
-"""A copy of the run far away: in a bucket, for a machine that may not come back."""
+"""MirrorTo: copies a run to a bucket while it trains, so that another machine can resume it."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ _AFTER_FAILURE = 30.0  # seconds until the next attempt
 
 
 class MirrorTo(Callback):
-    """Copies checkpoints, logs and the best model to a bucket while training goes on.
+    """Copies checkpoints and logs to a bucket while training runs.
 
-    Checkpoints are copied when they are whole; their manifest is sent last, so a copy that was broken off is never
-    taken for one. Copying is done by a thread, newest first: training never waits for it, and a bucket that cannot be
-    reached is a warning and tried again. At the end of training, also after an error or SIGTERM, it gets ``wait``
-    seconds to finish.
+    Only whole checkpoints are copied, the newest first. The manifest is sent last, so that an incomplete copy is never
+    taken for a checkpoint. A thread does the copying: training does not wait for it, and a bucket that cannot be
+    reached is a warning and tried again. At the end of training, also after an error or SIGTERM, the thread gets
+    ``wait`` seconds to finish.
 
-    With ``train(config, resume="auto")`` and this callback, a log folder that is empty or behind (a new machine) is
-    filled from the newest whole checkpoint of the mirror first, with the logs, and the run goes on exactly there.
+    With ``train(config, resume="auto")`` and this callback, a log folder that is empty or older than the mirror (on a
+    new machine) is first filled from the mirror's newest whole checkpoint and its logs; the run continues there.
 
     Args:
-        url: Where to: ``"s3://bucket/run1"`` or any other URL of fsspec, or a folder. One run each.
-        keep: How many of the newest ``step-...`` checkpoints to keep there; named ones (``best-...``) all stay.
+        url: ``"s3://bucket/run1"`` or any other URL of fsspec, or a folder; one for each run.
+        keep: How many of the newest ``step-...`` checkpoints the mirror keeps; named ones (``best-...``) all stay.
         every: Seconds between two copies of the logs.
-        wait: Seconds that the end of training waits for what is not copied yet.
+        wait: Seconds that the end of training waits for the copies to finish.
 
     Raises:
-        ConfigError: A number makes no sense, or the log folder and the mirror lie in each other.
+        ConfigError: A number is invalid, or one of the log folder and the mirror contains the other.
 
     Example:
         >>> MirrorTo("s3://bucket/run1")
@@ -96,7 +96,7 @@ class MirrorTo(Callback):
         self.finish()
 
     def finish(self) -> None:
-        """Copy what is not copied yet, for at most ``wait`` seconds; the trainer calls it again after its last save."""
+        """Wait at most ``wait`` seconds until everything is copied. The trainer calls it again after its last save."""
         if self._copier is None:
             return
         if not self._copier.finish(self.wait):
@@ -109,10 +109,10 @@ class MirrorTo(Callback):
             )
 
     def fetch(self, log_dir: Path) -> None:
-        """Fill a log folder from the mirror, where that has a newer checkpoint.
+        """Fill a log folder from the mirror if that has a newer whole checkpoint; else leave the folder as it is.
 
         Raises:
-            StorageError: The mirror cannot be read and the folder holds no checkpoint to go on from.
+            StorageError: The mirror cannot be read, and the folder has no whole checkpoint to resume from.
         """
         here = [int(path.name.rpartition("-")[2]) for path in list_checkpoints(log_dir / _CHECKPOINTS) if _whole(path)]
         try:
@@ -122,7 +122,7 @@ class MirrorTo(Callback):
                     return
                 if _fetch_checkpoint(self.url, names, name, log_dir):
                     break
-            else:
+            else:  # no whole checkpoint there: logs alone must not make the folder look like a run to resume
                 return
             for name in {part[1] for part in map(_split, names) if len(part) == 3}:
                 if not is_step(name):
@@ -139,7 +139,7 @@ class MirrorTo(Callback):
 
 
 def mirrors_among(callbacks: Sequence[Any]) -> Iterator[MirrorTo]:
-    """The mirrors in a list of callbacks, alone or inside another callback."""
+    """The MirrorTo callbacks in a list, also those wrapped by another callback."""
     for callback in callbacks:
         while isinstance(callback, ProxyCallback):
             callback = callback.callback
@@ -148,12 +148,15 @@ def mirrors_among(callbacks: Sequence[Any]) -> Iterator[MirrorTo]:
 
 
 class _Copier:
-    """The thread that copies a log folder, while there is something to copy."""
+    """A thread that copies a log folder's new checkpoints and changed logs to a mirror.
+
+    The thread alone reads and writes `_copied` and `_logged`; others only set the two events.
+    """
 
     def __init__(self, folder: Path, url: str, keep: int, every: float) -> None:
         self._folder, self._url, self._keep, self._every = folder, url, keep, every
-        self._copied: dict[str, Any] = {}  # checkpoint or log file -> what tells its content
-        self._logged = -float("inf")
+        self._copied: dict[str, Any] = {}  # name of a checkpoint -> its manifest; /path of a log -> its size and time
+        self._logged = -float("inf")  # time of the last copy of the logs
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._failed = False
@@ -161,17 +164,19 @@ class _Copier:
 
     def _start(self) -> None:
         self._ending.clear()
+        # A daemon: an upload that hangs must not keep the process alive after finish() has given up on it.
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
 
     def look_now(self) -> None:
-        """Copy soon, not only at the next look."""
-        if self._thread is None or not self._thread.is_alive():  # training went on after an end
+        """Look for new checkpoints at once, not after the usual wait."""
+        if self._thread is None or not self._thread.is_alive():  # train() was called again after finish()
             self._start()
         self._wake.set()
 
     def finish(self, seconds: float) -> bool:
-        """Copy all that is there; says whether that was done in time."""
+        """Copy everything, waiting at most so many seconds; returns whether all is copied."""
+        # Ended by an earlier finish(): the trainer calls again after its last save, for which one more pass is needed.
         if self._thread is not None and self._ending.is_set() and not self._thread.is_alive():
             self._start()
         self._ending.set()
@@ -185,18 +190,20 @@ class _Copier:
     def _run(self) -> None:
         self._failed = False
         while True:
+            # Both before the copy: what was saved before finish() is in this last pass, and a look_now() during the
+            # pass leads to another one.
             last = self._ending.is_set()
             self._wake.clear()
             try:
                 self._copy(last)
                 self._failed = False
-            except Exception as error:  # whatever it is: a copy must not end the training
+            except Exception as error:  # of any kind (network, credentials, disk): a copy must not end the training
                 level = logging.INFO if self._failed else logging.WARNING
                 logger.log(level, "MirrorTo: copying to %s failed and is tried again: %s", self._url, error)
                 self._failed = True
             if last:
                 return
-            if self._failed:
+            if self._failed:  # not cut short by new checkpoints: a bucket that is away is not asked at every save
                 self._ending.wait(_AFTER_FAILURE)
             else:
                 self._wake.wait(_LOOK)
@@ -215,16 +222,16 @@ class _Copier:
             self._logged = time.monotonic()
 
     def _copy_checkpoint(self, path: Path) -> None:
-        """Copy links to its files: the saver may remove or replace the checkpoint meanwhile."""
+        """Upload one checkpoint, through hard links: the saver may delete or replace the checkpoint meanwhile."""
         with tempfile.TemporaryDirectory(prefix=".mirror-", dir=self._folder) as beside:
             try:
                 content = _content(path)
                 for file in path.iterdir():
                     _link(file, Path(beside) / file.name)
             except FileNotFoundError:
-                return  # it has just been removed
+                return  # deleted in between
             if content is None or content != _content(Path(beside)) or check_checkpoint(beside) is not None:
-                return  # replaced in between: the next look finds the new one
+                return  # replaced in between, and the links are of both: the next look finds the new one
             put_folder(Path(beside), f"{self._url}/{_CHECKPOINTS}/{path.name}", last=(MANIFEST,))
         self._copied[path.name] = content
         logger.debug("MirrorTo: copied %s to %s", path.name, self._url)
@@ -232,6 +239,7 @@ class _Copier:
     def _drop_old(self) -> None:
         names = _names(self._url)
         for name in _steps(names)[self._keep :]:
+            # The manifest first: a deletion that is broken off must not leave what looks like a whole checkpoint.
             for file in sorted(names, key=lambda file: not file.endswith(MANIFEST)):
                 if file.startswith(f"{_CHECKPOINTS}/{name}/"):
                     delete(f"{self._url}/{file}")
@@ -246,7 +254,7 @@ class _Copier:
                 content = status.st_size, status.st_mtime_ns
                 if self._copied.get(f"/{name}") == content:
                     continue
-                with tempfile.NamedTemporaryFile() as copy:  # it may be written to meanwhile
+                with tempfile.NamedTemporaryFile() as copy:  # the run may append to the file during the upload
                     shutil.copyfile(path, copy.name)
                     put(copy.name, f"{self._url}/{name}")
                 self._copied[f"/{name}"] = content
@@ -257,7 +265,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _content(checkpoint: Path) -> bytes | None:
-    """The manifest, which has checksums: what tells one content of a checkpoint from another."""
+    """The bytes of the manifest, which identify a checkpoint's content (it has checksums); None if there is none."""
     with contextlib.suppress(OSError):
         return (checkpoint / MANIFEST).read_bytes()
     return None
@@ -288,13 +296,13 @@ def _split(name: str) -> list[str]:
 
 
 def _steps(names: list[str]) -> list[str]:
-    """The ``step-...`` checkpoints that have a manifest, newest first."""
+    """Names of the ``step-...`` checkpoints that have a manifest, newest first."""
     whole = {part[1] for part in map(_split, names) if part[0] == _CHECKPOINTS and part[-1] == MANIFEST}
     return sorted(filter(is_step, whole), key=lambda name: -int(name.rpartition("-")[2]))
 
 
 def _fetch_checkpoint(url: str, names: list[str], name: str, log_dir: Path) -> bool:
-    """Copy a checkpoint from the mirror; says whether it is whole."""
+    """Copy a checkpoint from the mirror and verify its checksums; returns whether it is whole."""
     beside = log_dir / _CHECKPOINTS / f".{os.getpid()}-{secrets.token_hex(4)}.{name}"
     beside.mkdir(parents=True)
     try:

@@ -1,4 +1,4 @@
-"""Finding where numbers stop being numbers."""
+"""CheckNumerics: finds the first operation of a step whose output is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["CheckNumerics"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
-# what takes part in no computation; variables are looked at after their update
+# Operations that compute nothing: not checked as tensors. Variables are checked after their update instead.
 _SOURCES = {"Const", "Fill", "Placeholder", "ReadVariableOp"}
 
 
 class CheckNumerics(Callback):
-    """Names the first tensor of the graph that is not finite, when something that matters is not.
+    """Stops training with the name of the first tensor that is NaN or infinite.
 
-    What matters are the named tensors (inputs, outputs of layers, costs, summaries) and the updated variables.
-    When one of them is not finite, the first such output of any operation is named, in the order of
-    ``build_graph``. The check is made on the device in each step; its verdict is read now and then, and when
-    training fails. It reads every tensor once more: use it to find a fault, not always.
+    An error needs a named tensor (an input, a layer's output, a cost, a summary) or an updated variable that is not
+    finite; harmless infinities in between (a mask of -inf) are none. The error then names the first operation, in the
+    order of ``build_graph``, whose output is not finite. The device checks in every step; the result is read at every
+    k-th step, and when training fails. All tensors are read once more: use it to find a fault, not in every training.
 
     Args:
-        every_k_steps: How often to look at the verdict.
+        every_k_steps: k.
 
     Example:
         >>> CheckNumerics()
@@ -51,6 +51,8 @@ class CheckNumerics(Callback):
         graph = self.trainer.graph
         operations = graph.build_tower.graph.get_operations()
         forward = [op.name for op in operations if op.outputs and op.type not in _SOURCES]
+        # [index of the first tensor that is not finite or -1, number of steps up to and with that one]. A variable and
+        # not a fetched tensor: fused steps have no fetches, and the first bad step must be kept until it is read.
         self._found = tf.Variable(tf.constant([-1, 0], tf.int64), trainable=False, name="first_not_finite")
 
         def check(tower: TowerContext) -> None:
@@ -59,7 +61,9 @@ class CheckNumerics(Callback):
             for name, variable in graph.store.variables.items():
                 tensors[f"the variable {name!r}"] = value = tf.convert_to_tensor(variable)
                 vital.add(id(value))
-            here = tf.compat.v1.get_default_graph()  # XLA on several replicas hides what is inside a step
+            # With XLA on several replicas the forward pass is traced into a graph of its own, whose tensors cannot be
+            # used here: only the variables are checked then.
+            here = tf.compat.v1.get_default_graph()
             tensors = {
                 what: tensor
                 for what, tensor in tensors.items()
@@ -69,6 +73,7 @@ class CheckNumerics(Callback):
             fine = tf.stack([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors.values()])
             matters = tf.constant([id(tensor) in vital for tensor in tensors.values()])
             trouble = tf.reduce_any(tf.logical_and(matters, tf.logical_not(fine)))
+            # argmin of booleans: the index of the first False
             first = tf.where(trouble, tf.argmin(tf.cast(fine, tf.int32)), tf.constant(-1, tf.int64))
             found, steps = tf.unstack(self._found.read_value())
             self._found.assign(tf.stack([tf.where(found >= 0, found, first), steps + tf.cast(found < 0, tf.int64)]))
@@ -83,17 +88,17 @@ class CheckNumerics(Callback):
         self.trigger()
 
     def trigger(self) -> None:
-        """Look at the verdict.
+        """Read the result of the checks so far.
 
         Raises:
-            TrainingError: Something was not finite; names it and the step.
+            TrainingError: A value was not finite; names the tensor and the step.
         """
         message = self._verdict()
         if message is not None:
             raise TrainingError(message)
 
     def after_train(self) -> None:
-        """Say where a cost that is not finite, which the trainer has noticed, came from."""
+        """Log the result, if training ended (by the trainer's own check of the cost) before it was read."""
         message = self._verdict()
         if message is not None:
             logger.error("CheckNumerics: %s", message)
@@ -110,7 +115,7 @@ class CheckNumerics(Callback):
 
 
 def _forward_tensors(tower: TowerContext, operations: list[str]) -> dict[str, Any]:
-    """The outputs of build_graph's operations in their order, then other named tensors."""
+    """The outputs of build_graph's operations in their order, then all other named tensors; by what errors call them."""
     there = {op.name for op in tower.graph.get_operations()} if operations else set()
     found = {f"the tensor {name!r}": tower.tensor(name) for name in operations if tower.prefix + name in there}
     seen = {id(tensor) for tensor in found.values()}

@@ -1,4 +1,4 @@
-"""Pruning of a hyper-parameter search's trials, by Optuna."""
+"""OptunaPruner: ends trials of a hyper-parameter search that Optuna prunes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class OptunaPruner(WatchingCallback):
-    """Tells an Optuna trial a logged number each epoch, and ends training where the study prunes the trial.
+    """Reports a scalar to an Optuna trial each epoch, and ends training if the study prunes the trial.
 
-    Training then ends as `EarlyStopping` ends it, with after_train of all callbacks and whole checkpoints; at its end
-    ``train`` raises ``optuna.TrialPruned``, which a study counts as a pruned trial. Needs the extra ``sweeps``.
+    Training then ends regularly, as with `EarlyStopping`: after_train of all callbacks runs and checkpoints are whole.
+    At its very end ``train`` raises ``optuna.TrialPruned``, by which the study knows. Needs the extra ``sweeps``.
 
-    A trial's steps are epochs, from 1: a pruner's ``n_warmup_steps=3`` leaves three epochs alone. Of a number that is
-    logged several times in an epoch, the one at its end counts, or the last. A number that is NaN counts as the worst.
+    A trial's steps are epochs, from 1: with ``n_warmup_steps=3`` a pruner ignores three epochs. If the scalar is logged
+    several times in an epoch, the value at the epoch's end counts, or else the last one. NaN counts as the worst value.
 
     Args:
-        trial: What the study called the objective with.
-        monitor: The scalar's name, such as "validation_error".
-        mode: "min" when less is better, "max" when more is. None: the study's direction.
+        trial: The ``optuna.Trial`` that the objective was called with.
+        monitor: Name of the scalar, such as "validation_error".
+        mode: "min" if lower is better, "max" if higher is. None: the study's direction.
 
     Raises:
-        ConfigError: It is no trial, the study has several directions, or ``mode`` is not the study's.
+        ConfigError: `trial` is not a trial, the study has several directions, or `mode` is not the study's.
         MissingPackage: Optuna is not installed.
-        optuna.TrialPruned: From ``train``, when the trial was pruned.
+        optuna.TrialPruned: From ``train``, if the trial was pruned.
 
     Example:
         >>> import optuna
@@ -58,10 +58,12 @@ class OptunaPruner(WatchingCallback):
 
     def reset(self) -> None:
         super().reset()
-        self._value: float | None = None  # logged in this epoch before its end
-        self._reported = 0  # the last epoch that the trial was told of
+        self._value: float | None = None  # the epoch's last logged value, not yet reported
+        self._reported = 0  # the last epoch that was reported
 
     def heard(self, value: float, step: int) -> None:
+        # A value at the epoch's last step is final and reported at once, so that a pruned trial ends with this epoch.
+        # An earlier value may be followed by another: it is reported when the next epoch begins.
         self._value = value
         if self.trainer.local_step == self.trainer.steps_per_epoch:
             self._report(self.epoch_num)
@@ -75,7 +77,7 @@ class OptunaPruner(WatchingCallback):
         if value is None or epoch <= self._reported:
             return
         self._reported = epoch
-        if epoch in _told(self.trial):  # the trial's second run, or the epoch is done again after a resume
+        if epoch in _told(self.trial):  # a second run of the trial, or an epoch repeated after a resume
             logger.info("trial %d was told of epoch %d before: Optuna keeps that value", self.trial.number, epoch)
             return
         self.trial.report(value, epoch)
@@ -91,12 +93,12 @@ class OptunaPruner(WatchingCallback):
         self._value, self._reported = state["value"], int(state["reported"])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OptunaPruner:
-        """A copy for another run; it reports to the same trial, which is an entry in a study."""
+        """A copy for another run, with the same trial: a trial is an entry in a study, and its copy would not be."""
         return type(self)(self.trial, self.monitor, self.mode)
 
 
 def _told(trial: Any) -> Mapping[int, float]:
-    """What a trial was told, by step."""
+    """The values that were reported to a trial, by step."""
     study = getattr(trial, "study", None)
     return {} if study is None else study.get_trials(deepcopy=False)[trial.number].intermediate_values
 
