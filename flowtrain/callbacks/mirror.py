@@ -288,6 +288,7 @@ def _whole(path: Path) -> bool:
 
 
 def _names(url: str) -> list[str]:
+    """Paths of all files in a mirror, relative to it."""
     return [found.removeprefix(f"{url}/") for found in list_folder(url, deep=True)] if is_folder(url) else []
 
 

@@ -115,7 +115,7 @@ class CheckNumerics(Callback):
 
 
 def _forward_tensors(tower: TowerContext, operations: list[str]) -> dict[str, Any]:
-    """The outputs of build_graph's operations in their order, then all other named tensors; by what errors call them."""
+    """Name for errors -> tensor: the outputs of build_graph's operations in their order, then other named tensors."""
     there = {op.name for op in tower.graph.get_operations()} if operations else set()
     found = {f"the tensor {name!r}": tower.tensor(name) for name in operations if tower.prefix + name in there}
     seen = {id(tensor) for tensor in found.values()}

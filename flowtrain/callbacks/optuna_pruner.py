@@ -99,12 +99,12 @@ class OptunaPruner(WatchingCallback):
 
 def _told(trial: Any) -> Mapping[int, float]:
     """The values that were reported to a trial, by step."""
-    study = getattr(trial, "study", None)
+    study = getattr(trial, "study", None)  # an optuna.trial.FixedTrial has none
     return {} if study is None else study.get_trials(deepcopy=False)[trial.number].intermediate_values
 
 
 def _mode(trial: Any, mode: str | None) -> str:
-    study = getattr(trial, "study", None)  # optuna.trial.FixedTrial, for trying an objective, has none
+    study = getattr(trial, "study", None)
     if study is None:
         return mode or "min"
     if len(study.directions) > 1:

@@ -1,4 +1,4 @@
-"""Callbacks that are called now and then."""
+"""PeriodicTrigger and PeriodicCallback: run another callback every k steps or epochs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["PeriodicCallback", "PeriodicTrigger"]
 
 
 class PeriodicTrigger(ProxyCallback):
-    """Triggers a callback every k steps or every k epochs, and once more at the end of training.
+    """Calls a callback's `trigger` every k steps or every k epochs, and at the end of training.
 
-    Its `trigger` is called at these times; its other hooks as ever, but for `trigger_epoch`.
+    Its `trigger_epoch` is not called; all other hooks are.
 
     Args:
         callback: A callback that does its work in `trigger`.
@@ -27,7 +27,7 @@ class PeriodicTrigger(ProxyCallback):
         before_train: Trigger before the first step as well.
 
     Raises:
-        ConfigError: No period is given, or the callback has no `trigger`.
+        ConfigError: No period is given or one is not a whole number from 1, or the callback does not define `trigger`.
 
     Example:
         >>> from flowtrain.callbacks import ModelSaver
@@ -65,10 +65,12 @@ class PeriodicTrigger(ProxyCallback):
 
     def before_train(self) -> None:
         super().before_train()
-        if self._before_train and self.global_step == 0:
+        if self._before_train and self.global_step == 0:  # a resumed run has had it
             self.trigger()
 
     def trigger_step(self) -> None:
+        # Called at the steps of the wrapped callback and at those of the period (see next_step); ProxyCallback passes
+        # the hook on at the former alone.
         super().trigger_step()
         if self.every_k_steps is not None and self.global_step % self.every_k_steps == 0:
             self.trigger()
@@ -79,12 +81,12 @@ class PeriodicTrigger(ProxyCallback):
             self.trigger()
 
     def after_train(self) -> None:
-        if self.trainer.stop_reason is not None:  # the last epoch came sooner than expected
+        if self.trainer.stop_reason is not None:  # stopped before max_epoch, which trigger_epoch takes for the end
             self.trigger()
         super().after_train()
 
     def trigger(self) -> None:
-        """Trigger what is held, unless that was done at this step already."""
+        """Trigger the callback, unless it was already triggered at this step (a period may end with an epoch)."""
         if self._fired_at != self.global_step:
             super().trigger()
             self._fired_at = self.global_step
@@ -103,9 +105,9 @@ class PeriodicTrigger(ProxyCallback):
 
 
 class PeriodicCallback(EnableCallbackIf):
-    """Calls all hooks of a callback in every k-th epoch and in the last one, and none in the others.
+    """Calls a callback's hooks in every k-th epoch and the last one only.
 
-    `setup_graph`, `before_train` and `after_train` are called as ever.
+    `setup_graph`, `before_train` and `after_train` are always called.
 
     Args:
         callback: The callback.
@@ -122,23 +124,23 @@ class PeriodicCallback(EnableCallbackIf):
         super().__init__(callback, lambda held: True)
         self.every_k_epochs = every_k_epochs
 
-    def _enabled(self) -> bool:  # no predicate over self: a copy would go on asking the original
+    def _enabled(self) -> bool:  # not a predicate bound to self: a copy's would still look at the original
         return self.epoch_num % self.every_k_epochs == 0 or self.epoch_num >= self.trainer.max_epoch
 
 
 def next_multiple(step: int, period: int) -> int:
-    """The first multiple of a period after a step."""
+    """The smallest multiple of a period that is greater than a step."""
     return (step // period + 1) * period
 
 
 def check_period(owner: object, name: str, value: object) -> None:
-    """Refuse what is not a whole number from 1 (None is fine: not given)."""
+    """Refuse a value that is neither None (not given) nor a whole number from 1."""
     if value is not None:
         check_int(type(owner).__name__, name, value)
 
 
 def last_step_of_epoch(callback: Callback) -> float:
-    """The next global step that ends an epoch."""
+    """The next global step that is the last of its epoch."""
     trainer = callback.trainer
     if trainer.steps_per_epoch <= 0:
         return math.inf

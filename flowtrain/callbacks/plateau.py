@@ -1,4 +1,4 @@
-"""A hyperparameter that changes when a logged number has stopped getting better."""
+"""StatMonitorParamSetter: changes a hyperparameter when a scalar stops improving."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["StatMonitorParamSetter"]
 
 @old_spellings(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
 class StatMonitorParamSetter(WatchingCallback):
-    """Changes a hyperparameter when a logged number has stopped getting better: the rate on a plateau.
+    """Changes a hyperparameter when a scalar has stopped improving (reduces the learning rate on a plateau).
 
     Args:
-        param: The variable's name, such as "learning_rate".
-        monitor: The scalar's name, such as "validation_l2_loss".
-        value_func: From the present value to the next one.
-        mode: "min" when less of the scalar is better, "max" when more is.
-        patience: How many values in a row may be no better than the best; then the count starts again.
-        min_delta: How much better a value must be to count.
+        param: Name of the variable, such as "learning_rate".
+        monitor: Name of the scalar, such as "validation_l2_loss".
+        value_func: From the current value of the variable to its next one.
+        mode: "min" if a lower scalar is better, "max" if a higher one is.
+        patience: Number of values in a row without improvement after which the variable changes and the count restarts.
+        min_delta: A value is an improvement if it is better than the best one by more than this.
 
     Raises:
-        ConfigError: A wrong mode or a wrong number.
+        ConfigError: The mode or a number is invalid.
 
     Example:
         >>> StatMonitorParamSetter("learning_rate", "validation_l2_loss", lambda x: x * 0.2, mode="min", patience=5)
@@ -53,7 +53,7 @@ class StatMonitorParamSetter(WatchingCallback):
 
     @property
     def name(self) -> str:
-        """The callback with what it sets and what it watches."""
+        """The class with the variable's and the scalar's name."""
         return f"{type(self).__name__}({self.param} by {self.monitor})"
 
     def setup_graph(self) -> None:

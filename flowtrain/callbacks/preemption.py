@@ -1,4 +1,4 @@
-"""Leaving in good order when a cluster wants its machine back."""
+"""PreemptionSaver: saves the run and exits on a cluster's preemption signal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["PreemptionSaver"]
 
 
 class PreemptionSaver(Callback):
-    """Saves the run and ends the process on signals by which a cluster announces its end.
+    """Saves the run and ends the process on a signal that announces preemption.
 
-    The trainer does so on SIGTERM by itself; this adds others, such as the SIGUSR1 of ``sbatch --signal=USR1``.
-    The step under way is finished first. ``train(config, resume="auto")`` goes on.
+    The trainer itself does so on SIGTERM; this callback adds other signals, such as the SIGUSR1 of
+    ``sbatch --signal=USR1``. The current step is finished first. ``train(config, resume="auto")`` resumes the run.
 
     Args:
-        signals: The signals, besides SIGTERM.
+        signals: The signals to handle besides SIGTERM.
 
     Raises:
-        ConfigError: One cannot be caught.
+        ConfigError: One of them cannot be caught.
 
     Example:
         >>> PreemptionSaver()
@@ -42,9 +42,9 @@ class PreemptionSaver(Callback):
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers in the main thread only
             for number in self.signals:
-                if number != signal.SIGTERM:  # the trainer's own
+                if number != signal.SIGTERM:  # the trainer's handler, which ends the process at a second SIGTERM, stays
                     self._before[number] = signal.signal(number, self._asked)
 
     def after_train(self) -> None:
@@ -53,4 +53,5 @@ class PreemptionSaver(Callback):
         self._before = {}
 
     def _asked(self, number: int, frame: object) -> None:
+        # Runs between any two bytecodes, perhaps while a checkpoint is written: it only records the request.
         self.trainer.preempt(f"got {signal.Signals(number).name}")

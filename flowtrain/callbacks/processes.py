@@ -1,4 +1,4 @@
-"""Processes and threads that live as long as the training."""
+"""StartProcOrThread: processes and threads that run during training."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger("flowtrain.callbacks")
 class StartProcOrThread(Callback):
     """Starts processes or threads before training and ends them after it.
 
-    Each needs ``start()``. At the end its ``stop()`` is called if it has one, else ``terminate()``; then it is
-    joined, for at most `timeout` seconds. A thread with neither should end by itself.
+    Each needs ``start()``. At the end its ``stop()`` is called if it has one, else its ``terminate()``; then it is
+    joined for at most `timeout` seconds. A thread with neither has to end by itself.
 
-    A thread or process can be started once. Give functions that make them, and the callback serves several runs.
+    Python starts a thread or process once only: for several runs give functions that make them.
 
     Args:
-        startables: One or several, or functions without arguments that make them.
-        timeout: How long to wait for each, in seconds.
+        startables: A process or thread, a function without arguments that makes one, or several of these.
+        timeout: Seconds to wait for each to end.
 
     Raises:
         ConfigError: One of them cannot be started.
@@ -52,7 +52,7 @@ class StartProcOrThread(Callback):
             startable = given if hasattr(given, "start") else given()
             try:
                 startable.start()
-            except (RuntimeError, AssertionError) as error:  # of a thread; of a process
+            except (RuntimeError, AssertionError) as error:  # what a second start() of a thread, of a process raises
                 raise ConfigError(
                     f"StartProcOrThread: {startable!r:.80} cannot be started ({error}). Each thread or process runs "
                     "once: for several runs give a function that makes it, StartProcOrThread(lambda: Thread(...))."

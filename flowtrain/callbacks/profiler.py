@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""GraphProfiler: TensorFlow's profile of some training steps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ logger = logging.getLogger("flowtrain.callbacks")
 class GraphProfiler(Callback):
     """Writes TensorFlow's profile of some steps, for the Profile tab of TensorBoard.
 
-    Look at it with ``pip install tensorboard tensorboard-plugin-profile; tensorboard --logdir train_log``.
+    To see it: ``pip install tensorboard tensorboard-plugin-profile; tensorboard --logdir train_log``.
 
     Args:
-        first_step: The first step in the profile; the very first ones are slow by nature.
-        last_step: The last one.
+        first_step: The first global step in the profile, from 2; the first steps of a run trace and compile.
+        last_step: The last global step in it.
 
     Raises:
-        ConfigError: The steps are not in order.
+        ConfigError: Not ``1 < first_step <= last_step``.
 
     Example:
         >>> GraphProfiler(first_step=100, last_step=110)
@@ -48,6 +48,7 @@ class GraphProfiler(Callback):
         if self._running:
             if self.global_step >= self.last_step:
                 self._stop()
+        # A range, as a run that is resumed within it starts in its middle.
         elif self.first_step - 1 <= self.global_step < self.last_step:
             tf.profiler.experimental.start(str(self.trainer.log_dir / "tensorboard"))
             self._running = True

@@ -1,4 +1,4 @@
-"""The bar that shows how an epoch goes on."""
+"""ProgressBar: a progress bar for each epoch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ProgressBar"]
 
 
 class ProgressBar(Callback):
-    """Shows a bar for each epoch with the speed and the moving averages of some numbers.
+    """Shows a progress bar for each epoch, with the speed and some moving averages.
 
-    It looks at the run about twice a second (every ten seconds when the output is no terminal), not at every
-    step, so fast steps are not slowed down.
+    It is updated about twice a second (every ten seconds if stderr is not a terminal), not at every step, so that fast
+    steps are not slowed down.
 
     Args:
-        names: Moving averages to show; None: the cost and two more.
+        names: Names of the moving averages to show; None: the cost and two others.
 
     Example:
         >>> ProgressBar(["l2_loss"])
@@ -48,7 +48,7 @@ class ProgressBar(Callback):
             dynamic_ncols=terminal,
             mininterval=0.0,
             miniters=1,
-            delay=1e-9,  # nothing is drawn before the first step is done
+            delay=1e-9,  # above 0, so that tqdm draws nothing before the first step is done
             leave=True,
         )
         self._seen = time.monotonic()
@@ -56,6 +56,8 @@ class ProgressBar(Callback):
 
     def trigger_step(self) -> None:
         now = time.monotonic()
+        # The next update is set in steps, by the rate since the last one, and not asked for by the clock: next_step is
+        # what bounds how many steps the loop fuses into one call.
         done = self.trainer.local_step - self._bar.n
         rate = done / max(now - self._seen, 1e-6)
         self._seen = now
@@ -63,7 +65,7 @@ class ProgressBar(Callback):
         self._update()
 
     def after_epoch(self) -> None:
-        if self._bar is not None:  # else it was closed when a Ctrl-C came into the end of the epoch
+        if self._bar is not None:  # after_train has closed it if a Ctrl-C interrupted the end of the epoch
             self._update()
         self._close()
 

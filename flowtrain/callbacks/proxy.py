@@ -1,4 +1,4 @@
-"""A callback that holds another one, and decides what reaches it."""
+"""ProxyCallback: the base of callbacks that wrap another callback."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ProxyCallback"]
 
 
 class ProxyCallback(Callback):
-    """Passes every hook on to another callback; the base of those that change when it is called.
+    """Passes every hook on to the callback that it wraps; subclasses change when that is called.
 
     Args:
         callback: The callback to pass hooks on to.
 
     Raises:
-        ConfigError: It is no callback, or has a wrong hook.
+        ConfigError: It is not a callback, or has a wrong hook.
 
     Example:
         >>> class Verbose(ProxyCallback):
@@ -43,17 +43,20 @@ class ProxyCallback(Callback):
 
     @property
     def name(self) -> str:
-        """The proxy's name with that of what it holds."""
+        """The class with the wrapped callback's name."""
         return f"{type(self).__name__}({self.callback.name})"
 
     @property
     def repeats_interrupted(self) -> bool:  # type: ignore[override]
-        """As the held callback says."""
+        """The wrapped callback's."""
         return self.callback.repeats_interrupted
 
     @property
     def pending(self) -> bool:
-        """Whether what it holds may still do its work for the first time."""
+        """Whether the wrapped callback's first trigger may still come.
+
+        As long as a callback is pending, `WatchingCallback` does not complain that nobody logs its scalar.
+        """
         return isinstance(self.callback, ProxyCallback) and self.callback.pending
 
     def setup_graph(self) -> None:
@@ -66,7 +69,9 @@ class ProxyCallback(Callback):
         self.callback.before_epoch()
 
     def before_run(self) -> Sequence[str] | None:
-        """Call that of what is held, at the steps that it asks for itself."""
+        """Pass on at the wrapped callback's own steps."""
+        # A subclass may ask for more steps than the wrapped callback does (PeriodicTrigger): at those the wrapped
+        # callback's step hooks are not due, and after_run would be given tensors that nobody fetched.
         self._stepping = self._held_next_step() <= self.global_step + 1
         return self.callback.before_run() if self._stepping else None
 

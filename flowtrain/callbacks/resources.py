@@ -1,4 +1,4 @@
-"""How much of the machine a run takes."""
+"""Callbacks that log memory and GPU utilization."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class HostMemoryTracker(Callback):
-    """Logs the memory of the training process and what the machine has free, in MB, when triggered.
+    """Logs the resident memory of the training process and the machine's available memory, in MB, when triggered.
 
-    Skips with a line in the log where there is no /proc.
+    On a system without /proc it logs one line and nothing else.
 
     Example:
         >>> HostMemoryTracker()
@@ -39,12 +39,12 @@ class HostMemoryTracker(Callback):
 
 
 class GPUUtilizationTracker(Callback):
-    """Logs the mean utilization of each NVIDIA GPU over an epoch's steps, in per cent.
+    """Logs the mean utilization of each NVIDIA GPU over an epoch's steps, in percent.
 
-    A thread asks nvidia-smi now and then. Skips with a line in the log where there is no GPU.
+    A thread runs nvidia-smi periodically. Without a GPU it logs one line and nothing else.
 
     Args:
-        seconds: How long to wait between two questions.
+        seconds: Time between two samples.
 
     Example:
         >>> GPUUtilizationTracker()
@@ -89,7 +89,7 @@ class GPUUtilizationTracker(Callback):
     def _stop(self) -> None:
         if self._thread is not None:
             self._stopping.set()
-            self._thread.join(timeout=15)
+            self._thread.join(timeout=15)  # more than the 10 s that one nvidia-smi may take
             self._thread = None
 
 

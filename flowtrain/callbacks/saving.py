@@ -1,4 +1,4 @@
-"""Checkpoints: the newest ones, and the best ones."""
+"""ModelSaver and BestSaver: save the newest checkpoints and the best ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class _Best(NamedTuple):
-    """One of the best, and where it is saved."""
+    """A kept checkpoint: the value that it was saved for, and the number in its folder's name."""
 
     value: float
     place: int
@@ -40,14 +40,15 @@ def _step_of(checkpoint: Path) -> int | None:
 
 @old_spellings(max_to_keep="keep")
 class ModelSaver(Callback):
-    """Saves the whole run every so many epochs, and at the end of training; without it nothing can be resumed.
+    """Saves the whole run after every k-th epoch and at the end of training. Resuming needs its checkpoints.
 
     For saving by steps wrap it: ``PeriodicTrigger(ModelSaver(), every_k_steps=1000)``.
 
     Args:
-        keep: How many checkpoints to keep; older ones are deleted.
-        every: Save after each k-th epoch.
-        background: Let training go on while the file is written; it stops for the copy alone.
+        keep: Number of checkpoints to keep; older ones are deleted.
+        every: k.
+        background: Continue training while the files are written, at the cost of a copy of the variables on their
+            device. On the CPU this is always so.
 
     Raises:
         ConfigError: A number is not a whole number from 1.
@@ -76,27 +77,28 @@ class ModelSaver(Callback):
         self.trainer.save_checkpoint(keep=self.keep, background=self.background)
 
     def after_train(self) -> None:
-        stopped = self.trainer.stop_reason is not None  # the last epoch came sooner than expected
+        # Stopped before max_epoch: inside an epoch, or at the end of one that is no multiple of `every`.
+        stopped = self.trainer.stop_reason is not None
         if stopped and self._saved_at != self.global_step:
             self.trigger()
 
 
 @old_spellings(reverse="mode", monitor_stat="monitor", filename="name")
 class BestSaver(WatchingCallback):
-    """Saves the run whenever a logged number is better than before: the weights that it was measured on.
+    """Saves the run whenever a scalar is better than before, with the weights that it was measured on.
 
-    The place in the list of callbacks does not matter: the value is heard when it is logged, and saving is
-    done at the end of that same round of hooks, before the weights change.
+    Its place in the list of callbacks does not matter: it hears the value when that is logged, and the checkpoint is
+    written once all callbacks have had the same hook, before the weights change.
 
     Args:
-        monitor: The scalar's name, such as "validation_l2_loss".
-        mode: "min" when less is better, "max" when more is.
-        keep: How many of the best to keep, as ``checkpoints/best-<monitor>`` (``...-1`` to ``...-k`` in no
-            order when there are several). A resumed run that keeps fewer deletes the others.
-        name: Another name for the checkpoint.
+        monitor: Name of the scalar, such as "validation_l2_loss".
+        mode: "min" if a lower scalar is better, "max" if a higher one is.
+        keep: How many of the best to keep, as ``checkpoints/best-<monitor>``; if several, as ``...-1`` to ``...-k``,
+            which are not ordered by value. A resumed run with a smaller `keep` deletes the worst ones.
+        name: Another name instead of ``best-<monitor>``.
 
     Raises:
-        ConfigError: A wrong mode.
+        ConfigError: The mode, `keep` or the name is invalid.
 
     Example:
         >>> BestSaver("validation_psnr", mode="max")
@@ -114,8 +116,8 @@ class BestSaver(WatchingCallback):
     def reset(self) -> None:
         super().reset()
         self._kept: list[_Best] = []  # the best first
-        self._dropped: list[_Best] = []  # with a larger keep they were kept
-        self._rearrange = False
+        self._dropped: list[_Best] = []  # kept in the checkpoint's run, which had a larger keep
+        self._rearrange = False  # whether folders are to be renamed and deleted when training begins
 
     def setup_graph(self) -> None:
         super().setup_graph()
@@ -123,11 +125,14 @@ class BestSaver(WatchingCallback):
             self.trainer.claim_file(f"checkpoints/{self._file(place)}", self)
 
     def before_train(self) -> None:
+        # Not in load_state_dict: a resume that fails after it must not have deleted checkpoints.
         if self._rearrange:
             self._rearrange = False
             self._name_as_kept()
 
     def heard(self, value: float, step: int) -> None:
+        # A new best takes the folder of the worst one. The trainer replaces a folder only once the new checkpoint is
+        # whole, so a kill in between leaves the old one.
         full = len(self._kept) >= self.keep
         if not self.better(value, self._kept[-1].value if full else None):
             return
@@ -159,9 +164,9 @@ class BestSaver(WatchingCallback):
         return self.checkpoint if self.keep == 1 else f"{self.checkpoint}-{place}"
 
     def _name_as_kept(self) -> None:
-        """After a resume: name the folders as the present `keep` and name ask, and delete what is kept no more.
+        """After a resume: rename the folders for the current `keep` and `name`, and delete those no longer kept.
 
-        A folder is known by the step in its manifest, so it does not matter how far this came before a kill.
+        A folder is identified by the step in its manifest, not by its name, so that this can be killed and repeated.
         """
         folder = Path(self.trainer.log_dir) / "checkpoints"
         there: dict[int | None, Path] = {}
@@ -188,10 +193,10 @@ class BestSaver(WatchingCallback):
 
 @old_spellings(monitor_stat="monitor", filename="name")
 class MinSaver(BestSaver):
-    """Saves the run whenever a logged number is less than ever before; see `BestSaver`.
+    """Saves the run whenever a scalar is lower than ever before; see `BestSaver`.
 
     Args:
-        monitor: The scalar's name.
+        monitor: Name of the scalar.
         keep: How many of the best to keep.
         name: Another name for the checkpoint.
 
@@ -206,10 +211,10 @@ class MinSaver(BestSaver):
 
 @old_spellings(monitor_stat="monitor", filename="name")
 class MaxSaver(BestSaver):
-    """Saves the run whenever a logged number is more than ever before; see `BestSaver`.
+    """Saves the run whenever a scalar is higher than ever before; see `BestSaver`.
 
     Args:
-        monitor: The scalar's name.
+        monitor: Name of the scalar.
         keep: How many of the best to keep.
         name: Another name for the checkpoint.
 

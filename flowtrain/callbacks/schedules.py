@@ -1,7 +1,7 @@
-"""Schedules: how a value, mostly the learning rate, moves over a training.
+"""Schedules: functions for a value, usually the learning rate, that changes during training.
 
-A schedule is any function of a position that returns a value. The position is how many epochs (or steps) are
-done: 0 at the start, `total` at the very end. Give one to `HyperParamSetterWithFunc`, or call it yourself:
+A schedule is any function from a position to a value. The position is the number of finished epochs (or steps): 0 at
+the start, `total` at the end. Give one to `ScheduledHyperParamSetter`, or call it yourself:
 
     >>> rate = cosine(1e-3, total=100)
     >>> rate(0), rate(100)
@@ -39,10 +39,10 @@ Interpolation = Literal["linear", "log"] | None
 
 
 def constant(value: float) -> Schedule:
-    """The same value everywhere.
+    """A constant value.
 
     Args:
-        value: The value.
+        value: The value at every position.
 
     Example:
         >>> constant(0.1)(17)
@@ -52,14 +52,14 @@ def constant(value: float) -> Schedule:
 
 
 def piecewise(points: Sequence[tuple[float, float]], interpolation: Interpolation = None) -> Schedule:
-    """Values given at some positions, held or joined in between.
+    """A piecewise constant, linear or log-linear function through given points.
 
-    Before the first point the first value holds, after the last point the last.
+    Before the first point it has the first value, after the last point the last value.
 
     Args:
-        points: (position, value) pairs with growing positions.
-        interpolation: None holds each value until the next point; "linear" joins the points by straight
-            lines; "log" by straight lines of the logarithm (values must be positive).
+        points: (position, value) pairs with increasing positions.
+        interpolation: None holds each value until the next point; "linear" interpolates the values, "log" their
+            logarithms (values must be positive).
 
     Raises:
         ConfigError: There are no points, they are not in order, or a "log" value is not positive.
@@ -108,12 +108,12 @@ def _checked_points(points: Sequence[tuple[float, float]]) -> tuple[list[float],
 
 
 def step(start: float, every: float, factor: float = 0.1) -> Schedule:
-    """Multiply by a factor every so many epochs (or steps): the staircase of many papers.
+    """Step decay: multiplied by `factor` after each `every` epochs (or steps).
 
     Args:
         start: The value at position 0.
-        every: The length of each stair.
-        factor: What each stair multiplies by.
+        every: Epochs (or steps) between two changes.
+        factor: The factor of each change.
 
     Raises:
         ConfigError: `every` is not positive.
@@ -128,12 +128,12 @@ def step(start: float, every: float, factor: float = 0.1) -> Schedule:
 
 
 def exponential(start: float, factor: float, every: float = 1.0) -> Schedule:
-    """Decay smoothly: multiplied by `factor` over each `every` epochs (or steps).
+    """Exponential decay: ``start * factor ** (position / every)``.
 
     Args:
         start: The value at position 0.
-        factor: What a length of `every` multiplies by.
-        every: That length.
+        factor: The factor over each `every` epochs (or steps).
+        every: That number of epochs (or steps).
 
     Raises:
         ConfigError: `every` or `factor` is not positive.
@@ -148,13 +148,13 @@ def exponential(start: float, factor: float, every: float = 1.0) -> Schedule:
 
 
 def polynomial(start: float, total: float, end: float = 0.0, power: float = 1.0) -> Schedule:
-    """Go from `start` to `end` along ``(1 - t)**power``; a straight line by default.
+    """Polynomial decay: from `start` to `end` as ``(1 - position / total) ** power``; linear by default.
 
     Args:
         start: The value at position 0.
-        total: Where `end` is reached; it holds from there on.
-        end: The last value.
-        power: 1 is a line, 2 a parabola, 0.9 what segmentation papers use.
+        total: The position at which `end` is reached; later positions have `end` too.
+        end: The final value.
+        power: 1 is linear, 2 a parabola; segmentation papers use 0.9.
 
     Raises:
         ConfigError: `total` is not positive.
@@ -168,12 +168,12 @@ def polynomial(start: float, total: float, end: float = 0.0, power: float = 1.0)
 
 
 def cosine(start: float, total: float, end: float = 0.0) -> Schedule:
-    """Go from `start` to `end` along half a cosine (Loshchilov and Hutter, arXiv 1608.03983, one cycle).
+    """Cosine decay: from `start` to `end` along half a cosine (Loshchilov and Hutter, arXiv 1608.03983, one cycle).
 
     Args:
         start: The value at position 0.
-        total: Where `end` is reached; it holds from there on.
-        end: The last value.
+        total: The position at which `end` is reached; later positions have `end` too.
+        end: The final value.
 
     Raises:
         ConfigError: `total` is not positive.
@@ -191,14 +191,14 @@ def cosine(start: float, total: float, end: float = 0.0) -> Schedule:
 
 
 def cosine_squared_ramp_down(value: float, total: float, fraction: float = 0.3) -> Schedule:
-    """Hold a value, then bring it to zero by ``(0.5 + 0.5 cos(pi t))**2`` over the last part.
+    """Constant, then down to zero by ``(0.5 + 0.5 cos(pi t)) ** 2``, t going from 0 to 1 over the last part.
 
     The schedule of Noise2Noise's picture experiments (arXiv 1803.04189).
 
     Args:
-        value: The value that is held.
-        total: Where zero is reached.
-        fraction: The share of `total` that the ramp takes, in (0, 1].
+        value: The constant value.
+        total: The position at which zero is reached.
+        fraction: The length of the ramp as a share of `total`, in (0, 1].
 
     Raises:
         ConfigError: `total` is not positive or `fraction` not in (0, 1].
@@ -217,12 +217,12 @@ def cosine_squared_ramp_down(value: float, total: float, fraction: float = 0.3) 
 
 
 def gaussian_ramp_up(value: float, length: float, sharpness: float = 5.0) -> Schedule:
-    """Rise to a value by ``exp(-sharpness (1 - t)**2)``, then hold it (Laine and Aila, arXiv 1610.02242).
+    """Ramp-up by ``exp(-sharpness (1 - t) ** 2)``, t = position / length; then constant (arXiv 1610.02242).
 
     Args:
-        value: The value that is reached at `length`.
-        length: How long the rise takes.
-        sharpness: The start is ``exp(-sharpness)`` of the value.
+        value: The value from position `length` on.
+        length: The length of the ramp.
+        sharpness: The value at position 0 is ``value * exp(-sharpness)``.
 
     Raises:
         ConfigError: `length` is not positive.
@@ -237,12 +237,12 @@ def gaussian_ramp_up(value: float, length: float, sharpness: float = 5.0) -> Sch
 
 
 def gaussian_ramp_down(value: float, total: float, length: float = 30.0) -> Schedule:
-    """Hold a value, then let it fall by ``exp(-(e / 2)**2 / length)``, e being counted within the last `length`.
+    """Constant, then down by ``exp(-(e / 2) ** 2 / length)``, e being the position within the last `length`.
 
     Args:
-        value: The value that is held.
-        total: Where the training ends.
-        length: How long before that the fall begins.
+        value: The constant value.
+        total: The position at which training ends.
+        length: The length of the ramp before `total`.
 
     Raises:
         ConfigError: A length is not positive.
@@ -263,11 +263,11 @@ def gaussian_ramp_down(value: float, total: float, length: float = 30.0) -> Sche
 
 
 def warm_up(schedule: Schedule, length: float, start: float = 0.0) -> Schedule:
-    """Rise in a straight line from `start` to what a schedule has at `length`, then follow the schedule.
+    """Linear warm-up from `start` to the schedule's value at `length`; from there on the schedule itself.
 
     Args:
-        schedule: What to follow afterwards.
-        length: How long the rise takes.
+        schedule: The schedule to follow after the warm-up.
+        length: The length of the warm-up.
         start: The value at position 0.
 
     Raises:
@@ -290,7 +290,7 @@ def warm_up(schedule: Schedule, length: float, start: float = 0.0) -> Schedule:
 
 
 def product(*schedules: Schedule) -> Schedule:
-    """Several schedules multiplied, e.g. a ramp up and a ramp down.
+    """The product of several schedules, e.g. of a ramp-up and a ramp-down.
 
     Args:
         *schedules: The factors.

@@ -1,4 +1,4 @@
-"""Telling somebody how a run goes."""
+"""SendStat: runs a shell command with logged numbers, for instance to send a message."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class SendStat(Callback):
-    """Runs a shell command with the latest logged numbers, for instance one that sends a message.
+    """Runs a shell command with the latest values of scalars, when triggered.
 
-    A command that fails, or takes longer than a minute, is a warning and stops nothing.
+    If the command fails, or takes longer than a minute, there is a warning and training continues.
 
     Args:
-        command: The command, with ``{name}`` where a number is to stand.
-        names: The scalars that it takes.
+        command: The command, with ``{name}`` in the place of a scalar's value.
+        names: Names of the scalars in it.
 
     Raises:
-        ConfigError: The command takes names that are not given.
+        ConfigError: The command contains a name that is not in `names`, or braces that are not valid.
 
     Example:
         >>> SendStat('notify-send "error is {validation_error}"', ["validation_error"])

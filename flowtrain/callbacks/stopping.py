@@ -1,4 +1,4 @@
-"""Ending a training before its last epoch."""
+"""EarlyStopping and StopTraining: end training before its last epoch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["EarlyStopping", "StopTraining"]
 
 
 class StopTraining(Exception):
-    """Raise it in any hook to end training regularly, after the present round of hooks.
+    """Raise it in any hook to end training regularly, once all callbacks have had the same hook.
 
-    It ends that hook of that callback; ``trainer.stop(reason)`` does the same and lets the hook go on.
+    The rest of the raising hook is skipped; after ``trainer.stop(reason)`` it would continue.
 
     Example:
         >>> class StopAtNoon(Callback):
@@ -25,16 +25,16 @@ class StopTraining(Exception):
 
 
 class EarlyStopping(WatchingCallback):
-    """Ends training when a logged number has stopped getting better.
+    """Ends training when a scalar has stopped improving.
 
     Args:
-        monitor: The scalar's name, such as "validation_l2_loss".
-        mode: "min" when less is better, "max" when more is.
-        patience: How many values in a row may be no better than the best.
-        min_delta: How much better a value must be to count.
+        monitor: Name of the scalar, such as "validation_l2_loss".
+        mode: "min" if a lower scalar is better, "max" if a higher one is.
+        patience: Number of values in a row without improvement after which training ends.
+        min_delta: A value is an improvement if it is better than the best one by more than this.
 
     Raises:
-        ConfigError: A wrong mode or a wrong number.
+        ConfigError: The mode or a number is invalid.
 
     Example:
         >>> EarlyStopping("validation_l2_loss", mode="min", patience=5)
@@ -51,7 +51,7 @@ class EarlyStopping(WatchingCallback):
         self._waited = 0
 
     def before_train(self) -> None:
-        """Training that this callback has ended does not go on, unless it is made more patient."""
+        """Stop at once if a run that this callback ended is resumed, unless with a greater `patience`."""
         if self._waited >= self.patience:
             self._stop()
 

@@ -1,4 +1,4 @@
-"""What the model wants to have shown, brought to the monitors."""
+"""Callbacks that log the model's summaries: moving averages, pictures, histograms, the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MovingAverageSummary", "TensorSummaries"]
 class MovingAverageSummary(Callback):
     """Logs the moving averages of all ``add_moving_summary`` tensors at each epoch's end.
 
-    The averages are kept on the device and read only here; wrap it for more points:
+    The averages are kept on the device and read only here. For more points wrap it:
     ``PeriodicTrigger(MovingAverageSummary(), every_k_steps=100)``.
 
     Example:
@@ -27,10 +27,10 @@ class MovingAverageSummary(Callback):
 
 
 class TensorSummaries(FetchingCallback):
-    """Logs the pictures of ``add_image_summary``, and histograms, of the last step of each epoch; once the graph.
+    """Logs the image and histogram summaries of the last step of each epoch; and, before the first step, the graph.
 
     Args:
-        every_k_steps: Log at every k-th step instead.
+        every_k_steps: k: log at every k-th step instead.
 
     Example:
         >>> TensorSummaries(every_k_steps=500)

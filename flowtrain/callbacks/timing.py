@@ -1,4 +1,4 @@
-"""How fast training is, and when it will be done."""
+"""Callbacks that log the speed of training and the time that is left."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class EstimatedTimeLeft(Callback):
-    """Logs after each epoch how long the rest will take, by the median of the last epochs.
+    """Logs after each epoch an estimate of the remaining time: remaining epochs x median time of the last epochs.
 
     Args:
-        last_k_epochs: How many epochs to look at.
+        last_k_epochs: Number of epochs for the median.
 
     Example:
         >>> EstimatedTimeLeft()
@@ -47,10 +47,10 @@ class EstimatedTimeLeft(Callback):
 
 
 class ThroughputTracker(Callback):
-    """Logs the steps (or samples) per second of each epoch, what callbacks take at its end left out.
+    """Logs the steps (or samples) per second of each epoch, without the time of callbacks at its end.
 
     Args:
-        samples_per_step: Log samples instead: the batch size.
+        samples_per_step: The global batch size: log ``samples_per_second``. None: log ``steps_per_second``.
 
     Example:
         >>> ThroughputTracker(samples_per_step=32)

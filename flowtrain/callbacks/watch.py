@@ -1,4 +1,4 @@
-"""What callbacks share that follow one logged number: hearing it at once, and noticing that it never comes."""
+"""WatchingCallback: the base of callbacks that follow one logged scalar."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ logger = logging.getLogger("flowtrain.callbacks")
 
 
 class WatchingCallback(Callback):
-    """Hears each value of one scalar at the moment it is logged, whatever the order of the callbacks.
+    """Base class: gets each value of one scalar at the moment it is logged, whatever the order of the callbacks.
 
-    Subclasses define `heard`. A name that nobody logs is an error at the end of the first epoch (or, with
-    callbacks that work less often, of the first one by which all have worked), not at the end of the run.
+    Subclasses define `heard`. If nobody logs the scalar, that is an error after the first epoch (or, with periodic
+    callbacks, after the first epoch by which all of them were triggered), not at the end of the run.
 
     Args:
-        monitor: The scalar's name.
-        mode: "min" when less is better, "max" when more is.
-        min_delta: How much better a value must be to count as better.
+        monitor: Name of the scalar.
+        mode: "min" if a lower scalar is better, "max" if a higher one is.
+        min_delta: A value is better than another if it differs by more than this.
 
     Raises:
-        ConfigError: The mode is another.
+        ConfigError: `mode` is neither, or `min_delta` is negative.
 
     Example:
         >>> class Applause(WatchingCallback):
@@ -57,15 +57,15 @@ class WatchingCallback(Callback):
 
     @property
     def name(self) -> str:
-        """The callback with what it watches."""
+        """The class with the scalar's name."""
         return f"{type(self).__name__}({self.monitor})"
 
     def heard(self, value: float, step: int) -> None:
-        """Called with each value, when it is logged."""
+        """Take a value, at the moment it is logged."""
         raise NotImplementedError(f"{type(self).__name__} must define heard(self, value, step).")
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether a value is better than another by more than `min_delta`; one that is no number never is."""
+        """Whether a value is better than another (None: there is none) by more than `min_delta`; NaN never is."""
         if math.isnan(value):
             return False
         if than is None:
@@ -74,7 +74,7 @@ class WatchingCallback(Callback):
         return gain > self.min_delta
 
     def is_best(self, value: float) -> bool:
-        """Whether a value is the best so far; if so it is remembered as that."""
+        """Whether a value is the best so far; if so it becomes `best`."""
         if not self.better(value, self.best):
             return False
         self.best = value
@@ -84,6 +84,7 @@ class WatchingCallback(Callback):
         self.trainer.monitors.listen(self._listen)
 
     def before_epoch(self) -> None:
+        # Not at the epoch's end, where callbacks later in the list have not logged yet.
         if self._epochs_ended and not any(_pending(callback) for callback in self.trainer.callbacks):
             self._require_name()
 
@@ -93,7 +94,7 @@ class WatchingCallback(Callback):
         super().trigger_epoch()
 
     def after_train(self) -> None:
-        if self._finished:
+        if self._finished:  # after the last epoch there is no before_epoch; after an error or a stop nothing is missing
             self._require_name()
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,11 +104,11 @@ class WatchingCallback(Callback):
         then = state.get("mode", self.mode)
         if then == self.mode:
             self.take_state(state)
-        else:  # what was best then is the worst now
+        else:  # the best of the other mode says nothing here
             logger.warning("%s begins anew: its mode is %r; in the checkpoint it was %r", self.name, self.mode, then)
 
     def take_state(self, state: Mapping[str, Any]) -> None:
-        """Take what state_dict gave, for the same mode; subclasses with more state override it."""
+        """Restore a state of the same mode; subclasses with more state override this, not load_state_dict."""
         self.best = state["best"]
 
     def _listen(self, name: str, value: float, step: int) -> None:

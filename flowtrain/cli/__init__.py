@@ -1,4 +1,4 @@
-"""The command ``flowtrain``. Each subcommand is a module of its own, loaded when it is asked for."""
+"""The command line program ``flowtrain``. Each subcommand is a module of its own, imported when it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import in_one_line
 
 __all__ = ["main"]
 
-# name of the command -> (module that holds it as `command`, what the list of commands says)
+# name of the subcommand -> (module with the click command `command`, text in the list of commands)
 _COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("flowtrain.cli.data", "Look at a dataflow: what it gives, how fast, and what the limit is."),
     "export": ("flowtrain.cli.export", "Write a model in another format, checked against the original."),
@@ -30,7 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _Commands(click.Group):
-    """A group whose commands are imported when used: listing them, or looking at data, imports no TensorFlow."""
+    """A group whose commands are imported when used: ``flowtrain --help`` and ``data`` import no TensorFlow."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -49,6 +49,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            # Around the whole command, not the script's import alone: the function that is named (FILE.py:NAME) is
+            # called later, and may call train() too.
             with look_only():
                 return super().invoke(ctx)
         except LoadingEnded as end:

@@ -43,6 +43,7 @@ def command(
         flowtrain data train.py:get_data -a folder=photos/train -a training=True
     """
     ds = flow_of(target, arguments(args))
+    # Copies: each of the parts below looks at the flow's first epoch, whatever the others have read of it.
     if printed:
         walk = iter(PrintData(copy.copy(ds), num=printed))
         for _ in range(printed):
@@ -56,7 +57,7 @@ def command(
 
 
 class _Busy:
-    """A consumer that takes its time."""
+    """A consumer that sleeps for each datapoint, in the place of a training step."""
 
     def __init__(self, ms: float) -> None:
         self._seconds = ms / 1e3

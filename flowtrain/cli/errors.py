@@ -1,4 +1,4 @@
-"""How a command shows an error."""
+"""Errors as one line of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["in_one_line"]
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error and its cause, as one line of text."""
+    """An error's message, with its cause in parentheses, as one line of text."""
     cause = error.__cause__
     text = f"{error} ({type(cause).__name__}: {cause})" if cause else str(error)
     return " ".join(text.split())

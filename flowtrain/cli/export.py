@@ -81,7 +81,7 @@ def command(
 
 
 def _names(given: tuple[str, ...]) -> list[str] | dict[str, str] | None:
-    """Names; or, where one is NEW=NAME, what each is called in the file."""
+    """Parse NAME and NEW=NAME: a list of names; or name in the file -> name in the model; None if nothing is given."""
     if any("=" in name for name in given):
         return {new: name or new for new, _, name in (each.partition("=") for each in given)}
     return list(given) or None

@@ -1,4 +1,4 @@
-"""Processes that live and die together: their lines in one stream, and all ended when one fails."""
+"""Process groups: start processes, merge their output, end all when one fails, pass signals on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 
 __all__ = ["Ended", "ProcessGroup", "Together", "handling", "run_together"]
 
-GRACE = 5.0  # seconds from SIGTERM to SIGKILL, where another process has failed
-# In the new process, before it becomes the command: it is to get SIGTERM, on which a training saves, when the one that
-# started it ends. (Not by preexec_fn: what starts it may have threads, and a lock that one of them holds stays locked.)
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL, after another process has failed
+# Runs in the new process before it becomes the command: asks Linux to send it SIGTERM (on which a training saves) when
+# the process that started it ends. If that has ended already, nobody would send it: the parent's id tells. Not done by
+# preexec_fn, which runs Python after fork: a lock that another thread of the parent held would stay locked for ever.
 _TIED = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGTERM
@@ -32,10 +33,10 @@ class Ended:
     """How a group of processes ended.
 
     Attributes:
-        status: 0, or that of the process that failed first; 128 + the number of the signal that ended it.
-        which: The number of that process; None where all went well, or where they were asked to end.
-        asked: The signal that this process got and passed on; None: it got none.
-        how: How it ended, where that is more than a status says.
+        status: 0, or the exit status of the process that failed first; 128 + signal number if a signal ended it.
+        which: The number of that process; None if none failed, or if they were asked to end.
+        asked: The signal that the launching process got and passed on, if any.
+        how: How the process ended, if the status does not say it.
     """
 
     status: int
@@ -57,12 +58,12 @@ class Ended:
 
 @dataclass
 class _Member:
-    """One of the processes."""
+    """One process of the group."""
 
     number: int
     process: subprocess.Popen[bytes]
-    pidfd: int
-    rest: bytes = b""  # of a line that is not complete yet
+    pidfd: int  # readable when the process has ended
+    rest: bytes = b""  # the start of a line whose end has not come yet
     prefix: bytes = field(default=b"")
 
     @property
@@ -74,19 +75,20 @@ class _Member:
 def run_together(
     command: Sequence[str], environments: Sequence[Mapping[str, str]], output: BinaryIO | None = None
 ) -> Ended:
-    """Start a command once for each environment, and wait for all.
+    """Start a command once for each environment, and wait for all processes.
 
-    When one fails the others get SIGTERM, and SIGKILL five seconds later: what waits in a collective operation for the
-    one that is gone does not hear SIGTERM. SIGTERM and SIGINT that this process gets are passed on as SIGTERM, and then
-    it waits for as long as they take to save; a second one kills them. They die with this process, whatever ends it.
+    When one fails the others get SIGTERM, and SIGKILL five seconds later: a process that waits in a collective
+    operation for the one that is gone does not react to SIGTERM. If this process gets SIGTERM or SIGINT, it passes
+    SIGTERM on and waits as long as the others need to save; a second signal kills them. They end with this process,
+    however it ends.
 
     Args:
         command: The program and its arguments.
-        environments: What each process has in its environment besides this one's.
-        output: Where their lines go, each with the process's number before it where there are several; None: stdout.
+        environments: For each process, variables in addition to this process's environment.
+        output: Receives their output; with several processes each line begins with the process's number. None: stdout.
 
     Returns:
-        How it ended.
+        How the group ended.
     """
     with contextlib.ExitStack() as stack:
         group = ProcessGroup(stack, output or sys.stdout.buffer)
@@ -99,39 +101,42 @@ def run_together(
 
 
 class Together:
-    """The rule by which processes live and die together, wherever they run.
+    """Base class with the rules of a process group, for local processes and Ray actors.
 
-    When one fails the others get SIGTERM, and SIGKILL after `GRACE`. Where they are asked to end, they have all the
-    time they take; asked again, none. A subclass keeps `_living`, has ``send``, calls ``_fail`` when one has failed,
-    and ``_kill_overdue`` now and then.
+    When one process fails the others get SIGTERM, and SIGKILL after `GRACE`. After a request to end they may take as
+    long as they need; after a second one they are killed. A subclass maintains `_living`, defines ``send``, calls
+    ``_fail`` when a process has failed, and ``_kill_overdue`` regularly.
     """
 
     def __init__(self) -> None:
-        self._living: dict[int, Any] = {}  # by number
-        self._failed: Ended | None = None
-        self._asked: signal.Signals | None = None
-        self._kill_at: float | None = None
+        self._living: dict[int, Any] = {}  # number -> process that has not ended
+        self._failed: Ended | None = None  # of the process that failed first
+        self._asked: signal.Signals | None = None  # the first signal that this process got
+        self._kill_at: float | None = None  # time (monotonic) of the SIGKILL to those that are left
 
     @property
     def living(self) -> bool:
-        """Whether any runs."""
+        """Whether any process has not ended."""
         return bool(self._living)
 
     def send(self, number: int) -> None:
-        """Send a signal to those that run."""
+        """Send a signal to all processes that have not ended."""
         raise NotImplementedError
 
     def ask(self, number: int, frame: object = None) -> None:
-        """Pass a signal on; the second time kill."""
+        """Signal handler: ask all to end (SIGTERM, also for Ctrl-C); at the second signal kill them."""
         again, self._asked = self._asked is not None, signal.Signals(number)
         self.send(signal.SIGKILL if again else signal.SIGTERM)
 
     def ended(self) -> Ended:
-        """How they have ended."""
+        """How the group ended, once no process is left."""
         ended = self._failed or Ended(0)
         return ended if self._asked is None else Ended(ended.status, None, self._asked)
 
     def _fail(self, ended: Ended) -> None:
+        # The first failure counts: those that follow are of processes that lost their peer, or got our SIGTERM. After a
+        # request to end there is no deadline: a training that has saved leaves with status 143, which looks like a
+        # failure, and the others may still be saving.
         if self._failed is None:
             self._failed = ended
             if self._asked is None and self._living:
@@ -145,11 +150,11 @@ class Together:
 
 
 class ProcessGroup(Together):
-    """Processes of this machine.
+    """A group of processes on this machine.
 
     Args:
-        stack: When it is left, what still runs is killed.
-        output: Where their lines go.
+        stack: When this exit stack is closed, processes that have not ended are killed.
+        output: Receives their output, line by line.
     """
 
     _living: dict[int, _Member]
@@ -171,11 +176,11 @@ class ProcessGroup(Together):
         """Start a process.
 
         Args:
-            number: Which one it is.
+            number: Its number in the group.
             command: The program and its arguments.
-            environment: All of it.
-            marked: Whether its lines come with the number before them.
-            folder: Where it runs; None: in this process's own.
+            environment: Its whole environment.
+            marked: Whether its lines begin with its number.
+            folder: Its working directory; None: this process's.
         """
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
@@ -193,7 +198,7 @@ class ProcessGroup(Together):
         self._selector.register(member.pidfd, selectors.EVENT_READ, (self._bury, member))
 
     def turn(self, seconds: float | None = None) -> None:
-        """Wait until something is printed or one ends, for so many seconds at most; pass that on."""
+        """Wait until a process prints something or ends, for at most so many seconds (None: no limit); handle it."""
         left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
         bounds = [bound for bound in (left, seconds) if bound is not None]
         for key, _ in self._selector.select(min(bounds, default=None)):
@@ -220,7 +225,10 @@ class ProcessGroup(Together):
             self._write(b"".join(member.prefix + line + b"\n" for line in lines))
 
     def _bury(self, member: _Member) -> None:
-        """Note how a process ended; what it started may live on and hold its output open, so that has no end."""
+        """Remove a process that has ended.
+
+        The end of its output is not waited for: a process that it started may live on and hold the pipe open.
+        """
         status = member.process.wait()
         status = 128 - status if status < 0 else status
         if member.output in self._selector.get_map():
@@ -250,7 +258,7 @@ class ProcessGroup(Together):
 
 @contextlib.contextmanager
 def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT handled while inside."""
+    """Scope in which a handler receives SIGTERM and SIGINT."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

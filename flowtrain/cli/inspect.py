@@ -61,7 +61,7 @@ def command(
 
 
 def _receptive_field(path: str, size: int, outputs: tuple[str, ...]) -> str:
-    """The table of `valid_crop`, and what to make of it."""
+    """The table of `valid_crop`, and its result in words."""
     margin = valid_crop(load_graph(path), list(outputs) or None)
     up, down, left, right = margin.radius
     return (
@@ -73,7 +73,7 @@ def _receptive_field(path: str, size: int, outputs: tuple[str, ...]) -> str:
 
 
 def _about(path: Path, kind: str) -> dict[str, Any]:
-    """What a file says besides its weights."""
+    """What a file holds besides weights: a checkpoint's manifest, or a graph's inputs, outputs and tensors."""
     if kind == "own":
         found = find_checkpoint(path)
         manifest = read_manifest(found)
@@ -83,7 +83,7 @@ def _about(path: Path, kind: str) -> dict[str, Any]:
         return {}
     try:
         graph = load_graph(path)
-    except FlowtrainError:  # weights without a model
+    except FlowtrainError:  # the file has weights and no graph: its variables can still be listed
         return {}
     outputs = getattr(graph, "output_names", [])
     return {

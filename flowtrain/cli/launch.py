@@ -96,7 +96,7 @@ def _on_ray(
     working_dir: str | None,
     environment: dict[str, str],
 ) -> Callable[[], Ended]:
-    from ..dataflow.cluster import Ray  # which brings all of dataflow along
+    from ..dataflow.cluster import Ray  # here, as it brings all of dataflow along, which other launches do not need
     from .on_ray import run_on_ray
 
     shipped = None if working_dir is None else {"working_dir": working_dir}
@@ -108,7 +108,7 @@ def _on_ray(
 
 
 def _restarted(start: Callable[[], Ended], left: int) -> Ended:
-    """Start all, and again after a failure."""
+    """Start all processes, and again after a failure, at most `left` times; not after a request to end."""
     while True:
         ended = start()
         if not ended.status or ended.asked is not None or not left:

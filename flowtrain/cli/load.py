@@ -1,4 +1,4 @@
-"""Finding what a command was given as FILE.py:name."""
+"""Loads what a command is given as FILE.py:NAME: imports the script, finds the name, calls the function."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..utils.loading import LoadingEnded, look_only
 
 __all__ = ["arguments", "flow_of", "load_name", "load_script"]
 
-_ENDED = "__flowtrain_loading_ended__"  # in the module of a script: why it was not loaded to its end
+_ENDED = "__flowtrain_loading_ended__"  # attribute of a script's module: why its loading ended before its last line
 
 
 def load_script(path: str) -> ModuleType:
-    """Import a script by its path, to look at what it defines; its own folder is where its imports are found first.
+    """Import a script by its path, with its folder first on ``sys.path``, to look at what it defines.
 
-    The script does not train: ``train()`` (and whatever else starts a run) ends the loading there, so that a script
-    needs no ``if __name__ == "__main__"``. What is defined above that call is in the module.
+    The script does not train: its loading ends at the first call of ``train()`` or of anything else that starts a run,
+    so that it needs no ``if __name__ == "__main__"``. The module holds what is defined above that call.
 
     Args:
-        path: Of a Python file.
+        path: A Python file.
 
     Raises:
-        click.ClickException: There is no such file.
+        click.ClickException: There is no such file, or it is not Python.
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -42,8 +42,8 @@ def load_script(path: str) -> ModuleType:
         raise click.ClickException(f"{path} is no Python file")
     sys.path.insert(0, str(file.parent))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    command, sys.argv = sys.argv, [str(file)]  # a script that reads its arguments must not take ours for its own
+    sys.modules[name] = module  # dataclasses and pickle look their module up there, also while it is being run
+    command, sys.argv = sys.argv, [str(file)]  # a script that parses its arguments must not see those of this command
     try:
         with look_only():
             spec.loader.exec_module(module)
@@ -53,18 +53,18 @@ def load_script(path: str) -> ModuleType:
         module.__dict__[_ENDED] = "it exits"
     finally:
         sys.argv = command
-    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by this name
+    cloudpickle.register_pickle_by_value(module)  # worker processes cannot import it: the name exists in this one only
     return module
 
 
 def load_name(target: str) -> Any:
-    """Import what ``FILE.py:name`` names.
+    """Import the object that ``FILE.py:name`` names.
 
     Args:
-        target: A path and a name in that file, with a colon between.
+        target: ``FILE.py:name``.
 
     Raises:
-        click.ClickException: It is not of that form, or the file has no such name.
+        click.ClickException: `target` has another form, or the file does not define the name.
     """
     path, colon, name = target.rpartition(":")
     if not colon or not path or not name:
@@ -82,19 +82,20 @@ def flow_of(target: str, given: dict[str, Any]) -> DataFlow:
     """The dataflow that ``FILE.py:name`` is, or that the function of that name returns.
 
     Args:
-        target: A path and a name in that file, with a colon between.
-        given: Arguments of the function.
+        target: ``FILE.py:name``.
+        given: Keyword arguments of the function.
 
     Raises:
-        click.ClickException: It is none, or the function needs other arguments.
+        click.ClickException: It is not a dataflow, or the function takes other arguments.
     """
     made = found = load_name(target)
     if not isinstance(found, DataFlow) and callable(found):
         try:
             made = found(**given)
         except TypeError as error:
+            # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise  # from within the function
+                raise
             raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
     if not isinstance(made, DataFlow):
         raise click.ClickException(
@@ -104,13 +105,13 @@ def flow_of(target: str, given: dict[str, Any]) -> DataFlow:
 
 
 def arguments(given: tuple[str, ...]) -> dict[str, Any]:
-    """Turn ``name=value`` into keyword arguments.
+    """Parse ``name=value`` into keyword arguments.
 
     Args:
-        given: Values are read as Python literals; what is none stays a string.
+        given: Values are parsed as Python literals; anything else stays a string.
 
     Raises:
-        click.ClickException: One has no ``=``.
+        click.ClickException: One has no ``=``, or its name is not an identifier.
     """
     found: dict[str, Any] = {}
     for text in given:

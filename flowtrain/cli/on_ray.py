@@ -1,4 +1,4 @@
-"""Processes of a training as Ray actors: Ray chooses their machines, and they live and die together."""
+"""Processes of a training on a Ray cluster, each beneath an actor: Ray chooses their machines, all end together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .places import cluster_environment
 __all__ = ["run_on_ray"]
 
 _NAME = "flowtrain launch"
-_TURN = 0.5  # seconds after which an actor answers though nothing has happened: a signal waits no longer
-_SILENT = 30.0  # seconds without an answer to a signal, after which an actor is given up
-_TELL = 5.0  # seconds of waiting for places before it is said what for; then after twice as long each time
-_LOOK = 0.5  # seconds between looks at whether this process was asked to end
-_PASSED = ("FLOWTRAIN_", "KERAS_", "TF_", "XLA_")  # variables of this process's environment that go along
+_TURN = 0.5  # seconds after which an actor's turn returns though nothing has happened; so long a signal may wait
+_SILENT = 30.0  # seconds without an answer after a signal, after which an actor counts as lost
+_TELL = 5.0  # seconds of waiting for room until the first message about it; the time to the next one doubles
+_LOOK = 0.5  # seconds at most in one call of Ray: between two calls it is seen that this process was asked to end
+_PASSED = ("FLOWTRAIN_", "KERAS_", "TF_", "XLA_")  # environment variables with these prefixes are passed on
 
 
 def run_on_ray(
@@ -37,28 +37,28 @@ def run_on_ray(
     folder: str | None = None,
     output: BinaryIO | None = None,
 ) -> Ended:
-    """Start a script so many times where Ray has room for all of them at once, and wait for all.
+    """Start `count` processes of a script once a Ray cluster has room for all of them, and wait for all.
 
-    Each process runs beneath an actor of one placement group, with the TF_CONFIG of all. When one fails, or its actor
-    or machine is lost, the others get SIGTERM, and SIGKILL five seconds later. SIGTERM and SIGINT that this process
-    gets are passed on as SIGTERM, and then it waits for as long as they take to save; a second one kills them. They end
-    with this process, whatever ends it.
+    Each process runs beneath an actor of one placement group, with a TF_CONFIG that lists all. When one fails, or its
+    actor or machine is lost, the others get SIGTERM, and SIGKILL five seconds later. If this process gets SIGTERM or
+    SIGINT, it passes SIGTERM on and waits as long as the others need to save; a second signal kills them. They end with
+    this process, however it ends.
 
     Args:
-        cluster: Which cluster, and what each process is given of it.
+        cluster: The cluster, and the resources of each process.
         command: The script and its arguments.
-        count: How many.
-        environment: What each process has in its environment besides that of the cluster's machine.
-        spread: Each on a machine of its own; else on as few as have room.
-        folder: Where they run; None: in the folder that Ray ships (``runtime_env``).
-        output: Where their lines go, each with the process's number before it where there are several; None: stdout.
+        count: Number of processes.
+        environment: Variables in addition to the environment of the machine that a process runs on.
+        spread: Each on a machine of its own; else on as few machines as have room.
+        folder: Working directory of the processes; None: the folder that Ray ships (``runtime_env``).
+        output: Receives their output; with several processes each line begins with the process's number. None: stdout.
 
     Returns:
-        How it ended.
+        How the group ended.
 
     Raises:
         FlowtrainError: There is no such cluster.
-        click.ClickException: It has no room for them in time, or a machine lacks the script.
+        click.ClickException: The cluster has no room for them in time, or a machine lacks the script.
     """
     with contextlib.ExitStack() as stack:
         run = _Run(stack, cluster, count, output or sys.stdout.buffer)
@@ -71,17 +71,17 @@ def run_on_ray(
 
 
 class _Member:
-    """One of the processes, as this one sees it."""
+    """One process of the group, and the actor that runs it."""
 
     def __init__(self, number: int, actor: Any) -> None:
         self.number, self.actor = number, actor
-        self.signals: list[int] = []  # that go with the next turn
-        self.turn: Any = None  # the reference to its answer
-        self.heard = time.monotonic()
+        self.signals: list[int] = []  # to send with the next turn
+        self.turn: Any = None  # Ray's reference to the result of the turn that is under way
+        self.heard = time.monotonic()  # when its last turn returned
 
 
 class _Run(Together):
-    """Processes on the machines of a Ray cluster."""
+    """A group of processes on the machines of a Ray cluster."""
 
     _living: dict[int, _Member]
 
@@ -103,6 +103,7 @@ class _Run(Together):
         bundle = {name: amount for name, amount in bundle.items() if amount}
         group = placement_group([bundle] * self._count, "STRICT_SPREAD" if spread else "PACK")
         self._stack.callback(remove_placement_group, group)
+        # Ray itself would wait without a bound and without a word for room that a cluster may never have.
         asked, told = time.monotonic(), _TELL
         while self._asked is None and not group.wait(_LOOK):
             waited = time.monotonic() - asked
@@ -132,7 +133,7 @@ class _Run(Together):
         )
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: str | None) -> None:
-        """Start the processes, each with the addresses of all."""
+        """Start the processes, each with the addresses of all: first all actors reserve a port, then all start."""
         if self._asked is not None:
             return
         addresses = self._all(lambda member: member.actor.address.remote())
@@ -155,13 +156,13 @@ class _Run(Together):
                 )
 
     def _all(self, call: Callable[[_Member], Any]) -> dict[int, Any]:
-        """What all answer, by number; an actor that is lost is a process that has failed."""
+        """Call all actors at once and return their results by number; a lost actor counts as a failed process."""
         refs = {number: call(member) for number, member in self._living.items()}
         found = {}
         for number, ref in refs.items():
             try:
                 found[number] = self._ray.get(ref)
-            except self._ray.exceptions.RayTaskError:
+            except self._ray.exceptions.RayTaskError:  # an error of our own code in the actor: a bug, not a loss
                 raise
             except self._ray.exceptions.RayError as error:
                 self._lose(self._living[number], error)
@@ -170,7 +171,8 @@ class _Run(Together):
     # ---------------------------------------------------------------- while they run
 
     def turn(self) -> None:
-        """Take in what they have printed, and who has ended."""
+        """Exchange news with the actors: send signals, receive printed lines, notice processes that have ended."""
+        # One call is under way at each actor at all times; it returns when there is something to tell, or after _TURN.
         for member in self._living.values():
             if member.turn is None:
                 signals, member.signals = member.signals, []
@@ -180,6 +182,8 @@ class _Run(Together):
         for ref in ready:
             self._hear(members[ref], ref)
         self._kill_overdue()
+        # Only after a signal: until then Ray itself reports actors and machines that it has lost, and silence is no
+        # failure. Who has asked for the end must not wait for an actor that never answers.
         if self._signalled:
             for member in [m for m in self._living.values() if time.monotonic() - m.heard > _SILENT]:
                 self._lose(member, TimeoutError(f"no answer for {_SILENT:.0f} s"))
@@ -201,12 +205,13 @@ class _Run(Together):
                 self._fail(Ended(status, member.number))
 
     def _lose(self, member: _Member, error: BaseException) -> None:
-        """What runs a process is gone, and the process with it."""
+        """Count a process as failed whose actor is gone: it ends with the actor."""
         del self._living[member.number]
         why = " ".join(str(error).split())[:500]
         self._fail(Ended(128 + signal.SIGKILL, member.number, how=f"was lost with its Ray actor: {why}"))
 
     def send(self, number: int) -> None:
+        # Called by a signal handler, perhaps inside a call of Ray: it only takes notes for the next turn.
         for member in self._living.values():
             member.signals.append(number)
             if not self._signalled:
@@ -214,7 +219,7 @@ class _Run(Together):
         self._signalled = True
 
     def ended(self) -> Ended:
-        """How they have ended; those that were never started, by the signal that came before."""
+        """How the group ended; if a signal came before any process was started, with that signal's status."""
         if self._asked is not None and self._failed is None and not self._started:
             return Ended(128 + self._asked, None, self._asked)
         return super().ended()

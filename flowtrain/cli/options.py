@@ -1,4 +1,4 @@
-"""What commands share, those of ``flowtrain`` and those of scripts: errors in one line, checked arguments, pictures."""
+"""Click classes and helpers for ``flowtrain``'s commands and scripts: one-line errors, checked arguments, pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class FiniteRange(click.FloatRange):
-    """A range of floats that refuses nan and infinity, which every comparison lets pass."""
+    """A FloatRange that also refuses NaN and infinity: NaN passes click's comparisons."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
@@ -45,7 +45,7 @@ class FiniteRange(click.FloatRange):
 
 
 class LocalPath(click.Path):
-    """A path of this machine; of a URL an error says so, where click would say that it does not exist."""
+    """A path on this machine; a URL is an error that says so, where click would say that it does not exist."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -56,7 +56,7 @@ class LocalPath(click.Path):
 
 
 FOLDER = LocalPath(exists=True, file_okay=False)
-"""A folder that is there."""
+"""An existing folder."""
 
 POSITIVE = click.IntRange(1)
 """A whole number from 1."""
@@ -66,7 +66,7 @@ RATE = FiniteRange(0, min_open=True)
 
 
 class _OneLine:
-    """A command whose expected errors are one line."""
+    """Mixin: shows flowtrain's errors and those of files in one line, with exit code 2; all others as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,11 +78,11 @@ class _OneLine:
 
 
 class Command(_OneLine, click.Command):
-    """A click command that shows errors of flowtrain's, and of files, in one line with exit code 2."""
+    """A click command that shows flowtrain's errors, and those of files, in one line with exit code 2."""
 
 
 class Group(_OneLine, click.Group):
-    """A click group that shows errors of flowtrain's, and of files, in one line with exit code 2.
+    """A click group that shows flowtrain's errors, and those of files, in one line with exit code 2.
 
     Example:
         >>> @click.group(cls=Group)
@@ -94,11 +94,11 @@ class Group(_OneLine, click.Group):
 
 
 class NewPath(LocalPath):
-    """A file or folder to be made; what cannot be written is refused before the work that it is for.
+    """A file or folder to be written: refused before the work starts if it could not be written at its end.
 
     Args:
-        suffixes: The endings that can be written, in small letters; empty: any, and folders.
-        replace: Whether what is there may be replaced.
+        suffixes: The allowed endings, in lower case; none: any ending, and folders.
+        replace: Whether an existing file may be replaced.
     """
 
     name = "path"
@@ -119,10 +119,10 @@ class NewPath(LocalPath):
 
 
 def distinct(sources: Sequence[str | Path], targets: Sequence[Path]) -> list[Path]:
-    """The files that sources are turned into, where no two of them are one.
+    """Check that no two sources are written to the same target; returns the targets as a list.
 
     Raises:
-        ConfigError: Two are: the later would replace the earlier.
+        ConfigError: Two are; the later would replace the earlier.
     """
     made: dict[Path, str | Path] = {}
     for source, target in zip(sources, targets, strict=True):
@@ -135,25 +135,25 @@ def distinct(sources: Sequence[str | Path], targets: Sequence[Path]) -> list[Pat
 
 
 def pictures_beneath(folder: str | Path) -> list[Path]:
-    """All picture files in a folder and in those within it, sorted.
+    """All picture files in a folder and its subfolders, sorted by path.
 
     Raises:
-        ConfigError: There is none, or one is not what its ending says.
+        ConfigError: There is none, or OpenCV cannot read one.
     """
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PICTURES)
     if not found:
         raise ConfigError(f"no picture in {folder}; looked for {', '.join(sorted(PICTURES))}")
     for path in found:
-        if not cv2.haveImageReader(str(path)):  # by its first bytes
+        if not cv2.haveImageReader(str(path)):  # looks at the first bytes only: quick for thousands of files
             raise ConfigError(f"{path} is not a picture that OpenCV can read")
     return found
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Write uint8 (H, W), (H, W, 1) or RGB (H, W, 3), whole or not at all.
+    """Write a uint8 picture (H, W), (H, W, 1) or RGB (H, W, 3) to a file, whole or not at all.
 
     Raises:
-        ConfigError: It is no such array, or the ending is that of no picture.
+        ConfigError: The array is another, or the file's ending is not that of a picture format.
     """
     path, picture = Path(path), np.asarray(picture)
     picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture

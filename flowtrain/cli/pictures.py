@@ -1,4 +1,4 @@
-"""What ``flowtrain predict`` reads and writes: arrays, pictures, and rasters with their place on earth."""
+"""Reads the inputs of ``flowtrain predict`` and writes its outputs: arrays, pictures, georeferenced rasters."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ __all__ = ["Given", "Reader", "check_size", "write_result"]
 
 @dataclass(frozen=True)
 class Given:
-    """What was read of one file.
+    """The content of one file.
 
     Attributes:
-        arrays: For each input (height, width, channels), or what an array file holds; a raster is read in windows.
-        raster: The raster that it is, for the place on earth of what is written.
+        arrays: One array for each input: (H, W, C) for pictures, any shape for array files. A raster is a RasterFile,
+            which is sliced like an array and read window by window.
+        raster: That RasterFile, for the georeference of what is written; None if the file is not one.
     """
 
     arrays: list[Any]
@@ -37,13 +38,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads files as the inputs of a predictor; refuses what it would lose something of.
+    """Reads files as inputs of a predictor; refuses a file of which something would be lost (colour, alpha, depth).
 
     Attributes:
         predictor: The model.
-        span: What black and white of an 8-bit picture are to it.
-        bands: Which bands of a raster, from 1; None: all.
-        gray: Whether colours may be reduced to gray, for a model of one channel.
+        span: The model's values for black and white of an 8-bit picture.
+        bands: Numbers of the bands of a raster to give, from 1; None: all.
+        gray: Whether colour pictures may be converted to gray for a model with one channel.
     """
 
     predictor: LoadedPredictor
@@ -72,7 +73,7 @@ class Reader:
 
     @property
     def channels(self) -> int | None:
-        """Of the model's input, where it is a picture."""
+        """Number of channels of the model's input; None if it is not (N, H, W, C), or takes any number."""
         shape = self.predictor.specs[0].shape
         return shape[-1] if shape.rank == 4 else None
 
@@ -90,7 +91,7 @@ class Reader:
         return Given([raster], raster)
 
     def _fitting(self, path: Path, picture: np.ndarray) -> np.ndarray:
-        """The picture with as many channels as the model has."""
+        """The picture with the model's number of channels."""
         count, channels = picture.shape[2], self.channels
         if channels in (None, count):
             return picture
@@ -112,10 +113,10 @@ class Reader:
 
 
 def check_size(predictor: LoadedPredictor, path: Path, given: Given, align: int) -> None:
-    """Refuse a picture of another size than a model takes that knows one size only.
+    """Refuse a picture whose size does not fit a model of fixed input size.
 
     Raises:
-        ConfigError: It says which tiles the model takes.
+        ConfigError: It does not fit; proposes ``--tile``, if tiles of the model's size are possible, or resizing.
     """
     for name, spec, array in zip(predictor.inputs, predictor.specs, given.arrays, strict=True):
         if spec.shape.rank != 4 or len(array.shape) != 3:
@@ -139,7 +140,9 @@ def check_size(predictor: LoadedPredictor, path: Path, given: Given, align: int)
 
 
 def _decoded(path: Path) -> np.ndarray:
-    """uint8 (height, width, 1 or 3), RGB, upright."""
+    """Decode a picture file to uint8 (H, W, 1 or 3), RGB, rotated as its EXIF orientation says."""
+    # Decoded twice: only IMREAD_UNCHANGED shows the stored depth and alpha channel, and only decode_image turns the
+    # picture upright and reports damage that OpenCV passes over.
     data = np.frombuffer(path.read_bytes(), np.uint8)
     stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if stored is None:
@@ -153,7 +156,7 @@ def _decoded(path: Path) -> np.ndarray:
         raise ConfigError(f"{path} is transparent in places: save it without its alpha channel.")
     channel = 1 if stored.ndim == 2 else 3
     try:
-        return decode_image(data, str(path), channel, palette="color")  # it tells damage that OpenCV passes over
+        return decode_image(data, str(path), channel, palette="color")
     except BrokenImage as error:
         raise ConfigError(str(error)) from error
 
@@ -166,18 +169,18 @@ def write_result(
     span: tuple[float, float],
     npy: bool,
 ) -> Path:
-    """Write an output: a raster where the input was one, a picture where it looks like one, else an array.
+    """Write an output: a .tif if the input was a raster, a .png for (H, W, 1 or 3), else a .npy.
 
     Args:
         stem: The path without its ending.
-        result: The output, without the batch.
-        given: What it was computed from.
-        place: Where its pixels lie in the input; None where nobody knows.
-        span: What black and white of a picture are.
-        npy: Write an array whatever it is.
+        result: The output, without the batch axis.
+        given: The input that it was computed from.
+        place: Where the output's rows and columns lie in the input; None if unknown.
+        span: The values of black and white in `result`, for a picture.
+        npy: Write a .npy in any case.
 
     Returns:
-        The file.
+        The path of the file.
     """
     if not npy and given.raster is not None and result.ndim in (2, 3):
         return _write_raster(Path(f"{stem}.tif"), result, given.raster, place)
@@ -209,7 +212,9 @@ def _write_raster(
         pixel = (1.0, 1.0)
     else:
         whole = [math.ceil(n * each.scale) for n, each in zip(raster.shape, place, strict=False)]
-        full = tuple(whole) == result.shape[:2]  # tiles give the whole; at once what is missing is missing
+        # Run in tiles the output covers the whole input, as each tile's border is cut off; run at once it lacks the
+        # border that the network itself crops, and begins so many pixels inside.
+        full = tuple(whole) == result.shape[:2]
         rows, columns = place
         origin = (0.0, 0.0) if full else (float(rows.missing[0]), float(columns.missing[0]))
         pixel = float(1 / rows.scale), float(1 / columns.scale)

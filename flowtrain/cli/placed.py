@@ -1,4 +1,4 @@
-"""What runs in the Ray actor that holds the place of one process of a training: it starts it, and looks after it."""
+"""The Ray actor of ``flowtrain launch --ray``: starts one process of a training on its machine and watches it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Placed"]
 
 
 class Placed:
-    """The place of one process. The process ends with the actor, whatever ends that."""
+    """Runs one process of a training, as a child process. It ends with the actor, however that ends."""
 
     def __init__(self) -> None:
         self._output = io.BytesIO()
@@ -25,7 +25,7 @@ class Placed:
         self._port: socket.socket | None = None
 
     def address(self) -> str:
-        """This machine's address and a port of it, which stays free until the process is started."""
+        """This machine's address with a free port, which the actor keeps bound until `start`."""
         import ray
 
         self._port = held_port()
@@ -37,14 +37,14 @@ class Placed:
         """Start the process.
 
         Args:
-            number: Which one it is.
+            number: Its number in the group.
             command: The script and its arguments.
-            environment: What it has in its environment besides this actor's own.
-            folder: Where it runs; None: in the actor's own.
-            marked: Whether its lines come with the number before them.
+            environment: Variables in addition to this actor's environment.
+            folder: Its working directory; None: the actor's.
+            marked: Whether its lines begin with its number.
 
         Returns:
-            What is missing on this machine; empty: the process runs.
+            What is missing on this machine, for an error; empty if the process was started.
         """
         if self._port is not None:
             self._port.close()
@@ -57,10 +57,10 @@ class Placed:
         return ""
 
     def turn(self, signals: Sequence[int], seconds: float) -> tuple[bytes, int | None]:
-        """Pass signals on, and wait until there are lines or the process has ended, for so many seconds at most.
+        """Send signals to the process, then wait at most so many seconds until it prints a line or ends.
 
         Returns:
-            (whole lines, the status; None while it runs)
+            The lines that it has printed, whole ones only; and its exit status, None while it runs.
         """
         for number in signals:
             self._group.send(number)

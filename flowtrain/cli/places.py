@@ -1,4 +1,4 @@
-"""Where the processes of a training run: the TF_CONFIG of each, on this machine or from what SLURM says."""
+"""TF_CONFIG for each process of a training: on this machine, at given addresses, or from SLURM's environment."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import click
 
 __all__ = ["cluster_environment", "held_port", "local_environments", "slurm_environment", "slurm_script"]
 
-_PORTS = range(12_000, 32_000)  # below those that Linux gives to who asks for any
-_FREE_PORTS = range(20_000, 32_000)  # of these again, those that Ray's own workers do not use
-_NODE = re.compile(r"([^,\[\]]+)(?:\[([0-9,-]+)\])?([^,\[\]]*)(?:,|$)")
-_TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+_PORTS = range(12_000, 32_000)  # below Linux's ephemeral ports, which outgoing connections take (32768 and up)
+_FREE_PORTS = range(20_000, 32_000)  # the part of them that Ray's workers do not use (10002 to 19999)
+_NODE = re.compile(r"([^,\[\]]+)(?:\[([0-9,-]+)\])?([^,\[\]]*)(?:,|$)")  # prefix[ranges]suffix, or a plain name
+_TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")  # tasks of a node(xnodes in a row)
 
 
 def local_environments(count: int, gpus: int | None) -> list[dict[str, str]]:
-    """What each of so many processes of this machine has in its environment.
+    """Environment variables for each of `count` processes on this machine.
 
     Args:
-        count: How many; one needs no TF_CONFIG.
-        gpus: How many GPUs each gets, in their order; None: all see all.
+        count: Number of processes; a single one needs no TF_CONFIG.
+        gpus: Number of GPUs for each, given out in order; None: every process sees all.
     """
     environments: list[dict[str, str]] = [{} for _ in range(count)]
     if count > 1:
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:  # all ports are held until all are found, so that they differ
             probes = [stack.enter_context(held_port("127.0.0.1")) for _ in range(count)]
             addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
         environments = [cluster_environment(addresses, index) for index in range(count)]
@@ -40,7 +40,7 @@ def local_environments(count: int, gpus: int | None) -> list[dict[str, str]]:
 
 
 def cluster_environment(addresses: Sequence[str], index: int) -> dict[str, str]:
-    """The TF_CONFIG of one of the processes at these addresses; a single one needs none."""
+    """TF_CONFIG for the process with this index, given the addresses of all; empty for a single process."""
     if len(addresses) == 1:
         return {}
     config = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
@@ -48,13 +48,13 @@ def cluster_environment(addresses: Sequence[str], index: int) -> dict[str, str]:
 
 
 def held_port(host: str = "") -> socket.socket:
-    """A socket that holds a free port until it is closed.
-
-    The port is none that Linux gives to connections, of which there are many until a process has imported TensorFlow.
+    """Bind a socket to a free port; the port stays taken until the socket is closed.
 
     Args:
-        host: The address on which the port has to be free; empty: all of this machine's.
+        host: The address on which the port has to be free; empty: all addresses of this machine.
     """
+    # Not port 0: that gives an ephemeral port, which any outgoing connection may take in the seconds between closing
+    # this socket and TensorFlow's binding the port. Random, so that launches at the same time try different ports.
     probe = socket.socket()
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
         with contextlib.suppress(OSError):
@@ -65,13 +65,13 @@ def held_port(host: str = "") -> socket.socket:
 
 
 def slurm_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The TF_CONFIG of this task of a SLURM step, as all of its tasks work it out.
+    """TF_CONFIG for this task of a SLURM step.
 
     Args:
-        given: The environment that ``srun`` made.
+        given: The environment that ``srun`` gave this task.
 
     Raises:
-        click.ClickException: It is no task of SLURM's.
+        click.ClickException: Variables of SLURM are missing or not understood.
     """
     try:
         nodes = _nodes(given.get("SLURM_STEP_NODELIST") or given["SLURM_JOB_NODELIST"])
@@ -85,13 +85,15 @@ def slurm_environment(given: Mapping[str, str]) -> dict[str, str]:
         ) from None
     except ValueError as error:
         raise click.ClickException(f"--slurm: SLURM's environment is not understood: {error}") from None
-    first = _PORTS[job * 64 % len(_PORTS) // 64 * 64]  # jobs that share a node have other ports
+    # Each task computes the addresses of all by itself, so the ports follow from the job's number: 64 for each job, so
+    # that jobs that share a node (their numbers are mostly near each other) have different ones.
+    first = _PORTS[job * 64 % len(_PORTS) // 64 * 64]
     addresses = [f"{node}:{first + place}" for node, count in zip(nodes, tasks, strict=True) for place in range(count)]
     return cluster_environment(addresses, rank)
 
 
 def _nodes(text: str) -> list[str]:
-    """``n[01-03,7],gpu1`` as n01, n02, n03, n7 and gpu1."""
+    """Expand SLURM's list of nodes: ``n[01-03,7],gpu1`` is n01, n02, n03, n7 and gpu1."""
     found, at = [], 0
     while at < len(text):
         match = _NODE.match(text, at)
@@ -110,7 +112,7 @@ def _nodes(text: str) -> list[str]:
 
 
 def _tasks(text: str) -> list[int]:
-    """``2(x3),1`` as 2, 2, 2, 1."""
+    """Expand SLURM's numbers of tasks per node: ``2(x3),1`` is 2, 2, 2, 1."""
     matches = [_TASKS.fullmatch(part) for part in text.split(",")]
     if not all(matches):
         raise ValueError(f"the numbers of tasks {text!r}")
@@ -118,13 +120,13 @@ def _tasks(text: str) -> list[int]:
 
 
 def slurm_script(command: Sequence[str], count: int, gpus: int | None, restarts: int) -> str:
-    """A job for ``sbatch``: a task on each of so many nodes.
+    """A job script for ``sbatch``, with one task on each of `count` nodes.
 
     Args:
         command: The script and its arguments.
-        count: How many tasks.
-        gpus: Of each.
-        restarts: How many times the job is put into the queue again after a failure.
+        count: Number of nodes.
+        gpus: Number of GPUs of each task; None or 0: none is asked for.
+        restarts: How many times the job is requeued after a failure.
     """
     options = [
         f"--job-name={command[0].rpartition('/')[2].removesuffix('.py')}",

@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
-    """``1,2,4`` as a list."""
+    """Parse ``1,2,4``."""
     try:
         return [int(each) for each in value.split(",")] if value else None
     except ValueError:

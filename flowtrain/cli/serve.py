@@ -43,7 +43,7 @@ def command(
         single += [part for arg in args for part in ("-a", arg)] + (["--key", key] if key else [])
         sys.exit(run_together(single, [{}] * num).status)
     flow = flow_of(target, arguments(args))
-    with to_run():
+    with to_run():  # send_dataflow starts a run, which is refused while a command only looks at a script
         sent = send_dataflow(flow, address, shard=_part(shard), key=key, wait=wait)
     click.echo(f"sent {sent:,} datapoints")
 

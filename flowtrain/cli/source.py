@@ -1,4 +1,4 @@
-"""The model that a command is given: a file, and where it holds weights only, the script of their model."""
+"""Loads the model that a command is given: from a file; for a file of weights only, with the model of a script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def model_options(function: F) -> F:
-    """The options that `open_source` takes."""
+    """Decorator: adds the options --model, --arg and --signature, for `open_source`."""
     for option in (
         click.option("--signature", metavar="NAME", help="Which signature of a SavedModel."),
         click.option(
@@ -39,17 +39,18 @@ def model_options(function: F) -> F:
 def open_source(
     path: str, model: str | None, args: tuple[str, ...], signature: str | None = None, averaged: bool = False
 ) -> Any:
-    """The model of a file: its graph, or the given model with the file's weights.
+    """Load the graph of a file, or the given model with the file's weights.
 
     Args:
         path: Any file that ``load_predictor`` takes.
-        model: ``FILE.py:NAME`` of a ModelDesc, Keras model, or a class or function that makes one.
-        args: ``name=value`` for it.
-        signature: Of a SavedModel.
-        averaged: Whether averages of the weights are wanted.
+        model: ``FILE.py:NAME`` of a ModelDesc or Keras model, or of a class or function that makes one; None: the
+            file's own graph.
+        args: ``name=value``, arguments of that class or function.
+        signature: Name of the signature of a SavedModel.
+        averaged: Whether to take the averages of the weights.
 
     Raises:
-        click.ClickException: NAME is or makes no model, or is missing where the file has only weights.
+        click.ClickException: NAME is not a model and makes none; or the file holds weights only and `model` is None.
     """
     if model is None:
         try:
@@ -63,8 +64,9 @@ def open_source(
         try:
             made = made(**arguments(args))
         except TypeError as error:
+            # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise  # from within the model
+                raise
             raise click.ClickException(f"{model}: {error}. Give arguments with -a name=value") from error
     if not isinstance(made, ModelDesc | keras.Model):
         raise click.ClickException(

@@ -1,4 +1,4 @@
-"""Reports of runs: one page for people, a table for the terminal. Reading a run needs no TensorFlow."""
+"""Reports of runs: an HTML page, and a table for the terminal. Reading a run needs no TensorFlow."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

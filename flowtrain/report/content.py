@@ -1,4 +1,4 @@
-"""The content of a report as plain values: what the page's script draws."""
+"""The content of a report as plain JSON values, which the page's script draws."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .folder import RunFolder, higher_is_better
 
 __all__ = ["content_of"]
 
-_POINTS = 4000  # of a curve; more than a screen has pixels
-_TAGS = 24  # kinds of pictures and histograms of a run
-_BINS = 60
+_POINTS = 4000  # most points of a curve; more than a screen has pixels
+_TAGS = 24  # most kinds of pictures, and of histograms, of a run
+_BINS = 60  # of a histogram's grid
 
 
 def content_of(folders: Sequence[Path], images: int = 24, side: int = 384) -> dict[str, Any]:
     """Read runs for a report.
 
     Args:
-        folders: Of the runs.
-        images: How many pictures of a kind to keep of each run, evenly over its steps.
-        side: How large a picture may be, in pixels of its longer side; larger ones are shrunk.
+        folders: Log folders of the runs.
+        images: How many pictures of a kind to keep of each run, evenly spaced over its steps.
+        side: Pixels of the longer side to which larger pictures are shrunk.
 
     Returns:
-        Values that JSON knows.
+        Values that JSON can hold: no NaN, no arrays.
 
     Raises:
-        ConfigError: One is no folder of a run.
+        ConfigError: A folder holds no run.
     """
     runs = [RunFolder(Path(folder)) for folder in folders]
     names = _distinct_names(runs)
@@ -51,7 +51,7 @@ def content_of(folders: Sequence[Path], images: int = 24, side: int = 384) -> di
 
 
 def _distinct_names(runs: Sequence[RunFolder]) -> list[str]:
-    """Folder names; where two are alike, as much of their paths as tells them apart."""
+    """The folders' names, with as many parent folders as make them differ."""
     paths = [run.path.resolve() for run in runs]
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
@@ -61,7 +61,7 @@ def _distinct_names(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def _panels(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """One plot for each scalar; ``validation_x`` goes into the plot of ``x``."""
+    """One plot for each scalar, with ``validation_x`` in the plot of ``x``; those with several curves come first."""
     panels: dict[str, list[str]] = {}
     for name in sorted({name for run in runs for name in run.history}):
         panels.setdefault(base_name(name), []).append(name)
@@ -126,7 +126,10 @@ def _curve(run: RunFolder, name: str, events: Events) -> dict[str, Any]:
 
 
 def _thinned(pairs: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], float]:
-    """At most `_POINTS` of a curve's points: the least and the greatest of each stretch, so that no peak is lost."""
+    """At most about `_POINTS` points of a curve, and how many points each kept pair stands for (1: all are kept).
+
+    The minimum and the maximum of each stretch are kept, so that no peak is lost (sampling evenly would lose them).
+    """
     every = len(pairs) / (_POINTS / 2)
     if every <= 2:
         return pairs, 1
@@ -138,7 +141,7 @@ def _thinned(pairs: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], f
 
 
 def _differences(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """What the runs' settings do not have in common: configuration, command, versions."""
+    """The settings (configuration, command, versions) in which the runs differ, with each run's value."""
     if len(runs) < 2:
         return []
     settings = [{**run.config, **_environment(run.versions)} for run in runs]
@@ -163,7 +166,7 @@ def _environment(versions: dict[str, Any]) -> dict[str, str]:
 
 
 def _values_at(run: RunFolder, step: int | None) -> dict[str, Any]:
-    """The measured scalars as they were logged at or last before a step."""
+    """The last value of each scalar that was logged at or before a step."""
     found = {}
     for name in run.results():
         before = [value for at, value in run.history[name] if step is not None and at <= step]
@@ -190,7 +193,7 @@ def _own_pictures(run: RunFolder, images: int, side: int) -> list[dict[str, Any]
 
 
 def _source(encoded: bytes, side: int) -> str:
-    """A picture as a data URL: small ones as they are, large ones shrunk and as JPEG."""
+    """A picture as a data URL: a small file as it is, others as JPEG (PNG if it has alpha or 16 bits), shrunk to fit."""
     picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
     if picture is None:
         return ""
@@ -214,7 +217,7 @@ def _ascii(data: bytes) -> str:
 
 
 def _histograms(events: Events) -> list[dict[str, Any]]:
-    """Each as a grid: how much of the values lies in each of some common bins, by step."""
+    """Histograms of each tag as a grid: the share of the values in each of `_BINS` common bins, by step."""
     grids = []
     for tag, histograms in list(events.histograms.items())[:_TAGS]:
         low = min(float(h.edges[0]) for h in histograms)
@@ -236,7 +239,8 @@ def _histograms(events: Events) -> list[dict[str, Any]]:
 
 
 def _rebinned(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
-    """The share of a histogram's values in other bins, taken to lie evenly within its own."""
+    """The share of a histogram's values in each of other bins, assuming that values are uniform within a bucket."""
+    # That assumption makes the cumulative distribution linear between edges: interpolate it, then take differences.
     total = histogram.counts.sum()
     if not total:
         return np.zeros(len(edges) - 1)
@@ -249,7 +253,7 @@ def _rounded(values: Iterable[float]) -> list[float]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN; a curve has a gap there."""
+    """The value, or None (a gap in the curve) for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 

@@ -1,7 +1,7 @@
-"""Scalars, pictures and histograms of a run's TensorBoard files, read without TensorFlow.
+"""Reads scalars, pictures and histograms from a run's TensorBoard files, without TensorFlow.
 
 The messages are those of tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto, in TFRecord
-framing. A file that a living run still writes ends anywhere: what is whole is read.
+framing. The file of a running training may end inside a record: the whole records before are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _SCALAR, _IMAGE, _HISTOGRAM = 2, 4, 5  # fields of Summary.Value: simple_value (
 
 
 class _Place(NamedTuple):
-    """Where an event lies: pictures are read again once it is known which are wanted."""
+    """The place of a record in a file.
+
+    The first pass over the files keeps places and not content: of thousands of pictures only a few are shown, and which
+    ones is known only when all steps are. Those are read again.
+    """
 
     path: Path
     at: int
@@ -34,7 +38,7 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, encoded as it lies in the file (PNG)."""
+    """One logged picture, encoded as in the file (PNG)."""
 
     step: int
     data: bytes
@@ -42,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values lie in each bucket; `edges` has one entry more than `counts`."""
+    """One logged histogram: bucket edges (N + 1,) and counts (N,)."""
 
     step: int
     edges: np.ndarray
@@ -51,7 +55,7 @@ class Histogram:
 
 @dataclass
 class Events:
-    """What a run has written for TensorBoard, by tag and in the order of steps."""
+    """The content of a run's TensorBoard files, by tag and in the order of steps."""
 
     scalars: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     """Tag -> (step, value, wall time)."""
@@ -63,11 +67,11 @@ def read_events(folder: Path, most: int) -> Events:
     """Read all event files of a folder.
 
     Args:
-        folder: Where ``events.out.tfevents.*`` lie; it may be missing.
-        most: How many pictures and histograms of a tag to keep; the rest is passed over evenly.
+        folder: Contains ``events.out.tfevents.*``; it may be missing.
+        most: How many pictures and histograms of a tag to read, evenly spaced over the logged steps.
 
     Returns:
-        What is there. A step that was logged twice, before a kill and after the resume, counts once, as logged last.
+        Their content. Of a step that was logged twice, before a kill and again after the resume, the later one.
     """
     scalars: dict[str, dict[int, tuple[float, float]]] = {}
     places: dict[int, dict[str, dict[int, _Place]]] = {_IMAGE: {}, _HISTOGRAM: {}}
@@ -91,14 +95,16 @@ def read_events(folder: Path, most: int) -> Events:
 
 
 def spread(steps: list[int], most: int) -> list[int]:
-    """At most so many of some steps, evenly; the first and the last are always among them."""
+    """At most `most` of the steps, evenly spaced, with the first and the last."""
     if len(steps) <= most:
         return steps
     return [steps[round(index)] for index in np.linspace(0, len(steps) - 1, most)]
 
 
 def _records(path: Path) -> Iterator[tuple[_Place, bytes]]:
-    """The whole records of a file: read, not mapped, as a run that goes on cuts its file while a report is made."""
+    """Yield the whole records of a file, with their places."""
+    # Read and not memory-mapped: a run that is resumed meanwhile truncates its file, and access to a mapping beyond
+    # the new end kills the process (SIGBUS).
     with path.open("rb") as file:
         at, end = 0, os.fstat(file.fileno()).st_size
         while at + HEADER <= end:
@@ -117,7 +123,7 @@ def _records(path: Path) -> Iterator[tuple[_Place, bytes]]:
 
 
 def _values(record: bytes) -> Iterator[tuple[int, float, str, dict[int, bytes]]]:
-    """(step, wall time, tag, fields) of each value of an event; nothing of one that is no event."""
+    """Yield (step, wall time, tag, fields) of each summary value in an event; nothing if the record is not an event."""
     try:
         # Event: wall_time = 1 (double), step = 2, summary = 5. Summary: value = 1. Summary.Value: tag = 1.
         event = {number: value for number, _, value in fields(record)}
@@ -129,7 +135,7 @@ def _values(record: bytes) -> Iterator[tuple[int, float, str, dict[int, bytes]]]
                 parts = {number: value for number, _, value in fields(entry) if isinstance(value, bytes)}
                 if 1 in parts:
                     yield step, struct.unpack("<d", wall)[0], parts[1].decode(), parts
-    except (WireError, struct.error, UnicodeDecodeError):  # damaged or of another kind: the others may be whole
+    except (WireError, struct.error, UnicodeDecodeError):  # a damaged or foreign record: the others may be whole
         return
 
 
@@ -143,13 +149,17 @@ def _read(place: _Place, tag: str, kind: int) -> bytes:
 
 
 def _picture(step: int, image: bytes) -> Picture:
-    """Summary.Image: encoded_image_string = 4. An empty one where it is damaged."""
+    """Parse Summary.Image (encoded_image_string = 4); if it is damaged the picture's data is empty."""
     found = _parts(image).get(4, b"")
     return Picture(step, found if isinstance(found, bytes) else b"")
 
 
 def _histogram(step: int, message: bytes) -> Histogram | None:
-    """HistogramProto: bucket_limit = 6, bucket = 7, both packed doubles; the first limit closes an empty bucket."""
+    """Parse HistogramProto (bucket_limit = 6, bucket = 7, both packed doubles); None if it is damaged.
+
+    A limit is the right edge of its bucket. TensorFlow's first bucket is an empty one that reaches from minus infinity
+    to the least value: it is dropped, and its limit is the first edge.
+    """
     parts = _parts(message)
     limits, counts = parts.get(6, b""), parts.get(7, b"")
     if not isinstance(limits, bytes) or not isinstance(counts, bytes):
@@ -161,7 +171,7 @@ def _histogram(step: int, message: bytes) -> Histogram | None:
 
 
 def _parts(message: bytes) -> dict[int, int | bytes]:
-    """The fields of a message, nothing of a damaged one."""
+    """The fields of a message, by number; empty if it is damaged."""
     try:
         return {number: value for number, _, value in fields(message)}
     except WireError:

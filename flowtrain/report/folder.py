@@ -1,4 +1,4 @@
-"""What the folder of a run says about it. Everything may be missing, cut short or still being written."""
+"""Reads the folder of a run. Each of its files may be missing, truncated or still being written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..utils.storage import local_only
 
 __all__ = ["Checkpoint", "Epoch", "RunFolder", "best", "find_runs", "higher_is_better"]
 
-_MARKS = ("config.json", "metrics.jsonl", "log.txt")
-_HIGHER = re.compile(
+_MARKS = ("config.json", "metrics.jsonl", "log.txt")  # a folder with one of these files holds a run
+_HIGHER = re.compile(  # names of scalars of which higher values are better
     r"(^|[_/-])(acc|accuracy|psnr|ssim|iou|miou|f1|auc|ap|map|precision|recall|score|reward|dice|bleu|r2|kappa)($|[_/-]|\d)"
 )
 _NUMBERED = re.compile(r"(.*?)[-_]?(\d+)\.(png|jpe?g)", re.IGNORECASE)
-_RATES = ("steps_per_second", "samples_per_second")
+_RATES = ("steps_per_second", "samples_per_second")  # scalars that are no result of a run
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """When an epoch ended, and what its seconds were spent on."""
+    """When an epoch ended (Unix time), and its seconds by what they were spent on (steps, data, callbacks, saving)."""
 
     epoch: int
     step: int
@@ -36,7 +36,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint, as its manifest describes it."""
+    """One checkpoint, as described by its manifest."""
 
     name: str
     epoch: int | None
@@ -47,7 +47,7 @@ class Checkpoint:
 
 @dataclass
 class RunFolder:
-    """A run, read from its folder.
+    """The content of a run's folder, read when the object is made.
 
     Args:
         path: The folder.
@@ -69,11 +69,11 @@ class RunFolder:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """Name of a scalar -> (step, value)."""
     times: dict[int, float] = field(default_factory=dict)
-    """Step -> when its scalars were logged, in seconds of the Unix epoch."""
+    """Step -> Unix time at which its scalars were logged."""
     epochs: list[Epoch] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     profile: dict[str, Any] | None = None
-    """What ``explain`` measured of the data, where the run has the callback `DataProfile`."""
+    """The measurements of ``explain``, if the run has the callback `DataProfile`."""
     started: float | None = None
     ended: float | None = None
 
@@ -103,17 +103,17 @@ class RunFolder:
 
     @property
     def epoch(self) -> int:
-        """The last epoch that was finished, 0 before the first."""
+        """The last finished epoch, 0 before the first."""
         return self.epochs[-1].epoch if self.epochs else max((c.epoch or 0 for c in self.checkpoints), default=0)
 
     @property
     def step(self) -> int:
-        """The last step that anything was logged at."""
+        """The last step at which something was logged."""
         logged = max((values[-1][0] for values in self.history.values() if values), default=0)
         return max(logged, self.epochs[-1].step if self.epochs else 0)
 
     def results(self) -> dict[str, dict[str, float]]:
-        """Name of each measured scalar -> its last value, its best one, and the step of the best."""
+        """For each scalar but rates (of learning, of speed) and the loss scale: last value, best value and its step."""
         found = {}
         for name, values in self.history.items():
             if name in _RATES or "learning_rate" in name or name == "loss_scale" or not values:
@@ -123,7 +123,7 @@ class RunFolder:
         return found
 
     def pictures(self) -> dict[str, list[tuple[int, Path]]]:
-        """Numbered pictures in the folder itself, ``export0012.jpg``: name -> (number, path)."""
+        """Numbered pictures in the folder itself, such as ``export0012.jpg``: name -> (number, path) pairs."""
         found: dict[str, list[tuple[int, Path]]] = {}
         for path in sorted(self.path.iterdir()):
             match = _NUMBERED.fullmatch(path.name)
@@ -144,7 +144,7 @@ class RunFolder:
 
 
 def run_path(path: str | Path) -> Path:
-    """The folder of a run, or of runs, which has to be on this machine.
+    """The path of a run's folder, or of a folder of runs, on this machine.
 
     Raises:
         NotLocal: It is a URL.
@@ -153,12 +153,12 @@ def run_path(path: str | Path) -> Path:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a run was started in a folder."""
+    """Whether a folder holds a run."""
     return any((path / name).is_file() for name in _MARKS)
 
 
 def find_runs(folder: str | Path) -> list[Path]:
-    """The runs in a folder and the folders in it, by name; a run's own folders are not searched."""
+    """All runs in a folder and its subfolders, sorted by path; the folders inside a run are not searched."""
     folder = run_path(folder)
     if is_run(folder):
         return [folder]
@@ -170,12 +170,12 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether more of a number is better, by its name: accuracies and the like; of anything else less is."""
+    """Whether higher values of a scalar are better, guessed from its name (accuracy, psnr, f1, ...)."""
     return bool(_HIGHER.search(name.lower())) and "error" not in name.lower()
 
 
 def best(name: str, values: list[tuple[int, float]]) -> tuple[int, float]:
-    """The (step, value) of a scalar's best value; NaN is never the best if there is anything else."""
+    """The (step, value) pair with the best value of a scalar; NaN only if all values are NaN."""
     known = [pair for pair in values if pair[1] == pair[1]] or values[:1]
     return (max if higher_is_better(name) else min)(known, key=lambda pair: pair[1])
 
@@ -196,7 +196,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _newest_json(folder: Path, name: str) -> dict[str, Any]:
-    """``config.json``, or of a run that was resumed with another one ``config-2.json`` and so on."""
+    """The newest of ``config.json``, ``config-2.json``, ...: a run that is resumed with changes writes another one."""
     number = 2
     path = folder / f"{name}.json"
     while (folder / f"{name}-{number}.json").exists():
@@ -210,7 +210,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return
-    for line in text.split("\n")[:-1]:  # the last one may be cut short
+    for line in text.split("\n")[:-1]:  # the last line has no newline: it is empty, or still being written
         try:
             found = json.loads(line)
         except ValueError:
@@ -237,7 +237,8 @@ def _checkpoints(folder: Path) -> Iterator[Checkpoint]:
 
 
 def _first_time(folder: Path) -> float | None:
-    """When the run began: its configuration is written first and never again."""
+    """When the run began, as Unix time."""
+    # By config.json, which is written at the start and never again; the others have the time of their last line.
     for name in _MARKS:
         try:
             return (folder / name).stat().st_mtime

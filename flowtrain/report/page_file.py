@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no other file and no network."""
+"""Writes the report as one HTML file that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["render", "write_report"]
 def write_report(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, images: int = 24, refresh: float = 0.0
 ) -> Path | str:
-    """Write a page that shows runs beside each other: curves, pictures, settings, where the time went.
+    """Write an HTML page that compares runs: curves, pictures, settings, times.
 
-    The page holds its data and the script that draws them (plotly.js), about 5 MB: it opens from a file, without a
-    network, and can be sent to somebody.
+    The page contains its data and the script that draws them (plotly.js, about 5 MB): it opens from a file without a
+    network and can be sent by mail.
 
     Args:
-        runs: Their log folders.
+        runs: Log folders of the runs.
         path: The HTML file, or its URL; replaced as a whole.
-        images: How many pictures of a kind to keep of each run, evenly over its steps.
-        refresh: Have the page load itself anew every so many seconds; 0: it stays as it is.
+        images: How many pictures of a kind to keep of each run, evenly spaced over its steps.
+        refresh: Seconds after which the page reloads itself; 0: never.
 
     Returns:
         The path.
@@ -55,7 +55,7 @@ def write_report(
 
 
 def plotly_script() -> str:
-    """The source of plotly.js, as the Python package carries it."""
+    """The source of plotly.js, from the Python package."""
     return require("plotly.offline", extra="report", needed_for="flowtrain report").get_plotlyjs()
 
 
@@ -67,9 +67,11 @@ def render(content: Mapping[str, Any], plotly: str, refresh: float = 0.0) -> str
         "title": html.escape(str(content["title"])),
         "refresh": f"{refresh:g}",
         "style": (folder / "page.css").read_text(encoding="utf-8"),
-        "content": data.replace("<", "\\u003c"),  # no name of a run can end the script element
+        "content": data.replace("<", "\\u003c"),  # else "</script>" in a run's name would end the script element
         "plotly": plotly.replace("</script", "<\\/script"),
         "script": (folder / "page.js").read_text(encoding="utf-8"),
     }
+    # One pass over the template, not a replacement of each "@part@" after the other: content that was put in (a run's
+    # settings, plotly's source) may contain "@script@" itself.
     pieces = (folder / "page.html").read_text(encoding="utf-8").split("@")
     return "".join(parts.get(piece, f"@{piece}") if index % 2 else piece for index, piece in enumerate(pieces))

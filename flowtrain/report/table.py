@@ -1,4 +1,4 @@
-"""A table of runs for the terminal."""
+"""The table of runs for the terminal."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .folder import RunFolder, find_runs, higher_is_better, run_path
 __all__ = ["runs_table", "table_rows"]
 
 _COLUMNS = ("run", "status", "epoch", "step", "started", "minutes")
-_METRICS = 4
+_METRICS = 4  # scalars that are shown if none are named
 
 
 def table_rows(folder: str | Path, sort: str | None = None, reverse: bool = False) -> list[dict[str, Any]]:
-    """What there is to say of each run in a folder.
+    """The rows of the table of runs, as dicts.
 
     Args:
-        folder: Looked through, with the folders in it.
-        sort: A column or a scalar's name; a scalar sorts the best run to the top. None: by the path.
-        reverse: Turn the order round.
+        folder: Searched for runs, with its subfolders.
+        sort: A column, or the name of a scalar: the best run comes first. None: by path.
+        reverse: Reverse the order.
 
     Returns:
-        One dict a run: ``run``, ``status``, ``epoch``, ``max_epoch``, ``step``, ``started``, ``minutes``, ``note``, and
-        ``best`` and ``last``: name of a scalar -> value.
+        A dict for each run: ``run``, ``status``, ``epoch``, ``max_epoch``, ``step``, ``started``, ``minutes``, ``note``,
+        and ``best`` and ``last``: name of a scalar -> value.
 
     Raises:
-        ConfigError: There is no run in it, or no such column.
+        ConfigError: The folder holds no run, or no run has that column.
     """
     folder = run_path(folder)
     if not folder.is_dir():
@@ -52,19 +52,19 @@ def table_rows(folder: str | Path, sort: str | None = None, reverse: bool = Fals
 
 @names_arguments
 def runs_table(folder: str | Path, metrics: Sequence[str] = (), sort: str | None = None, reverse: bool = False) -> str:
-    """A table of all runs in a folder: how each stands and the best values it reached.
+    """A text table of all runs in a folder: status, progress and best values of each.
 
     Args:
-        folder: Looked through, with the folders in it.
-        metrics: The scalars to show; none: four, those of the validation first.
-        sort: See `table_rows`.
-        reverse: See `table_rows`.
+        folder: Searched for runs, with its subfolders.
+        metrics: Names of the scalars to show; none: four, those of the validation first.
+        sort: A column, or the name of a scalar: the best run comes first. None: by path.
+        reverse: Reverse the order.
 
     Returns:
-        Text.
+        The table.
 
     Raises:
-        ConfigError: There is no run in it, or no such column or scalar.
+        ConfigError: The folder holds no run, or no run has that column or scalar.
     """
     rows = table_rows(folder, sort, reverse)
     known = sorted({name for row in rows for name in row["best"]})

@@ -1,4 +1,4 @@
-"""A report of runs that go on: the page is written anew while anything changes."""
+"""watch: rewrites the report of running trainings whenever they have changed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["watch"]
 def watch(
     runs: Sequence[str | Path], path: str | Path = "report.html", *, every: float = 10.0, images: int = 24
 ) -> Path | str:
-    """Write a report again and again until all its runs have ended.
+    """Write a report, and again when the runs have changed, until all of them have ended.
 
-    The page renews itself in the browser, and keeps what was chosen in it. The last one, of runs that have ended, stays
-    as it is.
+    The page reloads itself in the browser and keeps what was selected in it. The final page, of runs that have ended,
+    does not reload.
 
     Args:
-        runs: Their log folders.
+        runs: Log folders of the runs.
         path: The HTML file, or its URL.
-        every: Seconds between looks at the runs.
-        images: See `write_report`.
+        every: Seconds between two looks at the runs.
+        images: How many pictures of a kind to keep of each run.
 
     Returns:
         The path.
@@ -39,6 +39,7 @@ def watch(
     seen: object = None
     folders = [run_path(run) for run in runs]
     while True:
+        # The status before the files: a run that ends in between is looked at once more, so the last page has its end.
         alive = any(status_of(run)["status"] == "running" for run in folders)
         found = _state_of(folders)
         if found != seen or not alive:
@@ -50,7 +51,7 @@ def watch(
 
 
 def _state_of(runs: Sequence[Path]) -> object:
-    """Names, sizes and times of what a report reads: when they are the same, so is the page."""
+    """Names, sizes and times of the files that a report reads: if they are unchanged, so is the page."""
     found = []
     for run in runs:
         for path in [*run.iterdir(), *(run / "tensorboard").glob("*"), *(run / "checkpoints").glob("*")]:
