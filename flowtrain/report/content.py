@@ -193,7 +193,7 @@ def _own_pictures(run: RunFolder, images: int, side: int) -> list[dict[str, Any]
 
 
 def _source(encoded: bytes, side: int) -> str:
-    """A picture as a data URL: a small file as it is, others as JPEG (PNG if it has alpha or 16 bits), shrunk to fit."""
+    """A picture as a data URL: a small file as it is, others as JPEG (with alpha or 16 bits: PNG), shrunk to fit."""
     picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
     if picture is None:
         return ""

@@ -29,8 +29,8 @@ def table_rows(folder: str | Path, sort: str | None = None, reverse: bool = Fals
         reverse: Reverse the order.
 
     Returns:
-        A dict for each run: ``run``, ``status``, ``epoch``, ``max_epoch``, ``step``, ``started``, ``minutes``, ``note``,
-        and ``best`` and ``last``: name of a scalar -> value.
+        For each run ``run``, ``status``, ``epoch``, ``max_epoch``, ``step``, ``started``, ``minutes``, ``note``; and
+        ``best`` and ``last``: name of a scalar -> value.
 
     Raises:
         ConfigError: The folder holds no run, or no run has that column.
