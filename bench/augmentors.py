@@ -1,4 +1,4 @@
-"""Microseconds per call of every augmentor on one 256 x 256 x 3 uint8 picture, beside Tensorpack's and albumentations'.
+"""Microseconds per call of every augmentor on a 256 x 256 x 3 uint8 picture, beside Tensorpack's and albumentations'.
 
     python bench/augmentors.py [--rounds 61] [--only Hue,Gamma] [--write FILE]
 
@@ -62,7 +62,7 @@ def import_albumentations():
 
 
 def rows():
-    """(name, ours, Tensorpack's, albumentations'); a peer's is a function of the library, or None where it has none."""
+    """(name, flowtrain's augmentor, Tensorpack's, albumentations'): a peer's is a function of its module, or None."""
     return [
         (
             "Affine",
@@ -270,21 +270,21 @@ def rows():
 
 
 class Floats:
-    """An augmentor that is to be given the picture as float32, times ``scale``."""
+    """An augmentor to be measured on the picture as float32, multiplied by ``scale``."""
 
     def __init__(self, augmentor, scale):
         self.augmentor, self.scale = augmentor, scale
 
 
 class IntoBatch:
-    """An augmentor whose result is to be copied into a batch of 32, each time into the next place."""
+    """An augmentor to be measured with the copy of its result into the next place of a batch of 32."""
 
     def __init__(self, augmentor):
         self.augmentor = augmentor
 
 
 class Copied:
-    """Tensorpack's augmentor where it writes into the picture or returns a view, with the copy that this calls for."""
+    """An augmentor of Tensorpack that writes into its input or returns a view, measured with the copy that it needs."""
 
     def __init__(self, augmentor):
         self.augmentor = augmentor
@@ -303,7 +303,7 @@ def same_of_many(img, **kwargs):
 
 
 def caller(made, img, rng):
-    """A function without arguments that augments the picture once, whatever library the augmentor is of."""
+    """A function without arguments that applies an augmentor of any of the libraries to the picture once."""
     if isinstance(made, Floats):
         made, img = made.augmentor, img.astype(np.float32) * np.float32(made.scale)
     if isinstance(made, IntoBatch):
@@ -318,6 +318,7 @@ def caller(made, img, rng):
 
 def measure(calls, rounds):
     """Median seconds per call of each function; they take turns."""
+    # As many calls in a turn as take about half a millisecond, so that the clock's own cost does not count.
     counts, times = [], [[] for _ in calls]
     for call in calls:
         call()

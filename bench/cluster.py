@@ -29,7 +29,7 @@ CONTENDERS = ["local", "remote", "ray", "ray_data", "tfdata_service"]
 CASES = ["work", "wait", "light"]
 NAMES = dict(zip(CONTENDERS, ["local workers", "RemoteData", "Ray actors", "Ray Data", "tf.data service"], strict=True))
 CORES = len(os.sched_getaffinity(0))
-ROUNDS = 3  # of the case that compares rates on the same cores
+ROUNDS = 3  # turns of each contender in the case `work`, which compares rates on the same cores
 _WAIT = 0.05  # seconds
 _BATCHES = 1 << 20
 _BOUND = 100  # seconds for one turn
@@ -37,7 +37,7 @@ _TURN = 20  # seconds that one takes, about, and one more for each worker
 
 
 def made(case: str, index: int) -> np.ndarray:
-    """One batch."""
+    """Make one batch, with the case's work or wait."""
     if case == "wait":
         time.sleep(_WAIT)
     elif case == "work":
@@ -111,7 +111,7 @@ def tfdata_service(case: str, workers: int) -> Iterable[Any]:
 
 
 def service_batches(case: str) -> Any:
-    """Built in each worker too, so that the Python function of the graph has the same name there."""
+    """Batches in tf.data. Workers build it too: the graph refers to its Python function by a name of the process."""
     import tensorflow as tf
 
     ids = tf.data.Dataset.range(_BATCHES)
@@ -133,7 +133,7 @@ def start_ray(workers: int) -> None:
 
 
 def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, float]:
-    """Measure, in this process."""
+    """Measure one contender in this process."""
     began = time.perf_counter()
     batches = globals()[contender](case, workers)
     walk = iter(batches)
@@ -141,7 +141,7 @@ def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, f
     first = time.perf_counter() - began
     seen: set[int] = set()
     warm = time.perf_counter() + 1.0 + 0.5 * workers
-    while time.perf_counter() < warm or 0 < len(seen) < workers:  # others join in as they have started
+    while time.perf_counter() < warm or 0 < len(seen) < workers:  # until every worker that can be told apart has begun
         if isinstance(batch, list):
             seen.add(batch[1])
         batch = next(walk)
@@ -154,7 +154,7 @@ def turn(contender: str, case: str, workers: int, seconds: float) -> dict[str, f
 
 
 def measured(contender: str, case: str, workers: int, seconds: float, bound: float) -> dict[str, float] | None:
-    """The same in a process of its own; None where it failed."""
+    """Measure one contender in a process of its own; None if it failed."""
     command = [sys.executable, __file__, "--turn", contender, case, str(workers), str(seconds)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -164,7 +164,7 @@ def measured(contender: str, case: str, workers: int, seconds: float, bound: flo
         except subprocess.TimeoutExpired:
             out, errors = "", "took too long"
         finally:
-            subprocess.run(["pkill", "-9", "-s", str(p.pid)], check=False)  # its whole session
+            subprocess.run(["pkill", "-9", "-s", str(p.pid)], check=False)  # its session: workers, senders, Ray
     lines = [line for line in out.splitlines() if line.startswith('{"rate"')]
     if not lines:
         print(f"{contender}, {case}, {workers}: failed: {errors.strip().splitlines()[-1:]}", file=sys.stderr)
@@ -173,7 +173,7 @@ def measured(contender: str, case: str, workers: int, seconds: float, bound: flo
 
 
 def turns(cases: list[str], names: list[str], workers: list[int] | None) -> list[tuple[str, int, str]]:
-    """(case, workers, contender), those of most interest first."""
+    """All turns as (case, workers, contender), the most interesting first: the last ones may find no time."""
     found = []
     if "work" in cases:
         found += [("work", n, name) for n in workers or [CORES] for _ in range(ROUNDS) for name in names]

@@ -1,7 +1,7 @@
-"""One row of a table: python contenders.py CASE NAME SECONDS. Used by dataflow.py.
+"""Measures one contender in one case, for dataflow.py: python contenders.py CASE NAME SECONDS.
 
-Each function below, and each in peers.py, gives an iterable of batches. What a library's users would write, with two
-workers and a queue of about eight batches, is what is written here.
+Each function below, and each in peers.py, takes a case and returns an iterable of batches, written as a user of the
+library would write it, with two workers and a queue of about eight batches.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _doubled(columns):
 
 
 def _pictures(df, min_size=None):
-    """Read by flowtrain's own source."""
+    """[Lab picture (256, 256, 3)] for each file, without end."""
     ds = df.RepeatedData(df.ImageFromFile(PATHS, channel=3, min_size=min_size), -1)
     return df.MapData(ds, lambda dp: [small_lab(dp[0])])
 
@@ -77,7 +77,7 @@ def flowtrain_scaled(case: str):
     return df.PrefetchData(df.BatchData(_pictures(df, min_size=256), BATCH), 6, WORKERS)
 
 
-# ---- flowtrain in other frameworks: the same flows
+# ---- flowtrain for other frameworks: the same flows
 
 
 def flowtrain_torch(case: str):
@@ -107,7 +107,7 @@ def flowtrain_keras(case: str):
 
 
 def limit_memcpy(case: str):
-    """One process copies a batch in and out of a buffer."""
+    """Copy a batch into a buffer and out again, in one process: what any hand-over through shared memory costs."""
     source = batch_of(case)
     middle, out = np.empty_like(source), np.empty_like(source)
 
@@ -122,7 +122,7 @@ def limit_memcpy(case: str):
 
 
 def limit_numpy(case: str):
-    """NumPy's own indexing and multiplication, in an order that is there already: no library at all."""
+    """NumPy's indexing and multiplication alone, with a permutation made beforehand."""
     images = array()
     order = np.random.default_rng(0).permutation(len(images))
     starts = range(0, len(images) - 127, 128)
@@ -130,7 +130,7 @@ def limit_numpy(case: str):
 
 
 def limit_cv2(seconds: float) -> dict[str, float]:
-    """The same calls in bare processes, with malloc's thresholds raised too: no library at all."""
+    """The same OpenCV calls in bare processes that hand nothing over, with malloc's thresholds raised as in workers."""
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
@@ -159,6 +159,7 @@ def _bare(seconds: float) -> tuple[float, float]:
 
 
 def own_figures(seconds: float) -> dict[str, float]:
+    """Time to the first batch, memory of a worker, and overhead of a chain of stages."""
     import psutil
 
     import flowtrain.dataflow as df
@@ -219,7 +220,7 @@ def main() -> None:
         else:
             made = (globals().get(name) or getattr(peers, name))("jpeg" if case == "jpeg-busy" else case)
         report(measure(made, per_batch, seconds, spin_ms=60 if case == "jpeg-busy" else 0))
-    os._exit(0)  # some libraries' workers do not end by themselves; whoever started this kills what is left
+    os._exit(0)  # some libraries' workers never end, and a normal exit would wait for them; dataflow.py kills them
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from measuring import Run
 _BOUND = 60  # seconds for one turn
 CONTENDERS = Path(__file__).with_name("contenders.py")
 
-# peers, in the order of their turns
+# the peers of each kind of case, in the order of their turns
 OF_BATCHES = ["tensorpack", "torch", "grain"]
 OF_PICTURES = ["tensorpack", "tensorpack_threads", "torch", "grain", "grain_threads"]
 OF_PICTURES += ["tfdata_numpy", "keras", "keras_numpy", "webdataset"]
@@ -113,7 +113,7 @@ TITLES = {
     "flowtrain_jax": "**flowtrain**, to_jax",
     "jax": "JAX: NumPy's indexing, jnp.asarray",
 }
-# whose rate a peer's is compared with, in the cases of frameworks
+# In the cases of frameworks: peer -> the row of flowtrain that its rate is compared with.
 OURS = {"torch": "flowtrain_torch", "keras": "flowtrain_keras", "jax": "flowtrain_jax"}
 IN_ONE_PROCESS = {
     "limit_numpy": "limit: NumPy's indexing alone",
@@ -149,7 +149,7 @@ def installed(package: str) -> bool:
 
 
 def run(case: str, name: str, seconds: float) -> dict | str:
-    """One contender's turn."""
+    """One contender's turn in a process of its own: its figures, "not installed" or "failed"."""
     package = package_of(name)
     if package and not installed(package):
         return "not installed"
@@ -175,7 +175,7 @@ def run(case: str, name: str, seconds: float) -> dict | str:
     finally:
         bound.cancel()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+            os.killpg(process.pid, signal.SIGKILL)  # its session: workers that it left behind would slow the next turns
         _, errors = process.communicate()
     if result == "failed":
         sys.stderr.write(f"{case} {name} failed:\n{errors[-2000:]}\n")
@@ -189,7 +189,7 @@ def measure(cases: list[str], rounds: int, seconds: float) -> dict[str, dict[str
             for name in CASES[case][2]:
                 before = results[case][name]
                 if before and isinstance(before[0], str):
-                    continue  # it will not work better now
+                    continue  # not installed or failed in the first round: it will again
                 outcome = run(case, name, seconds)
                 before.append(outcome)
                 shown = outcome if isinstance(outcome, str) else {k: float(f"{v:.4g}") for k, v in outcome.items()}

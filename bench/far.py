@@ -47,7 +47,7 @@ BATCH = 16
 
 
 def serve(latency: float) -> None:
-    """Run moto, and before it a proxy that counts and waits; its port goes to the standard output."""
+    """Run moto behind a proxy that counts requests and bytes and adds latency; print the proxy's port."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -107,7 +107,10 @@ def seen(url: str) -> dict[str, int]:
 
 
 def _streaming():
-    """The package, which imports torchvision for data sets that are not read here: a stand-in, where that is broken."""
+    """Import mosaicml-streaming with a stand-in for torchvision.
+
+    It imports torchvision for data sets that are not used here, which fails if that does not fit the installed torch.
+    """
     for name in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
         module = sys.modules[name] = types.ModuleType(name)
         module.VisionDataset, module.to_tensor = object, None
@@ -164,7 +167,7 @@ def make(folder: Path, count: int, size: int, url: str) -> None:
             fs.put_file(str(path), f"{BUCKET}/{path.relative_to(folder).as_posix()}")
 
 
-# ---- the contenders: each gives batches, and takes and gives a state
+# ---- the contenders: each iterates over batches of record numbers, and has a state to resume from
 
 
 class Flowtrain:
@@ -188,7 +191,7 @@ class Flowtrain:
 
 
 class _Loader:
-    """A contender with a loader of its own, which keeps the state."""
+    """A contender whose library has a loader with a state."""
 
     def __iter__(self):
         yield from self.loader
@@ -241,7 +244,7 @@ KINDS = {"flowtrain": Flowtrain, "litdata": Litdata, "streaming": Streaming}
 
 
 def turn(name: str, mode: str, cache: Path, url: str, count: int) -> None:
-    """One measurement, in this process; what was measured goes to the standard output as JSON."""
+    """Measure one contender in one mode, in this process; print the figures as JSON."""
     state_file = cache.with_suffix(".state")
     for library in LIBRARIES[name]:  # importing takes some of them ten seconds, once for each process
         importlib.import_module(library)
@@ -260,7 +263,7 @@ def turn(name: str, mode: str, cache: Path, url: str, count: int) -> None:
     if mode.startswith("resume"):
         found += half["found"]
     exact = sorted(found) == list(range(count))
-    if mode == "warm":  # the state after half an epoch, for the turns that resume
+    if mode == "warm":  # afterwards and uncounted: save the state after half an epoch, for the turns that resume
         flow, half = KINDS[name](cache, url, 0), []
         walk = iter(flow)
         while len(half) < count // 2:
@@ -268,7 +271,7 @@ def turn(name: str, mode: str, cache: Path, url: str, count: int) -> None:
         state_file.write_text(json.dumps({"state": flow.state(), "found": half}))
     print("RESULT " + json.dumps({"seconds": seconds, "first": first, "cpu": cpu, "exact": exact}), flush=True)
     sys.stdout.flush()
-    os._exit(0)  # some contenders leave threads that wait
+    os._exit(0)  # some contenders leave threads that a normal exit would wait for
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ PHOTOS = Path(__file__).parent.parent / "examples/colorize/photos/train"
 
 
 def make_files(folder: Path) -> None:
-    """The same pictures in each format; a folder that has them is left as it is."""
+    """Write the same pictures in each format, unless the folder has them already."""
     if (folder / "done-3").exists():
         return
     import cv2
@@ -79,7 +79,7 @@ ROW_GROUP = 50_000
 
 
 def _write_tables(folder: Path, records: list) -> None:
-    """The pictures and a table of four columns of numbers, as datasets and pyarrow write them."""
+    """Write the pictures, and a table of four columns of numbers, with datasets and pyarrow."""
     import datasets
     import numpy as np
     import pyarrow as pa
@@ -97,7 +97,7 @@ def _write_tables(folder: Path, records: list) -> None:
 
 
 def _write_tensorpack(path: Path, records: list) -> None:
-    """As Tensorpack's LMDBSerializer writes it with msgpack (and msgpack_numpy)."""
+    """Write an LMDB file as Tensorpack's LMDBSerializer does with msgpack (and msgpack_numpy)."""
     import lmdb
     import msgpack
 
@@ -108,7 +108,7 @@ def _write_tensorpack(path: Path, records: list) -> None:
         transaction.put(b"__keys__", msgpack.packb(keys, use_bin_type=True))
 
 
-# ---- the libraries: each a dict of row -> function that reads everything once and returns how many there were
+# ---- the libraries: for each, row -> function that reads all records once and returns their number
 
 
 def count(iterable) -> int:
@@ -192,7 +192,7 @@ def rows_of_flowtrain(folder: Path):
 
 
 def rows_of_bare_loops(folder: Path):
-    """What the libraries underneath take: get, CRC32C and unpack in one loop, with nothing around it."""
+    """The limit: get, CRC32C and unpack of the libraries underneath, in one loop with nothing around it."""
     import google_crc32c
     import lmdb
     import msgpack
@@ -291,9 +291,9 @@ PEERS_ELSEWHERE = ("Tensorpack", "webdataset")
 
 
 def serve(library: str, folder: Path, only: str) -> None:
-    """Answer each row's name on stdin with the CPU microseconds per record of one pass."""
+    """For each row's name on stdin, read all its records once and print the CPU microseconds per record."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # whatever a library prints goes to stderr, so that stdout has answers only
     try:
         rows = {row: run for row, run in LIBRARIES[library](folder).items() if re.search(only, row)}
         for run in rows.values():
@@ -337,7 +337,7 @@ Figures = dict[tuple[str, str], list[float]]
 
 
 def measure(folder: Path, rounds: int, peers_python: str, only: str) -> tuple[Figures, dict[str, str]]:
-    """The figures of each library's rows, one for each round, and why libraries are missing."""
+    """Measure all rows in turns: (library, row) -> a figure for each round; and library -> why it is missing."""
     workers, figures, missing = {}, {}, {}
     for library in LIBRARIES:
         python = peers_python if library in PEERS_ELSEWHERE else sys.executable

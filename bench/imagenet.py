@@ -19,12 +19,12 @@ from peers import grain_iterated, tensorpack_runner
 from work import BATCH, MANY, PATHS, WORKERS
 
 SIZE, AREA, ASPECT = 224, (0.08, 1.0), (3 / 4, 4 / 3)
-_REPEATED = 100  # how often the few photographs are listed in an epoch
+_REPEATED = 100  # times that the few photographs are listed, so that an epoch does not end at once
 
 
 @functools.cache
 def files(case: str) -> list[str]:
-    """The photographs of the examples, at the case's size; made anew in each process that measures."""
+    """The photographs of the examples as JPEG files of the case's size, written anew by each measuring process."""
     width, height = (1280, 720) if case == "imagenet-720" else (500, 375)
     folder = Path(tempfile.mkdtemp())
     made = []
@@ -47,7 +47,7 @@ def window(rng: np.random.Generator, height: int, width: int) -> tuple[int, int,
 
 
 def picture(path: str, seed: int) -> np.ndarray:
-    """All of a picture decoded by OpenCV, then cropped and resized: what users of plain Python loaders write."""
+    """Decode a whole picture with OpenCV, then crop and resize it, as users of plain Python loaders do."""
     image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
     y, x, rows, columns = window(np.random.default_rng(seed), *image.shape[:2])
     return cv2.resize(image[y : y + rows, x : x + columns], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -83,7 +83,7 @@ def flowtrain_threads(case: str):
 
 
 def limit_cv2(case: str, seconds: float) -> dict[str, float]:
-    """All pixels decoded by OpenCV in bare processes: no library at all."""
+    """The same OpenCV calls in bare processes that hand nothing over."""
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
@@ -110,7 +110,7 @@ def _bare(paths: list[str], seconds: float) -> tuple[float, float]:
 
 
 def tfdata_fused(case: str):
-    """The window is drawn from the size in the header, and decoded by the operation that is made for that."""
+    """tf.data with its fused decoder: a window is drawn from the size in the header; only its blocks are decoded."""
     import tensorflow as tf
 
     def load(path):

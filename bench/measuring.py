@@ -1,4 +1,4 @@
-"""How the data benchmarks count: datapoints and CPU seconds of the whole process tree, after a warmup; and publish."""
+"""Measurement for the data benchmarks: rate and CPU time of a whole process tree after a warm-up; output of tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def tree_cpu_seconds() -> float:
-    """CPU time of this process and all that it has started and are alive."""
+    """CPU time of this process and of its living descendants (those that have ended are not counted)."""
     import psutil
 
     total = 0.0
@@ -34,7 +34,7 @@ def own_cpu_seconds() -> float:
 
 
 def spin(seconds: float) -> None:
-    """A consumer that is busy in Python."""
+    """Keep a core busy in Python, in the place of a consumer's work."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
@@ -48,20 +48,20 @@ def measure(
     warm_seconds: float = 1.0,
     warm_batches: int = 12,
 ) -> dict[str, float]:
-    """Iterate for a while, epoch after epoch.
+    """Measure the iteration over a flow, epoch after epoch.
 
     Args:
-        flow: Iterable again and again.
-        per_batch: Datapoints in each thing that it gives.
-        seconds: How long to count.
-        spin_ms: What the consumer does with a batch.
-        warm_seconds: How long to iterate before, uncounted.
-        warm_batches: How many batches to take before, so that every place in a queue has been used and its memory is
-            there; but for three times ``warm_seconds`` at most.
+        flow: Can be iterated again and again.
+        per_batch: Number of datapoints in each of its items.
+        seconds: How long to measure.
+        spin_ms: Busy time of the consumer for each batch.
+        warm_seconds: How long to iterate before measuring.
+        warm_batches: How many batches to take at least before measuring, but for at most three times ``warm_seconds``:
+            every slot of a queue is to have been used once, since its memory is allocated at its first use.
 
     Returns:
-        ``rate`` (datapoints/s), ``cpu_ms`` (of the whole tree, per datapoint), ``own_us`` (CPU of this process alone,
-        per batch), ``first`` (seconds to the first batch).
+        ``rate`` (datapoints/s), ``cpu_ms`` (of the whole process tree, per datapoint), ``own_us`` (of this process
+        alone, per batch), ``first`` (seconds to the first batch).
     """
     start = time.perf_counter()
     batches = itertools.chain.from_iterable(itertools.repeat(flow))
@@ -97,19 +97,19 @@ def measure(
 
 
 def report(result: dict[str, Any]) -> None:
-    """Hand a result to the process that asked for it, whatever else was printed, and leave at once."""
+    """Print a result as a marked line, which the parent process finds among whatever else a library prints."""
     sys.stdout.write("\nRESULT " + json.dumps(result) + "\n")
     sys.stdout.flush()
 
 
 class Run:
-    """A benchmark's run, from its beginning: says when its tables were made, and how busy the machine was."""
+    """A run of a benchmark: remembers its start, and publishes its tables with duration and load of the machine."""
 
     def __init__(self) -> None:
         self._load, self._start = os.getloadavg()[0], time.time()
 
     def publish(self, about: str, text: str, path: Path | None) -> None:
-        """Print tables, and write them into a Markdown file where one is given."""
+        """Print tables, and write them to a Markdown file if a path is given."""
         seconds, load = time.time() - self._start, os.getloadavg()[0]
         about += f", {seconds:.0f} s in all; the machine's load before it was {self._load:.1f}, at its end {load:.1f}."
         print(f"\n{about}\n\n{text}")

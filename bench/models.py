@@ -1,4 +1,4 @@
-"""The models that bench/train.py trains, for flowtrain and for Keras, and the data for them."""
+"""The models of bench/train.py, for flowtrain and for Keras, and their data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowtrain.layers import BatchNorm, Conv2D, Deconv2D, FullyConnected
 
 
 class Digits(DataFlow):
-    """Batches of pictures of the shape of MNIST's, from an array in memory."""
+    """Batches of random pictures of MNIST's shape, sliced from an array in memory."""
 
     def __init__(self, batch: int = 32):
         rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def keras_mlp() -> keras.Model:
 
 
 class Pictures(DataFlow):
-    """Pictures of 64x64 pixels and what is to be made of them, batches of 8."""
+    """Batches of 8 random pairs of pictures, (64, 64, 1) and (64, 64, 2), made anew for each batch."""
 
     def __len__(self):
         return 200

@@ -1,4 +1,4 @@
-"""The work of work.py as each peer's users would write it: a function per row, which gives an iterable of batches."""
+"""The work of work.py as users of each peer would write it: a function for each row, that returns batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from work import BATCH, MANY, PATHS, WORKERS, array, batch_of, nth_picture, smal
 
 
 def _tensorpack():
-    import multiprocessing.util  # noqa: F401  first, or tensorpack's processes hang at exit
+    import multiprocessing.util  # noqa: F401  imported first, or tensorpack's processes hang at exit
 
     for name, value in {"float": float, "object": object, "bool": bool, "int": int}.items():
         if name not in np.__dict__:
@@ -25,7 +25,7 @@ def _tensorpack():
 
 
 def _endless(tp, make):
-    """A source without an end, as Tensorpack's users write one."""
+    """A practically endless source of ``make(index)``."""
 
     class Endless(tp.DataFlow):
         def __iter__(self):
@@ -44,7 +44,7 @@ def tensorpack(case: str):
         batch = batch_of(case)
         return _reset(tp.MultiProcessRunnerZMQ(_endless(tp, lambda i: [batch]), WORKERS, hwm=4))
     if case == "tiny":
-        # as in Tensorpack's own examples: the runner over datapoints, the batches in the trainer's process
+        # as in Tensorpack's own examples: the runner over datapoints, batches in the trainer's process
         return _reset(tp.BatchData(tp.MultiProcessRunnerZMQ(_tiny(tp), WORKERS, hwm=8 * 128), 128))
     if case == "arrays":
         ds = tp.DataFromList([[row] for row in array()], shuffle=True)
@@ -61,7 +61,7 @@ def tensorpack_runner(make):
 
 
 def tensorpack_batched(case: str):
-    """Batches made in the workers: the faster way, which its examples do not take."""
+    """Batches made in the workers: faster, though its examples do not do so."""
     tp = _tensorpack()
     return _reset(tp.MultiProcessRunnerZMQ(tp.BatchData(_tiny(tp), 128), WORKERS, hwm=8))
 
@@ -149,7 +149,7 @@ def _grain(case: str, processes: bool):
 
 
 def grain_iterated(ds, processes: bool):
-    """In the two ways in which grain makes datapoints side by side."""
+    """Iterate with worker processes, or with threads."""
     import grain
     from absl import flags
 
@@ -211,13 +211,13 @@ def tfdata_native(case: str):
 
 
 def keras(case: str):
-    """What fit reads from a PyDataset on TensorFlow: the adapter's tf.data pipeline."""
+    """What fit reads from a PyDataset on the TensorFlow backend: the adapter's tf.data pipeline."""
     adapter = _keras_adapter(case)
     return Again(lambda: keras_epoch(adapter, adapter.get_tf_dataset))
 
 
 def keras_numpy(case: str):
-    """What fit reads on JAX, and in essence on torch."""
+    """What fit reads from a PyDataset on the JAX backend (and, but for a conversion, on torch): a NumPy iterator."""
     adapter = _keras_adapter(case)
     return Again(lambda: keras_epoch(adapter, adapter.get_numpy_iterator))
 
@@ -255,7 +255,7 @@ def keras_epoch(adapter, batches):
 
 
 def jax(case: str):
-    """What a user of JAX writes without a library: NumPy's indexing, and the batch to the device."""
+    """JAX without a data library: NumPy's indexing, then the batch to the device."""
     import jax.numpy as jnp
 
     images = array()
@@ -265,6 +265,8 @@ def jax(case: str):
 
 
 class Again:
+    """An iterable that calls `make` for a new iterator each time."""
+
     def __init__(self, make):
         self._make = make
 

@@ -1,9 +1,8 @@
-"""What moving summaries cost in a small model's step: python bench/summaries.py
+"""The cost of moving summaries in a small model's step: python bench/summaries.py
 
-An MLP (784-256-256-256-10, batch 64) is trained 32 steps a call with 0, 2, 10 and 20 scalars averaged in the step, and
-with as many that are computed but not averaged: most of what a scalar costs is to compute it.
-The variants take turns, each time in another order; the median of the rounds' ratios counts, so that what else the
-machine does matters little.
+An MLP (784-256-256-256-10, batch 64) is trained, 32 steps a call, with 0, 2, 10 and 20 scalars averaged in the step,
+and with as many that are computed but not averaged, since most of a scalar's cost is its computation. The variants take
+turns in random order, and the median of the rounds' ratios is shown, so that other load on the machine matters little.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class MLP(ft.ModelDesc):
 
 
 def compiled(scalars: int, averaged: bool) -> Callable[[], None]:
-    """Run STEPS steps of the model."""
+    """A compiled function that runs STEPS training steps of the model."""
     graph = ModelGraph(MLP(scalars, averaged))
     variables = StepVariables(list(graph.build_tower.scalars), graph.objectives, accumulate=1, loss_scaling=False)
     (objective,) = graph.objectives.values()

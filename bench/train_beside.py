@@ -1,4 +1,4 @@
-"""What happens beside the steps: fetching, feeding, saving, importing."""
+"""Benchmarks of what happens beside the steps: fetching, feeding, saving, importing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from flowtrain.dataflow import DataFlow
 
 
 class FetchEvery100(Callback):
-    """Fetches in every other epoch, so that both ways run in one training, moments apart."""
+    """Fetches a tensor every 100 steps in half of the epochs, so that both variants run in one training."""
 
     def __init__(self, fetched: str):
         self.fetched = fetched
 
     @property
     def on(self) -> bool:
-        return self.epoch_num % 4 in (1, 2)  # on, on, off, off: what slows down or speeds up hits both alike
+        return self.epoch_num % 4 in (1, 2)  # on, on, off, off, ...: a machine that slowly changes its speed hits both
 
     def next_step(self):
         return (self.global_step // 100 + 1) * 100 if self.on else math.inf
@@ -39,7 +39,7 @@ class FetchEvery100(Callback):
 
 
 class Epochs(Callback):
-    """The seconds and CPU seconds of each epoch, by whether there was fetching in it."""
+    """Collects time and CPU time of each epoch, separately for epochs with and without fetching."""
 
     def __init__(self, fetching: FetchEvery100):
         self.fetching = fetching
@@ -50,7 +50,7 @@ class Epochs(Callback):
 
     def after_epoch(self):
         passed = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
-        if self.epoch_num > 4:
+        if self.epoch_num > 4:  # the first four are warm-up: they trace and compile
             self.seen[self.fetching.on].append(passed)
 
 

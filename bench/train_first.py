@@ -1,4 +1,4 @@
-"""The first step of a U-Net, and predictions of one picture."""
+"""Benchmarks of a U-Net's first step, and of predictions of one picture."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from train_timing import Speed, compare, rate
 from flowtrain.predict import OfflinePredictor, PredictConfig
 from flowtrain.training import SimpleTrainer, TrainConfig
 
-_FIRST_STEPS = 3  # fresh processes of each way
+_FIRST_STEPS = 3  # processes for each of the two ways
 
 
 def first_step() -> None:
-    """Seconds from a model's definition to its first step done, in fresh processes that have imported all."""
+    """Seconds from a model's definition to the end of its first step, without imports, each time in a new process."""
     seconds: dict[str, list[float]] = {"flowtrain": [], "keras": []}
     for _ in range(_FIRST_STEPS):
         for way, taken in seconds.items():

@@ -1,4 +1,4 @@
-"""Training steps of a small MLP and a small U-Net, beside Keras and hand-written loops."""
+"""Benchmarks of training steps of a small MLP and a small U-Net, beside Keras and hand-written loops."""
 
 from __future__ import annotations
 
@@ -78,7 +78,13 @@ class _PyDataset(keras.utils.PyDataset):
 
 
 def resident(ours: Ours, steps: int, ahead: bool = False) -> Callable[[], Speed]:
-    """The same compiled step again and again on one batch that is there already; `ahead`: started as flowtrain does."""
+    """The same compiled step repeated on one batch that is on the device: the limit without any feeding.
+
+    Args:
+        ours: The training whose step it is.
+        steps: Steps of a turn.
+        ahead: Start steps before the ones before have ended, as the training loop does; else one after the other.
+    """
     program = ours.trainer._loop._program
 
     def one_by_one(block) -> None:
@@ -94,7 +100,7 @@ def resident(ours: Ours, steps: int, ahead: bool = False) -> Callable[[], Speed]
         feeding = ours.trainer._state.feeding
         feeding.start()
         block, _ = feeding.next_block(1, lambda: None)
-        feeding.stop()  # nothing else shall run beside
+        feeding.stop()  # no worker and no feeder may run beside the measurement
         return rate(steps, lambda: (started_ahead if ahead else one_by_one)(block))
 
     return run
@@ -113,13 +119,13 @@ while True:
 
 
 def beside_two_workers(run: Callable[[], Speed]) -> Callable[[], Speed]:
-    """What is run, while two processes make as many batches as it uses, and throw them away."""
+    """Run beside two processes that make as many batches as it uses and throw them away: the limit on shared cores."""
 
     def beside() -> Speed:
         gap = 2 / run().rate
         workers = [subprocess.Popen([sys.executable, "-c", PICTURES_FOR_NOBODY, str(gap)]) for _ in range(2)]
         try:
-            run()  # meanwhile they have started
+            run()  # uncounted: the processes start meanwhile
             return run()
         finally:
             for worker in workers:

@@ -1,4 +1,4 @@
-"""How the training benchmarks count: ways to train take turns, and rates are compared round by round."""
+"""Timing for the training benchmarks: ways to train take turns, and their rates are compared round by round."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROUNDS = 5
 
 
 class Speed(NamedTuple):
-    """Steps per second, and milliseconds of CPU time a step (of this process: without the workers)."""
+    """Steps per second, and milliseconds of CPU time per step (of this process, without worker processes)."""
 
     rate: float
     cpu: float
 
 
 class Ours:
-    """flowtrain with its default callbacks and monitors; each call trains one more epoch."""
+    """A training by flowtrain with default callbacks and monitors; each call trains two epochs and times the second."""
 
     def __init__(self, model: ft.ModelDesc, flow: DataFlow, steps: int, callbacks: Sequence[Callback] = (), **options):
         self.steps = steps
@@ -46,7 +46,7 @@ class Ours:
         self.trainer = SimpleTrainer(config)
 
     def __call__(self) -> Speed:
-        self.trainer.train(max_epoch=self.trainer.epoch_num + 2)  # the first of the two fills the prefetch
+        self.trainer.train(max_epoch=self.trainer.epoch_num + 2)  # the first of the two fills the prefetch queue
         return Speed(self.steps / self.clock.seconds, self.clock.cpu / self.steps * 1000)
 
 
@@ -65,13 +65,13 @@ def rate(steps: int, run: Callable[[], object]) -> Speed:
 
 
 def compare(title: str, ways: dict[str, Callable[[], Speed]], targets: dict[str, float], rounds: int = ROUNDS) -> None:
-    """Run all ways in turn, several rounds, and print rates and the median of the first one's ratio to the others."""
+    """Run all ways in turn for several rounds; print median rates, and the median ratio of the first way to each."""
     speeds: dict[str, list[Speed]] = {name: [] for name in ways}
     order = list(ways)
     for name in order:
         ways[name]()  # warm up
     for _ in range(rounds):
-        random.shuffle(order)  # what one way leaves behind in caches and queues meets all others
+        random.shuffle(order)  # else one way would always run after the same other, with what that left in caches
         for name in order:
             speeds[name].append(ways[name]())
     first = next(iter(ways))

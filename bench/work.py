@@ -1,4 +1,4 @@
-"""The work that all contenders do, and its size."""
+"""The work that all contenders of bench/dataflow.py do, and its sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKERS = 2
 
 
 def picture(path: str) -> np.ndarray:
-    """JPEG -> 256 x 256 -> Lab, float32."""
+    """Read a JPEG as a Lab picture: float32 (256, 256, 3)."""
     return small_lab(cv2.imread(path, cv2.IMREAD_COLOR_RGB))
 
 
@@ -41,5 +41,8 @@ def tiny_datapoints() -> list[tuple[np.ndarray, int]]:
 
 @functools.cache
 def array() -> np.ndarray:
-    """As large as MNIST. Made when asked for: workers that look at pictures import this module too."""
+    """Random pictures as many as MNIST has: float32 (60000, 28, 28), 188 MB.
+
+    Made at the first call: worker processes that only need pictures import this module too.
+    """
     return np.random.default_rng(0).random((60_000, 28, 28), dtype=np.float32)

@@ -19,12 +19,12 @@ from flowtrain.cli.options import PICTURES, Command, NewPath, write_picture
 
 
 def within_gamut(luminance: np.ndarray, ab: np.ndarray, rounds: int = 6) -> np.ndarray:
-    """Weaken the colours that sRGB does not have at a pixel's lightness, just enough to keep that lightness."""
+    """Reduce the chroma of colours that sRGB lacks at a pixel's lightness, by as little as keeps that lightness."""
     low, high = np.zeros_like(luminance), np.ones_like(luminance)
     for _ in range(rounds):  # bisection, for all pixels at once
         middle = (low + high) / 2
         back, _ = ft.rgb_to_lab(np.clip(ft.lab_to_rgb(luminance, middle * ab).numpy(), 0, 1))
-        fits = np.abs(back - luminance) < 0.006  # of 2; OpenCV's own way there and back is off by up to 0.004
+        fits = np.abs(back - luminance) < 0.006  # luminance spans 2; OpenCV's own round trip is off by up to 0.004
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     return low * ab
 
@@ -42,7 +42,7 @@ def colorize(picture: np.ndarray, predictor, size: int) -> np.ndarray:
 
 
 def load(checkpoint: str):
-    """The predictor of a checkpoint, and the size that it was trained on; both are read off the weights."""
+    """The predictor of a checkpoint, and the picture size that it was trained on; both follow from the weights."""
     weights = ft.read_checkpoint(checkpoint)
     levels = sum(name.startswith("conv") and name.endswith("/kernel") for name in weights)
     size, nf = (256 if levels == 8 else 128), weights["conv1/kernel"].shape[-1]

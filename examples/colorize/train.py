@@ -20,17 +20,17 @@ from flowtrain.cli.options import FOLDER, POSITIVE, Command
 
 HERE = Path(__file__).parent
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-LAB = 110  # a and b of a network are those of Lab, divided by this
+LAB = 110  # the network's a and b are those of Lab divided by this, so that they lie in [-1, 1]
 
 
 def files_in(folder: str | Path) -> list[Path]:
-    """All pictures in a folder and the folders in it, by name."""
+    """All pictures in a folder and its subfolders, sorted by name."""
     found = [path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES]
     return sorted(found, key=lambda path: (path.name, path))
 
 
 def demo_files() -> tuple[list[Path], list[Path]]:
-    """The photographs of this folder to train on, and those that are held out: of ``photos/train`` the lake as well."""
+    """The photographs of this folder to train on, and the held-out ones: ``valid`` folders and ``train``'s lake."""
     files = files_in(HERE / "photos")
     held_out = [path for path in files if path.parent.name == "valid" or path.stem == "lake-sherburne"]
     return [path for path in files if path not in held_out], held_out
@@ -40,7 +40,7 @@ def get_data(files: Sequence[Path], size: int, batch: int, training: bool, worke
     """Batches of luminance (B, size, size, 1) and ab (B, size, size, 2), float32 in [-1, 1]."""
     ds = ft.ImageFromFile(files, channel=3, shuffle=training, on_error="skip")
     if training:
-        ds = ft.RepeatedData(ds, -(-20 * batch // len(ds)))  # an epoch is at least 20 batches of other crops
+        ds = ft.RepeatedData(ds, -(-20 * batch // len(ds)))  # an epoch has at least 20 batches, each of other crops
         crop = [
             imgaug.RandomResizedCrop(size, area_range=(0.3, 1.0)),
             imgaug.Flip(horiz=True),
@@ -56,10 +56,10 @@ def get_data(files: Sequence[Path], size: int, batch: int, training: bool, worke
 
 
 def color_classes(step: float = 20.0) -> np.ndarray:
-    """The colours that sRGB has, as points (a, b) of a grid: float32 (classes, 2), in the network's units.
+    """The classes: points (a, b) of a grid that sRGB colours lie near, float32 (classes, 2), in the network's units.
 
     Args:
-        step: Between neighbours, in units of Lab.
+        step: Distance between neighbours, in units of Lab.
     """
     levels = np.linspace(0, 255, 40).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(40, -1, 3)
@@ -68,27 +68,27 @@ def color_classes(step: float = 20.0) -> np.ndarray:
 
 
 def soft_classes(ab: np.ndarray | tf.Tensor, classes: np.ndarray, spread: float = 10.0) -> tf.Tensor:
-    """How much of each class a colour is, a Gaussian around it: (..., 2) to (..., classes), of sum 1.
+    """Soft labels: a Gaussian around each colour over the classes, float32 (..., classes) with sum 1.
 
     Args:
-        ab: Colours.
+        ab: Colours, (..., 2).
         classes: float32 (classes, 2).
-        spread: Its standard deviation, in units of Lab.
+        spread: Standard deviation of the Gaussian, in units of Lab.
     """
     distance = tf.reduce_sum(tf.square(ab[..., None, :] - classes), axis=-1)
     return tf.nn.softmax(-distance * (LAB / spread) ** 2 / 2)
 
 
 def color_statistics(files: Sequence[Path], uniform: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """What training knows of its photographs' colours beforehand, from at most 500 of them.
+    """Mean colour and class weights of photographs, from at most 500 of them.
 
     Args:
         files: The photographs.
-        uniform: 1: all classes count alike; 0: each by the inverse of its share.
+        uniform: 1: all classes have the same weight; 0: each has the inverse of its share of the pixels.
 
     Returns:
-        The mean colour, float32 (2,), and how much a pixel of each class counts, float32 (classes,): rare colours more
-        (Zhang et al., equation 4), or the network would learn that almost everything is almost gray.
+        The mean colour, float32 (2,), and the weights of the classes, float32 (classes,). Rare colours weigh more
+        (Zhang et al., equation 4): else the network would learn that almost everything is almost gray.
     """
     ds = ft.ImageFromFile(files[:: -(-len(files) // 500)], channel=3, min_size=64, on_error="skip")
     ds = ft.AugmentImageComponent(ds, [imgaug.Resize((32, 32), interpolation="area")])
@@ -99,18 +99,18 @@ def color_statistics(files: Sequence[Path], uniform: float = 0.5) -> tuple[np.nd
 
 
 class Colorize(ft.ModelDesc):
-    """A U-Net from L to a distribution over colours, at a quarter of the resolution.
+    """A U-Net from L to a distribution over colour classes for each pixel, at a quarter of the resolution.
 
     The network is that of pix2pix (Isola et al., CVPR 2017, arXiv 1611.07004); the cost is that of Zhang et al.,
-    "Colorful Image Colorization" (ECCV 2016, arXiv 1603.08511). The least squared error is reached by the mean of all
-    colours that a thing may have, and that is gray; a distribution keeps them apart.
+    "Colorful Image Colorization" (ECCV 2016, arXiv 1603.08511). A network that minimized the squared error would learn
+    the mean of all colours that a thing may have, which is nearly gray; a distribution keeps them apart.
 
     Args:
-        size: Height and width of its inputs, a multiple of 2**levels.
+        size: Height and width of the inputs, a multiple of 2**levels.
         nf: Channels of the first level; doubled at each of the next three.
         levels: How many times the resolution is halved; 8 lead from 256x256 down to 1x1.
-        learning_rate: Of Adam, at the start.
-        weights: How much each class counts, see `color_statistics`; None: all alike. It matters for training alone.
+        learning_rate: The initial one, of Adam.
+        weights: Weight of each class in the cost, see `color_statistics`; None: all equal. Used in training only.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Colorize(ft.ModelDesc):
 
 
 class OnlineExport(ft.Callback):
-    """After each epoch, a picture: what the model sees, what it makes of it, and the truth, a row a photograph."""
+    """Writes a picture after each epoch, with a row for each photograph: gray input, prediction, true colours."""
 
     def __init__(self, ds: ft.DataFlow) -> None:
         self.luminance, self.ab = next(iter(ds))
@@ -176,16 +176,17 @@ class OnlineExport(ft.Callback):
 
 
 def scores(truth: np.ndarray, guess: np.ndarray) -> dict[str, float]:
-    """How near colours are to the true ones.
+    """Measures of how near colours are to the true ones.
 
     Args:
-        truth: float32 (..., 2), in the network's units.
-        guess: Of that shape, or one that broadcasts to it.
+        truth: True colours, float32 (..., 2), in the network's units.
+        guess: Predicted colours, of a shape that broadcasts to that of `truth`.
 
     Returns:
-        The root mean square of the error of a and b, in Lab units; the same as PSNR in dB, of a peak of 220; the area
-        under the share of pixels whose error in the plane of a and b is at most t, for t from 0 to 150 (Zhang et al.,
-        section 3.1), in percent; and the mean chroma, in percent of the true one: 0 is gray.
+        ``ab-RMSE``: root mean square error of a and b, in units of Lab. ``PSNR``: the same in dB, for a peak of 220.
+        ``AuC``: area under the curve of the share of pixels whose distance in the plane of a and b is at most t, for t
+        from 0 to 150, in percent (Zhang et al., section 3.1). ``chroma``: mean chroma in percent of the true one; 0 is
+        gray.
     """
     error = LAB * np.sqrt(np.sum((guess - truth) ** 2, axis=-1))
     rmse = float(np.sqrt(np.mean(error**2) / 2))

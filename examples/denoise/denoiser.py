@@ -1,4 +1,4 @@
-"""A denoiser that is trained, saved, loaded from elsewhere, and called on NumPy pictures."""
+"""Denoiser: a network that can be trained, loaded from several kinds of files, and called on NumPy pictures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from network import METRICS, DenoiseModel, DnCNN, dncnn, named
 
 import flowtrain as ft
 
-AVERAGE_DECAY = 0.999  # over some 1,000 steps
+AVERAGE_DECAY = 0.999  # of the weights' moving average: over some 1,000 steps
 
 
 class Denoiser:
-    """A network with what is done to it.
+    """A denoising network with its training and its weights; call it on pictures.
 
     Args:
         network: A function from a tensor float (B, H, W, channels) to one of the same shape.
         channels: 1 for gray, 3 for colour.
-        name: What it is called, in `str()` and as the name of its runs; None: as the network.
+        name: Shown by `str()`; None: the network's name.
 
     Example:
         >>> denoiser = Denoiser(dncnn)                                        # doctest: +SKIP
@@ -40,16 +40,16 @@ class Denoiser:
     def load(
         cls, path: str, inputs: str = "noisy", outputs: str = "denoised", network=None, channels: int = 1, **fixed
     ):
-        """Take a model from a file: a SavedModel, a frozen graph, a TF1 `.meta` checkpoint, a `.keras` file.
+        """Load a model from a file: a SavedModel, a frozen graph, a TF1 `.meta` checkpoint, a `.keras` file.
 
-        For a model that takes its channels first the pictures are transposed, and what it makes of them is too.
+        If the model's pictures have their channels first, inputs and outputs are transposed.
 
         Args:
-            path: The file or folder. A checkpoint or run of flowtrain holds weights alone: it needs `network` too.
+            path: The file or folder. A checkpoint or run of flowtrain holds weights alone and needs `network` too.
             inputs: Name of the input.
             outputs: Name of the output.
-            network: The function that made the model.
-            channels: Of its pictures, with `network`.
+            network: The function that the model was built with.
+            channels: With `network`: 1 for gray, 3 for colour.
             **fixed: Values of further inputs, e.g. ``is_training=False`` for many graphs of TensorFlow 1.
         """
         denoiser = cls(network, channels, name=Path(path).name)
@@ -68,7 +68,7 @@ class Denoiser:
 
     @classmethod
     def of_run(cls, path: str):
-        """The denoiser of a run of this script or of a checkpoint: the network's size is read off its weights."""
+        """The denoiser of a run of this script, or of a checkpoint; the network's size follows from the weights."""
         network, channels = DnCNN.like(ft.read_checkpoint(path))
         return cls.load(path, network=network, channels=channels)
 
@@ -96,23 +96,23 @@ class Denoiser:
 
         Args:
             data: Batches, float32 (B, h, w, channels) in [0, 1].
-            valid: The same, to validate on; the best checkpoint is kept as `best`.
-            n_epochs: How many epochs.
-            n_stages: Steps of an epoch; None: as many as `data` has.
-            learning_rate: At the start.
+            valid: Batches to validate on; the best checkpoint is kept as `best`.
+            n_epochs: Number of epochs.
+            n_stages: Steps of an epoch; None: as many as `data` has batches.
+            learning_rate: The initial one.
             optimizer: The name of a Keras optimizer, an optimizer or its class.
             loss: "mse", "mae", or a function of the tensors (clean, denoised).
-            metrics: What validation reports, as `validation_PSNR` and so on: some of METRICS, or functions of the
-                tensors (clean, denoised), in [0, 1].
+            metrics: Metrics of the validation, logged as `validation_PSNR` and so on: names in METRICS, or functions of
+                the tensors (clean, denoised), in [0, 1].
             valid_steps: How many batches of `valid` to use; None: all.
             log_dir: The run's folder; None: a new one.
-            resume: "auto" goes on with the run in `log_dir`.
+            resume: "auto" resumes the run in `log_dir`.
             milestones: Other epochs than 30 and 60, for a shorter training.
-            schedule: The learning rate by the number of epochs done, instead.
-            callbacks: More callbacks.
-            monitor: Which of the metrics says what is best; None: the first.
-            mode: "max" or "min" of it; None: "min" for MSE, "max" for the others.
-            average: Keep averages of the weights too, and predict with them.
+            schedule: Replaces these steps: the learning rate as a function of the number of finished epochs.
+            callbacks: Further callbacks.
+            monitor: The metric by which a checkpoint is best; None: the first.
+            mode: "max" or "min" of it; None: "min" for MSE and the loss, "max" for others.
+            average: Keep moving averages of the weights, and predict with them.
 
         Returns:
             The trainer: its `history` holds the curves.
@@ -141,7 +141,7 @@ class Denoiser:
         return trainer
 
     def _validation(self, valid, metrics, monitor, mode) -> list[ft.Callback]:
-        """What validates, shows pictures of it, and keeps the best checkpoint."""
+        """Callbacks that validate, show pictures, and keep the best checkpoint."""
         names = ["loss", *metrics]
         monitor = monitor or (metrics[0] if metrics else "loss")
         if monitor not in names:
@@ -165,12 +165,12 @@ class Denoiser:
 
 
 class ShowPictures(ft.Callback):
-    """After each epoch the first validation pictures, noisy, clean and denoised side by side, in TensorBoard.
+    """Logs the first validation pictures after each epoch, noisy, clean and denoised side by side.
 
     Args:
         valid: Batches of [noisy, clean].
-        most: How many.
-        crop: Their height and width at most: the middle is shown.
+        most: How many pictures to log.
+        crop: Greatest height and width: of larger pictures the middle is shown.
     """
 
     def __init__(self, valid: ft.DataFlow, most: int = 3, crop: int = 256) -> None:
@@ -193,7 +193,7 @@ class ShowPictures(ft.Callback):
 
 
 def _with(predict, fixed: tuple, channels_first: bool, batch: np.ndarray):
-    """Call a model from elsewhere, with the values of its further inputs, in its own order of axes."""
+    """Call a loaded model, with fixed values for its further inputs and with the axes in its order."""
     if not channels_first:
         return predict(batch, *fixed)
     (clean,) = predict(np.ascontiguousarray(np.moveaxis(batch, -1, 1)), *fixed)

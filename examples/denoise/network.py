@@ -15,14 +15,14 @@ from flowtrain import BNReLU, Conv2D
 
 
 def dncnn(x: tf.Tensor, depth: int = 17, filters: int = 64, kernel_size: int = 3, from_zero: bool = False) -> tf.Tensor:
-    """The picture minus the noise that the network finds in it; 556,096 trainable parameters by default, in gray.
+    """DnCNN: predicts the noise and subtracts it; 556,096 trainable parameters by default, in gray.
 
     Args:
-        x: float (B, H, W, C) in [0, 1]; C is 1 or 3.
-        depth: Convolutions in all.
-        filters: Channels between them.
-        kernel_size: Of each.
-        from_zero: The last layer begins at zero, so that training begins with the noisy picture itself.
+        x: The noisy pictures, float (B, H, W, C) in [0, 1]; C is 1 or 3.
+        depth: Number of convolutions.
+        filters: Number of channels between them.
+        kernel_size: Kernel size of each.
+        from_zero: Initialize the last layer with zeros: the first output is the noisy picture itself.
     """
     with ft.argscope(Conv2D, kernel_size=kernel_size):
         y = Conv2D("conv0", x, filters, activation=tf.nn.relu)
@@ -37,10 +37,10 @@ class DnCNN:
     """`dncnn` of a given size, e.g. DnCNN(depth=5, filters=32), which trains in minutes without a GPU.
 
     Args:
-        depth: Convolutions in all.
-        filters: Channels between them.
-        kernel_size: Of each.
-        from_zero: Whether the last layer begins at zero.
+        depth: Number of convolutions.
+        filters: Number of channels between them.
+        kernel_size: Kernel size of each.
+        from_zero: Initialize the last layer with zeros.
         data_format: "channels_last": TensorFlow has no convolutions with channels first on CPUs, so pictures with
             channels first are transposed before (`np.moveaxis(batch, 1, -1)`).
     """
@@ -70,7 +70,7 @@ class DnCNN:
 
     @classmethod
     def like(cls, weights: Mapping[str, np.ndarray]) -> tuple[DnCNN, int]:
-        """The network that a checkpoint's weights belong to, and its channels."""
+        """The network with the size of a checkpoint's weights, and its number of channels."""
         if "conv0/kernel" not in weights:
             raise ft.FlowtrainError(f"these are no weights of a DnCNN; there are {', '.join(list(weights)[:5])}, ...")
         kernel = weights["conv0/kernel"]
@@ -92,7 +92,7 @@ METRICS: dict[str, Metric] = {
 
 
 def named(given, known: Mapping[str, Metric], what: str) -> tuple[str, Metric]:
-    """A function and its name, from a name or a function of (clean, denoised)."""
+    """(name, function) for a name in `known`, or for a function of (clean, denoised)."""
     if callable(given):
         return getattr(given, "__name__", type(given).__name__), given
     if given not in known:
@@ -101,7 +101,7 @@ def named(given, known: Mapping[str, Metric], what: str) -> tuple[str, Metric]:
 
 
 def optimizer_of(given, rate) -> keras.optimizers.Optimizer:
-    """A Keras optimizer at a learning rate, from a name, an object or a class."""
+    """A Keras optimizer with the given learning rate, from a name, an optimizer (its other settings) or a class."""
     if isinstance(given, str):
         known = sorted(
             name
@@ -123,16 +123,16 @@ def optimizer_of(given, rate) -> keras.optimizers.Optimizer:
 
 
 class DenoiseModel(ft.ModelDesc):
-    """Any network from a noisy picture to a clean one.
+    """A model that trains any network to map noisy pictures to clean ones.
 
     Args:
-        network: A function of the tensor float (B, H, W, C) to one of the same shape.
+        network: A function from a tensor float (B, H, W, C) to one of the same shape.
         channels: 1 or 3.
-        loss: A name of LOSSES, or a function of (clean, denoised).
+        loss: A name in LOSSES, or a function of (clean, denoised).
         optimizer: The name of a Keras optimizer, e.g. "adam", an optimizer or its class.
-        learning_rate: At the start.
-        metrics: Names of METRICS, or functions of (clean, denoised) clipped to [0, 1]: tensors of their names.
-        average_decay: Keep averages of the weights too, for prediction.
+        learning_rate: The initial one.
+        metrics: Names in METRICS, or functions of (clean, denoised clipped to [0, 1]); each is a tensor of that name.
+        average_decay: Decay of the moving average of the weights, for prediction; None: no average.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class DenoiseModel(ft.ModelDesc):
         self.loss = named(loss, LOSSES, "loss")[1]
         self.metrics = dict(named(metric, METRICS, "metric") for metric in metrics)
         self.average_decay = average_decay
-        optimizer_of(optimizer, 1e-3)  # refused now rather than in the build
+        optimizer_of(optimizer, 1e-3)  # so that a wrong one is refused here and not when the graph is built
         self.optimizer_given = optimizer
 
     def inputs(self):
@@ -162,7 +162,7 @@ class DenoiseModel(ft.ModelDesc):
         cost = tf.identity(self.loss(clean, denoised), name="loss")
         shown = tf.clip_by_value(denoised, 0.0, 1.0)
         found = {name: tf.identity(metric(clean, shown), name=name) for name, metric in self.metrics.items()}
-        # the others are for validation: a step has no use for them, so it computes none
+        # Only this metric is averaged in training; a step does not compute tensors that nothing fetches.
         ft.add_moving_summary(cost, *(tensor for name, tensor in found.items() if name == "PSNR"))
         sides = [tf.clip_by_value(noisy, 0.0, 1.0), clean, shown]
         ft.add_image_summary("noisy_clean_denoised", tf.concat(sides, axis=2), max_outputs=3)

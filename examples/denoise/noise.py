@@ -1,4 +1,4 @@
-"""Ways to spoil a picture in [0, 1]; each is called with the picture and a generator."""
+"""Noise models for pictures in [0, 1]: functions of a picture and a random generator that return a noisy picture."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Noise = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def gaussian(sigma: float = 25.0) -> Noise:
-    """N(0, (sigma / 255)^2), added."""
+    """Additive Gaussian noise N(0, (sigma / 255)^2)."""
     _check("sigma", sigma, 0, 255)
     return lambda x, rng: x + np.float32(sigma / 255) * rng.standard_normal(x.shape, np.float32)
 
 
 def blind_gaussian(low: float = 0.0, high: float = 55.0) -> Noise:
-    """Gaussian with sigma drawn for each picture."""
+    """Additive Gaussian noise, sigma drawn uniformly for each picture."""
     _check("the least sigma", low, 0, high)
     _check("the greatest sigma", high, low, 255)
     return lambda x, rng: gaussian(rng.uniform(low, high))(x, rng)
 
 
 def poisson(peak: float = 30.0) -> Noise:
-    """Photon counts, `peak` of them for white."""
+    """Poisson (photon counting) noise: a white pixel has `peak` photons on average."""
     _check("peak", peak, 1e-3, 1e6)
     return lambda x, rng: (rng.poisson(np.clip(x, 0, 1) * peak) / peak).astype(np.float32)
 
 
 def salt_and_pepper(share: float = 0.1) -> Noise:
-    """A share of the pixels is black or white."""
+    """Salt-and-pepper noise: a share of the pixels becomes black or white, half of it each."""
     _check("share", share, 0, 1)
 
     def spoil(x, rng):
@@ -43,13 +43,13 @@ def salt_and_pepper(share: float = 0.1) -> Noise:
 
 
 def speckle(sigma: float = 25.0) -> Noise:
-    """Gaussian noise times the picture, added."""
+    """Speckle: multiplicative Gaussian noise, ``x + x * N(0, (sigma / 255)^2)``."""
     _check("sigma", sigma, 0, 255)
     return lambda x, rng: x + x * np.float32(sigma / 255) * rng.standard_normal(x.shape, np.float32)
 
 
 def jpeg(quality: int = 20) -> Noise:
-    """What JPEG's compression leaves."""
+    """JPEG compression of a given quality."""
     _check("quality", quality, 1, 100)
 
     def spoil(x, rng):
@@ -64,7 +64,7 @@ def jpeg(quality: int = 20) -> Noise:
 
 
 def in_turn(*noises: Noise) -> Noise:
-    """All of them, one after the other."""
+    """All noises, one after the other."""
 
     def spoil(x, rng):
         for noise in noises:
@@ -75,7 +75,7 @@ def in_turn(*noises: Noise) -> Noise:
 
 
 def one_of(*noises: Noise) -> Noise:
-    """One of them, drawn for each picture."""
+    """One of the noises, drawn for each picture."""
     return lambda x, rng: noises[rng.integers(len(noises))](x, rng)
 
 
@@ -95,12 +95,12 @@ NOISES: dict[str, Callable[..., Noise]] = {
 
 
 def made_noise(names, levels=(), choose: bool = False) -> Noise:
-    """The noise that some names mean, each with its level, if one is given.
+    """Combine noises by name.
 
     Args:
-        names: Of NOISES.
-        levels: As many, or none.
-        choose: One of them for each picture, instead of all in turn.
+        names: Keys of NOISES.
+        levels: A level for each name, or none: the defaults.
+        choose: Draw one of them for each picture, instead of applying all in turn.
     """
     if levels and len(levels) != len(names):
         raise ft.FlowtrainError(f"{len(names)} noises have {len(levels)} levels: give a --level for each, or none")

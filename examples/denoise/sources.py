@@ -1,4 +1,4 @@
-"""Data sets of pictures: clean ones that noise is added to, pairs of noisy and clean, or noisy ones alone."""
+"""Dataflows of pictures: clean ones with noise added, pairs of noisy and clean ones, or noisy ones alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DNCNN_SCALES = (1.0, 0.9, 0.8, 0.7)  # the sizes at which DnCNN sees each pictur
 
 
 def read_levels(path: str | Path, channels: int) -> np.ndarray:
-    """uint8 (H, W, channels)."""
+    """Read a picture file as uint8 (H, W, channels), gray or RGB."""
     check_channels(channels)
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     if picture is None:
@@ -25,23 +25,23 @@ def read_levels(path: str | Path, channels: int) -> np.ndarray:
 
 
 def read(path: str | Path, channels: int) -> np.ndarray:
-    """float32 (H, W, channels) in [0, 1]."""
+    """Read a picture file as float32 (H, W, channels) in [0, 1]."""
     return to_float(read_levels(path, channels))
 
 
 def to_float(levels: np.ndarray) -> np.ndarray:
-    """uint8 as float32 in [0, 1]."""
+    """Convert uint8 to float32 in [0, 1]."""
     return levels.astype(np.float32) / np.float32(255)
 
 
 def check_channels(channels: int) -> None:
-    """Refuse what is neither gray nor colour."""
+    """Refuse a number of channels that is neither 1 nor 3."""
     if channels not in (1, 3):
         raise ft.FlowtrainError(f"channels is {channels!r}; it is 1 (gray) or 3 (colour)")
 
 
 def grid_patches(picture: np.ndarray, size: int = 40, stride: int | None = None) -> np.ndarray:
-    """The patches of a grid, (N, size, size, C), without overlap or `stride` apart; what fills none is left out."""
+    """Cut a picture into patches (N, size, size, C), `stride` pixels apart (None: without overlap)."""
     stride = stride or size
     if min(picture.shape[:2]) < size:
         return np.empty((0, size, size, picture.shape[2]), picture.dtype)
@@ -50,7 +50,7 @@ def grid_patches(picture: np.ndarray, size: int = 40, stride: int | None = None)
 
 
 def shrunk(picture: np.ndarray, scale: float) -> np.ndarray:
-    """The picture at another size; where it is smaller each pixel is the mean of those that it stands for."""
+    """Resize a picture by a factor; a shrunk picture's pixel is the mean of the area that it covers."""
     if scale == 1:
         return picture
     size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
@@ -58,7 +58,7 @@ def shrunk(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def eighth(patch: np.ndarray, which: int) -> np.ndarray:
-    """One of the eight ways to turn and mirror a square."""
+    """A square patch in one of its eight orientations (rotations and mirror images), numbered from 0."""
     turned = np.rot90(patch, which % 4)
     return turned[:, ::-1] if which >= 4 else turned
 
@@ -76,13 +76,13 @@ def clean_patches(
     """Training data from clean pictures: batches of [noisy, clean], float32 (batch, patch, patch, channels).
 
     Args:
-        folder: Of pictures.
-        noise: Added to each patch anew.
+        folder: A folder of pictures.
+        noise: Applied to each patch, each time anew.
         channels: 1 or 3.
-        batch: Patches in a batch.
-        patch: Their height and width.
-        scales: The sizes at which each picture is cut; DNCNN_SCALES are the paper's.
-        stride: From patch to patch; None: they do not overlap.
+        batch: Number of patches in a batch.
+        patch: Height and width of a patch.
+        scales: Factors by which each picture is resized before it is cut; DNCNN_SCALES are the paper's.
+        stride: Pixels from patch to patch; None: they do not overlap.
         aug_times: How often an epoch shows each patch, each time in another of the eight orientations; 0: once, as
             it is.
     """
@@ -100,13 +100,17 @@ def full_patches(
     stride: int | None = None,
     aug_times: int = 1,
 ) -> ft.DataFlow:
-    """Training data from two folders that hold the same names: pictures as they are, and as they should be."""
+    """Training data from two folders with the same file names: batches of [noisy, clean] patches of the pictures."""
     pairs = [np.concatenate(_read_pair(paths, channels), axis=2) for paths in _named_alike(noisy, clean)]
     return _training(np.concatenate([grid_patches(pair, patch, stride) for pair in pairs]), None, batch, aug_times)
 
 
 def _named_alike(noisy: str | Path, clean: str | Path) -> list[tuple[Path, Path]]:
-    """The paths of two folders, by the names that they share."""
+    """Pairs of paths with the same name in two folders.
+
+    Raises:
+        FlowtrainError: A noisy picture has no clean one.
+    """
     there = {path.relative_to(clean): path for path in pictures_beneath(clean)}
     here = {path.relative_to(noisy): path for path in pictures_beneath(noisy)}
     lonely = [name for name in here if name not in there]
@@ -116,7 +120,7 @@ def _named_alike(noisy: str | Path, clean: str | Path) -> list[tuple[Path, Path]
 
 
 def _read_pair(paths: tuple[Path, Path], channels: int) -> list[np.ndarray]:
-    """Both pictures as uint8 (H, W, channels), of one size."""
+    """Read both pictures as uint8 (H, W, channels), and check that their sizes are equal."""
     pair = [read_levels(path, channels) for path in paths]
     if pair[0].shape != pair[1].shape:
         raise ft.FlowtrainError(f"{paths[0]} and {paths[1]} differ in size: {pair[0].shape} and {pair[1].shape}")
@@ -142,7 +146,7 @@ def _pair(dp: list, rng: np.random.Generator, noise, turn: bool) -> list[np.ndar
 
 
 def clean_pictures(folder: str | Path, noise, channels: int = 1, batch: int = 1) -> ft.DataFlow:
-    """Validation data: whole pictures, each with the same noise every time; up to `batch` of one size at once."""
+    """Validation data: whole pictures, each with the same noise in every epoch; up to `batch` of one size at once."""
 
     def spoil(dp, rng):
         clean = read(dp, channels)
@@ -156,13 +160,13 @@ def _whole(ds: ft.DataFlow, batch: int) -> ft.DataFlow:
 
 
 def full_pictures(noisy: str | Path, clean: str | Path, channels: int = 1, batch: int = 1) -> ft.DataFlow:
-    """Validation data from two folders that hold the same names: whole pictures."""
+    """Validation data from two folders with the same file names: whole pictures."""
     ds = ft.DataFromList(_named_alike(noisy, clean), shuffle=False)
     return _whole(ft.MapData(ds, lambda paths: [to_float(levels) for levels in _read_pair(paths, channels)]), batch)
 
 
 def blind_pictures(folder: str | Path, channels: int = 1) -> ft.DataFlow:
-    """Noisy pictures without a truth, one a batch: [noisy]."""
+    """Noisy pictures without clean ones: batches [noisy] of one picture."""
     return ft.BatchData(
         ft.MapData(ft.DataFromList(pictures_beneath(folder), shuffle=False), lambda p: [read(p, channels)]), 1
     )
@@ -172,11 +176,11 @@ def bsds_grayscale(target: str | Path, folder: str | Path | None = None) -> dict
     """Write BSDS500 as two folders of gray pictures, Train and Valid, as OpenDenoising's download does.
 
     Args:
-        target: Where they are made.
-        folder: Where BSDS500 is, or is downloaded to; None: below $FLOWTRAIN_DATA.
+        target: The folder in which Train and Valid are made.
+        folder: The folder of BSDS500, to which it is downloaded if missing; None: below $FLOWTRAIN_DATA.
 
     Returns:
-        How many pictures each folder has.
+        Number of pictures in each folder.
     """
     counts = {}
     for split, name in (("train", "Train"), ("val", "Valid")):

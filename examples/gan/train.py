@@ -28,7 +28,7 @@ def get_data(batch: int, folder: str | None = None) -> ft.DataFlow:
 
 
 class DCGAN(ft.ModelDesc):
-    """A generator, and one discriminator for real and made pictures."""
+    """A generator of pictures, and a discriminator that is applied to real and to generated ones."""
 
     def inputs(self):
         return [
@@ -70,7 +70,7 @@ class DCGAN(ft.ModelDesc):
 
 
 class ShowDigits(ft.Callback):
-    """After each epoch, 64 digits made from the same noise."""
+    """Writes a picture of 64 generated digits after each epoch, always from the same noise."""
 
     def setup_graph(self):
         self.noise = np.random.default_rng(0).standard_normal((64, NOISE), np.float32)

@@ -18,7 +18,7 @@ GEOTIFF = (".tif", ".tiff")
 
 
 def read_raster(path: str | Path) -> np.ndarray:
-    """(H, W, bands) from a GeoTIFF or JPEG 2000, an npy, or an npz (`bands`, or its only array)."""
+    """Read (H, W, bands) from a GeoTIFF or JPEG 2000, an npy, or an npz (its array `bands`, or its first)."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in RASTERS:
@@ -43,12 +43,12 @@ def write_raster(path: str | Path, values: np.ndarray, like: str | Path | None =
 
 
 def checksum(scene: np.ndarray) -> str:
-    """Tells one scene from another."""
+    """Shape and CRC32 of a scene, to recognize it."""
     return f"{'x'.join(map(str, scene.shape))}-{zlib.crc32(np.ascontiguousarray(scene)):08x}"
 
 
 def vegetation(scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a Sentinel-2 scene of B02, B03, B04, B08 into what the model sees and what it has to find.
+    """Split a Sentinel-2 scene of B02, B03, B04, B08 into the model's input and its label.
 
     NDVI = (B08 - B04) / (B08 + B04) (Rouse et al., 1974); B08, the near infrared, is kept from the model.
 

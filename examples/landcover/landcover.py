@@ -36,11 +36,11 @@ from flowtrain.utils.files import write_whole
 
 OUTPUT = "predictions_softmax_tensor"
 CROPS = (16, 32, 64, 96, 128)
-FACTS = "trained_on.json"  # in a run: what it was trained on
+FACTS = "trained_on.json"  # file in a run's folder that says which data it was trained on
 
 
 def load(run: str, output: str = OUTPUT):
-    """The predictor of a run's newest checkpoint, or of a SavedModel or another file with a graph."""
+    """The predictor of a run's newest checkpoint, or of a SavedModel, .pb, .keras or .meta file."""
     if Path(run, "saved_model.pb").exists() or Path(run).suffix in (".pb", ".keras", ".meta"):
         return ft.load_predictor(run, ["bands"], [output])
     bands = ft.read_checkpoint(run)["conv1/kernel"].shape[2]
@@ -63,13 +63,13 @@ def probabilities(predictor, bands: np.ndarray, expression: int = 512, receptive
 
 
 def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> dict[str, np.ndarray]:
-    """What classifiers that see one pixel at a time find; each name with its labels of the test part.
+    """Train classifiers that see one pixel at a time, for comparison; returns name -> predicted labels (H, W).
 
     Args:
-        train_bands: (N, C).
-        train_label: (N,).
-        test_bands: (H, W, C).
-        pixels: How many of the N are learnt from, drawn at random.
+        train_bands: Pixels, (N, C).
+        train_label: Their labels, (N,).
+        test_bands: The scene to label, (H, W, C).
+        pixels: How many of the N pixels to train on, drawn at random.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -90,7 +90,7 @@ def pixelwise(train_bands, train_label, test_bands, pixels: int = 200_000) -> di
 
 
 def coloured(bands: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """The scene, and beside it the scene with what was found in green: uint8 (H, 2 W, 3), RGB."""
+    """The scene, and beside it the scene with the found vegetation in green: uint8 (H, 2 W, 3), RGB."""
     dark, bright = np.percentile(bands, (1, 99), axis=(0, 1))
     light = np.clip((bands - dark) / (bright - dark), 0, 1) ** (1 / 1.4) * 255
     share = result[..., 1:] * 0.6
@@ -157,8 +157,8 @@ def train(source, valid, epochs, steps, batch, learning_rate, mirrored, log_dir,
 
 
 def trained_on(run: str, given: str | None, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """What a run saw: bands (N, C) and labels (N,) of its pixels; and whether that was the upper part of `scene`."""
-    folder = Path(run).absolute()  # a run's, or that of one of its checkpoints
+    """The pixels that a run was trained on: bands (N, C), labels (N,); and whether they are `scene`'s upper part."""
+    folder = Path(run).absolute()  # the folder of the run, or of one of its checkpoints, two levels further down
     noted = next((path / FACTS for path in (folder, *folder.parents[:2]) if (path / FACTS).exists()), None)
     facts = json.loads(noted.read_text()) if noted else {}
     path = given or facts.get("source")

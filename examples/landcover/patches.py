@@ -22,10 +22,10 @@ class RandomPatches(ft.RNGDataFlow):
     """Patches at random places of a scene: [bands (P, P, C), label (P, P, 1)].
 
     Args:
-        bands: (H, W, C).
-        label: (H, W, 1).
-        size: Patches an epoch.
-        patch: Their height and width, P.
+        bands: The scene, (H, W, C).
+        label: Its labels, (H, W, 1).
+        size: Number of patches in an epoch.
+        patch: Height and width of a patch, P.
     """
 
     def __init__(self, bands: np.ndarray, label: np.ndarray, size: int, patch: int = 64, seed=None) -> None:
@@ -47,19 +47,19 @@ class RandomPatches(ft.RNGDataFlow):
 
 
 def grid(raster: np.ndarray, patch: int = 64) -> np.ndarray:
-    """The patches of a grid without overlap, (N, P, P, C); what does not fill a patch is left out."""
+    """Cut a raster into patches without overlap, (N, P, P, C); the rest at the right and lower edge is left out."""
     rows, columns = raster.shape[0] // patch, raster.shape[1] // patch
     cut = raster[: rows * patch, : columns * patch].reshape(rows, patch, columns, patch, raster.shape[2])
     return cut.swapaxes(1, 2).reshape(rows * columns, patch, patch, raster.shape[2])
 
 
 def stacked(patches: np.ndarray) -> np.ndarray:
-    """Patches (N, P, P, C) one below the other, as a raster (N * P, P, C)."""
+    """Put patches (N, P, P, C) one below the other, into a raster (N * P, P, C)."""
     return patches.reshape(-1, *patches.shape[2:])
 
 
 def unstacked(raster: np.ndarray) -> np.ndarray:
-    """The patches of such a raster again, (N, P, P, C): P is its width."""
+    """Split a raster of `stacked` into its patches (N, P, P, C); P is the raster's width."""
     size = raster.shape[1]
     if raster.shape[0] % size:
         raise ft.FlowtrainError(f"a raster of patches is a multiple of its width high; got {raster.shape}")
@@ -75,12 +75,12 @@ def write_patches_images(folder: str | Path, bands: np.ndarray, label: np.ndarra
 
 
 def write_tfrecords(folder: str | Path, bands: np.ndarray, label: np.ndarray, per_file: int = 100) -> None:
-    """Write the same as OTBTF's folder of TFRecord shards, with the types and shapes as JSON beside them."""
+    """Write patches and labels as OTBTF does: a folder of TFRecord shards, with types and shapes as JSON files."""
     ft.write(ft.DataFromArrays(bands, label), folder, "otbtf", keys=KEYS, per_file=per_file, progress=False)
 
 
 def patches_of(folder: str | Path, shuffle: bool) -> ft.DataFlow:
-    """The patches in a folder of either kind, [bands, label] each; rasters may be several: bands.1.tif, bands.2.tif."""
+    """The patches in a folder of TFRecords or of rasters (one or several: bands.1.tif, ...), as [bands, label]."""
     folder = Path(folder)
     if any(folder.glob("*.records")):
         return ft.OTBTFData(folder, KEYS, shuffle=shuffle)
@@ -102,7 +102,7 @@ def patches_of(folder: str | Path, shuffle: bool) -> ft.DataFlow:
 
 
 def _by_number(path: Path) -> list:
-    """bands.2.tif before bands.10.tif."""
+    """Sort key by the numbers in a name: bands.2.tif before bands.10.tif."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 

@@ -20,7 +20,7 @@ def get_data(split: str, batch: int, folder: str | None = None) -> ft.DataFlow:
 
 
 class LeNet(ft.ModelDesc):
-    """Two convolutions, two fully connected layers."""
+    """LeNet: two convolutions and two fully connected layers."""
 
     def inputs(self):
         return [tf.TensorSpec((None, 28, 28), tf.float32, "image"), tf.TensorSpec((None,), tf.int32, "label")]

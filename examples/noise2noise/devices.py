@@ -1,4 +1,4 @@
-"""How many devices a training uses."""
+"""The distribution strategy for a number of devices."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import flowtrain as ft
 
 
 def strategy_of(devices: int | None, distributed: bool = False):
-    """The strategy of `--devices N`: N GPUs, or where there are none N parts of the CPU; None for one device.
+    """The strategy for `--devices N`: N GPUs, or without GPUs N logical CPUs; None for a single device.
 
     Args:
-        devices: How many.
-        distributed: All GPUs there are, where `devices` says nothing.
+        devices: N.
+        distributed: If `devices` is None: use all GPUs.
     """
     if devices is None:
         return tf.distribute.MirroredStrategy() if distributed else None
@@ -26,7 +26,7 @@ def strategy_of(devices: int | None, distributed: bool = False):
     kind = "GPU" if gpus else "CPU"
     if not gpus:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun already: there are as many as there are
+        with contextlib.suppress(RuntimeError):  # too late, TensorFlow is initialized: the check below decides
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
         if len(tf.config.list_logical_devices("CPU")) < devices:
             raise ft.FlowtrainError(f"--devices is {devices}; the CPU was already divided into fewer")

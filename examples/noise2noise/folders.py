@@ -1,4 +1,4 @@
-"""Run folders as Noise2Noise numbers them, results/00000-autoencoder-n2n; the last weights are network_final.npz."""
+"""Run folders numbered as in Noise2Noise, results/00000-autoencoder-n2n, and their final weights network_final.npz."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FINAL = "network_final.npz"
 
 
 def part_of_name(context: click.Context, parameter: click.Parameter, desc: str | None) -> str | None:
-    """Check `--desc` with the other options: before any data is read, which may take long."""
+    """Callback of --desc: checked while options are parsed, before data is read, which may take long."""
     if desc is not None and not re.fullmatch(r"[\w.+-]+", desc):
         raise click.BadParameter(f"{desc!r} becomes a part of a folder's name: letters, digits, - and _")
     return desc
 
 
 def run_folder(log_dir: str | None, desc: str | None, name: str, resume: bool, results: str = "results") -> str:
-    """Where a run goes: `log_dir`; or `results/NNNNN-desc` with the next number, the last one for `resume`."""
+    """The folder of a run: `log_dir`; or `results/NNNNN-desc`, NNNNN being the next number, with `resume` the last."""
     if log_dir:
         return log_dir
     if desc is None:
@@ -35,5 +35,5 @@ def run_folder(log_dir: str | None, desc: str | None, name: str, resume: bool, r
 
 
 def write_final(trainer, averaged: bool) -> None:
-    """The weights at the end, as one file: those that predict best, which are the averages where there are any."""
+    """Write the final weights as one file; the averages of the weights if there are any, which predict better."""
     ft.export(trainer, Path(trainer.log_dir, FINAL), averaged=averaged, overwrite=True)

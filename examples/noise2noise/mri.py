@@ -34,16 +34,17 @@ QUICK = {"width": 16, "residual": True, "batch": 16, "learning_rate": 2e-3, "ave
 
 
 def keep_probability(p: float = 0.025) -> np.ndarray:
-    """float64 (255, 255): p^(r / 127), r the distance from the zero frequency in the middle."""
+    """Probability (255, 255) that a frequency is measured: p^(r / 127), r being its distance from zero in the middle."""
     middle = SIZE // 2
     y, x = np.mgrid[-middle : middle + 1, -middle : middle + 1]
     return p ** (np.hypot(x, y) / middle)
 
 
 def sampling_mask(rng: np.random.Generator, p: float = 0.025) -> np.ndarray:
-    """bool (255, 255), the zero frequency in the middle; symmetric, as the spectrum of a real picture is.
+    """Draw which frequencies are measured: bool (255, 255), the zero frequency in the middle.
 
-    Each frequency and its opposite are kept or left out together, with the probability of `keep_probability`.
+    A frequency and its opposite are kept or left out together, since the spectrum of a real picture is symmetric; the
+    probability is that of `keep_probability`.
     """
     kept = (rng.random((SIZE, SIZE)) < keep_probability(p)).ravel()
     half = kept.size // 2
@@ -52,15 +53,15 @@ def sampling_mask(rng: np.random.Generator, p: float = 0.025) -> np.ndarray:
 
 
 def undersample(picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keep a random part of a picture's spectrum.
+    """Measure a random part of a picture's spectrum.
 
     Args:
         picture: float32 (255, 255) in [-0.5, 0.5].
         rng: Draws the mask.
 
     Returns:
-        The zero-filled picture, float32 (255, 255), whose expectation is `picture` as kept frequencies are divided by
-        their probability; the true spectrum, complex64 (255, 255), in the order of FFT; the mask, float32.
+        The zero-filled picture, float32 (255, 255), its frequencies divided by their probability, so that its
+        expectation is `picture`; the measured spectrum, complex64 (255, 255), in the order of FFT; the mask, float32.
     """
     spectrum = np.fft.fft2(picture)
     mask = np.fft.ifftshift(sampling_mask(rng))
@@ -70,7 +71,7 @@ def undersample(picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 64) -> np.ndarray:
-    """Translate by up to `most` pixels each way; what comes in is black."""
+    """Translate by up to `most` pixels in each direction, filling with black."""
     dy, dx = rng.integers(-most, most + 1, 2)
     result = np.full_like(picture, -0.5)
     height, width = picture.shape
@@ -81,7 +82,7 @@ def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 64) -> np
 
 
 def training_pair(dp: list, rng: np.random.Generator, noise2noise: bool = True) -> dict[str, np.ndarray]:
-    """From [uint8 slice] to the model's inputs; input and target keep other frequencies of the same slice."""
+    """Map [uint8 slice] to the model's inputs; input and target have different frequencies of the same slice."""
     picture = shifted(to_float(dp[0]), rng)
     filled, spectrum, mask = undersample(picture, rng)
     target = undersample(picture, rng)[0] if noise2noise else picture
@@ -89,7 +90,7 @@ def training_pair(dp: list, rng: np.random.Generator, noise2noise: bool = True) 
 
 
 def model_inputs(filled, spectrum, mask, target) -> dict[str, np.ndarray]:
-    """Components by the names of the model's inputs."""
+    """A datapoint as a dict with the names of the model's inputs."""
     parts = np.stack([spectrum.real, spectrum.imag], axis=-1)
     return {"noisy": filled[..., None], "spectrum": parts, "mask": mask, "target": target[..., None]}
 
@@ -98,12 +99,12 @@ def model_inputs(filled, spectrum, mask, target) -> dict[str, np.ndarray]:
 
 
 def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The `fspec` post-op: put the frequencies that were measured back in their place.
+    """The `fspec` post-op: replace a picture's measured frequencies by their measured values.
 
     Args:
         denoised: float32 (B, 255, 255, 1).
-        spectrum: float32 (B, 255, 255, 2), real and imaginary parts of what was measured, in the order of FFT.
-        mask: float32 (B, 255, 255), 1 where it was measured.
+        spectrum: float32 (B, 255, 255, 2), real and imaginary parts of the measured values, in the order of FFT.
+        mask: float32 (B, 255, 255), 1 where a frequency was measured.
     """
     guessed = tf.signal.fft2d(as_complex(denoised[..., 0]))
     known = tf.complex(spectrum[..., 0], spectrum[..., 1])
@@ -113,16 +114,16 @@ def known_spectrum_restored(denoised: tf.Tensor, spectrum: tf.Tensor, mask: tf.T
 
 
 def as_complex(values: tf.Tensor) -> tf.Tensor:
-    """Real numbers as complex64: unlike that of tf.cast, the gradient takes the real part without a warning."""
+    """Convert real numbers to complex64; the gradient of tf.cast would warn that it drops the imaginary part."""
     values = tf.cast(values, tf.float32)
     return tf.complex(values, tf.zeros_like(values))
 
 
 def zero_filled(noisy: tf.Tensor) -> tf.Tensor:
-    """The picture of the measured frequencies as they are: not divided by their probabilities.
+    """The picture of the measured frequencies, not divided by their probabilities.
 
     Args:
-        noisy: float32 (B, 255, 255, 1), of frequencies that were divided.
+        noisy: float32 (B, 255, 255, 1), from divided frequencies.
     """
     probability = tf.constant(np.fft.ifftshift(keep_probability()), tf.complex64)
     spectrum = tf.signal.fft2d(as_complex(noisy[..., 0]))
@@ -130,10 +131,10 @@ def zero_filled(noisy: tf.Tensor) -> tf.Tensor:
 
 
 class DenoiseSpectrum(ft.ModelDesc):
-    """The U-Net on undersampled pictures, with `fspec` inside the loss (or not) and inside what is exported.
+    """The U-Net on undersampled pictures, with the `fspec` post-op as an output and, unless turned off, in the loss.
 
-    A `residual` network sees the zero-filled picture, some 5 dB nearer to the truth than what was divided by the
-    probabilities, with black as 0, and says what to subtract from it.
+    A `residual` network sees the zero-filled picture with black as 0 (about 5 dB nearer to the truth than the picture
+    of divided frequencies) and predicts what to subtract from it.
     """
 
     def __init__(self, width=48, residual=False, learning_rate=1e-3, average_decay=None, fspec=True) -> None:
@@ -169,9 +170,9 @@ class DenoiseSpectrum(ft.ModelDesc):
 
 
 def ramps(epochs: int):
-    """The two factors of the learning rate, up over the first 10 epochs and down over the last 30.
+    """Two factors of the learning rate: a ramp-up over the first 10 epochs, a ramp-down over the last 30.
 
-    Shorter trainings go through the same curves in a fifth and a third of their epochs.
+    In short trainings the same curves take a fifth and a third of the epochs.
     """
     up, down = min(10, epochs / 5), min(30, epochs / 3)
     falling = schedules.gaussian_ramp_down(1.0, 30 * epochs / down)
@@ -179,7 +180,7 @@ def ramps(epochs: int):
 
 
 def training_data(slices, noise2noise, batch, workers=2):
-    """Batches of the model's inputs; an epoch shows each slice once, but for what is left of the last batch."""
+    """Batches of the model's inputs; an epoch has each slice once, without those that do not fill a last batch."""
     ds = ft.DataFromArrays(slices, shuffle=True)
     ds = ft.RandomMapData(ds, partial(training_pair, noise2noise=noise2noise))
     ds = ft.BatchData(ds, batch)
@@ -187,7 +188,7 @@ def training_data(slices, noise2noise, batch, workers=2):
 
 
 def validation_data(slices, seed: int = 1):
-    """One batch per slice, without translation, each with the same mask in every run."""
+    """One batch per slice, without translation; a slice has the same mask in every run."""
 
     def sample(dp, rng):
         picture = to_float(dp[0])
@@ -197,10 +198,10 @@ def validation_data(slices, seed: int = 1):
 
 
 def mean_psnr(predictor, slices, fspec: bool) -> dict[str, float]:
-    """Mean PSNR in dB, everything rounded to uint8.
+    """Mean PSNR in dB over slices, after rounding to uint8.
 
-    "input" is what the network sees, whose kept frequencies are divided by their probability; "zero-filled" is the
-    picture of the kept frequencies as they are.
+    "input" is the picture of measured frequencies divided by their probability, "zero-filled" that of the measured
+    frequencies as they are, "denoised" the network's output.
     """
     scores: dict[str, list[float]] = {"input": [], "zero-filled": [], "denoised": []}
     for dp in validation_data(slices):
@@ -213,7 +214,7 @@ def mean_psnr(predictor, slices, fspec: bool) -> dict[str, float]:
 
 
 def names(fspec: bool) -> tuple[list[str], list[str]]:
-    """Inputs and outputs of the predictor."""
+    """Names of the predictor's inputs and outputs."""
     return (["noisy", "spectrum", "mask"], ["denoised_fspec"]) if fspec else (["noisy"], ["denoised"])
 
 
@@ -230,11 +231,11 @@ def load(run: str, fspec: bool):
 
 
 class ValidateSlices(ft.Callback):
-    """After each epoch the PSNR on slices that were held out, rounded to uint8: `test_db_clamped`.
+    """Logs the PSNR on held-out slices, rounded to uint8, as `test_db_clamped` after each epoch.
 
     Args:
         slices: uint8 (N, 255, 255).
-        fspec: Whether the known spectrum is put back.
+        fspec: Whether measured frequencies are put back.
     """
 
     def __init__(self, slices: np.ndarray, fspec: bool) -> None:
@@ -250,7 +251,7 @@ class ValidateSlices(ft.Callback):
 
 
 def write_examples(predictor, slices: np.ndarray, fspec: bool, folder: Path, most: int = 5) -> list[Path]:
-    """Pictures of some slices, side by side: zero-filled as measured, denoised, true."""
+    """Write pictures of some slices, side by side: zero-filled, denoised, true."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, dp in enumerate(ft.TakeData(validation_data(slices[:: -(-len(slices) // most)]), most)):

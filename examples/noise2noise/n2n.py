@@ -28,7 +28,7 @@ from flowtrain.cli.options import FOLDER, PICTURES, POSITIVE, RATE, Group, NewPa
 
 INPUT, OUTPUT = "noisy", "denoised"
 AVERAGE_DECAY = 0.999
-IN_MEMORY = 1 << 30  # bytes of TFRecords up to which the pictures are kept in memory
+IN_MEMORY = 1 << 30  # size in bytes of a TFRecord file up to which its pictures are kept in memory
 QUICK = {
     "width": 16,
     "residual": True,
@@ -42,9 +42,9 @@ QUICK = {
 
 
 def crops(size: int, smallest_scale: float = 1.0) -> list[imgaug.Augmentor]:
-    """Random squares of a picture; with a `smallest_scale` below 1 seen from farther away too, mirrored and turned.
+    """Augmentors for random square crops; with a `smallest_scale` below 1 of shrunk pictures too, mirrored and turned.
 
-    Shrunk pictures are sharper. They make more of few photographs, and noise is added only afterwards.
+    Shrunk pictures are sharper, and there are more of them from few photographs. Noise is added afterwards.
     """
     if smallest_scale == 1:
         return [imgaug.RandomCrop(size)]
@@ -85,8 +85,8 @@ def training_data(
 def denoise(predictor, picture: np.ndarray, multiple: int = 32) -> np.ndarray:
     """Denoise one float picture (H, W, C) of any size.
 
-    It is continued by reflection to a multiple of 32, or to the size that a graph is fixed to, and cut back. A portrait
-    whose graph is fixed to a landscape's size is laid on its side.
+    It is padded by reflection to a multiple of 32, or to the fixed size of a graph, and cropped back. If it fits a
+    fixed size only when it is transposed, it is transposed.
     """
     fixed = predictor.specs[0].shape[1:3] if hasattr(predictor, "specs") else (None, None)
     height, width = picture.shape[:2]
@@ -118,15 +118,15 @@ def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
 def validate_folder(
     predictor, folder, noise, baseline: bool = False, seed: int = 0, report: bool = True
 ) -> dict[str, float]:
-    """Mean PSNR in dB over a folder's pictures, before and after; both sides rounded to uint8.
+    """Mean PSNR in dB over a folder's pictures, noisy and denoised, after rounding to uint8.
 
     Args:
         predictor: Denoises a batch.
-        folder: Of clean pictures; none is smaller than 32 pixels.
-        noise: Added to them, the same for each picture in every call.
-        baseline: Denoise by non-local means too (for Gaussian noise, whose sigma it is told).
-        seed: Of the noise.
-        report: Whether each picture's figures are printed.
+        folder: A folder of clean pictures of at least 32 pixels.
+        noise: Applied to them; a picture gets the same noise in every call.
+        baseline: Also denoise with non-local means (for Gaussian noise, whose sigma it is given).
+        seed: Seed of the noise.
+        report: Whether to print each picture's figures.
     """
     scores: dict[str, list[float]] = {}
     for index, path in enumerate(pictures_beneath(folder)):
@@ -143,15 +143,15 @@ def validate_folder(
 
 
 class Validate(ft.Callback):
-    """PSNR of a folder's pictures with noise added, during training: `validation_psnr`; for PeriodicTrigger.
+    """Logs the PSNR of a folder's denoised pictures as `validation_psnr`, when triggered (see PeriodicTrigger).
 
     Args:
-        folder: Of clean pictures.
-        noise: Added to them, always the same.
+        folder: A folder of clean pictures.
+        noise: Applied to them, always the same.
     """
 
     def __init__(self, folder, noise) -> None:
-        pictures_beneath(folder)  # refused now rather than after the first steps
+        pictures_beneath(folder)  # so that a wrong folder is refused here and not after the first steps
         self.folder, self.noise = folder, noise
         super().__init__()
 
@@ -164,7 +164,7 @@ class Validate(ft.Callback):
 
 
 def load(run: str):
-    """The predictor of a run's newest checkpoint or of its network_final.npz; its kind is read off its weights."""
+    """The predictor of a run's newest checkpoint or of its network_final.npz; the network follows from the weights."""
     weights = ft.read_weights(run)
     if "enc_conv0/kernel" not in weights:
         raise ft.FlowtrainError(f"{run} holds no network of this script")
@@ -175,7 +175,7 @@ def load(run: str):
 
 
 def check_crop(context: click.Context, parameter: click.Parameter, crop: int) -> int:
-    """The network halves five times."""
+    """Callback of --crop: a multiple of 32, since the network halves its pictures five times."""
     if crop < 32 or crop % 32:
         raise click.BadParameter(f"{crop} is no multiple of 32: the network halves its pictures five times")
     return crop

@@ -13,18 +13,18 @@ def leaky(x):
 
 
 def unet(x: tf.Tensor, width: int = 48, residual: bool = False) -> tf.Tensor:
-    """A U-Net of five poolings; 991,203 parameters at width 48 with 3 channels.
+    """A U-Net with five poolings; 991,203 parameters at width 48 with 3 channels.
 
     Args:
         x: float (B, H, W, C); H and W are multiples of 32.
         width: Channels of the encoder; the decoder has twice as many.
-        residual: Return ``x`` minus what the network says instead of what it says. Its last layer begins at zero, so
-            that training begins with ``x`` itself: after 1,000 steps that is worth 2 dB.
+        residual: The network predicts the noise, which is subtracted from ``x``. Its last layer is initialized with
+            zeros, so that the first output is ``x`` itself: worth 2 dB after 1,000 steps.
 
     Returns:
         float (B, H, W, C).
     """
-    up = tf.keras.layers.UpSampling2D(2)  # repeats each pixel
+    up = tf.keras.layers.UpSampling2D(2)  # nearest neighbour
     with ft.argscope(Conv2D, kernel_size=3, activation=leaky, kernel_initializer="he_normal"):
         scales = [x]
         y = Conv2D("enc_conv0", x, width)
@@ -45,15 +45,16 @@ def unet(x: tf.Tensor, width: int = 48, residual: bool = False) -> tf.Tensor:
 
 
 class Denoise(ft.ModelDesc):
-    """Learn to give ``target`` for ``noisy``; the target may be as noisy as the input.
+    """A model that learns to map ``noisy`` to ``target``; the target may be as noisy as the input.
 
     Args:
         width: Channels of the encoder.
         residual: Whether the network predicts the noise.
         channels: 3 for colour, 1 for gray.
         learning_rate: Of Adam, before the ramp-down.
-        clip: The most that the norm of all gradients may be; None: anything.
-        average_decay: Keep averages of the weights too, for prediction: targets that are noise make weights noisy.
+        clip: Greatest norm of all gradients together; None: not clipped.
+        average_decay: Decay of the moving average of the weights, for prediction (noisy targets make weights noisy);
+            None: no average.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Denoise(ft.ModelDesc):
         return [tf.TensorSpec(shape, tf.float32, "noisy"), tf.TensorSpec(shape, tf.float32, "target")]
 
     def build_graph(self, noisy, target):
-        ft.get_scalar_var("residual", float(self.residual))  # so that a checkpoint says which kind it is
+        ft.get_scalar_var("residual", float(self.residual))  # so that `load` sees in a checkpoint which kind it is
         denoised = tf.identity(unet(noisy, self.width, self.residual), name="denoised")
         cost = tf.reduce_mean(tf.square(denoised - target), name="square_loss")
         ft.add_moving_summary(cost)

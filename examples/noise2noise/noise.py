@@ -1,4 +1,4 @@
-"""Noise on pictures in [-0.5, 0.5], drawn anew for each datapoint and each corruption."""
+"""Noise models for pictures in [-0.5, 0.5], drawn anew for each datapoint and each corruption."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Gaussian:
     """Additive noise N(0, (sigma / 255)^2).
 
     Args:
-        train: sigma is drawn from this range for each picture, in units of 1/255.
-        valid: sigma when validating.
+        train: Range from which sigma is drawn for each picture, in units of 1/255.
+        valid: sigma in validation.
     """
 
-    clip = None  # what the norm of gradients is clipped to in training
+    clip = None  # greatest norm of the gradients in training
 
     def __init__(self, train: tuple[float, float] = (0.0, 50.0), valid: float = 25.0) -> None:
         self.train, self.valid = train, valid
@@ -26,14 +26,14 @@ class Gaussian:
 
 
 class Poisson:
-    """Photon counting: with ``chi`` photons for white, the count of a pixel is Poisson distributed.
+    """Poisson (photon counting) noise: a white pixel has ``chi`` photons on average.
 
     Args:
-        train: chi is drawn from this range for each picture.
-        valid: chi when validating.
+        train: Range from which chi is drawn for each picture.
+        valid: chi in validation.
     """
 
-    # A photon where hardly any is expected counts 1 / chi, and its gradients are thousands of times the usual ones.
+    # A photon where hardly any is expected has the value 1 / chi; its gradients are thousands of times the usual ones.
     clip = 0.1
 
     def __init__(self, train: tuple[float, float] = (0.001, 50.0), valid: float = 30.0) -> None:
@@ -48,17 +48,17 @@ NOISES = {"gaussian": Gaussian, "poisson": Poisson}
 
 
 def noise_pair(dp: list, rng: np.random.Generator, noise, noise2noise: bool) -> list[np.ndarray]:
-    """From [picture] to [noisy, target]: two independent corruptions, or a corruption and the clean picture."""
+    """Map [picture] to [noisy, target]: two independent corruptions, or a corruption and the clean picture."""
     (picture,) = dp
     noisy = noise(picture, rng, training=True)
     return [noisy, noise(picture, rng, training=True) if noise2noise else picture]
 
 
 def to_float(picture: np.ndarray) -> np.ndarray:
-    """uint8 to float32 in [-0.5, 0.5]."""
+    """Convert uint8 to float32 in [-0.5, 0.5]."""
     return picture.astype(np.float32) / np.float32(255) - np.float32(0.5)
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Float in [-0.5, 0.5] to uint8, rounded."""
+    """Convert floats in [-0.5, 0.5] to uint8, rounded."""
     return ft.to_uint8(picture, low=-0.5, high=0.5)

@@ -1,4 +1,4 @@
-"""A command line option that stands for several."""
+"""A command line option that changes the defaults of others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import click
 
 
 def quick_option(defaults: dict[str, Any], about: str) -> Callable:
-    """`--quick`: other defaults for a command's options; what is given as well comes before it.
+    """The option `--quick`: other defaults for a command's options; options that are given override them.
 
     Args:
-        defaults: Values by the names of the command's parameters.
-        about: Begins the help.
+        defaults: Name of a parameter of the command -> its default.
+        about: The first part of the help text.
     """
 
     def take(context: click.Context, parameter: click.Parameter, chosen: bool) -> None:

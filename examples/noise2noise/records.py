@@ -15,7 +15,7 @@ from flowtrain.utils.files import writing
 
 
 def read(path: str | Path) -> np.ndarray:
-    """uint8 (H, W, 3), RGB."""
+    """Read a picture file as uint8 (H, W, 3), RGB."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise ft.FlowtrainError(f"{path} is not a picture that OpenCV can read")
@@ -23,15 +23,15 @@ def read(path: str | Path) -> np.ndarray:
 
 
 def make_tfrecords(folder: str | Path, target: str | Path, smallest: int = 256) -> tuple[int, list[Path]]:
-    """Write all pictures of a folder.
+    """Write all pictures of a folder to a TFRecord file.
 
     Args:
-        folder: Of pictures.
-        target: The file; it is there when it is whole.
-        smallest: Pictures with a side below so many pixels are left out.
+        folder: A folder of pictures.
+        target: The file; it appears only when it is whole.
+        smallest: Pictures with a side of fewer pixels are left out.
 
     Returns:
-        How many were written, and which were left out.
+        The number of pictures written, and the paths of those left out.
     """
     found, small = pictures_beneath(folder), []
     with writing(target) as beside:

@@ -1,4 +1,4 @@
-"""MRI slices from files, and which of them are held out."""
+"""Reads MRI slices from files, and splits them into training and validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 255
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Reads pickles of NumPy arrays and refuses everything else: a pickle may run any code."""
+    """Unpickles NumPy arrays and refuses everything else, since a pickle may run any code."""
 
     ADMITTED = {
         ("numpy", "ndarray"),
@@ -32,7 +32,7 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def read_slices(path: str | Path) -> np.ndarray:
-    """uint8 (N, 255, 255), from an npz (`slices`, or its only array) or a pickle (an array, or a list of them)."""
+    """Read uint8 (N, 255, 255) from an npz (its array `slices`, or its first) or a pickle (an array, or several)."""
     path = Path(path)
     try:
         slices = _unpickled(path) if path.suffix == ".pkl" else _from_npz(path)
@@ -69,7 +69,7 @@ def _from_npz(path: Path) -> np.ndarray:
 
 
 def part(slices: np.ndarray, hold_out: int | None, training: bool) -> np.ndarray:
-    """All slices; or with `hold_out` = k those that are trained on, or each k-th, that is kept from training."""
+    """All slices; with `hold_out` = k every k-th one for validation, the others for training."""
     if hold_out is None:
         return slices
     held = np.arange(len(slices)) % hold_out == hold_out // 2

@@ -21,7 +21,7 @@ from flowtrain.cli.options import FOLDER, POSITIVE, RATE, FiniteRange, Group
 
 @dataclasses.dataclass(frozen=True)
 class Hyper:
-    """What is tuned."""
+    """The hyper-parameters that are tuned."""
 
     rate: float = 1e-3
     units: int = 128
@@ -30,7 +30,7 @@ class Hyper:
 
 
 class Digits(ft.ModelDesc):
-    """One hidden layer."""
+    """A classifier of digits with one hidden layer."""
 
     def __init__(self, hyper: Hyper):
         self.hyper = hyper
@@ -50,7 +50,7 @@ class Digits(ft.ModelDesc):
 
 
 def run(hyper: Hyper, data: str | None, epochs: int, log_dir: str | Path, *callbacks: ft.Callback) -> float:
-    """Train once; the error on held-out digits after the last epoch."""
+    """Train once; returns the error rate on held-out digits after the last epoch."""
     train, test = (ft.Mnist(split, shuffle=split == "train", folder=data) for split in ("train", "test"))
     validation = ft.InferenceRunner(BatchData(test, 500, remainder=True), [ft.ClassificationError("wrong")])
     config = ft.TrainConfig(
@@ -64,7 +64,7 @@ def run(hyper: Hyper, data: str | None, epochs: int, log_dir: str | Path, *callb
 
 
 def from_file(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
-    """Take the defaults of all options from a YAML or JSON file; flags come before them."""
+    """Callback of --config: take defaults of all other options from a YAML or JSON file; given flags override them."""
     if path is None:
         return
     values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ def sequential() -> keras.Model:
 
 
 def functional() -> keras.Model:
-    """The same with a shortcut: two paths, added."""
+    """The same with a shortcut connection: two paths are added."""
     image = keras.Input((28, 28), name="image")
     x = layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 255)(image))
     x = layers.Conv2D(16, 3, strides=2, activation="relu")(x)
@@ -40,11 +40,11 @@ def functional() -> keras.Model:
 
 
 class ResBlock(layers.Layer):
-    """Two convolutions with batch normalization, and what came in added (He et al., arXiv 1512.03385).
+    """A residual block: two convolutions with batch normalization, plus a shortcut (He et al., arXiv 1512.03385).
 
     Args:
-        filters: Channels that come out.
-        strides: Of the first convolution; other than 1, the shortcut gets a convolution of its own.
+        filters: Number of output channels.
+        strides: Strides of the first convolution; above 1, the shortcut is a convolution too.
     """
 
     def __init__(self, filters: int, strides: int = 1, **options) -> None:
@@ -91,7 +91,7 @@ class ResNet(keras.Model):
 
 
 def subclass() -> keras.Model:
-    """ResNet with known inputs."""
+    """ResNet called on a `keras.Input`, so that its inputs are known."""
     image = keras.Input((28, 28), name="image")
     return keras.Model(image, ResNet()(image))
 
@@ -100,6 +100,6 @@ MODELS = {"sequential": sequential, "functional": functional, "subclass": subcla
 
 
 def trainable(model: keras.Model) -> ft.ModelDesc:
-    """The model with a loss, a metric and an optimizer, for flowtrain."""
+    """The model as a ModelDesc, with a loss, a metric and an optimizer."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return ft.KerasModelDesc(model, loss, metrics=["accuracy"], optimizer="adam")

@@ -18,13 +18,13 @@ from flowtrain.cli.options import FOLDER, Command
 
 
 def whole(model: keras.Model, path: Path) -> keras.Model:
-    """Architecture, weights and optimizer in one .keras file; layers of one's own are named when it is read."""
+    """Architecture, weights and optimizer in one .keras file; custom layers are passed when it is read."""
     model.save(path)
     return keras.models.load_model(path, custom_objects={"ResBlock": ResBlock, "ResNet": ResNet})
 
 
 def architecture(model: keras.Model, path: Path) -> keras.Model:
-    """What the model is made of, as JSON; the weights start anew."""
+    """The architecture as JSON; the weights are initialized anew."""
     path.write_text(model.to_json())
     return keras.models.model_from_json(path.read_text())
 
@@ -37,9 +37,9 @@ def weights(model: keras.Model, path: Path, other: keras.Model) -> keras.Model:
 
 
 def run(model: keras.Model, data: ft.DataFlow, log_dir: Path, epochs: int, every: int = 2):
-    """Train with a checkpoint of the whole run after each second epoch, the newest three kept.
+    """Train with a checkpoint of the whole run every two epochs, keeping the newest three.
 
-    Called again with more epochs it resumes: weights, optimizer, order of the data and curves go on where they were.
+    Called again with more epochs it resumes: weights, optimizer, order of the data and curves continue.
     """
     config = ft.TrainConfig(
         model=trainable(model),
@@ -52,7 +52,7 @@ def run(model: keras.Model, data: ft.DataFlow, log_dir: Path, epochs: int, every
 
 
 def latest(log_dir: Path):
-    """A predictor from a run's newest whole checkpoint; damaged ones are passed over."""
+    """A predictor from a run's newest whole checkpoint; damaged ones are skipped."""
     return ft.OfflinePredictor(ft.PredictConfig(trainable(functional()), log_dir, ["image"], ["prediction"]))
 
 

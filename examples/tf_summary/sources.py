@@ -20,7 +20,7 @@ COLUMNS = ["a", "b", "c", "d"]
 
 
 def table(rows: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Two clouds of points in four dimensions: x float32 (rows, 4), y int64 (rows,)."""
+    """Points of two Gaussian clusters in four dimensions: x float32 (rows, 4), y int64 (rows,)."""
     rng = np.random.default_rng(0)
     y = np.arange(rows) % 2
     return (rng.normal(size=(rows, 4)) + 2 * y[:, None]).astype(np.float32), y
@@ -32,12 +32,12 @@ def from_numpy(x: np.ndarray, y: np.ndarray, shuffle: bool = False) -> ft.DataFl
 
 
 def from_pandas(frame, shuffle: bool = False) -> ft.DataFlow:
-    """A DataFrame gives dicts of columns; a function makes them the model's components."""
+    """A DataFrame: its rows are dicts by column, which a function maps to [x, y]."""
     return ft.MapData(ft.DataFromPandas(frame, shuffle=shuffle), row_to_xy)
 
 
 def from_generator(x: np.ndarray, y: np.ndarray) -> ft.DataFlow:
-    """A generator function, called anew for each epoch; it can be walked only from its start."""
+    """A generator function, called anew for each epoch; it can be read only from its start."""
 
     def rows():
         for one, label in zip(x, y, strict=True):
@@ -47,13 +47,13 @@ def from_generator(x: np.ndarray, y: np.ndarray) -> ft.DataFlow:
 
 
 def from_csv(path: str | Path, shuffle: bool = False) -> ft.DataFlow:
-    """A CSV file with typed columns; any row is read alone, so all rows can be shuffled."""
+    """A CSV file with typed columns; any row can be read alone, so the whole file is shuffled."""
     types = dict.fromkeys(COLUMNS, np.float32) | {"y": int}
     return ft.MapData(ft.CSVData(path, types, shuffle=shuffle), row_to_xy)
 
 
 def from_text(path: str | Path, shuffle: bool = False) -> ft.DataFlow:
-    """Lines of a text file, here numbers with spaces between."""
+    """Lines of a text file, here numbers separated by spaces."""
 
     def parse(dp):
         *numbers, label = dp[0].split()
@@ -82,7 +82,7 @@ def row_to_xy(row: dict) -> list:
 
 
 def write_files(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
-    """The table as CSV, text, one file a row, and TFRecords."""
+    """Write the table as CSV, text, one .npy file per row, and TFRecords."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [[f"{value:.9g}" for value in one] + [str(label)] for one, label in zip(x, y, strict=True)]
     (folder / "table.csv").write_text("\n".join([",".join([*COLUMNS, "y"]), *map(",".join, rows)]) + "\n")
@@ -95,7 +95,7 @@ def write_files(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def all_sources(folder: Path, rows: int = 100) -> dict[str, ft.DataFlow]:
-    """Write the files, and give a flow from each source."""
+    """Write the files, and return a flow from each source."""
     import pandas as pd
 
     x, y = table(rows)

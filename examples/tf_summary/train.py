@@ -48,7 +48,7 @@ def by_batch(model: keras.Model, train: ft.DataFlow, test: ft.DataFlow, epochs: 
 
 
 def by_step(model: keras.Model, train: ft.DataFlow, test: ft.DataFlow, epochs: int, log_dir: str) -> float:
-    """A step of one's own with a GradientTape, compiled once.
+    """A custom training step with a GradientTape, compiled once.
 
     To keep what `ft.train` does around a step, override `Trainer.run_step(step)` instead.
     """
@@ -63,7 +63,7 @@ def by_step(model: keras.Model, train: ft.DataFlow, test: ft.DataFlow, epochs: i
         optimizer.apply(gradients, model.trainable_variables)
         return loss
 
-    optimizer.build(model.trainable_variables)  # a tf.function may not make variables at its second call
+    optimizer.build(model.trainable_variables)  # here, since a tf.function may create variables at its first call only
     for epoch in range(1, epochs + 1):
         losses = [step(tf.cast(image, tf.float32), tf.convert_to_tensor(label)) for image, label in train]
         click.echo(f"epoch {epoch}: loss {np.mean(losses):.4f}")
@@ -71,7 +71,7 @@ def by_step(model: keras.Model, train: ft.DataFlow, test: ft.DataFlow, epochs: i
 
 
 def accuracy(model: keras.Model, test: ft.DataFlow) -> float:
-    """The share of right answers."""
+    """The share of correct classifications."""
     right = [np.argmax(model.predict_on_batch(image), axis=1) == label for image, label in test]
     return float(np.mean(np.concatenate(right)))
 

@@ -157,8 +157,8 @@ def _picture(step: int, image: bytes) -> Picture:
 def _histogram(step: int, message: bytes) -> Histogram | None:
     """Parse HistogramProto (bucket_limit = 6, bucket = 7, both packed doubles); None if it is damaged.
 
-    A limit is the right edge of its bucket. TensorFlow's first bucket is an empty one that reaches from minus infinity
-    to the least value: it is dropped, and its limit is the first edge.
+    A limit is the right edge of its bucket. The first bucket that the TensorBoard monitor writes is empty and reaches
+    from minus infinity to the least value: it is dropped, and its limit is the first edge.
     """
     parts = _parts(message)
     limits, counts = parts.get(6, b""), parts.get(7, b"")
