@@ -34,7 +34,7 @@ QUICK = {"width": 16, "residual": True, "batch": 16, "learning_rate": 2e-3, "ave
 
 
 def keep_probability(p: float = 0.025) -> np.ndarray:
-    """Probability (255, 255) that a frequency is measured: p^(r / 127), r being its distance from zero in the middle."""
+    """Probability (255, 255) that a frequency is measured: p^(r / 127), r being its distance from 0 in the middle."""
     middle = SIZE // 2
     y, x = np.mgrid[-middle : middle + 1, -middle : middle + 1]
     return p ** (np.hypot(x, y) / middle)

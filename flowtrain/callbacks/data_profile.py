@@ -30,7 +30,7 @@ class DataProfile(Callback):
         self.num, self.max_seconds = num, max_seconds
 
     def before_train(self) -> None:
-        if not self.trainer.is_chief or (self.trainer.log_dir / PROFILE).exists():
+        if not self.trainer.is_chief or (self.trainer.log_dir / PROFILE).exists():  # a resumed run has measured it
             return
         flow = copy.copy(self.trainer.config.dataflow)
         write_profile(flow.explain(self.num, max_seconds=self.max_seconds, quiet=True), self.trainer.log_dir)

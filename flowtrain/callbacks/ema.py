@@ -50,7 +50,7 @@ class EMA(ProxyCallback):
     def setup_graph(self) -> None:
         """Add the averages to the graph and to checkpoints, unless the model keeps them already."""
         graph = self.trainer.graph
-        kept_already = graph.average is not None
+        kept_already = graph.average is not None  # then the model has put them into checkpoints, and twice is an error
         self._average = graph.keep_average(self.decay)
         if not kept_already:
             self.trainer.add_variables(self._average.variables)

@@ -158,7 +158,7 @@ class InferenceRunner(Callback):
 
     def _compute(self, datapoint: object) -> tuple[int, Mapping[str, np.ndarray]]:
         tensors = self._inputs.tensors(datapoint)
-        size = next((len(tensor) for tensor in tensors if tensor.shape.rank), 1)
+        size = next((len(tensor) for tensor in tensors if tensor.shape.rank), 1)  # a scalar input has no batch axis
         return size, dict(zip(self._fetches, map(output_array, self._predictor(*tensors)), strict=True))
 
 

@@ -142,7 +142,8 @@ def check_period(owner: object, name: str, value: object) -> None:
 def last_step_of_epoch(callback: Callback) -> float:
     """The next global step that is the last of its epoch."""
     trainer = callback.trainer
-    if trainer.steps_per_epoch <= 0:
+    if trainer.steps_per_epoch <= 0:  # a run without steps
         return math.inf
+    # Asked at the end of an epoch, local_step is still steps_per_epoch: the next one is a whole epoch away.
     left = trainer.steps_per_epoch - trainer.local_step
     return trainer.global_step + (left if left > 0 else trainer.steps_per_epoch)

@@ -46,6 +46,7 @@ class ProgressBar(Callback):
             desc=f"epoch {self.epoch_num}/{self.trainer.max_epoch}",
             unit="step",
             dynamic_ncols=terminal,
+            # tqdm draws at each update: how often, trigger_step decides
             mininterval=0.0,
             miniters=1,
             delay=1e-9,  # above 0, so that tqdm draws nothing before the first step is done

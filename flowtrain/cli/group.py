@@ -203,7 +203,7 @@ class ProcessGroup(Together):
         bounds = [bound for bound in (left, seconds) if bound is not None]
         for key, _ in self._selector.select(min(bounds, default=None)):
             handle, member = key.data
-            if member.number in self._living:
+            if member.number in self._living:  # else buried by an earlier event of this select: its files are closed
                 handle(member)
         self._kill_overdue()
 

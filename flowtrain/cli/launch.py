@@ -71,6 +71,8 @@ def command(
         raise click.ClickException(f"there is no file {script}" + (f" in {working_dir}" if working_dir else ""))
     if slurm and num != 1:
         raise click.UsageError("--slurm: srun has started the processes, so -n has no meaning (it has with --print)")
+    # Their stdout is a pipe, which Python buffers in blocks: without PYTHONUNBUFFERED lines come late, or get lost in a
+    # kill. FLOWTRAIN_RESUME makes train() resume without a change in the script: a restart must not begin anew.
     always = {"PYTHONUNBUFFERED": "1", **({"FLOWTRAIN_RESUME": "auto"} if restarts else {})}
     if ray is not None:
         start = _on_ray(ray, [script, *args], num, cpus or 1, gpus, spread, working_dir, always)
@@ -80,7 +82,7 @@ def command(
             places = [slurm_environment(os.environ)] if slurm else local_environments(num, gpus)
             return run_together([sys.executable, script, *args], [{**place, **always} for place in places])
 
-    ended = _restarted(start, 0 if slurm else restarts)
+    ended = _restarted(start, 0 if slurm else restarts)  # SLURM's tasks end together, and the job script requeues them
     if ended.status or ended.asked is not None:
         click.echo(f"flowtrain launch: {ended}", err=True)
     sys.exit(ended.status)

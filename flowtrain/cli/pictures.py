@@ -124,7 +124,9 @@ def check_size(predictor: LoadedPredictor, path: Path, given: Given, align: int)
         wanted, found = tuple(spec.shape[1:3]), tuple(array.shape[:2])
         if all(size in (None, there) for size, there in zip(wanted, found, strict=True)):
             continue
-        margin = min(32, (wanted[0] or 0) // 4 // align * align)  # 32 is what --margin is when it is not given
+        # The default margin (32), or less for a small model: a multiple of align, so that tiles stay on the grid of its
+        # strides, and at most a quarter of its size on each side, so that at least half of a tile counts.
+        margin = min(32, (wanted[0] or 0) // 4 // align * align)
         usable = wanted[0] == wanted[1] and margin and wanted[0] % align == 0
         mend = f"Resize the picture to {wanted[1]}x{wanted[0]}."
         if usable:
