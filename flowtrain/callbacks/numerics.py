@@ -22,8 +22,8 @@ _SOURCES = {"Const", "Fill", "Placeholder", "ReadVariableOp"}
 class CheckNumerics(Callback):
     """Stops training with the name of the first tensor that is NaN or infinite.
 
-    An error needs a named tensor (an input, a layer's output, a cost, a summary) or an updated variable that is not
-    finite; harmless infinities in between (a mask of -inf) are none. The error then names the first operation, in the
+    It stops when a named tensor (an input, a layer's output, a cost, a summary) or an updated variable is not finite;
+    infinities in between that do no harm (a mask of -inf) do not count. The error names the first operation, in the
     order of ``build_graph``, whose output is not finite. The device checks in every step; the result is read at every
     k-th step, and when training fails. All tensors are read once more: use it to find a fault, not in every training.
 

@@ -129,7 +129,7 @@ class RunFolder:
             match = _NUMBERED.fullmatch(path.name)
             if match and match[1] and not path.name.startswith("."):
                 found.setdefault(match[1], []).append((int(match[2]), path))
-        # A single numbered file beside series of them is more likely something else, such as lr_finder2.png.
+        # One numbered file beside others that form series is hardly a series of its own.
         return {name: sorted(pairs) for name, pairs in found.items() if len(pairs) > 1 or len(found) == 1}
 
     def _read_timeline(self) -> None:
