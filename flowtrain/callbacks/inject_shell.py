@@ -41,6 +41,7 @@ class InjectShell(Callback):
         if not path.exists():
             return
         path.unlink()
+        # Without a terminal (a cluster's job) code.interact would read end of file, or wait for input for ever.
         if not sys.stdin.isatty():
             logger.warning("InjectShell: found %s, but this process has no terminal for a shell", path)
             return

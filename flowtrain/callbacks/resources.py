@@ -60,6 +60,7 @@ class GPUUtilizationTracker(Callback):
         self._samples: list[list[float]] = []
 
     def before_train(self) -> None:
+        # Asked once as well: nvidia-smi is also installed where its driver finds no GPU.
         self._there = shutil.which("nvidia-smi") is not None and bool(_gpu_utilization())
         if not self._there:
             logger.info("GPUUtilizationTracker: there is no GPU that nvidia-smi knows; nothing is tracked")

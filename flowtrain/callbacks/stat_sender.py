@@ -36,7 +36,7 @@ class SendStat(Callback):
 
     def __init__(self, command: str, names: Sequence[str]) -> None:
         self.command, self.names = command, [names] if isinstance(names, str) else list(names)
-        try:
+        try:  # filled once on trial, so that a misspelt name is an error here and not after the first epoch
             self._filled(dict.fromkeys(self.names, 0.0))
         except (KeyError, IndexError, ValueError) as error:
             raise ConfigError(

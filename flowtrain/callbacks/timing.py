@@ -65,6 +65,7 @@ class ThroughputTracker(Callback):
         self._began, self._step = time.monotonic(), self.global_step
 
     def after_epoch(self) -> None:
+        # The steps since before_epoch, not steps_per_epoch: a run that is resumed inside an epoch has fewer.
         seconds = max(time.monotonic() - self._began, 1e-9)
         self._rate = (self.global_step - self._step) / seconds
 

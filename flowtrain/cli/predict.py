@@ -101,7 +101,7 @@ def command(
             check_size(predictor, Path(name), given, align)
             results = [_one(output) for output in predictor(*(np.asarray(array)[None] for array in given.arrays))]
         places = (placements(predictor) if given.raster else None) or [None] * len(results)
-        target.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)  # only now: if the first file is refused, no empty folder is left
         for output, result, place in zip(predictor.outputs, results, places, strict=True):
             extra = "" if len(results) == 1 else "-" + output.replace("/", "_").replace(":", "_")
             write_result(stem.with_name(stem.name + extra), np.asarray(result), given, place, read.span, npy)
