@@ -84,7 +84,7 @@ class RunFolder:
             listed = f" These are: {', '.join(near[:8])}{', ...' if len(near) > 8 else ''}." if near else ""
             raise ConfigError(f"{self.path} is no folder of a run: it has none of {', '.join(_MARKS)}.{listed}")
         found = status_of(self.path)
-        self.status, self.note = found["status"], found["note"]  # before the files: those of a living run still change
+        self.status, self.note = found["status"], found["note"]
         self.config = _newest_json(self.path, "config")
         self.versions = _newest_json(self.path, "versions")
         self.history = _history(self.path / "metrics.jsonl")
