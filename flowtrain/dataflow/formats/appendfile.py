@@ -1,4 +1,4 @@
-"""A file that grows at its end and goes back to its last commit when writing is resumed; TFRecord is one."""
+"""Append-only files with commit positions, from which ``write`` resumes; a TFRecord file is one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ __all__ = ["AppendOnlyFile", "TFRecordSink"]
 
 
 class AppendOnlyFile:
-    """A file that grows at its end."""
+    """A file that only grows; ``commit`` makes it durable and returns the position to resume from.
+
+    Args:
+        folder: The folder of the attempt.
+        position: What ``commit`` returned in an earlier process; None starts an empty file.
+        name: The file's name in the folder.
+
+    Raises:
+        FormatError: The file is shorter than it was at that commit.
+    """
 
     def __init__(self, folder: str, position: dict[str, Any] | None, name: str = "data") -> None:
         self.path = os.path.join(folder, name)
@@ -21,7 +30,8 @@ class AppendOnlyFile:
         self._end = position["end"] if position else 0
         if os.path.getsize(self.path) < self._end:
             raise FormatError(f"{self.path} is shorter than its journal says: delete its folder and write again")
-        self._file.truncate(self._end)  # what was written after the last commit
+        # Bytes after the last commit may end within a record, and the flow makes their datapoints again.
+        self._file.truncate(self._end)
         self._file.seek(self._end)
 
     def add(self, content: bytes) -> None:
@@ -43,7 +53,7 @@ class AppendOnlyFile:
 
 
 class TFRecordSink(AppendOnlyFile):
-    """Records as tf.train.Examples."""
+    """Sink of TFRecord files: each datapoint becomes one tf.train.Example."""
 
     def append(self, datapoint: object) -> None:
         self.add(frame(encode_datapoint(datapoint)))

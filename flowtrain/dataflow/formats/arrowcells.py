@@ -1,4 +1,4 @@
-"""Cells of a column, taken by row: what `arrowvalues` makes of Arrow's arrays. What is taken is the taker's own."""
+"""Columns whose cells are taken by row: what `arrowvalues` makes of Arrow arrays. Each cell that is taken is a copy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ArrowType: TypeAlias = Any
 
 
 class NullCell(DataFlowError):
-    """A cell without a value, where none was said to stand for it."""
+    """A null cell was read, and ``missing`` gives no value for its column."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -54,25 +54,29 @@ class NullCell(DataFlowError):
 
 
 class Cells:
-    """A column whose cells can be taken by row."""
+    """One column, whose cells are taken by row number."""
 
     def get(self, row: int) -> Component:
-        """One cell."""
+        """The cell of one row."""
         raise NotImplementedError
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        """The cells of some rows."""
+        """The cells of the rows from ``start`` up to, not including, ``stop``."""
         return [self.get(row) for row in range(start, stop)]
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The cells of any rows as an array; only where ``gathers`` says so."""
-        column = np.empty(len(rows), object)
+        """The cells of any rows as one array; called only for types of which ``arrowvalues.gathers`` is true."""
+        column = np.empty(len(rows), object)  # np.array() of texts has a dtype <U, which drops NULs at their end
         column[:] = [self.get(row) for row in rows.tolist()]
         return column
 
 
 class Numbers(Cells):
-    """Numbers, dates and times."""
+    """Cells that are NumPy scalars: numbers, dates and times.
+
+    Args:
+        values: A row per cell.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -88,7 +92,7 @@ class Numbers(Cells):
 
 
 class Rows(Numbers):
-    """Rows that are arrays."""
+    """Cells that are arrays of one shape."""
 
     def get(self, row: int) -> Component:
         return np.array(self.values[row])
@@ -98,7 +102,13 @@ class Rows(Numbers):
 
 
 class Bytes(Cells):
-    """Texts, or bytes."""
+    """Cells of bytes, or of UTF-8 text, that lie one after the other.
+
+    Args:
+        data: The bytes of all cells.
+        offsets: Where each cell begins in ``data``, and where the last one ends: one more than there are cells.
+        text: Whether cells are str.
+    """
 
     def __init__(self, data: memoryview, offsets: np.ndarray, text: bool) -> None:
         self._data, self._offsets, self._text = data, offsets, text
@@ -114,11 +124,16 @@ class Bytes(Cells):
 
 
 class Lists(Cells):
-    """Lists: of numbers as arrays."""
+    """Cells that are lists; lists of numbers are 1-D arrays.
+
+    Args:
+        offsets: Where each list begins in ``items``, and where the last one ends.
+        items: The elements of all lists.
+    """
 
     def __init__(self, offsets: np.ndarray, items: Cells) -> None:
         self._offsets, self._items = offsets, items
-        self._numbers = items.values if type(items) is Numbers else None
+        self._numbers = items.values if type(items) is Numbers else None  # not of Rows: they make a list of arrays
 
     def get(self, row: int) -> Component:
         start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
@@ -130,7 +145,7 @@ class Lists(Cells):
 
 
 class Maps(Cells):
-    """Lists of (key, value)."""
+    """Cells that are lists of (key, value); a dict would lose keys that repeat, which Arrow allows."""
 
     def __init__(self, offsets: np.ndarray, keys: Cells, items: Cells) -> None:
         self._offsets, self._keys, self._items = offsets, keys, items
@@ -141,7 +156,7 @@ class Maps(Cells):
 
 
 class Structs(Cells):
-    """Dicts."""
+    """Cells that are dicts, with a column for each key."""
 
     def __init__(self, names: list[str], fields: list[Cells]) -> None:
         self._names, self._fields = names, fields
@@ -151,7 +166,7 @@ class Structs(Cells):
 
 
 class Objects(Cells):
-    """Python objects that cannot change: what pyarrow makes of decimals and times."""
+    """Cells that pyarrow makes: immutable Python objects such as ``Decimal`` and ``datetime.time``."""
 
     def __init__(self, column: ArrowArray) -> None:
         self._column = column
@@ -164,12 +179,12 @@ class Objects(Cells):
 
 
 class Grids(Cells):
-    """Arrays of one shape, the first axis of which may be of any length, that are stored as lists of lists.
+    """Cells that are arrays, stored as lists of lists; the first axis may differ in length from row to row.
 
     Args:
-        values: The numbers of all rows.
-        offsets: Where each row begins and ends in them.
-        shape: Of a row; None or -1 for an axis of any length.
+        values: The numbers of all rows, flat.
+        offsets: Where each row begins in ``values``, and where the last one ends.
+        shape: Shape of a row; -1 for the axis of any length.
     """
 
     def __init__(self, values: np.ndarray, offsets: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -177,10 +192,11 @@ class Grids(Cells):
 
     @classmethod
     def of(cls, column: ArrowArray, shape: Sequence[int], numbers: Callable[[ArrowArray], np.ndarray]) -> Grids:
-        """The cells of a pyarrow ListArray of ListArrays; ``numbers`` makes an array of the innermost one."""
+        """The cells of a pyarrow ListArray of ListArrays; ``numbers`` makes a NumPy array of the innermost values."""
+        # pyarrow applies an array's slice to `offsets` and not to `values`: so these fit each other.
         offsets = np.asarray(column.offsets)
         inner = column.values
-        while hasattr(inner, "offsets"):
+        while hasattr(inner, "offsets"):  # a row is inner lists from offset to offset; these lie end to end too
             offsets, inner = np.asarray(inner.offsets)[offsets], inner.values
         return cls(numbers(inner), offsets, tuple(-1 if size is None else size for size in shape))
 
@@ -189,7 +205,12 @@ class Grids(Cells):
 
 
 class Dictionary(Cells):
-    """Cells that are numbers of values."""
+    """Dictionary-encoded cells: row -> index -> value.
+
+    Args:
+        values: The distinct values.
+        numbers: Of each row: the index of its value.
+    """
 
     def __init__(self, values: Cells, numbers: np.ndarray) -> None:
         self._values, self._numbers = values, numbers
@@ -202,7 +223,7 @@ class Dictionary(Cells):
 
 
 class Refusing(Cells):
-    """Cells some of which are null, which is an error."""
+    """Cells of which reading a null one raises `NullCell`."""
 
     def __init__(self, inner: Cells, null: np.ndarray, path: str) -> None:
         self._inner, self._null, self._path = inner, null, path
@@ -231,7 +252,7 @@ class Refusing(Cells):
 
 
 class Filled(Cells):
-    """Cells with something in place of the nulls."""
+    """Cells with a fill value in place of the nulls."""
 
     def __init__(self, inner: Cells, null: np.ndarray, fill: Component) -> None:
         self._inner, self._null, self._fill = inner, null, fill
@@ -240,8 +261,9 @@ class Filled(Cells):
         return copy.deepcopy(self._fill) if self._null[row] else self._inner.get(row)
 
     def piece(self, start: int, stop: int) -> Component:
-        """Elements of a list: an array where they are numbers; with None among them, or asked for, a list."""
+        """Elements of a list: an array where they are numbers; where the fill value is None, always a list."""
         inner = self._inner
+        # By the fill value, not by whether a null is there: else the type of a cell would change from row to row.
         if type(inner) is not Numbers or self._fill is None:
             return self.rows(start, stop)
         return np.where(self._null[start:stop], self._fill, inner.values[start:stop])
@@ -256,7 +278,12 @@ class Filled(Cells):
 
 
 class Chunks(Cells):
-    """A column in several pieces."""
+    """A column in several pieces, one after the other.
+
+    Args:
+        parts: The pieces.
+        ends: The row number after each piece's last row.
+    """
 
     def __init__(self, parts: list[Cells], ends: list[int]) -> None:
         self._parts, self._ends = parts, ends

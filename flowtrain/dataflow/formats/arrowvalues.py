@@ -1,4 +1,4 @@
-"""The values of Arrow columns as NumPy and Python ones, without a change: what Parquet files and Hugging Face hold.
+"""Arrow columns (of Parquet files and Hugging Face datasets) as NumPy and Python values, converted without loss.
 
 =======================================  =========================================================================
 Arrow                                    a cell
@@ -16,7 +16,7 @@ struct, map                              a dict; a list of (key, value)
 another extension type                   what it is stored as
 =======================================  =========================================================================
 
-A cell is the reader's own: a copy. A null is an error, unless it was said what stands for it.
+Each cell is a copy, which its reader may change. A null is an error unless ``missing`` gives a value for it.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _BLOCKED = ("sparse_union", "dense_union", "run_end_encoded", "list_view", "larg
 
 
 def arrow() -> ModuleType:
-    """The package pyarrow."""
+    """Import the package pyarrow, or raise the error that names the extra to install."""
     return require("pyarrow", extra="parquet", needed_for="Reading Arrow's columns")
 
 
 def unreadable(kind: ArrowType) -> str | None:
-    """The part of an Arrow type that no value is made of; None where all of it can be read."""
+    """The name of an Arrow type, or of a type nested in it, that is not supported; None where all of it can be read."""
     if str(kind).startswith(_BLOCKED):
         return str(kind)
     inner = [kind.field(i).type for i in range(kind.num_fields)]
@@ -69,7 +69,7 @@ def unreadable(kind: ArrowType) -> str | None:
 
 
 def null_paths(kind: ArrowType, path: str) -> list[str]:
-    """What the parts of a column are called in ``missing``: itself, ``path.field``, elements ``path[]``."""
+    """The keys of ``missing`` for a column and its parts: ``path``, ``path.field``, elements of lists ``path[]``."""
     pa, types = arrow(), arrow().types
     if isinstance(kind, pa.BaseExtensionType):
         return null_paths(kind.storage_type, path)
@@ -84,7 +84,7 @@ def null_paths(kind: ArrowType, path: str) -> list[str]:
 
 
 def gathers(kind: ArrowType) -> bool:
-    """Whether a column of this type is an array with a row per cell: then batches are taken from it at once."""
+    """Whether cells of this type batch into an array with a row per cell, so that ``Cells.gather`` may be used."""
     types = arrow().types
     tests = (_is_number, _is_moment, types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     return any(test(kind) for test in tests)
@@ -108,14 +108,14 @@ def cells_of(
     Args:
         column: A pyarrow Array or ChunkedArray.
         path: The column's name; within it fields are ``path.field`` and the elements of a list ``path[]``.
-        missing: Such a path -> what stands for a null there.
-        inner_of: Makes the cells of an Array, whatever it is where it is null; None: by its type.
+        missing: Path -> fill value for nulls there.
+        inner_of: Makes the cells of an Array, in which those of null rows may be anything; None: by the Array's type.
 
     Returns:
-        The cells; a null is a `NullCell` when it is asked for.
+        The cells; reading a null that has no fill value raises `NullCell`.
 
     Raises:
-        DataFlowError: What shall stand for a null is no value of the column's type.
+        DataFlowError: A fill value is no value of the column's type.
     """
     if hasattr(column, "chunks"):
         parts = [cells_of(chunk, path, missing, inner_of) for chunk in column.chunks if len(chunk)]
@@ -128,7 +128,7 @@ def cells_of(
     inner = _without_nulls(column, path, missing) if inner_of is None else inner_of(column)
     if path in missing:
         fill = _fitting(missing[path], kind.value_type if pa.types.is_dictionary(kind) else kind, path)
-        if fill is None or column.null_count:
+        if fill is None or column.null_count:  # None, which makes lists of arrays, in each chunk: with nulls or not
             return Filled(inner, _null_rows(column), fill)
     return Refusing(inner, _null_rows(column), path) if column.null_count else inner
 
@@ -138,7 +138,11 @@ def _null_rows(column: ArrowArray) -> np.ndarray:
 
 
 def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) -> Cells:
-    """The cells of an Array; what they are where it is null does not matter."""
+    """The cells of an Array; those of null rows may be anything, since `cells_of` covers them.
+
+    An Array may be a slice. pyarrow applies the slice to ``offsets``, ``storage`` and ``field()``, but not to
+    ``buffers()``, where positions begin at ``column.offset``, nor to ``values``, to which a list's ``offsets`` refer.
+    """
     pa, kind = arrow(), column.type
     types = pa.types
     if types.is_dictionary(kind):
@@ -163,7 +167,7 @@ def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) ->
         offsets = start + np.arange(len(column) + 1, dtype=np.int64) * width
         return Bytes(memoryview(data) if data is not None else memoryview(b""), offsets, False)
     if types.is_fixed_size_list(kind):
-        size, start = kind.list_size, column.offset * kind.list_size
+        size, start = kind.list_size, column.offset * kind.list_size  # not flatten(): it leaves out null rows
         child = column.values.slice(start, len(column) * size)
         offsets = np.arange(len(column) + 1, dtype=np.int64) * size
         return Lists(offsets, cells_of(child, f"{path}[]", missing))
@@ -175,7 +179,7 @@ def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) ->
         return Lists(np.asarray(column.offsets), cells_of(column.values, f"{path}[]", missing))
     if types.is_struct(kind):
         fields = [kind.field(i).name for i in range(kind.num_fields)]
-        # not flatten(): a field of a struct that is null is no null of its own
+        # Not flatten(): it makes each field of a null struct null, and these would be refused as nulls of the fields.
         parts = [column.field(i).slice(0, len(column)) for i in range(kind.num_fields)]
         made = [cells_of(part, f"{path}.{name}", missing) for name, part in zip(fields, parts, strict=True)]
         return Structs(fields, made)
@@ -183,7 +187,10 @@ def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) ->
 
 
 def numbers_of(column: ArrowArray) -> np.ndarray:
-    """Numbers in their own dtype: whole numbers among which some are null do not pass through float64."""
+    """Numbers in their own dtype, anything where they are null.
+
+    ``to_numpy`` would turn integers with nulls among them into float64, which rounds those above 2**53.
+    """
     dtype = np.dtype(column.type.to_pandas_dtype())
     if dtype == np.bool_:
         return column.fill_null(False).to_numpy(zero_copy_only=False)
@@ -191,12 +198,14 @@ def numbers_of(column: ArrowArray) -> np.ndarray:
 
 
 def _view(buffer: Any, dtype: npt.DTypeLike, start: int, count: int) -> np.ndarray:
-    if buffer is None or not buffer.size:
+    """``count`` elements of an Arrow buffer from element ``start``, as a view."""
+    if buffer is None or not buffer.size:  # Arrow may leave out the buffer of an empty array
         return np.zeros(count, dtype)
     return np.frombuffer(buffer, dtype, count, start * np.dtype(dtype).itemsize)
 
 
 def _tensors(column: ArrowArray) -> np.ndarray:
+    """The values of a fixed-shape tensor array: (rows, ...), its axes in the logical order."""
     kind, storage = column.type, column.storage
     size = storage.type.list_size
     values = numbers_of(storage.values.slice(storage.offset * size, len(storage) * size))
@@ -205,7 +214,7 @@ def _tensors(column: ArrowArray) -> np.ndarray:
 
 
 def _fitting(fill: Component, kind: ArrowType, path: str) -> Component:
-    """What stands for a null, as a cell of the column's type.
+    """A fill value for nulls, converted to a cell of the column's type.
 
     Raises:
         DataFlowError: The type has no such value.
@@ -236,12 +245,13 @@ def _fitting(fill: Component, kind: ArrowType, path: str) -> Component:
 
 
 def _as_number(fill: Component, dtype: np.dtype) -> Component:
-    """A number of a dtype; None where that has no such number."""
+    """A number converted to a dtype; None where the dtype does not have exactly this number."""
     if isinstance(fill, (bool, np.bool_)) != (dtype == np.bool_) or np.ndim(fill):
         return None
     with np.errstate(all="ignore"):
         try:
             value = np.asarray(fill).astype(dtype)[()]
+            # NumPy compares a float32 with a Python float as float32, in which 1e300 is inf too: hence isinf.
             alike = value == fill and np.isinf(value) == np.isinf(fill)
             return value if alike or (fill != fill and value != value) else None
         except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Caffe's Datum: a picture and its label in a record of an LMDB."""
+"""Parser of Caffe's Datum message: a picture and its label in an LMDB record."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _FIELDS = {
 
 
 def parse_datum(key: bytes, value: bytes) -> Datapoint:
-    """The picture and label of a Datum.
+    """Parse a serialized Datum.
 
     Args:
         key: The record's key, for errors.
         value: The record.
 
     Returns:
-        ``[picture, label]``: (H, W, C), uint8 or float32, RGB where there are three channels (Caffe stores BGR, and
-        channels first); the label an int.
+        ``[picture, label]``: picture (H, W, C), uint8 or float32, RGB where there are three channels (Caffe stores
+        channels first, and BGR); label an int.
 
     Raises:
         FormatError: The record is no Datum.
@@ -55,7 +55,7 @@ def parse_datum(key: bytes, value: bytes) -> Datapoint:
     except WireError as error:
         raise FormatError(f"no Datum of Caffe: {error}") from error
     label = int(found["label"])
-    label -= (label >> 63) << 64  # an int32 below zero is written as its 64-bit complement
+    label -= (label >> 63) << 64  # protobuf writes a negative int32 as the varint of its 64-bit two's complement
     if found["encoded"]:
         return [decode_image(np.frombuffer(found["data"], np.uint8), repr(key)), label]
     shape = tuple(int(found[name]) for name in ("channels", "height", "width"))

@@ -1,8 +1,8 @@
-"""Datapoints as columns: how HDF5, npz and Parquet files hold what a row-by-row flow hands out.
+"""Datapoints turned into columns, one per component: the writing side of HDF5, npz and Parquet files.
 
-A column is *fixed* where each row is an array of one shape and dtype (or a Python int, float or bool): then it is
-one array with a row per datapoint, which any tool reads. Else it is *variable*: the rows' bytes one after the
-other, and where each ends. A column that turns out to be ragged half way is rewritten as a variable one.
+A column is *fixed* where each row is an array of one shape and dtype (or a Python int, float or bool): it is stored as
+one array with a row per datapoint, which any tool reads. Otherwise it is *variable*: stored are the rows' bytes end to
+end, and the end of each row. A fixed column that meets a row of another form is rewritten as a variable one.
 """
 
 from __future__ import annotations
@@ -32,38 +32,41 @@ _CHUNK = 1 << 22
 
 
 def _divides(value: dict[Any, Any]) -> bool:
-    """Whether the entries of a dict within a datapoint are columns of their own."""
+    """Whether each entry of a dict within a datapoint becomes a column of its own; else the dict is one component."""
     return bool(value) and all(type(key) is str and _is_plain(key) for key in value)
 
 
 def _is_plain_dtype(dtype: np.dtype) -> bool:
-    """Whether every tool that reads npz or HDF5 has this dtype: no long doubles, dates, strings, bfloat16."""
+    """Whether every tool that reads npz or HDF5 knows this dtype: no long double, date, string or bfloat16."""
     return dtype.kind in "biufc" and dtype.isbuiltin == 1 and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 
 def _is_plain(key: str) -> bool:
+    """Whether a key can name an array in a file: no path, and no name that `ColumnSpool.arrays` makes itself."""
     odd = key.startswith((".", "__")) or key.endswith((".bytes", ".ends")) or "/" in key
     return bool(key) and key.isprintable() and not odd
 
 
 @dataclass
 class Column:
-    """What one column holds.
+    """Type of a column: how a value is encoded as the bytes of a row, and decoded.
 
     Attributes:
         kind: ``array``, ``int``, ``float``, ``bool`` (fixed); ``bytes``, ``str``, ``packed`` (variable).
-        dtype: Of a fixed column's rows.
-        shape: Of a fixed column's rows.
+        dtype: NumPy's ``dtype.str`` of a fixed column's rows.
+        shape: Shape of a fixed column's rows.
+        version: How often the column was rewritten.
     """
 
     kind: str
     dtype: str = ""
     shape: tuple[int, ...] = ()
-    version: int = 0  # counts rewritings: each has files of its own
+    # Part of the files' names: a rewriting leaves the files of the last commit alone, to which a resumed write returns.
+    version: int = 0
 
     @staticmethod
     def of(value: Component) -> Column:
-        """The column that suits a first value."""
+        """The type of column for a component, from its first value."""
         kind = type(value)
         if kind is np.ndarray and _is_plain_dtype(value.dtype):
             return Column("array", value.dtype.str, value.shape)
@@ -80,10 +83,11 @@ class Column:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def encode(self, value: Component) -> bytes | None:
-        """The bytes of a row, or None where the value does not suit the column."""
+        """The bytes of a row, or None where this type of column cannot hold the value exactly."""
         kind = type(value)
         if self.kind == "array":
             suits = kind is np.ndarray and value.dtype.str == self.dtype and value.shape == self.shape
+            # isbuiltin 2: a dtype of another package, which may have the `str` of one of NumPy's.
             return value.tobytes() if suits and value.dtype.isbuiltin != 2 else None
         if self.fixed:
             suits = kind.__name__ == self.kind and not (kind is int and not -(1 << 63) <= value < 1 << 63)
@@ -93,21 +97,26 @@ class Column:
         if self.kind == "str":
             try:
                 return value.encode() if kind is str else None
-            except UnicodeEncodeError:
+            except UnicodeEncodeError:  # a lone surrogate, as in file names that are not UTF-8: the codec carries it
                 return None
         return pack(value)
 
     def value(self, row: Component) -> Component:
-        """The value of a row that ``encode`` made, read from the column."""
+        """Decode a row; see :func:`row_value`."""
         return row_value(self.kind, row)
 
     def widened(self, value: Component) -> Column:
-        """The column that holds all that this one does, and a value that does not suit it."""
+        """A type of column for all values that this one can hold, and for one that it cannot."""
         return Column("packed", version=self.version + 1)
 
 
 def row_value(kind: str, row: Component) -> Component:
-    """The value of a row: of a fixed column an array's row, of a variable one its bytes."""
+    """Decode a row: the inverse of ``Column.encode``.
+
+    Args:
+        kind: The column's kind.
+        row: A row of a fixed column's array; the bytes of a variable column's row.
+    """
     if kind == "array":
         return np.array(row)
     if kind in FIXED_KINDS:
@@ -121,6 +130,8 @@ def row_value(kind: str, row: Component) -> Component:
 
 @dataclass
 class _State:
+    """What `ColumnSpool` knows of its columns: of how many rows, and of which types."""
+
     count: int = 0
     layout: Any = None
     columns: dict[str, Column] = field(default_factory=dict)
@@ -128,12 +139,14 @@ class _State:
 
 
 class ColumnSpool:
-    """Columns that grow in files of their own, in a folder, until the table is complete.
+    """Columns under construction: each grows in files of its own, which the sink joins into one file at the end.
+
+    Neither an npz nor an HDF5 file can grow row by row in all its arrays and be committed in between.
 
     Args:
         folder: An existing folder.
-        position: What ``commit`` returned, to go on from there; None starts anew.
-        column: What a column is in this format.
+        position: What ``commit`` returned in an earlier process, to go on from there; None starts anew.
+        column: The format's class of columns.
     """
 
     def __init__(self, folder: str, position: list[Any] | None = None, column: type[Column] = Column) -> None:
@@ -169,7 +182,7 @@ class ColumnSpool:
                 f"{_names(state.layout)}: a table has the same columns in all rows. "
                 "Write to LMDB, TFRecord or tar instead."
             )
-        try:
+        try:  # encode all before the first is written: a component that fails must not leave columns of unequal length
             rows = {name: self._encode(name, value) for name, value in leaves.items()}
         except CodecError as error:
             raise FormatError(f"datapoint {state.count}: {error}") from error
@@ -180,14 +193,18 @@ class ColumnSpool:
         state.count += 1
 
     def commit(self) -> list[Any]:
-        """Put everything on disk; returns the position, for a later process."""
+        """Make all rows durable; returns the position from which a later process can go on."""
         self._flush(sync=True)
         state = self.state
         columns = {name: [c.kind, c.dtype, list(c.shape), c.version] for name, c in state.columns.items()}
         return [state.count, state.layout, columns, dict(state.sizes)]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The complete columns as mapped arrays, under the names that they have in a file."""
+        """The columns as memory-mapped arrays, under their names in a file.
+
+        A fixed column is ``name``; a variable one ``name.bytes`` (uint8) and ``name.ends`` (uint64, a row's end in the
+        bytes). Each has ``__crc__/name`` too: the CRC32C of each row, uint32.
+        """
         self._flush()
         found: dict[str, np.ndarray] = {}
         count = self.state.count
@@ -201,7 +218,10 @@ class ColumnSpool:
         return found
 
     def header(self) -> dict[str, Any]:
-        """What a reader has to know besides the columns; dtypes and shapes are in the file too, without a checksum."""
+        """What a reader needs besides the arrays: the number of rows, the datapoint's layout, the columns' kinds.
+
+        It repeats dtypes and shapes, because an npz and an HDF5 file store theirs without a checksum.
+        """
         kinds = {name: column.kind for name, column in self.state.columns.items()}
         forms = {name: [array.dtype.str, list(array.shape)] for name, array in self.arrays().items()}
         layout, count = self.state.layout, self.state.count
@@ -230,8 +250,8 @@ class ColumnSpool:
             self._file(name, "ends").write(_ENDS.type(size + len(row)).tobytes())
 
     def _rewrite(self, name: str, value: Component) -> None:
-        """Turn a column into one that holds a value too: its rows so far are written again, in new files."""
-        self._flush()
+        """Widen a column so that it can hold a value: rows so far are encoded again, into new files."""
+        self._flush()  # arrays() maps the files
         old = self.state.columns[name]
         read = _reader(self.arrays(), name, old)
         column = self.state.columns[name] = old.widened(value)
@@ -242,13 +262,13 @@ class ColumnSpool:
                 held.close()
             self._files[f"{name}\0{part}"] = open(self._path(name, part), "w+b")  # noqa: SIM115 - closed by close()
         for number in range(self.state.count):
-            row = column.encode(old.value(read(number)))
+            row = column.encode(old.value(read(number)))  # by way of the value, so that reading gives the same type
             assert row is not None, "a column that is widened holds what it held"
             self._put(name, row, self.state.sizes[name])
             self.state.sizes[name] += len(row)
 
     def _path(self, name: str, part: str) -> str:
-        place = list(self.state.columns).index(name)
+        place = list(self.state.columns).index(name)  # a column's name may be no file name, or too long for one
         return os.path.join(self._folder, f"{place}-{self.state.columns[name].version}.{part}")
 
     def _file(self, name: str, part: str) -> BinaryIO:
@@ -274,12 +294,13 @@ class ColumnSpool:
                 os.fsync(file.fileno())
 
     def _mapped(self, name: str, part: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        if math.prod(shape) == 0:
+        if math.prod(shape) == 0:  # mmap refuses an empty file
             return np.empty(shape, dtype)
         return np.memmap(self._path(name, part), dtype, "r", shape=shape)
 
 
 def _reader(arrays: dict[str, np.ndarray], name: str, column: Column) -> Callable[[int], Component]:
+    """The function that reads a row of a spooled column, as :func:`row_value` takes it."""
     if column.fixed:
         return arrays[name].__getitem__
     data, ends = arrays[f"{name}.bytes"], arrays[f"{name}.ends"]

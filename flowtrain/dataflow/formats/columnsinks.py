@@ -1,4 +1,4 @@
-"""Writing columns, npz and HDF5: they are spooled and put into one file at the end."""
+"""Sinks of npz and HDF5 files: columns are spooled, and put into one file at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HDF5Sink", "NpzSink"]
 
 
 class _TableSink:
-    """Columns, put into one file at the end."""
+    """Sink of a file of named arrays; a subclass writes the arrays."""
 
     def __init__(self, folder: str, position: list[Any] | None) -> None:
         self._folder = folder
@@ -39,14 +39,14 @@ class _TableSink:
 
 
 class NpzSink(_TableSink):
-    """Columns in an npz."""
+    """Sink of npz files."""
 
     def _write(self, path: str, arrays: dict[str, Any]) -> None:
         write_npz(path, arrays)
 
 
 class HDF5Sink(_TableSink):
-    """Columns in an HDF5 file."""
+    """Sink of HDF5 files."""
 
     def _write(self, path: str, arrays: dict[str, Any]) -> None:
         write_hdf5(path, arrays)

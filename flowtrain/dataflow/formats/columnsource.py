@@ -1,4 +1,4 @@
-"""What sources have in common whose records are the rows of columns: Parquet files, Hugging Face's datasets."""
+"""Base class of sources over Arrow columns: Parquet files and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["ColumnSource", "check_columns"]
 
 
 def check_columns(columns: Sequence[str] | None) -> list[str] | None:
-    """A source's ``columns=``, as a list; None: all of them.
+    """Check a source's argument ``columns``: a list of names, or None for all.
 
     Raises:
-        DataFlowError: It is no list of names.
+        DataFlowError: It is no list of names, or an empty one.
     """
     if columns is not None and (isinstance(columns, (str, Mapping)) or not columns):
         raise DataFlowError(f"columns is a list of names, at least one; got {columns!r}")
@@ -27,9 +27,9 @@ def check_columns(columns: Sequence[str] | None) -> list[str] | None:
 
 
 class ColumnSource(FileSource):
-    """A source that can take many cells of a column at once.
+    """A source that makes a batch by taking many cells of each column at once.
 
-    A subclass opens an object that has ``gather(records)``: the cells of these records as an array for each column.
+    ``_open_files`` of a subclass returns an object with ``gather(records)``, which gives an array for each column.
     """
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:
@@ -39,10 +39,10 @@ class ColumnSource(FileSource):
         try:
             return self._joined(self._handle.gather(records))
         except (NullCell, UnicodeDecodeError):
-            for record in records.tolist():
-                self._read(record)  # raises, and names the record
+            for record in records.tolist():  # gather knows of no record: reading them singly finds the one to name
+                self._read(record)
             raise
 
     def _joined(self, cells: dict[str, Any]) -> Datapoint:
-        """The datapoint, or the batch, of its cells."""
+        """The datapoint made of one cell per column, or the batch made of an array per column."""
         return cells

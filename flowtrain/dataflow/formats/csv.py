@@ -1,4 +1,4 @@
-"""CSV files with typed columns, a row a datapoint."""
+"""CSV files as a source: typed columns, one datapoint per row."""
 
 from __future__ import annotations
 
@@ -27,30 +27,32 @@ _log = logging.getLogger("flowtrain.dataflow")
 
 
 class CSVData(ShardedSource):
-    """The rows of CSV files, each cell with the type of its column.
+    """Rows of CSV files; each cell has the type of its column.
 
     Types are guessed as ``pandas.read_csv`` guesses them: zip codes such as ``01234`` become numbers there and here.
-    Where text matters, say ``columns={"zip": str, ...}``.
+    To keep a column as text, pass ``columns={"zip": str, ...}``.
 
     Args:
         path: A file, a list of files with the same columns, or a pattern such as ``"part-*.csv"``.
-        columns: Column -> type, for those that are wanted, in the wanted order: ``int``, ``float``, ``str``, ``bool``,
-            a NumPy dtype (``np.float32``), or a function of the text. Without a header a list of types, one for
-            each column. None takes all columns, with types guessed from the first 1000 rows: int, float (also whole
+        columns: Column -> type, for the wanted columns in the wanted order: ``int``, ``float``, ``str``, ``bool``, a
+            NumPy dtype (``np.float32``), or a function of the text. Without a header a list of types, one for each
+            column. None takes all columns, with types guessed from the first 1000 rows: int, float (also whole
             numbers some of which are missing, and columns without any value), bool (``True``, ``true``, ``TRUE`` and
-            ``False``, none missing), else str. A whole number above 2**53 that a float would round is an error there.
+            ``False``, none missing), else str. In a column guessed as float, a whole number above 2**53 that a float
+            would round is an error.
         header: Whether the first row of each file names the columns.
-        delimiter: Between cells, e.g. ``";"`` or ``"\\t"``.
-        quoting: What a cell with delimiters or line breaks is put into; one within is doubled. It means nothing
-            elsewhere than at the start of a cell. None: it never does, each line break ends a row.
-        missing: What stands for no value, or what to put for it. A list of words: these and the empty cell stand for
-            no value. A dict column -> value (without a header: by number, from 0): what to put. Else an empty cell,
-            and in columns of numbers and bools also ``NA``, ``null`` and the other words of pandas, is nan in a float
-            column, "" in a str column, and an error in others.
-        encoding: Of the text; files in UTF-16 or UTF-32 are held in memory.
-        on_error: ``"raise"``: a row with too few or too many cells, or a cell that is not of its column's type, is an
-            error when it is read. ``"skip"``: all rows are read once when the files are opened, those are left out,
-            counted in ``skipped``, and the first is logged.
+        delimiter: The character between cells, e.g. ``";"`` or ``"\\t"``.
+        quoting: The quote character around cells that hold delimiters or line breaks; within such a cell it is
+            doubled. Elsewhere than at the start of a cell it is a character like any other. None: there are no
+            quotes, and each line break ends a row.
+        missing: A list of words: these and the empty cell stand for no value. Or a dict column -> value (without a
+            header: by number, from 0), which gives the value to use instead. By default the empty cell, and in
+            columns of numbers and bools also ``NA``, ``null`` and the other words of pandas, stand for no value: nan
+            in a float column, "" in a str column, an error in others.
+        encoding: The text's encoding; files in UTF-16 or UTF-32 are held in memory.
+        on_error: ``"raise"``: a row with too few or too many cells, or with a cell that is not of its column's type,
+            is an error when it is read. ``"skip"``: all rows are read once when the files are opened; the bad ones are
+            left out and counted in ``skipped``, and the first is logged.
         shuffle: Whether each epoch has an order of its own, over all files.
         seed: Of the order.
 
@@ -61,7 +63,7 @@ class CSVData(ShardedSource):
 
     Order:
         As in the files; with ``shuffle`` a new permutation of all rows each epoch. Indexable: a datapoint is a dict
-        of the columns, or a list where there is no header. Lines without anything but spaces are no rows.
+        of the columns, or a list where there is no header. Lines that are empty or hold only spaces are no rows.
 
     State:
         An index: going on costs nothing.
@@ -107,15 +109,15 @@ class CSVData(ShardedSource):
 
     @property
     def skipped(self) -> int:
-        """How many rows ``on_error="skip"`` left out; this opens the files."""
+        """How many rows ``on_error="skip"`` left out; asking opens the files."""
         len(self)
         return self._skipped or 0
 
     def _open_files(self) -> tuple[Sequence[_Rows], list[int]]:
         files = OpenFiles()
-        encoding = "utf-8" if is_wide(self._encoding) else self._encoding
+        encoding = "utf-8" if is_wide(self._encoding) else self._encoding  # LineFile holds wide encodings as UTF-8
         rule = None if self._quoting is None else RowRule(self._delimiter, self._quoting, encoding)
-        spaces = " \t".replace(self._delimiter, "").encode()
+        spaces = " \t".replace(self._delimiter, "").encode()  # between tabs are cells: a line of tabs is not blank
         lines = self._open_each(
             lambda path: LineFile(path, files, rows=rule, blank="spaces", spaces=spaces, encoding=self._encoding)
         )
@@ -154,7 +156,11 @@ class CSVData(ShardedSource):
         return ". Types are guessed from the first rows: pass columns=" if self._columns is None else ""
 
     def _cells(self, file: LineFile, index: int) -> list[str]:
-        """The cells of a line, as many as there are columns."""
+        """Split a line into cells, as many as there are columns.
+
+        Raises:
+            FormatError: It has more or fewer cells, or text after a quote that ends a cell.
+        """
         line = file.read(index)
         try:
             cells = self._split(line)
@@ -171,7 +177,7 @@ class CSVData(ShardedSource):
         return self._splitter.split(line)
 
     def _without_bad(self, files: list[_Rows]) -> list[_Rows]:
-        """Read every row, and keep those that can be read."""
+        """Read every row once, and keep those that can be read."""
         skipped, first = 0, ""
         for rows in files:
             kept = np.ones(rows.count, bool)
@@ -191,8 +197,8 @@ class CSVData(ShardedSource):
     # -- what the columns are
 
     def _names(self, files: list[LineFile]) -> list[Any]:
-        """The columns' names, or numbers, which must be the same in each file."""
-        self._width = 0
+        """The columns' names, the same in each file; without a header their numbers."""
+        self._width = 0  # not known yet: `_cells` takes any
         first = self._cells(files[0], 0)
         if not self._header:
             return list(range(len(first)))
@@ -206,6 +212,12 @@ class CSVData(ShardedSource):
         return first
 
     def _make_plan(self, names: list[Any], rows: list[_Rows]) -> list[tuple[Column, int]]:
+        """The wanted columns, each with its place in the row.
+
+        Raises:
+            DataFlowError: A column in ``columns`` or ``missing`` is unknown, or there are more or fewer types than
+                columns.
+        """
         if self._columns is None:
             sample = list(islice(self._all_cells(rows), _SAMPLE))
             guessed = [guess_kind((cells[i] for cells in sample), self._words, n) for i, n in enumerate(names)]
@@ -229,7 +241,7 @@ class CSVData(ShardedSource):
         ]
 
     def _all_cells(self, files: list[_Rows]) -> Iterator[list[str]]:
-        """The cells of each row; without those that cannot be split where bad rows are left out."""
+        """The cells of each row; with ``on_error="skip"`` without the rows that cannot be split."""
         for rows in files:
             for number in range(rows.count):
                 try:
@@ -240,7 +252,7 @@ class CSVData(ShardedSource):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state["_plan"] = state["_splitter"] = None
+        state["_plan"] = state["_splitter"] = None  # a plan holds lambdas; each process makes its own
         return state
 
 
@@ -262,7 +274,7 @@ class _Rows:
 
 
 def _checked_missing(missing: Mapping[Any, Any] | Sequence[str] | None) -> tuple[list[str] | None, dict[Any, Any]]:
-    """The words that stand for no value (None: the usual ones), and what is put for it, by column."""
+    """Split the argument ``missing``: words that stand for no value (None: the usual ones), column -> fill value."""
     if missing is None or isinstance(missing, Mapping):
         return None, dict(missing or {})
     if isinstance(missing, str) or not all(isinstance(word, str) for word in missing):

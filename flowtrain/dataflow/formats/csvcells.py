@@ -1,4 +1,4 @@
-"""What the cells of a CSV file mean: how a row is split, and how text becomes a number, a truth value or str.
+"""CSV cells: splitting a row, guessing a column's type, parsing text as a number, bool or str.
 
 Types are guessed as ``pandas.read_csv`` does (https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html).
 """
@@ -21,7 +21,7 @@ MISSING_WORDS = frozenset(
     ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
     + ["NULL", "NaN", "None", "n/a", "nan", "null"]
 )
-"""What stands for no value in columns of numbers, as in pandas; the empty cell does everywhere."""
+"""Words that stand for no value in columns of numbers and bools, as in pandas; the empty cell does so everywhere."""
 
 _TRUE, _FALSE = {"true", "yes", "t", "y", "1"}, {"false", "no", "f", "n", "0"}
 _GUESSED_BOOLS = {"True", "TRUE", "true", "False", "FALSE", "false"}
@@ -38,17 +38,18 @@ Parser = Callable[[str], Any]
 class CellSplitter:
     """Splits a row into cells.
 
-    A quote means something at the start of a cell alone, as in pandas: ``12" monitor`` is a cell like any other.
+    Only a quote at the start of a cell is a quote, as in pandas: ``12" monitor`` is a cell like any other.
 
     Args:
-        delimiter: What separates cells.
-        quote: What a cell may be put into; None: nothing.
+        delimiter: The character between cells.
+        quote: The quote character; None: there is none.
     """
 
     def __init__(self, delimiter: str, quote: str | None) -> None:
         self._delimiter, self._quote = delimiter, quote
         if quote is not None:
             d, q = re.escape(delimiter), re.escape(quote)
+            # Possessive (*+): without backtracking the time is linear, also for a cell of many quotes.
             quoted = rf"{q}([^{q}]*+(?:{q}{q}[^{q}]*+)*+){q}"
             self._cell = re.compile(rf"(?:{quoted}|((?!{q})[^{d}]*+))({d}|\Z)", re.DOTALL)
 
@@ -80,9 +81,10 @@ class Column:
     Args:
         name: The column's name, or number.
         kind: ``int``, ``float``, ``bool``, ``str``, a NumPy dtype, or a function of the text.
-        words: What stands for no value besides the empty cell; None: the usual words, in columns of numbers and bools.
-        fill: What to put for no value, where something is given: a list of it.
-        guessed: The type was guessed, not asked for: a float that would round a whole number is an error.
+        words: Words that stand for no value, besides the empty cell; None: the usual ones, in columns of numbers and
+            bools.
+        fill: The value for cells without a value, in a list; empty: the type's own, or an error.
+        guessed: Whether the type was guessed: then a float that would round a whole number is an error.
 
     Raises:
         DataFlowError: The type is none of these.
@@ -96,17 +98,17 @@ class Column:
         if guessed and kind in _GUESSED:
             self._parse = _GUESSED[kind]
         self._nothing = fill or nothing
-        # text is kept as it is: NA may be Namibia
+        # Text is kept as it is: NA may be Namibia's country code.
         usual = () if self.wanted in (_TEXT, _OF_A_FUNCTION) else MISSING_WORDS
         self._words = frozenset(["", *(usual if words is None else words)])
         if self.wanted == _OF_A_FUNCTION and not fill:
-            self._words = frozenset()  # it has all cells, and says itself what nothing is
+            self._words = frozenset()  # the function gets every cell, the empty ones too
 
     def read(self, text: str) -> Component:
         """The value of a cell.
 
         Raises:
-            ValueError: It is not of the column's type; the message says what is.
+            ValueError: It is not of the column's type; the message says what would be.
         """
         if text in self._words:
             if not self._nothing:
@@ -120,11 +122,11 @@ class Column:
 
 
 def guess_kind(texts: Iterable[str], words: Collection[str] | None, name: str) -> type:
-    """The first of int, float, bool and str that suits cells, by the rules of ``pandas.read_csv``.
+    """The first of int, float, bool and str that can hold all cells, by the rules of ``pandas.read_csv``.
 
     Args:
         texts: The cells.
-        words: What stands for no value besides the empty cell; None: the usual words.
+        words: Words that stand for no value, besides the empty cell; None: the usual ones.
         name: The column, for errors.
 
     Raises:
@@ -158,7 +160,12 @@ _TEXT, _OF_A_FUNCTION = "text", "what its function takes"
 
 
 def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
-    """How a cell is read, what is wanted of it, and what no value is read as (a list of it; None: an error)."""
+    """What reads a column of this type.
+
+    Returns:
+        The function that parses a cell; what it expects, for errors; the value of a cell without a value, in a list,
+        or None where such a cell is an error.
+    """
     if kind is int:
         return _int, "an int", None
     if kind is float:
@@ -187,7 +194,7 @@ def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
 
 
 def _checked(text: str) -> str:
-    # Python reads 1_23 as 123, and the digits of every script
+    # Python's int() and float() also read 1_23 as 123, and the digits of every script.
     if "_" in text or not text.isascii():
         raise ValueError("only the digits 0 to 9 make a number")
     return text
@@ -204,7 +211,7 @@ def _float(text: str) -> float:
 def _narrow(text: str, dtype: np.dtype) -> np.generic:
     with np.errstate(over="ignore"):
         value = dtype.type(_checked(text))
-    if np.isinf(value) and math.isfinite(float(text)):
+    if np.isinf(value) and math.isfinite(float(text)):  # "inf" itself is a value; 1e300 in float32 is an overflow
         raise ValueError(f"it is beyond {dtype}")
     return value
 
@@ -232,4 +239,4 @@ def _guessed_bool(text: str) -> bool:
 
 
 _GUESSED: dict[Any, Parser] = {float: _exact_float, bool: _guessed_bool}
-"""What is stricter where the type was guessed than where it was asked for."""
+"""Parsers of guessed types: stricter than where the user asked for the type."""

@@ -1,4 +1,4 @@
-"""tf.train.Example without TensorFlow: named lists of bytes, floats or integers, as protocol buffers.
+"""Parsing and serializing tf.train.Example without TensorFlow: named lists of bytes, floats or integers.
 
 The messages are those of tensorflow/core/example/{example,feature}.proto: Example { Features features = 1 },
 Features { map<string, Feature> feature = 1 }, Feature { oneof: BytesList = 1, FloatList = 2, Int64List = 3 }, and each
@@ -31,11 +31,11 @@ def parse_example(record: bytes) -> dict[str, Any]:
 
     Returns:
         Name -> feature, in the order of the record: a list of bytes, an int64 array (N,) or a float32 array (N,). A
-        feature that is present but holds no list is an empty list. Of a SequenceExample the features of its context
-        come so, and a feature that is a sequence as a list of such, one for each step.
+        feature that is present but holds no list is an empty list. Of a SequenceExample, each feature of the context
+        is such a value, and each feature list a list of such values, one per step.
 
     Raises:
-        FormatError: The bytes are neither, or are cut short; or the context and a sequence share a name.
+        FormatError: The bytes are no such message, or are cut short; or the context and a feature list share a name.
 
     Example:
         >>> parse_example(encode_example({"label": [3], "name": [b"three"]}))
@@ -67,8 +67,8 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
 
     Args:
         features: Name -> feature: bytes, str, int, float, or a list or array of one of these. Integers and bools
-            become an int64 list, floats a float32 list (as Example has no other; rounded), bytes and str a bytes list.
-            Values of an array, or of lists in lists, lie one after the other: Example holds no shape.
+            become an int64 list; floats a float32 list, rounded, as Example has no other; bytes and str a bytes list.
+            Arrays and nested lists are flattened in C order: Example holds no shape.
 
     Returns:
         The record.
@@ -77,6 +77,7 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
         FormatError: A feature is of another type, mixes types, has a mask, or does not fit into 64 bits or float32.
     """
     entries = []
+    # Sorted by the bytes of the names: equal features give equal records, whatever the order of the dict.
     for name in sorted(features, key=lambda name: name.encode()):
         try:
             feature = _encode_feature(features[name])
@@ -87,27 +88,29 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
 
 
 def _entry(entry: bytes, parse: Callable[[bytes], Any]) -> tuple[str, Any]:
-    """One entry of a map: its key and its feature."""
+    """Parse one entry of a map field: (name, feature)."""
     name, parts = "", []
     for number, kind, value in fields(entry):
-        if kind != BYTES or number not in (1, 2):  # readers differ: some drop the whole entry, some its unknown part
+        # Implementations of protobuf differ here: some drop the whole entry, some only its unknown field.
+        if kind != BYTES or number not in (1, 2):
             raise FormatError(f"an entry of the features holds field {number}, which is neither its name nor its value")
         if number == 1:
             name = value.decode()  # type: ignore[union-attr]
         else:
             parts.append(value)
-    return name, parse(b"".join(parts))  # a message given in several fields is what they say together
+    return name, parse(b"".join(parts))  # protobuf merges a message field that occurs several times
 
 
 def _parse_list(data: bytes) -> list[Any]:
-    """A FeatureList: the features of each step."""
+    """Parse a FeatureList: one feature per step."""
     return [_parse_feature(value) for number, kind, value in fields(data) if number == 1 and kind == BYTES]  # type: ignore[arg-type]
 
 
 def _parse_feature(data: bytes) -> list[Any] | np.ndarray:
     form, content = 0, b""
     for number, kind, value in fields(data):
-        if kind == BYTES and number in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):  # the last of them counts
+        # Of the members of a oneof the last counts; a member that is repeated is merged with what it held.
+        if kind == BYTES and number in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
             form, content = number, (content if number == form else b"") + value  # type: ignore[operator]
     if form == _BYTES_LIST:
         return [item for number, kind, item in fields(content) if number == 1 and kind == BYTES]
@@ -137,9 +140,12 @@ def _integers(data: bytes) -> np.ndarray:
 
 
 def _packed_varints(packed: bytes) -> np.ndarray:
-    """Decode varints that follow each other, all at once."""
+    """Decode a packed field of varints, vectorised over all numbers: int64 (N,).
+
+    A varint has 7 bits of the number per byte, the lowest first; its last byte alone is below 128.
+    """
     data = np.frombuffer(packed, np.uint8)
-    last = data < 128  # the last byte of each number
+    last = data < 128
     if data.size and not last[-1]:
         raise WireError("the list ends within a number", len(packed))
     if last.all():
@@ -150,7 +156,7 @@ def _packed_varints(packed: bytes) -> np.ndarray:
     if lengths.max() > 10:
         raise WireError("a number of more than 10 bytes", int(starts[lengths.argmax()]))
     values = np.zeros(len(ends), np.uint64)
-    for place in range(int(lengths.max())):
+    for place in range(int(lengths.max())):  # byte by byte of all numbers: at most 10 steps for any N
         long = lengths > place
         part = (data[starts[long] + place] & np.uint8(127)).astype(np.uint64)
         values[long] |= part << np.uint64(7 * place)

@@ -1,4 +1,4 @@
-"""TFRecord files in the forms of two other projects: OTBTF's shards and Noise2Noise's pictures."""
+"""Sources of TFRecord files that two other projects write: OTBTF's shards and Noise2Noise's pictures."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SHAPE_FILES = ("output_shapes.json", "output_shape.json")
 class OTBTFData(TFRecordData):
     """Patches in the shards that OTBTF's ``to_tfrecords`` writes: ``0.records``, ``1.records``, ...
 
-    Beside them lie ``output_types.json`` (name -> dtype) and ``output_shapes.json`` (name -> shape); each record is a
-    tf.train.Example whose features are serialized tensors. What the JSON files say is checked for each datapoint.
+    Beside them lie ``output_types.json`` (name -> dtype) and ``output_shapes.json`` (name -> shape). Each record is a
+    tf.train.Example whose features are serialized tensors; their dtypes and shapes are checked against the JSON files.
 
     Args:
         folder: The folder.
@@ -41,10 +41,10 @@ class OTBTFData(TFRecordData):
 
     Raises:
         DataFlowError: The folder, a shard or a JSON file is missing, or a name is unknown.
-        FormatError: A JSON file is damaged; when read: a record is, or is not what the JSON files say.
+        FormatError: A JSON file is damaged; when read: a record is damaged, or differs from what the JSON files say.
 
     Order:
-        By the number of the shard (2 before 10), then as in it; with ``shuffle`` a new permutation each epoch.
+        By the shard's number (2 before 10), then as in the shard; with ``shuffle`` a new permutation each epoch.
         Indexable.
 
     State:
@@ -149,7 +149,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _read_json(path: str, read: Callable[[Any], Any]) -> dict[str, Any]:
-    """The object that a file holds, each value of which is read by a function."""
+    """Read a JSON file that holds an object; ``read`` converts each value."""
     with io.TextIOWrapper(open_binary(resolve_file(path, what="JSON file of OTBTF shards")), "utf-8") as file:
         try:
             found = json.load(file, object_pairs_hook=_each_once)
@@ -159,7 +159,10 @@ def _read_json(path: str, read: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's members; of two of one name, as a damaged name makes them, JSON's readers keep one."""
+    """Make a dict of a JSON object's members; refuse a name that occurs twice.
+
+    Python's json keeps the last of them, and a damaged byte can turn one name into another.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"a name is there twice: {', '.join(name for name, _ in pairs)}")
@@ -173,6 +176,7 @@ def _shape(sizes: Any) -> list[int | None] | None:
 
 
 def _agrees(shape: tuple[int, ...], declared: Sequence[int | None]) -> bool:
+    """Whether a shape matches a declared one, in which None and negative sizes stand for any."""
     return len(shape) == len(declared) and all(
         size is None or size < 0 or size == real for real, size in zip(shape, declared, strict=True)
     )

@@ -1,6 +1,6 @@
-"""How a TFRecord file holds records, and where they are.
+"""TFRecord's framing of records, an index of their positions, and the checksum CRC32C.
 
-Each record is: its length (uint64, little endian), the masked CRC32C of those 8 bytes, the data, the masked CRC32C of
+A record is its length (uint64, little endian), the masked CRC32C of these 8 bytes, the data, and the masked CRC32C of
 the data (tensorflow/core/lib/io/record_writer.h).
 """
 
@@ -33,29 +33,32 @@ _crc_of = struct.Struct("<I")
 
 
 def crc32c() -> Callable[[Any], int]:
-    """The function that computes a CRC32C."""
+    """The function of the package google_crc32c that computes a CRC32C."""
     return require("google_crc32c", extra="formats", needed_for="A record's checksum").value
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum as TFRecord stores it: rotated and shifted, so that a CRC of data that hold CRCs stays sound."""
+    """A CRC32C as TFRecord stores it: rotated by 15 bits, plus a constant.
+
+    The mask is there because the CRC of data that contain their own CRC is a weak check.
+    """
     crc = crc32c()(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFF_FFFF
 
 
 def frame(data: bytes) -> bytes:
-    """One record as it lies in a file: header, data, footer."""
+    """Frame the data of one record: header, data, footer."""
     length = _length_of.pack(len(data))
     return b"".join((length, _crc_of.pack(masked_crc(length)), data, _crc_of.pack(masked_crc(data))))
 
 
 class RecordFile:
-    """One TFRecord file, with the place of every record.
+    """One TFRecord file, with the position of every record.
 
     Args:
         path: The file.
-        verify: Whether the checksum of each record that is read is compared.
-        files: Where open files are kept.
+        verify: Whether each record that is read is compared with its checksum.
+        files: The source's cache of open files.
 
     Raises:
         FormatError: The file is not a TFRecord, is compressed, or ends within a record.
@@ -73,7 +76,7 @@ class RecordFile:
         """The data of a record.
 
         Args:
-            number: Which, from 0.
+            number: Which record, from 0.
 
         Raises:
             FormatError: The data do not have the checksum that is stored with them.
@@ -81,7 +84,7 @@ class RecordFile:
         starts = self._starts
         framed = self._files[self.path].read(starts[number] + HEADER, starts[number + 1])
         data = framed[:-FOOTER]
-        if self._verify:
+        if self._verify:  # `masked_crc`, written out here and in read_run to save a call per record
             crc = self._crc(data)
             if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != _crc_of.unpack_from(framed, len(data))[0]:
                 raise damaged(
@@ -93,11 +96,11 @@ class RecordFile:
         return data
 
     def size(self, number: int) -> int:
-        """How many bytes a record has in the file."""
+        """How many bytes a record takes in the file, its frame included."""
         return self._starts[number + 1] - self._starts[number]
 
     def read_run(self, numbers: Sequence[int]) -> list[list[bytes]]:
-        """The data of the first of some records, at least of one, each as ``[data]``."""
+        """Read some records ahead; see :data:`ReadRun`. Each datapoint is ``[data]``."""
         starts, verify, crc32 = self._starts, self._verify, self._crc
         stored, found, left = _crc_of.unpack_from, [], RUN_BYTES
         try:
@@ -117,11 +120,11 @@ class RecordFile:
                 if left < 0:
                     break
         except FormatError:
-            pass  # as with a wrong checksum: raised below, once the record's turn has come
+            pass  # as with a wrong checksum: raised by `read` below, when the damaged record is the first of a run
         return found or [[self.read(numbers[0])]]
 
     def _read_neighbours(self, numbers: Sequence[int], read: Callable[[int, int], bytes]) -> tuple[bytes, int]:
-        """The bytes of records that follow each other, and where they begin: one call of the system for all of them."""
+        """Read records that lie end to end in the file with one system call: (bytes, position), or (b"", 0)."""
         first, last = numbers[0], numbers[-1]
         start, end = self._starts[first], self._starts[last + 1]
         if not 0 < end - start <= 2 * RUN_BYTES or list(numbers) != list(range(first, last + 1)):
@@ -130,7 +133,10 @@ class RecordFile:
 
 
 def _find_records(path: str) -> bytes:
-    """Walk from length to length, and check each: the starts of all records and the end, as native uint64."""
+    """Build the index: the start of each record and the end of the file, as native uint64.
+
+    It reads headers alone and seeks over the data; each length is compared with its checksum.
+    """
     starts = array.array("Q")
     with open_binary(path) as file:
         size = file.seek(0, os.SEEK_END)
@@ -146,10 +152,10 @@ def _find_records(path: str) -> bytes:
 
 
 def _data_length(path: str, head: bytes, record: int, at: int, size: int) -> int:
-    """How many bytes of data a record has.
+    """Parse a record's header: how many bytes of data follow.
 
     Raises:
-        FormatError: Its header is cut short or damaged, or the file ends before the record does.
+        FormatError: The header is cut short or damaged, or the file ends before the record does.
     """
     if len(head) < HEADER:
         what = f"cut short: {len(head)} bytes are left, a record's header has {HEADER}"
@@ -167,7 +173,7 @@ def _data_length(path: str, head: bytes, record: int, at: int, size: int) -> int
 
 
 def _foreign(head: bytes) -> str:
-    """What a file is whose first length does not have its checksum."""
+    """Say what a file seems to be whose first length does not have its checksum."""
     kind = compression(head) or _zlib(head)
     if kind is None:
         return "not a TFRecord file, or damaged at its start: the first length does not have its checksum"
@@ -179,7 +185,11 @@ def _foreign(head: bytes) -> str:
 
 
 def _zlib(head: bytes) -> str | None:
-    """Whether bytes begin a zlib stream, which has no magic number: only a header of two bytes, and valid blocks."""
+    """``"zlib"`` if bytes begin a zlib stream, else None.
+
+    A zlib stream has no magic number: its two bytes of header are a multiple of 31 (RFC 1950, section 2.2), and then
+    valid deflate blocks must follow.
+    """
     if head[:1] != b"\x78" or int.from_bytes(head[:2]) % 31:
         return None
     try:
