@@ -21,7 +21,7 @@ MISSING_WORDS = frozenset(
     ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
     + ["NULL", "NaN", "None", "n/a", "nan", "null"]
 )
-"""Words that stand for no value in columns of numbers and bools, as in pandas; the empty cell does so everywhere."""
+"""What stands for no value in columns of numbers, as in pandas; the empty cell does everywhere."""
 
 _TRUE, _FALSE = {"true", "yes", "t", "y", "1"}, {"false", "no", "f", "n", "0"}
 _GUESSED_BOOLS = {"True", "TRUE", "true", "False", "FALSE", "false"}
@@ -239,4 +239,4 @@ def _guessed_bool(text: str) -> bool:
 
 
 _GUESSED: dict[Any, Parser] = {float: _exact_float, bool: _guessed_bool}
-"""Parsers of guessed types: stricter than where the user asked for the type."""
+"""What is stricter where the type was guessed than where it was asked for."""
