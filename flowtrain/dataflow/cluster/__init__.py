@@ -1,4 +1,4 @@
-"""Workers of parallel stages on many machines: actors of a Ray cluster, beneath the walks that local workers serve."""
+"""Workers of parallel stages on many machines: actors of a Ray cluster, used by the same cursors as local workers."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

@@ -1,4 +1,4 @@
-"""What runs in a Ray actor: unpack the job, do tasks, interrupt what takes too long."""
+"""Code that runs in a Ray actor: unpack the job, do tasks, interrupt a datapoint that takes too long."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ _TIMER = getattr(signal, "SIGALRM", None)
 
 
 class Maker:
-    """One worker.
+    """A worker in a Ray actor.
+
+    Ray runs the methods of an actor one at a time, in the order of their calls.
 
     Args:
-        number: Which one it is.
+        number: The worker's number.
         timeout: Seconds that one datapoint may take.
     """
 
@@ -35,8 +37,10 @@ class Maker:
         self._where = f"actor {number}"
         self._name = ""
         self._job: Any = None
-        self._inside = False  # of the user's code
+        self._inside = False  # whether the user's code is running, in which alone Overdue may be raised
         self._since, self._datapoint = 0.0, 0
+        # Python runs signal handlers in the main thread alone. Where Ray runs the actor in another one, no alarm can
+        # interrupt a datapoint; `RayCrew` then notices that the actor does not answer.
         self._timed = _TIMER is not None and threading.current_thread() is threading.main_thread()
 
     def load(self, preload: tuple[str, ...], parts: list[Any], writable: list[bool]) -> tuple[int, Failure | None]:
@@ -44,11 +48,11 @@ class Maker:
 
         Args:
             preload: Modules to import first.
-            parts: The job.
-            writable: Which of its arrays were so.
+            parts: The job, as ``objects.packed`` gives it.
+            writable: Of each of its arrays: whether it was writable where it was made.
 
         Returns:
-            (process id, what went wrong or None)
+            (process id, the failure or None).
         """
         self._where = f"actor {self._number} (pid {os.getpid()} on {socket.gethostname()})"
         try:
@@ -69,12 +73,13 @@ class Maker:
         """Do a task.
 
         Args:
-            name: Whose actor it is, for messages.
-            args: For the job's ``run``.
-            value: What is sent along, packed.
+            name: The stage, for messages.
+            args: Arguments of the job's ``run``.
+            value: The packed value that was sent along with the task, or None.
 
         Returns:
-            (seconds, bytes) of what was made, then that, packed: (datapoints, what ``run`` returned, failure or None).
+            ``[(seconds, bytes), *parts]``: what the task took and how large its result is, then the packed result,
+            (datapoints, what ``run`` returned, failure or None).
         """
         self._name = name
         began = time.perf_counter()
@@ -100,11 +105,11 @@ class Maker:
         return [(time.perf_counter() - began, used), *parts]
 
     def files(self, folder: str, here: str) -> dict[str, bytes]:
-        """The files of a folder of this machine; none where it is the caller's own machine.
+        """The files in a folder of this machine, name -> content; none if the caller sees the same folder.
 
         Args:
-            folder: Its path.
-            here: The name of a file that the caller has just made in it.
+            folder: The folder's path.
+            here: The name of a file that the caller has just made in it: who finds that file shares the folder.
         """
         path = Path(folder)
         if not path.is_dir() or (path / here).exists():
@@ -117,6 +122,8 @@ class Maker:
             signal.setitimer(signal.ITIMER_REAL, self._timeout)
 
     def _interrupted(self, *_: object) -> None:
+        # The alarm may have been set for the datapoint before, and come late: hence the look at the clock. 0.999, as
+        # the timer and this clock may differ by a little.
         if self._inside and time.monotonic() - self._since >= self._timeout * 0.999:
             self._inside = False
             raise Overdue

@@ -1,4 +1,4 @@
-"""A crew of Ray actors: tasks go to those that have started, and those that are lost are made again elsewhere."""
+"""A crew of workers that are Ray actors: deals tasks to the actors that have started, and again when one is lost."""
 
 from __future__ import annotations
 
@@ -21,36 +21,43 @@ from .objects import packed, parts_of, unpacked
 __all__ = ["RayCrew", "RayResult"]
 
 _LOG = logging.getLogger("flowtrain")
-_LOOK = 1.0  # seconds between looks at whether anything takes too long
-_GRACE = 5.0  # seconds that an actor has to interrupt what takes too long, and to answer, before it is killed
-_DEATHS = 3  # of actors that had the same task, or in the same place without a reply between, before giving up
-_TELL = 5.0  # seconds of waiting for a first actor before it is said what for; then after twice as long each time
+_LOOK = 1.0  # seconds between checks of whether anything takes too long
+_GRACE = 5.0  # seconds beyond the timeout in which an actor should itself interrupt the datapoint, and answer
+_DEATHS = 3  # how many actors may die of one task, or in one place without an answer in between
+_TELL = 5.0  # seconds of waiting for an actor to start before a warning; the next comes after twice as long, and so on
 _SECONDS = 0.5  # of work in a message, which costs some 8 ms of CPU in all of Ray's processes
-_BYTES = 48 << 20  # in a message at the most
-_SHARE = 0.25  # of the smallest object store that all messages of a crew may take
+_BYTES = 48 << 20  # the most bytes in a message
+_SHARE = 0.25  # of the smallest object store: the most that all messages of a crew may take
 _ANSWER = 30.0  # seconds that an actor may take to send its measurements
 
 
 class RayResult:
-    """What an actor made of a task; it lies in the object store until it is taken."""
+    """Result of a task; it stays in Ray's object store until it is taken."""
 
     def __init__(self, task: Task, seconds: float, used: int, parts: list[Any]) -> None:
         self.task, self.seconds, self.used = task, seconds, used
         self._parts: list[Any] | None = parts
 
     def take(self) -> tuple[list[Any], Any, Failure | None]:
-        """(datapoints, what the job returned, a failure or None); arrays are copied out of the store, once."""
+        """Unpack it: (datapoints, what the job returned, failure or None). Arrays are copied out of the store, once."""
         parts, self._parts = self._parts, None
         assert parts is not None
         return unpacked(parts)
 
     def drop(self) -> None:
-        """Free the memory without unpacking the results."""
+        """Let go of the result's memory in the object store without unpacking it."""
         self._parts = None
 
 
 class _Work:
-    """A task with what was sent along."""
+    """A task as it is sent to an actor.
+
+    Attributes:
+        task: The task.
+        parts: The packed value that is sent along, or None.
+        count: How many datapoints the actor has to make for it, those that a walk only passes over included.
+        deaths: How many actors died while it was the first of their tasks.
+    """
 
     __slots__ = ("count", "deaths", "parts", "task")
 
@@ -60,21 +67,21 @@ class _Work:
 
 
 class _Place:
-    """One worker's place, in which one actor may follow another."""
+    """One of the crew's workers, whose actor is replaced when it dies."""
 
     def __init__(self) -> None:
         self.actor: Any = None
-        self.loading: Any = None  # the reference to its answer that it has started; None: it has
+        self.loading: Any = None  # reference to the answer of its `load`; None: it has started
         self.pid = 0
-        self.deaths = 0  # since the last reply
-        self.since = 0.0  # when it was asked for, or has answered the last time
-        self.out: dict[Any, _Work] = {}  # by the reference to the result, in the order in which it does them
+        self.deaths = 0  # of actors here since the last answer
+        self.since = 0.0  # when the actor was requested, got work after being idle, or last answered
+        self.out: dict[Any, _Work] = {}  # by the reference to the result, in the order in which the actor does them
 
 
 class RayCrew:
-    """Actors that all have the same job.
+    """Ray actors that all have the same job; the counterpart of ``WorkerPool`` on a cluster.
 
-    An actor that has not started yet has no tasks: those that have start, and the others join in as the cluster has
+    Actors get tasks once they have started: work begins with the first, and the others join in as the cluster has
     room for them.
 
     Args:
@@ -82,11 +89,11 @@ class RayCrew:
         payload: The job.
         workers: How many actors.
         window: How many tasks may be with the actors, or done and not taken, at a time.
-        bound: Whether each task is for the actor that it names, and needs what that did before: a walk.
+        bound: Whether a task can be done only by the actor that it names, because it goes on with that actor's walk.
         timeout: Seconds that one datapoint may take.
-        restart: Replace an actor that died, and have its tasks made again; else it is an error.
+        restart: Replace an actor that died, and have its tasks done again; otherwise its death is an error.
         preload: Modules to import before the job is unpacked.
-        name: Whose actors they are, for errors.
+        name: The stage, for errors.
 
     Raises:
         FlowtrainError: There is no such cluster.
@@ -106,17 +113,20 @@ class RayCrew:
         name: str,
     ) -> None:
         self.workers, self.window, self.timeout, self.restart, self.name = workers, window, timeout, restart, name
-        self.tag: Any = None  # opaque; set and compared by the crews to see whose it is
+        self.tag: Any = None  # of KeptCrews: the job and seeds that the actors were started with
         self._cluster, self._bound, self._preload = cluster, bound, preload
         self._pid = os.getpid()
         self._places: list[_Place] = []
         self._ray = ray = cluster.connect(name)
-        self._job = ray.get_runtime_context().get_job_id()
+        self._job = ray.get_runtime_context().get_job_id()  # after ray.shutdown() and a new init it is another one
+        # Ray restarts and retries nothing: a walk's actor has a state that only the cursor can rebuild, and `_lose` has
+        # to know of each death.
         self._maker = ray.remote(Maker).options(
             max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **cluster.options()
         )
         self._writable = [not view.readonly for view in payload.views]
-        self._payload = ray.put(parts_of(payload.data, payload.views))  # once for each machine
+        # Into the object store once, not with each actor's `load`: all actors of a machine read one copy.
+        self._payload = ray.put(parts_of(payload.data, payload.views))
         payload.views.clear()
         stores = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
         fitting = int(_SHARE * min(stores, default=0) / window)
@@ -148,19 +158,21 @@ class RayCrew:
         return [place.pid for place in self._places]
 
     def idlest(self) -> int:
-        """The actor that has the fewest tasks to do. Which one gets a task is decided when one has time for it."""
+        """A number for `submit`, which does not matter: `_deal` picks the actor when one has time for the task."""
         return 0
 
     def submit(self, worker: int, args: tuple[int, int, int], value: Any = None) -> Task:
-        """Give the actors a task.
+        """Queue a task for the actors.
 
         Args:
-            worker: Which one, where the job is a walk; else any may do it.
-            args: For the job's ``run``.
-            value: Sent along where it is not None.
+            worker: Which actor does it, where the job is a walk; otherwise any may.
+            args: Arguments of the job's ``run``.
+            value: A value to send along, or None.
         """
         task = Task(self._number, worker, 0, args)
         self._number += 1
+        # A walk's args are (place, how many, ...), its value (epoch, position, how many to pass over); an index job's
+        # args are (first, end, epoch).
         count = args[1] + (value[2] if value is not None else 0) if self._bound else args[1] - args[0]
         work = _Work(task, None if value is None else packed(value), max(count, 1))
         (self._bound_queues[worker] if self._bound else self._queue).append(work)
@@ -168,16 +180,19 @@ class RayCrew:
         return task
 
     def poll(self) -> RayResult | Lost | None:
-        """What has arrived, without waiting."""
+        """The next result that has arrived, without waiting; None if there is none."""
         if not self._arrived:
             self._receive(0)
         return self._arrived.popleft() if self._arrived else None
 
     def wait(self, worker: int | None = None) -> RayResult | Lost:
-        """The next result.
+        """Wait for the next result.
+
+        Args:
+            worker: Not used: results of all actors are waited for at once.
 
         Raises:
-            WorkerDied: An actor has ended, and ``restart`` is off or does not help.
+            WorkerDied: An actor has died, and ``restart`` is off or does not help.
             WorkerTimeout: No actor has started in time, or one has hung for longer than ``timeout``.
         """
         asked, told = time.monotonic(), _TELL
@@ -192,7 +207,7 @@ class RayCrew:
         return self._arrived.popleft()
 
     def files(self, folder: str, here: str) -> dict[str, bytes]:
-        """The files that actors on other machines have in a folder; see ``Maker.files``."""
+        """The files that actors on other machines have in a folder, name -> content; see ``Maker.files``."""
         found: dict[str, bytes] = {}
         for number, place in enumerate(self._places):
             if place.loading is None:
@@ -203,8 +218,8 @@ class RayCrew:
         return found
 
     def close(self) -> None:
-        """End the actors. Arrays that were handed out stay good."""
-        alive = not self.closed
+        """End the actors. Arrays that were handed out stay valid: they are copies."""
+        alive = not self.closed  # of a Ray that is gone, or of the parent of a fork, no actor may be killed
         places, self._places = self._places, []
         self._queue.clear()
         self._bound_queues.clear()
@@ -214,7 +229,7 @@ class RayCrew:
             self._kill(place)
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():
+        if not sys.is_finalizing():  # Ray's own exit ends the actors, and its modules may be torn down already
             with contextlib.suppress(Exception):
                 self.close()
 
@@ -227,18 +242,20 @@ class RayCrew:
         place.pid, place.since = 0, time.monotonic()
 
     def _started(self) -> bool:
-        """Whether those that are waited for have started."""
+        """Whether the actors without which nothing can arrive have started: those with bound tasks, or else any one."""
         if self._bound:
             waited = [place for place, queue in zip(self._places, self._bound_queues, strict=True) if queue]
             return all(place.loading is None for place in waited)
         return any(place.loading is None for place in self._places)
 
     def _deal(self) -> None:
-        """Give tasks to actors that have started and have few."""
+        """Give queued tasks to actors that have started: bound ones to their own, others to the one with the fewest."""
         for number, queue in enumerate(self._bound_queues):
             while queue and self._places[number].loading is None:
                 self._give(self._places[number], queue.popleft())
         ready = [place for place in self._places if place.loading is None]
+        # At least two: while the answer to one task travels, the actor does the next. Otherwise equal shares of the
+        # window.
         depth = max(2, -(-self.window // len(ready))) if ready else 0
         while self._queue and ready:
             place = min(ready, key=lambda place: len(place.out))
@@ -247,10 +264,10 @@ class RayCrew:
             self._give(place, self._queue.popleft())
 
     def _give(self, place: _Place, work: _Work) -> None:
-        if not place.out:
+        if not place.out:  # it was idle: `_look` must not count that time
             place.since = time.monotonic()
         parts = work.parts
-        if parts is not None and len(parts) > 1:
+        if parts is not None and len(parts) > 1:  # arrays go by way of the object store
             parts = self._ray.put(parts)
         place.out[place.actor.work.remote(self.name, work.task.args, parts)] = work
 
@@ -298,12 +315,16 @@ class RayCrew:
     # ---------------------------------------------------------------- what goes wrong
 
     def _lose(self, place: _Place, error: BaseException) -> None:
-        """An actor is gone: another one takes its place, and its tasks are made again."""
+        """Replace an actor that died, and have its tasks done again.
+
+        Raises:
+            WorkerDied: ``restart`` is off, or too many actors died of the same task or in the same place.
+        """
         number = self._places.index(place)
         works = list(place.out.values())
         place.out.clear()
         place.deaths += 1
-        if works:
+        if works:  # an actor does its tasks in order: it died of the first that it had not answered
             works[0].deaths += 1
         deaths = max([place.deaths, *(work.deaths for work in works)])
         if not self.restart or deaths > _DEATHS:
@@ -325,7 +346,7 @@ class RayCrew:
             self._deal()
 
     def _look(self) -> None:
-        """Find what takes too long."""
+        """Raise WorkerTimeout if an actor hangs, or if none has started in time."""
         now = time.monotonic()
         for number, place in enumerate(self._places):
             work = next(iter(place.out.values()), None)
@@ -343,7 +364,7 @@ class RayCrew:
             raise WorkerTimeout(text)
 
     def _missing(self) -> str:
-        """What the start waits for."""
+        """What keeps actors from starting, for messages: what each wants, and what the cluster has free."""
         started = sum(place.loading is None for place in self._places)
         have, free = self._ray.cluster_resources(), self._ray.available_resources()
         names = [name for name in ("CPU", *self._cluster.resources) if name in have or name in self._cluster.resources]
@@ -354,7 +375,7 @@ class RayCrew:
         )
 
     def _kill(self, place: _Place) -> None:
-        with contextlib.suppress(Exception):  # it is gone already
+        with contextlib.suppress(Exception):  # it may be gone already
             self._ray.kill(place.actor, no_restart=True)
 
 

@@ -1,4 +1,4 @@
-"""Ray actors for a stage's walks, kept from one epoch to the next."""
+"""Crews of Ray actors for a parallel stage, kept from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["RayCrews"]
 
 
 class RayCrews(KeptCrews):
-    """Gives walks their actors.
+    """Starts crews of Ray actors for a parallel stage's walks.
 
     Args:
         cluster: A :class:`flowtrain.dataflow.Ray`.
         workers: How many actors.
-        window: How many tasks may be ahead of the consumer, on this machine alone; actors have one more each, so that
-            none waits for a message between two tasks.
+        window: How many tasks may be ahead of the consumer with workers on this machine. A cluster adds one for each
+            actor, so that no actor waits for a message between two tasks.
         timeout: Seconds that one datapoint may take.
         restart: Whether to replace actors that died.
         preload: Modules that actors import before they unpack the flow.
@@ -51,8 +51,8 @@ class RayCrews(KeptCrews):
         return crew
 
     def collect(self, folder: str) -> None:
-        """Have what actors on other machines wrote into a folder in that folder here."""
-        handle, here = tempfile.mkstemp(dir=folder)
+        """Copy the files that actors on other machines wrote into a folder into the folder of that path here."""
+        handle, here = tempfile.mkstemp(dir=folder)  # by this file an actor sees whether it shares the folder
         os.close(handle)
         try:
             for crew in self._live:
@@ -62,7 +62,7 @@ class RayCrews(KeptCrews):
             os.unlink(here)
 
     def cores(self) -> int:
-        """How many CPUs the cluster has; 1 at the least."""
+        """How many CPUs the cluster has, at least 1."""
         ray = self._cluster.connect("the number of cores")
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
 

@@ -1,4 +1,4 @@
-"""Where Ray actors run: which cluster, with what, and how a process gets connected to it."""
+"""Description of a Ray cluster and of its actors' resources, and the connection of this process to it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ from .crews import RayCrews
 __all__ = ["Ray"]
 
 _LOG = logging.getLogger("flowtrain")
-_LOCAL = ("working_dir", "py_modules", "excludes")  # of a runtime_env: what Ray ships from here, for a whole connection
+_LOCAL = ("working_dir", "py_modules", "excludes")  # keys of a runtime_env that Ray takes for a whole connection
 _lock = threading.Lock()
-_shipped: dict[str, Any] = {}  # what went along with the connection of this process, where it was made here
+_shipped: dict[str, Any] = {}  # these keys as given to the connection of this process, if it was made here
 
 
 @names_arguments
 class Ray:
     """A Ray cluster whose actors make the datapoints of a parallel stage, for its argument ``cluster``.
 
-    Actors make datapoints by index, and the consumer gets each once, in order, with the values of a serial flow: for
-    any number of actors on any number of machines, whichever of them come, go or are killed meanwhile. Needs
+    Actors make datapoints by index. The consumer gets each datapoint once, in order, with the values of a serial flow,
+    for any number of actors on any number of machines, even if some join, leave or are killed meanwhile. Needs
     ``pip install 'flowtrain[ray]'`` here and on the cluster's machines, with the same versions.
 
-    A process is connected at the first iteration. Whoever can reach a Ray cluster can run code on its machines: keep
-    it in a network of your own, with Ray's token or TLS on.
+    The process connects to the cluster at the first iteration. Whoever can reach a Ray cluster can run code on its
+    machines: keep it in a network of your own, with Ray's token or TLS on.
 
     Args:
-        address: Of the cluster: ``"auto"`` (one that runs on this machine, or the environment variable RAY_ADDRESS),
-            ``"host:6379"``, or ``"local"`` (start one on this machine for this process). None: the runtime that this
-            process is connected to already, else RAY_ADDRESS or one that runs on this machine, else a new one.
-        cpus: CPUs that Ray counts for each actor. A fraction lets several share one, for sources that wait.
-        resources: Other resources for each actor: ``{"GPU": 1}``, or a name that you gave to machines.
+        address: Address of the cluster: ``"auto"`` (one that runs on this machine, or the environment variable
+            RAY_ADDRESS), ``"host:6379"``, or ``"local"`` (start one on this machine for this process). None: the
+            runtime that this process is connected to already, else RAY_ADDRESS or one that runs on this machine, else
+            a new one.
+        cpus: CPUs that Ray reserves for each actor. With a fraction several actors share one, which suits sources that
+            mostly wait.
+        resources: Other resources for each actor: ``{"GPU": 1}``, or a resource that you named on some machines.
         runtime_env: Ray's description of what actors need: ``{"working_dir": "."}`` ships your modules,
-            ``{"pip": [...]}`` packages. Folders are shipped when this process gets connected.
-        start_timeout: Seconds to wait for the first actor, e.g. until a cluster has grown.
+            ``{"pip": [...]}`` packages. Folders are shipped when this process connects.
+        start_timeout: Seconds to wait for the first actor, e.g. until an autoscaled cluster has grown.
 
     Raises:
-        ConfigError: An argument makes no sense.
+        ConfigError: An argument is of the wrong type or out of range.
 
     Example:
         >>> Ray("10.0.0.1:6379", cpus=2)
@@ -86,16 +88,16 @@ class Ray:
         return f"Ray({', '.join(said)})"
 
     def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> RayCrews:
-        """What gives walks their actors; parallel stages call it."""
+        """The crews of a parallel stage, which calls this."""
         return RayCrews(self, workers, window, timeout=timeout, restart=restart, preload=preload)
 
     def wants(self) -> str:
-        """What each actor is given, for messages."""
+        """The resources of each actor, for messages."""
         wanted = {"CPU": self.cpus, **self.resources}
         return " and ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount) or "nothing"
 
     def options(self) -> dict[str, Any]:
-        """What an actor is made with."""
+        """Options for Ray's ``options()`` of an actor: its resources and ``runtime_env``."""
         resources = dict(self.resources)
         made: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": resources.pop("GPU", 0)}
         if resources:
@@ -105,7 +107,7 @@ class Ray:
         return made
 
     def _local(self) -> dict[str, Any]:
-        """The part of the ``runtime_env`` that Ray takes for a whole connection alone: folders of this machine."""
+        """The part of ``runtime_env`` with folders of this machine, which Ray takes only for a whole connection."""
         env = self.runtime_env or {}
         folders = [env.get("working_dir"), *(env.get("py_modules") or ())]
         if all(folder is None or "://" in str(folder) for folder in folders):
@@ -113,7 +115,7 @@ class Ray:
         return {key: env[key] for key in _LOCAL if key in env}
 
     def connect(self, name: str) -> ModuleType:
-        """Connect this process, if it is not yet.
+        """Connect this process to the cluster, unless it is connected.
 
         Args:
             name: The stage, for messages.
@@ -127,7 +129,7 @@ class Ray:
         """
         name = name.rstrip(",")
         ray = require("ray", extra="ray", needed_for=name)
-        with _lock:
+        with _lock:  # two flows may begin in two threads
             if not ray.is_initialized():
                 self._start(ray, name)
             elif self.address not in (None, "auto", "local"):
@@ -167,8 +169,8 @@ class Ray:
 
 @contextlib.contextmanager
 def _kept_signals() -> Iterator[None]:
-    """Leave SIGTERM to whoever handles it: Ray's start takes it over, and a trainer saves when it comes."""
-    if threading.current_thread() is not threading.main_thread():
+    """Keep this process's handler of SIGTERM: ray.init() installs its own, and a trainer must save on SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():  # signal.signal works in the main thread alone
         yield
         return
     before = signal.getsignal(signal.SIGTERM)

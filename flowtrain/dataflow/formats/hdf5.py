@@ -1,4 +1,4 @@
-"""HDF5 files as a source."""
+"""HDF5 files as a source, and their writing."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = ["HDF5Data", "write_hdf5"]
 HDF5Dataset: TypeAlias = Any
 HDF5File: TypeAlias = Any
 
-_LIBVER = ("v108", "v110")  # HDF5's older forms have no checksums of what is not data
+_LIBVER = ("v108", "v110")  # HDF5's older file formats have no checksums of their metadata
 
 
 class HDF5Data(TableSource):
-    """The rows of the datasets in an HDF5 file, never loaded as a whole.
+    """Rows of the datasets in an HDF5 file, which is never loaded as a whole.
 
-    Datasets that lie in one piece (not chunked, not compressed) are mapped into memory: workers share them, and
-    threads read at once. Others are read row by row through h5py, and the file stays open; you may have it open too.
-    Strings come as str, those of a fixed length as well.
+    Contiguous datasets (not chunked, not compressed) are mapped into memory: workers share the pages, and threads read
+    in parallel. Other datasets are read row by row through h5py, and the file stays open; your program may have it
+    open too. Strings are read as str, those of fixed length as well.
 
     Args:
-        path: The file; of a URL a copy is fetched once, as HDF5's library reads files.
-        keys: None: a file of ``write`` gives its datapoints, another a dict with a row of each dataset. A list of
-            datasets' names (``"group/name"``) gives a list; a dict ``{component: name}`` gives a dict.
+        path: The file. A URL is fetched once into the cache folder, as HDF5's library reads local files.
+        keys: None: a file of ``write`` gives its datapoints, any other a dict with a row of each dataset. A list of
+            names of datasets (``"group/name"``) gives a list; a dict ``{component: name}`` gives a dict.
         shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
-        verify: Whether the checksums that ``write`` stores are compared.
+        seed: Seed of the order.
+        verify: Whether rows are compared with the checksums that ``write`` stores.
 
     Raises:
         DataFlowError: The file is missing or unreadable; when first read: a name is unknown, the datasets differ in
@@ -68,7 +68,7 @@ class HDF5Data(TableSource):
         path = local_copy(self.path)
         with parsing(self.path, "not an HDF5 file, cut short, or damaged"):
             file = _open(h5py, path)
-            # what this process writes may not be in the file yet: then nothing is mapped
+            # If this process has the file open for writing, HDF5 may hold rows that are not in the file yet: map none.
             may_map = not file.id.get_intent() & h5py.h5f.ACC_RDWR
 
             def visit(name: str, item: object) -> None:
@@ -77,17 +77,17 @@ class HDF5Data(TableSource):
 
             file.visititems(visit)
             if all(isinstance(array, np.ndarray) for array in found.values()):
-                file.close()  # nobody need know that it was open
+                file.close()  # mapped arrays need no HDF5, and an open file would hinder whoever wants to write it
         if not found:
             raise damaged(self.path, "there is no dataset in the file")
         return found
 
 
 def _open(h5py: ModuleType, path: str) -> HDF5File:
-    """Open a file for reading, in the way in which this process has it open already.
+    """Open a file for reading, with the locking mode with which this process may have it open already.
 
-    HDF5 refuses to open a file twice with different wishes about locks, as if it were damaged. What h5py does by
-    itself comes first: then those who open the file after us meet nothing new.
+    HDF5 refuses to open a file again in the same process with another locking mode; its error reads as if the file
+    were damaged. h5py's default (None) is tried first, so that code that opens the file after us by default succeeds.
 
     Raises:
         DataFlowError: Another process is writing the file.
@@ -107,7 +107,7 @@ def _open(h5py: ModuleType, path: str) -> HDF5File:
 
 
 def _writer(path: str) -> str:
-    """The process that holds a lock on a file, as Linux tells it."""
+    """The process that holds a write lock on a file, by /proc/locks; "another process" where that does not tell."""
     status = os.stat(path)
     place = f":{status.st_ino}"
     with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
@@ -119,7 +119,7 @@ def _writer(path: str) -> str:
 
 
 def _column(path: str, h5py: ModuleType, dataset: HDF5Dataset, may_map: bool) -> np.ndarray | RemoteArray | _Rows:
-    """A mapped array where the dataset is one piece of plain numbers, else something that reads row by row."""
+    """A dataset as a mapped array where it is contiguous and of plain numbers, else as `_Rows`."""
     dtype, offset = dataset.dtype, dataset.id.get_offset()
     if dataset.shape is None:  # h5py.Empty: it has no rows, and others of the file may be wanted
         return np.empty((), dtype)
@@ -144,20 +144,23 @@ def _check_sources(path: str, dataset: HDF5Dataset) -> None:
 
 
 class _Rows:
-    """A chunked, compressed or string dataset."""
+    """A dataset that cannot be mapped (chunked, compressed, of strings, ...), read row by row through h5py."""
 
     def __init__(self, path: str, h5py: ModuleType, dataset: HDF5Dataset) -> None:
         self._path, self._dataset = path, dataset
         self.shape, self.dtype = dataset.shape, dataset.dtype
-        # as from every other source; many programs mark UTF-8 as ASCII
+        # str, as from every other source. UTF-8 whatever the dataset says: many programs mark UTF-8 as ASCII.
         self._items = dataset.asstr("utf-8") if h5py.check_string_dtype(dataset.dtype) is not None else dataset
         self._there = os.path.getsize(path)
-        self._elsewhere = bool(dataset.is_virtual or dataset.external)  # in other files, of other sizes
+        self._elsewhere = bool(dataset.is_virtual or dataset.external)  # content lies in other files, of other sizes
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         self._check(max(self._row_bytes, math.prod(dataset.chunks or ()) * self.dtype.itemsize))
 
     def _check(self, wanted: int) -> None:
-        """Refuse rows or chunks that the file cannot hold, not even deflated: HDF5 makes any size of a fill value."""
+        """Refuse to read so many bytes if the file cannot hold them, not even deflated.
+
+        A damaged shape is no error to HDF5: it fills what is not stored with the dataset's fill value, at any size.
+        """
         if self._elsewhere:
             return
         try:
@@ -177,13 +180,13 @@ class _Rows:
                 "dataset of uint8, or as np.void"
             )
             raise damaged(self._path, what, record=index if isinstance(index, int) else None) from error
-        except Exception as error:  # h5py raises many types on damaged files, and those of filters
+        except Exception as error:  # on damaged files h5py raises many types, and its filters still others
             record = index if isinstance(index, int) else None
             raise damaged(self._path, f"dataset {self._dataset.name!r} is damaged: {error}", record=record) from error
 
 
 def write_hdf5(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays that may be larger than memory, each as one piece, so that a reader can map it.
+    """Write arrays that may be larger than memory, each as a contiguous dataset, which a reader can map.
 
     Args:
         path: The file.

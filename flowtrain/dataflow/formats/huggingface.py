@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face's library ``datasets`` as a source."""
+"""Map-style datasets of Hugging Face's library ``datasets`` as a source."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ _GRIDS = ("Array2D", "Array3D", "Array4D", "Array5D")
 
 
 class DataFromHuggingFace(ColumnSource):
-    """Hand out the rows of a map-style ``datasets.Dataset`` as dicts, one component a column.
+    """Rows of a map-style ``datasets.Dataset`` as dicts, one component per column.
 
-    Rows are read from the Arrow table that the dataset maps into memory; workers map the same files again (a dataset
-    that lies in memory, as ``Dataset.from_dict`` makes, is copied to each of them). ``select``, ``shuffle``, ``sort``,
-    ``train_test_split`` and ``select_columns`` of the dataset count.
+    Rows are read from the Arrow table that the dataset maps into memory. Workers map the same files; a dataset that
+    lies in memory, as ``Dataset.from_dict`` makes, is copied to each worker. The dataset's ``select``, ``shuffle``,
+    ``sort``, ``train_test_split`` and ``select_columns`` are respected.
 
     Args:
         dataset: The dataset; of a ``DatasetDict`` one split, ``dataset["train"]``.
-        columns: Names of the columns that are wanted, in the wanted order. None takes all.
+        columns: Names of the wanted columns, in the wanted order. None takes all.
         decode: Column -> ``"image"`` (RGB, uint8 (H, W, 3)), ``"gray"`` ((H, W, 1)) or a function of the cell. Features
             ``Image`` are decoded without it: to RGB, with ``Image(mode="L")`` to gray.
-        missing: Column -> what stands for None there: a value of its type, or None. A field is ``"column.field"``, the
-            elements of a list are ``"column[]"``. Without it None is an error when it is read.
+        missing: Column -> the value to use where the cell is None: a value of the column's type, or None itself. A
+            field is ``"column.field"``, the elements of a list are ``"column[]"``. A None for which nothing is given
+            is an error when it is read.
         shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
-        DataFlowError: It is no map-style dataset, has a format or a transform, a column that cannot be read, or an
-            argument is wrong. When read: a value is None.
+        DataFlowError: The dataset is not map-style, has a format or a transform, or has a column that cannot be read;
+            or an argument is wrong. When read: a value is None.
         FormatError: When read: a picture is damaged.
 
-    Cells come as those of :class:`ParquetData`: ``Value`` as a NumPy number of its dtype, str or bytes; ``ClassLabel``
-    as int64; ``Array2D`` to ``Array5D`` as arrays of their shape and dtype; lists of numbers as arrays; other lists as
-    lists; dicts as dicts; times as datetime64.
+    Cells have the types of those of :class:`ParquetData`: ``Value`` is a NumPy number of its dtype, str or bytes;
+    ``ClassLabel`` int64; ``Array2D`` to ``Array5D`` are arrays of their shape and dtype; lists of numbers are arrays,
+    other lists lists; dicts are dicts; times datetime64.
 
     Order:
         That of the dataset; with ``shuffle`` a new permutation each epoch, which costs nothing to make. Indexable;
@@ -105,10 +106,18 @@ class DataFromHuggingFace(ColumnSource):
                 self._decoders[name] = decoder
         self._missing.update(missing or {})
         self._vectorized = not self._decoders and all(gathers(kinds[name]) for name in self._names)
+        # Never with a user's function: reading ahead would call it for datapoints that nobody may ask for.
         self._reads_ahead = not any(map(callable, (decode or {}).values()))
 
     def _decoder(self, feature: Any, path: str, column: str) -> Callable[[Any, str], Any] | None:
-        """What makes a value of a cell of a feature; None where the cell is the value."""
+        """The function that decodes a cell of a feature, given where it lies, for errors; None: the cell is the value.
+
+        Args:
+            feature: A feature of the dataset, or of a part of one.
+            path: The part's name, as in ``missing``.
+            column: The column that it is of.
+        """
+        # By the class's name: versions of datasets differ in which of these classes they have.
         kind = type(feature).__name__
         if kind in _UNDECODED and getattr(feature, "decode", True):
             raise DataFlowError(
@@ -117,11 +126,12 @@ class DataFromHuggingFace(ColumnSource):
                 "leave it out with columns=[...]"
             )
         if kind == "Image":
-            self._missing.update({f"{path}.bytes": None, f"{path}.path": None})  # one of them is None, in each
+            # A picture is a struct of its bytes and its path, of which one is None in each row.
+            self._missing.update({f"{path}.bytes": None, f"{path}.path": None})
             if not feature.decode:
                 return None
             return _reading(picture_decoder(_OWNER, column, "gray" if feature.mode == "L" else "image"))
-        if kind in _GRIDS and path != column:  # within another; else the table's cells are arrays already
+        if kind in _GRIDS and path != column:  # within another feature, its cells are lists; for a column see `Grids`
             return lambda cell, _: None if cell is None else np.array(cell, feature.dtype)
         if kind in ("List", "LargeList", "Sequence") or isinstance(feature, list):
             inner = self._decoder(feature[0] if isinstance(feature, list) else feature.feature, f"{path}[]", column)
@@ -195,7 +205,7 @@ def _check_dataset(dataset: Any) -> None:
 
 
 class _Rows:
-    """The columns of a dataset's table, and which of its rows the dataset has."""
+    """The columns of a dataset's Arrow table, and the dataset's selection of its rows."""
 
     def __init__(self, dataset: Any, names: Sequence[str], missing: Mapping[str, Any]) -> None:
         table = dataset.data.table
@@ -204,16 +214,16 @@ class _Rows:
         self._indices = None if indices is None else cells_of(indices.table.column(0), "indices", {})
 
     def place(self, index: int) -> int:
-        """The row of the table that is a row of the dataset."""
+        """The table's row for a row of the dataset."""
         return index if self._indices is None else int(self._indices.get(index))
 
     def gather(self, records: np.ndarray) -> dict[str, np.ndarray]:
-        """The cells of any rows: an array for each column."""
+        """The cells of any rows, given by number: an array for each column."""
         places = records if self._indices is None else self._indices.gather(records).astype(np.int64)
         return {name: column.gather(places) for name, column in self.columns.items()}
 
     def run(self, records: Sequence[int]) -> list[list[Any]]:
-        """The cells of some rows: a list for each column."""
+        """The cells of a few rows: a list for each column; taken as slices where the rows follow each other."""
         start, stop = records[0], records[-1] + 1
         if self._indices is None and stop - start == len(records) and list(records) == list(range(start, stop)):
             return [column.rows(start, stop) for column in self.columns.values()]
@@ -228,7 +238,7 @@ def _column(column: ArrowArray, feature: Any, name: str, missing: Mapping[str, A
 
 
 def _reading(decoder: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """A decoder of pictures that reads those which the table has only the path of."""
+    """Wrap a decoder of pictures: where a cell has a path and no bytes, the file is read first."""
 
     def decoded(cell: Component, where: str) -> Component:
         if isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path"):

@@ -1,8 +1,8 @@
-"""How the components of a datapoint hang together: taken apart into named leaves, and put together again.
+"""Flattening a datapoint into named leaves, and rebuilding it from them and its layout.
 
-The components of a list are named ``0``, ``1``, ...; those of a dict have its keys; those of a dict within it
-``outer/inner``. A list within a datapoint is one leaf. The layout is of lists, dicts and what a format notes of each
-leaf, so that it can be stored beside them.
+The leaves of a list are named ``0``, ``1``, ...; those of a dict by its keys; those of a dict within it
+``outer/inner``. A list within a datapoint is one leaf. The layout has the datapoint's lists and dicts, with a note of
+the format in place of each leaf; it is stored beside the leaves.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Layout: TypeAlias = str | list[Any] | dict[str, Any]
 
 
 def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, Any], Any], name: str = "") -> Layout:
-    """Take a datapoint apart.
+    """Flatten a datapoint.
 
     Args:
         value: The datapoint.
-        divides: Whether the entries of a dict are leaves of their own; else it is one.
-        leaf: Takes the name and the value of each leaf, and returns what its layout is.
-        name: Of the value; empty for the datapoint itself, and for one that is a single leaf.
+        divides: Whether a dict's entries are leaves of their own; otherwise the dict is one leaf.
+        leaf: Called with the name and value of each leaf; returns the format's note of it, for the layout.
+        name: Name of the value, for recursion; empty for the datapoint itself, also where that is a single leaf.
 
     Returns:
         The layout.
@@ -39,12 +39,12 @@ def split(value: object, divides: Callable[[dict], bool], leaf: Callable[[str, A
 
 
 def join(layout: object, leaf: Callable[[str, Any], Any], name: str = "") -> Datapoint:
-    """Put a datapoint together.
+    """Rebuild a datapoint: the inverse of :func:`split`.
 
     Args:
         layout: What :func:`split` returned.
-        leaf: Takes the name and the layout of each leaf, and returns its value.
-        name: Of the part that the layout is of.
+        leaf: Called with the name and the note of each leaf; returns its value.
+        name: Name of the part that the layout is of, for recursion.
     """
     if isinstance(layout, list):
         return [join(item, leaf, str(i)) for i, item in enumerate(layout)]

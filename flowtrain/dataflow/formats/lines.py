@@ -1,4 +1,4 @@
-"""The lines of a text file: found once, then any of them is read alone."""
+"""Random access to the lines of a text file: line breaks are found once, then any line is read alone."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ Blank = Literal["keep", "empty", "spaces"]
 
 
 class RowRule:
-    """When a line break belongs to a row, as in CSV: after a quote that begins a cell, until the quote that ends it.
+    """CSV's rule of which line breaks belong to a row: those between a quote that begins a cell and the closing quote.
 
     Args:
-        delimiter: What separates cells.
-        quote: What a cell may be put into; one within is doubled.
-        encoding: Of the file.
+        delimiter: The character between cells.
+        quote: The quote character; within a quoted cell it is doubled.
+        encoding: The file's encoding.
     """
 
     def __init__(self, delimiter: str, quote: str, encoding: str = "utf-8") -> None:
         self.delimiter, self.quote = delimiter.encode(encoding), quote.encode(encoding)
         d, q = re.escape(self.delimiter), re.escape(self.quote)
         plain = rb"(?:(?!%b)[^\r\n])*+" % d
-        # possessive: a row of a million quotes is walked over once
+        # Possessive (*+) and atomic: no backtracking, so a row of a million quotes is walked over once. Text after a
+        # closing quote is let through: the splitter of cells refuses it, and names the cell.
         cell = rb"(?>%b[^%b]*+(?:%b%b[^%b]*+)*+%b%b|(?!%b)%b)" % (q, q, q, q, q, q, plain, q, plain)
         self.row = re.compile(rb"%b(?:%b%b)*+(?=\r|\n|\Z)" % (cell, d, cell))
 
@@ -44,13 +45,14 @@ class LineFile:
 
     Args:
         path: The file.
-        files: Where open files are kept.
-        rows: When a line break belongs to the line; None: never.
-        blank: Which lines are left out: none, those without any character, or also those of spaces alone.
-        spaces: What counts as a space.
+        files: The source's cache of open files.
+        rows: CSV's rule, by which a line may hold line breaks; None: each line break ends a line.
+        blank: Which blank lines are left out: ``"keep"`` none, ``"empty"`` those without any character, ``"spaces"``
+            also those that hold only spaces.
+        spaces: The bytes that count as spaces.
         comment: Lines that begin with this byte are left out.
-        encoding: Of the text. Where a line break has more than a byte (UTF-16, UTF-32) the file is held in memory,
-            as UTF-8.
+        encoding: The text's encoding. Where a line break takes more than one byte (UTF-16, UTF-32), the file is held
+            in memory, as UTF-8.
 
     Raises:
         FormatError: The file is compressed, is not in the encoding, or a quotation has no end.
@@ -68,7 +70,7 @@ class LineFile:
         encoding: str = "utf-8",
     ) -> None:
         self.path, self._files, self._encoding = path, files, encoding
-        self._local = local_copy(path)  # its lines have to be found, which takes all of it
+        self._local = local_copy(path)  # all of the file is read now, to find its lines
         head = files[self._local].read(0, min(8, files[self._local].size))
         kind = compression(head)
         if kind:
@@ -92,7 +94,7 @@ class LineFile:
         """A line, without its line break.
 
         Args:
-            index: Which of those that were not left out, from 0.
+            index: Which line, from 0; those that were left out do not count.
 
         Raises:
             FormatError: The line is not in the encoding.
@@ -121,13 +123,13 @@ class LineFile:
         return self._files[self._local].read(start, end) if end > start else b""
 
     def _find(self, rows: RowRule | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The start and end of each line, and its number, which counts every line break."""
+        """The start and end of each line, and its number from 0, for which every line break counts."""
         begin = 3 if self._bytes(0, min(3, self._size)) == _BOM else 0
         if begin == self._size:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
         breaks = _Breaks(rows)
         for at in range(begin, self._size, _CHUNK):
-            # one byte more, as a CR at the end of a chunk may belong to the LF that follows
+            # One byte more: a CR at the end of a chunk is no break of its own if an LF follows.
             breaks.add(self._bytes(at, min(at + _CHUNK + 1, self._size)), at, min(_CHUNK, self._size - at))
         places, ends, numbers = breaks.found()
         if rows is not None and not breaks.regular:
@@ -141,7 +143,10 @@ class LineFile:
         return starts[kept], ends[kept], np.concatenate([[0], numbers])[kept]
 
     def _walk(self, rows: RowRule, begin: int, breaks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The ends of rows in a file that has quotes within cells: row by row, as only the one before tells."""
+        """The line breaks between rows, found row by row, in a file with quotes in the middle of unquoted cells.
+
+        There counting quotes says nothing: whether a quote opens a cell depends on where the row before it ended.
+        """
         data = self._bytes(0, self._size)
         places, ends, at = [], [], begin
         while at < len(data):
@@ -161,7 +166,10 @@ class LineFile:
         return damaged(self.path, f"{what}quoting=None", offset=start)
 
     def _wanted(self, starts: np.ndarray, ends: np.ndarray, spaces: bytes, comment: bytes) -> np.ndarray:
-        """Which lines are no comment, and hold more than spaces; those without any character count as wanted."""
+        """Which lines are no comment and not only spaces; lines without any character count as wanted.
+
+        By the first byte of each line; only those that begin with a space are read whole.
+        """
         first = np.zeros(len(starts), np.uint8)
         for at in range(0, self._size, _CHUNK):
             low, high = np.searchsorted(starts, [at, at + _CHUNK])
@@ -174,10 +182,10 @@ class LineFile:
 
 
 class _Breaks:
-    """Collects line breaks, a chunk at a time.
+    """Finds line breaks, and which of them lie within quotes, a chunk of the file at a time and without a loop.
 
-    Where every quotation begins at the start of a cell, a break is within one if an odd number of quotes lies before
-    it: that takes no loop. ``regular`` says whether it is so.
+    If every opening quote stands at the start of a cell, a line break lies within quotes exactly if an odd number of
+    quotes is before it. ``regular`` says whether that held so far; if not, `LineFile._walk` has to be used.
     """
 
     def __init__(self, rows: RowRule | None) -> None:
@@ -187,16 +195,23 @@ class _Breaks:
         self._ends: list[np.ndarray] = []
         self._quotes = 0
         self._before: int | None = None  # the last byte of the chunk before
-        self._quote_before = -2  # the place of its last quote
+        self._quote_before = -2  # the place of the last quote of the chunks before; -2: before no byte of the file
+        # A delimiter of several bytes cannot be told by the one byte before a quote.
         self.regular = rows is None or len(rows.delimiter) == 1
 
     @property
     def within_quotes(self) -> bool:
-        """Whether a quotation is open at the end."""
+        """Whether a quoted cell is still open after the last chunk."""
         return self._quotes % 2 == 1
 
     def add(self, content: bytes, at: int, size: int) -> None:
-        """Take a chunk of so many bytes; ``content`` may have one more."""
+        """Search a chunk.
+
+        Args:
+            content: The chunk's bytes, and the byte after them where there is one.
+            at: The chunk's place in the file.
+            size: How many bytes the chunk has.
+        """
         padded = np.frombuffer(content, np.uint8)
         chunk = padded[:size]
         breaks = chunk == _NEWLINE
@@ -207,7 +222,7 @@ class _Breaks:
             breaks |= returns & ~follows
         places = np.flatnonzero(breaks)
         before = _shifted(chunk, self._before, places)
-        ends = places - ((chunk[places] == _NEWLINE) & (before == _RETURN))
+        ends = places - ((chunk[places] == _NEWLINE) & (before == _RETURN))  # a line ends before the CR of a CR LF
         self._all.append(places + at)
         outside = np.ones(len(places), bool)
         if self._rows is not None:
@@ -217,11 +232,13 @@ class _Breaks:
         self._before = int(chunk[-1])
 
     def _outside_quotes(self, chunk: np.ndarray, at: int, places: np.ndarray) -> np.ndarray:
+        """Whether each line break of a chunk is outside quotes; counts the chunk's quotes, and checks ``regular``."""
         rule: Any = self._rows
         quotes = np.flatnonzero(chunk == rule.quote[0])
         opening = quotes[self._quotes % 2 :: 2]
         allowed = [_NEWLINE, _RETURN, rule.delimiter[-1]]
         before = _shifted(chunk, self._before, opening)
+        # A doubled quote counts as a closing one and an opening one right after it, which also leaves the parity right.
         doubled = np.isin(opening + at - 1, np.append(quotes + at, self._quote_before))
         begins = np.isin(before, allowed) | doubled
         if len(opening) and opening[0] == 0 and self._before is None:
@@ -234,26 +251,26 @@ class _Breaks:
         return outside
 
     def all_places(self) -> np.ndarray:
-        """Every line break, those within quotations too."""
+        """The place of every line break, those within quotes too."""
         return np.concatenate(self._all)
 
     def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each line break outside quotations: its place, the end of the line before it, the number of the next."""
+        """Of each line break outside quotes: its place, the end of the line before it, the number of the line after."""
         outside = np.concatenate(self._outside)
         numbers = np.flatnonzero(outside) + 1
         return self.all_places()[outside], np.concatenate(self._ends)[outside], numbers
 
 
 def _shifted(chunk: np.ndarray, before: int | None, places: np.ndarray) -> np.ndarray:
-    """The bytes before some places of a chunk."""
-    found = chunk[places - 1]  # of place 0 the last byte, which is put right here
+    """The byte before each of some places (ascending) of a chunk; ``before`` is the byte before the chunk."""
+    found = chunk[places - 1]  # for place 0 that is the chunk's last byte, corrected below
     if len(places) and places[0] == 0:
         found[0] = 0 if before is None else before
     return found
 
 
 def is_wide(encoding: str) -> bool:
-    """Whether a line break is more than the byte 10 in this encoding.
+    """Whether a line break is anything but the single byte 10 in this encoding.
 
     Raises:
         LookupError: There is no such encoding.

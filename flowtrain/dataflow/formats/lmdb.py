@@ -1,4 +1,4 @@
-"""LMDB: a data set in one file, with any record at hand in about a microsecond."""
+"""LMDB files as a source: of ``write``, of Tensorpack, of Caffe, or any other as keys and values."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ _CRC_OF_VERSION_1 = 0x48674BC7  # the CRC32C of any bytes followed by their own,
 
 
 class LMDBData(FileSource):
-    """Records of an LMDB file.
+    """Records of an LMDB file, with random access to any of them in about a microsecond.
 
     Use it for files of :func:`~flowtrain.dataflow.formats.write` and of Tensorpack's ``LMDBSerializer`` (with its
     msgpack serializer), and for any other LMDB as keys and values. Reading needs no lock file and no writable
     folder; do not write to the file meanwhile.
 
     Args:
-        path: The file, or a folder that holds ``data.mdb``; of a URL a copy is fetched once, as LMDB maps it.
+        path: The file, or a folder that holds ``data.mdb``. A URL is fetched once into the cache folder, as LMDB maps
+            local files.
         decode: None: files of ``write`` and of Tensorpack give their datapoints, others ``[key, value]`` as bytes.
             ``"raw"``: always ``[key, value]``. ``"caffe"``: ``[picture, label]`` of Caffe's records, (H, W, C) and RGB,
             uint8 or float32. Or a function ``(key, value) -> datapoint``.
         shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
-        verify: Whether the checksums that ``write`` stores are compared.
+        seed: Seed of the order.
+        verify: Whether records are compared with the checksums that ``write`` stores.
 
     Raises:
         DataFlowError: The file is missing or unreadable, or ``decode`` is unknown.
@@ -75,11 +76,12 @@ class LMDBData(FileSource):
         folder = is_folder(full) if is_url(full) else os.path.isdir(full)
         self.path = resolve_file(os.path.join(full, "data.mdb") if folder else full, what="LMDB file")
         self._decode, self._verify = parse_datum if decode == "caffe" else decode, verify
-        self._reads_ahead = not callable(decode)
+        self._reads_ahead = not callable(decode)  # a user's function is called only for datapoints that are asked for
 
     def _open_files(self) -> _KeyedRecords | ChunkedRecords | _DecodedRecords:
         environment = Environment.of(local_copy(self.path))  # LMDB maps it
         header = environment.get(HEADER_KEY)
+        # Without this, a file of ours whose header's key is damaged would be read as anybody's keys and values.
         if header is None and environment.get(PLACES_KEY) is not None:
             raise damaged(self.path, f"the value of {HEADER_KEY!r} is missing")
         version, count = (0, 0) if header is None else parse_header(self.path, header)
@@ -110,7 +112,7 @@ class LMDBData(FileSource):
 
 
 class _DecodedRecords:
-    """Records of a file in chunks as keys and bytes, for who asks for these."""
+    """Records of a file of version 2 as a function ``decode`` makes them from key and bytes."""
 
     def __init__(self, records: ChunkedRecords, decode: Callable[[bytes, bytes], Datapoint]) -> None:
         self._records, self._decode, self.count = records, decode, records.count
@@ -123,19 +125,20 @@ class _DecodedRecords:
 
 
 class _KeyedRecords:
-    """Records that are LMDB's values: of version 1, of Tensorpack, of any other LMDB.
+    """Records that are LMDB values, one each: of ``write`` version 1, of Tensorpack, or of any other LMDB.
 
     Args:
         environment: The open file.
-        decode: As of ``LMDBData``.
+        decode: As in ``LMDBData``.
         verify: Whether checksums are compared.
-        count: How many records a file of version 1 has; None for other files.
+        count: How many records a file of version 1 has; None: the file is not of ``write``.
     """
 
     def __init__(self, environment: Environment, decode: object, verify: bool, count: int | None) -> None:
         self._environment = environment
         self._keys: list[bytes] | None = None
-        self._make: Callable[[bytes, bytes], Datapoint]  # never a method: a cycle would keep the file open
+        # Never a bound method: the cycle would keep the file open, and with it mapped, until a garbage collection.
+        self._make: Callable[[bytes, bytes], Datapoint]
         keys = environment.get(_TENSORPACK_KEYS) if count is None else None
         if decode is None and count is not None:
             if count > environment.entries:
@@ -168,7 +171,7 @@ class _KeyedRecords:
             raise damaged(self._environment.path, str(error), record=index) from error
 
     def read_run(self, records: Sequence[int]) -> list[Datapoint]:
-        """The datapoints of the first of some records, at least of one."""
+        """Read some records ahead; see :data:`ReadRun`."""
         self._environment.check_size()
         found: list[Datapoint] = []
         get, keys, make, left = self._environment.local.get, self._keys, self._make, RUN_BYTES

@@ -1,19 +1,18 @@
-"""How `write` lays out an LMDB file, and how a record is found in it without LMDB's search.
+"""Layout of an LMDB file of ``write``: records in chunks, found through a table instead of LMDB's search by key.
 
 An LMDB file of version 2 holds
 
-* chunks, under their numbers from 0 (8 bytes, big endian): up to 64 records, or as many as make 1 MB, one after the
-  other with nothing between them;
+* chunks, under their numbers from 0 (8 bytes, big endian): up to 64 records, or as many as fit into 1 MB, end to end;
 * under ``__flowtrain_places__`` a table with 12 bytes for each record, three uint32 (little endian): the number of
-  its chunk, and where in that it begins and ends; then 4 bytes that are its checksum;
-* under ``__flowtrain__`` the msgpack map {version: 2, count: of records, checksum: "crc32c"}.
+  its chunk, and where it begins and ends in the chunk; then the table's checksum, 4 bytes;
+* under ``__flowtrain__`` the msgpack map {version: 2, count: number of records, checksum: "crc32c"}.
 
-A record is the msgpack array [datapoint, 4 bytes]. The 4 bytes, like those at the end of the table, are such that the
-CRC32C of the whole is 0: the checksum's register is then as it was before, and the checksum of any number of records,
-one after the other, is 0 too. So a run of records is copied, checked and parsed by three calls, not three for each.
+A record is the msgpack array [datapoint, 4 bytes]. The 4 bytes, like those at the end of the table, are chosen such
+that the CRC32C of the whole is 0. Such bytes leave the checksum's register as it was before, so any number of records
+end to end have the CRC32C 0 too: a run of records is copied, checked and parsed by three calls, not three for each.
 
-In version 1 each record was a value of its own, under its number; finding and copying it in LMDB cost more than all
-else that reading a small record takes. Its 4 bytes were the CRC32C of those before them.
+In version 1 each record was an LMDB value of its own, under its number; searching and copying it by LMDB took longer
+than all the rest of reading a small record. Its 4 bytes were the CRC32C of the bytes before them.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ MAX_RECORD_BYTES = (1 << 32) - 1  # of an LMDB value
 MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
 
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
-_ARRAY16 = struct.Struct(">BH")  # how a msgpack array of up to 65,535 begins: 0xdc, and how many
+_ARRAY16 = struct.Struct(">BH")  # head of a msgpack array of up to 65,535 items: 0xdc, the number of items
 
 _HEADER = Record({"version": Whole(0), "count": Whole(0)}, others=Anything())
 record_key = _key_of.pack
@@ -80,7 +79,7 @@ def parse_header(path: str, value: bytes) -> tuple[int, int]:
     """The version of a file and how many records it has.
 
     Raises:
-        FormatError: The header is damaged, or of a version that is not known here.
+        FormatError: The header is damaged, or of an unknown version.
     """
     try:
         header = unpack(value)
@@ -96,15 +95,14 @@ def parse_header(path: str, value: bytes) -> tuple[int, int]:
 
 
 class ChunkedRecords:
-    """The records of a file of version 2: slices of its chunks, which stay mapped.
+    """The records of a file of version 2: slices of its chunks in mapped memory.
 
-    What is kept for each chunk that was touched is a view of it, of some 200 bytes. The table of places is never
-    copied.
+    A memoryview, of some 200 bytes, is kept for each chunk that was read; the table of places is never copied.
 
     Args:
         environment: The open file.
-        count: How many records its header says it has.
-        verify: Whether the checksums of records are compared; that of the table always is.
+        count: The number of records in its header.
+        verify: Whether records are compared with their checksums; the table always is.
 
     Raises:
         FormatError: The table is missing or damaged.
@@ -121,7 +119,7 @@ class ChunkedRecords:
         if table is None or len(table) != count * place_of.size + 4:
             found = "is missing" if table is None else f"has {len(table):,} bytes"
             raise damaged(self._path, f"its table of {count:,} places {found}, under the key {PLACES_KEY!r}")
-        if crc32c()(np.frombuffer(table, np.uint8)):  # it takes no memoryview, and bytes would be a copy
+        if crc32c()(np.frombuffer(table, np.uint8)):  # google_crc32c takes no memoryview, and bytes would be a copy
             raise damaged(self._path, f"its table of places does not have its checksum, under the key {PLACES_KEY!r}")
         self._table = table
 
@@ -158,7 +156,7 @@ class ChunkedRecords:
         return damaged(self._path, f"{what} (the record begins at byte {start:,} of chunk {number})", record=index)
 
     def read_run(self, records: Sequence[int]) -> list[Datapoint]:
-        """The datapoints of the first of some records, at least of one."""
+        """Read some records ahead; see :data:`ReadRun`."""
         place, table, chunks = place_of.unpack_from, self._table, self._chunks
         parts: list[Any] = [b""]
         size = 0
@@ -171,11 +169,16 @@ class ChunkedRecords:
                 if size > RUN_BYTES:
                     break
             return self._parse(parts, size)
-        except Exception:  # whatever it is: `read` knows what to say
+        except Exception:  # whatever it is: `read` raises it as an error that names the record
             return self._read_while_sound(records)
 
     def _parse(self, parts: list[Any], size: int) -> list[Datapoint]:
-        """The datapoints of records of so many bytes; the first part is the place for the head of an array of them."""
+        """Check and parse a run of records at once, as one msgpack array of them.
+
+        Args:
+            parts: Room for the array's head, then the records.
+            size: How many bytes the records should have; a slice of a chunk that is too short has fewer.
+        """
         parts[0] = _ARRAY16.pack(0xDC, len(parts) - 1)
         message = b"".join(parts)
         sound = self._crc is None or not self._crc(np.frombuffer(message, np.uint8, -1, _ARRAY16.size))
@@ -194,11 +197,11 @@ class ChunkedRecords:
 
 
 class _Chunks(dict[int, memoryview]):
-    """The chunks that were touched; one that is missing is an empty one."""
+    """Number -> view of a chunk, looked up in LMDB at its first use; a chunk that is missing is an empty view."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__()
-        self._environment = environment  # the views are of its memory
+        self._environment = environment  # keeps the file mapped while there are views of it
 
     def __missing__(self, number: int) -> memoryview:
         chunk = self._environment.view(record_key(number))

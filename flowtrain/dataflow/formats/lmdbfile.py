@@ -1,4 +1,4 @@
-"""An LMDB file that is open for reading: one in each process, shared by all flows over it."""
+"""LMDB files open for reading: each is opened once in a process, and shared by all flows over it."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["Environment"]
 
 
 class _Transaction(threading.local):
-    """Transactions of each thread that reads: one must not be used by two at once."""
+    """Read transactions, two for each thread: LMDB forbids that two threads use one at once."""
 
-    def __init__(self, environment: Any) -> None:  # called again in each thread
+    def __init__(self, environment: Any) -> None:  # threading.local calls it again in each thread
         self.transaction = environment.begin()
         self.get = self.transaction.get
         self.view = environment.begin(buffers=True).get
 
 
 class Environment:
-    """One open LMDB file of this process: LMDB forbids to open a file twice, so flows over one file share it.
+    """An open LMDB file. LMDB forbids that a process opens a file twice, so all flows over one file share it.
 
-    The child of a fork goes on with what its parent had open. That LMDB forbids too, because of its lock file; here
-    there is none, and nothing but memory that both map is read.
+    A forked child goes on with what its parent had open. LMDB forbids that because of its lock file; here there is no
+    lock file, and the child only reads memory that both processes map.
 
-    LMDB maps the file, and touching what was cut off of a mapped file ends the process by SIGBUS, without a word. So
-    `check_size` comes before each read.
+    LMDB maps the file. If the file is truncated, touching a page beyond its new end kills the process by SIGBUS,
+    without a message. So `check_size` comes before each read.
     """
 
     _opened: weakref.WeakValueDictionary[tuple[int, int], Environment] = weakref.WeakValueDictionary()
 
     @classmethod
     def of(cls, path: str) -> Environment:
-        """The open file.
+        """The open file at a path; opened if this process does not have it open.
 
         Args:
             path: The file.
@@ -46,7 +46,7 @@ class Environment:
         Raises:
             FormatError: It is not LMDB, or cut short.
         """
-        status = os.stat(path)  # not the name: another file may have been put in its place
+        status = os.stat(path)  # by inode, not by name: another file may have been put in its place
         key = (status.st_dev, status.st_ino)
         found = cls._opened.get(key)
         if found is None:
@@ -76,9 +76,10 @@ class Environment:
             raise damaged(self.path, f"LMDB cannot read key {key!r}: {error}") from error
 
     def view(self, key: bytes) -> memoryview | None:
-        """The value of a key where it lies in the mapped file: to be read only while this object is there.
+        """The value of a key as a view of the mapped file, None where there is none.
 
-        The file is mapped for as long; the transaction that found the place may end before.
+        The view must not be read once this object is gone, since that unmaps the file. The transaction that found the
+        value may end before: nobody writes to the file, so its pages stay as they are.
 
         Raises:
             FormatError: The file has become shorter.

@@ -1,4 +1,4 @@
-"""Writing LMDB: records in chunks, the table of their places, and the system's errors named."""
+"""Sink of LMDB files: records in chunks, and the table of their places; see ``lmdbchunks`` for the layout."""
 
 from __future__ import annotations
 
@@ -32,19 +32,26 @@ from .sealed import pack_sealed
 __all__ = ["LMDBSink"]
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-_PAGE = 1 << 16  # bytes that LMDB may write besides the records: its table of pages
+_PAGE = 1 << 16  # bytes of pages of its tree that LMDB may write besides the records
 
 
 class LMDBSink:
-    """Records in chunks, and the table of where each one is."""
+    """Sink of LMDB files.
+
+    The table of places grows in an append-only file beside the LMDB file, into which it is put at the end.
+
+    Args:
+        folder: The folder of the attempt.
+        position: What ``commit`` returned in an earlier process; None starts anew.
+    """
 
     def __init__(self, folder: str, position: dict[str, Any] | None) -> None:
         lmdb = require("lmdb", extra="formats", needed_for="Writing LMDB")
         self.path = os.path.join(folder, "data")
         self._full, self._error = lmdb.MapFullError, lmdb.Error
         size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
-        # no lock file: `write` holds a lock on the folder
-        name = os.fsencode(self.path)  # LMDB takes a str in UTF-8 alone
+        # No lock file: `write` holds a lock on the folder.
+        name = os.fsencode(self.path)  # bytes: py-lmdb encodes a str as UTF-8, which fails for other file names
         with self._as_os_error(size):
             self._env = lmdb.open(name, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
         self._map_size = size
@@ -54,8 +61,8 @@ class LMDBSink:
         self._places = AppendOnlyFile(folder, position and position["places"], "places")
         self._count, self._chunks = (position["count"], position["chunks"]) if position else (0, 0)
         self._records: list[bytes] = []  # of the chunk that is being filled
-        self._end = 0  # of that chunk
-        self._pending: list[bytes] = []  # chunks that are full
+        self._end = 0  # bytes in that chunk
+        self._pending: list[bytes] = []  # chunks that are full and not stored yet: a transaction costs an fsync
         self._pending_bytes = 0
         self._drop_after(self._chunks)
 
@@ -86,7 +93,8 @@ class LMDBSink:
         self._store()
         with open(self._places.finish(), "rb") as file:
             self._put({PLACES_KEY: pack_table(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
-        # LMDB keeps the last two states, and takes the older where what leads to the newer is damaged: both are whole
+        # Once more: LMDB keeps the last two states, each with a head of its own, and takes the older where the newer
+        # head is damaged. After this second transaction both states hold the whole file.
         self._put({HEADER_KEY: pack_header(self._count)})
         self._sync()
         self.close()
@@ -103,14 +111,14 @@ class LMDBSink:
             self._records, self._end = [], 0
 
     def _store(self) -> None:
-        """Put all that was appended; the chunk that is being filled ends here."""
+        """Store all that was appended; the chunk that is being filled ends here, so that a commit holds its records."""
         self._end_chunk()
         self._put({record_key(number): chunk for number, chunk in enumerate(self._pending, self._chunks)})
         self._chunks += len(self._pending)
         self._pending, self._pending_bytes = [], 0
 
     def _put(self, items: dict[bytes, bytes]) -> None:
-        """One transaction; again with more room where there is too little."""
+        """Put items in one transaction, which is repeated with a map of twice the size while that is too small."""
         while True:
             try:
                 with (
@@ -130,19 +138,19 @@ class LMDBSink:
 
     @contextlib.contextmanager
     def _as_os_error(self, size: int) -> Iterator[None]:
-        """Make the system's errors, which LMDB raises as its own, OSErrors: so `write` names the file.
+        """Raise the system's errors, which LMDB wraps in its own, as OSError: `write` adds the file and what is free.
 
         Args:
-            size: Bytes that are being written.
+            size: How many bytes are being written.
         """
         try:
             yield
         except self._full:
             raise
         except self._error as error:
-            codes = [code for code in _DISK_ERRORS if os.strerror(code) in str(error)]
+            codes = [code for code in _DISK_ERRORS if os.strerror(code) in str(error)]  # lmdb.Error has no errno
             code = codes[0] if codes else errno.EIO
-            if code == errno.EIO:  # LMDB's name for a write of which only a part was done
+            if code == errno.EIO:  # LMDB's code for a write that was cut short: by a full disk, or a limit of file size
                 limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
                 written = os.path.getsize(self.path) if os.path.exists(self.path) else 0
                 if limit != resource.RLIM_INFINITY and written + size + _PAGE > limit:
@@ -153,6 +161,11 @@ class LMDBSink:
             raise OSError(code, text) from error
 
     def _drop_after(self, chunks: int) -> None:
+        """Delete what an earlier attempt put after its last commit.
+
+        These are chunks from this number on, and the header and table of a file that was complete but not yet in its
+        place: their names sort after all numbers.
+        """
         with self._as_os_error(0), self._env.begin(write=True) as transaction, transaction.cursor() as cursor:
             found = cursor.set_range(record_key(chunks))
             while found:

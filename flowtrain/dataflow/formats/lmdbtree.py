@@ -1,8 +1,8 @@
-"""A look at an LMDB file's tree before LMDB's library reads it: that follows damaged pages, which ends the process.
+"""Check of an LMDB file's B+ tree before LMDB opens it: LMDB trusts a file's pages, and damaged ones crash the process.
 
-What is checked is what the library relies on: that each branch and leaf lies in the file, says its own number, has its
-nodes within it and in the order of their keys, that values end within the file, and that there are as many as the head
-says. The layout is that of struct MDB_meta, MDB_page and MDB_node in LMDB's mdb.c, of a 64-bit machine.
+Checked is what LMDB relies on: each branch and leaf page lies in the file and carries its own number; its nodes lie
+within it, in the order of their keys; values end within the file; the numbers of pages and records are those of the
+head. The layout is that of struct MDB_meta, MDB_page and MDB_node in LMDB's mdb.c on a 64-bit machine.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["check_tree"]
 _META = struct.Struct("<16xII16xI48xHHQQQQQQQ")
 _MAGIC = 0xBEEFC0DE
 _PAGE = struct.Struct("<Q2xHHH")
-_HEAD, _NODE = 16, 8  # bytes before the nodes of a page, and before the key of a node
-_BRANCH, _LEAF, _KINDS = 1, 2, 0x2F
-_BIG = 1  # the flag of a node whose value lies in pages of its own
-_REVERSED, _INTEGERS = 2, 8  # flags of a database whose keys have another order
-_NONE = (1 << 64) - 1
-_DEEPEST = 32  # as the library
+_HEAD, _NODE = 16, 8  # bytes of a page's head, and of a node's head before its key
+_BRANCH, _LEAF, _KINDS = 1, 2, 0x2F  # flags of a page, and the mask of those that say its kind
+_BIG = 1  # flag of a node whose value lies in overflow pages (F_BIGDATA)
+_REVERSED, _INTEGERS = 2, 8  # flags of a database whose keys are compared from their end, or as integers
+_NONE = (1 << 64) - 1  # in place of the root's page number: the tree is empty
+_DEEPEST = 32  # levels, as LMDB allows (CURSOR_STACK)
 
 
 class _Meta(NamedTuple):
-    """What is used of the head of a file; it has two, of the last two states."""
+    """The fields used of a file's head (MDB_meta); a file has two heads, of its last two states."""
 
     magic: int
     version: int
@@ -47,7 +47,7 @@ class _Meta(NamedTuple):
 
 
 def check_tree(path: str) -> None:
-    """Walk the tree of a file.
+    """Walk the tree of a file and check each of its pages.
 
     Args:
         path: The file.
@@ -75,7 +75,7 @@ class _Tree:
             raise damaged(path, what, offset=file.size)
 
     def check(self) -> None:
-        """Walk over all pages but those of values."""
+        """Walk over all pages but overflow pages, level by level."""
         meta = self._meta
         branches = leaves = entries = 0
         level = [] if meta.root == _NONE else [meta.root]
@@ -104,7 +104,7 @@ class _Tree:
         return meta
 
     def _page(self, number: int, leaf: bool) -> tuple[list[int], int]:
-        """The pages that a branch refers to; of a leaf how many records it has."""
+        """Check a page: (the pages that a branch refers to, 0), or of a leaf ([], how many records it has)."""
         at, size = number * self._size, self._size
         if number > self._meta.last_page:
             raise self._damaged(f"it refers to page {number:,} of {self._meta.last_page + 1:,}", 0)
@@ -118,20 +118,20 @@ class _Tree:
             or not _HEAD < lower <= upper <= size
         ):
             raise self._damaged(f"page {number:,} is no {'leaf' if leaf else 'branch'} of its tree", at)
-        # Whole pages by NumPy: a file of millions of records has tens of thousands of leaves, and is looked at on
-        # opening.
+        # By NumPy, all nodes of a page at once: a file of millions of records has tens of thousands of leaves, and all
+        # are checked when it is opened.
         places = data[_HEAD:lower].view("<u2").astype(np.int64)
         if places.min() < upper or places.max() > size - _NODE:
             raise self._damaged(f"a record of page {number:,} does not lie in it", at)
         low, high, node_flags, key_sizes = data[places[:, None] + np.arange(_NODE)].view("<u2").T.astype(np.int64)
         if not leaf:
             ends = places + _NODE + key_sizes
-            children = low | high << 16 | node_flags << 32
+            children = low | high << 16 | node_flags << 32  # 48 bits: a branch's node has no flags
             self._check_keys(data, places, key_sizes, ends, number, 1)
             return children.tolist(), 0
         sizes = low | high << 16
         big = (node_flags & _BIG).astype(bool)
-        ends = places + _NODE + key_sizes + np.where(big, 8, sizes)
+        ends = places + _NODE + key_sizes + np.where(big, 8, sizes)  # of a big value the node has its page's number
         self._check_keys(data, places, key_sizes, ends, number, 0)
         if big.any():
             starts = ends[big] - 8
@@ -145,13 +145,14 @@ class _Tree:
     def _check_keys(
         self, data: np.ndarray, places: np.ndarray, sizes: np.ndarray, ends: np.ndarray, number: int, first: int
     ) -> None:
+        """Check that nodes end within their page, and that keys rise, from the key number ``first``."""
         at = number * self._size
         if ends.max() > self._size:
             raise self._damaged(f"a record of page {number:,} does not lie in it", at)
         content = data.tobytes()
         starts = (places + _NODE).tolist()
         keys: list[Any] = [content[start : start + size] for start, size in zip(starts, sizes.tolist(), strict=True)]
-        keys = keys[first:]  # the first of a branch says nothing
+        keys = keys[first:]  # LMDB ignores the first key of a branch: its child holds all that is below the second
         if self._meta.flags & _REVERSED:
             keys = [key[::-1] for key in keys]
         elif self._meta.flags & _INTEGERS:

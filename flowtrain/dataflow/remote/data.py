@@ -1,4 +1,4 @@
-"""A flow that is made elsewhere."""
+"""A flow whose datapoints are received from senders in other processes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["RemoteData"]
 
 
 class RemoteData(DataFlow):
-    """Receive a flow that ``send_dataflow`` serves, from one sender or several.
+    """Receive a flow that one or several processes serve with ``send_dataflow``.
 
     Args:
-        address: Where to listen, e.g. ``"tcp://:5555"`` (this machine alone) or ``"tcp://0.0.0.0:5555"`` (all of the
-            network; give a ``key``).
-        num_prefetch: How many datapoints may be on their way.
-        timeout: Seconds without any sender, or without an answer, that are an error.
-        key: The ``receiver.key`` that ``make_keys`` made: the connection is encrypted, and who has not the
+        address: The address to listen on, e.g. ``"tcp://:5555"`` (for senders on this machine) or
+            ``"tcp://0.0.0.0:5555"`` (for senders on the network; give a ``key``).
+        num_prefetch: How many tasks may be ahead of the consumer. A task is a few datapoints of the flow.
+        timeout: Seconds without any sender, or without an answer, after which waiting is an error.
+        key: The ``receiver.key`` that ``make_keys`` made. The connection is then encrypted, and a sender without the
             ``sender.key`` is refused.
-        max_bytes: Larger messages are refused.
+        max_bytes: Messages with more bytes are refused.
 
-    Order: that of the senders' flow where it is indexable; each datapoint comes once, also when a sender dies or
-        comes back. Else one datapoint of each sender's part in turn.
+    Order: That of the senders' flow if it is indexable; each datapoint comes once, also if a sender dies or comes back.
+        Otherwise one datapoint of each sender's part in turn.
 
-    State: what was handed out. The senders make again what was on its way.
+    State: What was handed out. Senders make again what was on its way.
 
     Raises:
-        WorkerTimeout: No sender was there, or none has answered, for ``timeout``.
+        WorkerTimeout: For ``timeout`` seconds no sender was connected, or none has answered.
         RemoteError: A sender's flow raised an error.
 
     Example:
@@ -71,7 +71,7 @@ class RemoteData(DataFlow):
         return size
 
     def close(self) -> None:
-        """Send the senders home and stop listening. It also happens when the flow is forgotten."""
+        """Tell the senders to end, and stop listening. It also happens when the flow is garbage-collected."""
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.end()
@@ -93,7 +93,7 @@ class RemoteData(DataFlow):
 
 
 class _RemoteCursor(Cursor):
-    """Waits for the first sender, then walks as its flow allows."""
+    """Waits for the first sender; then a walk by index where it serves its flow so, else over the senders' parts."""
 
     def __init__(self, flow: RemoteData, epoch: int, state: Position) -> None:
         super().__init__(epoch)

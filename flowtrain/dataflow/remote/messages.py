@@ -1,7 +1,7 @@
-"""What a receiver and its senders say to each other, and the schema that each message is checked against.
+"""Messages between a receiver and its senders, and the schema that each is checked against.
 
-`read` is the one way from frames to a message: nothing is done with a message, not even its token compared, before its
-size, fields, types and ranges are right.
+`read` is the only way from frames to a message: a message is not used in any way, not even its token is compared,
+before its size, fields, types and ranges have been checked.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A sender introduces itself.
+    """HELLO: a sender introduces itself and its flow.
 
     Attributes:
-        by_index: Whether its flow is indexable.
-        size: The flow's length, None where it has none.
-        part: (which part this is, how many there are).
+        by_index: Whether the sender makes datapoints by index; else it walks its part.
+        size: The flow's length, None if unknown.
+        part: (number of the sender's part, number of parts).
         what: The flow's description.
         token: The shared secret of the key files; empty without keys.
     """
@@ -73,12 +73,13 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A task for a sender.
+    """REQUEST: a task for a sender.
 
     Attributes:
-        number: Of the task.
-        args: (first, end, epoch) by index, else (place, how many, which part).
-        begin: Of a walk: (epoch, position, how many to pass over); None: it goes on.
+        number: The task's number.
+        args: By index (first, end, epoch), else (place in the walk, how many, which part).
+        begin: For a walk that begins: (epoch, position, how many to pass over). None: the walk goes on, or the flow is
+            served by index.
     """
 
     number: int
@@ -88,14 +89,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a sender made of a task.
+    """DATA: a sender's answer to a task.
 
     Attributes:
-        number: Of the task.
+        number: The task's number.
         made: The datapoints.
         extra: By index None, else (whether the walk has ended, [position] or None); None after an error.
-        seconds: How long it took.
-        problem: The type, text and traceback of the error that ended it, or None.
+        seconds: How long the task took.
+        problem: Type, text and traceback of the error that ended the task, or None.
     """
 
     number: int
@@ -107,7 +108,13 @@ class Data:
 
 @dataclass(frozen=True)
 class _Form:
-    """A kind's schema, the most bytes it may have (None: as many as the receiver allows), and what it becomes."""
+    """How messages of a kind are read.
+
+    Attributes:
+        schema: What the value must be.
+        most: The most bytes; None: as many as the receiver allows.
+        make: Makes the message of a value that fits the schema.
+    """
 
     schema: Schema
     most: int | None
@@ -151,19 +158,19 @@ _FORMS = {
 
 
 def read(frames: Sequence[Any], kinds: Collection[Kind], max_bytes: int) -> tuple[Kind, Any]:
-    """Read a message and check it.
+    """Decode a message and check it.
 
     Args:
-        frames: As they came.
-        kinds: Those that make sense from this peer.
-        max_bytes: The most that any message may have.
+        frames: The frames as received.
+        kinds: The kinds that this peer may send.
+        max_bytes: The most bytes of any message.
 
     Returns:
         The kind, and a `Hello`, `Request`, `Data`, str (REFUSED) or None (PING, BYE).
 
     Raises:
         ForeignFrame: It is no message of this protocol and version.
-        BadMessage: It is one that is not expected, too large, damaged, or that its kind's schema does not allow.
+        BadMessage: It is a message, but of a kind that is not expected, too large, damaged, or against the schema.
     """
     forms: dict[int, _Form] = {kind: _FORMS[kind] for kind in kinds}
     limits = {kind: max_bytes if form.most is None else min(form.most, max_bytes) for kind, form in forms.items()}
@@ -187,12 +194,15 @@ def _check_hello(hello: Hello) -> None:
 
 
 def fit(data: Data, args: tuple[int, int, int], by_index: bool) -> str | None:
-    """Say how an answer differs from what its task asked for, or None.
+    """How an answer differs from what its task asked for, as a clause; None if it does not.
+
+    The schema knows one message alone: a sender that answers with too few or too many datapoints would shift all those
+    that follow.
 
     Args:
         data: The answer.
         args: The task's arguments.
-        by_index: Whether the flow is indexable.
+        by_index: Whether the flow is served by index.
     """
     wanted = args[1] - args[0] if by_index else args[1]
     made = len(data.made)
@@ -205,5 +215,5 @@ def fit(data: Data, args: tuple[int, int, int], by_index: bool) -> str | None:
 
 
 def described(error: Exception, trace: str) -> list[str]:
-    """An error as it travels in a DATA message."""
+    """An error as the field ``problem`` of a DATA message, cut to the lengths that its schema allows."""
     return [type(error).__name__[:_NAME], str(error)[:_TEXT], trace[-_TRACE:]]

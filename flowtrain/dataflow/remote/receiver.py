@@ -1,4 +1,4 @@
-"""The receiver's view of its senders: workers that come and go."""
+"""The receiver's end of a remote flow: a crew of workers whose members are senders, which come and go."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .messages import Data, Hello, Kind, fit, read
 __all__ = ["RemoteCrew", "RemoteError", "RemoteResult"]
 
 _LOG = logging.getLogger("flowtrain")
-_LOOK = 0.25  # seconds between looks at whether the senders are there
-_AT_ONCE = 1000  # messages
-_SHOWN = 10_000  # characters of why a sender is refused
-_TOLD = 100  # peers whose bad messages are logged; a stranger can have any number of names
+_LOOK = 0.25  # seconds between checks of whether the senders are there
+_AT_ONCE = 1000  # messages taken in before control returns to the consumer
+_SHOWN = 10_000  # characters of the reason why a sender is refused
+_TOLD = 100  # peers whose bad messages are logged; a stranger can connect under any number of names
 
 
 class RemoteError(FlowtrainError, RuntimeError):
@@ -34,6 +34,8 @@ class RemoteError(FlowtrainError, RuntimeError):
 
 
 class _Failure:
+    """An error in a sender, with the interface of ``ipc.failures.Failure``; never unpickled."""
+
     def __init__(self, kind: str, text: str, trace: str) -> None:
         self.kind, self.text, self.trace = kind, text, trace
 
@@ -44,9 +46,9 @@ class _Failure:
 
 
 class RemoteResult:
-    """What a sender made of a task."""
+    """Result of a task, with the interface of ``ipc.pool.Reply``."""
 
-    used = 0
+    used = 0  # bytes of a slot: there are none
 
     def __init__(self, task: Task, data: Data) -> None:
         self.task, self.seconds = task, data.seconds
@@ -60,27 +62,29 @@ class RemoteResult:
 
 
 class _Sender:
+    """A connected sender: its part of the flow, and the tasks that it has not answered, by number."""
+
     def __init__(self, identity: bytes, hello: Hello) -> None:
         self.identity, self.part = identity, hello.part[0]
         self.tasks: dict[int, tuple[Task, Any]] = {}
 
 
 class RemoteCrew:
-    """Binds, takes senders in, deals tasks out to them, and deals them out anew when a sender is lost.
+    """Crew whose workers are senders: accepts them, deals tasks to them, and again when a sender is lost.
 
     Args:
-        address: Where to listen.
+        address: The address to listen on.
         window: How many tasks may be ahead of the consumer.
-        timeout: Seconds without any answer that are an error.
+        timeout: Seconds without any answer after which waiting is an error.
         key: The receiver's key file, or None.
-        max_bytes: Larger messages are refused.
+        max_bytes: Messages with more bytes are refused.
 
     Attributes:
-        hello: Of the first sender, None before it is there; the others have to fit.
-        refused: How many messages were none, or none that is expected. The first of each peer is logged.
+        hello: The first sender's, None before there is one; later senders have to fit it.
+        refused: How many messages were malformed or not expected. The first of each peer is logged.
     """
 
-    closed = True  # until it listens
+    closed = True  # until it listens; `end`, which __del__ calls, relies on it if __init__ fails
 
     def __init__(
         self, address: str, window: int, timeout: float, key: str | os.PathLike[str] | None, max_bytes: int
@@ -94,11 +98,11 @@ class RemoteCrew:
         self._queue: deque[tuple[Task, Any]] = deque()
         self._arrived: deque[RemoteResult | Lost] = deque()
         self._number = 0
-        self._told: set[bytes] = set()  # of whose bad messages was logged
+        self._told: set[bytes] = set()  # peers of which a bad message was logged
         self._banned: set[bytes] = set()  # senders that answered what was not asked
         self._socket = context().socket(zmq.ROUTER)
         prepare(self._socket, max_bytes, high_water=1000)
-        self._socket.router_mandatory = True
+        self._socket.router_mandatory = True  # sending to a peer that is gone raises, by which `_say` notices it
         if secret is not None:
             self._socket.curve_server, self._socket.curve_secretkey = True, secret
         try:
@@ -125,7 +129,7 @@ class RemoteCrew:
         return task
 
     def poll(self) -> RemoteResult | Lost | None:
-        for _ in range(_AT_ONCE):  # strangers who send faster than this reads must not keep the consumer here
+        for _ in range(_AT_ONCE):  # bounded: strangers may send faster than this loop reads
             if self._arrived or not self._hear(0):
                 break
         return self._arrived.popleft() if self._arrived else None
@@ -140,7 +144,11 @@ class RemoteCrew:
         return self._arrived.popleft()
 
     def greet(self) -> None:
-        """Wait for the first sender."""
+        """Wait for the first sender.
+
+        Raises:
+            WorkerTimeout: There was none for ``timeout`` seconds.
+        """
         end = time.monotonic() + self.timeout
         while self.hello is None:
             self._hear(_LOOK)
@@ -148,19 +156,19 @@ class RemoteCrew:
                 self._give_up()
 
     def close(self) -> None:
-        """End a walk: forget what it asked for. The senders stay for the next one."""
+        """End a walk: drop its tasks and results. The senders stay for the next walk."""
         self._queue.clear()
         self._arrived.clear()
         for sender in self._senders.values():
             sender.tasks.clear()
 
     def end(self) -> None:
-        """Tell the senders that nothing more is wanted, and let go of the address."""
+        """Tell the senders to end, and stop listening."""
         if not self.closed:
             self.closed = True
             if self.refused > len(self._told):
                 _LOG.warning("%s refused %d messages in all", self.name, self.refused)
-            for _ in range(_AT_ONCE):  # who has just said hello is sent home too
+            for _ in range(_AT_ONCE):  # a sender whose hello is waiting to be read must be told too
                 if not self._hear(0):
                     break
             for identity in list(self._senders):
@@ -174,7 +182,7 @@ class RemoteCrew:
     # ---- senders
 
     def _hear(self, timeout: float) -> bool:
-        """Take in one message; False when there was none."""
+        """Take in one message, waiting up to ``timeout`` seconds; False if there was none."""
         if not self._socket.poll(timeout * 1000):
             return False
         identity, *frames = self._socket.recv_multipart(copy=False)
@@ -186,10 +194,14 @@ class RemoteCrew:
         return True
 
     def _take(self, name: bytes, frames: list[Any]) -> None:
-        """Act on a message; ForeignFrame if it is none that is expected from this peer."""
+        """Act on a message.
+
+        Raises:
+            ForeignFrame: It is malformed, or not expected from this peer.
+        """
         known = self._senders.get(name)
         if known is None and kind_of(frames) == Kind.DATA:
-            return  # of a sender that was lost meanwhile, or of a stranger: it is not even read
+            return  # from a sender that was lost meanwhile, or from a stranger: not worth decoding up to max_bytes
         kind, message = read(frames, (Kind.HELLO, Kind.DATA), self._max_bytes)
         if kind == Kind.HELLO:
             self._welcome(name, message)
@@ -202,7 +214,8 @@ class RemoteCrew:
             self._told.add(name)
             _LOG.warning("%s refused what a stranger sent: %s", self.name, error)
         if name in self._senders:
-            # what it was asked for would never come: others get it, as if this one had died
+            # Its task would never be answered: others get it, as if this sender had died. Banned, so that it gets no
+            # task again if it says hello once more.
             self._banned.add(name)
             self._say(name, Kind.REFUSED, f"what it sent is no answer: {error}"[:_SHOWN])
             self._lose(name)
@@ -216,12 +229,13 @@ class RemoteCrew:
             self._say(name, Kind.REFUSED, problem[:_SHOWN])
             return
         self.hello = self.hello or hello
-        if name in self._senders:  # it was away, and has forgotten what it was asked for
+        if name in self._senders:  # it connected anew, and dropped its tasks then
             self._lose(name)
         self._senders[name] = _Sender(name, hello)
         self._deal()
 
     def _unfit(self, name: bytes, hello: Hello) -> str | None:
+        """Why a sender cannot join the others, as a clause; None if it can."""
         known = self.hello
         if known is not None:
             for field in ("by_index", "size", "what"):
@@ -232,7 +246,7 @@ class RemoteCrew:
                 return f"it counts {hello.part[1]} parts, the first sender {known.part[1]}: give shard=(i, n)"
         if hello.by_index:
             return None
-        self._look(everyone=True)
+        self._look(everyone=True)  # a part's sender may be dead and not yet missed; another takes the part over then
         if any(other.part == hello.part[0] for key, other in self._senders.items() if key != name):
             index, count = hello.part
             return (
@@ -253,7 +267,7 @@ class RemoteCrew:
         self._deal()
 
     def _deal(self) -> None:
-        """Give waiting tasks to senders that have few."""
+        """Send queued tasks: by index to the senders that have the fewest, else to the sender of the task's part."""
         if not self._senders:
             return
         by_index = self.hello is not None and self.hello.by_index
@@ -270,6 +284,7 @@ class RemoteCrew:
                 self._lose(sender.identity)
 
     def _say(self, name: bytes, kind: Kind, value: object) -> bool:
+        """Send a message without waiting; False if the peer is gone or takes no more."""
         try:
             self._socket.send_multipart([name, *encode(kind, value)], zmq.NOBLOCK)
         except zmq.ZMQError:  # unreachable
@@ -277,12 +292,14 @@ class RemoteCrew:
         return True
 
     def _look(self, everyone: bool = False) -> None:
+        """Find senders that are gone, by sending a PING to those that have tasks, or to all."""
         for name, sender in list(self._senders.items()):
             if (everyone or sender.tasks) and not self._say(name, Kind.PING, None):
                 self._lose(name)
         self._deal()
 
     def _lose(self, name: bytes) -> None:
+        """Forget a sender. By index its tasks are dealt out next; else the cursor is told that its part is lost."""
         sender = self._senders.pop(name)
         lost = list(sender.tasks.values())
         if not lost:
@@ -290,6 +307,7 @@ class RemoteCrew:
         if self.hello is not None and self.hello.by_index:
             self._queue.extendleft(reversed(lost))
             return
+        # A walk cannot go on in the middle: the cursor has to begin the part again, so queued tasks of it are void too.
         waiting = [item for item in self._queue if item[0].worker == sender.part]
         self._queue = deque(item for item in self._queue if item[0].worker != sender.part)
         self._arrived.append(Lost(sender.part, [task for task, _ in (*lost, *waiting)]))

@@ -1,4 +1,4 @@
-"""Serving a flow to a receiver in another process or on another machine."""
+"""Serving a flow to a receiver in another process or on another machine: `send_dataflow`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from .messages import Kind, Request, described, read
 __all__ = ["send_dataflow"]
 
 _LOG = logging.getLogger("flowtrain")
-_REQUEST_BYTES = 1 << 24
+_REQUEST_BYTES = 1 << 24  # the most of a message to a sender: a request may hold the position of a walk
 _HEARD = (Kind.REQUEST, Kind.PING, Kind.BYE, Kind.REFUSED)
-_LOOK = 0.5  # seconds between looks at the connection
+_LOOK = 0.5  # seconds between checks of the connection
 
 
 @names_arguments
@@ -43,20 +43,21 @@ def send_dataflow(
     wait: float = 60.0,
     reconnect: float = 10.0,
 ) -> int:
-    """Serve a flow to a ``RemoteData``: to read or decode data on another machine than the one that trains.
+    """Serve a flow to a ``RemoteData``, in order to read or decode data on another machine than the one that trains.
 
-    It returns when the receiver is done or gone. Start it before the receiver or after, and start several: over an
-    indexable flow the receiver deals out the indices, so each datapoint comes once however many senders there are
-    and whichever of them fail. A flow that can only be iterated (a ``PrefetchData`` is one) is sent as one part. For
-    several senders divide it, ``ds = PrefetchData(ShardData(ds, 2, index))``, and say ``shard=(index, 2)``.
+    It returns when the receiver is done or gone. Start it before or after the receiver, and as many as you like: of an
+    indexable flow the receiver deals out the indices, so each datapoint comes once, however many senders there are and
+    whichever of them fail. A flow that can only be iterated, or that has workers of its own (``PrefetchData``), is
+    sent as one part. To have several senders of such a flow, divide it, ``ds = PrefetchData(ShardData(ds, 2, index))``,
+    and pass ``shard=(index, 2)``.
 
-    Only arrays, numbers, strings, bytes and lists, tuples and dicts of these can travel: nothing is pickled.
+    Only arrays, numbers, strings, bytes and lists, tuples and dicts of these can be sent: nothing is pickled.
 
     Args:
-        ds: The flow. All senders of indexable flows have to have the same one, with the same seeds.
-        address: Where the receiver listens, e.g. ``"tcp://10.0.0.5:5555"``.
-        shard: (which part this is, how many there are), for flows that can only be iterated.
-        key: The ``sender.key`` that ``make_keys`` made, where the receiver has one.
+        ds: The flow. If it is indexable, all senders must have the same flow, with the same seeds.
+        address: The receiver's address, e.g. ``"tcp://10.0.0.5:5555"``.
+        shard: (number of this sender's part, number of parts), for flows that can only be iterated.
+        key: The ``sender.key`` that ``make_keys`` made, if the receiver has a key.
         wait: Seconds to wait for the receiver at the start.
         reconnect: Seconds to wait for it after the connection was lost.
 
@@ -64,6 +65,7 @@ def send_dataflow(
         How many datapoints were sent.
 
     Raises:
+        ConfigError: ``address``, ``shard`` or ``key`` is wrong.
         DataFlowError: The receiver was not there in time, or refused the flow; the message says why.
     """
     only_to_run("send_dataflow()")
@@ -83,6 +85,8 @@ def send_dataflow(
 
 
 class _Sender:
+    """The sender's end of a remote flow: its socket, and the loop that answers requests in their order."""
+
     def __init__(
         self,
         context: zmq.Context,
@@ -96,6 +100,8 @@ class _Sender:
         self.by_index = ds.indexable and not has_workers(ds)
         self.job: Any = IndexJob(ds) if self.by_index else WalkJob([ds])
         self.socket = context.socket(zmq.DEALER)
+        # The same after a reconnection, by which the receiver knows the sender. Not to be guessed, so that nobody can
+        # answer in its name. ZeroMQ reserves names that begin with a zero byte: hence the "s".
         self.socket.routing_id = b"s" + secrets.token_bytes(16)
         prepare(self.socket, _REQUEST_BYTES, high_water=64)
         self.token = ""
@@ -104,8 +110,8 @@ class _Sender:
             self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self.monitor = self.socket.get_monitor_socket(events)
-        self.connected = self.met = False
-        self.since = time.monotonic()  # of being connected, or not
+        self.connected = self.met = False  # now; ever
+        self.since = time.monotonic()  # when `connected` last changed
         self.tasks: deque[Request] = deque()
         self.sent = self.refused = 0
         self.done = False
@@ -147,7 +153,7 @@ class _Sender:
         if self.connected != before:
             self.since = time.monotonic()
         self.met = self.met or self.connected
-        self.tasks.clear()  # after a new hello they are asked for again
+        self.tasks.clear()  # the receiver takes a new hello as one of a new sender, and deals these tasks out again
         if self.connected:
             size = self.ds.size_or_none()
             hello = {
@@ -184,7 +190,7 @@ class _Sender:
         extra, problem = None, None
         start = time.perf_counter()
         try:
-            # by index the third is the epoch, else which part is meant: we have just one
+            # The third argument is the epoch by index; else the part's number, and our job has one flow alone.
             first, second, third = task.args
             args = (first, second, third if self.by_index else 0)
             extra = self.job.run(args, task.begin, out, lambda datapoint: None)
@@ -200,7 +206,7 @@ class _Sender:
             self.sent += len(out)
 
     def deliver(self, frames: list[Any]) -> bool:
-        """Send, unless the connection breaks before there is room."""
+        """Send frames as soon as there is room; False if the connection breaks before."""
         while self.connected:
             if self.socket.poll(_LOOK * 1000, zmq.POLLOUT):
                 with contextlib.suppress(zmq.Again):
