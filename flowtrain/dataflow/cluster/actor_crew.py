@@ -143,7 +143,7 @@ class RayCrew:
             self.close()
             raise
 
-    # ---------------------------------------------------------------- for the walks
+    # ---------------------------------------------------------------- the interface of `parallel.crew.Crew`
 
     @property
     def closed(self) -> bool:
@@ -273,14 +273,14 @@ class RayCrew:
 
     def _receive(self, timeout: float) -> None:
         """Take in what has come, or wait for it."""
-        # a walk's results in its order: a small one can be here before a large one that was made before it
+        # A walk's results in its order: a small result can be here before a larger one that was made earlier.
         upto = 1 if self._bound else None
         owners = {ref: place for place in self._places for ref in islice(place.out, upto)}
         owners |= {place.loading: place for place in self._places if place.loading is not None}
         if not owners:
             return
         refs = list(owners)
-        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)  # all that are here, with one call
         if not ready and timeout:
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout)
         for ref in ready:

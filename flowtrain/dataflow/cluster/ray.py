@@ -127,7 +127,7 @@ class Ray:
             MissingPackage: Ray is not installed.
             FlowtrainError: There is no such cluster.
         """
-        name = name.rstrip(",")
+        name = name.rstrip(",")  # stages name a crew "MapData(...), epoch 3,", to be followed by a place
         ray = require("ray", extra="ray", needed_for=name)
         with _lock:  # two flows may begin in two threads
             if not ray.is_initialized():

@@ -196,7 +196,7 @@ class Grids(Cells):
         # pyarrow applies an array's slice to `offsets` and not to `values`: so these fit each other.
         offsets = np.asarray(column.offsets)
         inner = column.values
-        while hasattr(inner, "offsets"):  # a row is inner lists from offset to offset; these lie end to end too
+        while hasattr(inner, "offsets"):  # lists lie end to end, so the offsets of their elements compose
             offsets, inner = np.asarray(inner.offsets)[offsets], inner.values
         return cls(numbers(inner), offsets, tuple(-1 if size is None else size for size in shape))
 

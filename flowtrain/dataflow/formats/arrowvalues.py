@@ -128,7 +128,7 @@ def cells_of(
     inner = _without_nulls(column, path, missing) if inner_of is None else inner_of(column)
     if path in missing:
         fill = _fitting(missing[path], kind.value_type if pa.types.is_dictionary(kind) else kind, path)
-        if fill is None or column.null_count:  # None, which makes lists of arrays, in each chunk: with nulls or not
+        if fill is None or column.null_count:  # None changes the cells' type (see Filled), in chunks without nulls too
             return Filled(inner, _null_rows(column), fill)
     return Refusing(inner, _null_rows(column), path) if column.null_count else inner
 

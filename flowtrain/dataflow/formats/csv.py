@@ -54,7 +54,7 @@ class CSVData(ShardedSource):
             is an error when it is read. ``"skip"``: all rows are read once when the files are opened; the bad ones are
             left out and counted in ``skipped``, and the first is logged.
         shuffle: Whether each epoch has an order of its own, over all files.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
         DataFlowError: A file is missing or unreadable; when first read: a column is unknown, or there are no rows.

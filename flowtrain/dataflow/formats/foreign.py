@@ -37,7 +37,7 @@ class OTBTFData(TFRecordData):
         folder: The folder.
         keys: Names of the features for a list, in this order; None gives a dict of all.
         shuffle: Whether each epoch has an order of its own, over all shards.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
         DataFlowError: The folder, a shard or a JSON file is missing, or a name is unknown.
@@ -105,7 +105,7 @@ class Noise2NoiseData(TFRecordData):
         path: A file, a list of files, or a pattern.
         channels_last: True: pictures come as (H, W, C), as from all other sources; False: as stored, (C, H, W).
         shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
         DataFlowError: A file is missing or unreadable.

@@ -24,7 +24,8 @@ class RemoteData(DataFlow):
     Args:
         address: The address to listen on, e.g. ``"tcp://:5555"`` (for senders on this machine) or
             ``"tcp://0.0.0.0:5555"`` (for senders on the network; give a ``key``).
-        num_prefetch: How many tasks may be ahead of the consumer. A task is a few datapoints of the flow.
+        num_prefetch: How many datapoints may be requested ahead of the consumer. Tiny datapoints count by the group in
+            which they travel.
         timeout: Seconds without any sender, or without an answer, after which waiting is an error.
         key: The ``receiver.key`` that ``make_keys`` made. The connection is then encrypted, and a sender without the
             ``sender.key`` is refused.
@@ -109,7 +110,7 @@ class _RemoteCursor(Cursor):
         flow = self._flow
         crew = flow._take_crew(self.epoch)
         crew.greet()
-        crew.close()  # whatever an earlier walk asked for
+        crew.close()  # drops what an earlier walk asked for: its answers must not be taken for this walk's
         if crew.hello and crew.hello.by_index:
             index = checked_index(flow, self._state)
             return IndexedCursor(flow, RunQueue.span(index, flow.size_or_none(), self.epoch), self.epoch, flow, index)

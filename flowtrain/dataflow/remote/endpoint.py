@@ -103,9 +103,10 @@ def prepare(socket: zmq.Socket, max_bytes: int, high_water: int) -> None:
         max_bytes: The most bytes of a frame.
         high_water: How many messages may wait in each direction.
     """
-    socket.linger = 0
+    socket.linger = 0  # closing waits for no peer that may be gone
     socket.sndhwm = socket.rcvhwm = high_water
     socket.maxmsgsize = max_bytes  # a larger frame is refused before it is in memory
+    # ZeroMQ's own heartbeats: a machine that vanished (cable, power) would be noticed by TCP only after many minutes.
     socket.heartbeat_ivl = KEEPALIVE_MS
     socket.heartbeat_timeout = 3 * KEEPALIVE_MS
     socket.handshake_ivl = 10_000

@@ -112,7 +112,7 @@ class RemoteCrew:
             raise FlowtrainError(f"RemoteData cannot listen on {address}: {error}") from error
         self.closed = False
 
-    # ---- for the walks
+    # ---- the interface of `parallel.crew.Crew`
 
     @property
     def workers(self) -> int:
@@ -271,11 +271,11 @@ class RemoteCrew:
         if not self._senders:
             return
         by_index = self.hello is not None and self.hello.by_index
-        depth = max(2, self.window // len(self._senders))
+        depth = max(2, self.window // len(self._senders))  # two, so that a sender has work while its answer travels
         waiting, self._queue = self._queue, deque()
         for task, value in waiting:
             able = [s for s in self._senders.values() if by_index or s.part == task.worker]
-            sender = min(able, key=lambda s: len(s.tasks), default=None)
+            sender = min(able, key=lambda s: len(s.tasks), default=None)  # None: the part's sender is not there yet
             if sender is None or (len(sender.tasks) >= depth and by_index):
                 self._queue.append((task, value))
                 continue

@@ -124,6 +124,7 @@ class _Sender:
         poller.register(self.socket, zmq.POLLIN)
         poller.register(self.monitor, zmq.POLLIN)
         while not self.done:
+            # Between tasks it looks at the sockets without waiting: a BYE, or a lost connection, ends the work early.
             ready = dict(poller.poll(0 if self.tasks else _LOOK * 1000))
             if self.monitor in ready:
                 self.heard_of_connection()
@@ -199,7 +200,7 @@ class _Sender:
         seconds = time.perf_counter() - start
         try:
             frames = encode(Kind.DATA, [task.number, out, extra, seconds, problem])
-        except CodecError as error:
+        except CodecError as error:  # a datapoint that cannot travel: the error goes in its place
             out = []
             frames = encode(Kind.DATA, [task.number, out, None, seconds, _described(error)])
         if self.deliver(frames):
