@@ -61,7 +61,8 @@ class Column:
     kind: str
     dtype: str = ""
     shape: tuple[int, ...] = ()
-    # Part of the files' names: a rewriting leaves the files of the last commit alone, to which a resumed write returns.
+    # Part of the names of the spool's files: a rewritten column gets new files, since a resumed write begins with those
+    # of the last commit.
     version: int = 0
 
     @staticmethod
@@ -130,7 +131,7 @@ def row_value(kind: str, row: Component) -> Component:
 
 @dataclass
 class _State:
-    """What `ColumnSpool` knows of its columns: of how many rows, and of which types."""
+    """State of a `ColumnSpool`: the number of rows, the datapoint's layout, the columns and their sizes."""
 
     count: int = 0
     layout: Any = None
@@ -277,7 +278,7 @@ class ColumnSpool:
             path = self._path(name, part)
             file = open(path, "r+b" if os.path.exists(path) else "w+b")  # noqa: SIM115 - closed by close()
             self._files[key] = file
-            file.truncate(self._length(name, part))  # what was written after the last commit
+            file.truncate(self._length(name, part))  # drop rows after the last commit: they are made again
             file.seek(0, os.SEEK_END)
         return self._files[key]
 

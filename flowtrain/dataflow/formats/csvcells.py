@@ -60,7 +60,7 @@ class CellSplitter:
             ValueError: A cell goes on after the quote that ends it.
         """
         quote = self._quote
-        if quote is None or quote not in row:
+        if quote is None or quote not in row:  # most rows: no regular expression
             return row.split(self._delimiter)
         cells, at = [], 0
         while True:

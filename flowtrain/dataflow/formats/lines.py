@@ -1,4 +1,4 @@
-"""Random access to the lines of a text file: line breaks are found once, then any line is read alone."""
+"""Random access to the lines of a text file: line breaks are searched once, then any line is read alone."""
 
 from __future__ import annotations
 
