@@ -89,7 +89,7 @@ class Maker:
         try:
             self._inside = True
             extra = self._job.run(args, None if value is None else unpacked(value), out, self._mark)
-            self._inside = False
+            self._inside = False  # here and first in the handlers, not in a finally: an alarm must raise nothing there
         except Overdue as error:
             failure = Failure(self._late().with_traceback(error.__traceback__), self._where)
         except BaseException as error:

@@ -60,7 +60,7 @@ def parse_datum(key: bytes, value: bytes) -> Datapoint:
         return [decode_image(np.frombuffer(found["data"], np.uint8), repr(key)), label]
     shape = tuple(int(found[name]) for name in ("channels", "height", "width"))
     given, dtype = (bytes(floats), np.dtype("<f4")) if floats else (found["data"], np.dtype(np.uint8))
-    size = shape[0] * shape[1] * shape[2]
+    size = shape[0] * shape[1] * shape[2]  # Python's integers: a claim of 2**64 does not wrap around
     if size == 0 or len(given) != size * dtype.itemsize:
         raise FormatError(f"no Datum of Caffe: {len(given)} bytes for a picture of channels, height, width {shape}")
     picture = np.frombuffer(given, dtype).reshape(shape)

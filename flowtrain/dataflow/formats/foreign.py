@@ -66,6 +66,7 @@ class OTBTFData(TFRecordData):
         found = {int(m[1]): m[0] for name in _names_in(folder) if (m := re.fullmatch(r"(\d+)\.records", name))}
         if not found:
             raise MissingFile(f"no shard (0.records, 1.records, ...) in {folder}")
+        # Without this check a shard that was not copied would only make the data set smaller.
         gap = next(number for number in range(len(found) + 1) if number not in found)
         if gap < len(found):
             raise MissingFile(f"shard {gap}.records is missing in {folder}, which has shards up to {max(found)}")

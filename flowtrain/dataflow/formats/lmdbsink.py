@@ -81,7 +81,7 @@ class LMDBSink:
         self._places.add(place_of.pack(self._chunks + len(self._pending), start, self._end))
         self._records.append(record)
         self._count += 1
-        if self._pending_bytes + self._end > 1 << 25:
+        if self._pending_bytes + self._end > 1 << 25:  # bounds the memory, whatever commit_every is
             self._store()
 
     def commit(self) -> dict[str, Any]:
