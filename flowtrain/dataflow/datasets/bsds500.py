@@ -37,8 +37,8 @@ class BSDS500(FileSource):
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
         landscape: Whether portraits are turned, so that all pictures are 321 x 481 and can be batched.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         folder: Where ``BSR_bsds500.tgz`` or its unpacked ``BSR`` is; None: ``$FLOWTRAIN_DATA/bsds500``, to which it is
             downloaded, and where it is unpacked. At a URL it is unpacked already.
 
@@ -52,7 +52,7 @@ class BSDS500(FileSource):
         RGB, float32 (H, W)]``, the share of the people (0 to 1) who drew a contour through the pixel.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> picture, contours = BSDS500("train").get(0)    # doctest: +SKIP

@@ -72,8 +72,8 @@ class Cifar10(_Cifar):
 
     Args:
         split: ``"train"`` or ``"test"``.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         folder: Where ``cifar-10-binary.tar.gz`` or its unpacked ``cifar-10-batches-bin`` is, also a URL; None:
             ``$FLOWTRAIN_DATA/cifar10``, to which it is downloaded where it is missing.
 
@@ -87,7 +87,7 @@ class Cifar10(_Cifar):
         ``[uint8 (32, 32, 3) RGB, int from 0 to 9]``. The names are in ``Cifar10.classes``.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> picture, label = Cifar10("train").get(0)    # doctest: +SKIP
@@ -110,8 +110,8 @@ class Cifar100(_Cifar):
     Args:
         split: ``"train"`` or ``"test"``.
         labels: ``"fine"`` (0 to 99) or ``"coarse"`` (0 to 19).
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         folder: Where ``cifar-100-binary.tar.gz`` or its unpacked ``cifar-100-binary`` is, also a URL; None:
             ``$FLOWTRAIN_DATA/cifar100``, to which it is downloaded where it is missing.
 

@@ -123,8 +123,8 @@ class ILSVRC12Files(FileSource):
             pictures are not downloaded: their licence wants a registration at https://image-net.org.
         meta: Names and lists; None makes an :class:`ILSVRCMeta`.
         layout: Whether val pictures lie in one folder (``"original"``) or one for each class (``"train"``); None looks.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
         DataFlowError: The split is unknown, or the folder or its first picture is missing.
@@ -135,7 +135,7 @@ class ILSVRC12Files(FileSource):
         ``[path, label]``.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
     """
 
     def __init__(

@@ -76,8 +76,8 @@ class Mnist(PicturesAndLabels):
 
     Args:
         split: ``"train"`` or ``"test"``.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         folder: Where the four ``.gz`` files are, also a URL; None: ``$FLOWTRAIN_DATA/mnist``, to which they are
             downloaded where they are missing.
 
@@ -91,7 +91,7 @@ class Mnist(PicturesAndLabels):
         ``[uint8 (28, 28), int from 0 to 9]``. Values are 0 to 255, ink is high; divide by 255 in the model.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = BatchData(Mnist("train", shuffle=True), 128)    # doctest: +SKIP

@@ -36,8 +36,8 @@ class SVHNDigit(PicturesAndLabels):
 
     Args:
         split: ``"train"``, ``"test"`` or ``"extra"``.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         folder: Where ``train_32x32.mat`` and its like are, also a URL; None: ``$FLOWTRAIN_DATA/svhn``, to which they
             are downloaded where they are missing.
 
@@ -51,7 +51,7 @@ class SVHNDigit(PicturesAndLabels):
         ``[uint8 (32, 32, 3) RGB, int from 0 to 9]``. (In the files zero has label 10; here it is 0.)
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> picture, digit = SVHNDigit("test").get(0)    # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Arrays that lie in a file as they are: mapped where the file is on this machine, read by ranges where it is not."""
+"""Uncompressed arrays inside a file: memory-mapped if the file is local, read by byte ranges if it is at a URL."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["RemoteArray", "map_array"]
 
 
 class RemoteArray:
-    """An array in a file at a URL, whose rows are fetched when they are asked for.
+    """An array in C order inside a file at a URL. Indexing along the first axis fetches only the rows that are needed.
 
     Args:
         file: The file.
-        dtype: Of the elements.
-        start: Where the first lies, in bytes.
-        shape: At least one axis; the last varies fastest.
+        dtype: Dtype of the elements.
+        start: Offset of the first element, in bytes.
+        shape: Shape; at least one axis.
     """
 
     def __init__(self, file: RemoteFile, dtype: np.dtype, start: int, shape: tuple[int, ...]) -> None:
@@ -35,7 +35,7 @@ class RemoteArray:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Component:
-        """A row, the rows of a slice, or those of an array of indices."""
+        """One row for an int; an array of rows for a slice or an array of indices. Read-only unless gathered."""
         if isinstance(index, slice):
             first, stop, step = index.indices(len(self))
             if step != 1:
@@ -54,12 +54,17 @@ class RemoteArray:
         return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
 
     def _gathered(self, indices: np.ndarray) -> np.ndarray:
+        # One read a row is not one request a row: RemoteFile fetches and keeps blocks of 256 KiB.
         rows = [self[number] for number in indices.tolist()]
         return np.stack(rows) if rows else np.empty((0, *self.shape[1:]), self.dtype)
 
 
 def _tell_faults() -> None:
-    """Have a SIGBUS print where in the program it came: touching what was cut off of a mapped file is one."""
+    """Enable faulthandler, so that a SIGBUS prints a traceback before the process ends.
+
+    The kernel sends SIGBUS when a mapped page is touched that the file no longer has, or that the disk cannot read. No
+    Python exception can be made of it.
+    """
     if not faulthandler.is_enabled():
         with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # there is no stderr to print to
             faulthandler.enable(sys.__stderr__)  # type: ignore[arg-type]  # of None: an AttributeError
@@ -68,22 +73,23 @@ def _tell_faults() -> None:
 def map_array(
     path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], fortran: bool = False
 ) -> np.ndarray | RemoteArray:
-    """The array that lies at a place of a file.
+    """Open the array at an offset of a file without reading it, where that is possible.
 
     Args:
         path: The file, or its URL.
-        dtype: Of the elements.
-        start: Where the first lies, in bytes.
-        shape: Not empty.
-        fortran: Whether the first axis varies fastest; such an array of a remote file is read as a whole.
+        dtype: Dtype of the elements.
+        start: Offset of the first element, in bytes.
+        shape: Shape; no size is 0, since an empty range cannot be mapped.
+        fortran: Whether the elements are in Fortran order (the first axis varies fastest).
 
     Returns:
-        An array of mapped memory; of a URL a :class:`RemoteArray`, or where it has no rows to read alone an array.
+        For a local file a read-only array of mapped memory. For a URL a :class:`RemoteArray`; if the array is 0-d or in
+        Fortran order, its rows are not contiguous bytes, and the whole array is read.
     """
     if not is_url(path):
         _tell_faults()
         mapped = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-        return mapped.view(np.ndarray)  # a row of a memmap costs twice as much
+        return mapped.view(np.ndarray)  # indexing an np.memmap makes another memmap, at twice the cost of an array
     file = RemoteFile(path)
     if shape and not (fortran and len(shape) > 1):
         return RemoteArray(file, dtype, start, shape)

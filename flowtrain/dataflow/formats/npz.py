@@ -1,4 +1,4 @@
-"""npz and npy files as a source."""
+"""Source over the rows of npz and npy files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ class NpzData(TableSource):
     """The rows of the arrays in an ``.npz`` or ``.npy`` file, mapped into memory.
 
     Use it for arrays larger than memory: only the rows that are read are loaded, and worker processes share them.
-    That holds for ``np.savez`` and :func:`~flowtrain.dataflow.formats.write`; members of ``np.savez_compressed``
-    are decompressed as a whole, in each process.
+    That holds for files of ``np.savez`` and :func:`~flowtrain.dataflow.formats.write`. Arrays of
+    ``np.savez_compressed`` are decompressed whole, in each process.
 
-    ``write`` stores a checksum for each row, which is compared when the row is read. Of other npz files the whole array
-    is read once when it is opened, to compare the CRC-32 of the archive (about a second per GB; for 64 MB and more it
-    is noted in ``<file>.ftindex``, so that other processes and later runs need not).
+    ``write`` stores a checksum for each row, which is compared when the row is read. Other npz files have one CRC-32
+    for each array, so each array is read once when the file is opened (about a second per GB). For arrays of 64 MB and
+    more in all, ``<file>.ftindex`` records the result, so that other processes and later runs need not repeat it.
 
-    Of a file at a URL rows are fetched when they are read, and the CRC-32 of whole arrays is not compared.
+    From a file at a URL, rows are fetched when they are read, and the CRC-32 of whole arrays is not compared.
 
     Args:
         path: The file, or its URL.
-        keys: None: a file of ``write`` gives its datapoints; another npz a dict with a row of each array; an npy
-            ``[row]``. A list of names gives a list; a dict ``{component: name}`` gives a dict.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
-        verify: Whether checksums are compared. An npy has none.
+        keys: Which arrays to read. None: a file of ``write`` gives its datapoints; another npz gives a dict with a row
+            of each array; an npy gives ``[row]``. A list of names gives a list; a dict ``{component: name}`` gives a
+            dict.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        verify: Whether checksums are compared. An npy file has none.
 
     Raises:
         DataFlowError: The file is missing or unreadable; when first read: a name is unknown, or the arrays differ
@@ -43,7 +44,7 @@ class NpzData(TableSource):
         By row; with ``shuffle`` a new permutation each epoch. Indexable, and vectorized for NumPy's own files.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = NpzData("digits.npz", keys=["images", "labels"], shuffle=True)    # doctest: +SKIP

@@ -1,4 +1,7 @@
-"""npz archives and npy arrays: written member by member, mapped into memory where they are not compressed."""
+"""Reader and writer of npz archives and npy arrays that maps uncompressed arrays into memory.
+
+``np.load`` does not serve here: it loads each member of an npz whole, and allocates whatever a damaged header claims.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +28,22 @@ from .source import damaged, parsing
 
 __all__ = ["NpzFile", "map_npy", "parse_npy", "write_npz"]
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member in a zip file: name and extra field have these lengths
-_END = struct.Struct("<4s6xH10x")  # of a zip file: a mark, and how many members there are
+# https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7 and 4.3.16
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member: signature, length of its name, length of its extra field
+_END = struct.Struct("<4s6xH10x")  # the last record of the archive: signature, number of members
 _CHUNK = 1 << 22
 _MAGIC = b"\x93NUMPY"
-_HEADER_MOST = 1 << 16  # NumPy's own limit is 10,000
-_CHECKED_KIND = 6
-_NOTED_FROM = 1 << 26  # bytes: that a larger file was checked is noted beside it
+_HEADER_MOST = 1 << 16  # bytes of header that are parsed; NumPy's own limit is 10,000
+_CHECKED_KIND = 6  # kind of sidecar that lists the arrays whose CRC-32 was compared
+_NOTED_FROM = 1 << 26  # bytes of arrays from which a sidecar is written
 
 Read = Callable[[int], bytes]
 
 
 @dataclass(frozen=True)
 class _Header:
+    """The header of an npy array."""
+
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype
@@ -54,7 +60,7 @@ class _Header:
 
 
 def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an uncompressed npz from arrays that may be larger than memory.
+    """Write an uncompressed npz from arrays that may be larger than memory, such as mapped ones.
 
     Args:
         path: The file.
@@ -62,6 +68,7 @@ def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, array in arrays.items():
+            # force_zip64: the size is unknown to zipfile when the local header is written, and may exceed 2 GiB
             with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as member:
                 described = {
                     "descr": np.lib.format.dtype_to_descr(array.dtype),
@@ -81,10 +88,10 @@ def _parts(array: np.ndarray) -> Iterator[bytes]:
 
 
 class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
-    """The arrays of an npz by name: mapped where the member is stored as it is, loaded where it is compressed.
+    """Name -> array of an npz. Members that are stored are mapped; compressed ones are loaded into memory.
 
     Args:
-        path: The file.
+        path: The file, or its URL.
 
     Raises:
         FormatError: The file is cut short, damaged or not npz, or an array holds pickled objects.
@@ -93,7 +100,7 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
-        self._members: dict[str, tuple[zipfile.ZipInfo, int]] = {}  # each with the place of its bytes
+        self._members: dict[str, tuple[zipfile.ZipInfo, int]] = {}  # each with the offset of its content
         with (
             BoundedReader(path) as file,
             parsing(path, "not an npz file, cut short, or damaged"),
@@ -102,7 +109,8 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
             members = archive.infolist()
             self._check_count(file, archive, len(members))
             for info in members:
-                place = _place_of(path, file, info)  # of each: a damaged name may have lost its ending
+                # Before the ending is looked at: a flipped bit in ".npy" would otherwise hide the member silently.
+                place = _place_of(path, file, info)
                 if info.filename.endswith(".npy"):
                     name = info.filename.removesuffix(".npy")
                     if name in self:
@@ -113,7 +121,11 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
             raise damaged(path, "a zip file without any .npy member: not an npz")
 
     def _check_count(self, file: BoundedReader, archive: zipfile.ZipFile, found: int) -> None:
-        """Compare the number of members; a damaged length in the list of them hides those that follow."""
+        """Compare the number of members in the archive's end record with the number that zipfile found.
+
+        The central directory is a chain of entries of variable length, so a damaged length of one entry can hide those
+        that follow. 0xFFFF says that the number stands in the zip64 record.
+        """
         at = file.size - _END.size - len(archive.comment)
         file.seek(at)
         mark, told = _END.unpack(file.read(_END.size))
@@ -133,13 +145,16 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
             return _load_array(self.path, member.read, info.filename)
 
     def check(self, names: list[str]) -> None:
-        """Compare the CRC-32 of stored members, which is that of their whole content; the others' were when loaded.
+        """Compare the CRC-32 of stored members, by reading them whole. Compressed ones were compared when loaded.
 
-        Of a large file it is noted beside it that this was done, for the next process. Of a file at a URL, whose rows
-        are read alone, it is not done.
+        For large arrays a sidecar (``.ftindex``) records that this was done, so that it is done once. Nothing is
+        compared for a file at a URL, since that would fetch all of it.
+
+        Args:
+            names: The arrays to check.
 
         Raises:
-            FormatError: A member does not have it.
+            FormatError: The content of a member does not have its CRC-32.
         """
         if is_url(self.path):
             return
@@ -170,7 +185,7 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
 
 
 def map_npy(path: str) -> np.ndarray | RemoteArray:
-    """The array of an npy file, mapped.
+    """Map the array of an npy file into memory.
 
     Raises:
         FormatError: The file is cut short, damaged or not npy, or holds pickled objects.
@@ -180,7 +195,10 @@ def map_npy(path: str) -> np.ndarray | RemoteArray:
 
 
 def parse_npy(content: bytes) -> np.ndarray:
-    """The array of an npy file that is in memory.
+    """Parse the content of an npy file.
+
+    Returns:
+        The array, which owns its memory.
 
     Raises:
         FormatError: It is cut short, damaged or not npy, or holds pickled objects.
@@ -204,12 +222,15 @@ def _reader(content: bytes) -> Read:
 
 
 def _place_of(path: str, file: BoundedReader, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin; what the archive says at two places about it must agree."""
+    """Offset of a member's content, which only its local header tells.
+
+    The local header repeats the name of the central directory; comparing the two finds damage in either.
+    """
     file.seek(info.header_offset)
     head = file.read(30)
     if len(head) == 30 and head[:4] == b"PK\x03\x04":
         _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
-        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as the zipfile module reads it
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as zipfile decodes orig_filename
         if file.read(name_length).decode(encoding, "replace") == info.orig_filename:
             return info.header_offset + 30 + name_length + extra_length
     raise damaged(path, f"{info.filename}: its header in the archive is damaged", offset=info.header_offset)
@@ -242,7 +263,7 @@ def _parse_header(text: str, length: int) -> _Header:
     try:
         found = ast.literal_eval(text.strip())
     except SyntaxError:
-        found = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text.strip()))  # Python 2 wrote long numbers so
+        found = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text.strip()))  # NumPy under Python 2 wrote longs as 10L
     if not isinstance(found, dict) or found.keys() != {"descr", "fortran_order", "shape"}:
         raise ValueError("descr, fortran_order and shape expected")
     shape, fortran, descr = found["shape"], found["fortran_order"], found["descr"]
@@ -267,14 +288,19 @@ def _header_of(path: str, read: Read, what: str, start: int) -> _Header:
 
 
 def _load_array(path: str, read: Read, what: str) -> np.ndarray:
-    """The array of a compressed member; memory is taken as its bytes come."""
+    """Load the array of a compressed member.
+
+    The buffer grows with the decompressed bytes, so a header that claims too much costs no memory.
+    """
     header = _header_of(path, read, what, 0)
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if header.nbytes > most:
         advice = "np.savez, which does not compress, makes a file that is mapped"
         raise damaged(path, f"{what}: needs {header.nbytes:,} bytes, this machine has {most:,}: {advice}")
     content = bytearray()
-    while len(content) <= header.nbytes:  # to the end of the member, where its CRC-32 is compared
+    # One byte more than the array needs is asked for: zipfile compares the CRC-32 only when a read reaches the end of
+    # the member, and a member that is too long is found so.
+    while len(content) <= header.nbytes:
         part = read(min(_CHUNK, header.nbytes + 1 - len(content)))
         if not part:
             break
@@ -297,6 +323,6 @@ def _map_array(path: str, file: BoundedReader, start: int, size: int, what: str)
     if wanted == 0:
         try:
             return header.array(b"")
-        except ValueError as error:  # its other sizes are more than memory has addresses
+        except ValueError as error:  # (0, 2**62, 2**62) has no elements either, but NumPy refuses the shape
             raise damaged(path, f"{what}: shape {header.shape} is none: {error}", offset=begin) from error
     return map_array(path, header.dtype, begin, header.shape, header.fortran)

@@ -1,7 +1,8 @@
-"""Files that stay open and are read by position, no more than a few dozen at once.
+"""A bounded cache of open files that are read by position (``pread``).
 
-Records are read (``pread``), not mapped: where a mapped file is cut short, or its disk fails, touching it ends the
-process by SIGBUS, without a word. A read that comes back short is an error that can be told.
+Records are read, not mapped. If a mapped file is cut short, or its disk fails, touching it ends the process by SIGBUS;
+a short read or an ``OSError`` becomes an exception that names the file. ``pread`` takes the offset as an argument, so
+threads share a descriptor without a lock.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from .source import damaged
 
 __all__ = ["BoundedReader", "OpenFile", "OpenFiles", "OpenURL", "open_binary", "open_file"]
 
-_LIMIT = 64  # each holds a file descriptor, and a data set may have thousands of shards
+_LIMIT = 64  # open files in a process; a data set may have thousands of shards, each takes a descriptor
 _BUFFER = 1 << 16
-_MOST_AT_ONCE = 1 << 30  # Linux reads at most 2 GiB in one call
+_MOST_AT_ONCE = 1 << 30  # bytes; Linux reads less than 2 GiB in one call
 
 
 class OpenFile:
-    """One file, open for reading.
+    """One local file, open for reading by position. Threads may read at once.
 
     Args:
         path: The file.
-        size: How many bytes it had when it was indexed; None takes what it has now.
+        size: Its size in bytes when it was indexed; None accepts any size.
 
     Raises:
-        FormatError: It has another size.
+        FormatError: The file has another size now.
     """
 
     def __init__(self, path: str, size: int | None = None) -> None:
@@ -39,7 +40,7 @@ class OpenFile:
             raise self._changed(size, self.size)
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from one position to another.
+        """The bytes from position ``start`` up to ``end``, never fewer.
 
         Raises:
             FormatError: The file has become shorter since it was opened, or the disk cannot read it.
@@ -53,17 +54,18 @@ class OpenFile:
         return data
 
     def check_size(self) -> None:
-        """Refuse a file that has become shorter, before mapped memory is touched: that would end the process.
+        """Check that the file has not become shorter. Call it before mapped memory is touched: a page that is gone
+        would end the process.
 
         Raises:
-            FormatError: It has.
+            FormatError: The file has become shorter.
         """
-        size = os.lseek(self._descriptor, 0, os.SEEK_END)  # half the time of fstat
+        size = os.lseek(self._descriptor, 0, os.SEEK_END)  # half the time of fstat; pread ignores the offset it moves
         if size < self.size:
             raise self._changed(self.size, size)
 
     def _read_rest(self, data: bytes, start: int, end: int) -> bytes:
-        """Go on after a read that gave less than was asked for: of a very large record, or at the end of the file."""
+        """Continue a read that returned fewer bytes than requested, as one of 2 GiB or more does; b"" is the end."""
         parts = [data]
         at = start + len(data)
         while at < end:
@@ -79,20 +81,21 @@ class OpenFile:
         return damaged(self.path, what)
 
     def __del__(self) -> None:
+        # There is no close(): another thread may still read (see OpenFiles). The attribute is missing if open failed.
         descriptor = getattr(self, "_descriptor", None)
         if descriptor is not None:
             os.close(descriptor)
 
 
 class OpenURL:
-    """A file at a URL, as :class:`OpenFile` is one of this machine.
+    """The counterpart of :class:`OpenFile` for a file at a URL.
 
     Args:
         path: The URL.
-        size: How many bytes it had when it was indexed; None takes what it has now.
+        size: Its size in bytes when it was indexed; None accepts any size.
 
     Raises:
-        FormatError: It has another size.
+        FormatError: The file has another size now.
         StorageError: It cannot be read.
     """
 
@@ -105,25 +108,26 @@ class OpenURL:
             raise damaged(path, what)
 
     def check_size(self) -> None:
-        """Nothing of it is mapped; a read that comes back short is an error already."""
+        """Do nothing: no memory is mapped, and a short read is an error already."""
 
 
 def open_file(path: str, size: int | None = None) -> OpenFile | OpenURL:
-    """A file that is read by position: of this machine, or at a URL; see the classes."""
+    """Open a local file, or one at a URL, to be read by position. The arguments are those of the two classes."""
     return OpenURL(path, size) if is_url(path) else OpenFile(path, size)
 
 
 def open_binary(path: str) -> BinaryIO:
-    """A file for reading from its start, seekable: of this machine, or at a URL."""
+    """Open a local file, or one at a URL, as a seekable binary file object."""
     if is_url(path):
         return io.BufferedReader(StorageFile(path), _BUFFER)
     return open(path, "rb", buffering=_BUFFER)
 
 
 class OpenFiles(dict[str, OpenFile | OpenURL]):
-    """Path -> open file, opened when first asked for; the oldest goes when there are too many.
+    """Path -> open file: opens a file on first access and forgets the one opened longest ago beyond a limit.
 
-    A file that a thread still reads from stays open until it is done: nothing is closed here, only let go.
+    Files are forgotten, not closed: a thread that still reads from one holds a reference, and the last reference
+    closes it.
     """
 
     def __init__(self) -> None:
@@ -131,26 +135,31 @@ class OpenFiles(dict[str, OpenFile | OpenURL]):
         self._sizes: dict[str, int] = {}
 
     def expect(self, path: str, size: int) -> None:
-        """Say how large a file is, as its index has it: if it is not when it is opened, that is an error."""
+        """Set the size that a file must have when it is opened: its index was made for that size."""
         self._sizes[path] = size
 
     def __missing__(self, path: str) -> OpenFile | OpenURL:
+        # Without a lock: at worst two threads open one file, and one of the two is forgotten.
         while len(self) >= _LIMIT:
             try:
                 self.pop(next(iter(self)), None)
-            except (StopIteration, RuntimeError):  # another thread was faster
+            except (StopIteration, RuntimeError):  # another thread emptied or changed the dict meanwhile
                 break
         self[path] = opened = open_file(path, self._sizes.get(path))
         return opened
 
 
 class BoundedReader:
-    """A file for a parser of another library: a read asks for no more than there is.
+    """A binary file for third-party parsers that never allocates more than the file has left.
 
-    Python's own files allocate what is asked for before they read, so a damaged length would fill the memory.
+    Python's own file objects allocate the requested size before they read, so a parser that believes a damaged length
+    would fill the memory.
 
     Args:
-        path: The file.
+        path: The file, or its URL.
+
+    Attributes:
+        size: Size of the file in bytes.
     """
 
     def __init__(self, path: str) -> None:
@@ -160,7 +169,7 @@ class BoundedReader:
         self.tell, self.seek, self.close = self._file.tell, self._file.seek, self._file.close
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to ``size`` bytes; all that are left where it is negative or None."""
+        """Up to ``size`` bytes; all that are left if ``size`` is negative or None."""
         left = max(0, self.size - self._file.tell())
         return self._file.read(left if size is None or size < 0 else min(size, left))
 

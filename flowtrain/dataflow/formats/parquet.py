@@ -44,10 +44,10 @@ class ParquetData(ColumnSource, ShardedSource):
         missing: Column -> what stands for a null there: a value of its type, or None. A field of a struct is
             ``"column.field"``, the elements of a list are ``"column[]"``. Without it a null is an error when it is
             read.
-        shuffle: Whether each epoch has an order of its own, over all files.
+        shuffle: Draw a new permutation for each epoch, over the records of all files.
         shuffle_groups: How many row groups are mixed with each other; None: as many as ``cache_bytes`` holds.
         cache_bytes: How much of the row groups that were read is kept in memory, in each process.
-        seed: Of the order.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether checksums are compared: those of ``write``, and those of pages where a file has them.
 
     Raises:
@@ -66,7 +66,7 @@ class ParquetData(ColumnSource, ShardedSource):
         row group is read twice by one process. Indexable; vectorised where all cells are numbers, times or texts.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = ParquetData("train-*.parquet", decode={"photo": "image"}, shuffle=True)  # doctest: +SKIP

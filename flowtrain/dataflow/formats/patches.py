@@ -29,7 +29,7 @@ class PatchesImages(FileSource):
         keys: Names for a list, in this order; None gives a dict of all.
         order: Numbers of the patches in the order in which they are handed out; some may be left out or repeated.
             None: as in the files.
-        shuffle: Whether each epoch has an order of its own.
+        shuffle: Draw a new permutation for each epoch.
         seed: Of that order.
 
     Raises:
@@ -43,7 +43,7 @@ class PatchesImages(FileSource):
         array (P, P, bands) for each name, in the raster's own dtype.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = PatchesImages(                                                         # doctest: +SKIP

@@ -25,8 +25,8 @@ class ShardedSource(FileSource):
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``.
-        shuffle: Whether each epoch has an order of its own, over all files.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch, over the records of all files.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         what: What the files are, named in errors.
     """
 

@@ -175,7 +175,7 @@ class FileSource(Ordered):
     never used in another process than the one that opened it.
 
     Args:
-        shuffle: Whether each epoch has an order of its own.
+        shuffle: Draw a new permutation for each epoch.
         seed: Of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
 

@@ -32,8 +32,8 @@ class SVMLightData(ShardedSource):
         zero_based: Whether the first feature has index 0; in this format it is 1.
         label: Makes the label of its text, e.g. ``int``, or ``lambda text: text.split(",")`` for several.
         dtype: Of the vectors.
-        shuffle: Whether each epoch has an order of its own, over all files.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch, over the records of all files.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
         DataFlowError: A file is missing or unreadable.
@@ -44,7 +44,7 @@ class SVMLightData(ShardedSource):
         ``[features (num_features,), label]``.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> features, label = SVMLightData("a1a", num_features=123).get(0)    # doctest: +SKIP

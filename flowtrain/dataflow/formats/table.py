@@ -192,8 +192,8 @@ class TableSource(FileSource):
         path: The file.
         keys: None: files of ``write`` give their datapoints, others a dict with a row of each array. A list of names
             gives a list; a dict ``{component: name}`` gives a dict.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether the checksums that ``write`` stores are compared.
     """
 

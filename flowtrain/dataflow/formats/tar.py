@@ -43,8 +43,8 @@ class TarData(ShardedSource):
         decode: None: files of :func:`~flowtrain.dataflow.formats.write` give their datapoints, others a dict: the key
             as ``"__key__"``, each extension with the file's bytes. ``"raw"``: always that dict. ``"auto"``: that
             dict, decoded by extension (npy, json, txt, cls, and pictures as RGB). Or a function of that dict.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether the checksums that ``write`` stores are compared; tars of others have none for contents.
 
     Raises:
@@ -55,7 +55,7 @@ class TarData(ShardedSource):
         As in the files; with ``shuffle`` a new permutation of all samples each epoch. Indexable.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = TarData("train-*.tar", decode="auto", shuffle=True)    # doctest: +SKIP

@@ -34,8 +34,8 @@ class TextLineData(ShardedSource):
         path: A file, a list of files, or a pattern such as ``"*.txt"``.
         encoding: Of the text; files in UTF-16 or UTF-32 are held in memory.
         skip_blank: Whether empty lines are left out.
-        shuffle: Whether each epoch has an order of its own, over all files.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch, over the records of all files.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
         DataFlowError: A file is missing or unreadable, or the encoding is unknown.
@@ -46,7 +46,7 @@ class TextLineData(ShardedSource):
         ``[str]``, without the line break (LF, CR LF or CR, as in Python).
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> list(TextLineData("names.txt"))    # doctest: +SKIP

@@ -55,8 +55,8 @@ class TFRecordData(ShardedSource):
             ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example or SequenceExample, as a dict (see
             :func:`parse_example`).
             ``"tensor"``: a serialized tensor, as ``[array]``. Or a function of the record's bytes to the datapoint.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Of the order.
+        shuffle: Draw a new permutation for each epoch.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether checksums are compared. They cost about half a microsecond per record; leave them on.
 
     Raises:
@@ -67,7 +67,7 @@ class TFRecordData(ShardedSource):
         As in the files; with ``shuffle`` a new permutation of all records each epoch. Indexable.
 
     State:
-        An index: going on costs nothing.
+        The index of the next datapoint; resuming costs nothing.
 
     Example:
         >>> ds = TFRecordData("train-*.tfrecord", decode="example", shuffle=True)    # doctest: +SKIP
