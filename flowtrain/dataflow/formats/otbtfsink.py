@@ -1,4 +1,4 @@
-"""Writing OTBTF's shards of serialized tensors."""
+"""Sink for OTBTF's TFRecord shards of serialized tensors, as `OTBTFData` and OTBTF's own scripts read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ __all__ = ["OTBTFSink"]
 
 
 class OTBTFSink:
-    """Records of serialized tensors in OTBTF's shards, ``0.records``, ``1.records``, ..., and the two JSON files."""
+    """Writes the shards ``0.records``, ``1.records``, ... and the JSON files with the types and shapes of the features.
+
+    Args:
+        folder: The folder of the unfinished file.
+        position: What ``commit`` returned; None starts anew.
+        keys: Names of the components that are written, in the order of a list's components; None: all of a dict.
+        per_file: Records in a shard.
+
+    Raises:
+        FormatError: The unfinished file has another number of records in a shard.
+    """
 
     def __init__(
         self, folder: str, position: dict[str, Any] | None, keys: Sequence[str] | None = None, per_file: int = 100
@@ -33,7 +43,7 @@ class OTBTFSink:
         if start["per_file"] != per_file:
             raise FormatError(f"{folder} has {start['per_file']} records a file: pass resume=False to start again")
         self._count, self._types, self._shapes = start["count"], start["types"], start["shapes"]
-        for name in os.listdir(self.path):  # what was begun after the last commit
+        for name in os.listdir(self.path):  # shards that were begun after the last commit
             if int(name.partition(".")[0]) > max(self._count - 1, 0) // per_file:
                 os.unlink(os.path.join(self.path, name))
         full = self._count and self._count % per_file == 0
@@ -70,7 +80,11 @@ class OTBTFSink:
         return {name: np.asarray(value) for name, value in named.items()}
 
     def _agree(self, features: dict[str, Any]) -> None:
-        """Note types and shapes; sizes that differ between datapoints are null in the JSON file."""
+        """Merge a datapoint's types and shapes into those of all; a size that varies becomes None, null in JSON.
+
+        Raises:
+            FormatError: A feature has another dtype or another number of axes than before.
+        """
         types = {name: "string" if a.dtype.kind in "OSU" else a.dtype.name for name, a in features.items()}
         shapes = {name: list(array.shape) for name, array in features.items()}
         if not self._types:

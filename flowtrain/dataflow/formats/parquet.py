@@ -1,4 +1,4 @@
-"""Parquet files as a source: random access by row group."""
+"""Source over the rows of Parquet files: random access by way of whole row groups."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _PLAIN_KINDS = ("int", "float", "bool", "scalar", "str", "bytes")
 class ParquetData(ColumnSource, ShardedSource):
     """The rows of Parquet files, in any order.
 
-    A row is found through its row group, which is read as a whole; those used last are kept. A walk in order reads
-    each once, and so does a shuffled one: see Order.
+    To get a row, its row group is read whole; recently used groups stay in memory. Both an ordered and a shuffled
+    epoch read each group once per process: see Order.
 
     Args:
         path: A file, a list of files with the same columns, or a pattern such as ``"part-*.parquet"``.
-        columns: Names of the columns that are wanted, in the wanted order; others are not read. None takes all.
+        columns: Names of the columns to read, in the order of the result; None reads all.
         decode: None: files of :func:`~flowtrain.dataflow.formats.write` give their datapoints, others a dict of the
             columns. ``"raw"``: always that dict. A dict column -> ``"image"`` (the bytes of a picture file become RGB,
             uint8 (H, W, 3), as ``read_image`` gives), ``"gray"`` ((H, W, 1)) or a function of the cell. Or a function
             of the dict.
-        missing: Column -> what stands for a null there: a value of its type, or None. A field of a struct is
-            ``"column.field"``, the elements of a list are ``"column[]"``. Without it a null is an error when it is
-            read.
+        missing: Column -> replacement for a null: a value of the column's type, or None. A field of a struct is
+            ``"column.field"``, the elements of a list are ``"column[]"``. A null without a replacement is an error
+            when it is read.
         shuffle: Draw a new permutation for each epoch, over the records of all files.
         shuffle_groups: How many row groups are mixed with each other; None: as many as ``cache_bytes`` holds.
-        cache_bytes: How much of the row groups that were read is kept in memory, in each process.
+        cache_bytes: Size of the cache of row groups, in bytes of memory of each process.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether checksums are compared: those of ``write``, and those of pages where a file has them.
 
@@ -56,14 +56,15 @@ class ParquetData(ColumnSource, ShardedSource):
         FormatError: When first read: a file is not Parquet, cut short or damaged. When read: a row group is damaged;
             names file, row group and row.
 
-    Cells come as NumPy numbers of the column's dtype (also whole numbers among which some are null: they never pass
-    through float64), str, bytes, datetime64 and timedelta64, ``decimal.Decimal``; lists of numbers as arrays, other
-    lists as lists, structs as dicts, tensors as arrays of their shape, dictionaries as their values.
+    Cells are NumPy numbers of the column's dtype (integers too if some are null: they never pass through float64), str,
+    bytes, datetime64, timedelta64 or ``decimal.Decimal``. A list of numbers is an array, another list a list, a struct
+    a dict, a tensor an array of its shape, and a cell of a dictionary column the value.
 
     Order:
-        As in the files. With ``shuffle`` a new one each epoch: row groups in random order, and the rows of as many of
-        them as ``shuffle_groups`` says mixed with each other: all rows, where all have room in ``cache_bytes``. So no
-        row group is read twice by one process. Indexable; vectorised where all cells are numbers, times or texts.
+        As in the files. With ``shuffle`` the row groups come in a new random order each epoch, and the rows of
+        ``shuffle_groups`` consecutive groups are mixed with each other: all rows of all files, if ``cache_bytes`` has
+        room for all groups. So one process reads no row group twice in an epoch. Indexable; vectorised if all cells
+        are numbers, times or texts.
 
     State:
         The index of the next datapoint; resuming costs nothing.
@@ -98,18 +99,19 @@ class ParquetData(ColumnSource, ShardedSource):
         self._decoders = {}
         if isinstance(decode, Mapping):
             self._decoders = {name: picture_decoder("ParquetData", name, how) for name, how in decode.items()}
-            # of the structs that Hugging Face writes, one of the two is null
+            # Hugging Face writes a picture as a struct of bytes and path, one of which is null: no error here
             parts = [
                 f"{name}.{part}" for name, how in decode.items() if not callable(how) for part in ("bytes", "path")
             ]
             self._missing = {**dict.fromkeys(parts), **self._asked}
         self._make = decode if callable(decode) else None
-        self._as_stored = decode is not None
+        self._as_stored = decode is not None  # the layout of a file of `write` is then ignored
         self._groups = (
             None if shuffle_groups is None else check_int("ParquetData", "shuffle_groups", shuffle_groups, least=1)
         )
         self._cache_bytes = check_int("ParquetData", "cache_bytes", cache_bytes, least=0)
         self._verify = verify
+        # A run of rows read ahead would call the user's function for rows that may never be asked for.
         calls_users = callable(decode) or (isinstance(decode, Mapping) and any(map(callable, decode.values())))
         self._reads_ahead = not calls_users
 
@@ -168,7 +170,7 @@ class ParquetData(ColumnSource, ShardedSource):
             try:
                 columns = [] if decoders else rows.run(records)
             except (FlowtrainError, UnicodeDecodeError):
-                columns = []  # read() knows what to say, and only when the record's turn has come
+                columns = []  # read() below names the record; a later one of the run fails when its turn has come
             if not columns:
                 return [read(records[0])]
             made = [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
@@ -178,7 +180,7 @@ class ParquetData(ColumnSource, ShardedSource):
 
     @property
     def vectorized(self) -> bool:
-        """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
+        """Whether ``get_batch`` takes the rows from whole columns instead of one by one."""
         file: ParquetFile = self._handle.files[0]
         if self._decoders or self._make or not file.names:
             return False
@@ -194,7 +196,7 @@ class ParquetData(ColumnSource, ShardedSource):
 
     @property
     def groups_read(self) -> int:
-        """How many row groups this process has read so far: a check that an order suits the files."""
+        """Number of row groups that this process has read so far: it tells whether an order suits the files."""
         return self._handle.cache.reads
 
 
@@ -203,7 +205,16 @@ def _joined(layout: Layout, cells: dict[str, Any]) -> Datapoint:
 
 
 class _Rows:
-    """The rows of all files, and the row groups that were read last."""
+    """The rows of all files as one sequence, with the cache of their row groups and the shuffled order.
+
+    A *place* is the number of a row group over all files, a *record* the number of a row over all files.
+
+    Args:
+        files: The files.
+        shuffled: Whether rows are read in the order of ``GroupOrder``.
+        cache_bytes: Size of the cache.
+        groups: How many row groups are mixed with each other; None: as many as the cache holds.
+    """
 
     def __init__(self, files: list[ParquetFile], shuffled: bool, cache_bytes: int, groups: int | None) -> None:
         self.files = files
@@ -218,6 +229,7 @@ class _Rows:
         self._ends = list(accumulate(counts))
         self.count = firsts[-1]
         self.order = GroupOrder(counts, [size for file in files for size in file.sizes], cache_bytes, groups)
+        # A shuffled walk returns to each group of a run until the run ends: to keep fewer would read them again and again.
         self.cache = GroupCache(cache_bytes, self.order.longest_run if shuffled else 1, self._read)
 
     def _read(self, place: int) -> RowGroup:
@@ -225,15 +237,15 @@ class _Rows:
         return file.read_group(number, start)
 
     def locate(self, index: int) -> tuple[ParquetFile, int, RowGroup, int]:
-        """The file of a row, its number there, its row group, and its number in that."""
+        """A row's file, its number in the file, its row group, and its number in the group."""
         place = bisect_right(self._ends, index)
-        if place == len(self._ends):  # datapoints without a component take no row
+        if place == len(self._ends):  # datapoints without a component: the file has no columns, and so no row groups
             return self.files[0], index, RowGroup({}, 0), 0
         file, _, first, start = self._places[place]
         return file, index - first, self.cache.get(place), index - first - start
 
     def run(self, records: Sequence[int]) -> list[list[Any]]:
-        """The cells of the first of some rows, at least of one: a list for each column."""
+        """The cells of the first rows of a sequence, up to the end of a row group: a list for each column."""
         _, _, group, row = self.locate(records[0])
         start, count, in_order = records[0] - row, 1, True
         end = self._ends[bisect_right(self._ends, records[0])] if group.columns else 0
@@ -245,7 +257,7 @@ class _Rows:
         return [[column.get(record - start) for record in records[:count]] for column in group.columns.values()]
 
     def gather(self, records: np.ndarray) -> dict[str, np.ndarray]:
-        """The cells of any rows: an array for each column."""
+        """The cells of any rows as an array for each column; each row group is looked up once."""
         places = np.searchsorted(self._ends, records, "right")
         found: dict[str, np.ndarray] = {}
         for place in np.unique(places).tolist():

@@ -1,4 +1,4 @@
-"""One Parquet file: its row groups as columns of cells, read as a whole and kept while there is room."""
+"""One Parquet file, read by whole row groups, and the cache that keeps recently used row groups."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["GroupCache", "ParquetFile", "RowGroup", "parquet_package", "same_col
 
 
 class RowGroup:
-    """A row group in memory: its columns, and how many bytes they take.
+    """A row group in memory.
 
     Args:
         columns: Name -> cells.
-        size: How many bytes they take.
+        size: Bytes of memory that the columns take.
     """
 
     def __init__(self, columns: dict[str, Cells], size: int) -> None:
@@ -38,14 +38,23 @@ class RowGroup:
 
 
 class ParquetFile:
-    """The footer of a file, and how its row groups are read. No file is held open.
+    """The footer of a file, by which its row groups are read. No file is held open.
 
     Args:
-        path: The file.
-        columns: Names of those to read, in order; None: all.
-        missing: What stands for nulls; see `cells_of`.
-        as_stored: Whether the layout that ``write`` noted is left aside.
+        path: The file, or its URL.
+        columns: Names of the columns to read, in order; None: all.
+        missing: Replacements for nulls; see `cells_of`.
+        as_stored: Whether to ignore the layout that ``write`` stores, and return each column as it is.
         verify: Whether checksums are compared.
+
+    Attributes:
+        rows: Number of rows of each row group.
+        sizes: About how many bytes the wanted columns of each row group take in memory.
+        count: Number of datapoints; more than ``sum(rows)`` if datapoints have no components.
+        layout: Layout of the datapoints in a file of ``write``; else None.
+        kinds: Column -> [kind, dtype, shape] in a file of ``write``; else empty.
+        names: The columns to read.
+        types: Column -> Arrow type.
 
     Raises:
         DataFlowError: A column is unknown, or of a type that cannot be read.
@@ -77,20 +86,28 @@ class ParquetFile:
             self._check_names(schema)
             self.types = {name: schema.field(name).type for name in self.names}
             texts = (pa.string(), pa.large_string())
-            # texts that repeat stay numbers of texts in memory too: else a few bytes of a file may be gigabytes
+            # Read as dictionary arrays: a page of repeated texts may be few bytes, and gigabytes once written out.
             self._repeating = [name for name, kind in self.types.items() if kind in texts]
             self.sizes = [self._size_of(group) for group in groups]
 
     def _size_of(self, group: Any) -> int:
-        """About how many bytes the wanted columns of a row group take in memory, by what the footer says.
+        """Estimate the bytes that the wanted columns of a row group take in memory, from the footer.
 
-        Not by what it says of each column: where that is damaged, pyarrow ends the process.
+        The sizes that the footer has for each column are not asked for: if they are damaged, pyarrow ends the process.
         """
         widths = [_width(kind) for kind in self.types.values()]
         return sum(filter(None, widths)) * group.num_rows + (group.total_byte_size if None in widths else 0)
 
     def read_group(self, number: int, first: int) -> RowGroup:
-        """A row group; ``first`` is the number of its first row in the file, for errors."""
+        """Read a row group.
+
+        Args:
+            number: Which, from 0.
+            first: The number of its first row in the file, for errors.
+
+        Raises:
+            FormatError: It is damaged, or the file has changed since it was opened.
+        """
         what = f"row group {number} is damaged"
         if self._remote is None and os.path.getsize(self.path) != self._size:
             size = os.path.getsize(self.path)
@@ -113,17 +130,17 @@ class ParquetFile:
         return as_written(self.kinds[name], made) if name in self.kinds else made
 
     def _is_moment(self, name: str) -> bool:
-        """Whether it is a column of dates or times of ``write``, of which those that are NaT are stored as null."""
+        """Whether ``write`` made the column of NumPy's dates or times: a null stands for NaT, which Arrow has not."""
         kind, dtype, _ = self.kinds.get(name, ("", "", ()))
         return kind == "scalar" and np.dtype(dtype).kind in "Mm"
 
     def _opened(self, footer: Any = None) -> Any:
         parquet = parquet_package()
         known = {"metadata": footer, "read_dictionary": self._repeating} if footer is not None else {}
-        if self._remote is not None:  # it fetches what a row group needs in few, large reads
+        if self._remote is not None:  # pyarrow then merges the reads of a row group into few, large requests
             known["pre_buffer"] = True
         file = self.path if self._remote is None else StorageFile(self._remote)
-        pages = self._verify and not self._crcs  # `write` has checksums of the values themselves
+        pages = self._verify and not self._crcs  # files of `write` have checksums of the values instead
         return parquet.ParquetFile(file, page_checksum_verification=pages, **known)
 
     def _check_names(self, schema: ArrowSchema) -> None:
@@ -157,6 +174,7 @@ class ParquetFile:
 
 
 def _width(kind: ArrowType) -> int | None:
+    """Bytes of a value; None if values differ in size."""
     try:
         return (kind.bit_width + 7) // 8
     except ValueError:  # not of a fixed width
@@ -164,17 +182,24 @@ def _width(kind: ArrowType) -> int | None:
 
 
 def parquet_package() -> ModuleType:
-    """The package pyarrow.parquet."""
+    """Import pyarrow.parquet.
+
+    Raises:
+        MissingPackage: It is not installed; names the extra.
+    """
     return require("pyarrow.parquet", extra="parquet", needed_for="Parquet")
 
 
 class GroupCache:
-    """The row groups that were used last, as many as have room; threads may ask at once.
+    """Least-recently-used cache of row groups, for several threads.
 
     Args:
-        room: Bytes.
-        least: How many groups are kept even so.
+        room: Bytes that the groups may take.
+        least: Number of groups that are kept even if they take more.
         read: Reads a group, given its key.
+
+    Attributes:
+        reads: Number of groups read so far.
     """
 
     def __init__(self, room: int, least: int, read: Callable[[Any], RowGroup]) -> None:
@@ -185,8 +210,8 @@ class GroupCache:
         self.reads = 0
 
     def get(self, key: Any) -> RowGroup:
-        """The group of a key."""
-        with self._lock:  # while it is read too: two threads that want one group read it once
+        """The group of a key, read if it is not in the cache."""
+        with self._lock:  # held during the read as well, so that threads that want one group read it once
             group = self._held.get(key)
             if group is not None:
                 self._held.move_to_end(key)
@@ -201,7 +226,11 @@ class GroupCache:
 
 
 def same_columns(files: Sequence[ParquetFile]) -> None:
-    """Raise unless files have the wanted columns in the same types."""
+    """Check that all files have the wanted columns in the same types.
+
+    Raises:
+        DataFlowError: Two files differ; names both, and the column.
+    """
     first = files[0]
     for file in files[1:]:
         if file.types != first.types or file.kinds.keys() != first.kinds.keys():

@@ -1,6 +1,6 @@
 """How ``write`` lays datapoints out in a Parquet file, so that each comes back as it was.
 
-A component is a column. What any tool reads as numbers and texts is stored so; the rest as bytes:
+Each component is a column. Values that have a Parquet type are stored in it, for other tools to read; the rest as bytes:
 
 ========  ==============================  ==========================================================
 kind      component                       column
@@ -19,7 +19,7 @@ packed    anything else, or of any type   binary: the value, packed by flowtrain
 
 The file's key-value metadata has, under ``flowtrain``, a sealed msgpack map in base64: version, count (of datapoints),
 layout (how components make a datapoint), columns (name -> [kind, dtype, shape]), rows (of each row group) and crcs
-(name -> a CRC32C for each row group). What that is of, `checksum` says.
+(name -> a CRC32C for each row group, as `checksum` computes it).
 """
 
 from __future__ import annotations
@@ -49,22 +49,23 @@ __all__ = [
 ]
 
 HEADER = b"flowtrain"
-# These say that there is a header, where a damaged byte hides its name, or all of the metadata.
+# Redundant signs of a header. If a damaged byte hides its key, or all key-value metadata, a file of `write` would
+# otherwise be read as one of another program: without checksums, and with other datapoints.
 MARK = b"flowtrain.version"
-_FIELD_ID, _FIRST_ID = b"PARQUET:field_id", 0x666C6F77
+_FIELD_ID, _FIRST_ID = b"PARQUET:field_id", 0x666C6F77  # "flow" in ASCII
 
 _NATIVE = ("biuf", (1, 2, 4, 8))
 _MOMENTS = ("M8[D]", "M8[ms]", "M8[us]", "M8[ns]", "m8[ms]", "m8[us]", "m8[ns]")
 
 
 def _is_native(dtype: np.dtype) -> bool:
-    """Whether Arrow has numbers of this dtype."""
+    """Whether Arrow has a type of numbers or bools with the same values."""
     kinds, sizes = _NATIVE
     return dtype.isbuiltin == 1 and dtype.kind in kinds and dtype.itemsize in sizes and dtype.isnative
 
 
 class ParquetColumn(Column):
-    """A column of a Parquet file: the kinds of every table, and two more."""
+    """A column of a Parquet file: the kinds of `Column`, and besides them ``scalar`` and ``vector``."""
 
     @staticmethod
     def of(value: Component) -> Column:
@@ -102,19 +103,21 @@ class ParquetColumn(Column):
 
 
 def _fits(value: np.generic) -> bool:
+    """Whether a NumPy scalar comes back unchanged from an Arrow column of its dtype."""
     if type(value) in (np.str_, np.bytes_):
         return False
     if value.dtype.kind in "Mm":
         name = value.dtype.str.lstrip("<>=|")
+        # Arrow keeps days (date32) in 32 bits, NumPy in 64
         return value.dtype.isnative and name in _MOMENTS and not (name == "M8[D]" and abs(value.astype(int)) >= 2**31)
     return _is_native(value.dtype)
 
 
 def check_name(path: str) -> None:
-    """Refuse a file whose name pyarrow cannot open.
+    """Refuse a path that pyarrow cannot open.
 
     Raises:
-        DataFlowError: It is not in UTF-8.
+        DataFlowError: The path is not valid UTF-8.
     """
     try:
         path.encode()
@@ -125,7 +128,10 @@ def check_name(path: str) -> None:
 
 
 def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start: int, stop: int) -> ArrowArray:
-    """Some rows of a spooled column as an Arrow array."""
+    """Rows ``start`` to ``stop`` of a spooled column as an Arrow array.
+
+    The types are the large ones throughout, whose offsets have 64 bits: 32 would end at 2 GiB in a row group.
+    """
     pa = arrow()
     if column.fixed:
         rows = np.ascontiguousarray(arrays[name][start:stop])
@@ -150,19 +156,19 @@ def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start
 
 
 def _is_list(column: Column) -> bool:
-    # pictures are 1-D arrays of uint8 too, as bytes: as lists of numbers they are read at a thirtieth of the speed
+    # 1-D arrays of uint8 are often encoded pictures; as lists of numbers they are read at a thirtieth of the speed
     one = column.kind == "vector" or (column.kind == "array" and len(column.shape) == 1)
     return one and _is_native(np.dtype(column.dtype)) and column.dtype != "|u1"
 
 
 def marked(schema: ArrowSchema) -> ArrowSchema:
-    """A schema whose fields have the numbers by which `has_mark` knows it; pyarrow leaves them in the footer."""
+    """Give the fields of a schema the ids that `has_mark` looks for; Parquet keeps them in the footer, per column."""
     fields = [schema.field(i) for i in range(len(schema))]
     return arrow().schema([f.with_metadata({_FIELD_ID: str(_FIRST_ID + i)}) for i, f in enumerate(fields)])
 
 
 def has_mark(schema: ArrowSchema) -> bool:
-    """Whether fields have the numbers that ``write`` gives them."""
+    """Whether some field has the id that ``write`` gave it."""
     numbers = [(schema.field(i).metadata or {}).get(_FIELD_ID) for i in range(len(schema))]
     return any(number == str(_FIRST_ID + i).encode() for i, number in enumerate(numbers))
 
@@ -173,20 +179,20 @@ def _as_number(column: Column) -> bool:
 
 
 def checksum(column: ArrowArray) -> int:
-    """The CRC32C of a column of ``write``.
+    """The CRC32C of the values of a column, which does not depend on how Arrow or Parquet encode it.
 
-    It is of the name of its type (of lists: of the numbers in them); then, of texts and lists, of how many bytes or
-    numbers each cell has (int64); then of the bytes of all cells (of bools: a byte each; of nulls: as NumPy's NaT).
+    It covers, one after the other: the name of the type (for lists: the type of their elements); for texts, bytes and
+    lists the length of each cell (int64); the bytes of all cells (a byte for each bool; nulls as NumPy's NaT).
     """
     pa = arrow()
     cells = column.combine_chunks()
-    if pa.types.is_dictionary(cells.type):
+    if pa.types.is_dictionary(cells.type):  # texts are read as dictionaries, and were large_string when written
         cells = cells.dictionary_decode()
         cells = cells.cast(pa.large_string() if pa.types.is_string(cells.type) else cells.type)
     kind = cells.type
     parts = [str(kind.value_type if pa.types.is_large_list(kind) else kind).encode()]
     if pa.types.is_large_list(kind):
-        ends = np.asarray(cells.offsets)
+        ends = np.asarray(cells.offsets)  # of a slice: they need not begin at 0
         parts += [np.diff(ends).tobytes(), _bytes_of(cells.values.slice(ends[0], ends[-1] - ends[0]))]
     elif pa.types.is_large_binary(kind) or pa.types.is_large_string(kind):
         _, offsets, data = cells.buffers()
@@ -202,7 +208,7 @@ def _bytes_of(array: ArrowArray) -> bytes:
 
 
 class _Written(Cells):
-    """Cells whose values were something else before they were written."""
+    """Cells that are converted back to the values that ``write`` was given."""
 
     def __init__(self, cells: Cells, column: ParquetColumn) -> None:
         self._cells, self._column = cells, column
@@ -232,11 +238,11 @@ class _Written(Cells):
 
 
 def as_written(form: tuple[str, str, Sequence[int]], cells: Cells) -> Cells:
-    """The values that ``write`` was given for a column, from the cells that it stored.
+    """Wrap stored cells, so that they give the values that ``write`` was given.
 
     Args:
-        form: [kind, dtype, shape], from the header.
-        cells: What the file has in its rows.
+        form: [kind, dtype, shape] of the column, from the header.
+        cells: The cells as the file stores them.
     """
     kind, dtype, shape = form
     made = ParquetColumn(kind, dtype, tuple(shape))

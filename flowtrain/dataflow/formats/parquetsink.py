@@ -1,4 +1,7 @@
-"""Writing Parquet: columns that grow in files of their own become row groups at the end."""
+"""Sink for Parquet: datapoints are spooled as columns, from which the row groups are written at the end.
+
+A Parquet file cannot be appended to, since its footer is written last; the spool is what a resumed `write` goes on with.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from .sealed import pack_sealed
 
 __all__ = ["ParquetSink"]
 
-_GROUP_BYTES = 4 << 20  # of a row group: what a reader takes at once for any of its rows
+_GROUP_BYTES = 4 << 20  # of a row group: a reader loads all of it for any one row, so far less than usual (128 MB)
 _GROUP_ROWS = 1 << 16
 
 
 class ParquetSink:
-    """Columns in a Parquet file; see ``parquetlayout`` for what they are."""
+    """Writes one Parquet file; ``parquetlayout`` says how its columns hold the datapoints."""
 
     def __init__(self, folder: str, position: list[Any] | None) -> None:
-        parquet_package()  # an error now, not when all is done
+        parquet_package()  # if pyarrow is missing, fail now and not after the last datapoint
         check_name(folder)
         self._folder = folder
         self._spool = ColumnSpool(folder, position, ParquetColumn)
@@ -44,7 +47,8 @@ class ParquetSink:
 
         schema = marked(group(0, 0).schema)
         with_bytes = [name for name in names if pa.types.is_large_binary(schema.field(name).type)]
-        dictionary = [name for name in names if name not in with_bytes]  # pictures and the like are all different
+        # Bytes are pictures and the like, all different: a dictionary of them only costs memory and time.
+        dictionary = [name for name in names if name not in with_bytes]
         with parquet.ParquetWriter(path, schema, write_page_checksum=True, use_dictionary=dictionary) as writer:
             for start, stop in bounds:
                 table = group(start, stop).cast(schema)
@@ -68,7 +72,7 @@ class ParquetSink:
         return path
 
     def _bounds(self) -> list[tuple[int, int]]:
-        """The first and the last row of each row group."""
+        """The first row and the end of each row group: as many rows as stay within both limits, at least one."""
         state = self._spool.state
         if not state.columns:
             return []
@@ -84,7 +88,7 @@ class ParquetSink:
                 return (stop - start) * fixed + grown
 
             low = start + 1
-            while low < stop:  # the most rows that have room
+            while low < stop:  # binary search: the size grows with the number of rows
                 middle = (low + stop + 1) // 2
                 if size(middle) <= _GROUP_BYTES:
                     low = middle

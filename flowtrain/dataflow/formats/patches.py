@@ -1,4 +1,4 @@
-"""OTBTF's patches-images: rasters in which square patches lie one below the other."""
+"""Source over OTBTF's patches-images: rasters in which square patches are stacked vertically."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["PatchesImages"]
 
 
 class PatchesImages(FileSource):
-    """Patches of rasters in which they lie one below the other, as OTB's PatchesExtraction writes them.
+    """Square patches from rasters that stack them vertically, as OTB's PatchesExtraction writes them.
 
-    The width of a raster is the height and width of its patches. Of each name the files follow one another; the
-    number of patches in the first, second, ... file must be the same for all names.
+    The width of a raster is the height and the width of its patches. The files of one name are read one after the
+    other; the first, second, ... file must hold as many patches for each name.
 
     Args:
-        sources: The rasters of each name: a list of files, one file, or a pattern ("xs_*.tif", sorted).
-        streaming: Read each patch from its file when it is asked for, in whichever process asks; otherwise all are
-            read into memory once.
-        keys: Names for a list, in this order; None gives a dict of all.
+        sources: Name -> its rasters: a list of files, one file, or a pattern ("xs_*.tif", sorted).
+        streaming: Read each patch from its file when it is needed, in each process. False: read all patches into memory
+            when the flow is made.
+        keys: Names whose patches are handed out as a list, in this order; None: a dict of all names.
         order: Numbers of the patches in the order in which they are handed out; some may be left out or repeated.
             None: as in the files.
         shuffle: Draw a new permutation for each epoch.
-        seed: Of that order.
+        seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
-        DataFlowError: A file is missing, the files of two names do not belong together, or an entry of ``order`` is no
-            patch.
-        FormatError: A raster is damaged, or is no pile of square patches.
+        DataFlowError: A file is missing, the files of two names differ in their numbers of patches, or an entry of
+            ``order`` is no patch.
+        FormatError: A raster is damaged, or its height is not a multiple of its width.
         MissingPackage: rasterio is not installed; names the extra.
 
     Order:
@@ -107,7 +107,12 @@ def _patches(raster: np.ndarray) -> np.ndarray:
 
 
 def _patches_per_file(files: Mapping[str, list[RasterFile]]) -> list[int]:
-    """How many patches each file has; checks that all names agree."""
+    """Number of patches in each file of a name, the same for all names.
+
+    Raises:
+        FormatError: A raster does not consist of square patches, or differs from another of its name.
+        DataFlowError: Two names have other numbers of patches.
+    """
     counts: dict[str, list[int]] = {}
     for name, rasters in files.items():
         for file in rasters:

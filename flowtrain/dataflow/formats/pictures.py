@@ -1,4 +1,4 @@
-"""Cells of a table that hold picture files."""
+"""Decoding of table cells that hold encoded pictures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ _CHANNELS = {"image": 3, "gray": 1}
 
 
 def picture_decoder(owner: str, column: str, how: str | Callable[[Any], Any]) -> Callable[[Any, str], Any]:
-    """What makes a value of a cell, given the cell and where it is, for errors.
+    """The function that decodes the cells of a column.
 
     Args:
-        owner: Named in errors.
-        column: Named in errors.
-        how: ``"image"``: a picture file becomes RGB, uint8 (H, W, 3), ``"gray"``: (H, W, 1), both as ``read_image``
-            gives; the cell is the file's bytes, or a struct that has them as ``bytes``, as Hugging Face writes them.
-            Or a function of the cell.
+        owner: The class that was given ``how``, for errors.
+        column: The column, for errors.
+        how: ``"image"`` decodes a picture to RGB, uint8 (H, W, 3), ``"gray"`` to (H, W, 1), both as ``read_image``
+            does; the cell is the bytes of a picture file, or a struct that has them in its field ``bytes``, as Hugging
+            Face writes them. Or a function of the cell.
+
+    Returns:
+        A function of the cell and of its place in words, which errors name.
+
+    Raises:
+        DataFlowError: ``how`` is something else.
     """
     if callable(how):
         return lambda cell, _: how(cell)
@@ -36,8 +42,13 @@ def picture_decoder(owner: str, column: str, how: str | Callable[[Any], Any]) ->
 
 
 def decode_picture(cell: Component, where: str, channel: int) -> np.ndarray | None:
-    """The picture in a cell; None where what stands for a null is None."""
-    from ..sources.decode import decode_image  # brings OpenCV, which is slow to import, and only pictures need
+    """Decode the picture in a cell; None for a null that ``missing`` replaces by None.
+
+    Raises:
+        FormatError: The cell has a path and no bytes.
+        DataFlowError: The cell is neither a picture nor bytes.
+    """
+    from ..sources.decode import decode_image  # imports OpenCV, which is slow, and which only pictures need
 
     if isinstance(cell, Mapping):
         if cell.get("bytes") is None:
