@@ -229,7 +229,7 @@ class _Rows:
         self._ends = list(accumulate(counts))
         self.count = firsts[-1]
         self.order = GroupOrder(counts, [size for file in files for size in file.sizes], cache_bytes, groups)
-        # A shuffled walk returns to each group of a run until the run ends: to keep fewer would read them again and again.
+        # A shuffled walk returns to each group of a run until the run ends: a smaller cache would read them many times.
         self.cache = GroupCache(cache_bytes, self.order.longest_run if shuffled else 1, self._read)
 
     def _read(self, place: int) -> RowGroup:

@@ -1,6 +1,7 @@
 """How ``write`` lays datapoints out in a Parquet file, so that each comes back as it was.
 
-Each component is a column. Values that have a Parquet type are stored in it, for other tools to read; the rest as bytes:
+Each component is a column. Values for which Parquet has a type are stored in it, so that any tool reads them; the rest
+as bytes:
 
 ========  ==============================  ==========================================================
 kind      component                       column

@@ -1,6 +1,6 @@
 """Sink for Parquet: datapoints are spooled as columns, from which the row groups are written at the end.
 
-A Parquet file cannot be appended to, since its footer is written last; the spool is what a resumed `write` goes on with.
+A Parquet file has its footer at the end and cannot be appended to: a resumed `write` goes on with the spool.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .sealed import pack_sealed
 
 __all__ = ["ParquetSink"]
 
-_GROUP_BYTES = 4 << 20  # of a row group: a reader loads all of it for any one row, so far less than usual (128 MB)
+_GROUP_BYTES = 4 << 20  # of a row group; small, since a reader loads all of it for any one row
 _GROUP_ROWS = 1 << 16
 
 

@@ -46,7 +46,7 @@ def decode_picture(cell: Component, where: str, channel: int) -> np.ndarray | No
 
     Raises:
         FormatError: The cell has a path and no bytes.
-        DataFlowError: The cell is neither a picture nor bytes.
+        DataFlowError: The cell holds something else than bytes, or bytes that are no picture.
     """
     from ..sources.decode import decode_image  # imports OpenCV, which is slow, and which only pictures need
 

@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers, as far as records need it: a few functions instead of a dependency.
+"""Encoder and decoder for the protocol-buffer wire format, as far as records need it.
 
 See https://protobuf.dev/programming-guides/encoding/. A message is a sequence of fields, each a tag (number and
 wire type) and a value: a varint, 8 bytes, 4 bytes, or a length and that many bytes.
@@ -16,7 +16,7 @@ _ONE_BYTE = [bytes([value]) for value in range(128)]
 
 
 class WireError(ValueError):
-    """Bytes that are not a message; ``offset`` says where in them."""
+    """Bytes that are not a message; ``offset`` is the place of the error in them."""
 
     def __init__(self, what: str, offset: int) -> None:
         super().__init__(f"{what} at byte {offset} of the message")
@@ -43,7 +43,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         The number, from 0 to 2**64 - 1, and the position after it.
 
     Raises:
-        WireError: The data end within it, or it has more than 10 bytes.
+        WireError: The data end within the varint, or it has more than 10 bytes.
     """
     value = shift = 0
     start = at
@@ -80,7 +80,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """
     at, end = 0, len(data)
     while at < end:
-        tag = data[at]
+        tag = data[at]  # inlined: a field number below 16 makes a tag of one byte, the case of nearly all fields
         if tag < 128:
             at += 1
         else:
@@ -98,7 +98,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
             size = 4
         else:
             raise WireError(f"wire type {kind}, which no message of this kind has,", at)
-        if at + size > end:
+        if at + size > end:  # a slice past the end would be short, without an error
             raise WireError(f"a field of {size} bytes, of which {end - at} are there,", at)
         yield tag >> 3, kind, data[at : at + size]
         at += size

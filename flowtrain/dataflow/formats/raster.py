@@ -1,4 +1,4 @@
-"""Rasters (GeoTIFF, JPEG 2000 and what else GDAL reads): every band in its own dtype, with the place on earth."""
+"""Rasters (GeoTIFF, JPEG 2000 and whatever else GDAL reads), by windows, with their georeference."""
 
 from __future__ import annotations
 
@@ -23,25 +23,27 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img")
 
 
 def is_raster(path: PathLike) -> bool:
-    """Whether a file's ending, in small or capital letters, is that of a raster."""
+    """Whether the file's suffix, in any case, is that of a raster."""
     return os.path.splitext(os.fspath(path))[1].lower() in RASTER_SUFFIXES
 
 
 class RasterFile:
-    """A raster of which windows are read: ``file[10:20, 30:40]`` is an array (10, 10, bands).
+    """An array-like view of a raster, read by windows: ``file[10:20, 30:40]`` is an array (10, 10, bands).
 
-    Threads may read at once; a process that is forked opens it anew.
+    Threads may read at once. The file is opened anew in each process, after a fork too.
 
     Args:
-        path: The file.
-        bands: Which bands, from 1, in this order; None: all.
+        path: The file, or its URL, of which a local copy is made.
+        bands: Numbers of the bands to read, from 1, in this order; None: all.
 
     Attributes:
         shape: (height, width, bands).
-        dtype: That of its values.
+        dtype: Dtype of all bands.
+        crs: Coordinate reference system, or None.
+        transform: Affine map from (column, row) to coordinates.
 
     Raises:
-        DataFlowError: The file is missing, or has no such band.
+        DataFlowError: The file is missing, or lacks one of ``bands``.
         FormatError: GDAL cannot read it, or its bands have different dtypes.
         MissingPackage: rasterio is not installed.
     """
@@ -66,7 +68,7 @@ class RasterFile:
 
     @property
     def georeferenced(self) -> bool:
-        """Whether it says where on earth it lies."""
+        """Whether the file has a coordinate reference system or a transform other than the identity."""
         return self.crs is not None or not self.transform.is_identity
 
     def __getitem__(self, where: tuple[slice, slice] | slice) -> np.ndarray:
@@ -75,6 +77,7 @@ class RasterFile:
             part.indices(size) for part, size in zip((rows, columns), self.shape[:2], strict=True)
         )
         window = ((top, max(bottom, top)), (left, max(right, left)))
+        # A GDAL dataset may be used by one thread at a time, and must not cross a fork.
         with self._lock:
             if self._handle is None or self._handle[0] != os.getpid():
                 self._handle = os.getpid(), self._opened()
@@ -110,10 +113,10 @@ def read_raster(path: PathLike, bands: Sequence[int] | None = None) -> np.ndarra
 
     Args:
         path: A GeoTIFF, JPEG 2000 or whatever else GDAL reads.
-        bands: Which bands, from 1, in this order; None: all.
+        bands: Numbers of the bands to read, from 1, in this order; None: all.
 
     Raises:
-        DataFlowError: The file is missing, or has no such band.
+        DataFlowError: The file is missing, or lacks one of ``bands``.
         FormatError: GDAL cannot read it, or its bands have different dtypes.
         MissingPackage: rasterio is not installed; names the extra.
 
@@ -137,13 +140,13 @@ def write_raster(
 
     Args:
         path: The file or its URL, ``.tif`` or ``.tiff``.
-        values: (height, width, bands) or (height, width).
-        like: A raster that lies at the same place on earth: its coordinates are taken over.
-        origin: Where in ``like`` the first pixel begins, (row, column) in its pixels.
-        pixel: Pixels of ``like`` that are one pixel here, (down, right): 2 for a map of half the size.
+        values: (height, width, bands) or (height, width). bool is written as uint8.
+        like: A raster whose georeference is taken over.
+        origin: Where in ``like`` the first pixel begins: (row, column), in pixels of ``like``.
+        pixel: Size of a pixel, (down, right), in pixels of ``like``: 2 for a map of half the resolution.
 
     Raises:
-        DataFlowError: It is no picture, or the name ends otherwise.
+        DataFlowError: ``values`` has another number of axes or is empty, or ``path`` has another suffix.
         FormatError: GeoTIFF has no such dtype.
         MissingPackage: rasterio is not installed; names the extra.
     """
@@ -155,7 +158,7 @@ def write_raster(
     if values.ndim != 3 or 0 in values.shape:
         raise DataFlowError(f"a raster is (height, width, bands); got {values.dtype} {values.shape}")
     if values.dtype == bool:
-        values = values.astype(np.uint8)  # GDAL's way to keep it
+        values = values.astype(np.uint8)  # GDAL has no bool dtype
     place: dict[str, Any] = {}
     if like is not None:
         source = like if isinstance(like, RasterFile) else RasterFile(like)
@@ -164,6 +167,7 @@ def write_raster(
     rasterio = _rasterio()
     height, width, count = values.shape
     shape = {"height": height, "width": width, "count": count, "dtype": values.dtype.name}
+    # A plain TIFF ends at 4 GiB, and how much deflate saves is not known beforehand.
     options = {"compress": "deflate", "BIGTIFF": "IF_SAFER"}
     with warnings.catch_warnings(), writing_to(target, durable=True) as beside:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -178,7 +182,7 @@ def write_raster(
 
 
 def _moved(transform: Any, origin: tuple[float, float], pixel: tuple[float, float]) -> Any:
-    """The affine map of a raster that begins at ``origin`` of another and has larger pixels."""
+    """The affine map of a raster that begins at pixel ``origin`` of another and has pixels ``pixel`` times as large."""
     a, b, c, d, e, f = tuple(transform)[:6]
     (row, column), (down, right) = origin, pixel
     x, y = c + a * column + b * row, f + d * column + e * row
@@ -187,5 +191,6 @@ def _moved(transform: Any, origin: tuple[float, float], pixel: tuple[float, floa
 
 def _rasterio() -> ModuleType:
     rasterio = require("rasterio", extra="rasters", needed_for="Reading and writing rasters")
+    # a submodule, which importing the package alone need not load
     require("rasterio.errors", extra="rasters", needed_for="Reading and writing rasters")
     return rasterio

@@ -1,8 +1,9 @@
 """Datapoints as tf.train.Examples, and back, exactly.
 
-Each component is a feature that TensorFlow can read: an array a serialized tensor (tf.io.parse_tensor), an int an
-int64, bytes and str themselves. What an Example has no form for (a Python float is 64 bits, its floats 32; nested
-lists; dates; objects) travels as our codec's bytes. One further feature says how the features make the datapoint.
+Each component is a feature that TensorFlow can read: an array is a serialized tensor (tf.io.parse_tensor), an int an
+int64, bytes and str are themselves. What an Example cannot hold (a Python float has 64 bits, an Example's 32; nested
+lists; dates; objects) is stored as bytes of flowtrain's codec. One more feature holds the layout: how the features make
+the datapoint.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _TENSOR_KINDS = "biufc"
 
 
 def encode_datapoint(datapoint: object) -> bytes:
-    """Turn a datapoint into a serialized tf.train.Example.
+    """Encode a datapoint as a serialized tf.train.Example.
 
     The components of a list are the features ``"0"``, ``"1"``, ...; those of a dict have its keys, those of a dict
     within it ``"outer/inner"``.
@@ -40,11 +41,8 @@ def encode_datapoint(datapoint: object) -> bytes:
     Args:
         datapoint: A list or dict; whatever the codec can pack.
 
-    Returns:
-        The record.
-
     Raises:
-        FormatError: A component cannot be written.
+        FormatError: A component cannot be packed by the codec.
     """
     features: dict[str, Any] = {}
 
@@ -61,16 +59,10 @@ def encode_datapoint(datapoint: object) -> bytes:
 
 
 def decode_datapoint(record: bytes) -> Datapoint:
-    """Turn a record of :func:`encode_datapoint` back into the datapoint.
-
-    Args:
-        record: The serialized Example.
-
-    Returns:
-        The datapoint, with the types, dtypes and shapes that it had.
+    """Decode a record of :func:`encode_datapoint`: the datapoint with the types, dtypes and shapes that it had.
 
     Raises:
-        FormatError: The record is damaged, or not one of ours.
+        FormatError: The record is damaged, or not one of :func:`encode_datapoint`.
     """
     features = parse_example(record)
     marks = features.pop(LAYOUT, None)
@@ -79,9 +71,9 @@ def decode_datapoint(record: bytes) -> Datapoint:
     return join(_parse_layout(marks[0]), functools.partial(_value, features))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # the records of a file have few layouts, mostly one
 def _parse_layout(mark: bytes) -> Layout:
-    """The layout, checked as a whole, so that `_value` meets nothing in it that it does not know."""
+    """Parse and check a layout, so that `_value` need not check it for each record."""
     try:
         version, layout = msgpack.unpackb(mark)
         if version != _VERSION:
@@ -115,7 +107,8 @@ def _divides(value: dict[Any, Any]) -> bool:
 
 
 def _feature(value: Component) -> tuple[str, Any]:
-    kind = type(value)
+    """A component as (letter of its kind, value of its feature)."""
+    kind = type(value)  # exactly: a subclass of ndarray, int or str would come back as the base class
     if kind is np.ndarray and _is_tensor(value):
         return "t", encode_tensor(value)
     if kind is int and -(1 << 63) <= value < 1 << 63:
@@ -125,13 +118,13 @@ def _feature(value: Component) -> tuple[str, Any]:
     if kind is str:
         try:
             return "s", value.encode()
-        except UnicodeEncodeError:  # a file name that is not UTF-8
+        except UnicodeEncodeError:  # lone surrogates, as in a file name that is not UTF-8: the codec keeps them
             pass
     return "m", pack(value)
 
 
 def _is_tensor(array: np.ndarray) -> bool:
-    # long doubles have no tensor; foreign byte order and strings would come back as another dtype
+    # TensorFlow has no long double; a foreign byte order or a string dtype would come back as another dtype.
     return (
         array.dtype.kind in _TENSOR_KINDS
         and array.dtype.isnative
@@ -141,7 +134,7 @@ def _is_tensor(array: np.ndarray) -> bool:
 
 
 def _value(features: dict[str, Any], name: str, letter: str) -> Component:
-    """What a feature holds, by the letter that its layout says."""
+    """The component that a feature holds, decoded by its letter in the layout."""
     try:
         (value,) = features[name]
         if letter != "i" and type(value) is not bytes:

@@ -1,4 +1,4 @@
-"""Walking a file source a run of records at a time: what a step costs in Python is then paid once a run."""
+"""Cursor over a file source that reads runs of records, so that the cost of a step in Python is paid once a run."""
 
 from __future__ import annotations
 
@@ -14,39 +14,46 @@ from ..sources.memory import Ordered
 
 __all__ = ["RUN_BYTES", "ReadRun", "RunCursor"]
 
-RUN_BYTES = 1 << 18  # a run ends when its records have as many: they should still be in the CPU's cache when handed out
+RUN_BYTES = 1 << 18  # a run ends after so many bytes: they should still be in the CPU's cache when handed out
 
-_RECORDS = 32  # and when it has as many records
-_PLACES = 1024  # places of records computed at once
+_RECORDS = 32  # and after so many records
+_PLACES = 1024  # indices whose places in the file are computed by one call
 
 ReadRun = Callable[[Sequence[int]], list[Datapoint]]
 """Given the places of some records, reads the first of them, at least one; raises where that one is damaged."""
 
 
 class RunCursor(IndexCursor):
-    """The walk over a source that reads ahead a few records, in the order in which they are handed out.
+    """Index cursor that reads a few records ahead, in the order in which it hands them out.
+
+    A record that cannot be read ends the run before it. The error is raised when its turn comes, after all datapoints
+    before it, and ``state`` then counts exactly those.
 
     Args:
-        flow: The source: an ``Ordered``.
-        epoch: Which pass.
+        flow: The source.
+        epoch: The epoch.
         state: The position to go on from.
-        reader: Returns the function that reads; called at the first step, since making a cursor opens nothing.
+        reader: Returns the function that reads a run; called at the first step, since making a cursor opens nothing.
     """
 
     def __init__(self, flow: Ordered, epoch: int, state: Position, reader: Callable[[], ReadRun]) -> None:
         super().__init__(flow, epoch, state)
         self._flow, self._reader = flow, reader
         self._read: ReadRun | None = None
-        # what is left of the run, and the position after it: one object, so that threads see its parts agree
+        # The rest of the run, and the position after it: one object, so that `state` in another thread sees both agree.
         self._run: tuple[Iterator[Datapoint], int] = iter(()), self._next
-        self._places: tuple[int, list[int]] = -1, []
+        self._places: tuple[int, list[int]] = -1, []  # number of a block of indices, and the places of its records
 
     def __iter__(self) -> Iterator[Datapoint]:  # type: ignore[override]
-        """The rest of the walk; ``state`` keeps up with it."""
+        """The rest of the walk.
+
+        ``chain`` runs no Python code for a datapoint. ``state`` needs none either: it counts what is left in the
+        iterator that ``chain`` consumes.
+        """
         return chain.from_iterable(iter(self._following, None))
 
     def __next__(self) -> Datapoint:
-        for datapoint in self._run[0]:
+        for datapoint in self._run[0]:  # an iterator: this takes one, and costs no exception at the end of the run
             return datapoint
         following = self._following()
         if following is None:
@@ -55,13 +62,13 @@ class RunCursor(IndexCursor):
 
     def state(self) -> int:
         left, end = self._run
-        return end - length_hint(left)
+        return end - length_hint(left)  # exact: `left` iterates over a list
 
     def close(self) -> None:
         self._run = iter(()), self.state()
 
     def _following(self) -> Iterator[Datapoint] | None:
-        """What is left of the run, or else the next one; None at the end."""
+        """The rest of the run if there is any, else the next run; None at the end."""
         left, start = self._run
         if length_hint(left):
             return left

@@ -1,7 +1,7 @@
-"""Bytes that carry their own checksum: with what ends them, their CRC32C is 0.
+"""Records that end in 4 bytes which make the CRC32C of the whole record 0.
 
-The checksum's register is after such bytes as it was before. So any number of them, one after the other, have the
-CRC32C 0 too, and a reader may check many by one call.
+CRC32C starts with a register of all ones and inverts it at the end: a result of 0 means that the register is all ones
+again. So any number of sealed records, one after the other, have the CRC32C 0 too, and one call checks many of them.
 """
 
 from __future__ import annotations
@@ -16,29 +16,34 @@ from ...utils.errors import FormatError
 __all__ = ["pack_sealed", "seal", "unpack_sealed"]
 
 _crc_of = struct.Struct("<I")
-_TO_ZERO = 0x9BE09BAB  # bytes, followed by their CRC32C xor this (little endian), have the CRC32C 0
+# Content, followed by its CRC32C xor this number (little endian), has the CRC32C 0. One number serves for any content:
+# what 4 more bytes make of the register depends on nothing but the register xor these bytes.
+_TO_ZERO = 0x9BE09BAB
 
 
 def seal(content: bytes, crc: Callable[[bytes], int]) -> bytes:
-    """Append the 4 bytes that make the CRC32C of the whole 0."""
+    """Append the 4 bytes that make the CRC32C of the whole 0; ``crc`` computes a CRC32C."""
     return content + _crc_of.pack(crc(content) ^ _TO_ZERO)
 
 
 def pack_sealed(value: object, crc: Callable[[bytes], int]) -> bytes:
-    """A value as sealed bytes of the codec: an array of 2, the value and the 4 bytes."""
+    """Pack a value with the codec and seal it.
+
+    The seal is part of the msgpack: an array of two, of which the second element is 4 bytes (``bin 8``) long.
+    """
     return seal(b"".join((b"\x92", pack(value), b"\xc4\x04")), crc)
 
 
 def unpack_sealed(record: bytes, crc: Callable[[bytes], int] | None, expected: int = 0) -> Any:
-    """The value of what :func:`pack_sealed` made.
+    """Unpack a record of :func:`pack_sealed`.
 
     Args:
-        record: The bytes.
-        crc: What computes a CRC32C; None: the checksum is not compared.
-        expected: The CRC32C of a whole record.
+        record: The record.
+        crc: Computes a CRC32C; None: the checksum is not compared.
+        expected: The CRC32C that a whole record has, in a file whose records are sealed otherwise.
 
     Raises:
-        FormatError: It is damaged.
+        FormatError: The record is damaged.
     """
     if crc is not None and crc(record) != expected:
         raise FormatError(f"the {len(record):,} bytes of the record do not have the checksum that ends them")

@@ -1,4 +1,4 @@
-"""A source whose records lie in one or more files, one after the other."""
+"""Base of sources whose records are spread over several files (shards)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _AT_ONCE = 8
 
 
 class ShardedSource(FileSource):
-    """Records of several files as one flow: all of the first file, then all of the second.
+    """A source over the records of several files: all of the first file, then all of the second, ...
 
-    A subclass defines ``_open_files``, which ends in ``_lay_out``.
+    A subclass defines ``_open_files``, which returns ``self._lay_out(files)``. Each of the files has ``count``, the
+    number of its records, and ``read(number)``, unless the subclass defines ``_read``.
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``.
         shuffle: Draw a new permutation for each epoch, over the records of all files.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        what: What the files are, named in errors.
+        what: Kind of file, for errors.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ShardedSource(FileSource):
         self.paths = resolve_files(path, what=what)
 
     def _open_each(self, open_one: Callable[[str], Shard]) -> list[Shard]:
-        """The files, in their order; those at URLs, which take some requests each, several at once."""
+        """Open all files, in their order; several at once if some are at URLs, since each takes a few requests."""
         if len(self.paths) == 1 or not any(map(is_url, self.paths)):
             return [open_one(path) for path in self.paths]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -50,18 +51,18 @@ class ShardedSource(FileSource):
 
     @staticmethod
     def _lay_out(shards: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
-        """Put open files one after the other: what ``_open_files`` returns."""
+        """The open files, and the index of the first record of each, followed by the number of all records."""
         return shards, [0, *accumulate(shard.count for shard in shards)]
 
     def _count(self) -> int:
         return self._handle[1][-1]
 
     def _locate(self, index: int) -> tuple[Any, int]:
-        """The file that holds a record, and its number there."""
+        """The file that holds a record, and the record's number in that file."""
         shards, firsts = self._handle
         if len(shards) == 1:
             return shards[0], index
-        place = bisect_right(firsts, index) - 1
+        place = bisect_right(firsts, index) - 1  # right: an empty file has the same first index as the one after it
         return shards[place], index - firsts[place]
 
     def _read(self, index: int) -> Datapoint:

@@ -1,4 +1,4 @@
-"""An index beside a data file: made on first use, believed only while the file is the one it was made from."""
+"""Index files beside data files (``.ftindex``): built on first use, valid while the data file keeps size and mtime."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["SUFFIX", "load_or_build"]
 SUFFIX = ".ftindex"
 
 _log = logging.getLogger("flowtrain.dataflow")
-_HEAD = struct.Struct("<8sIQqQI")  # magic, version of the kind, size and mtime of the file, length and crc of the body
+_HEAD = struct.Struct("<8sIQqQI")  # magic, kind, size and mtime (ns) of the data file, length and CRC-32 of the body
 _MAGIC = b"ftindex\x01"
-_TICK = 20_000_000  # nanoseconds; the times of Linux's file systems are up to 10 ms old
+_TICK = 20_000_000  # nanoseconds; Linux sets mtime from a clock that advances every 10 ms at the slowest
 
 
 def load_or_build(
     path: str, kind: int, build: Callable[[str], bytes], suits: Callable[[bytes], bool] | None = None
 ) -> bytes:
-    """The index of a file: from beside it where that is current, else made now and put there.
+    """Load the index of a data file if it is valid; else build it and save it beside the file.
 
-    Where the folder may not be written to, the index is made and not kept. Any number of processes may call this
-    at once: the index is renamed into place, so none sees half of one.
+    If the folder is not writable, the index is built and not saved. Several processes may call this at once: each
+    renames a whole index into place.
 
     Args:
-        path: The data file, or its URL.
-        kind: Number of the index's form: another number's index is made anew.
-        build: Makes the index from the file.
-        suits: Whether an index holds what is needed; one that does not is made anew. None: each does.
+        path: The data file, or its URL; the index of a URL is in the cache folder.
+        kind: Number of the index format; an index of another format is rebuilt.
+        build: Builds the index from the path.
+        suits: Whether a loaded index holds what is needed, else it is rebuilt. None: any does.
 
     Returns:
-        The index's bytes.
+        The content of the index.
 
     Raises:
-        FormatError: The file changed while the index was made (or ``build`` says that it is damaged).
+        FormatError: The file changed while the index was built, or ``build`` found it damaged.
     """
     if is_url(path):
         return _of_url(path, kind, build, suits)
@@ -56,10 +56,10 @@ def load_or_build(
 
 
 def _of_url(url: str, kind: int, build: Callable[[str], bytes], suits: Callable[[bytes], bool] | None) -> bytes:
-    """The index of a file at a URL: it is kept in the cache folder, under a name that changes with the content."""
+    """As `load_or_build`, for a URL: the index is in the cache folder, under a name that depends on size and ETag."""
     found = stat(url)
     place = str(place_of(url, found, f"index-{kind}")) if kept(url) else None
-    stamp = found.size, 0
+    stamp = found.size, 0  # no mtime: `place_of` has the ETag in the name
     body = _load(place, kind, stamp) if place else None
     if body is not None and (suits is None or suits(body)):
         return body
@@ -77,6 +77,7 @@ def _stamp(path: PathLike) -> tuple[int, int]:
 
 
 def _load(path: str, kind: int, stamp: tuple[int, int]) -> bytes | None:
+    """The body of an index; None if it is missing, damaged, of another kind or of an older file."""
     try:
         with open(path, "rb") as file:
             made = os.fstat(file.fileno()).st_mtime_ns
@@ -86,13 +87,14 @@ def _load(path: str, kind: int, stamp: tuple[int, int]) -> bytes | None:
     if len(head) < _HEAD.size:
         return None
     magic, its_kind, size, mtime, length, crc = _HEAD.unpack(head)
-    # a file that is written again within the clock's tick has the time that it had: such an index may be of the old one
+    # A data file that was replaced by one of the same size within a tick of the clock keeps its mtime. So an index is
+    # believed only if it was saved more than a tick after that mtime: the file can then not have changed unseen.
     known = (magic, its_kind, size, mtime, length) == (_MAGIC, kind, *stamp, len(body)) and made - mtime > _TICK
     return body if known and crc == zlib.crc32(body) else None
 
 
 def _save(path: str, content: bytes) -> None:
     try:
-        write_whole(path, content, durable=False)  # it can be made again
+        write_whole(path, content, durable=False)  # no fsync: what a crash loses is built again
     except OSError as error:
         _log.info("The index %s is not kept (%s): it will be made again by each process.", path, error.strerror)

@@ -1,4 +1,4 @@
-"""What `write` needs of each format: append, make durable, go back to what was durable, finish."""
+"""The interface between `write` and the formats (``Sink``), and the table of formats that can be written."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ __all__ = ["SINKS", "SUFFIXES", "Sink", "format_of"]
 
 
 class Sink(Protocol):
-    """One file that is being written, in a folder of its own.
+    """Writer of one file, which is built in a folder of its own.
 
-    Made with the folder and the position to go on from: what ``commit`` returned in an earlier process, or None.
+    The constructor takes the folder and a position: what ``commit`` returned in an earlier process, or None to start.
+    It removes whatever was written after that commit, so that a killed `write` goes on exactly there.
     """
 
     def append(self, datapoint: object) -> None:
-        """Add a record."""
+        """Add a datapoint."""
         ...
 
     def commit(self) -> Position:
-        """Make durable what was appended; returns the position after it, for the codec to pack."""
+        """Sync everything appended so far to disk; returns the position after it, a value that the codec packs."""
         ...
 
     def finish(self) -> str:
-        """Complete the file and make it durable; returns its path."""
+        """Complete the file and sync it to disk; returns its path."""
         ...
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the open files. May be called more than once."""
         ...
 
 
@@ -65,10 +66,10 @@ SUFFIXES = {
 
 
 def format_of(path: str, given: str | None) -> str:
-    """The format to write: what was asked for, or what the file's ending says.
+    """The key into ``SINKS``: the given format, or the one that belongs to the suffix of the path.
 
     Raises:
-        DataFlowError: Neither names a format.
+        DataFlowError: The given format is unknown, or none is given and the suffix is unknown.
     """
     name = given if given is not None else SUFFIXES.get(os.path.splitext(path)[1].lower())
     if name not in SINKS:

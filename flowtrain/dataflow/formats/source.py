@@ -1,4 +1,4 @@
-"""What all sources over files share: their order, their handles, and how they say that a file is damaged."""
+"""Base class of sources over files (handles per process, lengths, cursors), path checks, and the error for damage."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ PathLike = str | os.PathLike[str]
 
 
 class MissingFile(DataFlowError, FileNotFoundError):
-    """A file or folder that a source should read is not there."""
+    """A file or folder to read does not exist."""
 
 
 def damaged(path: PathLike, what: str, *, record: int | None = None, offset: int | None = None) -> FormatError:
     """The error for a file that is cut short, corrupt or of another format.
 
     Args:
-        path: The file.
+        path: The file; a local copy is named by its URL.
         what: What is wrong, as a clause.
-        record: Which record, from 0.
-        offset: The byte in the file.
+        record: Number of the record, from 0.
+        offset: Position in the file, in bytes.
     """
     place = [f"record {record}"] if record is not None else []
     place += [f"byte {offset}"] if offset is not None else []
@@ -68,18 +68,19 @@ def damaged(path: PathLike, what: str, *, record: int | None = None, offset: int
 
 @contextlib.contextmanager
 def parsing(path: PathLike, what: str, place: Callable[[], dict[str, int]] = dict) -> Iterator[None]:
-    """Where a parser of another library has a file's bytes: whatever it raises is the file's fault.
+    """Context in which any exception of a third-party parser becomes a `FormatError` about the file.
 
-    Such parsers raise a dozen types on damaged bytes (ValueError, KeyError, tokenize.TokenError, MemoryError, ...), and
-    no two versions the same.
+    On damaged bytes such parsers raise a dozen types (ValueError, KeyError, tokenize.TokenError, MemoryError, ...),
+    which differ between versions. Errors of flowtrain and a missing file pass unchanged.
 
     Args:
         path: The file.
-        what: What it should have been, e.g. ``"not a tar file, cut short or damaged"``.
-        place: Says how far it came, as ``record`` and ``offset`` of :func:`damaged`.
+        what: What is wrong, e.g. ``"not a tar file, cut short or damaged"``.
+        place: Returns how far the parser came, as keyword arguments of :func:`damaged`.
 
     Raises:
         FormatError: In place of any other exception.
+        StorageError: Reading from the URL failed, whatever the parser made of that.
     """
     try:
         yield
@@ -87,31 +88,32 @@ def parsing(path: PathLike, what: str, place: Callable[[], dict[str, int]] = dic
         raise
     except Exception as error:
         beneath: BaseException | None = error
-        while (beneath := beneath.__context__) is not None:  # zipfile makes of each OSError "not a zip file"
+        # A lost connection is not damage, but zipfile turns each OSError of the file object into "not a zip file".
+        while (beneath := beneath.__context__) is not None:
             if isinstance(beneath, StorageError):
                 raise beneath from None
         raise damaged(path, f"{what}: {str(error) or type(error).__name__}", **place()) from error
 
 
 def compression(head: bytes) -> str | None:
-    """The name of the compression that a file's first bytes show, None where they show none."""
+    """The compression that a file's first bytes are the signature of, or None."""
     return next((kind for kind, begin in _COMPRESSED.items() if head.startswith(begin)), None)
 
 
 def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
-    """Check that a path is a readable file (or folder) now, rather than at the first datapoint.
+    """Check that a path is a readable file (or folder), so that a wrong path fails when a source is constructed.
 
     Args:
         path: The path (``~`` is the home folder), or a URL.
-        what: What should be there, named in errors.
+        what: Kind of file, for errors.
         folder: Whether a folder is expected.
 
     Returns:
-        The absolute path, or the URL.
+        The absolute path, which stays right in a process with another working directory; or the URL.
 
     Raises:
-        MissingFile: Nothing is there.
-        DataFlowError: It is of the wrong kind, or may not be read.
+        MissingFile: There is no such file or folder.
+        DataFlowError: A folder was given for a file or the other way round, or it may not be read.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise DataFlowError(f"a path expected for the {what}, got {type(path).__name__}: {path!r:.80}")
@@ -156,7 +158,7 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
         DataFlowError: The list is empty, or a path is not a readable file.
     """
     alone = isinstance(path, (str, os.PathLike))
-    found = matching_paths(path)
+    found = matching_paths(path)  # expands a pattern; a single path or a list comes back literally
     if alone and not found:
         raise MissingFile(f"no {what} matches {os.fspath(path)!r}")
     missing = first_missing([one for one in found if is_url(one)])
@@ -169,24 +171,24 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
 
 
 class FileSource(Ordered):
-    """A finite, indexable flow over something that is opened in each process when it is first needed.
+    """Base of finite, indexable sources over files that each process opens when it first needs them.
 
-    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is never pickled, and
-    never used in another process than the one that opened it.
+    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is available as
+    ``self._handle``. It is never pickled, and never used in another process than the one that opened it.
 
     Args:
         shuffle: Draw a new permutation for each epoch.
-        seed: Of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
+        seed: Seed of the permutations; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
 
-    _held: tuple[int, Any] | None = None  # the process's number, and what _open_files returned there
+    _held: tuple[int, Any] | None = None  # number of the process that opened the files, and what _open_files returned
     _size: int | None = None
-    _reads_ahead: bool = False  # whether a walk reads runs of records; never where that calls a user's function
+    _reads_ahead: bool = False  # whether a walk reads runs of records; never if that calls a user's function
 
     # -- for subclasses
 
     def _open_files(self) -> Any:
-        """Open the files: called once in each process that reads, and by one thread at a time."""
+        """Open the files. Called once in each process that reads, by one thread at a time."""
         raise NotImplementedError
 
     def _count(self) -> int:
@@ -194,15 +196,17 @@ class FileSource(Ordered):
         raise NotImplementedError
 
     def _read(self, index: int) -> Datapoint:
-        """Make the datapoint of a record; threads may call this at once."""
+        """Read the datapoint of a record. Several threads may call this at once."""
         raise NotImplementedError
 
     def _run_reader(self) -> ReadRun:
-        """Open the files, and return what reads a run of records; only asked for where ``_reads_ahead``."""
+        """Return the function that reads a run of records. Only called if ``_reads_ahead``."""
         raise NotImplementedError
 
     @property
     def _handle(self) -> Any:
+        # Double-checked locking: a datapoint pays for the first test alone. Number and handle are one tuple, so that no
+        # thread sees the number of this process beside the handle of its parent.
         held = self._held
         if held is None or held[0] != _process.number:
             with _process.opening:
@@ -226,15 +230,16 @@ class FileSource(Ordered):
         if size is None:
             size = len(self)
         if not 0 <= index < size:
-            self._place(index, epoch)  # raises
+            self._place(index, epoch)  # raises IndexError
         try:
             return self._read(self._place(index, epoch) if self.shuffle else index)
         except FlowtrainError:
-            raise  # it names the file and the record
-        except USER_ERRORS as error:  # of a user's decode function
+            raise  # names the file and the record already
+        except USER_ERRORS as error:  # raised by a user's decode function
             self._fail(error, index, epoch)
 
     def _cursor(self, epoch: int, state: Position = None) -> Cursor:
+        # A run is read by way of _read: the `get` of a subclass that overrides it would never be called.
         if self._reads_ahead and type(self).get is FileSource.get:
             return RunCursor(self, epoch, state, self._run_reader)
         return super()._cursor(epoch, state)
@@ -247,15 +252,15 @@ class FileSource(Ordered):
 
 
 class _Process:
-    """What belongs to this process alone, and is new in the child of a fork."""
+    """State of this process that the child of a fork must not share with its parent."""
 
     def __init__(self) -> None:
-        self.number = 0  # told apart faster than by os.getpid()
+        self.number = 0  # counts forks; compared for each datapoint, for which os.getpid() is slower
         self.opening = threading.RLock()
 
     def renew(self) -> None:
         self.number += 1
-        self.opening = threading.RLock()  # another thread of the parent may have held it
+        self.opening = threading.RLock()  # a thread that exists in the parent alone may hold the old one forever
 
 
 _process = _Process()

@@ -1,4 +1,4 @@
-"""svmlight (libsvm) files: a label and the features that are not zero, a line a datapoint."""
+"""Source over svmlight (libsvm) files: each line is a label and the nonzero features."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ __all__ = ["SVMLightData"]
 class SVMLightData(ShardedSource):
     """Rows of svmlight files, as dense vectors.
 
-    A line is ``label [qid:n] index:value index:value ... [# comment]``, with rising indices.
+    A line is ``label [qid:n] index:value index:value ... [# comment]``, with strictly increasing indices. A ``qid`` is
+    ignored.
 
     Args:
         path: A file, a list of files, or a pattern.
-        num_features: Length of the vectors; None reads all files once and takes what the largest index needs, where
-            that is no more than 64 MB a vector.
-        zero_based: Whether the first feature has index 0; in this format it is 1.
-        label: Makes the label of its text, e.g. ``int``, or ``lambda text: text.split(",")`` for several.
-        dtype: Of the vectors.
+        num_features: Length of the vectors. None: all files are read once to find the largest index; vectors of more
+            than 64 MB are then refused.
+        zero_based: Whether the first feature has index 0; the format says 1.
+        label: Parses the text of the label, e.g. ``int``, or ``lambda text: text.split(",")`` for several labels.
+        dtype: Dtype of the vectors.
         shuffle: Draw a new permutation for each epoch, over the records of all files.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
         DataFlowError: A file is missing or unreadable.
-        FormatError: When read: a line is not svmlight, an index is too large, or not in order; names file and line.
+        FormatError: When read: a line is not svmlight, or an index is out of range or not in order; names file and
+            line.
 
     Order:
         As in the files; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is
@@ -78,6 +80,7 @@ class SVMLightData(ShardedSource):
         lines, number = self._locate(index)
         label, indices, values = self._parse(lines, number)
         size = self.num_features or 0
+        # The indices rise, so the first and the last are the extremes.
         if indices and (indices[-1] >= size + self._first or indices[0] < self._first):
             wrong = indices[0] if indices[0] < self._first else indices[-1]
             range_ = f"{self._first} to {size + self._first - 1}"
@@ -101,7 +104,7 @@ class SVMLightData(ShardedSource):
         if pairs and pairs[0].startswith(b"qid:"):
             pairs = pairs[1:]
         try:
-            if any(b"_" in pair for pair in pairs):  # Python reads 1_23 as 123
+            if any(b"_" in pair for pair in pairs):  # int() and float() read 1_23 as 123
                 raise ValueError("only the digits 0 to 9 make a number")
             split = [pair.split(b":") for pair in pairs]
             indices = [int(index) for index, _ in split]
@@ -113,7 +116,11 @@ class SVMLightData(ShardedSource):
         return label, indices, values
 
     def _length(self, lines: LineFile) -> int:
-        """How long the vectors of a file have to be."""
+        """The length of vectors that hold the largest index of a file.
+
+        Raises:
+            FormatError: A line is damaged, or its index would make vectors of more than 64 MB.
+        """
         longest = 0
         for number in range(lines.count):
             indices = self._parse(lines, number)[1]

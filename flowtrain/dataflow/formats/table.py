@@ -1,4 +1,4 @@
-"""Rows of the arrays in an npz, npy or HDF5 file, as datapoints."""
+"""Base of sources over the rows of named arrays, which npz, npy and HDF5 files hold."""
 
 from __future__ import annotations
 
@@ -34,19 +34,30 @@ Keys = Sequence[str] | Mapping[str, str] | None
 
 
 class Table:
-    """Columns of equal length, and what a row of each is.
+    """Named arrays of equal length, of which a row is a datapoint.
 
     Args:
-        path: The file, for errors.
-        arrays: Name -> anything that has ``shape`` and gives row i for ``[i]``.
-        keys: Which, and as what: see :class:`TableSource`.
-        verify: Whether checksums are compared where the file has them.
+        path: The file.
+        arrays: Name -> array, or anything else with ``shape``, ``dtype`` and row i for ``[i]``.
+        keys: Which arrays to read, and as what; see :class:`TableSource`.
+        verify: Whether the checksums of rows are compared, if the file has them.
+
+    Attributes:
+        count: Number of rows.
+        names: The arrays or components that datapoints are made of.
+        sealed: Whether the file has a header with a checksum (version 2 of ``write``), which covers the dtypes and
+            shapes of all arrays, as the checksums of rows cover their content.
+
+    Raises:
+        DataFlowError: A name is unknown, or the arrays differ in length.
+        FormatError: The header is damaged, or does not fit the arrays.
     """
 
     def __init__(self, path: str, arrays: Mapping[str, Any], keys: Keys, verify: bool) -> None:
         self.path, self.arrays = path, arrays
         self._file = open_file(path)
-        # What is cut off between check_size and the copy is a SIGBUS, of which faulthandler prints functions' names.
+        # `check_size` before each read leaves a gap: if the file is cut short between the check and the copy of a row,
+        # a SIGBUS ends the process. faulthandler then prints the names of functions, so these contain the path.
         self._value, self._column = _named_after(path, _value), _named_after(path, _column)
         self._crc = crc32c() if verify else None
         self._kinds: dict[str, str] = {}
@@ -73,7 +84,7 @@ class Table:
         return join(self._layout, partial(self._column, self, indices))
 
     def names_of_arrays(self) -> list[str]:
-        """The arrays that rows are made of."""
+        """The arrays in the file that the wanted components are read from, with those of checksums and the header."""
         if HEADER not in self.arrays:
             return self.names
         stems = tuple(f"{name}." for name in self.names)
@@ -81,7 +92,7 @@ class Table:
 
     @property
     def plain(self) -> bool:
-        """Whether rows are just those of arrays in memory, with nothing to check or convert."""
+        """Whether rows need no check and no conversion, so that many can be taken from NumPy arrays at once."""
         return not self._kinds and all(isinstance(self.arrays[name], np.ndarray) for name in self.names)
 
     def _take(self, keys: Keys, known: list[str]) -> None:
@@ -107,7 +118,7 @@ class Table:
             )
         count = lengths.pop()
         if not any(math.prod(shape[1:]) * self.arrays[name].dtype.itemsize for name, shape in shapes.items()):
-            try:  # rows that take no bytes can be any number
+            try:  # the size of the file bounds no number of rows that take no bytes
                 check_claim(count, self._file.size, limit=_BODILESS_MOST, unit="rows")
             except Claim as error:
                 raise damaged(self.path, f"rows without any content: {error}") from error
@@ -117,7 +128,7 @@ class Table:
         try:
             content = np.asarray(column[:], np.uint8).tobytes()
             found = unpack(content)
-            # version 1 was a dict without a checksum
+            # version 1 was a bare dict, version 2 is sealed: an array of the dict and its checksum
             header = found if isinstance(found, dict) else unpack_sealed(content, crc32c())
             version = header["version"]
             if version not in (1, 2) or (version == 2) != isinstance(found, list):
@@ -144,7 +155,11 @@ class Table:
             raise FormatError(f"the array {name!r} is {found}; {dtype} {shape} was written")
 
 
+# Functions of the module, not methods: `_named_after` makes a copy of each for every file.
+
+
 def _value(table: Table, index: int, _: str, name: str) -> Component:
+    """The component ``name`` of a row, in memory of its own."""
     kind = table._kinds.get(name)
     if kind is None:
         row = table.arrays[name][index]
@@ -173,7 +188,7 @@ def _column(table: Table, indices: np.ndarray, _: str, name: str) -> Component:
 
 
 def _named_after(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy of a module's function with the name of a file in its own, which tracebacks show."""
+    """A copy of a function whose name, as tracebacks show it, contains a path."""
     code = function.__code__
     return FunctionType(code.replace(co_name=f"{code.co_name} of {path}"), function.__globals__)
 
@@ -186,12 +201,12 @@ def _names_in(layout: Layout) -> list[str]:
 
 
 class TableSource(FileSource):
-    """The rows of a file's arrays; a subclass says how the file is opened.
+    """Base of sources over the rows of a file's arrays; a subclass defines how the file is opened (``_arrays``).
 
     Args:
         path: The file.
-        keys: None: files of ``write`` give their datapoints, others a dict with a row of each array. A list of names
-            gives a list; a dict ``{component: name}`` gives a dict.
+        keys: Which arrays to read. None: files of ``write`` give their datapoints, others a dict with a row of each
+            array. A list of names gives a list; a dict ``{component: name}`` gives a dict.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether the checksums that ``write`` stores are compared.
@@ -218,7 +233,7 @@ class TableSource(FileSource):
         raise NotImplementedError
 
     def _check_whole(self, arrays: object, names: list[str]) -> None:
-        """Compare checksums of whole arrays, where rows have none of their own."""
+        """Compare the checksums of whole arrays. Called if the rows have none of their own."""
 
     def _open_files(self) -> Table:
         arrays = self._arrays()
@@ -235,7 +250,7 @@ class TableSource(FileSource):
 
     @property
     def vectorized(self) -> bool:
-        """Whether ``get_batch`` makes many datapoints faster than ``get`` one by one."""
+        """Whether ``get_batch`` indexes the arrays once for all rows."""
         return self._handle.plain
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> Datapoint:

@@ -1,4 +1,4 @@
-"""Tar files in WebDataset's layout: the files of one sample share a name up to the first dot."""
+"""Source over tar files in WebDataset's layout: the files of one sample share their name up to the first dot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["TarData"]
 _INDEX_KIND = 5
 _BLOCK = 512
 _CHUNK = 1 << 20
-_ERRORS = "surrogateescape"  # names that are not UTF-8, as the tarfile module has them
+_ERRORS = "surrogateescape"  # how tarfile decodes names that are not UTF-8
 
 Sample = dict[str, Any]
 
@@ -33,19 +33,20 @@ Sample = dict[str, Any]
 class TarData(ShardedSource):
     """Samples of tar files in WebDataset's layout, in any order.
 
-    ``0001.jpg`` and ``0001.cls`` make one sample with the components ``jpg`` and ``cls``. An index beside each file
-    (``.ftindex``, made at the first use) gives random access, so the flow shuffles all samples, and no shard has to
-    be read from its start. Files of a sample need not follow each other. Those whose name begins with a dot
-    (``._1.jpg`` and ``.DS_Store`` of macOS) belong to no sample, as in WebDataset.
+    ``0001.jpg`` and ``0001.cls`` make one sample with the components ``jpg`` and ``cls``. An index beside each tar
+    (``.ftindex``, built at first use) gives random access: the flow can shuffle all samples, and no shard has to be
+    read from its start. The files of a sample need not follow each other. Files whose name begins with a dot
+    (``._1.jpg`` and ``.DS_Store`` of macOS) are ignored, as in WebDataset.
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``. Compressed files are refused.
-        decode: None: files of :func:`~flowtrain.dataflow.formats.write` give their datapoints, others a dict: the key
-            as ``"__key__"``, each extension with the file's bytes. ``"raw"``: always that dict. ``"auto"``: that
-            dict, decoded by extension (npy, json, txt, cls, and pictures as RGB). Or a function of that dict.
+        decode: None: tars of :func:`~flowtrain.dataflow.formats.write` give their datapoints, others a dict: the key
+            of the sample as ``"__key__"``, and each extension -> bytes of that file. ``"raw"``: always that dict.
+            ``"auto"``: that dict, decoded by extension (npy, json, txt, cls, and pictures as RGB). Or a function of
+            the dict.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        verify: Whether the checksums that ``write`` stores are compared; tars of others have none for contents.
+        verify: Whether the checksums that ``write`` stores are compared; other tars have none for contents.
 
     Raises:
         DataFlowError: A file is missing or unreadable, or ``decode`` is unknown.
@@ -89,7 +90,14 @@ class TarData(ShardedSource):
 
 
 class _TarFile:
-    """One tar file, with the place of every file of every sample."""
+    """One tar file, with the offset and size of every file of every sample.
+
+    Args:
+        path: The tar, or its URL.
+        files: The cache of open files.
+        decode: As in `TarData`, with ``"auto"`` already replaced by its function.
+        verify: Whether checksums are compared.
+    """
 
     def __init__(
         self, path: str, files: OpenFiles, decode: Callable[[Any], Datapoint] | str | None, verify: bool
@@ -122,7 +130,15 @@ class _TarFile:
 
 
 def _find_samples(path: str) -> bytes:
-    """Walk over the headers: the container that `write` noted, the keys, and the members of each sample."""
+    """Build the index of a tar from its headers.
+
+    Returns:
+        A msgpack list: container of the datapoints (``"list"`` or ``"dict"``; empty if not of `write`), keys of the
+        samples, of each sample a list of (extension, offset, size, CRC32C or None), size of the tar.
+
+    Raises:
+        FormatError: The tar is damaged, cut short, compressed, or no set of samples.
+    """
     samples: dict[str, dict[str, tuple[int, int, int | None]]] = {}
     end, checked, count = 0, False, None
     with BoundedReader(path) as file:
@@ -165,7 +181,7 @@ def _find_samples(path: str) -> bytes:
 
 
 def _split(name: str) -> tuple[str | None, str]:
-    """The key of the sample that a file belongs to, None where to none, and its extension."""
+    """The key of a file's sample (None for a file that is ignored), and the file's extension."""
     folder, base = os.path.split(name)
     if base.startswith("."):
         return None, ""
@@ -174,15 +190,15 @@ def _split(name: str) -> tuple[str | None, str]:
 
 
 def _end_of(path: str, info: tarfile.TarInfo, size: int) -> int:
-    """Where the next header is.
+    """The offset after a member, where the next header is.
 
     Raises:
-        FormatError: It is no file, or the archive ends before the file does.
+        FormatError: The member is neither a file nor a folder, or the archive ends before the member does.
     """
     if not (info.isreg() or info.isdir()) or info.issparse():
         raise damaged(path, f"{info.name!r} is a link or a device: only files are expected", offset=info.offset)
     stated = info.pax_headers.get("size", "0")
-    if not (stated.isascii() and stated.isdigit()):  # the tarfile module takes what is no number for 0
+    if not (stated.isascii() and stated.isdigit()):  # tarfile takes any other text for 0, and goes on there
         raise damaged(path, f"{info.name!r}: the pax header says that its size is {stated[:80]!r}", offset=info.offset)
     if info.size < 0:
         raise damaged(path, f"{info.name!r} has {info.size} bytes", offset=info.offset)
@@ -195,7 +211,7 @@ def _end_of(path: str, info: tarfile.TarInfo, size: int) -> int:
 
 
 def _stored_checksum(info: tarfile.TarInfo) -> tuple[int | None, int | None]:
-    """What `write` noted: the CRC32C of the contents, and with the last file how many samples there are."""
+    """The CRC32C that `write` stored for a file, and the number of samples, which the last file has; None if absent."""
     if not info.gname.startswith(CHECKSUM):
         return None, None
     crc, _, count = info.gname.removeprefix(CHECKSUM).partition(":")
@@ -206,7 +222,13 @@ def _stored_checksum(info: tarfile.TarInfo) -> tuple[int | None, int | None]:
 
 
 def _check_end(path: str, file: BoundedReader, end: int, samples: int) -> None:
-    """The tarfile module takes a damaged header, and the end of the file, for the end of the archive: it is zeros."""
+    """Check that nothing but zeros follows the last member.
+
+    tarfile takes a damaged header, as well as the end of the file, for the end of the archive, and reports neither.
+
+    Raises:
+        FormatError: The end of the archive is missing, or something else follows.
+    """
     if end + _BLOCK > file.size:
         what = "cut short: the blocks that mark the end of the archive are missing"
         raise damaged(path, what, record=samples, offset=end)

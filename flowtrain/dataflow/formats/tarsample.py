@@ -1,4 +1,4 @@
-"""What the files of one sample in a tar say, and how a datapoint becomes files."""
+"""Encoding of a datapoint as the files of one tar sample, and decoding of samples."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ user's own group where there is none of that name; a pax header for each file wo
 
 _EMPTY = "__empty__"
 _PICTURES = ("jpg", "jpeg", "png", "ppm", "webp", "bmp", "tif", "tiff")
-_OURS = ("npy", "txt", "mp", "bin")  # by the last extension: an array, a str, anything else, bytes
+_OURS = ("npy", "txt", "mp", "bin")  # last extensions that `write` appends: an array, a str, anything else, bytes
 
 
 def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
-    """The files of a datapoint.
+    """Encode a datapoint as files.
 
-    Arrays become ``.npy``, str ``.txt``, bytes a file named like the component (``jpg``) or ``.bin``, and everything
-    else ``.mp`` (msgpack): what WebDataset's own decoders read too.
+    Arrays become ``.npy``, str ``.txt``, bytes a file with the name of the component (``jpg``) or ``.bin``, and
+    everything else ``.mp`` (msgpack). WebDataset's own decoders read these too.
 
     Args:
         datapoint: A list, or a dict with str keys.
@@ -45,7 +45,7 @@ def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
         ``"list"`` or ``"dict"``, and (extension, content) of each file.
 
     Raises:
-        FormatError: It is something else, or a component cannot be written.
+        FormatError: The datapoint is something else, or a component cannot be written.
     """
     if isinstance(datapoint, list):
         container, items = "list", [(str(i), value) for i, value in enumerate(datapoint)]
@@ -64,7 +64,7 @@ def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def decode_members(container: str, members: list[tuple[str, bytes]]) -> Datapoint:
-    """The datapoint of the files that :func:`encode_members` made.
+    """Decode the files of :func:`encode_members` to the datapoint.
 
     Raises:
         FormatError: A file is damaged.
@@ -76,7 +76,7 @@ def decode_members(container: str, members: list[tuple[str, bytes]]) -> Datapoin
 
 
 def decode_webdataset(sample: dict[str, Any]) -> dict[str, Any]:
-    """Decode each file of a sample by its extension, as WebDataset's users expect.
+    """Decode each file of a sample by its extension, as WebDataset does by convention.
 
     npy: array; json; txt, text: str; cls, cls2, index, id: int; pictures: (H, W, 3), RGB, as ``read_image``
     gives; mp, msgpack: msgpack. Others stay bytes.
@@ -103,18 +103,18 @@ def _by_extension(name: str, content: bytes) -> Component:
         if last in ("txt", "text", "transcript"):
             return content.decode()
         if last in ("cls", "cls2", "class", "count", "index", "inx", "id"):
-            if b"_" in content:  # Python reads 1_23 as 123
+            if b"_" in content:  # int() reads 1_23 as 123
                 raise ValueError("only the digits 0 to 9 make a number")
             return int(content)
         if last in ("mp", "msgpack"):
             return unpack(content)
-    except (ValueError, EOFError, RecursionError) as error:  # the last of json that is nested very deep
+    except (ValueError, EOFError, RecursionError) as error:  # RecursionError: of deeply nested JSON
         raise FormatError(f"the file .{name} is damaged, or not what its extension says: {error}") from error
     return _picture(name, content) if last in _PICTURES else content
 
 
 def _picture(name: str, content: bytes) -> np.ndarray:
-    from ..sources.decode import decode_image  # brings OpenCV, which is slow to import, and only pictures need
+    from ..sources.decode import decode_image  # imports OpenCV, which is slow, and which only pictures need
 
     return decode_image(np.frombuffer(content, np.uint8), f"the file .{name}")
 
@@ -122,14 +122,16 @@ def _picture(name: str, content: bytes) -> np.ndarray:
 def _encode(name: str, value: Component) -> tuple[str, bytes]:
     kind = type(value)
     if kind is bytes:
+        # ".bin" where the name would be read as another kind, or is the position in a list
         return (f"{name}.bin" if name.rpartition(".")[2] in _OURS or name.isdigit() else name), value
     if kind is str:
         try:
             return f"{name}.txt", value.encode()
-        except UnicodeEncodeError:  # a file name that is not UTF-8
+        except UnicodeEncodeError:  # lone surrogates, as in a file name that is not UTF-8
             return f"{name}.mp", pack(value)
     if kind is np.ndarray and value.dtype.kind in "biufcSUmM" and value.dtype.isbuiltin != 2:
         buffer = io.BytesIO()
+        # ascontiguousarray makes a 0-d array 1-d; reshape undoes that
         np.lib.format.write_array(buffer, np.ascontiguousarray(value).reshape(value.shape), allow_pickle=False)
         return f"{name}.npy", buffer.getvalue()
     return f"{name}.mp", pack(value)
@@ -150,6 +152,6 @@ def _decode(name: str, content: bytes) -> tuple[str, Any]:
 
 
 def _quote(key: str) -> str:
-    # a slash or a leading dot would change which sample a file belongs to; capitals and the like may stay
+    # A slash or a leading dot in the name would assign the file to another sample, or to none.
     quoted = urllib.parse.quote(key, safe="._- ", errors="surrogatepass")
     return "%2E" + quoted[1:] if quoted.startswith(".") else quoted

@@ -1,4 +1,4 @@
-"""Writing tar: the files of a sample side by side, with checksums in their headers."""
+"""Sink for tar files in WebDataset's layout, with the checksum of each file in its header."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["TarSink"]
 
 
 class TarSink(AppendOnlyFile):
-    """Records as files of a tar."""
+    """Appends the files of each datapoint to a tar; `tarsample` says which they are."""
 
     def __init__(self, folder: str, position: dict[str, Any] | None) -> None:
         super().__init__(folder, position)
         self._count = position["count"] if position else 0
         self._container = position["container"] if position else ""
-        self._last: list[Any] = position.get("last", []) if position else []  # place, name, size and CRC of a file
+        self._last: list[Any] = position.get("last", []) if position else []  # offset, name, size, CRC of the last file
         self._crc = crc32c()
 
     def _header(self, mark: str) -> bytes:
@@ -50,7 +50,10 @@ class TarSink(AppendOnlyFile):
         return {**super().commit(), "count": self._count, "container": self._container, "last": self._last}
 
     def finish(self) -> str:
-        if self._last:  # a tar that is cut, or has zeros in its middle, looks like one that ends there
+        # Rewrite the header of the last file, now with the number of samples: a tar that is cut at a header, or has
+        # zeros in its middle, otherwise looks like one that ends there. The header keeps its length, since the group's
+        # name with the number stays within the 32 bytes that a header has for it.
+        if self._last:
             self._file.seek(self._last[0])
             self._file.write(self._header(f":{self._count}"))
             self._file.seek(self._end)

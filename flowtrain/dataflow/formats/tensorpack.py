@@ -1,7 +1,7 @@
-"""Records of Tensorpack's LMDB files: msgpack, with NumPy arrays as msgpack_numpy writes them.
+"""Decoder for records of Tensorpack's LMDB files: msgpack, with NumPy arrays in msgpack_numpy's form.
 
 An array is the map {nd: True, type, kind, shape, data}, a NumPy scalar {nd: False, type, data}, a complex number
-{complex: True, data: its repr}. Pickled records are refused: unpickling a file runs whatever it says.
+{complex: True, data: its repr}. Pickled records are refused, since unpickling a file runs code that the file chooses.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _ADVICE = (
 
 
 def parse_keys(path: str, value: bytes) -> list[bytes]:
-    """The list of keys that Tensorpack stores under ``__keys__``.
+    """Parse the list of keys that Tensorpack stores under ``__keys__``.
 
     Args:
         path: The file, for errors.
-        value: What is stored.
+        value: The value of that key.
 
     Raises:
-        FormatError: It is pickled, or not a list.
+        FormatError: The value is pickled, or not a list of keys.
     """
     try:
         keys = parse_value(value)
@@ -44,21 +44,20 @@ def parse_keys(path: str, value: bytes) -> list[bytes]:
 
 
 def parse_value(value: bytes) -> Datapoint:
-    """Decode one datapoint.
-
-    Args:
-        value: The record's bytes.
+    """Decode one record.
 
     Raises:
-        FormatError: It is pickled, not msgpack, holds pickled objects, or an array that does not fit its description.
+        FormatError: The record is pickled, is not msgpack, holds pickled objects, or an array that does not fit its
+            description.
     """
+    # A pickle of protocol 2 to 5 begins with PROTO and its number, and ends with STOP.
     if value[:1] == b"\x80" and value[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and value[-1:] == b".":
         raise FormatError(f"the record is pickled. {_ADVICE}")
     try:
         return msgpack.unpackb(value, raw=False, object_hook=_restore, strict_map_key=False)
     except FormatError:
         raise
-    # msgpack's UnpackException and StackError besides the rest: of damaged bytes each of these was seen
+    # each of these was seen with damaged bytes
     except (
         ValueError,
         TypeError,
@@ -73,7 +72,11 @@ def parse_value(value: bytes) -> Datapoint:
 
 
 def _restore(found: dict[Any, Any]) -> Component:
-    if found.get(b"nd") is True and found.get(b"kind") == b"":  # the common case, without the detour
+    """Turn a map that stands for an array, a NumPy scalar or a complex number into that; leave other maps as they are.
+
+    The keys of msgpack_numpy are bytes; str is accepted too.
+    """
+    if found.get(b"nd") is True and found.get(b"kind") == b"":  # the common case first: an array of plain numbers
         return _array(found[b"shape"], _plain_dtype(found[b"type"]), found[b"data"])
     if b"nd" not in found and "nd" not in found and b"complex" not in found and "complex" not in found:
         return found

@@ -1,7 +1,8 @@
-"""Tensors as tf.io.serialize_tensor writes them, without TensorFlow.
+"""Encoder and decoder for serialized tensors (tf.io.serialize_tensor), without TensorFlow.
 
-The message is tensorflow/core/framework/tensor.proto: dtype = 1, tensor_shape = 2, tensor_content = 4 (raw bytes), or
-one of the typed lists, which TensorFlow uses for strings and which other writers use for small tensors.
+The message is tensorflow/core/framework/tensor.proto: dtype = 1, tensor_shape = 2, tensor_content = 4 (raw bytes).
+Instead of the content there may be a typed list of values: TensorFlow uses one for strings, other writers use them for
+small tensors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .protobuf import BYTES, VARINT, WireError, bytes_field, fields, read_varint
 
 __all__ = ["encode_tensor", "parse_tensor", "tensor_dtype"]
 
-# types.proto: the number of a DataType -> its NumPy dtype; those of ml_dtypes by name, loaded when met
+# types.proto: number of a DataType -> name of its NumPy dtype; ml_dtypes is imported for a tensor of one of its dtypes
 _DTYPES: dict[int, str] = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "object", 8: "complex64",
     9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128", 19: "float16", 22: "uint32",
@@ -27,11 +28,11 @@ _NUMBERS = {name: number for number, name in _DTYPES.items()}
 _STRING = _NUMBERS["object"]
 _OF_NUMPY = {name for name in _NUMBERS if not name.startswith(("bfloat", "float8", "int4", "uint4"))}
 
-# the typed lists: field -> (NumPy dtype of an element on the wire; None for varints)
+# typed lists: number of the field -> NumPy dtype of its elements on the wire; None for varints
 _LISTS: dict[int, str | None] = {
     5: "<f4", 6: "<f8", 7: None, 9: "<c8", 10: None, 11: None, 12: "<c16", 13: None, 16: None, 17: None, 18: "u1",
 }  # fmt: skip
-# which of them the values of a dtype stand in; those that are not here: int_val
+# dtype -> the list that holds its values; int_val (7) for all others
 _INT_LIST = 7
 _LIST_OF = {
     "float32": 5, "float64": 6, "complex64": 9, "int64": 10, "bool": 11, "complex128": 12, "float16": 13,
@@ -48,7 +49,7 @@ def tensor_dtype(name: str) -> np.dtype:
         name: ``"float32"``, ``"string"`` (an object array of bytes), ``"bfloat16"``, ...
 
     Raises:
-        FormatError: There is no such dtype.
+        FormatError: TensorFlow has no such dtype, or NumPy has no counterpart.
     """
     name = "object" if name == "string" else name
     if name not in _NUMBERS:
@@ -57,10 +58,10 @@ def tensor_dtype(name: str) -> np.dtype:
 
 
 def encode_tensor(array: object) -> bytes:
-    """Serialize a tensor, byte for byte as tf.io.serialize_tensor does.
+    """Serialize an array as a TensorProto, byte for byte as tf.io.serialize_tensor does.
 
     Args:
-        array: An array of any shape: numbers, bools, or strings (object, ``S`` or ``U`` dtype).
+        array: An array of any shape: numbers, bools, or strings (dtype object, ``S`` or ``U``).
 
     Returns:
         A TensorProto, which tf.io.parse_tensor reads.
@@ -73,6 +74,7 @@ def encode_tensor(array: object) -> bytes:
     number = _STRING if text else _NUMBERS.get(array.dtype.name)
     if number is None:
         raise FormatError(f"a tensor cannot have dtype {array.dtype}: {', '.join(_NUMBERS)} are possible")
+    # proto3 omits a field that has its default value, here a size of 0
     dims = b"".join(bytes_field(2, b"\x08" + varint(size) if size else b"") for size in array.shape)
     head = b"\x08" + varint(number) + bytes_field(2, dims)
     if text:
@@ -88,19 +90,19 @@ def encode_tensor(array: object) -> bytes:
 
 
 def parse_tensor(record: bytes, *, max_bytes: int = UNNAMED) -> np.ndarray:
-    """Read a tensor that tf.io.serialize_tensor (or :func:`encode_tensor`) wrote.
+    """Parse a tensor that tf.io.serialize_tensor (or :func:`encode_tensor`) wrote.
 
     Args:
         record: A TensorProto.
-        max_bytes: How large an array may become of which only the first values are given: the last of these is
-            repeated then, so a dozen bytes can claim any size. ``serialize_tensor`` gives all of them.
+        max_bytes: Most bytes of an array of which only the first values are given. The last given value is repeated, so
+            a dozen bytes can claim any size. ``serialize_tensor`` gives all values.
 
     Returns:
         The array, which owns its memory; strings are an object array of bytes.
 
     Raises:
         FormatError: The bytes are not a TensorProto, are cut short, claim more than ``max_bytes``, or hold a dtype
-            that NumPy does not have.
+            without a NumPy counterpart.
 
     Example:
         >>> parse_tensor(encode_tensor(np.float32([[1, 2]])))
@@ -137,16 +139,16 @@ def _shape(data: bytes) -> tuple[int, ...]:
             raise WireError("a shape of unknown rank", 0)
         if number == 2 and kind == BYTES:
             size = next((value for n, _, value in fields(dim) if n == 1), 0)  # type: ignore[arg-type]
-            if int(size) >= 1 << 63:  # -1, an unknown size
+            if int(size) >= 1 << 63:  # negative: -1 is an unknown size
                 raise WireError("a shape with an unknown size", 0)
             sizes.append(int(size))
-            if len(sizes) > _MOST_DIMS:  # their product would take long
+            if len(sizes) > _MOST_DIMS:  # the product of very many sizes takes long
                 raise WireError(f"a shape of more than {_MOST_DIMS} sizes", 0)
     return tuple(sizes)
 
 
 def _numbers(wire: str | None, value: int | bytes) -> np.ndarray:
-    """The numbers of a field of a typed list: one, or several packed; whole ones as uint64, as varints are."""
+    """The numbers in one field of a typed list: a single one, or several packed. Varints are uint64."""
     if wire is not None:
         if isinstance(value, int):
             raise WireError("a whole number in a list of floats", 0)
@@ -161,10 +163,10 @@ def _numbers(wire: str | None, value: int | bytes) -> np.ndarray:
 
 
 def _values(name: str, dtype: np.dtype, listed: dict[int, list[np.ndarray]]) -> np.ndarray:
-    """The values of a typed list, as the dtype that has them.
+    """The values of a typed list, converted to the tensor's dtype without loss.
 
     Raises:
-        WireError: They stand in the list of another dtype, or the dtype does not have one of them.
+        WireError: They are in the list of another dtype, or the dtype cannot hold one of them.
     """
     field = _LIST_OF.get(name, _INT_LIST)
     other = next((number for number in listed if number != field), None)
@@ -173,14 +175,14 @@ def _values(name: str, dtype: np.dtype, listed: dict[int, list[np.ndarray]]) -> 
     if field not in listed:
         return np.empty(0, dtype)
     values = np.concatenate(listed[field])
-    if field in (13, 18):  # their bits
+    if field in (13, 18):  # half_val and float8_val hold the bits of a value
         bits = np.dtype(f"u{dtype.itemsize}")
         if values.size and values.max() > np.iinfo(bits).max:
             raise WireError(f"a value of {values.max()}, which dtype {name} does not have,", 0)
         return values.astype(bits).view(dtype)
     if values.dtype != np.uint64 or dtype.kind == "b" or name == "uint64":
         return values.astype(dtype)
-    values = values.view(np.int64)
+    values = values.view(np.int64)  # a negative number is a varint of its 64-bit two's complement
     found = values.astype(dtype)
     if not np.array_equal(found.astype(np.int64), values):
         raise WireError(f"a value that dtype {name} does not have,", 0)
@@ -208,7 +210,7 @@ def _array(
             raise WireError(f"shape {shape} and dtype {name} with {len(content):,} bytes of content", 0)
         return np.frombuffer(content, dtype).reshape(shape).copy()
     values = _values(name, dtype, listed)
-    if values.size < size:  # TensorFlow's rule: the last value is repeated, zero where there is none
+    if values.size < size:  # TensorFlow's rule: the last value is repeated; without any value, all are zero
         try:
             check_claim(size * dtype.itemsize, values.nbytes, limit=max_bytes)
         except Claim as error:

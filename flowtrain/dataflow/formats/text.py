@@ -1,4 +1,4 @@
-"""Text files, a line a datapoint."""
+"""Source over the lines of text files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ __all__ = ["TextLineData", "check_encoding"]
 
 
 def check_encoding(encoding: str) -> str:
-    """Refuse an unknown encoding, and those that do not contain ASCII."""
+    """Check that an encoding is known, and that it is UTF-16, UTF-32 or a superset of ASCII (EBCDIC is not).
+
+    Raises:
+        DataFlowError: It is another one.
+    """
     try:
         plain = is_wide(encoding) or "a,1\n".encode(encoding).endswith(b"a,1\n")
         plain = plain and "a\n".encode(encoding).decode(encoding) == "a\n"
@@ -32,7 +36,7 @@ class TextLineData(ShardedSource):
 
     Args:
         path: A file, a list of files, or a pattern such as ``"*.txt"``.
-        encoding: Of the text; files in UTF-16 or UTF-32 are held in memory.
+        encoding: Encoding of the text; files in UTF-16 or UTF-32 are held in memory.
         skip_blank: Whether empty lines are left out.
         shuffle: Draw a new permutation for each epoch, over the records of all files.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).

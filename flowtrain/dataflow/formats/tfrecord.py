@@ -46,15 +46,15 @@ class TFRecordData(ShardedSource):
     """Records of TFRecord files, in any order, without TensorFlow.
 
     Use it for files of tf.io.TFRecordWriter, of tf.data, or of :func:`~flowtrain.dataflow.formats.write`. An index
-    beside each file (``.ftindex``, made at the first use) gives random access, so the flow shuffles all records and
-    not a buffer of them.
+    beside each file (``.ftindex``, built at first use) gives random access, so the flow shuffles all records and not
+    only those in a buffer.
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tfrecord"``. Compressed files are refused.
-        decode: What a record is. None: files of ``write`` give their datapoints again, others ``[bytes]``.
-            ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example or SequenceExample, as a dict (see
-            :func:`parse_example`).
-            ``"tensor"``: a serialized tensor, as ``[array]``. Or a function of the record's bytes to the datapoint.
+        decode: How records become datapoints. None: records of ``write`` give the datapoints that were written, others
+            ``[bytes]``. ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example or SequenceExample, as a dict
+            (see :func:`parse_example`). ``"tensor"``: a serialized tensor, as ``[array]``. ``"datapoint"``: a record of
+            ``write``. Or a function from the record's bytes to the datapoint.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
         verify: Whether checksums are compared. They cost about half a microsecond per record; leave them on.
@@ -111,6 +111,7 @@ class TFRecordData(ShardedSource):
         return self._read_run if len(shards) > 1 or self._decoder is not _raw else shards[0].read_run
 
     def _read_run(self, records: Sequence[int]) -> list[Datapoint]:
+        """Read the first of some records, at least one."""
         found, left = [], RUN_BYTES
         try:
             for index in records:
@@ -120,12 +121,12 @@ class TFRecordData(ShardedSource):
                 if left < 0:
                     break
         except Exception:
-            if not found:  # else it is raised when the record's turn has come
+            if not found:  # the error of a later record is raised when its turn has come: the next run begins with it
                 raise
         return found
 
     def _find_decoder(self, record: bytes) -> Decoder:
-        """Ours, or raw: told by any one record, as `write` marks each."""
+        """The decoder for `write`'s records or for raw ones; `write` marks each record, so any one tells."""
         try:
             ours = LAYOUT in parse_example(record)
         except FormatError:
@@ -138,11 +139,12 @@ class TFRecordData(ShardedSource):
 class TFRecordWriter:
     """Write records to a TFRecord file, byte for byte as tf.io.TFRecordWriter does.
 
-    For datapoints use :func:`~flowtrain.dataflow.formats.write`; this is for records that you encode yourself. The
-    file has its name from the start, as with TensorFlow's.
+    For datapoints use :func:`~flowtrain.dataflow.formats.write`; this is for records that you encode yourself. As with
+    TensorFlow's writer, a local file has its final name while it is incomplete.
 
     Args:
-        path: The file; an existing one is replaced. A URL gets the file when it is closed, without an error.
+        path: The file; an existing one is replaced. A file for a URL is sent by ``close``, unless a ``with`` block
+            ends with an error.
 
     Example:
         >>> with TFRecordWriter("/tmp/two.tfrecord") as writer:
@@ -151,17 +153,17 @@ class TFRecordWriter:
 
     def __init__(self, path: PathLike) -> None:
         self._path = path_or_url(path)
-        # of a URL a file of this machine, which is sent when it is complete: object stores know no append
+        # Object stores cannot append to an object, so the file for a URL is local until it is complete.
         self._file: Any = tempfile.NamedTemporaryFile() if is_url(self._path) else open(self._path, "wb")  # noqa: SIM115
 
     def write(self, record: bytes) -> None:
         """Append a record.
 
         Args:
-            record: Its bytes.
+            record: Bytes of the record.
 
         Raises:
-            DataFlowError: It is not bytes.
+            DataFlowError: ``record`` is not bytes.
             OSError: The disk is full or refuses; names the file.
         """
         if not isinstance(record, (bytes, bytearray, memoryview)):
@@ -173,12 +175,17 @@ class TFRecordWriter:
                 raise
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
+        """Flush Python's buffer to the operating system."""
         with explained(self._path):
             self._file.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file and, for a URL, send it.
+
+        Raises:
+            OSError: The disk is full or refuses; names the file.
+            StorageError: The URL cannot be written.
+        """
         with explained(self._path):
             if is_url(self._path) and not self._file.closed:
                 self._file.flush()
@@ -192,5 +199,5 @@ class TFRecordWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None and is_url(self._path):
-            self._file.close()  # half a file is not sent
+            self._file.close()  # an incomplete file is not sent
         self.close()

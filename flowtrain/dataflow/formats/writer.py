@@ -1,4 +1,9 @@
-"""Write a flow to a file, whole or not at all, and go on where an earlier attempt stopped."""
+"""Write a flow to a file: atomically, and resumable after an error or a kill.
+
+The unfinished file, its journal and a lock are in the folder ``<path>.partial``. From time to time the sink makes its data
+durable, and then the journal is replaced, which pairs the position of the sink with that of the flow. Whatever a kill
+interrupts, the next attempt takes both from the last whole journal.
+"""
 
 from __future__ import annotations
 
@@ -46,35 +51,36 @@ def write(
     keys: Sequence[str] | None = None,
     per_file: int = 100,
 ) -> Path | str:
-    """Write one epoch of a flow to a file that gives the same datapoints again.
+    """Write one epoch of a flow to a file from which a source reads the same datapoints.
 
-    Use it to pay for a slow preparation once. The file appears under its name only when it is complete; until then
-    everything is in the folder ``<path>.partial``. A call that finds such a folder goes on where the last one
-    stopped, after an error as well as after a kill: the flow must then be built as it was.
+    Use it to run a slow preparation once. The file appears under its name when it is complete; until then, everything is
+    in the folder ``<path>.partial``. A call that finds such a folder resumes the attempt that left it, whether that
+    ended by an error or by a kill. The flow must be built in the same way as in that attempt.
 
     Args:
-        ds: The flow; its length need not be known, but it must end.
-        path: The file, or its URL, e.g. ``"s3://bucket/train.tar"``: that is sent when the file is complete, so the
-            disk must hold it meanwhile. Its ending says the format: ``.tfrecord`` (also ``.tfrecords``,
-            ``.records``), ``.lmdb`` (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
-        format: The format, where the ending does not say it. "otbtf": a folder of shards that :class:`OTBTFData` and
+        ds: The flow; it must be finite, its length need not be known.
+        path: The file, or a URL such as ``"s3://bucket/train.tar"``, to which the complete file is sent: the disk must
+            have room for it. The suffix determines the format: ``.tfrecord`` (also ``.tfrecords``, ``.records``),
+            ``.lmdb`` (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
+        format: The format, if the suffix does not determine it. "otbtf": a folder of shards that :class:`OTBTFData` and
             OTBTF's own scripts read, with the types and shapes beside them.
-        overwrite: Whether an existing file is replaced (once the new one is complete).
-        resume: Whether to go on from ``<path>.partial``; False throws it away.
-        commit_every: After how many datapoints the work so far is made safe. A kill costs at most so many.
+        overwrite: Whether an existing file is replaced, once the new one is complete.
+        resume: Whether to resume from ``<path>.partial``; False deletes it.
+        commit_every: Number of datapoints after which the data written so far are made durable. A kill costs at most so
+            many datapoints.
         progress: Whether a progress bar is shown.
-        keys: For "otbtf": names of the components to write, in the order of a list's.
+        keys: For "otbtf": names of the components to write; for a list, in the order of its components.
         per_file: For "otbtf": records in a shard.
 
     Returns:
-        The file or folder, or the URL.
+        The path of the file or folder, or the URL.
 
     Raises:
-        OSError: The disk is full or refuses: it names the file and what is free. What is safe so far stays.
-        StorageError: A URL cannot be written. The file is complete: the next call only sends it.
-        DataFlowError: The flow gave no datapoint, the file exists, another process is writing it, the folder is
-            missing, or what is in ``<path>.partial`` belongs to another flow or format.
-        FormatError: A datapoint cannot be written in this format; the message says which and why.
+        OSError: The disk is full or refuses; names the file and the free space. The next call can resume.
+        StorageError: The URL cannot be written. The complete file is kept, and the next call only sends it.
+        DataFlowError: The flow has no datapoint, the file exists, another process is writing it, the folder is missing,
+            or ``<path>.partial`` belongs to another flow or format.
+        FormatError: A datapoint cannot be written in this format; names the datapoint and the reason.
 
     Example:
         >>> write(FakeData([[2, 2]], size=3), "three.npz", progress=False)    # doctest: +SKIP
@@ -101,7 +107,11 @@ def write(
 
 
 def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: tuple[bool, bool, int, bool]) -> str:
-    """Write to a file of this machine, whose place follows from the URL, and send that when it is complete."""
+    """Write a local file and, when it is complete, send it to the URL.
+
+    The name of the local folder is a hash of the URL, so that the next call finds what this one leaves: an unfinished
+    file, or a complete one that could not be sent.
+    """
     overwrite, resume, commit_every, progress = how
     if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
         raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
@@ -115,7 +125,7 @@ def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: 
     if not whole.exists():
         _write_here(ds, whole, kind, options, resume, commit_every, progress)
     if whole.is_dir():
-        put_folder(whole, url, last=(".json",))
+        put_folder(whole, url, last=(".json",))  # readers take a folder with the JSON files for a complete one
     else:
         put(whole, url)
     shutil.rmtree(folder)
@@ -136,19 +146,19 @@ def _write_here(
                 with explained(target):
                     replace(Path(sink.finish()), target)
         finally:
-            with explained(target):  # closing writes what is left in a buffer
+            with explained(target):  # closing flushes buffers, so it can fail on a full disk too
                 sink.close()
-        if not count:  # a file without records is read as an error, and in most formats says nothing of what it is
+        if not count:  # sources refuse a file without records: in most formats it has neither names nor dtypes
             shutil.rmtree(folder)
             raise DataFlowError(f"{ds} gave no datapoint: nothing was written to {target}")
-        with contextlib.suppress(FileNotFoundError):  # the index of the file that was replaced
+        with contextlib.suppress(FileNotFoundError):  # the index of a file that this one replaced
             os.unlink(f"{target}{SUFFIX}")
         fsync(target.parent)
         shutil.rmtree(folder)
 
 
 def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, Any]:
-    """Check the arguments that one format alone takes."""
+    """Check the arguments that are for one format; returns those that its sink takes."""
     if kind != "otbtf":
         if keys is not None:
             raise DataFlowError(f'keys= names the components for format="otbtf"; this is {kind}')
@@ -159,10 +169,10 @@ def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, 
 
 
 def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: bool, target: Path) -> int:
-    """Append what the flow still has, and note the position now and then, and when something fails.
+    """Append the rest of the flow to the sink; update the journal every so many datapoints, and after an error.
 
     Returns:
-        How many datapoints there are, those of an earlier attempt too.
+        Number of all datapoints in the sink, including those of earlier attempts.
     """
     taken = done = journal.count
     with tqdm(total=journal.size, initial=done, desc=target.name, unit="dp", disable=not progress) as bar:
@@ -177,15 +187,16 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
                     if done % every == 0:
                         journal.note(done, sink.commit(), ds.state_dict())
                 except FormatError as error:
-                    place = f"datapoint {done}"  # the codec, which knows values alone, names none
+                    place = f"datapoint {done}"  # errors of the codec, which sees values only, do not name it
                     text = str(error) if str(error).startswith(place) else f"{place}: {error}"
                     raise FormatError(f"{text} (writing {target})") from error
                 except OSError:
-                    with explained(target):  # here alone: an OSError of the flow is of another file
+                    with explained(target):  # not around the loop: an OSError of the flow is about another file
                         raise
         except BaseException:
-            # The position counts only where all that was handed out has been appended, and where a failure
-            # cannot have moved it: a stage that is walked may have taken what its function then failed on.
+            # The flow's position is that of the sink only if every datapoint handed out was appended. And only an
+            # indexable flow keeps its position when it fails: a stage that is walked may already have taken from the
+            # flow beneath what its function then failed on.
             if ds.indexable and taken == done > journal.count:
                 with explained(target):
                     journal.note(done, sink.commit(), ds.state_dict())
@@ -196,7 +207,16 @@ def _copy(ds: DataFlow, sink: Sink, journal: _Journal, every: int, progress: boo
 
 
 class _Journal:
-    """Record of what is durable: the number of datapoints, and the positions of the sink and of the flow."""
+    """The file that records what is durable: the number of datapoints, and the positions of the sink and of the flow.
+
+    Args:
+        folder: The folder ``<path>.partial``.
+        kind: Name of the format.
+        size: Length of the flow, or None.
+
+    Attributes:
+        count: Number of datapoints in the latest record.
+    """
 
     def __init__(self, folder: Path, kind: str, size: int | None) -> None:
         self._folder, self._file = folder, folder / "journal"
@@ -204,12 +224,12 @@ class _Journal:
         self.count = 0
 
     def note(self, count: int, position: object, flow: object) -> None:
-        """Replace the journal, in one step."""
+        """Replace the journal atomically."""
         write_whole(self._file, pack_sealed([2, self._kind, self.size, count, position, flow], crc32c()))
         self.count = count
 
     def restart(self) -> None:
-        """Throw away what an earlier attempt left."""
+        """Delete what an earlier attempt left, except the lock, which this process holds."""
         for path in self._folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -217,7 +237,14 @@ class _Journal:
                 path.unlink()
 
     def resume(self, ds: DataFlow) -> Position:
-        """Bring the flow to where the earlier attempt stopped; returns the sink's position, None for a start."""
+        """Move the flow to the position of the journal.
+
+        Returns:
+            The position of the sink; None if there is no journal.
+
+        Raises:
+            DataFlowError: The journal is damaged, or of another format or flow.
+        """
         if not self._file.exists():
             return self.restart()
         try:
@@ -238,7 +265,7 @@ class _Journal:
 
 @contextlib.contextmanager
 def _locked(folder: Path, target: Path) -> Iterator[None]:
-    """The folder, held against other processes; the lock ends with the process, however that ends."""
+    """Make the folder and hold its lock, which the system releases when the process ends, even by a kill."""
     with explained(target):
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / "lock")
