@@ -1,4 +1,4 @@
-"""Well-known data sets: read from ``$FLOWTRAIN_DATA``, downloaded where they are missing and may be."""
+"""Well-known data sets, read from ``$FLOWTRAIN_DATA``, to which they are downloaded if their licence permits."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

@@ -1,4 +1,4 @@
-"""Data sets that fit into memory: pictures and labels as two arrays."""
+"""Base of data sets that fit into memory as an array of pictures and an array of labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["PicturesAndLabels", "check_split", "read_picture"]
 
 
 def check_split(given: Any, splits: tuple[str, ...], what: str) -> str:
-    """Refuse an unknown part of a data set.
+    """Check the name of a split; returns it.
 
     Raises:
-        DataFlowError: It is not one of ``splits``.
+        DataFlowError: It is not one of ``splits``. The error names ``what`` and its splits.
     """
     if given not in splits:
         raise DataFlowError(f"{what} has the parts {', '.join(map(repr, splits))}; got {given!r}")
@@ -27,12 +27,16 @@ def check_split(given: Any, splits: tuple[str, ...], what: str) -> str:
 
 
 def read_picture(path: PathLike, record: int) -> np.ndarray:
-    """The picture of a record, (H, W, 3), RGB.
+    """Read a picture file: uint8 (H, W, 3), RGB.
+
+    Args:
+        path: The file.
+        record: Index of its datapoint, for errors.
 
     Raises:
-        BrokenImage: It is damaged, or no picture; names file and record.
+        BrokenImage: The file is damaged, or no picture; names file and record.
     """
-    from ..sources.decode import BrokenImage, read_image  # brings OpenCV, which is slow to import
+    from ..sources.decode import BrokenImage, read_image  # imports OpenCV, which is slow
 
     try:
         return read_image(path)
@@ -42,10 +46,10 @@ def read_picture(path: PathLike, record: int) -> np.ndarray:
 
 
 class PicturesAndLabels(FileSource):
-    """The base of small classification data sets: a datapoint is ``[picture, label]``.
+    """Base of small classification data sets: a datapoint is ``[picture, label]``.
 
-    A subclass defines ``folder_name``, ``splits`` and ``_load``. Files are looked for when the flow is made, and
-    loaded when the first datapoint is needed, in each process.
+    A subclass defines ``folder_name``, ``splits``, ``_find`` and ``_load``. The files are found or downloaded when the
+    flow is constructed, and loaded by each process when it needs its first datapoint.
     """
 
     folder_name = ""
@@ -65,11 +69,11 @@ class PicturesAndLabels(FileSource):
         self._files = self._find()
 
     def _find(self) -> Any:
-        """Find or download the files."""
+        """Find or download the files; the result is kept as ``self._files``."""
         raise NotImplementedError
 
     def _load(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the files: uint8 pictures (N, ...) and labels (N,)."""
+        """Load the files: uint8 pictures (N, ...) and labels (N,)."""
         raise NotImplementedError
 
     def _open_files(self) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +89,7 @@ class PicturesAndLabels(FileSource):
 
     @property
     def vectorized(self) -> bool:
-        """True: many datapoints are taken from the arrays at once."""
+        """True: a batch is taken from the arrays by one index."""
         return True
 
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The Berkeley Segmentation Data Set: photographs and the contours that people drew in them."""
+"""The Berkeley Segmentation Data Set: photographs and hand-drawn contours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .svhn import load_mat
 
 __all__ = ["BSDS500"]
 
-# No checksum is published; the length is.
+# No checksum is published, so the length is what a download is checked by.
 _REMOTE = Remote(
     "BSR_bsds500.tgz",
     "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
@@ -36,20 +36,20 @@ class BSDS500(FileSource):
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
-        landscape: Whether portraits are turned, so that all pictures are 321 x 481 and can be batched.
+        landscape: Whether portraits are rotated by 90 degrees, so that all pictures are 321 x 481 and can be batched.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        folder: Where ``BSR_bsds500.tgz`` or its unpacked ``BSR`` is; None: ``$FLOWTRAIN_DATA/bsds500``, to which it is
-            downloaded, and where it is unpacked. At a URL it is unpacked already.
+        folder: Folder of ``BSR_bsds500.tgz`` or of the unpacked ``BSR``; None: ``$FLOWTRAIN_DATA/bsds500``. There the
+            archive is downloaded and unpacked if it is missing. A URL must hold the unpacked files.
 
     Raises:
         DataFlowError: The split is unknown, or the folder holds no pictures.
-        DownloadError: The archive is not there and cannot be downloaded; says where to put it by hand.
+        DownloadError: The archive is missing and cannot be downloaded; says where to put it by hand.
         FormatError: The archive, or when read a picture or its contours, is damaged.
 
     Order:
-        By file name; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is ``[uint8 (H, W, 3)
-        RGB, float32 (H, W)]``, the share of the people (0 to 1) who drew a contour through the pixel.
+        By file name; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is ``[uint8 (H, W, 3) RGB,
+        float32 (H, W)]``. The second component is the share of annotators, 0 to 1, whose contours pass the pixel.
 
     State:
         The index of the next datapoint; resuming costs nothing.
@@ -95,6 +95,7 @@ class BSDS500(FileSource):
 
     @staticmethod
     def _share(path: str) -> np.ndarray:
+        """The mean of all annotators' contours."""
         try:
             people = load_mat(path)["groundTruth"].ravel()
             drawn = [np.asarray(person["Boundaries"][0, 0], np.float32) for person in people]
@@ -113,7 +114,7 @@ def _files(folder: str, suffix: str) -> list[str]:
 
 
 def _unpacked(folder: str) -> str:
-    """The folder with ``images`` and ``groundTruth``, unpacked from the archive where it is not."""
+    """The folder with ``images`` and ``groundTruth``; downloads and unpacks the archive if there is none."""
     for place in (f"{folder}/{_INSIDE}", f"{folder}/{_INSIDE.removeprefix('BSR/')}", folder):
         if has_folder(f"{place}/images"):
             return place
@@ -124,10 +125,11 @@ def _unpacked(folder: str) -> str:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
-        # one step, so that no other process takes half of it for the whole
+        # Renamed into place, so that no other process finds a half-unpacked folder.
         os.rename(f"{temporary}/BSR", f"{folder}/BSR")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if not os.path.isdir(f"{folder}/{_INSIDE}/images"):  # else another process was faster
+        # If another process has unpacked the archive meanwhile, the rename fails because the target is not empty.
+        if not os.path.isdir(f"{folder}/{_INSIDE}/images"):
             raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from their binary archives (the Python ones are pickled, and are not read)."""
+"""CIFAR-10 and CIFAR-100, from their binary archives (the Python archives are pickles, which are never read)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PIXELS = 3 * 32 * 32
 
 
 class _Cifar(PicturesAndLabels):
-    """What both have in common: records of label bytes and 32 x 32 pixels, plane by plane."""
+    """Base of both: a file of records, each of 1 or 2 label bytes and the planes R, G, B of 32 x 32 pixels."""
 
     _remote: Remote
-    _inside: str  # the folder in the archive
-    _members: dict[str, tuple[str, ...]]
+    _inside: str  # folder in the archive
+    _members: dict[str, tuple[str, ...]]  # split -> files in that folder
     _label_bytes = 1
     _label_at = 0
 
     def _find(self) -> list[str]:
-        """The unpacked files, or else the archive."""
+        """The unpacked files of the split if all are there, else the archive."""
         for place in (f"{self.folder}/{self._inside}", self.folder):
             if all(has_file(place, name) for name in self._members[self.split]):
                 return [carried(f"{place}/{name}") for name in self._members[self.split]]
@@ -50,7 +50,7 @@ class _Cifar(PicturesAndLabels):
         return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, self._label_at]
 
     def _unpack(self, archive: str) -> list[tuple[str, bytes]]:
-        """The wanted members, read into memory: nothing is extracted to disk."""
+        """(name, content) of the split's files in the archive; nothing is extracted to disk."""
         local = local_copy(archive)
         try:
             with tarfile.open(local) as tar:
@@ -74,12 +74,12 @@ class Cifar10(_Cifar):
         split: ``"train"`` or ``"test"``.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        folder: Where ``cifar-10-binary.tar.gz`` or its unpacked ``cifar-10-batches-bin`` is, also a URL; None:
-            ``$FLOWTRAIN_DATA/cifar10``, to which it is downloaded where it is missing.
+        folder: Folder or URL of ``cifar-10-binary.tar.gz`` or of the unpacked ``cifar-10-batches-bin``; None:
+            ``$FLOWTRAIN_DATA/cifar10``. The archive is downloaded into a local folder if it is missing.
 
     Raises:
         DataFlowError: The split is unknown.
-        DownloadError: The files are not there and cannot be downloaded; says where to put them by hand.
+        DownloadError: The archive is missing and cannot be downloaded; says where to put it by hand.
         FormatError: When first read: a file is damaged.
 
     Order:
@@ -112,10 +112,10 @@ class Cifar100(_Cifar):
         labels: ``"fine"`` (0 to 99) or ``"coarse"`` (0 to 19).
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        folder: Where ``cifar-100-binary.tar.gz`` or its unpacked ``cifar-100-binary`` is, also a URL; None:
-            ``$FLOWTRAIN_DATA/cifar100``, to which it is downloaded where it is missing.
+        folder: Folder or URL of ``cifar-100-binary.tar.gz`` or of the unpacked ``cifar-100-binary``; None:
+            ``$FLOWTRAIN_DATA/cifar100``. The archive is downloaded into a local folder if it is missing.
 
-    Raises, order and state are those of :class:`Cifar10`.
+    For errors, order and state see :class:`Cifar10`.
     """
 
     folder_name = "cifar100"

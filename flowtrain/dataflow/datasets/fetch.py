@@ -1,4 +1,4 @@
-"""Find a data set's files where the user keeps them, or download them, checked, from where they are published."""
+"""Finding the files of a data set in the user's folders, or downloading and checking them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ..formats.source import PathLike
 __all__ = ["DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file", "has_folder"]
 
 _log = logging.getLogger("flowtrain.dataflow")
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds in which no byte arrives
 _CHUNK = 1 << 18
 
 
 class DownloadError(DataFlowError, OSError):
-    """A file could not be had; says where to put it by hand."""
+    """A file is missing and cannot be downloaded; says where to get it and where to put it."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Remote:
     """A published file.
 
     Attributes:
-        name: Its name in the data set's folder.
+        name: Name of the file in the data set's folder.
         url: Where it is published.
-        md5: Its checksum as published; None where none is, and then ``size`` is what can be checked.
-        size: Its length in bytes.
-        aliases: Other names under which people have it.
+        md5: Published MD5; None if there is none, and then ``size`` is what a download is checked by.
+        size: Length in bytes.
+        aliases: Other names under which the file is commonly stored.
     """
 
     name: str
@@ -57,20 +57,20 @@ def data_root() -> Path:
 
 
 def fetch(remote: Remote, folder: str) -> str:
-    """A file of a data set: the one in the folder, else downloaded into it where that is on this machine.
+    """Find a file in the data set's folder, or download it into that folder.
 
-    A file that is there is taken as it is. A downloaded one is checked before it gets its name, so that a broken
-    download never counts as the file.
+    An existing file is taken without a check. A download gets its name after it was checked, so that a broken one is
+    never taken for the file.
 
     Args:
         remote: The file.
-        folder: The data set's folder, or its URL.
+        folder: The data set's folder, or its URL, into which nothing is downloaded.
 
     Returns:
         The path, or the URL.
 
     Raises:
-        DownloadError: It is not there and cannot be downloaded, or what came is not the published file.
+        DownloadError: The file is missing and cannot be downloaded, or the download is not the published file.
     """
     for name in (remote.name, *remote.aliases):
         if has_file(folder, name):
@@ -91,7 +91,7 @@ def fetch(remote: Remote, folder: str) -> str:
     except (OSError, ValueError, http.client.HTTPException) as error:
         # no network, a refusal, an answer that is not HTTP, a full disk, a folder that may not be written to
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the answer too, and holds the connection
+            error.close()  # an HTTPError is the response too, and holds the connection
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
@@ -101,7 +101,7 @@ def fetch(remote: Remote, folder: str) -> str:
 
 
 def _download(remote: Remote, file: BinaryIO) -> str | None:
-    """Copy the file from its place; returns what is wrong with it, None if nothing is."""
+    """Download into an open file; returns what is wrong with the content, None if nothing is."""
     digest = hashlib.md5(usedforsecurity=False)
     done = 0
     request = urllib.request.Request(remote.url, headers={"User-Agent": "flowtrain"})
@@ -114,7 +114,7 @@ def _download(remote: Remote, file: BinaryIO) -> str | None:
                 digest.update(chunk)
                 done += len(chunk)
                 bar.update(len(chunk))
-                if remote.size is not None and done > remote.size:
+                if remote.size is not None and done > remote.size:  # now: a server may send without end
                     return f"it has more than {remote.size:,} bytes"
     expected = remote.size if remote.size is not None else total
     if expected is not None and done != expected:
@@ -125,15 +125,15 @@ def _download(remote: Remote, file: BinaryIO) -> str | None:
 
 
 def folder_of(name: str, folder: PathLike | None) -> str:
-    """The folder of one data set, or its URL: the given one, else that of its name under :func:`data_root`."""
+    """The folder or URL of a data set: the given one, else the folder ``name`` in :func:`data_root`."""
     return path_or_url(folder if folder is not None else data_root() / name).rstrip("/")
 
 
 def has_file(folder: str, name: str) -> bool:
-    """Whether there is a file of that name in a folder, or beneath a URL."""
+    """Whether a folder, or a URL, holds a file of that name."""
     return exists(f"{folder}/{name}") if is_url(folder) else os.path.isfile(os.path.join(folder, name))
 
 
 def has_folder(folder: str) -> bool:
-    """Whether there is a folder, or something lies beneath its URL."""
+    """Whether the folder exists; for a URL, whether any file lies beneath it."""
     return is_folder(folder) if is_url(folder) else os.path.isdir(folder)

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012): its class names and lists of files, and the pictures in the folders that users have."""
+"""ImageNet (ILSVRC 2012): class names, lists of files, and the pictures in the user's folders."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _REMOTE = Remote(
 
 @names_arguments
 class ILSVRCMeta:
-    """The class names, file lists and mean picture of ILSVRC 2012.
+    """The class names, file lists and mean picture of ILSVRC 2012, as Caffe distributes them.
 
     Args:
-        folder: Where ``caffe_ilsvrc12.tar.gz`` or its unpacked files are, also a URL; None:
-            ``$FLOWTRAIN_DATA/ilsvrc_metadata``, to which it is downloaded where it is missing.
+        folder: Folder or URL of ``caffe_ilsvrc12.tar.gz`` or of its unpacked files; None:
+            ``$FLOWTRAIN_DATA/ilsvrc_metadata``. The archive is downloaded into a local folder if it is missing.
 
     Raises:
-        DownloadError: It is not there and cannot be downloaded; says where to put it by hand.
+        DownloadError: The archive is missing and cannot be downloaded; says where to put it by hand.
         FormatError: When read: a file is damaged.
 
     Example:
@@ -52,23 +52,23 @@ class ILSVRCMeta:
         self._archive = None if has_file(self.folder, "synsets.txt") else fetch(_REMOTE, self.folder)
 
     def synsets(self) -> list[str]:
-        """The 1000 WordNet ids (``"n01440764"``), by label: the names of the training folders."""
+        """The 1000 WordNet ids (``"n01440764"``) in the order of the labels: the names of the training folders."""
         return self._lines("synsets.txt")
 
     def class_names(self) -> list[str]:
-        """The 1000 classes in words, by label."""
+        """The names of the 1000 classes in the order of the labels."""
         return [line.partition(" ")[2] for line in self._lines("synset_words.txt")]
 
     def image_list(self, split: str, layout: Literal["original", "train"] | None = None) -> list[tuple[str, int]]:
-        """File names and labels of a part.
+        """File names and labels of a split.
 
         Args:
-            split: ``"train"``, ``"val"`` or ``"test"`` (its labels are all 0: they are not published).
+            split: ``"train"``, ``"val"`` or ``"test"`` (whose labels are not published, and are all 0 here).
             layout: ``"train"``: val pictures lie in a folder for each class, as the training pictures do.
                 None or ``"original"``: val pictures lie in one folder.
 
         Returns:
-            (path within the part's folder, label) of each picture.
+            (path in the folder of the split, label) of each picture.
         """
         check_split(split, _SPLITS, "ILSVRC12")
         pairs = [line.rpartition(" ") for line in self._lines(f"{split}.txt")]
@@ -84,7 +84,7 @@ class ILSVRCMeta:
         sizes: dict[int, int] = {}
         parts: list[Any] = []
         try:
-            for number, _, value in fields(content):  # caffe.proto: BlobProto
+            for number, _, value in fields(content):  # BlobProto of caffe.proto: 2-4 channels, height, width; 5 data
                 if number in (2, 3, 4):
                     sizes[number] = int(value)
                 elif number == 5:
@@ -115,20 +115,22 @@ class ILSVRCMeta:
 class ILSVRC12Files(FileSource):
     """The file names and labels of ILSVRC 2012; :class:`ILSVRC12` decodes the pictures too.
 
-    Use it where decoding should happen in a later stage, in worker processes or with other options.
+    Use it to decode in a later stage, for example in worker processes or with other options.
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
-        folder: What holds the folders ``train``, ``val``, ``test``, also a URL; None: ``$FLOWTRAIN_DATA/ilsvrc12``. The
-            pictures are not downloaded: their licence wants a registration at https://image-net.org.
+        folder: Folder or URL that contains the folders ``train``, ``val``, ``test``; None:
+            ``$FLOWTRAIN_DATA/ilsvrc12``. The pictures are not downloaded, since their licence requires a registration
+            at https://image-net.org.
         meta: Names and lists; None makes an :class:`ILSVRCMeta`.
-        layout: Whether val pictures lie in one folder (``"original"``) or one for each class (``"train"``); None looks.
+        layout: Whether val pictures lie in one folder (``"original"``) or in one for each class (``"train"``). None:
+            determined from the first val picture.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
 
     Raises:
         DataFlowError: The split is unknown, or the folder or its first picture is missing.
-        DownloadError: The metadata are not there and cannot be downloaded; says where to put them by hand.
+        DownloadError: The metadata are missing and cannot be downloaded; says where to put them by hand.
 
     Order:
         As in the published lists; with ``shuffle`` a new permutation each epoch. Indexable: a datapoint is
@@ -182,10 +184,10 @@ class ILSVRC12Files(FileSource):
 class ILSVRC12(ILSVRC12Files):
     """The pictures and labels of ILSVRC 2012, 1000 classes (Russakovsky et al., 2015).
 
-    Takes the arguments of :class:`ILSVRC12Files`. A datapoint is ``[uint8 (H, W, 3) RGB, label]``.
+    The arguments are those of :class:`ILSVRC12Files`. A datapoint is ``[uint8 (H, W, 3) RGB, label]``.
 
     Raises:
-        FormatError: When read: a file is not a picture; names it. And what :class:`ILSVRC12Files` raises.
+        FormatError: When read: a file is not a picture; names it. Besides, what :class:`ILSVRC12Files` raises.
 
     Example:
         >>> ds = ILSVRC12("train", "/data/imagenet", shuffle=True)    # doctest: +SKIP
@@ -193,7 +195,7 @@ class ILSVRC12(ILSVRC12Files):
 
     def _read(self, index: int) -> Datapoint:
         path, label = super()._read(index)
-        # of a URL reading says itself that it is missing, without a request more
+        # Reading a URL raises for a missing file by itself; resolve_file would cost another request.
         return [read_picture(path if is_url(path) else resolve_file(path, what="picture"), index), label]
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:

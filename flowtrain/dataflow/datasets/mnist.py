@@ -19,7 +19,7 @@ from .fetch import Remote, fetch
 __all__ = ["FashionMnist", "Mnist", "read_idx"]
 
 _PIECE = 1 << 20
-_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # third byte of an idx file -> dtype
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -53,8 +53,8 @@ def _array_in(path: str | Path, file: io.BufferedIOBase) -> np.ndarray:
     shape = tuple(np.frombuffer(sizes, ">u4").tolist()) if len(sizes) == 4 * ndim else ()
     wanted = math.prod(shape) * dtype.itemsize
     data = bytearray()
-    # Piece by piece: neither what the header claims is taken before it is there, nor what follows although it does not
-    # belong there, of which a gzip of a few megabytes can hold gigabytes.
+    # Piece by piece: memory is allocated for bytes that are there, not for what a header claims. And no more than one
+    # byte after the array is decompressed, since a gzip of a few megabytes may hold gigabytes.
     while len(data) <= wanted:
         part = file.read(min(_PIECE, wanted + 1 - len(data)))
         if not part:
@@ -67,7 +67,7 @@ def _array_in(path: str | Path, file: io.BufferedIOBase) -> np.ndarray:
         raise damaged(path, what, offset=4 + len(sizes) + min(len(data), wanted))
     try:
         return array_from_bytes(dtype, shape, data).astype(dtype.newbyteorder("="), copy=False)
-    except ValueError as error:  # of a shape with a 0, whose other sizes are more than memory has addresses
+    except ValueError as error:  # a shape with a 0 needs no bytes, but NumPy refuses it if its other sizes are huge
         raise damaged(path, f"shape {shape} is none: {error}") from error
 
 
@@ -78,17 +78,17 @@ class Mnist(PicturesAndLabels):
         split: ``"train"`` or ``"test"``.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        folder: Where the four ``.gz`` files are, also a URL; None: ``$FLOWTRAIN_DATA/mnist``, to which they are
-            downloaded where they are missing.
+        folder: Folder or URL of the four ``.gz`` files; None: ``$FLOWTRAIN_DATA/mnist``. Missing files are downloaded
+            into a local folder.
 
     Raises:
         DataFlowError: The split is unknown.
-        DownloadError: The files are not there and cannot be downloaded; says where to put them by hand.
+        DownloadError: A file is missing and cannot be downloaded; says where to put it by hand.
         FormatError: When first read: a file is damaged, or pictures and labels differ in number.
 
     Order:
         As published; with ``shuffle`` a new permutation each epoch. Indexable and vectorized: a datapoint is
-        ``[uint8 (28, 28), int from 0 to 9]``. Values are 0 to 255, ink is high; divide by 255 in the model.
+        ``[uint8 (28, 28), int from 0 to 9]``. Pixels are 0 (paper) to 255 (ink); divide by 255 in the model.
 
     State:
         The index of the next datapoint; resuming costs nothing.
@@ -127,8 +127,8 @@ class Mnist(PicturesAndLabels):
 class FashionMnist(Mnist):
     """Pictures of clothes in MNIST's form: 60,000 and 10,000, 10 classes (Xiao, Rasul and Vollgraf, 2017).
 
-    Takes the arguments of :class:`Mnist`; its folder is ``$FLOWTRAIN_DATA/fashion_mnist``. The classes are in
-    ``FashionMnist.classes``.
+    The arguments are those of :class:`Mnist`; the default folder is ``$FLOWTRAIN_DATA/fashion_mnist``. The names of the
+    classes are in ``FashionMnist.classes``.
     """
 
     folder_name = "fashion_mnist"

@@ -17,10 +17,14 @@ __all__ = ["SVHNDigit", "load_mat"]
 
 
 def load_mat(path: str) -> dict[str, Any]:
-    """Read a MATLAB file, of this machine or at a URL.
+    """Read a MATLAB file: name -> value of each variable.
+
+    Args:
+        path: The file, or its URL.
 
     Raises:
-        FormatError: It is damaged or not one.
+        FormatError: The file is damaged or not a MATLAB file.
+        MissingPackage: SciPy is not installed; names the extra.
     """
     io = require("scipy.io", extra="images", needed_for=f"Reading {os.path.basename(path)}")
     local = local_copy(path)
@@ -38,12 +42,12 @@ class SVHNDigit(PicturesAndLabels):
         split: ``"train"``, ``"test"`` or ``"extra"``.
         shuffle: Draw a new permutation for each epoch.
         seed: Seed of the permutations; None takes the default (see ``set_seed``).
-        folder: Where ``train_32x32.mat`` and its like are, also a URL; None: ``$FLOWTRAIN_DATA/svhn``, to which they
-            are downloaded where they are missing.
+        folder: Folder or URL of ``train_32x32.mat``, ...; None: ``$FLOWTRAIN_DATA/svhn``. A missing file is downloaded
+            into a local folder.
 
     Raises:
         DataFlowError: The split is unknown.
-        DownloadError: The file is not there and cannot be downloaded; says where to put it by hand.
+        DownloadError: The file is missing and cannot be downloaded; says where to put it by hand.
         FormatError: When first read: the file is damaged.
 
     Order:

@@ -1,8 +1,8 @@
 """Write a flow to a file: atomically, and resumable after an error or a kill.
 
-The unfinished file, its journal and a lock are in the folder ``<path>.partial``. From time to time the sink makes its data
-durable, and then the journal is replaced, which pairs the position of the sink with that of the flow. Whatever a kill
-interrupts, the next attempt takes both from the last whole journal.
+The unfinished file, its journal and a lock are in the folder ``<path>.partial``. From time to time the sink syncs its
+data to disk, and then the journal is replaced, which pairs the position of the sink with that of the flow. Whatever a
+kill interrupts, the next attempt takes both from the last whole journal.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def write(
 ) -> Path | str:
     """Write one epoch of a flow to a file from which a source reads the same datapoints.
 
-    Use it to run a slow preparation once. The file appears under its name when it is complete; until then, everything is
-    in the folder ``<path>.partial``. A call that finds such a folder resumes the attempt that left it, whether that
+    Use it to run a slow preparation once. The file appears under its name when it is complete; until then, everything
+    is in the folder ``<path>.partial``. A call that finds such a folder resumes the attempt that left it, whether that
     ended by an error or by a kill. The flow must be built in the same way as in that attempt.
 
     Args:
@@ -125,7 +125,7 @@ def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: 
     if not whole.exists():
         _write_here(ds, whole, kind, options, resume, commit_every, progress)
     if whole.is_dir():
-        put_folder(whole, url, last=(".json",))  # readers take a folder with the JSON files for a complete one
+        put_folder(whole, url, last=(".json",))  # sent last, since readers refuse a folder without them
     else:
         put(whole, url)
     shutil.rmtree(folder)
