@@ -138,7 +138,7 @@ class NpzFile(dict[str, "np.ndarray | RemoteArray"]):
             return _map_array(self.path, file, start, info.file_size, info.filename)
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
-                check_claim(info.file_size, info.compress_size, ratio=DEFLATE_MOST)
+                check_claim(info.file_size, info.compress_size, ratio=DEFLATE_MOST)  # before anything is decompressed
             except Claim as error:
                 raise damaged(self.path, f"{info.filename}: {error} when decompressed", offset=start) from error
         with archive.open(info) as member:

@@ -16,7 +16,7 @@ from .source import damaged
 
 __all__ = ["BoundedReader", "OpenFile", "OpenFiles", "OpenURL", "open_binary", "open_file"]
 
-_LIMIT = 64  # open files in a process; a data set may have thousands of shards, each takes a descriptor
+_LIMIT = 64  # open files in one cache; a data set may have thousands of shards, each takes a descriptor
 _BUFFER = 1 << 16
 _MOST_AT_ONCE = 1 << 30  # bytes; Linux reads less than 2 GiB in one call
 

@@ -46,6 +46,7 @@ class OTBTFSink:
         for name in os.listdir(self.path):  # shards that were begun after the last commit
             if int(name.partition(".")[0]) > max(self._count - 1, 0) // per_file:
                 os.unlink(os.path.join(self.path, name))
+        # The shard of the last committed datapoint goes on from its position, unless it is full and finished.
         full = self._count and self._count % per_file == 0
         self._shard = None if full or not self._count else self._open(start["shard"])
 

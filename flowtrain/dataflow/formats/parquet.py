@@ -137,7 +137,7 @@ class ParquetData(ColumnSource, ShardedSource):
     def _place(self, index: int, epoch: int) -> int:
         size = len(self)
         if not self.shuffle or not 0 <= index < size:
-            return super()._place(index, epoch)
+            return super()._place(index, epoch)  # raises IndexError for an index out of range
         return self._handle.order.place(self.stream, epoch, index, size)
 
     def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:

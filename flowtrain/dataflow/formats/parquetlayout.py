@@ -205,6 +205,7 @@ def checksum(column: ArrowArray) -> int:
 
 
 def _bytes_of(array: ArrowArray) -> bytes:
+    # Not Arrow's buffers: they hold bools as bits, and anything at all where a cell is null.
     return array.to_numpy(zero_copy_only=False).tobytes()
 
 

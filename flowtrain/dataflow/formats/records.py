@@ -102,7 +102,10 @@ def _check_layout(layout: object, depth: int) -> None:
 
 
 def _divides(value: dict[Any, Any]) -> bool:
-    """Whether the entries of a dict within a datapoint are features of their own."""
+    """Whether the entries of a dict within a datapoint are features of their own.
+
+    Other keys than str would come back as str; a slash would make two different layouts share a feature's name.
+    """
     return all(type(key) is str and key and "/" not in key and key != LAYOUT for key in value)
 
 

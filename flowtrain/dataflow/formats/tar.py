@@ -149,6 +149,7 @@ def _find_samples(path: str) -> bytes:
             raise damaged(path, what)
         with (
             parsing(path, "not a tar file, cut short or damaged", lambda: {"record": len(samples), "offset": end}),
+            # "r:" and not "r", which decompresses: the offsets of members would then not be offsets in the file
             tarfile.open(fileobj=file, mode="r:") as archive,  # type: ignore[call-overload]
         ):
             container = archive.pax_headers.get(MARK)
@@ -170,6 +171,8 @@ def _find_samples(path: str) -> bytes:
                 checked = checked or stored is not None
                 members[extension] = start, info.size, stored
         _check_end(path, file, end, len(samples))
+        # A checksum in any header says that `write` made the tar: then the container and the number of samples must be
+        # there too. Else a damaged global header, or a tar without its last members, would pass as one of another tool.
         if container not in (None, "list", "dict") or (checked and container is None):
             raise damaged(path, f"the pax header {MARK} at its start says {container!r}, not list or dict", offset=0)
         if checked and count != len(samples):

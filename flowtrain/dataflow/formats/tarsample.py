@@ -129,6 +129,7 @@ def _encode(name: str, value: Component) -> tuple[str, bytes]:
             return f"{name}.txt", value.encode()
         except UnicodeEncodeError:  # lone surrogates, as in a file name that is not UTF-8
             return f"{name}.mp", pack(value)
+    # isbuiltin 2: a dtype that ml_dtypes registers, for which an npy header has no name of its own
     if kind is np.ndarray and value.dtype.kind in "biufcSUmM" and value.dtype.isbuiltin != 2:
         buffer = io.BytesIO()
         # ascontiguousarray makes a 0-d array 1-d; reshape undoes that
