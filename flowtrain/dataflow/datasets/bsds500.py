@@ -37,8 +37,8 @@ class BSDS500(FileSource):
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
         landscape: Whether portraits are rotated by 90 degrees, so that all pictures are 321 x 481 and can be batched.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         folder: Folder of ``BSR_bsds500.tgz`` or of the unpacked ``BSR``; None: ``$FLOWTRAIN_DATA/bsds500``. There the
             archive is downloaded and unpacked if it is missing. A URL must hold the unpacked files.
 

@@ -72,8 +72,8 @@ class Cifar10(_Cifar):
 
     Args:
         split: ``"train"`` or ``"test"``.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         folder: Folder or URL of ``cifar-10-binary.tar.gz`` or of the unpacked ``cifar-10-batches-bin``; None:
             ``$FLOWTRAIN_DATA/cifar10``. The archive is downloaded into a local folder if it is missing.
 
@@ -110,8 +110,8 @@ class Cifar100(_Cifar):
     Args:
         split: ``"train"`` or ``"test"``.
         labels: ``"fine"`` (0 to 99) or ``"coarse"`` (0 to 19).
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         folder: Folder or URL of ``cifar-100-binary.tar.gz`` or of the unpacked ``cifar-100-binary``; None:
             ``$FLOWTRAIN_DATA/cifar100``. The archive is downloaded into a local folder if it is missing.
 

@@ -125,8 +125,8 @@ class ILSVRC12Files(FileSource):
         meta: Names and lists; None makes an :class:`ILSVRCMeta`.
         layout: Whether val pictures lie in one folder (``"original"``) or in one for each class (``"train"``). None:
             determined from the first val picture.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
 
     Raises:
         DataFlowError: The split is unknown, or the folder or its first picture is missing.

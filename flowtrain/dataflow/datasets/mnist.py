@@ -76,8 +76,8 @@ class Mnist(PicturesAndLabels):
 
     Args:
         split: ``"train"`` or ``"test"``.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         folder: Folder or URL of the four ``.gz`` files; None: ``$FLOWTRAIN_DATA/mnist``. Missing files are downloaded
             into a local folder.
 

@@ -40,8 +40,8 @@ class SVHNDigit(PicturesAndLabels):
 
     Args:
         split: ``"train"``, ``"test"`` or ``"extra"``.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         folder: Folder or URL of ``train_32x32.mat``, ...; None: ``$FLOWTRAIN_DATA/svhn``. A missing file is downloaded
             into a local folder.
 

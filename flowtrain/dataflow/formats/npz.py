@@ -31,8 +31,8 @@ class NpzData(TableSource):
         keys: Which arrays to read. None: a file of ``write`` gives its datapoints; another npz gives a dict with a row
             of each array; an npy gives ``[row]``. A list of names gives a list; a dict ``{component: name}`` gives a
             dict.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         verify: Whether checksums are compared. An npy file has none.
 
     Raises:

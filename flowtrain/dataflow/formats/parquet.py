@@ -44,10 +44,10 @@ class ParquetData(ColumnSource, ShardedSource):
         missing: Column -> replacement for a null: a value of the column's type, or None. A field of a struct is
             ``"column.field"``, the elements of a list are ``"column[]"``. A null without a replacement is an error
             when it is read.
-        shuffle: Draw a new permutation for each epoch, over the records of all files.
+        shuffle: Use a new random order in each epoch, over the records of all files.
         shuffle_groups: How many row groups are mixed with each other; None: as many as ``cache_bytes`` holds.
         cache_bytes: Size of the cache of row groups, in bytes of memory of each process.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        seed: Seed of the order; None takes the default.
         verify: Whether checksums are compared: those of ``write``, and those of pages where a file has them.
 
     Raises:

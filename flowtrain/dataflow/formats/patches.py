@@ -29,8 +29,8 @@ class PatchesImages(FileSource):
         keys: Names whose patches are handed out as a list, in this order; None: a dict of all names.
         order: Numbers of the patches in the order in which they are handed out; some may be left out or repeated.
             None: as in the files.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
 
     Raises:
         DataFlowError: A file is missing, the files of two names differ in their numbers of patches, or an entry of

@@ -26,8 +26,8 @@ class ShardedSource(FileSource):
 
     Args:
         path: A file, a list of files, or a pattern such as ``"train-*.tar"``.
-        shuffle: Draw a new permutation for each epoch, over the records of all files.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch, over the records of all files.
+        seed: Seed of the order; None takes the default.
         what: Kind of file, for errors.
     """
 

@@ -177,8 +177,8 @@ class FileSource(Ordered):
     ``self._handle``. It is never pickled, and never used in another process than the one that opened it.
 
     Args:
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; see :class:`~flowtrain.dataflow.RNGDataFlow`.
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
 
     _held: tuple[int, Any] | None = None  # number of the process that opened the files, and what _open_files returned

@@ -33,8 +33,8 @@ class SVMLightData(ShardedSource):
         zero_based: Whether the first feature has index 0; the format says 1.
         label: Parses the text of the label, e.g. ``int``, or ``lambda text: text.split(",")`` for several labels.
         dtype: Dtype of the vectors.
-        shuffle: Draw a new permutation for each epoch, over the records of all files.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch, over the records of all files.
+        seed: Seed of the order; None takes the default.
 
     Raises:
         DataFlowError: A file is missing or unreadable.

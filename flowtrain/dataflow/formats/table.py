@@ -207,8 +207,8 @@ class TableSource(FileSource):
         path: The file.
         keys: Which arrays to read. None: files of ``write`` give their datapoints, others a dict with a row of each
             array. A list of names gives a list; a dict ``{component: name}`` gives a dict.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         verify: Whether the checksums that ``write`` stores are compared.
     """
 

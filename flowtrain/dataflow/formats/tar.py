@@ -44,8 +44,8 @@ class TarData(ShardedSource):
             of the sample as ``"__key__"``, and each extension -> bytes of that file. ``"raw"``: always that dict.
             ``"auto"``: that dict, decoded by extension (npy, json, txt, cls, and pictures as RGB). Or a function of
             the dict.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         verify: Whether the checksums that ``write`` stores are compared; other tars have none for contents.
 
     Raises:

@@ -38,8 +38,8 @@ class TextLineData(ShardedSource):
         path: A file, a list of files, or a pattern such as ``"*.txt"``.
         encoding: Encoding of the text; files in UTF-16 or UTF-32 are held in memory.
         skip_blank: Whether empty lines are left out.
-        shuffle: Draw a new permutation for each epoch, over the records of all files.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch, over the records of all files.
+        seed: Seed of the order; None takes the default.
 
     Raises:
         DataFlowError: A file is missing or unreadable, or the encoding is unknown.

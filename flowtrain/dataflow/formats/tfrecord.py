@@ -55,8 +55,8 @@ class TFRecordData(ShardedSource):
             ``[bytes]``. ``"raw"``: always ``[bytes]``. ``"example"``: a tf.train.Example or SequenceExample, as a dict
             (see :func:`parse_example`). ``"tensor"``: a serialized tensor, as ``[array]``. ``"datapoint"``: a record of
             ``write``. Or a function from the record's bytes to the datapoint.
-        shuffle: Draw a new permutation for each epoch.
-        seed: Seed of the permutations; None takes the default (see ``set_seed``).
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
         verify: Whether checksums are compared. They cost about half a microsecond per record; leave them on.
 
     Raises:
