@@ -1,4 +1,4 @@
-"""Augmentors of other libraries."""
+"""Adapters that turn the transforms of other augmentation libraries into augmentors."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _library() -> ModuleType:
 
 
 class AlbumentationsTransform(Transform):
-    """One drawing of an albumentations transform: it is seeded alike before each call.
+    """An albumentations pipeline with a fixed seed, set anew before each call so that all calls draw the same numbers.
 
-    Points and masks are moved by calling albumentations again with the picture that the transform was made for,
-    so that whatever its random draws depend on is the same.
+    For points and masks albumentations is called again with the picture that the transform was made for: some of its
+    transforms draw numbers that depend on the picture.
     """
 
     def __init__(self, compose: Any, seed: int, img: np.ndarray) -> None:
@@ -68,10 +68,10 @@ class AlbumentationsTransform(Transform):
 
 
 class Albumentations(Augmentor):
-    """Use a transform of albumentations 2.0 (or a Compose, or a list of them), seeded from the flow's own stream.
+    """Apply a transform of albumentations 2.0 (or a Compose, or a list of them), seeded from the flow's random stream.
 
-    Points follow albumentations' own convention, which is this package's to within a pixel. One instance must
-    not be used by several threads at once, since albumentations keeps its random state in its objects.
+    Points follow albumentations' own convention, which differs from this package's by less than a pixel. Do not use
+    one instance in several threads at once: albumentations keeps its random state in its objects.
 
     Args:
         transform: E.g. ``A.RandomFog(p=0.5)`` or ``[A.Rotate(10), A.CLAHE()]``.
@@ -93,11 +93,12 @@ class Albumentations(Augmentor):
                 raise ConfigError(f"Albumentations: {step!r} is not a transform of albumentations")
         self.transform = transform
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
-        with warnings.catch_warnings():  # that steps which move nothing leave the points alone is as it should be
+        with warnings.catch_warnings():
+            # albumentations warns of transforms that cannot move points; those that only change colours need not.
             warnings.filterwarnings("ignore", "Got processor for keypoints", UserWarning)
             self._compose = library.Compose(steps, keypoint_params=keypoints)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> AlbumentationsTransform:
-        """Draw a seed; albumentations draws the rest from it."""
+        """Draw the seed from which albumentations draws all its numbers."""
         check_image(img, self, None, None)
         return AlbumentationsTransform(self._compose, int(rng.integers(2**32)), img)

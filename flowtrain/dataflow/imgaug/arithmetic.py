@@ -1,6 +1,6 @@
-"""The few loops over pixels that the augmentors share, each as fast as NumPy and OpenCV allow.
+"""Pixel arithmetic that the augmentors share: look-up tables, linear maps, rounding to uint8, more than 4 channels.
 
-All follow one rule: the result is that of float32 arithmetic, rounded to the nearest (half to even), then
+The uint8 results all follow one rule: they equal float32 arithmetic, rounded to the nearest (half to even), then
 limited to 0..255.
 """
 
@@ -13,29 +13,32 @@ import numpy as np
 
 __all__ = ["LEVELS", "apply_table", "as_rows", "in_fours", "limit", "linear", "make_table", "to_float32", "to_uint8"]
 
-try:  # Looks bytes up with vector instructions: ten times as fast as cv2.LUT, with the same result.
+try:  # It looks bytes up with vector instructions: ten times as fast as cv2.LUT, with the same result.
     from stringzilla import translate as _translate
 except ImportError:
     _translate = None
 
-_CHANNELS_AT_ONCE = 4  # most that OpenCV resizes, warps and borders in one call
+_CHANNELS_AT_ONCE = 4  # the most that OpenCV resizes, warps and extends at the border in one call
 
 LEVELS = np.arange(256, dtype=np.float32)
 """What a uint8 can hold, as floats: the start of every look-up table."""
 
 
 def as_rows(img: np.ndarray) -> np.ndarray:
-    """The picture as (H, W * C), so that OpenCV sees one channel: a view where that is possible."""
+    """The picture as (H, W * C), one channel for OpenCV: a view if the memory layout allows it.
+
+    OpenCV applies a single number to the first channel only, and its arithmetic with numbers takes at most 4 channels.
+    """
     return img.reshape(img.shape[0], -1)
 
 
 def make_table(values: np.ndarray) -> np.ndarray:
-    """256 float32 values, one for each level, as a uint8 table: rounded, then limited."""
+    """The uint8 look-up table of 256 float32 values, one for each level: rounded, then limited to 0..255."""
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
 def apply_table(img: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Look every value of a uint8 picture up in a table of 256 uint8 values."""
+    """Replace every value of a uint8 picture by its entry in a table of 256 uint8 values."""
     if _translate is None:
         return cv2.LUT(as_rows(img), table).reshape(img.shape)
     out = img.copy(order="C")
@@ -44,12 +47,12 @@ def apply_table(img: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def limit(img: np.ndarray, clip: bool) -> np.ndarray:
-    """Limit a float picture to 0..255 in place, where that is wanted."""
+    """If ``clip``, limit a float picture to 0..255 in place."""
     return img.clip(0, 255, out=img) if clip else img
 
 
 def linear(img: np.ndarray, scale: float, shift: float, clip: bool) -> np.ndarray:
-    """``img * scale + shift`` of a uint8 picture (through a table) or a float32 one."""
+    """``img * scale + shift`` of a uint8 picture (by a look-up table) or of a float32 picture (limited if ``clip``)."""
     if img.dtype == np.uint8:
         return apply_table(img, make_table(LEVELS * np.float32(scale) + np.float32(shift)))
     out = img * np.float32(scale)
@@ -59,9 +62,10 @@ def linear(img: np.ndarray, scale: float, shift: float, clip: bool) -> np.ndarra
 
 
 def to_uint8(img: np.ndarray) -> np.ndarray:
-    """Round floats of any shape (H, W) or (H, W, C) to uint8."""
+    """Round floats of shape (H, W) or (H, W, C) to uint8, limited to 0..255."""
     if img.dtype == np.uint8:
         return img
+    # addWeighted rounds and saturates in one pass; NumPy's rint, clip and astype make three, each with a new array.
     rows = as_rows(img)
     return cv2.addWeighted(rows, 1, rows, 0, 0, dtype=cv2.CV_8U).reshape(img.shape)
 
@@ -75,7 +79,7 @@ def to_float32(img: np.ndarray, scale: float, shift: float) -> np.ndarray:
 
 
 def _fill_of(border_value: tuple[float, ...], channels: slice) -> tuple[float, ...]:
-    """The value for some of the channels: one number serves all, several are one for each."""
+    """The fill values of some channels, for OpenCV, which takes zeros for the channels that have no value."""
     return border_value * 4 if len(border_value) == 1 else border_value[channels]
 
 
@@ -84,7 +88,13 @@ def in_fours(
     border_value: tuple[float, ...],
     change: Callable[[np.ndarray, tuple[float, ...]], np.ndarray],
 ) -> np.ndarray:
-    """Call ``change(part, fill)`` for at most four channels at once, and put the parts together."""
+    """Apply an OpenCV function to groups of at most four channels, and concatenate the results.
+
+    Args:
+        img: (H, W) or (H, W, C).
+        border_value: One number, or one for each channel.
+        change: Called as ``change(part, fill)`` with the channels of one group and their fill values.
+    """
     if img.ndim == 2 or img.shape[2] <= _CHANNELS_AT_ONCE:
         return change(img, _fill_of(border_value, slice(None)))
     parts = []

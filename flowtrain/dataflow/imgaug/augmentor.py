@@ -1,8 +1,8 @@
-"""What every augmentor is made of: an Augmentor draws, a Transform does.
+"""The base classes: an Augmentor draws random numbers, the Transform that it returns is deterministic.
 
 An :class:`Augmentor` looks at a picture, draws its random numbers from the generator that it is given, and
-returns a :class:`Transform`. The transform is deterministic: it can be applied to the picture, to the label map
-that belongs to it and to points in it, and all of them move together.
+returns a :class:`Transform`. The transform can be applied to the picture, to its label map and to points in it, and
+all of them move together.
 
 Coordinates follow one convention everywhere: a point is (x, y), and the *centre* of the top left pixel is
 (0, 0), so the centre of the bottom right pixel of an H x W picture is (W - 1, H - 1).
@@ -53,20 +53,20 @@ def _described(thing: object) -> str:
 
 
 class Transform:
-    """One fixed change of a picture, to be applied as often as wanted.
+    """A deterministic change of a picture, its label map and its points; it can be applied any number of times.
 
-    A transform never draws random numbers and never writes to what it is given. What it returns may share
-    memory with its argument (a crop is a view).
+    A transform never draws random numbers and never writes to what it is given. Its result may share memory with its
+    argument (a crop is a view).
     """
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Change a picture.
 
         Args:
-            img: (H, W) or (H, W, C). A transform that moves pixels wants the size of the picture it was made for.
+            img: (H, W) or (H, W, C). A transform that moves pixels takes only the size of the picture it was made for.
 
         Returns:
-            The new picture; a channel axis that was there is still there.
+            The new picture; a channel axis is kept, even of one channel.
         """
         raise DataFlowError(f"{type(self).__name__} does not define apply_image(img)")
 
@@ -74,7 +74,7 @@ class Transform:
         """Move points as the picture moves.
 
         Args:
-            coords: (N, 2) real numbers, x before y, (0, 0) being the centre of the top left pixel.
+            coords: (N, 2) real numbers, x before y, in pixels; (0, 0) is the centre of the top left pixel.
 
         Returns:
             The new points, (N, 2): float32 for float32, else float64. Points may lie outside the new picture.
@@ -82,10 +82,10 @@ class Transform:
         raise DataFlowError(f"{type(self).__name__} does not define apply_coords(coords): it cannot move points")
 
     def apply_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Change a map of labels: moved as the picture is, without mixing labels and without touching values.
+        """Move a label map as the picture moves, by nearest neighbour: no label is mixed or changed.
 
-        Use this rather than :meth:`apply_image` for segmentation maps: it never interpolates, it fills with 0
-        what comes from outside, and changes of colour leave it alone.
+        Use this rather than :meth:`apply_image` for segmentation maps: it never interpolates, it fills the area
+        outside of the picture with 0, and transforms that only change colours leave it as it is.
 
         Args:
             mask: (H, W) or (H, W, C): bool, or integers or floats of up to 64 bits.
@@ -100,9 +100,14 @@ class Transform:
 
 
 class PixelTransform(Transform):
-    """The base of transforms that change values and move nothing: points and masks stay as they are.
+    """Base of transforms that change values and move nothing: points and masks stay as they are.
 
-    A subclass writes :meth:`change`; a fourth channel is alpha, and is kept as it is unless ``touches_alpha``.
+    A subclass defines :meth:`change`. A fourth channel is alpha, and is kept as it is unless ``touches_alpha``.
+
+    Attributes:
+        dtypes: The dtypes of pictures that it takes; None takes all.
+        channels: The numbers of channels that it takes, where (H, W) counts as 1; None takes all.
+        touches_alpha: Whether :meth:`change` is given a fourth channel too.
     """
 
     dtypes: tuple[np.dtype, ...] | None = PICTURE_DTYPES
@@ -110,7 +115,7 @@ class PixelTransform(Transform):
     touches_alpha = False
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Make the new picture from one that was checked; a lost channel axis is put back by the caller."""
+        """Make the new picture. The dtype and channels of ``img`` fit; the caller restores a lost channel axis."""
         raise NotImplementedError
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
@@ -135,20 +140,22 @@ class PixelTransform(Transform):
 
 
 class GeometricTransform(Transform):
-    """The base of transforms that move pixels; they know the size of the picture they were made for.
+    """Base of transforms that move pixels. A subclass defines :meth:`move` and :meth:`move_points`.
 
-    A subclass writes :meth:`move` and :meth:`move_points`.
+    Attributes:
+        source: (height, width) of the picture that the transform was made for; others are refused.
+        dtypes: The dtypes of pictures that it takes; None takes all.
     """
 
     source: tuple[int, int]
     dtypes: tuple[np.dtype, ...] | None = None
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Make the new picture; with ``exact`` no value may be mixed and 0 fills what comes from outside."""
+        """Make the new picture. With ``exact`` (a mask) no values may be mixed, and 0 fills the area outside."""
         raise NotImplementedError
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Move (N, 2) floats, which may be written to."""
+        """Move points, (N, 2) floats; ``xy`` is a copy, which may be written to."""
         raise NotImplementedError
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
@@ -169,7 +176,7 @@ class GeometricTransform(Transform):
 
 
 class IdentityTransform(Transform):
-    """The transform that changes nothing; returns the very objects it is given."""
+    """The transform that changes nothing: it returns the picture and mask themselves, not copies."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Return the picture itself."""
@@ -187,14 +194,14 @@ class IdentityTransform(Transform):
 
 
 class FunctionTransform(Transform):
-    """A transform made of plain functions: the short way to write an own augmentor.
+    """A transform made of plain functions: the short way to write an augmentor of your own.
 
     Args:
         image: Makes the new picture from the picture.
         coords: Moves (N, 2) points. None: points stay where they are.
         mask: Makes the new label map from a label map. None: masks stay as they are.
-        moves: Say True for a function that moves pixels. Then points and masks are refused, rather than
-            silently kept, where ``coords`` or ``mask`` is None.
+        moves: Pass True if the function moves pixels. Points are then an error if ``coords`` is None, and masks if
+            ``mask`` is None, rather than silently left in place.
 
     Example:
         >>> class Darken(Augmentor):
@@ -219,7 +226,7 @@ class FunctionTransform(Transform):
         self._coords, self._mask, self._moves = coords, mask, moves
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Call the function for pictures; what it returns must be an array."""
+        """Call the function for pictures, which must return an array."""
         out = self.image(img)
         if not isinstance(out, np.ndarray):
             raise DataFlowError(
@@ -228,7 +235,7 @@ class FunctionTransform(Transform):
         return out
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Call the function for points, where there is one."""
+        """Call the function for points, if there is one."""
         checked = check_coords(coords, self)
         if self._coords is not None:
             return check_coords(self._coords(checked), self)
@@ -237,7 +244,7 @@ class FunctionTransform(Transform):
         return checked
 
     def apply_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Call the function for masks, where there is one."""
+        """Call the function for masks, if there is one."""
         if self._mask is not None:
             return self._mask(mask)
         if self._moves:
@@ -246,11 +253,7 @@ class FunctionTransform(Transform):
 
 
 class TransformList(Transform):
-    """Several transforms, one after the other.
-
-    Args:
-        transforms: In the order in which they are applied.
-    """
+    """A sequence of transforms, applied in their order."""
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = list(transforms)
@@ -282,7 +285,7 @@ _Draw = TypeVar("_Draw", bound="Callable[..., Transform]")
 
 
 def _alone_too(get_transform: _Draw) -> _Draw:
-    """Make the generator optional, whoever wrote the augmentor; type checkers see the method as it was written."""
+    """Make the argument ``rng`` optional, for calls in a notebook; type checkers see the method as it was written."""
 
     @functools.wraps(get_transform)
     def called(self: Augmentor, img: np.ndarray, rng: np.random.Generator | None = None) -> Transform:
@@ -292,10 +295,10 @@ def _alone_too(get_transform: _Draw) -> _Draw:
 
 
 class Augmentor:
-    """The base of all augmentors: holds settings, never randomness.
+    """Base of all augmentors: it holds settings, and no random state.
 
-    An own augmentor overrides :meth:`get_transform`, draws from ``rng`` alone (so that the data are the same in
-    every run and for any number of workers) and returns a transform:
+    An augmentor of your own overrides :meth:`get_transform`, draws from ``rng`` alone (so that the data are the same
+    in every run and for any number of workers) and returns a transform:
 
     Example:
         >>> class Shade(Augmentor):
@@ -311,17 +314,18 @@ class Augmentor:
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         names_arguments(cls)
+        # Wrapped here, so that users' augmentors, written with a required rng, can be called without one as well.
         if "get_transform" in vars(cls):
             cls.get_transform = _alone_too(cls.get_transform)  # type: ignore[method-assign]
 
     @_alone_too
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw what is to be done with this picture. Own augmentors define it as ``get_transform(self, img, rng)``.
+        """Draw the transform for a picture. Augmentors of your own define it as ``get_transform(self, img, rng)``.
 
         Args:
             img: The picture: (H, W) or (H, W, C).
             rng: The generator of this datapoint. It is valid during the call only: draw here, not in the transform.
-                Called without one, as in a notebook, it takes a fresh one of seed 0.
+                A caller may leave it out, as in a notebook; then it is a fresh generator of seed 0.
 
         Returns:
             The transform, not yet applied.
@@ -343,7 +347,7 @@ class Augmentor:
     def augment_return_transform(
         self, img: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, Transform]:
-        """Draw a transform, apply it, and return it too, for the masks and points of the same picture.
+        """Draw a transform, apply it, and return it as well, for the masks and points of the same picture.
 
         Args:
             img: The picture.
@@ -372,7 +376,7 @@ _OLD_METHODS = {
 
 
 def check_rng(rng: np.random.Generator | None) -> np.random.Generator:
-    """The generator to draw from: the one given, or for None a fresh one of the default seed."""
+    """The given generator; for None a fresh one of the default seed."""
     if isinstance(rng, np.random.Generator):
         return rng
     if rng is not None:
