@@ -1,4 +1,4 @@
-"""The checks that all augmentors share: of constructor arguments, pictures and points."""
+"""Validation shared by all augmentors: constructor arguments, pictures, points; and fast draws of whole numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OPENCV_DTYPES = (UINT8, FLOAT32, np.dtype(np.uint16), np.dtype(np.int16), np.dty
 
 
 def name_of(owner: object) -> str:
-    """The name that a message starts with: an augmentor's own, also for the transform that it made."""
+    """The name at the start of an error message: the augmentor's, also for the transform that it made."""
     return owner if isinstance(owner, str) else type(owner).__name__.removesuffix("Transform")
 
 
@@ -54,11 +54,12 @@ def check_image(
     """Raise a DataFlowError unless ``img`` is a picture that the owner can take.
 
     Args:
-        img: What was given.
+        img: The picture to check.
         owner: The augmentor or transform, to be named in the message.
         dtypes: The dtypes that it takes; None takes all.
         channels: The numbers of channels that it takes, where (H, W) counts as 1; None takes all.
     """
+    # One expression for the good case, since every augmentor passes here; the cause is looked for only on failure.
     fits = (
         isinstance(img, np.ndarray)
         and img.ndim in (2, 3)
@@ -71,7 +72,7 @@ def check_image(
 
 
 def _complaint(img: object, dtypes: tuple[np.dtype, ...] | None, channels: tuple[int, ...] | None) -> str:
-    """What :func:`check_image` found."""
+    """Say why :func:`check_image` refuses a picture."""
     if not isinstance(img, np.ndarray):
         return f"expected a picture as a NumPy array, got {type(img).__name__}"
     shape = img.shape
@@ -115,7 +116,7 @@ def check_same_size(img: np.ndarray, source: tuple[int, int], owner: object) -> 
 
 
 def check_fill(fill: tuple[float, ...], img: np.ndarray, owner: object) -> None:
-    """Raise unless there is one value to fill with, or one for each channel."""
+    """Raise unless ``fill`` has one value, or one for each channel of the picture."""
     channels = img.shape[2] if img.ndim == 3 else 1
     if len(fill) not in (1, channels):
         raise DataFlowError(
@@ -125,7 +126,11 @@ def check_fill(fill: tuple[float, ...], img: np.ndarray, owner: object) -> None:
 
 
 def check_coords(coords: np.ndarray, owner: object) -> np.ndarray:
-    """The points as a new float array of shape (N, 2)."""
+    """Return the points as a new array of shape (N, 2): float32 for float32, else float64.
+
+    Raises:
+        DataFlowError: They are not real numbers of that shape.
+    """
     array = np.asarray(coords)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "fiu":
         raise DataFlowError(
@@ -136,17 +141,20 @@ def check_coords(coords: np.ndarray, owner: object) -> np.ndarray:
 
 
 def keep_channel_axis(out: np.ndarray, img: np.ndarray) -> np.ndarray:
-    """Put back the channel axis of (H, W, 1), which OpenCV drops."""
+    """Restore the channel axis of (H, W, 1), which OpenCV drops."""
     return out[:, :, None] if out.ndim == 2 and img.ndim == 3 else out
 
 
 def draw_int(rng: np.random.Generator, stop: int) -> int:
-    """A whole number from 0 up to but not including ``stop``: as fair as 53 bits, a third of integers()'s time."""
+    """Draw a whole number from 0 to ``stop - 1`` uniformly.
+
+    Takes a third of the time of ``rng.integers``; its bias is at most ``stop / 2**53``, which no picture's size shows.
+    """
     return int(rng.random() * stop)
 
 
 def draw_corner(rng: np.random.Generator, rows: int, columns: int) -> tuple[int, int]:
-    """A (y, x), each from 0 up to but not including its bound, from one draw: half the time of two."""
+    """Draw (y, x) uniformly, y below ``rows`` and x below ``columns``; from one random number, half the time of two."""
     return divmod(int(rng.random() * (rows * columns)), columns)
 
 
@@ -154,7 +162,7 @@ def draw_corner(rng: np.random.Generator, rows: int, columns: int) -> tuple[int,
 
 
 def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
-    """A (height, width) from an int for both or a pair."""
+    """(height, width) from a pair, or from an int for both."""
     pair = (value, value) if isinstance(value, Integral) else value
     try:
         height, width = pair
@@ -211,7 +219,7 @@ def _bounds(low: float, high: float) -> str:
 
 
 def as_fill(value: Any, owner: object, name: str) -> tuple[float, ...]:
-    """One number, or one for each channel, as a tuple."""
+    """The fill values as a tuple: of one number, or of one for each channel."""
     numbers = (value,) if isinstance(value, Real) else value
     try:
         return tuple(as_number(number, owner, name) for number in numbers) or _no_fill()
@@ -231,7 +239,7 @@ def as_prob(value: object, owner: object, name: str = "prob") -> float:
 
 
 def as_choice(value: object, choices: dict[str, int], owner: object, name: str) -> int:
-    """An OpenCV constant, given by its short name or as the constant itself."""
+    """The OpenCV constant for its short name; a constant among ``choices`` is returned as it is."""
     if isinstance(value, str) and value in choices:
         return choices[value]
     if isinstance(value, int) and not isinstance(value, bool) and value in choices.values():

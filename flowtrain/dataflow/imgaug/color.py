@@ -1,4 +1,4 @@
-"""Changes of hue and saturation, and of the light's colour: for RGB pictures, with or without alpha."""
+"""Hue, saturation and lighting: colour changes of RGB pictures, with or without alpha."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .checks import as_number, as_range
 __all__ = ["Hue", "Lighting", "Saturation"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in cv2.COLOR_RGB2GRAY
-_FIXED_POINT = 1024  # what cv2.transform rounds the coefficients for uint8 pictures to
+_FIXED_POINT = 1024  # for uint8 pictures cv2.transform rounds its coefficients to multiples of 1 / 1024
 
 
 @dataclass(eq=False)
 class HueTransform(PixelTransform):
-    """Turn the hue."""
+    """Rotate the hue in HSV."""
 
     degrees: float
 
     channels = (3, 4)
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Go to HSV and back."""
         if img.dtype == np.uint8:
-            # HSV_FULL spreads the circle over 0..255, so adding wraps around just as it should.
+            # HSV_FULL spreads the colour circle over 0..255, so that uint8 addition, which wraps, is a rotation. Whole
+            # rows (turn, 0, 0, turn, 0, 0, ...) are added: contiguous memory, which one channel of three is not.
             hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
             turn = np.zeros(hsv.shape[1] * 3, np.uint8)
             turn[::3] = round(self.degrees * 256 / 360) % 256
@@ -48,10 +48,10 @@ class HueTransform(PixelTransform):
 
 @old_spellings(range="degrees", rgb="Pictures are RGB. Leave it out")
 class Hue(Augmentor):
-    """Turn all colours around the colour circle; gray stays gray.
+    """Rotate all colours around the colour circle (the hue of HSV) by a random angle; gray stays gray.
 
     Args:
-        degrees: (lowest, highest) angle, drawn uniformly; the whole circle is 360. uint8 pictures turn in steps
+        degrees: (lowest, highest) angle, drawn uniformly; the whole circle is 360. uint8 pictures are rotated in steps
             of 360 / 256 degrees.
     """
 
@@ -66,7 +66,7 @@ class Hue(Augmentor):
 
 @dataclass(eq=False)
 class SaturationTransform(PixelTransform):
-    """Move colours away from, or to, their own gray."""
+    """Mix each pixel with its luma: ``factor * colour + (1 - factor) * luma``."""
 
     factor: float
     clip: bool
@@ -74,10 +74,9 @@ class SaturationTransform(PixelTransform):
     channels = (3, 4)
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """One 3 x 3 matrix does it."""
         matrix = self.factor * np.eye(3, dtype=np.float32) + (1 - self.factor) * _LUMA
         if img.dtype == np.uint8:
-            # Rounded here, so that each row still adds up to 1: then gray, black and white stay what they are.
+            # Rounded here rather than in OpenCV, so that each row still adds up to 1: then gray stays exactly gray.
             matrix = np.rint(matrix * _FIXED_POINT)
             matrix[np.diag_indices(3)] += _FIXED_POINT - matrix.sum(axis=1)
             return cv2.transform(img, matrix / _FIXED_POINT)
@@ -86,9 +85,9 @@ class SaturationTransform(PixelTransform):
 
 @old_spellings(alpha="delta", rgb="Pictures are RGB. Leave it out")
 class Saturation(Augmentor):
-    """Make colours stronger or weaker by mixing the picture with its own gray.
+    """Make colours stronger or weaker by mixing the picture with its own luma (ITU-R BT.601).
 
-    uint8 pictures are computed in fixed point: at most 1 from the exact result.
+    uint8 pictures are computed in fixed point, at most 1 away from the exact result.
 
     Args:
         delta: The factor is drawn uniformly from 1 - delta to 1 + delta; 0 is gray, 1 is unchanged.
@@ -114,11 +113,11 @@ class LightingTransform(PixelTransform):
     channels = (3, 4)
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Add; OpenCV saturates."""
         if img.dtype != np.uint8:
             return limit(img + np.array(self.shift, np.float32), self.clip)
         whole = [round(value) for value in self.shift]
-        # Two steps, since OpenCV is five times as fast where the numbers fit the picture's own dtype.
+        # Positive and negative shifts in two saturating calls: OpenCV is five times as fast if the numbers fit uint8.
+        # No channel has both, so that the first call never cuts off what the second would have needed.
         brighter = cv2.add(img, (*(float(max(0, value)) for value in whole), 0.0))
         return cv2.subtract(brighter, (*(float(max(0, -value)) for value in whole), 0.0))
 
@@ -133,16 +132,16 @@ _IMAGENET_EIGVEC = (
 
 
 class Lighting(Augmentor):
-    """Change the light's colour along the directions in which natural pictures differ most.
+    """Shift the colours along the principal components of natural pictures' RGB values.
 
     The "fancy PCA" of Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks"
-    (2012): adds ``eigvec @ (eigval * z)`` to the channels, z being three draws from N(0, std ** 2).
+    (2012): adds ``eigvec @ (eigval * z)`` to the channels, where z is three draws from N(0, std ** 2).
 
     Args:
         std: Standard deviation of z.
         eigval: (3,): square roots of the eigenvalues of the RGB values' covariance, for values from 0 to 255.
-            None: ImageNet's.
-        eigvec: (3, 3): its eigenvectors, as columns. None: ImageNet's.
+            None: those of ImageNet.
+        eigvec: (3, 3): the eigenvectors of that covariance, as columns. None: those of ImageNet.
         clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
     """
 

@@ -1,4 +1,4 @@
-"""Other dtypes and other colour spaces."""
+"""Conversion to another dtype or colour space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ColorSpace", "Grayscale", "ToFloat32", "ToUint8"]
 
 @dataclass(eq=False)
 class ToFloat32Transform(PixelTransform):
-    """Convert to float32."""
+    """Convert to float32, then scale."""
 
     scale: float
 
@@ -28,14 +28,13 @@ class ToFloat32Transform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Cast, then scale."""
         _require_real(img, self)
         return img.astype(np.float32) if self.scale == 1 else to_float32(img, self.scale, 0.0)
 
 
 @dataclass(eq=False)
 class ToUint8Transform(PixelTransform):
-    """Convert to uint8."""
+    """Scale, round, limit to 0..255, convert to uint8."""
 
     scale: float
 
@@ -44,10 +43,10 @@ class ToUint8Transform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Scale, round, limit."""
         _require_real(img, self)
         if img.dtype == np.uint8 and self.scale == 1:
             return img
+        # Whole numbers need no rounding, so no pass through float32.
         if self.scale == 1 and img.dtype.kind in "biu":
             return img.clip(0, 255).astype(np.uint8) if img.dtype != bool else img.astype(np.uint8)
         return to_uint8(to_float32(img, self.scale, 0.0) if self.scale != 1 else img.astype(np.float32, copy=False))
@@ -62,8 +61,8 @@ class ToFloat32(Augmentor):
     """Convert a picture of any real dtype to float32.
 
     Args:
-        scale: What the values are multiplied by. 1, the default, keeps the scale of 0 to 255, which is what the
-            other augmentors expect; ``1 / 255`` belongs at the end of a list.
+        scale: The factor of all values. 1, the default, keeps the scale of 0 to 255, which the other augmentors
+            expect; ``1 / 255`` belongs at the end of a list.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -79,7 +78,7 @@ class ToUint8(Augmentor):
     """Convert a picture of any real dtype to uint8: rounded to the nearest, limited to 0..255; NaN becomes 0.
 
     Args:
-        scale: What the values are multiplied by before; 255 for pictures from 0 to 1.
+        scale: The factor of all values, applied first; 255 for pictures from 0 to 1.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -101,7 +100,6 @@ class ColorSpaceTransform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Convert; what was (H, W, C) stays three-dimensional."""
         try:
             return cv2.cvtColor(img, self.code)
         except cv2.error as error:
@@ -116,8 +114,8 @@ class ColorSpace(Augmentor):
 
     Args:
         mode: "RGB2LAB", "RGB2HSV", "GRAY2RGB", "RGB2BGR", ...: any of OpenCV's names without ``COLOR_``, or
-            OpenCV's constant. float32 pictures keep OpenCV's own rules, which are other ranges than uint8's, and
-            want RGB from 0 to 1 for some spaces.
+            OpenCV's constant. For float32 pictures OpenCV's rules hold: the result has other ranges than for uint8,
+            and some colour spaces need RGB from 0 to 1.
 
     Example:
         >>> ColorSpace("RGB2GRAY").augment(np.zeros((4, 5, 3), np.uint8)).shape
@@ -151,7 +149,7 @@ class GrayscaleTransform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Weigh 0.299 R + 0.587 G + 0.114 B; alpha stays behind the colours where colours stay."""
+        """Compute 0.299 R + 0.587 G + 0.114 B; alpha is kept if the result has three colour channels."""
         if img.ndim == 2 or img.shape[2] == 1:
             return img if self.channels_out == 1 else cv2.cvtColor(img, cv2.COLOR_GRAY2RGB)
         gray = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY if img.shape[2] == 3 else cv2.COLOR_RGBA2GRAY)
@@ -171,8 +169,8 @@ class Grayscale(Augmentor):
     """Make a picture gray, by the luma of ITU-R BT.601.
 
     Args:
-        channels: 1 gives (H, W, 1), without alpha; 3 gives three equal channels (and keeps alpha where it is).
-            A picture (H, W) stays (H, W) with 1.
+        channels: 1 gives (H, W, 1) without alpha, and leaves (H, W) as it is; 3 gives three equal channels, and keeps
+            alpha as a fourth.
     """
 
     def __init__(self, channels: int = 1) -> None:

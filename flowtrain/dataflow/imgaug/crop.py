@@ -1,4 +1,4 @@
-"""Cutting a window out of a picture."""
+"""Crops of fixed and of random size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CenterCrop", "CropTransform", "RandomCrop", "RandomCropRandomShape"]
 
 @dataclass(eq=False)
 class CropTransform(GeometricTransform):
-    """Cut out a window: a view into the picture, nothing is copied.
+    """Crop a window; the result is a view of the picture, nothing is copied.
 
     Args:
         x: First column.
@@ -35,11 +35,9 @@ class CropTransform(GeometricTransform):
     source: tuple[int, int]
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Slice."""
         return img[self.y : self.y + self.height, self.x : self.x + self.width]
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Count from the window's own corner."""
         xy -= (self.x, self.y)
         return xy
 
@@ -56,7 +54,7 @@ def require_room(img: np.ndarray, height: int, width: int, owner: object) -> Non
 
 @old_spellings(crop_shape="size", shape="size")
 class RandomCrop(Augmentor):
-    """Cut out a window of a fixed size, anywhere in the picture with equal chance.
+    """Crop a window of a fixed size at a random place; all places are equally likely.
 
     Args:
         size: An int for a square, or (height, width), in pixels.
@@ -82,7 +80,7 @@ class RandomCrop(Augmentor):
 
 @old_spellings(crop_shape="size", shape="size")
 class CenterCrop(Augmentor):
-    """Cut out the window of a fixed size in the middle; an odd remainder is cut at the bottom and the right.
+    """Crop a window of a fixed size from the middle; of an odd remainder the bottom and the right lose one pixel more.
 
     Args:
         size: An int for a square, or (height, width), in pixels.
@@ -108,13 +106,12 @@ class CenterCrop(Augmentor):
     hmax="Write max_size=(height, width)",
 )
 class RandomCropRandomShape(Augmentor):
-    """Cut out a window whose height, width and place are drawn.
+    """Crop a window of random height, width and place.
 
     Args:
-        min_size: An int for both or (height, width), in pixels: the least height and width.
-        max_size: The same for the greatest; where the picture is smaller, its own size is the greatest. None: the
-            picture's own.
-        max_aspect_ratio: The longer side is at most this many times the shorter one. None: any.
+        min_size: The smallest (height, width) in pixels; an int for both.
+        max_size: The largest (height, width), limited by the picture's size; an int for both. None: the picture's size.
+        max_aspect_ratio: The longer side is at most this many times the shorter one. None: no limit.
     """
 
     draws_from_size = True
@@ -149,7 +146,7 @@ class RandomCropRandomShape(Augmentor):
         require_room(img, lowest, narrowest, self)
         highest, widest = min(highest, rows), min(widest, columns)
         ratio = self.max_aspect_ratio
-        if ratio is not None:  # the width is drawn among those for which some height exists
+        if ratio is not None:  # only widths for which a height within the ratio exists, so that no draw is repeated
             narrowest, widest = max(narrowest, math.ceil(lowest / ratio)), min(widest, int(highest * ratio))
         if narrowest > widest:
             raise DataFlowError(
@@ -157,7 +154,7 @@ class RandomCropRandomShape(Augmentor):
                 f"{rows} x {columns} (height x width)"
             )
         width = narrowest + draw_int(rng, widest - narrowest + 1)
-        if ratio is not None:
+        if ratio is not None:  # the outer min and max: width / ratio may be rounded to just beyond a bound
             lowest = min(highest, max(lowest, math.ceil(width / ratio)))
             highest = max(lowest, min(highest, int(width * ratio)))
         height = lowest + draw_int(rng, highest - lowest + 1)

@@ -1,4 +1,4 @@
-"""Making windows blank, and windows of random size and shape."""
+"""RandomCutout, which blanks a window, and RandomResizedCrop, ImageNet's crop of random area and aspect ratio."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ class CutoutTransform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Copy, then fill."""
         check_fill(self.fill, img, self)
         out = img.copy(order="C")
         out[self.y : self.y + self.height, self.x : self.x + self.width] = (
@@ -56,14 +55,14 @@ class CutoutTransform(PixelTransform):
 
 @old_spellings(h_range="height", w_range="width")
 class RandomCutout(Augmentor):
-    """Blank a window somewhere in the picture, so that a model learns not to rely on one detail.
+    """Fill a window at a random place with one value, so that a model learns not to rely on one detail.
 
     After DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017);
-    here the window always lies within the picture.
+    here the whole window lies within the picture.
 
     Args:
-        height: Of the window, in pixels, or (lowest, highest).
-        width: The same.
+        height: Height of the window in pixels, or (lowest, highest).
+        width: Width of the window in pixels, or (lowest, highest).
         fill: One number, or one for each channel.
     """
 
@@ -100,14 +99,14 @@ def _draw_length(bounds: tuple[int, int], rng: np.random.Generator) -> int:
     interp="interpolation",
 )
 class RandomResizedCrop(Augmentor):
-    """Cut out a window of random area and aspect ratio, and resize it: how ImageNet models are trained.
+    """Crop a window of random area and aspect ratio, and resize it to a fixed size: how ImageNet models are trained.
 
-    After Szegedy et al., "Going Deeper with Convolutions" (2015). Where ten draws give no window that fits
-    into the picture, the largest central window whose aspect ratio is in range is taken.
+    After Szegedy et al., "Going Deeper with Convolutions" (2015). If ten draws give no window that fits into the
+    picture, the largest central window whose aspect ratio is in range is taken.
 
     Args:
-        size: An int for a square, or (height, width), in pixels, of the result.
-        area_range: (lowest, highest) share of the picture's area.
+        size: Size of the result in pixels: (height, width), or an int for a square.
+        area_range: (lowest, highest) area of the window, as a fraction of the picture's.
         aspect_range: (lowest, highest) width / height, drawn uniformly on a log scale.
         interpolation: As for :class:`Resize`.
     """

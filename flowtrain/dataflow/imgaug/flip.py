@@ -1,4 +1,4 @@
-"""Mirroring and transposing."""
+"""Flip and Transpose."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ class FlipTransform(GeometricTransform):
     source: tuple[int, int]
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Mirror into a new, contiguous array."""
+        # A new, contiguous array rather than a view of negative strides, which OpenCV's functions would copy each time.
         if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
             return cv2.flip(img, 1 if self.horiz else 0)
         return np.ascontiguousarray(img[:, ::-1] if self.horiz else img[::-1])
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Count from the other side."""
         column = 0 if self.horiz else 1
         last = self.source[1] - 1 if self.horiz else self.source[0] - 1
         xy[:, column] = last - xy[:, column]
@@ -42,12 +41,12 @@ class FlipTransform(GeometricTransform):
 
 
 class Flip(Augmentor):
-    """Mirror the picture, with some probability.
+    """Mirror the picture with a given probability.
 
     Args:
         horiz: Swap left and right.
-        vert: Swap top and bottom. Exactly one of the two must be chosen; for both write two Flips.
-        prob: How often.
+        vert: Swap top and bottom. Exactly one of the two must be True; for both write two Flips.
+        prob: Probability, 0 to 1.
 
     Example:
         >>> Flip(horiz=True, prob=1.0).augment(np.array([[1, 2, 3]], np.uint8))
@@ -84,21 +83,19 @@ class TransposeTransform(GeometricTransform):
     source: tuple[int, int]
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Transpose into a new, contiguous array."""
         if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
             return cv2.transpose(img)
         return np.ascontiguousarray(img.swapaxes(0, 1))
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Swap x and y."""
         return xy[:, ::-1].copy()
 
 
 class Transpose(Augmentor):
-    """Swap rows and columns, with some probability: the picture mirrored along its diagonal.
+    """Swap rows and columns with a given probability: the picture is mirrored along its diagonal.
 
     Args:
-        prob: How often.
+        prob: Probability, 0 to 1.
     """
 
     draws_from_size = True

@@ -1,4 +1,4 @@
-"""How pixels are read between pixels, and what lies outside a picture: names for OpenCV's constants."""
+"""Names for OpenCV's interpolation methods and border modes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTERPOLATION = {
     "cubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
-    "bilinear": cv2.INTER_LINEAR,  # what Keras calls them
+    "bilinear": cv2.INTER_LINEAR,  # Keras's names for these two
     "bicubic": cv2.INTER_CUBIC,
     "linear_exact": cv2.INTER_LINEAR_EXACT,
     "nearest_exact": cv2.INTER_NEAREST_EXACT,
@@ -49,7 +49,13 @@ _STAND_INS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
 
 
 def as_stand_in(mask: np.ndarray) -> np.ndarray:
-    """The same bytes under a dtype that OpenCV knows, for moving values around without computing with them."""
+    """The bytes of a mask under a dtype that OpenCV takes, for functions that only move values.
+
+    OpenCV's nearest neighbour copies values bit for bit, so that labels of any dtype, int64 too, survive unchanged.
+
+    Raises:
+        DataFlowError: The mask's values are not numbers of 8, 16, 32 or 64 bits.
+    """
     stand_in = _STAND_INS.get(mask.dtype.itemsize)
     if stand_in is None or mask.dtype.hasobject:
         raise DataFlowError(f"a mask must be of numbers of at most 64 bits, not {mask.dtype}")

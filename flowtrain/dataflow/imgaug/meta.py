@@ -1,4 +1,4 @@
-"""Augmentors made of other augmentors, and of plain functions."""
+"""Composition of augmentors: sequences, random choices, random order; and MapImage, which wraps a plain function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _checked_list(augmentors: Sequence[Augmentor], owner: object) -> list[Augmen
 
 
 def checked_augmentor(augmentor: Augmentor, owner: object) -> Augmentor:
-    """Raise unless this is an augmentor, saying how to make one of what was given instead."""
+    """Return the augmentor; for anything else raise an error that says how to make it an augmentor."""
     if isinstance(augmentor, Augmentor):
         return augmentor
     if isinstance(augmentor, type) and issubclass(augmentor, Augmentor):
@@ -41,10 +41,10 @@ def checked_augmentor(augmentor: Augmentor, owner: object) -> Augmentor:
 
 
 class AugmentorList(Augmentor):
-    """Several augmentors, one after the other; each draws for the picture that those before it made.
+    """Several augmentors, one after the other; each draws for the picture that the augmentors before it made.
 
     Args:
-        augmentors: In the order in which they are applied. An empty list changes nothing.
+        augmentors: Applied in this order. An empty list changes nothing.
 
     Example:
         >>> both = AugmentorList([RandomCrop(256), Flip(horiz=True)])
@@ -57,18 +57,18 @@ class AugmentorList(Augmentor):
         self.augmentors = _checked_list(augmentors, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> TransformList:
-        """Draw all; the picture is made on the way, so :meth:`augment_return_transform` saves work."""
+        """Draw all transforms. The picture is augmented on the way: :meth:`augment_return_transform` returns it too."""
         transforms: list[Transform] = []
         for augmentor in self.augmentors[:-1]:
             img, transform = augmentor.augment_return_transform(img, rng)
             transforms.append(transform)
-        if self.augmentors:  # what the last one would make is not looked at
+        if self.augmentors:  # the last one is not applied, since no other draws for its result
             transforms.append(self.augmentors[-1].get_transform(img, rng))
         return TransformList(transforms)
 
     def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Draw and apply each once; see :meth:`Augmentor.augment`."""
-        rng = check_rng(rng)
+        rng = check_rng(rng)  # once, so that all augmentors draw from one generator
         for augmentor in self.augmentors:
             img = augmentor.augment(img, rng)
         return img
@@ -86,7 +86,7 @@ class AugmentorList(Augmentor):
 
 
 class Identity(Augmentor):
-    """Change nothing: the other choice in a :class:`RandomChooseAug`, or an end of an ``if``."""
+    """The augmentor that changes nothing, e.g. as a choice in :class:`RandomChooseAug`."""
 
     draws_from_size = True
 
@@ -98,17 +98,16 @@ class Identity(Augmentor):
 
 @old_spellings(func="function", coord_func="coords")
 class MapImage(Augmentor):
-    """Turn any function of a picture into an augmentor.
+    """Make an augmentor of a function of a picture.
 
-    The function must not draw random numbers of its own; an augmentor that draws is five lines, see
-    :class:`Augmentor`.
+    The function must not draw random numbers of its own; for an augmentor that draws see :class:`Augmentor`.
 
     Args:
         function: Takes the picture, returns the new one.
-        coords: Moves (N, 2) points; needed for :meth:`Transform.apply_coords` when pixels move.
-        mask: Makes the new label map; needed for :meth:`Transform.apply_mask` when pixels move.
-        moves: Say True when the function moves pixels: points and masks are then refused where ``coords`` or
-            ``mask`` is missing, rather than left in place.
+        coords: Moves (N, 2) points; needed for :meth:`Transform.apply_coords` if pixels move.
+        mask: Makes the new label map; needed for :meth:`Transform.apply_mask` if pixels move.
+        moves: Pass True if the function moves pixels. Points are then an error if ``coords`` is None, and masks if
+            ``mask`` is None, rather than silently left in place.
 
     Example:
         >>> MapImage(lambda img: 255 - img).augment(np.array([[0, 5]], np.uint8))
@@ -134,11 +133,11 @@ class MapImage(Augmentor):
 
 @old_spellings(aug="augmentor")
 class RandomApplyAug(Augmentor):
-    """Apply an augmentor, or leave the picture as it is.
+    """Apply an augmentor with a given probability, else leave the picture as it is.
 
     Args:
-        augmentor: What to apply.
-        prob: How often.
+        augmentor: The augmentor.
+        prob: Probability, 0 to 1.
     """
 
     def __init__(self, augmentor: Augmentor, prob: float = 0.5) -> None:
@@ -146,18 +145,18 @@ class RandomApplyAug(Augmentor):
         self.prob = as_prob(prob, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw whether, then let the augmentor draw."""
+        """Draw whether to apply the augmentor, then let it draw."""
         check_image(img, self, None, None)
         return self.augmentor.get_transform(img, rng) if rng.random() < self.prob else IdentityTransform()
 
 
 @old_spellings(aug_lists="augmentors", prob="weights", p="weights")
 class RandomChooseAug(Augmentor):
-    """Apply one of several augmentors.
+    """Apply one of several augmentors, drawn at random.
 
     Args:
         augmentors: The choices.
-        weights: How often each is chosen, relative to the others. None: equally often.
+        weights: Relative frequency of each choice. None: all are equally likely.
 
     Example:
         >>> RandomChooseAug([Identity(), Flip(vert=True, prob=1.0)], weights=[3, 1])
@@ -177,7 +176,8 @@ class RandomChooseAug(Augmentor):
         self._upto = np.cumsum(shares / shares.sum())
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw which, then let it draw."""
+        """Draw one of the augmentors, then let it draw."""
+        # side="right" never chooses a weight of 0; min is for a cumulative sum that is rounded to just below 1.
         chosen = int(np.searchsorted(self._upto, rng.random(), side="right"))
         return self.augmentors[min(chosen, len(self.augmentors) - 1)].get_transform(img, rng)
 
@@ -194,17 +194,17 @@ def _as_weights(weights: Sequence[float]) -> np.ndarray:
 
 @old_spellings(aug_lists="augmentors")
 class RandomOrderAug(Augmentor):
-    """Apply all of several augmentors, in an order that is drawn.
+    """Apply all of several augmentors in random order.
 
     Args:
-        augmentors: What to apply.
+        augmentors: The augmentors.
     """
 
     def __init__(self, augmentors: Sequence[Augmentor]) -> None:
         self.augmentors = _checked_list(augmentors, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw the order, then let each draw in it."""
+        """Draw the order, then let each augmentor draw in it."""
         return self._ordered(rng).get_transform(img, rng)
 
     def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Blur, compression and noise: what cameras and transmission do to a picture.
+"""Blur, JPEG compression, and Gaussian, Poisson, salt and pepper noise.
 
-The noise transforms hold a seed, not the noise: they are small, and applied twice they give the same noise.
+A noise transform holds the seed of its noise, not the noise: it is small, and gives the same noise each time it is
+applied.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ Bounds = tuple[float, float]
 
 
 def draw_seed(rng: np.random.Generator) -> int:
-    """A seed for :func:`noise_stream`."""
+    """Draw a seed for :func:`noise_stream`."""
     return int(rng.integers(2**63))
 
 
 def noise_stream(seed: int) -> np.random.Generator:
-    """A generator for much noise, of NumPy's fastest kind."""
+    """The random generator of one transform's noise: SFC64, the fastest of NumPy's."""
     return np.random.Generator(np.random.SFC64(seed))
 
 
 @dataclass(eq=False)
 class GaussianBlurTransform(PixelTransform):
-    """Blur with a Gaussian window."""
+    """Blur with a Gaussian kernel; the picture is mirrored at its borders."""
 
     width: int
     height: int
@@ -47,19 +48,18 @@ class GaussianBlurTransform(PixelTransform):
     touches_alpha = True
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Blur; the picture is mirrored at its borders."""
         return cv2.GaussianBlur(
             img, (self.width, self.height), self.sigma_x, sigmaY=self.sigma_y, borderType=cv2.BORDER_REFLECT_101
         )
 
 
 class GaussianBlur(Augmentor):
-    """Blur with a Gaussian window of random size.
+    """Blur with a Gaussian kernel of random size.
 
     Args:
-        size_range: (lowest, highest) radius of the window in pixels; a radius r gives a window of 2 r + 1.
-        sigma_range: (lowest, highest) standard deviation in pixels. 0 lets OpenCV choose it to suit the window.
-        symmetric: One draw for both axes; False: one for each.
+        size_range: (lowest, highest) radius of the kernel in pixels; a radius r gives a kernel of 2 r + 1.
+        sigma_range: (lowest, highest) standard deviation in pixels. 0 lets OpenCV derive it from the kernel's size.
+        symmetric: Whether both axes share one draw of radius and standard deviation.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class GaussianBlur(Augmentor):
         self.symmetric = bool(symmetric)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw the window."""
+        """Draw the kernel's radius and standard deviation."""
         size_x, sigma_x = self._draw(rng)
         size_y, sigma_y = (size_x, sigma_x) if self.symmetric else self._draw(rng)
         if size_x == size_y == 1:
@@ -88,15 +88,16 @@ class GaussianBlur(Augmentor):
 
 @dataclass(eq=False)
 class JpegNoiseTransform(PixelTransform):
-    """Compress and decompress."""
+    """Compress to JPEG and decompress."""
 
     quality: int
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Go through JPEG; floats are rounded to uint8 on the way.
+        """Compress and decompress; floats are rounded to uint8 first.
 
         Raises:
-            DataFlowError: The values of a float picture lie between 0 and 1: rounding would leave black and white.
+            DataFlowError: A float picture has fractions and no value above 1: its scale is 0 to 1, of which rounding
+                would leave black and white.
         """
         if img.dtype != np.uint8 and img.size and img.max() <= 1 and (img != np.rint(img)).any():
             raise DataFlowError(
@@ -109,17 +110,17 @@ class JpegNoiseTransform(PixelTransform):
             out = cv2.imdecode(cv2.imencode(".jpg", picture, options)[1], cv2.IMREAD_GRAYSCALE)
         else:
             encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1]
-            out = simplejpeg.decode_jpeg(encoded, "RGB")  # what OpenCV gives, in four fifths of the time
+            out = simplejpeg.decode_jpeg(encoded, "RGB")  # the pixels that OpenCV gives, in four fifths of the time
         return out if img.dtype == np.uint8 else out.astype(img.dtype)
 
 
 class JpegNoise(Augmentor):
-    """Compress and decompress as JPEG: its blocks and ringing become part of the training data.
+    """Compress to JPEG at a random quality and decompress: adds JPEG's blocks and ringing.
 
-    Values go from 0 to 255, in float pictures too.
+    Values must be on the scale of 0 to 255, in float pictures too.
 
     Args:
-        quality_range: (lowest, highest) quality, whole numbers of 1 to 100, drawn uniformly.
+        quality_range: (lowest, highest) quality, whole numbers from 1 to 100, drawn uniformly.
     """
 
     def __init__(self, quality_range: tuple[int, int] = (40, 100)) -> None:
@@ -136,10 +137,10 @@ class JpegNoise(Augmentor):
 
 @functools.cache
 def normal_quantiles() -> np.ndarray:
-    """65,536 equally likely values of N(0, 1), float32: one for each 16 random bits.
+    """Look-up table from 16 random bits to N(0, 1): 65,536 equally likely quantiles, float32.
 
-    Looking noise up here takes a quarter of the time of ``standard_normal``. The values reach 4.3 standard
-    deviations, and their own standard deviation is 0.99997.
+    Looking noise up takes a quarter of the time of ``standard_normal``. The values reach 4.3 standard deviations, and
+    the standard deviation of the table is 0.99997.
     """
     half = [NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(32768)]
     return np.array(half + [-value for value in reversed(half)], np.float32)
@@ -154,11 +155,11 @@ class GaussianNoiseTransform(PixelTransform):
     seed: int
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Draw and add."""
         table = normal_quantiles() * np.float32(self.sigma)
         bits = np.frombuffer(noise_stream(self.seed).bytes(2 * img.size), np.uint16)
         if img.dtype == np.uint8:
-            # The picture's values are whole: rounding the noise rounds the sum.
+            # The picture's values are whole, so rounding the noise, 65,536 values, rounds the sum. Beyond +-255 noise
+            # saturates any uint8, so the table is limited to what int16 holds.
             noise = np.rint(table).clip(-255, 255).astype(np.int16).take(bits)
             rows = as_rows(img)
             return cv2.add(rows, noise.reshape(rows.shape), dtype=cv2.CV_8U).reshape(img.shape)
@@ -168,7 +169,7 @@ class GaussianNoiseTransform(PixelTransform):
 
 
 class GaussianNoise(Augmentor):
-    """Add noise from N(0, sigma ** 2), for every value by itself.
+    """Add noise from N(0, sigma ** 2), drawn independently for every value.
 
     Args:
         sigma: Standard deviation, on the scale of 0 to 255.
@@ -186,15 +187,14 @@ class GaussianNoise(Augmentor):
 
 @dataclass(eq=False)
 class PoissonNoiseTransform(PixelTransform):
-    """Draw photon counts."""
+    """Replace values by photon counts."""
 
     photons: float
     clip: bool
     seed: int
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Draw for each value from the Poisson distribution of its own mean."""
-        per_level = self.photons / 255
+        per_level = self.photons / 255  # photons that one level of brightness stands for
         if img.dtype == np.uint8:
             means = (np.arange(256) * per_level).take(img)
         else:
@@ -205,11 +205,11 @@ class PoissonNoiseTransform(PixelTransform):
 
 
 class PoissonNoise(Augmentor):
-    """Shot noise: replace every value by a count of photons whose mean it is.
+    """Add shot noise: replace every value by a photon count from the Poisson distribution of which it is the mean.
 
     Args:
-        photons: The count that stands for white (255); the fewer, the more noise. The noise of a value v has the
-            standard deviation ``sqrt(255 * v / photons)``.
+        photons: The mean count of white (255); the fewer, the more noise. The noise of a value v has the standard
+            deviation ``sqrt(255 * v / photons)``.
         clip: Limit float32 pictures to 0..255 as well. (uint8 always is.) Negative values count as 0.
     """
 
@@ -224,7 +224,7 @@ class PoissonNoise(Augmentor):
 
 @dataclass(eq=False)
 class SaltPepperNoiseTransform(PixelTransform):
-    """Set some values to 0 or 255."""
+    """Set random values to 0 or 255."""
 
     white_prob: float
     black_prob: float
@@ -232,9 +232,9 @@ class SaltPepperNoiseTransform(PixelTransform):
     seed: int
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Draw one number for each value, or for each pixel, and compare."""
         shape = img.shape if self.per_channel else img.shape[:2]
-        # How many of a pixel's 2 ** 32 equally likely numbers turn it black, and how many white.
+        # Of the 2 ** 32 equally likely draws of a pixel the lowest turn it black, the highest white. With a probability
+        # of 1 these are all 2 ** 32, which uint32 does not hold: so compare with the last draw that counts.
         black, white = round(self.black_prob * 2**32), round(self.white_prob * 2**32)
         bits = noise_stream(self.seed).bytes(4 * int(np.prod(shape)))
         draws = np.frombuffer(bits, np.uint32).reshape(shape)
@@ -247,12 +247,13 @@ class SaltPepperNoiseTransform(PixelTransform):
 
 
 class SaltPepperNoise(Augmentor):
-    """Set some values to 255 (salt) and some to 0 (pepper).
+    """Set random values to 255 (salt) and to 0 (pepper).
 
     Args:
-        white_prob: How many become 255, as a fraction.
-        black_prob: How many become 0.
-        per_channel: Each channel by itself, which gives coloured specks; False: whole pixels, black and white.
+        white_prob: Probability that a value becomes 255.
+        black_prob: Probability that a value becomes 0.
+        per_channel: Draw for each channel by itself, which gives coloured specks; False: for whole pixels, which become
+            black or white.
     """
 
     def __init__(self, white_prob: float = 0.05, black_prob: float = 0.05, per_channel: bool = True) -> None:

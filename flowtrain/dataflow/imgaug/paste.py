@@ -1,4 +1,4 @@
-"""Placing a picture on a larger one."""
+"""CenterPaste and RandomPaste, which place a picture on a larger background, and fillers that make the background."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class BackgroundFiller:
-    """Makes the background of a :class:`CenterPaste` or :class:`RandomPaste`; an own one overrides :meth:`fill`."""
+    """Base of what makes the background of :class:`CenterPaste` and :class:`RandomPaste`; override :meth:`fill`."""
 
     draws = True
     """False where :meth:`fill` draws nothing; it is then called with ``rng=None``, which saves making one."""
@@ -36,8 +36,8 @@ class BackgroundFiller:
 
         Args:
             size: (height, width), in pixels.
-            img: The picture that will be placed on it.
-            rng: Draw from this alone.
+            img: The picture that will be placed on the background.
+            rng: The only source of random numbers to use.
 
         Returns:
             A new array of the picture's dtype and channels: (height, width) or (height, width, C).
@@ -59,7 +59,7 @@ def _plain(size: tuple[int, int], img: np.ndarray, value: float | np.ndarray) ->
 
 @names_arguments
 class ConstantBackgroundFiller(BackgroundFiller):
-    """A background of one colour.
+    """A background of one fixed colour.
 
     Args:
         value: One number, or one for each channel.
@@ -71,13 +71,13 @@ class ConstantBackgroundFiller(BackgroundFiller):
         self.value = as_fill(value, self, "value")
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Fill with the value; draws nothing."""
+        """Fill with the value; this draws nothing."""
         check_fill(self.value, img, self)
         return _plain(size, img, self.value[0] if len(self.value) == 1 else np.array(self.value))
 
 
 class RandomColorBackgroundFiller(BackgroundFiller):
-    """A background of one colour, drawn anew for each picture from 0 to 255 for each channel."""
+    """A background of one random colour for each picture, each channel drawn uniformly from 0 to 255."""
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw the colour."""
@@ -85,7 +85,7 @@ class RandomColorBackgroundFiller(BackgroundFiller):
 
 
 class NoiseBackgroundFiller(BackgroundFiller):
-    """A background of noise: every value is drawn from 0 to 255."""
+    """A background of noise, every value drawn uniformly from 0 to 255."""
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw every value."""
@@ -103,7 +103,7 @@ class PasteTransform(GeometricTransform):
         width: Of the background.
         source: (height, width) of the picture.
         filler: Makes the background.
-        seed: What the filler draws from; None for one that draws nothing.
+        seed: Seed of the filler's random numbers; None for a filler that draws nothing.
     """
 
     x: int
@@ -115,11 +115,11 @@ class PasteTransform(GeometricTransform):
     seed: int | None
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Make the background, then copy the picture into it."""
         size = (self.height, self.width)
         if exact:
             out = np.zeros((*size, *img.shape[2:]), img.dtype)
         else:
+            # From the seed each time, so that pictures that share the transform get the same background.
             rng = None if self.seed is None else noise_stream(self.seed)
             out = self.filler.fill(size, img, rng)  # type: ignore[arg-type]
             expected = (*size, *img.shape[2:])
@@ -130,7 +130,6 @@ class PasteTransform(GeometricTransform):
         return out
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Add."""
         xy += (self.x, self.y)
         return xy
 
@@ -154,7 +153,7 @@ class CenterPaste(Augmentor):
             )
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> PasteTransform:
-        """Choose the place, and draw a seed for the background where that is drawn."""
+        """Choose the place, and draw a seed for the background if its filler draws."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
         room_y, room_x = self.size[0] - height, self.size[1] - width
@@ -172,10 +171,10 @@ class CenterPaste(Augmentor):
 
 
 class RandomPaste(CenterPaste):
-    """Place the picture anywhere on a larger background.
+    """Place the picture at a random place on a larger background.
 
     Args:
-        size: An int for a square, or (height, width), of the background, in pixels.
+        size: Size of the background in pixels: (height, width), or an int for a square.
         filler: Makes the background; None: black.
     """
 

@@ -1,4 +1,7 @@
-"""Which part of a picture a list of augmentors keeps, drawn before the picture is decoded."""
+"""Region of interest of a list of augmentors: drawn before the picture is decoded, so that only it is decoded.
+
+The test of types here is exact (``type(x) is``): a subclass may move pixels in another way than its parent.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ _LISTS = {AugmentorList: "augmentors", TransformList: "transforms"}
 
 
 class Kept(NamedTuple):
-    """What :func:`draw_region` drew.
+    """The result of :func:`draw_region`.
 
     Attributes:
-        region: The part of the picture that is needed.
-        transforms: To be applied to that part, in this order.
+        region: The part of the picture to decode.
+        transforms: Transforms to be applied to that part, in this order.
         rest: The augmentors that have not drawn yet, to be applied afterwards.
     """
 
@@ -37,9 +40,9 @@ class Kept(NamedTuple):
 
 
 def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.random.Generator) -> Kept | None:
-    """Let the first augmentors draw, up to the one that cuts a window out of the picture.
+    """Let the augmentors up to the first crop draw, and work out which region of the picture they keep.
 
-    They draw what they draw for the decoded picture: the same numbers, in the same order.
+    They draw the same numbers in the same order as for the decoded picture.
 
     Args:
         augmentors: One, or a list of them.
@@ -47,7 +50,7 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
         rng: The datapoint's generator.
 
     Returns:
-        None where all of the picture is needed, or where that cannot be told: then decode it, and draw anew.
+        None if the whole picture is needed, or may be: then decode it, and draw anew from a fresh generator.
     """
     listed = list(_flat(augmentors))
     height, width, channels = shape
@@ -55,7 +58,8 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
     for number, augmentor in enumerate(listed, 1):
         if not _draws_from_size(augmentor):
             return None
-        hollow = np.ndarray((height, width, channels), np.uint8, b"\0", strides=(0, 0, 0))  # any size in one byte
+        # A picture of any size in one byte of memory: augmentors that draw from the size look at nothing else.
+        hollow = np.ndarray((height, width, channels), np.uint8, b"\0", strides=(0, 0, 0))
         steps = list(_flat(augmentor.get_transform(hollow, rng)))
         for place, step in enumerate(steps, 1):
             if type(step) is CropTransform:
@@ -71,13 +75,13 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
 
 
 def may_crop(augmentors: Augmentor) -> bool:
-    """Whether :func:`draw_region` can find a region that is not the whole picture."""
+    """Whether :func:`draw_region` can find a region smaller than the picture."""
     listed = list(_flat(augmentors))
     return any(map(_crops, listed)) and in_the_way(augmentors) is None
 
 
 def in_the_way(augmentors: Augmentor) -> Augmentor | None:
-    """The augmentor before the first crop that may look at pixels; None where there is none, or no crop."""
+    """The first augmentor before the first crop that may look at pixels; None if there is none, or no crop."""
     looks: Augmentor | None = None
     for augmentor in _flat(augmentors):
         if _crops(augmentor):
@@ -101,7 +105,7 @@ def _draws_from_size(augmentor: Augmentor) -> bool:
 
 
 def _flat(item: Any) -> Iterator[Any]:
-    """The augmentors of a list, or the transforms that one drew, and those of lists in it."""
+    """Flatten nested AugmentorLists to augmentors, or nested TransformLists to transforms."""
     if type(item) not in _LISTS:
         yield item
         return
@@ -110,7 +114,15 @@ def _flat(item: Any) -> Iterator[Any]:
 
 
 def _before(region: Region, moves: list[FlipTransform | TransposeTransform]) -> tuple[Region, list[Transform]]:
-    """Where a region of a mirrored picture lies in the picture itself, and how that part has to be mirrored."""
+    """Map a region of a flipped and transposed picture back to the picture itself.
+
+    Args:
+        region: In the picture after all ``moves``.
+        moves: In the order in which they were drawn.
+
+    Returns:
+        The region in the picture before the moves, and the moves for a picture of that region's size.
+    """
     transforms: list[Transform] = []
     y, x, height, width = region
     for move in reversed(moves):
