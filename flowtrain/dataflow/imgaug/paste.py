@@ -139,7 +139,7 @@ class CenterPaste(Augmentor):
     """Place the picture in the middle of a larger background.
 
     Args:
-        size: An int for a square, or (height, width), of the background, in pixels.
+        size: Size of the background in pixels: (height, width), or an int for a square.
         filler: Makes the background; None: black.
     """
 

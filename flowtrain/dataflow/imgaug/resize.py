@@ -1,4 +1,4 @@
-"""Making pictures larger and smaller."""
+"""Resizing to fixed and to random sizes."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class ResizeTransform(GeometricTransform):
     dtypes = OPENCV_DTYPES
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Resize; a picture that has the size already is returned as it is."""
+        """Resize; a picture of the right size is returned as it is."""
         if self.source == (self.height, self.width):
             return img
-        # INTER_NEAREST takes the pixel at the cell's corner: half a (source) pixel off all other methods.
+        # INTER_NEAREST takes the source pixel at the corner of a new pixel rather than at its centre: up to half a
+        # pixel off all other methods, and off move_points.
         nearest = exact or self.interpolation == cv2.INTER_NEAREST
         method = cv2.INTER_NEAREST_EXACT if nearest else self.interpolation
         stand_in = as_stand_in(img) if exact else img
@@ -52,7 +53,7 @@ class ResizeTransform(GeometricTransform):
         return in_fours(stand_in, (0.0,), resize).view(img.dtype)
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Scale about the picture's corner, which lies at (-0.5, -0.5)."""
+        # Scale about the picture's corner: (-0.5, -0.5), as (0, 0) is the centre of the first pixel.
         scale = np.array([self.width / self.source[1], self.height / self.source[0]], xy.dtype)
         xy += 0.5
         xy *= scale
@@ -62,12 +63,12 @@ class ResizeTransform(GeometricTransform):
 
 @old_spellings(shape="size", interp="interpolation")
 class Resize(Augmentor):
-    """Resize to a fixed size, whatever the aspect ratio.
+    """Resize to a fixed size; the aspect ratio is not kept.
 
     Args:
-        size: An int for a square, or (height, width), in pixels. (OpenCV's own order is the other one.)
-        interpolation: "linear", "nearest", "cubic", "area", "lanczos" or OpenCV's constant. "area" averages and
-            is the best (and slowest) for making pictures much smaller.
+        size: (height, width) in pixels, or an int for a square. (OpenCV itself takes the width first.)
+        interpolation: "linear", "nearest", "cubic", "area", "lanczos" or OpenCV's constant. "area" averages: the best
+            and slowest for making pictures much smaller.
 
     Example:
         >>> Resize((256, 320)).augment(np.zeros((480, 640, 1), np.uint8)).shape
@@ -80,19 +81,20 @@ class Resize(Augmentor):
         self._method = as_interpolation(interpolation, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ResizeTransform:
-        """Note the picture's size; draws nothing."""
+        """Take the picture's size; draws nothing."""
         check_image(img, self, None, None)
         return ResizeTransform(self.size[1], self.size[0], img.shape[:2], self._method)
 
 
 @old_spellings(interp="interpolation")
 class ResizeShortestEdge(Augmentor):
-    """Resize so that the shorter side has a given length, keeping the aspect ratio.
+    """Resize so that the shorter side has a given length; the aspect ratio is kept.
 
     Args:
         size: New length of the shorter side, in pixels.
         interpolation: As for :class:`Resize`.
-        max_size: No side may become longer than this; the shorter side is then shorter. None: no limit.
+        max_size: Limit of the longer side, in pixels; it may make the shorter side shorter than ``size``. None: no
+            limit.
     """
 
     def __init__(self, size: int, interpolation: Interpolation = "linear", max_size: int | None = None) -> None:
@@ -104,7 +106,7 @@ class ResizeShortestEdge(Augmentor):
         self._method = as_interpolation(interpolation, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ResizeTransform:
-        """Work out the new size; draws nothing."""
+        """Compute the new size; draws nothing."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
         scale = self.size / min(height, width)
@@ -128,11 +130,11 @@ class RandomResize(Augmentor):
     """Resize by random factors, or to a random size.
 
     Args:
-        x_range: (lowest, highest) factor of the width, drawn uniformly; two ints are taken as a width in pixels.
-        y_range: The same for the height. None: like the width, so that the aspect ratio is kept.
-        min_size: An int or (height, width): the new picture is at least as large.
-        max_distortion: How far the aspect ratio may change, as a fraction: 0.15 lets the two factors differ by
-            15 %. Draws beyond are repeated, at most 100 times.
+        x_range: (lowest, highest) factor of the width, drawn uniformly; two ints are widths in pixels.
+        y_range: The same for the height. None: the factor of the width, so that the aspect ratio is kept.
+        min_size: The smallest (height, width) of the new picture, in pixels; an int for both.
+        max_distortion: Largest change of the aspect ratio, as a fraction: 0.15 lets the two factors differ by 15 %.
+            A draw beyond is repeated, at most 100 times.
         interpolation: As for :class:`Resize`.
 
     Raises:

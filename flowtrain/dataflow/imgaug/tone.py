@@ -1,4 +1,4 @@
-"""Brightness, contrast, gamma and normalisation: each value changes by itself, whatever its colour."""
+"""Brightness, contrast, gamma, clipping and normalisation: maps of single values, the same for all colours."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ class BrightnessTransform(PixelTransform):
     clip: bool
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Add; OpenCV saturates."""
         if img.dtype != np.uint8:
             return limit(img + np.float32(self.shift), self.clip)
-        shift = round(self.shift)  # a whole number plus x rounds as x does
-        add = cv2.add if shift >= 0 else cv2.subtract
+        shift = round(self.shift)  # the picture's values are whole, so rounding the shift rounds the sum
+        add = cv2.add if shift >= 0 else cv2.subtract  # both saturate; fast if the number fits uint8, so no negative
         return add(as_rows(img), float(abs(shift))).reshape(img.shape)
 
 
@@ -68,7 +67,6 @@ class BrightnessScaleTransform(PixelTransform):
     clip: bool
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Multiply."""
         return linear(img, self.factor, 0.0, self.clip)
 
 
@@ -93,14 +91,13 @@ class BrightnessScale(Augmentor):
 
 @dataclass(eq=False)
 class ContrastTransform(PixelTransform):
-    """Stretch values about their mean."""
+    """Scale values about their mean."""
 
     factor: float
     per_channel: bool
     clip: bool
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Work out the mean, then scale about it."""
         if self.per_channel and img.ndim == 3 and img.shape[2] > 1:
             parts = [self._about(part, cv2.mean(part)[0]) for part in cv2.split(img)]
             return cv2.merge(parts)
@@ -112,12 +109,12 @@ class ContrastTransform(PixelTransform):
 
 @old_spellings(rgb="Means are over all values, or write per_channel=True")
 class Contrast(Augmentor):
-    """Stretch or squeeze the values about their mean.
+    """Scale the values about their mean by a random factor.
 
     Args:
         factor_range: (lowest, highest) factor, drawn uniformly; above 1 is more contrast.
-        per_channel: About each channel's own mean rather than the mean of all values; this keeps the average
-            colour as it is.
+        per_channel: Scale each channel about its own mean rather than about the mean of all values; this keeps the
+            average colour.
         clip: Limit float32 pictures to 0..255 as well. (uint8 always is.)
     """
 
@@ -133,12 +130,11 @@ class Contrast(Augmentor):
 
 @dataclass(eq=False)
 class GammaTransform(PixelTransform):
-    """Raise values, as fractions of 255, to a power."""
+    """Raise values, as fractions of 255, to a power (gamma correction)."""
 
     exponent: float
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Look up, or compute for floats."""
         if img.dtype == np.uint8:
             return apply_table(img, make_table(255 * np.power(LEVELS / 255, np.float32(self.exponent))))
         out = img.clip(0, 255)
@@ -150,7 +146,7 @@ class GammaTransform(PixelTransform):
 
 @old_spellings(range="Write gamma_range=(lowest, highest) of the exponent itself, (0.5, 1.5) where (-0.5, 0.5) was")
 class Gamma(Augmentor):
-    """Bend the tones: ``255 * (value / 255) ** gamma``; float32 pictures are limited to 0..255 first.
+    """Change the gamma: ``255 * (value / 255) ** gamma``; float32 pictures are limited to 0..255 first.
 
     Args:
         gamma_range: (lowest, highest) exponent, drawn uniformly; below 1 brightens.
@@ -171,7 +167,7 @@ class Gamma(Augmentor):
 
 @dataclass(eq=False)
 class ClipTransform(PixelTransform):
-    """Limit values."""
+    """Limit values to a range."""
 
     min: float
     max: float
@@ -180,7 +176,6 @@ class ClipTransform(PixelTransform):
     channels = None
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Limit."""
         if img.dtype == np.uint8:
             return img.clip(np.uint8(max(0, round(self.min))), np.uint8(min(255, round(self.max))))
         return img.clip(np.float32(self.min), np.float32(self.max))
@@ -207,7 +202,7 @@ class Clip(Augmentor):
 
 @dataclass(eq=False)
 class MeanVarianceTransform(PixelTransform):
-    """Bring the mean to 0 and the variance to 1."""
+    """Normalise to mean 0 and variance 1, as float32."""
 
     all_channel: bool
 
@@ -215,7 +210,6 @@ class MeanVarianceTransform(PixelTransform):
     channels = None
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Measure, then shift and scale into a new float32 picture."""
         if self.all_channel or img.ndim == 2:
             return self._normalized(img)
         return _merged([self._normalized(part) for part in cv2.split(img)])
@@ -223,7 +217,7 @@ class MeanVarianceTransform(PixelTransform):
     @staticmethod
     def _normalized(img: np.ndarray) -> np.ndarray:
         mean, deviation = (value.item() for value in cv2.meanStdDev(as_rows(img)))
-        # A picture of one value has no deviation; that of n values with one level's noise is 1 / sqrt(n).
+        # The bound of tf.image.per_image_standardization: n values of which one differs by a level deviate as much.
         scale = 1 / max(deviation, img.size**-0.5)
         return to_float32(img, scale, -mean * scale)
 
@@ -233,12 +227,12 @@ def _merged(parts: list[np.ndarray]) -> np.ndarray:
 
 
 class MeanVarianceNormalize(Augmentor):
-    """Bring each picture's own mean to 0 and its variance to 1. The result is float32.
+    """Normalise each picture to mean 0 and variance 1. The result is float32.
 
-    The deviation is taken as at least 1 / sqrt(number of values), so a picture of one value becomes all 0.
+    The standard deviation is taken as at least 1 / sqrt(number of values), so a picture of one value becomes all 0.
 
     Args:
-        all_channel: Over all values together; False: each channel by itself. A fourth channel counts as any other.
+        all_channel: Normalise all values together; False: each channel by itself. A fourth channel counts as any other.
     """
 
     def __init__(self, all_channel: bool = True) -> None:
@@ -252,7 +246,7 @@ class MeanVarianceNormalize(Augmentor):
 
 @dataclass(eq=False)
 class MinMaxTransform(PixelTransform):
-    """Stretch values to a range."""
+    """Map the values' own range linearly to a given one."""
 
     min: float
     max: float
@@ -262,7 +256,6 @@ class MinMaxTransform(PixelTransform):
     channels = None
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Measure, then shift and scale."""
         if self.all_channel or img.ndim == 2:
             return self._stretched(img)
         return _merged([self._stretched(part) for part in cv2.split(img)])
@@ -276,15 +269,14 @@ class MinMaxTransform(PixelTransform):
 
 
 class MinMaxNormalize(Augmentor):
-    """Stretch each picture's own values to a range: the least becomes ``min``, the greatest ``max``.
+    """Map each picture's values linearly so that its smallest becomes ``min`` and its largest ``max``.
 
-    The dtype is kept; put ToFloat32 before it for a range such as (0, 1). A picture of one value becomes all
-    ``min``.
+    The dtype is kept: put ToFloat32 first for a range such as (0, 1). A picture of one value becomes all ``min``.
 
     Args:
-        min: New least value; for uint8 pictures it must lie in 0..255.
-        max: New greatest value.
-        all_channel: Over all values together; False: each channel by itself. A fourth channel counts as any other.
+        min: New smallest value; of uint8 pictures the result is limited to 0..255.
+        max: New largest value.
+        all_channel: Map all values together; False: each channel by itself. A fourth channel counts as any other.
     """
 
     def __init__(self, min: float = 0.0, max: float = 255.0, all_channel: bool = True) -> None:

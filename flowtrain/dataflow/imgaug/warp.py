@@ -1,4 +1,4 @@
-"""Shifting, rotating and warping."""
+"""Shifts by whole pixels, and affine warps: rotation, scale, shear."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Bounds = tuple[float, float]
 
 @dataclass(eq=False)
 class WarpTransform(GeometricTransform):
-    """An affine map of the plane.
+    """An affine warp.
 
     Args:
-        matrix: 2 x 3, float64: where a point (x, y, 1) of the picture goes.
-        height: Of the new picture, in pixels.
-        width: Of the new picture.
+        matrix: (2, 3) float64: maps a point (x, y, 1) of the picture to its new (x, y).
+        height: Height of the new picture, in pixels.
+        width: Width of the new picture, in pixels.
         source: (height, width) of the picture.
         interpolation: OpenCV's constant.
         border: OpenCV's constant.
@@ -48,7 +48,6 @@ class WarpTransform(GeometricTransform):
     dtypes = OPENCV_DTYPES
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Warp."""
         if not exact:
             check_fill(self.border_value, img, self)
         method = cv2.INTER_NEAREST if exact else self.interpolation
@@ -62,7 +61,6 @@ class WarpTransform(GeometricTransform):
         return in_fours(stand_in, (0.0,) if exact else self.border_value, warp).view(img.dtype)
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Multiply by the matrix."""
         return (xy @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(xy.dtype)
 
 
@@ -87,7 +85,6 @@ class ShiftTransform(GeometricTransform):
     dtypes = WarpTransform.dtypes
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        """Cut off one side and extend the other."""
         if not exact:
             check_fill(self.border_value, img, self)
         height, width = self.source
@@ -98,7 +95,7 @@ class ShiftTransform(GeometricTransform):
             kept = img[max(0, -self.y) : height - self.y, max(0, -self.x) : width - self.x]
             out[max(0, self.y) : height + self.y, max(0, self.x) : width + self.x] = kept
             return out
-        # A border made by mirroring or wrapping is made of the whole picture, so extend first, then cut.
+        # A border that mirrors or wraps may need pixels that are shifted out, so extend first, then cut.
         top, left = max(0, self.y), max(0, self.x)
         bottom, right = max(0, -self.y), max(0, -self.x)
 
@@ -108,7 +105,6 @@ class ShiftTransform(GeometricTransform):
         return in_fours(img, (0.0,), extend)[bottom : bottom + height, right : right + width]
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
-        """Add."""
         xy += (self.x, self.y)
         return xy
 
@@ -118,9 +114,10 @@ class Shift(Augmentor):
     """Move the picture by whole pixels within its frame.
 
     Args:
-        horiz_frac: The greatest move to either side, as a fraction of the width.
-        vert_frac: The greatest move up or down, as a fraction of the height.
-        border: What comes in: "replicate", "constant", "reflect", "reflect_101", "wrap" or OpenCV's constant.
+        horiz_frac: Largest shift to the left or right, as a fraction of the width.
+        vert_frac: Largest shift up or down, as a fraction of the height.
+        border: Fills the area outside of the picture: "replicate", "constant", "reflect", "reflect_101", "wrap" or
+            OpenCV's constant.
         border_value: With ``border="constant"``: one number, or one for each channel.
     """
 
@@ -137,7 +134,7 @@ class Shift(Augmentor):
         self._border = as_border(border, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ShiftTransform:
-        """Draw the two moves, uniformly."""
+        """Draw the two shifts, uniformly."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
         x = round(width * self.horiz_frac * (2 * rng.random() - 1))
@@ -146,7 +143,7 @@ class Shift(Augmentor):
 
 
 def rotation_matrix(degrees: float, center: tuple[float, float]) -> np.ndarray:
-    """The 2 x 3 matrix that turns counter-clockwise (as one sees it, y pointing down) about a point."""
+    """The (2, 3) matrix of a rotation about a point; counter-clockwise as the picture is seen, with y pointing down."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = center
     return np.array([[cos, sin, x - cos * x - sin * y], [-sin, cos, y + sin * x - cos * y]])
@@ -172,14 +169,16 @@ def _draw_angle(max_deg: float, step_deg: float | None, rng: np.random.Generator
 
 @old_spellings(interp="interpolation")
 class Rotation(Augmentor):
-    """Turn the picture within its frame.
+    """Rotate the picture by a random angle; the size is kept.
 
     Args:
-        max_deg: The greatest angle to either side, in degrees.
-        center_range: (lowest, highest) place of the centre, as a fraction of the width and of the height.
+        max_deg: Largest angle in either direction, in degrees.
+        center_range: (lowest, highest) position of the centre of rotation, as a fraction of the width and of the
+            height; drawn for each.
         interpolation: As for :class:`Resize`.
-        border: What comes in: "replicate", "constant", "reflect", "reflect_101", "wrap" or OpenCV's constant.
-        step_deg: Only multiples of this are drawn. None: any angle.
+        border: Fills the area outside of the picture: "replicate", "constant", "reflect", "reflect_101", "wrap" or
+            OpenCV's constant.
+        step_deg: Only multiples of this angle are drawn. None: any angle.
         border_value: With ``border="constant"``: one number, or one for each channel.
     """
 
@@ -205,20 +204,21 @@ class Rotation(Augmentor):
         low, high = self.center_range
         x, y = low + (high - low) * rng.random(), low + (high - low) * rng.random()
         angle = _draw_angle(self.max_deg, self.step_deg, rng)
+        # - 0.5: the picture goes from -0.5 to width - 0.5, as (0, 0) is the centre of the first pixel.
         matrix = rotation_matrix(angle, (x * width - 0.5, y * height - 0.5))
         return WarpTransform(matrix, height, width, (height, width), self._method, self._border, self.border_value)
 
 
 @old_spellings(interp="interpolation")
 class RotationAndCropValid(Augmentor):
-    """Turn the picture about its centre, and keep the largest upright window that shows nothing from outside.
+    """Rotate the picture about its centre by a random angle, and crop the largest window without border pixels.
 
-    The size of the result depends on the angle; a Resize afterwards makes it fixed.
+    The size of the result depends on the angle; put a Resize after it for a fixed size.
 
     Args:
-        max_deg: The greatest angle to either side, in degrees.
+        max_deg: Largest angle in either direction, in degrees.
         interpolation: As for :class:`Resize`.
-        step_deg: Only multiples of this are drawn. None: any angle.
+        step_deg: Only multiples of this angle are drawn. None: any angle.
     """
 
     def __init__(self, max_deg: float, interpolation: Interpolation = "linear", step_deg: float | None = None) -> None:
@@ -227,11 +227,12 @@ class RotationAndCropValid(Augmentor):
         self._method = as_interpolation(interpolation, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> WarpTransform:
-        """Draw the angle; turning and cropping become one warp."""
+        """Draw the angle; rotation and crop are one warp."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
         angle = _draw_angle(self.max_deg, self.step_deg, rng)
-        # Between pixel centres: a new pixel is valid where its centre lies among centres of the picture.
+        # Measured between pixel centres, height - 1 by width - 1: a new pixel is valid if its centre lies within the
+        # rectangle of the picture's centres. n + 1 centres span n; 1e-6 keeps a rounded n from losing a pixel.
         inner_height, inner_width = largest_upright(height - 1, width - 1, angle)
         new_height, new_width = int(inner_height + 1e-6) + 1, int(inner_width + 1e-6) + 1
         matrix = rotation_matrix(angle, ((width - 1) / 2, (height - 1) / 2))
@@ -240,36 +241,37 @@ class RotationAndCropValid(Augmentor):
 
 
 def largest_upright(height: float, width: float, degrees: float) -> tuple[float, float]:
-    """The (height, width) of the largest upright rectangle within a turned one.
+    """(height, width) of the largest axis-aligned rectangle within a rotated one.
 
     Args:
-        height: Of the rectangle that is turned about its centre.
-        width: Of the same.
+        height: Height of the rectangle that is rotated.
+        width: Width of the rectangle that is rotated.
         degrees: The angle.
     """
     sin, cos = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
     short, long = min(height, width), max(height, width)
     if short <= 2 * sin * cos * long or abs(sin - cos) < 1e-9:
-        # A flat one: two opposite corners lie on the two long sides, the other two hang free.
+        # A long rectangle: two opposite corners lie on its two long sides, the other two touch nothing.
         along, across = (short / 2 / sin, short / 2 / cos) if sin and cos else (long, short)
         return (across, along) if width >= height else (along, across)
-    # All four corners lie on sides: width * cos + ... gives two equations, this is their solution.
+    # All four corners lie on its sides: with h, w of the inner rectangle, w * cos + h * sin = width and
+    # w * sin + h * cos = height, of which this is the solution.
     double = cos * cos - sin * sin
     return (height * cos - width * sin) / double, (width * cos - height * sin) / double
 
 
 @old_spellings(interp="interpolation", shear="shear_max_deg")
 class Affine(Augmentor):
-    """Scale, shear, turn and move the picture within its frame, about its centre.
+    """Scale, shear and rotate the picture about its centre, and shift it, all by random amounts; the size is kept.
 
     Args:
         scale: (lowest, highest) factor; above 1 enlarges. None: 1.
-        translate_frac: The greatest move (horizontal, vertical), as fractions of the width and the height.
-            None: no move.
-        rotate_max_deg: The greatest angle to either side, in degrees.
-        shear_max_deg: The greatest shear to either side: by how many degrees upright lines lean.
+        translate_frac: Largest shift (horizontal, vertical), as fractions of the width and the height. None: no shift.
+        rotate_max_deg: Largest angle in either direction, in degrees.
+        shear_max_deg: Largest shear in either direction: the angle by which upright lines lean, in degrees.
         interpolation: As for :class:`Resize`.
-        border: What comes in: "replicate", "constant", "reflect", "reflect_101", "wrap" or OpenCV's constant.
+        border: Fills the area outside of the picture: "replicate", "constant", "reflect", "reflect_101", "wrap" or
+            OpenCV's constant.
         border_value: With ``border="constant"``: one number, or one for each channel.
     """
 
@@ -294,7 +296,7 @@ class Affine(Augmentor):
         self._method, self._border = as_interpolation(interpolation, self), as_border(border, self)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> WarpTransform:
-        """Draw the scale, the move, the angle and the shear, each uniformly."""
+        """Draw the scale, the shift, the angle and the shear, each uniformly."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
         low, high = self.scale
@@ -305,6 +307,7 @@ class Affine(Augmentor):
         lean = math.tan(math.radians(self.shear_max_deg * (2 * rng.random() - 1)))
         center = np.array([(width - 1) / 2, (height - 1) / 2])
         linear = rotation_matrix(angle, (0.0, 0.0))[:, :2] @ np.array([[scale, -lean * scale], [0.0, scale]])
+        # center - linear @ center keeps the centre in place; the shift comes on top.
         matrix = np.column_stack([linear, center - linear @ center + (move_x, move_y)])
         return WarpTransform(matrix, height, width, (height, width), self._method, self._border, self.border_value)
 
