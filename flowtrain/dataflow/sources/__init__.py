@@ -1,1 +1,1 @@
-"""Where datapoints begin: lists, arrays, files, pictures, generators and queues."""
+"""Sources of datapoints: lists, arrays, tables, files, pictures, generators, queues."""

@@ -1,4 +1,4 @@
-"""Sources over arrays and tables in memory: vectorised, for data whose rows are too small to be handled one by one."""
+"""Vectorised sources over arrays and tables in memory, for rows too small to be handled one by one in Python."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ __all__ = ["DataFromArrays", "DataFromPandas"]
 
 
 class DataFromArrays(Ordered):
-    """Hand out the rows of arrays that belong together.
+    """Yield the rows of arrays: datapoint i is row i of each.
 
-    Under ``BatchData`` (and ``MapData(..., batched=True)`` between) whole batches are gathered in one call: millions
-    of rows a second from one process.
+    Under ``BatchData`` (also with ``MapData(..., batched=True)`` between) a whole batch is gathered in one call:
+    millions of rows per second from one process.
 
     Args:
-        *arrays: Arrays with the same number of rows, memory-mapped ones included: datapoints are lists. Or one dict
-            of them: datapoints are dicts.
-        shuffle: A new order each epoch.
-        seed: Of the order; None takes the default.
+        *arrays: Arrays with the same number of rows (memory-mapped ones too); datapoints are lists. Or one dict of
+            arrays; datapoints are dicts.
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
 
-    Arrays are handed out as read-only views of the rows, numbers as NumPy scalars of the array's dtype, objects (lists,
-    dicts) as copies. Batches are copies.
+    Rows that are arrays are read-only views, numbers are NumPy scalars of the array's dtype, objects (lists, dicts) are
+    copies. Batches are copies.
 
     Order: that of the arrays, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
 
     State: one number.
 
     Raises:
-        DataFlowError: There is no array, one has no rows, or they have different numbers of them.
+        DataFlowError: No array is given, the arrays have no rows, or their numbers of rows differ.
 
     Example:
         >>> x, y = np.zeros((100, 28, 28), np.float32), np.arange(100)
@@ -89,23 +89,23 @@ class DataFromArrays(Ordered):
 
 
 class DataFromPandas(DataFromArrays):
-    """Hand out the rows of a pandas DataFrame as dicts, one component a column.
+    """Yield the rows of a pandas DataFrame as dicts with one component per column.
 
     Args:
         frame: The table.
-        columns: Which columns to take; None takes all. Their names must be strings.
-        shuffle: A new order each epoch.
-        seed: Of the order; None takes the default.
+        columns: The columns to take, whose names must be strings; None takes all.
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
 
-    Numbers come in their column's dtype, strings as str, categories as their values. A column of whole numbers or
-    bools with values missing (``Int64`` with ``NA``) has no dtype in NumPy: it is refused, with the ways to fill it.
+    Numbers have their column's dtype; strings are str, categories their values. A column of whole numbers or bools with
+    missing values (``Int64`` with ``NA``) has no NumPy dtype: it is an error that says how to fill it.
 
     Order: that of the table, or with ``shuffle`` one that depends on (seed, epoch). Indexable and vectorised.
 
     State: one number.
 
     Raises:
-        DataFlowError: It is no table, it has no rows, or a column does not exist.
+        DataFlowError: ``frame`` is no DataFrame, it has no rows, or a column does not exist or cannot be converted.
 
     Example:
         >>> import pandas as pd
@@ -131,15 +131,15 @@ class DataFromPandas(DataFromArrays):
         if odd:
             raise DataFlowError(f"DataFromPandas: the column {odd[0]!r} has no string as its name; rename it before")
         twice = [name for name in names if getattr(frame[name], "ndim", 1) > 1]
-        if twice:  # pandas gives all columns of one name, as one table: of one dtype
+        if twice:  # frame[name] is then a table of all columns of that name, which NumPy would cast to one dtype
             raise DataFlowError(f"DataFromPandas: there are several columns {twice[0]!r}; rename all but one before")
         super().__init__({name: frame[name] for name in names}, shuffle=shuffle, seed=seed)
 
 
 def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
-    """[X, Y] is meant as two components, and would be one whose rows are X and Y."""
+    """Raise on DataFromArrays([X, Y]): two components are meant, and X and Y would be the rows of one."""
     if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
-        return  # refused as what it is, for whichever form
+        return  # the caller refuses masked arrays, in this form and the other; that error helps more
     if arrays and all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
         shapes = " and ".join(str(array.shape) for array in arrays[:3]) + (", ..." if len(arrays) > 3 else "")
         raise DataFlowError(
@@ -150,6 +150,7 @@ def _refuse_list_of_arrays(kind: str, arrays: Sequence[Any]) -> None:
 
 
 def _read_only(array: object, key: object, owner: str) -> np.ndarray:
+    """Convert a user's array to a read-only view with one row per datapoint."""
     if isinstance(array, (str, bytes)) or not hasattr(array, "__len__"):
         raise DataFlowError(f"{owner}: {key!r} must be an array, got {type(array).__name__}")
     rows = _rows_of(array, f"{owner}: {key!r}")
@@ -158,7 +159,7 @@ def _read_only(array: object, key: object, owner: str) -> np.ndarray:
         raise DataFlowError(f"{owner}: {key!r} is {what}; an array with one row per datapoint is needed")
     array = rows
     if array.dtype.kind in "US":
-        array = array.astype(object)  # so that a row is a str or bytes
+        array = array.astype(object)  # so that a row is a str or bytes, not NumPy's string of fixed width
     view = array.view()
     view.flags.writeable = False
     return view
@@ -173,6 +174,7 @@ def _rows_of(array: object, where: str) -> np.ndarray:
 def _gathered(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if column.dtype == object or isinstance(column, np.memmap):
         return np.asarray(column[rows])
+    # In a worker ``empty`` returns memory shared with the consumer, so a batch is written once. With mode="raise" NumPy
+    # would gather into a buffer and copy that to ``out``; "clip" writes directly, and all rows are valid here.
     out = empty((len(rows), *column.shape[1:]), column.dtype)
-    # "clip" lets NumPy write into out directly; the rows are known to be valid
     return column.take(rows, axis=0, out=out, mode="clip")

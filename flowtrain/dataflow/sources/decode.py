@@ -1,4 +1,4 @@
-"""Reading one picture file: whole and with every level, or an error that names it."""
+"""Decoding of one picture file: complete and without loss of depth, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ __all__ = [
 Palette = Literal["index", "color"] | None
 Depth = Literal["keep", 8]
 
-_TAIL = 4096
+_TAIL = 4096  # bytes: the end marker is looked for in the last ones first, then everywhere, since data may follow it
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG", b"IEND"
 _PNG_PALETTE = 3  # the colour type in byte 25 (PNG, 11.2.1)
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _GIF, _BMP = b"GIF8", b"BM"
-_ISO_MEDIA = b"ftyp"  # from byte 4: AVIF
-_GIF_PIXELS_PER_BYTE = 1 << 12  # no code of its LZW stands for more, and none has less than 3 bits
-_GIF_FREE = 1 << 22  # pixels of an empty canvas
-_BMP_BITS = 28  # the place of biBitCount
-_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
+_ISO_MEDIA = b"ftyp"  # at byte 4 of ISO base media files, such as AVIF
+_GIF_PIXELS_PER_BYTE = 1 << 12  # no LZW code stands for more pixels, and none is shorter than 3 bits
+_GIF_FREE = 1 << 22  # pixels that any GIF may claim: the canvas may be larger than the frame that is coded
+_BMP_BITS = 28  # offset of biBitCount
+_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # Pillow's modes of pictures in colour
 _RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and later decode to RGB directly
 
 
 class BrokenImage(FormatError):
-    """A picture file that is cut short, damaged or none at all; the message names it."""
+    """A file is cut short, damaged or no picture; the message names it."""
 
 
 def check_reading(owner: str, channel: object, palette: object, depth: object) -> None:
-    """Raise unless these are what :func:`read_image` takes."""
+    """Raise unless these are valid arguments of :func:`read_image`."""
     if channel not in (1, 3):
         raise DataFlowError(f"{owner}: channel is 3 (RGB) or 1 (gray), not {channel!r}")
     if palette not in (None, "index", "color"):
@@ -74,22 +74,23 @@ def read_image(
     """Read a picture file.
 
     Args:
-        path: A JPEG, PNG, TIFF, or anything else that OpenCV reads. Transparency is left out, the orientation that a
-            camera noted is applied.
+        path: A JPEG, PNG, TIFF, or anything else that OpenCV reads. Transparency is dropped, Exif orientation is
+            applied.
         channel: 3 for RGB, 1 for gray.
-        min_size: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so
-            many pixels. That is cheaper, and closer to area resampling than decoding all and resizing linearly.
-        palette: Of a picture that stores numbers of colours, as masks of classes do: ``"index"`` gives the numbers
-            (``channel=1``), ``"color"`` the colours. None gives colours as RGB, and is an error for ``channel=1``.
-        depth: ``"keep"``: each level as it is stored. 8: of 16 bits the upper 8.
+        min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size: the smallest whose shorter side still has
+            ``min_size`` pixels. That is cheaper, and closer to area resampling than decoding all and resizing linearly.
+        palette: For a picture with a palette, such as a mask of classes: ``"index"`` gives the palette indices
+            (``channel=1``), ``"color"`` the colours. None gives the colours with ``channel=3``, and is an error with
+            ``channel=1``.
+        depth: ``"keep"``: every level as stored. 8: the upper 8 of 16 bits.
 
     Returns:
-        (H, W, channel): uint8; with ``depth="keep"`` also uint16, and of TIFFs any number, for deeper pictures.
+        (H, W, channel), uint8; with ``depth="keep"`` uint16 for deeper pictures, and for TIFFs any dtype they hold.
 
     Raises:
         BrokenImage: The file is empty, cut short, damaged or no picture.
-        DataFlowError: It has a palette, and neither indices nor colours were asked for; no 8 bits, or no gray, can be
-            made of its numbers.
+        DataFlowError: The picture has a palette and ``palette`` does not say how to read it, or its numbers cannot be
+            converted to 8 bits, or to gray.
         FileNotFoundError: There is no such file.
     """
     check_reading("read_image", channel, palette, depth)
@@ -105,18 +106,18 @@ def decode_image(
     palette: Palette = None,
     depth: Depth = "keep",
 ) -> np.ndarray:
-    """Decode a picture file that is in memory: what every source of pictures does.
+    """Decode a picture file in memory; all sources and formats decode pictures here.
 
     Args:
         data: uint8 (N,), the file.
-        name: Of the file, for errors.
-        channel: As for :func:`read_image`, and so are the others.
+        name: Name of the file, for errors.
+        channel: See :func:`read_image`, also for the other arguments.
         min_size: See there.
         palette: See there.
         depth: See there.
 
     Returns:
-        As :func:`read_image`; for a source that was asked to leave JPEGs undecoded, an ``UndecodedJpeg``.
+        As :func:`read_image`; an ``UndecodedJpeg`` if the source was asked to leave JPEGs undecoded.
     """
     if not data.size:
         raise BrokenImage(f"{name}: the file is empty")
@@ -129,7 +130,7 @@ def decode_image(
     except ValueError as error:
         raise BrokenImage(f"{name}: the picture is damaged: its header tells of more than there is: {error}") from error
     if header and palette != "index" and (left := _left(data, header, channel, min_size)):
-        return left  # type: ignore[return-value]  # who asked for it knows
+        return left  # type: ignore[return-value]  # only callers that asked for it get one
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
         indices = _indices(data, name, palette == "index")
         if indices is not None:
@@ -142,7 +143,7 @@ def decode_image(
         raise BrokenImage(f"{name}: no picture that OpenCV can decode ({size} bytes)")
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.shape[2] != channel:  # of a PFM OpenCV gives what is there, whatever it is asked for
+    if image.shape[2] != channel:  # OpenCV returns the stored channels of a PFM, whatever it is asked for
         if image.shape[2] != 1:
             raise DataFlowError(f"{name} has {image.shape[2]} channels, of which OpenCV makes no {channel}")
         image = np.repeat(image, channel, axis=2)
@@ -150,7 +151,11 @@ def decode_image(
 
 
 def looks_whole(path: str | os.PathLike[str]) -> bool:
-    """Say whether a file begins and ends like a picture, without decoding it (some 20 us)."""
+    """Whether a file begins and ends like a picture; nothing is decoded (some 20 us).
+
+    Raises:
+        OSError: The file at a URL could not be reached, which says nothing of the picture.
+    """
     found = path_or_url(path)
     try:
         with StorageFile(RemoteFile(found, keep=False)) if is_url(found) else open(found, "rb") as file:
@@ -162,7 +167,7 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
             head, size = read(0, 32), file.seek(0, os.SEEK_END)
             if head.startswith((_JPEG, _PNG)):
                 return _has_end(head, read_header(read, size) if head.startswith(_JPEG) else None, size, read)
-            if is_url(found):  # OpenCV looks at the first bytes of a file
+            if is_url(found):  # haveImageReader takes only a file's name, and looks at its first bytes
                 with tempfile.NamedTemporaryFile() as copy:
                     copy.write(read(0, 4096))
                     copy.flush()
@@ -175,15 +180,15 @@ def looks_whole(path: str | os.PathLike[str]) -> bool:
 
 
 def read_bytes(path: str) -> np.ndarray:
-    """The bytes of a file or URL, as an array."""
+    """The bytes of a file or URL, uint8 (N,)."""
     if is_url(path):
         return np.frombuffer(read_all(path), np.uint8)
-    with open(path, "rb", buffering=0) as file:  # half the time of np.fromfile, some 10 us
+    with open(path, "rb", buffering=0) as file:  # some 10 us, half the time of np.fromfile
         return np.frombuffer(file.read(), np.uint8)
 
 
 def unreachable(error: Exception) -> bool:
-    """Whether a file at a URL may be whole and was not reached: that says nothing of the picture."""
+    """Whether an error means that a file at a URL was not reached, rather than that it is broken or missing."""
     return isinstance(error, StorageError) and not isinstance(error, StorageMissing)
 
 
@@ -192,12 +197,12 @@ def _reader(data: np.ndarray) -> Callable[[int, int], bytes]:
 
 
 def _check_claimed(head: bytes, header: JpegHeader | None, size: int) -> None:
-    """Refuse a picture that is larger than its file can hold, of the formats that bound that.
+    """Refuse a header that claims more pixels than the file can hold, for JPEG, PNG and GIF, which bound that number.
 
-    Decoders take memory for all pixels first. Those of other formats touch it as data come.
+    Their decoders take memory for all pixels first; decoders of other formats touch it as data come.
 
     Raises:
-        ValueError: It is.
+        ValueError: More pixels are claimed than ``size`` bytes can hold.
     """
     if header is not None:
         check_pixels(header, size)
@@ -215,12 +220,12 @@ def _jpeg_header(data: np.ndarray) -> JpegHeader:
 
 
 def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Callable[[int, int], bytes]) -> bool:
-    """Whether the mark of a picture's end is there, for the kinds that have one."""
+    """Whether the end marker of a JPEG or PNG is there; True for other formats."""
     if header is not None:
-        # not the end of a thumbnail, which lies before the scan, and is all that a file cut in half has
+        # A thumbnail before the scan has an end marker too, and a file that is cut in half may have no other.
         start, mark = header.scan, _JPEG_END
         if start <= 0:
-            return start < 0  # where it cannot be told, decoding will
+            return start < 0  # -1, segments that cannot be followed: left to the decoder to judge
     elif head.startswith(_PNG):
         start, mark = 0, _PNG_END
     else:
@@ -230,6 +235,7 @@ def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Callable[[
 
 
 def _left(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> UndecodedJpeg | None:
+    """The JPEG undecoded, if the caller up the stack allows it and a region of it could be decoded; else None."""
     scale = _scale(header, min_size)
     return UndecodedJpeg(data, header, channel, scale) if may_leave() and UndecodedJpeg.can(header, scale) else None
 
@@ -241,7 +247,7 @@ def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: 
 
 
 def _scale(header: JpegHeader, min_size: int | None) -> int:
-    """1, 2, 4 or 8: the part of its size at which a JPEG is decoded."""
+    """The denominator of the size at which a JPEG is decoded: 1, 2, 4 or 8."""
     shorter = min(header.height, header.width)
     return next((scale for scale in (8, 4, 2) if min_size is not None and shorter >= scale * min_size), 1)
 
@@ -254,14 +260,14 @@ def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int 
         return _decoded_gif(data, channel)
     if channel == 1:
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | reduced)
-    if _RGB is not None and head[4:8] != _ISO_MEDIA:  # of an AVIF with alpha it gives BGR
+    if _RGB is not None and head[4:8] != _ISO_MEDIA:  # for an AVIF with alpha this flag gives BGR all the same
         return cv2.imdecode(data, _RGB | cv2.IMREAD_ANYDEPTH | reduced)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | reduced)
     return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _decoded_gif(data: np.ndarray, channel: int) -> np.ndarray:
-    """A GIF's first frame; transparent pixels have the colour of their number, where OpenCV has the background."""
+    """A GIF's first frame, by Pillow: it keeps the colours of transparent pixels, where OpenCV has the background."""
     try:
         with _opened(data) as file:
             image = np.array(file.convert("RGB"))
@@ -271,7 +277,7 @@ def _decoded_gif(data: np.ndarray, channel: int) -> np.ndarray:
 
 
 def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | None:
-    """A TIFF with its values as they are stored, of which OpenCV's way to RGB changes some."""
+    """A TIFF with its values as stored, also where OpenCV's own conversion to RGB or gray would change them."""
     tags = first_tags(data.data) or {}
     count, bits = tags.get(BITS, (1, 1))
     if count == 2 and bits > 8:
@@ -279,7 +285,7 @@ def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | Non
             f"{name} is gray with transparency in {bits} bits, of which OpenCV would keep 8: read it in a MapData over "
             "paths, by a library that knows such TIFFs (tifffile, rasterio)"
         )
-    if count == 4 and bits == 8 and tags.get(COLORS, (1, 0))[1] == RGB:  # OpenCV multiplies colours by alpha
+    if count == 4 and bits == 8 and tags.get(COLORS, (1, 0))[1] == RGB:  # OpenCV multiplies these colours by alpha
         with Image.open(io.BytesIO(data.data)) as file:
             if file.mode == "RGBA":
                 image = np.array(ImageOps.exif_transpose(file))[:, :, :3]
@@ -294,7 +300,7 @@ def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | Non
         )
     if channel == 1:
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # its decoding to RGB spoils 16 bits
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # IMREAD_COLOR_RGB spoils 16 bits
     return image if image is None else np.ascontiguousarray(image[:, :, ::-1])
 
 
@@ -309,12 +315,12 @@ def _has_palette(data: np.ndarray, head: bytes) -> bool:
 
 
 def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
-    """The numbers of a picture with a palette, uint8 (H, W, 1); None of one that is gray.
+    """The palette indices of a picture, uint8 (H, W, 1); None if it is gray, to be decoded by OpenCV.
 
     Args:
         data: uint8 (N,), the file.
-        name: Of the file, for errors.
-        asked: Whether they were asked for; else a palette is an error.
+        name: Name of the file, for errors.
+        asked: Whether indices were asked for (``palette="index"``); if not, a palette of colours is an error.
     """
     try:
         with _opened(data) as file:
@@ -341,7 +347,10 @@ def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
 
 
 def _opened(data: np.ndarray) -> Image.Image:
-    """A picture as Pillow has it, without Pillow's limit of 179 million pixels where `_check_claimed` is one."""
+    """Open a picture with Pillow, for PNG and GIF without Pillow's limit of 179 million pixels.
+
+    ``Image.open`` applies that limit, the classes of the formats do not; `_check_claimed` has bounded these two.
+    """
     file, head = io.BytesIO(data.data), data[:4].tobytes()
     if head == _PNG:
         return PngImagePlugin.PngImageFile(file)

@@ -1,4 +1,4 @@
-"""A source of file paths, for formats that a function of one's own reads."""
+"""DataFromFiles, a source of file paths; glob patterns, and folders that hold one folder per class."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ __all__ = ["DataFromFiles", "labelled_files", "matching_paths"]
 
 
 class DataFromFiles(Ordered):
-    """Hand out the paths of files; ``MapData`` then reads them.
+    """Yield the paths of files, for a ``MapData`` that reads them.
 
     Args:
-        pattern: A glob pattern (``"scans/**/*.npy"``; ``**`` goes into folders), whose files are sorted; or a list of
-            paths, each taken literally and in the order given. URLs (``"s3://bucket/scans/*.npy"``) are handed out as
-            URLs: ``open_file`` opens them.
-        labels: ``"folder"`` adds each file's class: the names of the folders that the files lie in, sorted, are the
-            classes 0, 1, 2, ...
-        shuffle: A new order each epoch.
-        seed: Of the order; None takes the default.
+        pattern: A glob pattern (``"scans/**/*.npy"``; ``**`` descends into folders), whose files are sorted; or a list
+            of paths, each taken literally, in the given order. URLs (``"s3://bucket/scans/*.npy"``) are yielded as
+            URLs, which ``open_file`` opens.
+        labels: ``"folder"`` adds each file's class: the sorted names of the files' folders are the classes 0, 1, 2, ...
+        shuffle: Use a new random order in each epoch.
+        seed: Seed of the order; None takes the default.
 
-    ``files`` lists the paths, ``classes`` the names of the classes.
+    ``files`` lists the paths, ``classes`` the class names.
 
     Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
@@ -48,7 +47,7 @@ class DataFromFiles(Ordered):
         [path], or [path, label]: str and int.
 
     Raises:
-        DataFlowError: No file fits the pattern, or a path of the list is not a file.
+        DataFlowError: No file matches the pattern, or a path of the list is not a file.
 
     Example:
         >>> import numpy as np
@@ -97,19 +96,18 @@ class DataFromFiles(Ordered):
 def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """Expand a glob pattern; take anything else literally.
 
-    Names such as ``scan [3].npy`` are common, and as patterns they would find another file or none. So only an
-    argument that stands alone and names no file is a pattern, and in it the leading folders that exist are literal:
-    ``"run[1]/*.npy"`` looks into the folder ``run[1]`` where there is one.
+    Names such as ``scan [3].npy`` are common, and as patterns they would match another file or none. So only a single
+    argument that names no existing file is a pattern, and its leading folders are literal as far as they exist:
+    ``"run[1]/*.npy"`` looks into the folder ``run[1]`` if there is one.
 
     Args:
-        given: A path or URL, a pattern (``**`` goes into folders), or several paths.
+        given: A path or URL, a pattern (``**`` descends into folders), or several paths.
 
     Returns:
-        The paths; those of a pattern sorted, empty where nothing fits it. Whether a literal path exists is not
-        checked.
+        The paths. Those of a pattern are sorted, and empty if nothing matches. A literal path is not checked to exist.
 
     Raises:
-        DataFlowError: Something else was given.
+        DataFlowError: ``given`` is none of these.
     """
     if not isinstance(given, (str, os.PathLike)):
         if isinstance(given, Set):
@@ -145,11 +143,14 @@ def _no_file(path: str) -> str:
 def labelled_files(
     folder: str | os.PathLike[str], suffixes: tuple[str, ...]
 ) -> tuple[list[str], list[tuple[str, int]]]:
-    """The classes of a folder that holds one folder per class, and its files with their class's number.
+    """List a folder that holds one folder per class.
 
     Args:
-        folder: Its folders' names are the classes; files may lie in folders within them.
-        suffixes: Which endings to take, in lower case.
+        folder: A path or URL. The names of its folders are the classes; files may lie in folders within those.
+        suffixes: The file name endings to take, in lower case.
+
+    Returns:
+        The sorted class names, and (path, number of its class) for each file.
 
     Raises:
         DataFlowError: The folder does not exist, or holds no folder with such files.

@@ -1,4 +1,4 @@
-"""Sources over picture files."""
+"""ImageFromFile and ImageFolder: sources of pictures in files."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ class ImageFromFile(Ordered):
     """Read pictures from files.
 
     Args:
-        files: Paths; or one folder, of which all pictures directly in it are taken, sorted by name; or one pattern
+        files: Paths; or one folder, whose pictures (not those of folders within) are sorted by name; or one pattern
             (``"photos/*.jpg"``). Each may be a URL (``"s3://bucket/photos/*.jpg"``).
         channel: 3 for RGB, 1 for gray.
         resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
-        shuffle: A new order each epoch.
-        on_error: ``"raise"``: a broken file is an error that names it. ``"skip"``: broken files are left out; they
-            are looked for once, when the flow is made (the beginning and end of each file: some 20 us), so the length
-            is true. ``skipped`` lists them and one warning names them. Should a file be broken in its middle, which
-            decoding tells, the next one takes its place, with a warning.
-        min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side still has so many
-            pixels: for pictures that are cropped or resized to ``min_size`` afterwards, and much larger. It saves a
-            quarter of the time and more, and is closer to area resampling than decoding all and resizing linearly.
-        seed: Of the order; None takes the default.
-        palette: Of pictures that store numbers of colours, as masks of classes do: ``"index"`` gives these numbers
-            (``channel=1``; also takes gray pictures, and resizes all without mixing neighbours), ``"color"`` the
-            colours. None gives colours as RGB, and with ``channel=1`` a picture with a palette is an error.
-        depth: ``"keep"``: each level as it is stored, which of 16-bit pictures makes uint16. 8: the upper 8 of 16 bits.
+        shuffle: Use a new random order in each epoch.
+        on_error: ``"raise"``: a broken file is an error that names it. ``"skip"``: broken files are left out. They are
+            searched for once, when the flow is made, by the beginning and end of each file (some 20 us), so that the
+            length is right; ``skipped`` lists them and one warning names them. If decoding finds a file broken in its
+            middle, the next file takes its place, with a warning.
+        min_size: Decode JPEGs at 1/2, 1/4 or 1/8 of their size: the smallest whose shorter side still has
+            ``min_size`` pixels. For much larger pictures that are cropped or resized to ``min_size`` afterwards. Saves
+            a quarter of the time and more, and is closer to area resampling than decoding all and resizing linearly.
+        seed: Seed of the order; None takes the default.
+        palette: For pictures with a palette, such as masks of classes: ``"index"`` gives the palette indices
+            (``channel=1``; also takes gray pictures, and resizes all by nearest neighbour), ``"color"`` the colours.
+            None gives the colours with ``channel=3``, and is an error with ``channel=1``.
+        depth: ``"keep"``: every level as stored, so uint16 for 16-bit pictures. 8: the upper 8 of 16 bits.
 
     Order: that of ``files``, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
     State: one number.
 
     Yields:
-        [picture]: uint8 (H, W, channel); uint16 of deeper pictures, and of TIFFs whatever number they hold.
+        [picture]: (H, W, channel), uint8; uint16 for deeper pictures, and for TIFFs any dtype that they hold.
 
     Raises:
-        DataFlowError: No file was given, a path does not exist, the folder holds no picture, or one has a palette
-            and nothing says how it is meant.
-        BrokenImage: A file is cut short, damaged or no picture; named. PNG has checksums; a JPEG tells nine of ten
-            lost blocks; BMP, PPM, WebP and uncompressed TIFF tell no changed bytes, and show other pixels.
+        DataFlowError: No file was given, a path does not exist, the folder holds no picture, or a picture has a palette
+            and neither ``palette`` nor ``channel=3`` says how to read it.
+        BrokenImage: A file, which is named, is cut short, damaged or no picture. PNG has checksums; in JPEG nine of ten
+            lost blocks are noticed; in BMP, PPM, WebP and uncompressed TIFF changed bytes go unnoticed.
 
     Example:
         >>> from pathlib import Path
@@ -112,7 +112,7 @@ class ImageFromFile(Ordered):
                 if self.on_error == "raise" or unreachable(error):
                     self._fail(error, index, epoch)
                 self._skip(self.files[at], error)
-            except DataFlowError as error:  # not broken: how it is to be read has to be said
+            except DataFlowError as error:  # not broken, so never skipped: an argument has to say how to read it
                 self._fail(error, index, epoch)
         raise DataFlowError(f"{type(self).__name__}: none of the {len(self.files)} files can be decoded")
 
@@ -151,20 +151,20 @@ class ImageFromFile(Ordered):
 
 
 class ImageFolder(ImageFromFile):
-    """Read pictures that lie in one folder per class, with their class.
+    """Read pictures and their classes from a folder that holds one folder per class.
 
     Args:
-        folder: Holds one folder per class; their names in sorted order are the classes 0, 1, 2, ...
+        folder: Holds one folder per class, whose sorted names are the classes 0, 1, 2, ...
         channel: 3 for RGB, 1 for gray.
         resize: (height, width) in pixels, or one number for both; None keeps each picture's size.
-        shuffle: A new order each epoch.
+        shuffle: Use a new random order in each epoch.
         on_error: ``"raise"`` or ``"skip"``; see ``ImageFromFile``.
-        min_size: Decode large JPEGs scaled down; see ``ImageFromFile``.
-        seed: Of the order; None takes the default.
+        min_size: Decode large JPEGs at a fraction of their size; see ``ImageFromFile``.
+        seed: Seed of the order; None takes the default.
         palette: ``"index"``, ``"color"`` or None; see ``ImageFromFile``.
         depth: ``"keep"`` or 8; see ``ImageFromFile``.
 
-    ``classes`` lists the classes' names, ``labels`` each file's class.
+    ``classes`` lists the class names, ``labels`` each file's class.
 
     Order: by class, then by name; or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
@@ -174,7 +174,7 @@ class ImageFolder(ImageFromFile):
         [picture, label]: (H, W, channel), as from ``ImageFromFile``, and a Python int.
 
     Raises:
-        DataFlowError: There are no such folders, or no picture in them.
+        DataFlowError: There are no class folders, or no picture in them.
 
     Example:
         >>> ds = ImageFolder("flowers", resize=64, shuffle=True)  # doctest: +SKIP
@@ -198,7 +198,7 @@ class ImageFolder(ImageFromFile):
         super().__init__(
             [path for path, _ in files], channel, resize, shuffle, on_error, min_size, seed, palette, depth
         )
-        numbers = dict(files)
+        numbers = dict(files)  # by path, since on_error="skip" has left files out
         self.labels = [numbers[path] for path in self.files]
 
     def _datapoint(self, at: int) -> Datapoint:
@@ -206,7 +206,7 @@ class ImageFolder(ImageFromFile):
 
 
 def _listed(files: Any) -> list[str]:
-    """The paths as strings; of a folder, the pictures in it."""
+    """The paths to read, as strings; for a folder those of the pictures in it."""
     if isinstance(files, (str, os.PathLike)) and not _is_pattern(path_or_url(files)):
         folder = path_or_url(files)
         found = [path for path in _in_folder(folder) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES]
@@ -243,11 +243,11 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def _resized(image: np.ndarray, size: tuple[int, int], mixed: bool) -> np.ndarray:
-    """A picture (H, W, C) of another size; not ``mixed``: of the nearest pixel, for numbers that are names."""
+    """Resize a picture (H, W, C); unless ``mixed`` by nearest neighbour, for palette indices and other labels."""
     height, width = size
     shrinks = height < image.shape[0] and width < image.shape[1]
     way = (cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR) if mixed else cv2.INTER_NEAREST_EXACT
-    given = image if image.dtype.name in _RESIZABLE else image.astype(np.float64)  # int32 and the like are exact there
+    given = image if image.dtype.name in _RESIZABLE else image.astype(np.float64)  # exact for 32-bit integers of TIFFs
     resized = cv2.resize(given, (width, height), interpolation=way)
     if given is not image:
         resized = np.rint(resized).astype(image.dtype)

@@ -1,4 +1,4 @@
-"""Decoding JPEGs, with every damage that libjpeg notices as an error."""
+"""JPEG headers and decoding by libjpeg-turbo, where every warning of damage is an error."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .turbojpeg import decode_region
 __all__ = ["JpegHeader", "UndecodedJpeg", "check_pixels", "decode_jpeg", "decodes_itself", "read_header"]
 
 _APP1, _SCAN = 0xE1, 0xDA
-_LARGE = 1 << 26  # pixels: whether so much is believed is for OpenCV to say
-_SMALL = 16  # pixels: below, two scales may give pictures of one size
+_LARGE = 1 << 26  # pixels: larger pictures are decoded by OpenCV, which has a limit of its own
+_SMALL = 16  # pixels: in smaller pictures two scales may have the same size, and simplejpeg is told the size only
 _ROWS_MIRRORED, _COLUMNS_MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # orientations; from 5 on rows and columns are swapped
-_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
-_ARITHMETIC = 0xC9  # the first of the frames whose blocks may take less than a bit
-_PIXELS_PER_BYTE = 512  # at most: a block of 8 x 8 takes a bit of Huffman's code, that of its first coefficient
+_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # table segments whose markers lie among those of frame headers
+_ARITHMETIC = 0xC9  # first frame marker of arithmetic coding, in which a block may take less than a bit
+_PIXELS_PER_BYTE = 512  # at most: a block of 8 x 8 pixels takes at least 1 bit, the Huffman code of its DC coefficient
 
 
 class JpegHeader(NamedTuple):
-    """What the segments before the first scan say.
+    """The contents of the segments before the first scan.
 
     Attributes:
-        height: In pixels; 0 where there is no frame header.
+        height: In pixels; 0 if there is no frame header.
         width: In pixels.
-        components: 1 for gray, 3 for colour, 4 for print.
-        kind: The marker of the frame, which says how it is coded; 0 where there is none.
-        orientation: How the camera was held (Exif 2.3, 4.6.2): 1 to 8; 0 where that cannot be told.
-        scan: Where the first scan begins, in bytes; 0 where the file ends before, -1 where its segments cannot be
-            followed. The end of the picture lies behind it, that of a thumbnail before.
+        components: 1 for gray, 3 for colour, 4 for CMYK.
+        kind: The frame's marker, which says how it is coded; 0 if there is no frame header.
+        orientation: Exif orientation (Exif 2.3, 4.6.2), 1 to 8; 0 if the Exif data cannot be read.
+        scan: Byte offset of the first scan; 0 if the file ends before it, -1 if the segments cannot be followed. The
+            picture's end marker lies after it, that of an embedded thumbnail before.
     """
 
     height: int
@@ -47,11 +47,11 @@ class JpegHeader(NamedTuple):
 
 
 def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
-    """Walk the segments up to the first scan (ITU-T T.81, B.1.1.4, B.2.2 and B.2.3).
+    """Parse the segments up to the first scan (ITU-T T.81, B.1.1.4, B.2.2 and B.2.3).
 
     Args:
-        read: (place, length) -> bytes of the file, fewer at its end.
-        size: Of the file, in bytes.
+        read: (offset, length) -> bytes of the file, fewer at its end.
+        size: Size of the file, in bytes.
     """
     at, orientation, frame = 2, 1, (0, 0, 0, 0)
     while at + 4 <= size:
@@ -72,7 +72,7 @@ def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
 
 
 def _orientation(tiff: bytes) -> int:
-    """The orientation that Exif data note; 1 where they note none, 0 where they are damaged."""
+    """The orientation in Exif data; 1 if they have none, 0 if they are damaged."""
     tags = first_tags(tiff)
     if tags is None:
         return 0
@@ -81,19 +81,19 @@ def _orientation(tiff: bytes) -> int:
 
 
 def check_pixels(header: JpegHeader, size: int) -> None:
-    """Refuse a header that tells of more pixels than a file of so many bytes can hold.
+    """Refuse a header that claims more pixels than a file of ``size`` bytes can hold.
 
-    libjpeg takes the memory for all coefficients of a progressive picture at once, of 700 bytes 2.6 GB.
+    libjpeg allocates all coefficients of a progressive picture at once: 2.6 GB for a file of 700 bytes.
 
     Raises:
-        Claim: It does.
+        Claim: More pixels are claimed than the file can hold.
     """
     if header.kind < _ARITHMETIC:
         check_claim(header.height * header.width, size, ratio=_PIXELS_PER_BYTE, unit="pixels")
 
 
 def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) -> np.ndarray | None:
-    """Decode by libjpeg-turbo, which tells damage that OpenCV passes over: a lost block leaves half a picture wrong.
+    """Decode by libjpeg-turbo, which reports damage that OpenCV ignores: one lost block can spoil half a picture.
 
     Args:
         data: uint8 (N,), the file.
@@ -102,14 +102,15 @@ def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) 
         scale: Decode at 1/scale of the size: 1, 2, 4 or 8.
 
     Returns:
-        uint8 (H, W, channel), upright; None where OpenCV should decode (four components, Exif data that cannot be
-        read), which is then known to be whole.
+        uint8 (H, W, channel), upright; None if OpenCV has to decode the picture (4 components, unreadable Exif data,
+        very large), which has then been checked for damage.
 
     Raises:
-        ValueError: The data are damaged, and how.
+        ValueError: The data are damaged; the message says how.
     """
     height, width = header.height, header.width
     if not decodes_itself(header):
+        # Only for the check, at the smallest scale that libjpeg-turbo has.
         simplejpeg.decode_jpeg(data, "CMYK" if header.components == 4 else "GRAY", min_height=1, min_width=1)
         return None
     small = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
@@ -117,12 +118,12 @@ def decode_jpeg(data: np.ndarray, header: JpegHeader, channel: int, scale: int) 
 
 
 def decodes_itself(header: JpegHeader) -> bool:
-    """Whether a JPEG is decoded here, and not by OpenCV."""
+    """Whether :func:`decode_jpeg` decodes this JPEG, and not OpenCV."""
     return header.components in (1, 3) and bool(header.orientation) and header.height * header.width <= _LARGE
 
 
 class UndecodedJpeg(Undecoded):
-    """A JPEG of which a part may be decoded.
+    """A JPEG of which a region can be decoded without the rest.
 
     Args:
         data: uint8 (N,), the file.
@@ -138,7 +139,7 @@ class UndecodedJpeg(Undecoded):
 
     @staticmethod
     def can(header: JpegHeader, scale: int) -> bool:
-        """Whether a part can be decoded, and is known to have the pixels that it has in the whole."""
+        """Whether a region can be decoded, and has then exactly the pixels that it has in the whole picture."""
         return (
             header.scan > 0
             and decodes_itself(header)
@@ -158,6 +159,7 @@ class UndecodedJpeg(Undecoded):
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Rotate and mirror a picture as its Exif orientation says."""
     if orientation == 1:
         return image
     if orientation >= 5:
@@ -168,7 +170,7 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _stored(region: tuple[int, int, int, int], shape: tuple[int, ...], orientation: int) -> tuple[int, int, int, int]:
-    """Where a region of an upright picture of some shape lies in the picture as it is stored."""
+    """Map a region of the upright picture, of the given shape, to the picture as stored in the file."""
     y, x, height, width = region
     if orientation in _ROWS_MIRRORED:
         y = shape[0] - y - height

@@ -1,9 +1,9 @@
 """CIE L*a*b* for networks: lightness and the two colour axes, each scaled to [-1, 1].
 
-Colours are sRGB (IEC 61966-2-1) with the white point D65; L*, a*, b* as CIE 15 defines them (that is what OpenCV's
-``COLOR_RGB2LAB`` of float pictures computes). L* goes from 0 to 100 and is scaled to [-1, 1]. Within sRGB a* goes from
--86.2 to 98.3 and b* from -107.9 to 94.5, so both are divided by 110, as colorizing networks are used to: what a tanh
-gives can reach every colour.
+Colours are sRGB (IEC 61966-2-1) with the white point D65; L*, a*, b* are those of CIE 15 (which OpenCV's
+``COLOR_RGB2LAB`` computes for float pictures). L*, 0 to 100, is scaled to [-1, 1]. Within sRGB a* goes from -86.2 to
+98.3 and b* from -107.9 to 94.5, so both are divided by 110, as is usual in colorization: the output of a tanh can then
+reach every colour.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AB_SCALE = 110.0
 
 
 def rgb_to_lab(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split pictures into lightness and colour.
+    """Convert RGB pictures to scaled lightness and colour.
 
     Args:
         rgb: (..., H, W, 3), uint8, or float in [0, 1].
@@ -32,7 +32,7 @@ def rgb_to_lab(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         The luminance, float32 (..., H, W, 1), and ab, float32 (..., H, W, 2); both in [-1, 1].
 
     Raises:
-        DataFlowError: The shape or dtype is another.
+        DataFlowError: ``rgb`` has another shape or dtype.
 
     Example:
         >>> luminance, ab = rgb_to_lab(np.full((2, 2, 3), 255, np.uint8))
@@ -44,7 +44,7 @@ def rgb_to_lab(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rgb_to_luminance(rgb: np.ndarray) -> np.ndarray:
-    """Give the lightness of pictures: what a colorizing network is shown.
+    """The scaled lightness of RGB pictures: the input of a colorizing network.
 
     Args:
         rgb: (..., H, W, 3), uint8, or float in [0, 1].
@@ -56,7 +56,7 @@ def rgb_to_luminance(rgb: np.ndarray) -> np.ndarray:
 
 
 def rgb_to_ab(rgb: np.ndarray) -> np.ndarray:
-    """Give the colour of pictures without their lightness: what a colorizing network has to guess.
+    """The scaled colour of RGB pictures without their lightness: the target of a colorizing network.
 
     Args:
         rgb: (..., H, W, 3), uint8, or float in [0, 1].
@@ -68,7 +68,7 @@ def rgb_to_ab(rgb: np.ndarray) -> np.ndarray:
 
 
 def lab_to_rgb(luminance: np.ndarray, ab: np.ndarray) -> np.ndarray:
-    """Put lightness and colour together again. Colours that sRGB does not have are cut to the nearest value.
+    """Convert scaled lightness and colour back to RGB. Colours outside of sRGB are clipped.
 
     Args:
         luminance: float (..., H, W, 1) or (..., H, W), in [-1, 1].
@@ -113,7 +113,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
-    """Join pictures to one (N * H, W, channels): OpenCV converts one at a time, pixel by pixel."""
+    """Stack pictures to one of shape (N * H, W, channels), since OpenCV converts one picture per call."""
     return np.ascontiguousarray(pictures).reshape(-1, pictures.shape[-2], pictures.shape[-1])
 
 

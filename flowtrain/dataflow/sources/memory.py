@@ -1,4 +1,4 @@
-"""Sources over what is in memory, or computed: lists and made-up data."""
+"""DataFromList and FakeData, and the base of sources that compute the order of an epoch by index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DataFromList", "FakeData", "Ordered"]
 
 
 class Ordered(RNGDataFlow):
-    """The base of sources that have a size and may be shuffled: the order of each epoch, computed by index."""
+    """Base of indexable sources that have a length and may be shuffled: computes the order of each epoch by index."""
 
     def __init__(self, shuffle: bool, seed: int | Literal["random"] | None) -> None:
         super().__init__(seed)
@@ -27,13 +27,14 @@ class Ordered(RNGDataFlow):
         self.shuffle = bool(shuffle)
 
     def _place(self, index: int, epoch: int) -> int:
-        """Which entry of the source is datapoint ``index`` of an epoch."""
+        """The position in the source of datapoint ``index`` of an epoch."""
         size = len(self)
         if not 0 <= index < size:
             raise out_of_range(self, index)
         return self.stream.permutation(size, epoch)[index] if self.shuffle else index
 
     def _places(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """``_place`` for int (N,) at once; raises IndexError if one is out of range."""
         if self.shuffle:
             return self.stream.permutation(len(self), epoch).take(indices)
         indices = np.asarray(indices)
@@ -43,23 +44,23 @@ class Ordered(RNGDataFlow):
 
 @old_spellings(lst="datapoints")
 class DataFromList(Ordered):
-    """Hand out the entries of a list.
+    """Yield the entries of a list.
 
     Args:
         datapoints: A list, tuple, range or anything else with ``len()`` and ``[]``. Each entry is a datapoint: a
             list or a dict of components.
-        shuffle: A new order each epoch. Nothing is stored for it: 10**9 entries of a ``range`` shuffle at once.
-        seed: Of the order; None takes the default.
+        shuffle: Use a new random order in each epoch. It is not stored: 10**9 entries of a ``range`` start at once.
+        seed: Seed of the order; None takes the default.
 
-    Lists, dicts and other objects that can change are handed out as copies, to any depth, and arrays as read-only
-    views, so that no function further up can change what the next epoch sees.
+    Lists, dicts and other mutable objects are copied, to any depth, and arrays are read-only views, so that no function
+    further up can change what the next epoch yields.
 
     Order: that of the list, or with ``shuffle`` one that depends on (seed, epoch). Indexable.
 
     State: one number.
 
     Raises:
-        DataFlowError: There is nothing in it, or it is no list.
+        DataFlowError: The list is empty, or is no sequence.
 
     Example:
         >>> list(DataFromList([[1, "one"], [2, "two"]]))
@@ -87,16 +88,16 @@ class DataFromList(Ordered):
 
 
 class FakeData(RNGDataFlow):
-    """Hand out made-up arrays: to try a model before the data are there, or to measure it without them.
+    """Yield random arrays of given shapes: to try or to measure a model without its data.
 
     Args:
         shapes: A list of shapes, one per component, or a dict of name -> shape.
-        size: How many datapoints an epoch has.
-        random: New numbers for each datapoint. Without it all are the same one, and cost nothing.
+        size: Number of datapoints in an epoch.
+        random: Draw new numbers for each datapoint. If False, all datapoints are the same one, and cost nothing.
         dtype: One for all components, or one each (list, or dict by name).
-        domain: (low, high), one for all or one each: numbers from low up to and without high. None is (0, 1) for
-            floats, (0, 256) for whole numbers as far as the dtype holds them; bools are drawn evenly.
-        seed: Of the numbers; None takes the default.
+        domain: (low, high), one for all components or one each: numbers from low to below high. None is (0, 1) for
+            floats, and (0, 256) for whole numbers, as far as the dtype holds them; bools are drawn evenly.
+        seed: Seed of the numbers; None takes the default.
 
     Order: indexable; datapoint i of epoch e depends on (seed, e, i).
 
@@ -156,7 +157,7 @@ def _is_pair(value: object) -> bool:
 
 
 def _each(given: Any, named: dict[Any, Any], one: Callable[[Any], bool]) -> dict[Any, Any]:
-    """One setting per component, from one for all or one each."""
+    """Spread a setting over the components: ``given`` is one for all, as ``one`` says, or has one for each."""
     if one(given):
         return dict.fromkeys(named, given)
     each = given if isinstance(given, dict) else dict(enumerate(given))

@@ -1,4 +1,4 @@
-"""Sources that can only be walked from their start: generators, iterables, queues."""
+"""Sources that can only be iterated from their start: generators, iterables, queues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
 
 
 class _Restarted(DataFlow):
-    """The base of sources that start an iterator for each epoch."""
+    """Base of sources that start a new iterator for each epoch; a wrong ``size=`` is an error."""
 
     _size_is_exact = True
     _length: int | None = None
@@ -49,18 +49,19 @@ class _Restarted(DataFlow):
 
 @old_spellings(gen="make")
 class DataFromGenerator(_Restarted):
-    """Hand out what a generator function yields.
+    """Yield what a generator function yields.
 
     Args:
-        make: A function without arguments that returns a new iterator of datapoints; it is called for each epoch.
-        size: How many datapoints that is, if known; gives the flow a length. Another number is an error.
+        make: A function without arguments that returns a new iterator of datapoints; it is called once per epoch.
+        size: Number of datapoints per epoch, if known; it becomes the flow's length. An epoch of another size is an
+            error.
 
-    What the generator yields is handed on as it is: of lists and arrays that it keeps for the next epoch, yield copies.
+    Datapoints are passed on without a copy: yield copies of lists and arrays that the generator keeps.
 
-    Order: the generator's. Not indexable: where datapoint i can be made alone, a ``DataFlow`` with ``get`` is
-    better, as it runs exactly in any number of workers.
+    Order: the generator's. Not indexable: if datapoint i can be made alone, write a ``DataFlow`` with ``get``, which
+    gives the same data with any number of workers.
 
-    State: a count; going on there runs the generator up to it.
+    State: a count. To resume, the generator is run up to it.
 
     Raises:
         DataFlowError: A generator was given instead of the function that makes it.
@@ -97,20 +98,20 @@ class DataFromGenerator(_Restarted):
 
 
 class DataFromIterable(_Restarted):
-    """Hand out the items of something that can be iterated again and again: a set, a deque, a reader object.
+    """Yield the items of an object that can be iterated repeatedly: a set, a deque, a reader object.
 
     Args:
-        iterable: Anything with ``__iter__`` that starts anew each time.
-        size: How many datapoints that is; None asks ``len()`` where there is one.
+        iterable: Anything whose ``__iter__`` starts anew each time.
+        size: Number of datapoints per epoch; None asks ``len()`` if there is one.
 
-    As the items stay with the iterable, they are handed out as copies, and arrays as read-only views.
+    The iterable keeps its items, so copies of them are yielded, and read-only views of arrays.
 
     Order: the iterable's. Not indexable (``DataFromList`` is).
 
-    State: a count; going on there walks up to it.
+    State: a count. To resume, the iterable is iterated up to it.
 
     Raises:
-        DataFlowError: It is an iterator, which can be walked only once.
+        DataFlowError: ``iterable`` is an iterator, which can be iterated only once.
 
     Example:
         >>> list(DataFromIterable({"a": 1, "b": 2}.items()))
@@ -145,19 +146,19 @@ class DataFromIterable(_Restarted):
 
 
 class DataFromQueue(DataFlow):
-    """Hand out what another thread puts into a queue.
+    """Yield what another thread puts into a queue.
 
     Args:
-        queue: A ``queue.Queue`` or anything with ``get(timeout=...)``. Putting ``end`` ends an epoch.
-        end: The object that ends an epoch; by default None.
-        timeout: How many seconds to wait for a datapoint before that is an error.
+        queue: A ``queue.Queue`` or anything with ``get(timeout=...)``.
+        end: The object that ends an epoch when it is taken from the queue.
+        timeout: Seconds to wait for a datapoint before an error is raised.
 
     Order: that of the queue. Not indexable, and not for worker processes: a queue lives in one process.
 
-    State: a count, for information: what was taken from a queue cannot be taken again.
+    State: a count, for information only: what was taken from a queue cannot be taken again.
 
     Raises:
-        DataFlowError: Nothing came within ``timeout``.
+        DataFlowError: The queue was empty for ``timeout`` seconds.
 
     Example:
         >>> import queue
@@ -194,7 +195,7 @@ class DataFromQueue(DataFlow):
                 f"still live? Put {self.end!r} to end an epoch"
             ) from None
 
-    def __copy__(self) -> DataFromQueue:
+    def __copy__(self) -> DataFromQueue:  # copy.copy would call __getstate__, which refuses
         return type(self)(self.queue, self.end, self.timeout)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tags of a TIFF's first directory, which Exif data are as well (TIFF 6.0, section 2)."""
+"""Reader of the tags in a TIFF's first directory, the format of Exif data too (TIFF 6.0, section 2)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def first_tags(tiff: bytes | memoryview) -> dict[int, tuple[int, int]] | None:
         tiff: bytes, or anything with the buffer protocol.
 
     Returns:
-        Tag -> (count, value) of those whose values are short numbers; the value is that of the first. None where the
-        data are damaged.
+        Tag -> (count, value), where the value is the first of the tag's numbers if their type is SHORT, else
+        meaningless. None if the data are damaged.
     """
     order = "<" if bytes(tiff[:2]) == b"II" else ">"
     big = b"+" in bytes(tiff[2:4])
@@ -39,7 +39,7 @@ def first_tags(tiff: bytes | memoryview) -> dict[int, tuple[int, int]] | None:
         first = directory + struct.calcsize("<" + number)
         for at in range(first, first + size * entries, size):
             tag, kind, count = struct.unpack_from(order + entry, tiff, at)
-            if kind == _SHORT and count * 2 > size - head:  # elsewhere
+            if kind == _SHORT and count * 2 > size - head:  # too many for the entry, which holds their offset instead
                 (value_at,) = struct.unpack_from(order + place, tiff, at + head)
             else:
                 value_at = at + head

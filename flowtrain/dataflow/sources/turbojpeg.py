@@ -1,9 +1,9 @@
-"""Decoding a part of a JPEG, by the C API of TurboJPEG 3 (libjpeg-turbo).
+"""Decoding of a region of a JPEG, by the C API of TurboJPEG 3 (libjpeg-turbo), called through ctypes.
 
-libjpeg-turbo skips the rows above a part without transforming them, stops below it, and leaves out the columns beside
-it. No Python package gives access to that, so the library itself is called, wherever there is one: the wheel of
-pylibjxl carries it, and so do conda, Homebrew, Fedora and Arch (that of Debian and Ubuntu is too old). All give the
-pixels of decoding the whole picture, bit for bit.
+libjpeg-turbo skips the rows above the region without their inverse transform, stops below it, and leaves out the
+columns beside it. No Python package has that in its interface, so the shared library is called, if there is one: the
+wheel of pylibjxl contains it, and conda, Homebrew, Fedora and Arch have it (that of Debian and Ubuntu is too old). The
+pixels are those of decoding the whole picture, bit for bit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SYSTEM = {
     "win32": ("turbojpeg.dll",),
 }
 
-# turbojpeg.h, version 3: TJINIT, TJPARAM, TJPF
+# Constants of turbojpeg.h, version 3: TJINIT, TJPARAM, TJPF; the widths of an MCU by TJSAMP.
 _DECOMPRESS = 1
 _SUBSAMPLING, _WIDTH, _HEIGHT = 4, 5, 6
 _PIXELS = {3: 0, 1: 6}  # RGB, gray
 _MCU_WIDTH = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}  # 4:4:4, 4:2:2, 4:2:0, gray, 4:4:0, 4:1:1, 4:4:1
-_MARGIN = 2  # columns of the picture that smooth upsampling of colours by two looks at, beyond a pixel's own
+_MARGIN = 2  # columns beyond a pixel's own that smooth upsampling of colours by two reads
 
 
 class _Region(ctypes.Structure):
@@ -80,12 +80,16 @@ def _library() -> ctypes.CDLL | None:
 
 
 def why_no_regions() -> str | None:
-    """Why :func:`decode_region` cannot be used on this machine; None where it can."""
+    """Why :func:`decode_region` cannot be used on this machine; None if it can."""
     return None if _library() else "there is no TurboJPEG 3 on this machine (pip install pylibjxl)"
 
 
 class _Decoder:
-    """A handle of TurboJPEG, for one picture: libjpeg keeps the tables of the one before for one that has none."""
+    """A TurboJPEG decompressor, for one picture only.
+
+    libjpeg keeps the tables of the picture before: with a handle that is used again, a damaged JPEG without tables
+    would be decoded by those of another picture instead of raising an error.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -107,7 +111,8 @@ class _Decoder:
             raise ValueError("its colours are sampled in a way that TurboJPEG has no name for")
         width = -(-library.tj3Get(handle, _WIDTH) // scale)
         y, x, rows, columns = region
-        # Left and right edges are upsampled as if the picture ended there: decode a little more, and cut it off.
+        # At the region's left and right edges colours are upsampled as if the picture ended there, so a margin is
+        # decoded too and cut off. TurboJPEG takes only a left edge that is a multiple of the (scaled) MCU's width.
         first = max(0, x - _MARGIN) // (mcu // scale) * (mcu // scale)
         last = min(width, x + columns + _MARGIN)
         out = np.empty((rows, last - first, channel), np.uint8)
@@ -117,26 +122,26 @@ class _Decoder:
         return out[:, x - first : x - first + columns]
 
     def _check(self, result: int) -> None:
-        if result:  # also for warnings
+        if result:  # -1 for warnings of damage too, after which libjpeg-turbo would return a picture
             raise ValueError(self._library.tj3GetErrorStr(self._handle).decode(errors="replace"))
 
 
 def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
-    """Decode a part of a JPEG.
+    """Decode a region of a JPEG.
 
-    What lies below the part is not read; damage above it or in it is an error, as far as libjpeg-turbo tells.
+    The data below the region are not read; damage above it or in it is an error, as far as libjpeg-turbo notices it.
 
     Args:
         data: uint8 (N,), contiguous: the file.
         channel: 3 for RGB, 1 for gray.
         scale: Decode at 1/scale of the size: 1, 2, 4 or 8.
-        region: (y, x, height, width) in the picture of that size, as it is stored (orientation not applied).
+        region: (y, x, height, width) in the picture of that size, as stored in the file (orientation not applied).
 
     Returns:
-        uint8 (height, width, channel); rows need not follow each other in memory.
+        uint8 (height, width, channel), in general a view that is not contiguous.
 
     Raises:
-        ValueError: The data are damaged, or TurboJPEG cannot decode a part of them.
+        ValueError: The data are damaged, or TurboJPEG cannot decode a region of them.
     """
     library = _library()
     if library is None:
