@@ -1,4 +1,4 @@
-"""Named layers over Keras's, ``Conv2D("conv1", x, 64)``; argscope; LinearWrap."""
+"""Named layers, thin functions over Keras's: ``Conv2D("conv1", x, 64)``; argscope; LinearWrap."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

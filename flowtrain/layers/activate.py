@@ -1,4 +1,4 @@
-"""How a layer applies what it was given as ``activation``."""
+"""The argument ``activation`` of named layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["activate"]
 
 
 def activate(activation: object, x: tf.Tensor) -> tf.Tensor:
-    """Apply an activation inside the scope of the layer it belongs to.
+    """Apply an activation inside the scope of its layer, so that the variables of BNReLU and the like lie below it.
 
     Args:
         activation: None, a name known to Keras, or a function of a tensor (a layer such as ``BNReLU`` too).
@@ -21,7 +21,7 @@ def activate(activation: object, x: tf.Tensor) -> tf.Tensor:
         The activated tensor.
 
     Raises:
-        ModelError: It is none of these.
+        ModelError: ``activation`` is none of these.
     """
     if activation is None:
         return x

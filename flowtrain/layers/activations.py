@@ -1,4 +1,4 @@
-"""Activations: plain functions, and named layers that are usable as the ``activation`` of another."""
+"""Activations: plain functions, and named layers that can be passed as ``activation`` to other layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BNLeakyReLU", "BNReLU", "LeakyReLU", "PReLU", "leaky_relu"]
 
 @names_arguments
 def leaky_relu(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
-    """The input where it is positive, ``negative_slope`` times it elsewhere.
+    """Leaky ReLU: x for positive x, ``negative_slope * x`` for negative x.
 
     Args:
         x: Any shape.
@@ -37,7 +37,7 @@ def LeakyReLU(x: tf.Tensor, negative_slope: float = 0.2) -> tf.Tensor:
         negative_slope: The slope below zero.
 
     Returns:
-        Same shape, in the dtype that the policy computes in.
+        Same shape, in the compute dtype of Keras's dtype policy.
 
     Example:
         >>> y = LeakyReLU("act1", x)  # doctest: +SKIP
@@ -51,9 +51,9 @@ def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.
 
     Args:
         x: (N, ..., C).
-        shared_axes: Axes over which one slope serves: ``"space"`` for all but the last, None for a slope for each
-            place (sizes must then be known), or a list of axes.
-        **options: Of ``keras.layers.PReLU``.
+        shared_axes: Axes that share one slope: ``"space"`` for all but the last (one slope per channel), None for one
+            slope per position (the sizes must then be known), or a list of axes.
+        **options: Options of ``keras.layers.PReLU``.
 
     Returns:
         Same shape and dtype. The slope is ``name/alpha``.
@@ -65,11 +65,11 @@ def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.
 
 @layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
 def BNReLU(x: tf.Tensor, **options: object) -> tf.Tensor:
-    """BatchNorm, then ReLU; with a name a layer, without one an activation.
+    """BatchNorm, then ReLU: a layer if called with a name, else an activation.
 
     Args:
         x: (N, ..., C).
-        **options: Of :func:`BatchNorm`.
+        **options: Options of :func:`BatchNorm`.
 
     Returns:
         Same shape and dtype. The variables are ``name/bn/gamma`` and so on.
@@ -82,12 +82,12 @@ def BNReLU(x: tf.Tensor, **options: object) -> tf.Tensor:
 
 @layer_register(options_of=keras.layers.BatchNormalization, nameless="inline")
 def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: object) -> tf.Tensor:
-    """BatchNorm, then :func:`leaky_relu`; with a name a layer, without one an activation.
+    """BatchNorm, then :func:`leaky_relu`: a layer if called with a name, else an activation.
 
     Args:
         x: (N, ..., C).
         negative_slope: The slope below zero.
-        **options: Of :func:`BatchNorm`.
+        **options: Options of :func:`BatchNorm`.
 
     Returns:
         Same shape and dtype. The variables are ``name/bn/gamma`` and so on.

@@ -1,4 +1,4 @@
-"""Convolutions. Unlike Keras's they pad to the same size unless told otherwise."""
+"""2D convolutions. Unlike Keras's, their default padding is ``"same"``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ def Conv2D(
 
     Args:
         x: (N, H, W, C).
-        filters: Channels of the result.
-        kernel_size: Side or sides of the kernel, in pixels.
-        strides: Step or steps of the kernel, in pixels.
+        filters: Number of output channels.
+        kernel_size: Size of the kernel in pixels: one number, or (height, width).
+        strides: Step of the kernel in pixels: one number, or (vertical, horizontal).
         padding: ``"same"`` or ``"valid"``.
-        activation: A function, a name known to Keras, or a layer usable as one such as ``BNReLU``.
-        **options: Of ``keras.layers.Conv2D``: ``use_bias``, ``dilation_rate``, ``groups``, ``kernel_initializer``, ...
+        activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
+        **options: Options of ``keras.layers.Conv2D``: ``use_bias``, ``dilation_rate``, ``groups``,
+            ``kernel_initializer``, ...
 
     Returns:
         (N, H', W', filters), the tensor ``name/output``. Variables ``kernel`` and ``bias``.
@@ -60,12 +61,12 @@ def Deconv2D(
 
     Args:
         x: (N, H, W, C).
-        filters: Channels of the result.
-        kernel_size: Side or sides of the kernel, in pixels.
-        strides: Factor or factors by which it grows.
+        filters: Number of output channels.
+        kernel_size: Size of the kernel in pixels: one number, or (height, width).
+        strides: Factor by which the picture grows: one number, or (vertical, horizontal).
         padding: ``"same"`` (H' = H * strides) or ``"valid"``.
-        activation: A function, a name known to Keras, or a layer usable as one such as ``BNReLU``.
-        **options: Of ``keras.layers.Conv2DTranspose``.
+        activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
+        **options: Options of ``keras.layers.Conv2DTranspose``.
 
     Returns:
         (N, H', W', filters), the tensor ``name/output``. Variables ``kernel`` and ``bias``.
@@ -89,15 +90,15 @@ def DepthwiseConv2D(
     activation: object = None,
     **options: object,
 ) -> tf.Tensor:
-    """2D convolution of each channel by itself.
+    """Depthwise 2D convolution: each channel is convolved by itself.
 
     Args:
         x: (N, H, W, C).
-        kernel_size: Side or sides of the kernel, in pixels.
-        strides: Step or steps of the kernel, in pixels.
+        kernel_size: Size of the kernel in pixels: one number, or (height, width).
+        strides: Step of the kernel in pixels: one number, or (vertical, horizontal).
         padding: ``"same"`` or ``"valid"``.
-        activation: A function, a name known to Keras, or a layer usable as one such as ``BNReLU``.
-        **options: Of ``keras.layers.DepthwiseConv2D``: ``depth_multiplier``, ...
+        activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
+        **options: Options of ``keras.layers.DepthwiseConv2D``: ``depth_multiplier``, ...
 
     Returns:
         (N, H', W', C * depth_multiplier). Variables ``kernel`` and ``bias``.

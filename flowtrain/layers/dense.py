@@ -15,13 +15,13 @@ __all__ = ["Dense", "Dropout", "Embedding", "FullyConnected"]
 
 @layer_register(options_of=keras.layers.Dense)
 def FullyConnected(x: tf.Tensor, units: int, activation: object = None, **options: object) -> tf.Tensor:
-    """A fully connected layer on everything but the batch axis, which it flattens first.
+    """Fully connected layer on the flattened input: all axes but the batch's become one.
 
     Args:
-        x: (N, ...), the sizes after the batch known.
-        units: Channels of the result.
-        activation: A function, a name known to Keras, or a layer usable as one.
-        **options: Of ``keras.layers.Dense``.
+        x: (N, ...); all sizes but the batch's must be known.
+        units: Number of output channels.
+        activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
+        **options: Options of ``keras.layers.Dense``.
 
     Returns:
         (N, units). Variables ``kernel`` and ``bias``.
@@ -41,13 +41,13 @@ def FullyConnected(x: tf.Tensor, units: int, activation: object = None, **option
 
 @layer_register(options_of=keras.layers.Dense)
 def Dense(x: tf.Tensor, units: int, activation: object = None, **options: object) -> tf.Tensor:
-    """A fully connected layer on the last axis, as Keras's.
+    """Fully connected layer on the last axis, as Keras's.
 
     Args:
         x: (..., C).
-        units: Channels of the result.
-        activation: A function, a name known to Keras, or a layer usable as one.
-        **options: Of ``keras.layers.Dense``.
+        units: Number of output channels.
+        activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
+        **options: Options of ``keras.layers.Dense``.
 
     Returns:
         (..., units). Variables ``kernel`` and ``bias``.
@@ -57,16 +57,16 @@ def Dense(x: tf.Tensor, units: int, activation: object = None, **options: object
 
 @layer_register(options_of=keras.layers.Embedding)
 def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: object) -> tf.Tensor:
-    """Vectors for whole numbers.
+    """Look up a learned vector for each integer.
 
     Args:
         x: Integers from 0 to input_dim - 1, any shape.
-        input_dim: How many there are.
-        output_dim: The size of a vector.
-        **options: Of ``keras.layers.Embedding``.
+        input_dim: Number of vectors.
+        output_dim: Size of a vector.
+        **options: Options of ``keras.layers.Embedding``.
 
     Returns:
-        The shape of x with output_dim added. Variable ``embeddings``.
+        The shape of x with output_dim appended. Variable ``embeddings``.
     """
     settings = {"input_dim": input_dim, "output_dim": output_dim, **options}
     return apply_keras_layer(keras.layers.Embedding, x, settings)
@@ -74,15 +74,15 @@ def Embedding(x: tf.Tensor, input_dim: int, output_dim: int, **options: object) 
 
 @layer_register(options_of=keras.layers.Dropout, nameless="automatic")
 def Dropout(x: tf.Tensor, rate: float = 0.5, **options: object) -> tf.Tensor:
-    """Set a share of the values to zero in training, and scale the others up; nothing in inference.
+    """Dropout: in training set random values to zero and scale the others up; in inference do nothing.
 
     Args:
         x: Any shape.
-        rate: The share that is dropped, 0 to 1.
-        **options: Of ``keras.layers.Dropout``: ``noise_shape``, ``seed``.
+        rate: Fraction of values that is dropped, 0 to 1.
+        **options: Options of ``keras.layers.Dropout``: ``noise_shape``, ``seed``.
 
     Returns:
-        Same shape and dtype. The state of its random numbers is a variable and is saved with the others.
+        Same shape and dtype. The random state is a variable, saved with the others.
 
     Example:
         >>> y = Dropout("drop1", x, rate=0.3)  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""From Lab back to RGB inside a graph: for pictures of what a model predicts."""
+"""Conversion of Lab to RGB inside a graph, to show what a model predicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHITE = [0.95047, 1.0, 1.08883]
 
 
 def lab_to_rgb(luminance: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """Turn scaled Lab components into RGB pictures.
+    """Convert scaled Lab components to RGB pictures.
 
     The inverse of ``rgb_to_luminance`` and ``rgb_to_ab``: L = 50 (luminance + 1), (a, b) = 110 ab. Colours outside
     of sRGB are clipped. The formulas are those of CIE 15:2004 (Lab) and IEC 61966-2-1 (sRGB).
@@ -42,5 +42,6 @@ def lab_to_rgb(luminance: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
     delta = 6.0 / 29.0
     xyz = tf.where(f > delta, f**3, 3.0 * delta**2 * (f - 4.0 / 29.0)) * _WHITE
     linear = tf.clip_by_value(tf.linalg.matvec(_XYZ_TO_RGB, xyz), 0.0, 1.0)
+    # maximum, because the gradient of pow is infinite at 0, and tf.where multiplies that of its unused side by 0: NaN.
     curved = 1.055 * tf.pow(tf.maximum(linear, 1e-6), 1.0 / 2.4) - 0.055
     return tf.where(linear <= 0.0031308, 12.92 * linear, curved)

@@ -1,4 +1,4 @@
-"""LinearWrap: a chain of layers written as a chain."""
+"""LinearWrap: layers in sequence, written as a chain of method calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["LinearWrap"]
 
 
 class LinearWrap:
-    """Write layers that follow one another as a chain.
+    """A tensor with every named layer as a method, so that a sequence of layers is written as a chain.
 
-    Every named layer is a method, those of :func:`layer_register` too; calling the chain gives the tensor.
+    Layers made by :func:`layer_register` are methods too. Calling the chain returns its tensor.
 
     Args:
-        tensor: What the first layer takes.
+        tensor: The input of the first layer.
 
     Example:
         >>> logits = (
@@ -36,15 +36,15 @@ class LinearWrap:
         self.tensor = tensor
 
     def __call__(self) -> tf.Tensor:
-        """The tensor at the end of the chain."""
+        """Return the tensor at the end of the chain."""
         return self.tensor
 
     def apply(self, function: Callable[..., Any], *args: object, **kwargs: object) -> LinearWrap:
-        """Go on with ``function(tensor, *args, **kwargs)``."""
+        """Continue the chain with ``function(tensor, *args, **kwargs)``."""
         return LinearWrap(function(self.tensor, *args, **kwargs))
 
     def print_tensor(self) -> LinearWrap:
-        """Print name, shape and dtype of the tensor, and go on with it."""
+        """Print the tensor's name, shape and dtype, and continue the chain."""
         print(self.tensor)
         return self
 
@@ -54,6 +54,7 @@ class LinearWrap:
             raise AttributeError(f"LinearWrap: there is no layer {name!r}. {closest(name, list(REGISTERED))}")
 
         def method(*args: object, **kwargs: object) -> LinearWrap:
+            # The layer's name, if given, comes before its input.
             named = args[:1] if args and isinstance(args[0], str) else ()
             return LinearWrap(layer(*named, self.tensor, *args[len(named) :], **kwargs))
 

@@ -14,13 +14,13 @@ __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 def BatchNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
     """Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167).
 
-    In training it uses the batch's statistics and moves its averages of them in the same step; in inference
-    it uses the averages.
+    In training it uses the batch's statistics and updates their moving averages in the same step; in inference it
+    uses the moving averages.
 
     Args:
         x: (N, ..., C).
-        **options: Of ``keras.layers.BatchNormalization``: ``momentum=0.99``, ``epsilon=1e-3``, ``center``, ``scale``,
-            ``synchronized=True`` for statistics over all replicas, ...
+        **options: Options of ``keras.layers.BatchNormalization``: ``momentum=0.99``, ``epsilon=1e-3``, ``center``,
+            ``scale``, ``synchronized=True`` for statistics over all replicas, ...
 
     Returns:
         Same shape and dtype. Variables ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
@@ -34,7 +34,7 @@ def LayerNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
 
     Args:
         x: (N, ..., C).
-        **options: Of ``keras.layers.LayerNormalization``.
+        **options: Options of ``keras.layers.LayerNormalization``.
 
     Returns:
         Same shape and dtype. Variables ``gamma``, ``beta``.
@@ -48,8 +48,8 @@ def GroupNorm(x: tf.Tensor, groups: int = 32, **options: object) -> tf.Tensor:
 
     Args:
         x: (N, ..., C), C a multiple of groups.
-        groups: Into how many groups the channels are split.
-        **options: Of ``keras.layers.GroupNormalization``.
+        groups: Number of groups of channels.
+        **options: Options of ``keras.layers.GroupNormalization``.
 
     Returns:
         Same shape and dtype. Variables ``gamma``, ``beta``.
@@ -63,7 +63,7 @@ def InstanceNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
 
     Args:
         x: (N, ..., C).
-        **options: Of ``keras.layers.GroupNormalization``, whose case of one channel a group this is.
+        **options: Options of ``keras.layers.GroupNormalization``, of which this is the case of one channel per group.
 
     Returns:
         Same shape and dtype. Variables ``gamma``, ``beta``.

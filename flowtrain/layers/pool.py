@@ -1,4 +1,4 @@
-"""Pooling and its opposite."""
+"""Pooling, unpooling and maxout."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Size = int | Sequence[int]
 def MaxPooling(
     x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: object
 ) -> tf.Tensor:
-    """The largest value of each window.
+    """Max pooling: the largest value of each window.
 
     Args:
         x: (N, H, W, C).
-        pool_size: Side or sides of a window, in pixels.
-        strides: Step or steps between windows; None for pool_size.
+        pool_size: Size of a window in pixels: one number, or (height, width).
+        strides: Step between windows in pixels: one number, or (vertical, horizontal); None for pool_size.
         padding: ``"valid"`` or ``"same"``.
-        **options: Of ``keras.layers.MaxPooling2D``.
+        **options: Options of ``keras.layers.MaxPooling2D``.
 
     Returns:
         (N, H', W', C).
@@ -41,14 +41,14 @@ def MaxPooling(
 def AvgPooling(
     x: tf.Tensor, pool_size: Size = 2, strides: Size | None = None, padding: str = "valid", **options: object
 ) -> tf.Tensor:
-    """The mean of each window; with ``padding="same"`` of the part of it that lies in the picture.
+    """Average pooling: the mean of each window; with ``padding="same"`` over its part within the picture.
 
     Args:
         x: (N, H, W, C).
-        pool_size: Side or sides of a window, in pixels.
-        strides: Step or steps between windows; None for pool_size.
+        pool_size: Size of a window in pixels: one number, or (height, width).
+        strides: Step between windows in pixels: one number, or (vertical, horizontal); None for pool_size.
         padding: ``"valid"`` or ``"same"``.
-        **options: Of ``keras.layers.AveragePooling2D``.
+        **options: Options of ``keras.layers.AveragePooling2D``.
 
     Returns:
         (N, H', W', C).
@@ -59,11 +59,11 @@ def AvgPooling(
 
 @layer_register(options_of=keras.layers.GlobalAveragePooling2D, nameless="automatic")
 def GlobalAvgPooling(x: tf.Tensor, **options: object) -> tf.Tensor:
-    """The mean over height and width.
+    """Global average pooling: the mean over height and width.
 
     Args:
         x: (N, H, W, C).
-        **options: Of ``keras.layers.GlobalAveragePooling2D``.
+        **options: Options of ``keras.layers.GlobalAveragePooling2D``.
 
     Returns:
         (N, C).
@@ -73,19 +73,19 @@ def GlobalAvgPooling(x: tf.Tensor, **options: object) -> tf.Tensor:
 
 @layer_register(nameless="automatic")
 def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: object = None) -> tf.Tensor:
-    """Make each pixel a block: the Kronecker product of the picture with a fixed matrix.
+    """Unpooling: each pixel becomes a block, by the Kronecker product of the picture with a fixed matrix.
 
     Args:
         x: (N, H, W, C).
-        size: Height and width of a block, in pixels.
-        matrix: (height, width) factors; None puts the value in the upper left corner and zeros elsewhere,
+        size: Size of a block in pixels: one number, or (height, width).
+        matrix: (height, width) factors of the pixel's value; None puts it in the upper left corner and zeros elsewhere,
             ``np.ones((2, 2))`` repeats it.
 
     Returns:
         (N, H * height, W * width, C).
 
     Raises:
-        ModelError: The matrix is not of that size.
+        ModelError: The matrix does not have that size.
     """
     x = compute_cast(x)
     height, width = (size, size) if isinstance(size, int) else size
@@ -95,9 +95,11 @@ def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: object = None) -> tf.Te
     factors = np.asarray(matrix, np.float64)
     if factors.shape != (height, width):
         raise ModelError(f"FixedUnPooling: the matrix has shape {factors.shape}, the size is {(height, width)}.")
+    # (N, H, 1, W, 1, C) * (height, 1, width, 1): a block for each pixel, which the reshape merges into one picture.
     spread = x[:, :, None, :, None, :] * tf.constant(factors[:, None, :, None], x.dtype)
     shape = tf.shape(x)
     result = tf.reshape(spread, [shape[0], shape[1] * height, shape[2] * width, shape[3]])
+    # A reshape to a tensor loses the static shape, which the variables of the next layers need.
     known = [None if n is None else n * k for n, k in zip(x.shape[1:3], (height, width), strict=True)]
     result.set_shape([x.shape[0], *known, x.shape[3]])
     return result
@@ -105,17 +107,17 @@ def FixedUnPooling(x: tf.Tensor, size: Size = 2, matrix: object = None) -> tf.Te
 
 @layer_register(nameless="automatic")
 def Maxout(x: tf.Tensor, num_units: int) -> tf.Tensor:
-    """The largest of each ``num_units`` neighbouring channels (Goodfellow et al., 2013, arXiv:1302.4389).
+    """Maxout: the largest of each ``num_units`` neighbouring channels (Goodfellow et al., 2013, arXiv:1302.4389).
 
     Args:
         x: (N, ..., C), C known and a multiple of num_units.
-        num_units: Of how many channels one is kept.
+        num_units: Number of channels of which the largest is kept.
 
     Returns:
         (N, ..., C / num_units).
 
     Raises:
-        ModelError: C is unknown or not such a multiple.
+        ModelError: C is unknown or not a multiple of num_units.
     """
     x = compute_cast(x)
     channels = x.shape[-1]

@@ -16,13 +16,13 @@ def LSTM(x: tf.Tensor, units: int, return_sequences: bool = False, **options: ob
 
     Args:
         x: (N, T, C).
-        units: The size of its state.
-        return_sequences: Return the output of every step, not only of the last.
-        **options: Of ``keras.layers.LSTM``: ``return_state``, ``go_backwards``, ``dropout``, ...
+        units: Size of the state.
+        return_sequences: Return the output of every time step, not only of the last.
+        **options: Options of ``keras.layers.LSTM``: ``return_state``, ``go_backwards``, ``dropout``, ...
 
     Returns:
         (N, units), or (N, T, units) with return_sequences: the tensor ``name/output``. With
-        ``return_state=True`` a list with the states, ``name/state_0`` and ``name/state_1``, after it.
+        ``return_state=True`` a list of that and the states, ``name/state_0`` and ``name/state_1``.
     """
     return apply_keras_layer(keras.layers.LSTM, x, {"units": units, "return_sequences": return_sequences, **options})
 
@@ -33,12 +33,12 @@ def GRU(x: tf.Tensor, units: int, return_sequences: bool = False, **options: obj
 
     Args:
         x: (N, T, C).
-        units: The size of its state.
-        return_sequences: Return the output of every step, not only of the last.
-        **options: Of ``keras.layers.GRU``: ``return_state``, ``go_backwards``, ``dropout``, ...
+        units: Size of the state.
+        return_sequences: Return the output of every time step, not only of the last.
+        **options: Options of ``keras.layers.GRU``: ``return_state``, ``go_backwards``, ``dropout``, ...
 
     Returns:
         (N, units), or (N, T, units) with return_sequences: the tensor ``name/output``. With
-        ``return_state=True`` a list with the state, ``name/state_0``, after it.
+        ``return_state=True`` a list of that and the state, ``name/state_0``.
     """
     return apply_keras_layer(keras.layers.GRU, x, {"units": units, "return_sequences": return_sequences, **options})

@@ -1,4 +1,4 @@
-"""Named layers: functions of tensors that are called with a name and find their variables by it."""
+"""Named layers: functions of tensors that are called with a name, under which their variables live."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ R = TypeVar("R")
 
 
 class NamedLayer(Generic[P, R]):
-    """A function of tensors that is called as ``Layer("name", x, ...)``; made by :func:`layer_register`.
+    """A function of a tensor that is called as ``Layer("name", x, ...)``; made by :func:`layer_register`.
 
-    Its variables live under the name, its operations too, and its result is the tensor ``name/output``.
+    Its variables and operations lie under the name, and its result is the tensor ``name/output``.
     """
 
-    __name__: str  # the function's, by update_wrapper
+    __name__: str  # set by update_wrapper
 
     def __init__(
         self, function: Callable[P, R], options_of: object, nameless: Literal["automatic", "inline"] | None
@@ -56,7 +56,7 @@ class NamedLayer(Generic[P, R]):
         self.arguments: tuple[str, ...] = tuple(known[1:] + [x for x in _options(options_of) if x not in known])
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        """Call the layer: its name, its input, then its own arguments."""
+        """Call the layer with its name, its input, then its own arguments."""
         tower = get_current_tower_context()
         if "name" in kwargs:
             args = (kwargs.pop("name"), *args)
@@ -67,7 +67,7 @@ class NamedLayer(Generic[P, R]):
         if not name and self.nameless == "inline":
             return self.function(*call.args, **call.kwargs)
         name = name or tower.automatic_name(self.__name__.lower())
-        row = len(tower.records)
+        row = len(tower.records)  # the summary lists a layer before the layers inside it
         with tower.layer_scope(name) as (path, operations):
             result = self._run(call, operations)
         for suffix, tensor in _outputs(result):
@@ -91,7 +91,7 @@ class NamedLayer(Generic[P, R]):
         refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS, LayerArgumentError)
 
     def _run(self, call: inspect.BoundArguments, operations: str) -> R:
-        """The layer's result, named; errors of Keras and TensorFlow say which layer they are about."""
+        """The layer's result, named; errors of Keras and TensorFlow gain the layer's name, and keep their type."""
         try:
             return _named_output(self.function(*call.args, **call.kwargs))
         except FlowtrainError:
@@ -105,7 +105,7 @@ class NamedLayer(Generic[P, R]):
         return next(iter(self._signature.parameters))
 
     def _from_scope(self, args: tuple[Any, ...]) -> dict[str, Any]:
-        """Arguments that an argscope gives and that are not given by position."""
+        """The arguments that an argscope gives, without those that the call gives by position."""
         by_position = list(self._signature.parameters)[: len(args)]
         return {key: value for key, value in scoped_arguments(self).items() if key not in by_position}
 
@@ -131,13 +131,13 @@ def _refuse_old_format(layer: str, call: inspect.BoundArguments) -> None:
 
 
 def _shown(args: tuple[Any, ...]) -> str:
-    """The input of a layer, for errors."""
+    """A layer's input as errors show it: dtype and shape of a tensor."""
     x: Any = args[0] if args else None
     return f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else f"{x!r:.60}"
 
 
 def _options(source: object) -> list[str]:
-    """The arguments that are handed on to a Keras class."""
+    """The arguments of a Keras class; dtype and trainable are among its **kwargs."""
     if source is None:
         return []
     skipped = {"self", "name", "kwargs", "args"}
@@ -157,15 +157,17 @@ def layer_register(
     options_of: object = None,
     nameless: Literal["automatic", "inline"] | None = None,
 ) -> Any:
-    """Make a named layer of your own from a function of a tensor.
+    """Make a named layer from a function of a tensor.
 
     The function may use other layers, ``get_variable`` and any operation. Called with a name, it runs in the scope of
     that name; ``argscope`` and ``LinearWrap`` know it.
 
     Args:
         function: Its first parameter is the input, the others are the layer's arguments.
-        options_of: A Keras class to which the function hands its ``**options`` on; its arguments are then known.
-        nameless: Whether it may be called without a name: ``"automatic"`` numbers it, ``"inline"`` opens no scope.
+        options_of: The Keras class to which the function passes its ``**options``; the arguments of that class are
+            accepted too.
+        nameless: Whether the layer may be called without a name: ``"automatic"`` gives it one (``dropout``,
+            ``dropout_1``), ``"inline"`` runs it in the scope that is open. None: a name is required.
 
     Returns:
         The layer, called as ``Layer("name", x, ...)``.
@@ -189,16 +191,16 @@ def apply_keras_layer(
 ) -> Nested:
     """Run a Keras layer as the body of the named layer whose scope is open.
 
-    It is made once, when the model is built, and found by name afterwards.
+    The Keras layer is made once, when the model is built, and found by the scope's path in all later traces.
 
     Args:
         make: The Keras class.
-        x: Its input or inputs.
-        settings: Its arguments.
-        **call: Arguments of the call itself.
+        x: The input or inputs.
+        settings: The constructor's arguments.
+        **call: Further arguments of the layer's call.
 
     Returns:
-        What the layer returns.
+        The output of the layer.
 
     Raises:
         ModelError: A layer of this name exists with other settings, or the model has been built without it.
@@ -214,10 +216,11 @@ def apply_keras_layer(
                 f"must be the same in every trace of build_graph, for training and for inference, so they cannot "
                 f"depend on is_training or on state that changes between calls."
             )
-        for setting in settings.values():
+        for setting in settings.values():  # a regularizer may hold tensors of this trace, which the next cannot use
             make_concrete(setting)
+        # With a fresh count, the names that Keras gives to parts of the layer do not depend on what was made before.
         with isolated_keras_state(object_name_uids=fresh_names()):
-            layer = make(**settings, name=path.replace("/", "."))
+            layer = make(**settings, name=path.replace("/", "."))  # Keras refuses "/" in a name
         if tower.frozen_depth:
             layer.trainable = False
         store.layers[path] = layer
@@ -229,13 +232,16 @@ def apply_keras_layer(
 
 
 def compute_cast(x: tf.Tensor) -> tf.Tensor:
-    """A tensor in the dtype that the policy computes in, as Keras's layers take their inputs; integers as they are."""
+    """Cast a float tensor to the compute dtype of Keras's dtype policy, as Keras's layers cast their inputs."""
     wanted = tf.as_dtype(keras.config.dtype_policy().compute_dtype)
     return tf.cast(x, wanted) if x.dtype.is_floating and x.dtype != wanted else x
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first plain setting that differs; objects such as initializers are made anew each time and skipped."""
+    """Name the first setting that differs; "" if none does.
+
+    Only plain values are compared: objects such as initializers are made anew in each trace, and never equal.
+    """
     plain = (int, float, str, bool, tuple, list, type(None))
     for key in [*before, *now]:
         a, b = before.get(key), now.get(key)
@@ -245,9 +251,9 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _named_output(result: object) -> Nested:
-    """Give a layer's result, or each part of it, its name."""
+    """Name a layer's result ``output``, or the parts of it ``output``, ``state_0``, ``state_1``, ..."""
     if tf.is_tensor(result):
-        named = tf.identity(result, name="output")
+        named = tf.identity(result, name="output")  # a new tensor, without the mask that Keras keeps as an attribute
         set_keras_mask(named, keras_mask(result))
         return named
     if isinstance(result, (list, tuple)) and all(tf.is_tensor(part) for part in result):

@@ -1,4 +1,4 @@
-"""argscope: default arguments for the layers called inside a with block."""
+"""argscope: default arguments for layers called inside a with block."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from .spellings import OLD_SPELLINGS, LayerArgumentError
 
 __all__ = ["argscope", "scoped_arguments"]
 
+# By id of the layer. A dict in it is never changed but replaced, so that each with block restores what was before it.
 _scopes: contextvars.ContextVar[dict[int, dict[str, Any]] | None] = contextvars.ContextVar("argscope", default=None)
 
 
 def scoped_arguments(layer: object) -> dict[str, Any]:
-    """The arguments that the open scopes give to a layer."""
+    """The default arguments of a layer in the open scopes."""
     return (_scopes.get() or {}).get(id(layer), {})
 
 
 @contextlib.contextmanager
 def argscope(layers: object, **arguments: object) -> Iterator[None]:
-    """Give layers called inside default arguments.
+    """Set default arguments of layers for the calls inside the block.
 
-    What a call says itself, by name or by position, comes before the scope; an inner scope before an outer one.
+    Arguments of a call, by name or by position, take precedence over the scope, an inner scope over an outer one.
 
     Args:
-        layers: A layer, several in a list, or a module: all layers in it that take these arguments.
-        **arguments: The defaults.
+        layers: A layer, a list of layers, or a module: all layers in it that take these arguments.
+        **arguments: The default arguments.
 
     Yields:
         Nothing.
 
     Raises:
-        ModelError: A layer does not take one of the arguments, or something is not a layer.
+        ModelError: A layer does not take one of the arguments, or one of ``layers`` is not a layer.
 
     Example:
         >>> with argscope([Conv2D, Deconv2D], kernel_size=4, strides=2, activation=BNReLU):  # doctest: +SKIP
@@ -57,7 +58,7 @@ def argscope(layers: object, **arguments: object) -> Iterator[None]:
 
 def _chosen(layers: object, arguments: dict[str, Any]) -> list[Any]:
     if isinstance(layers, ModuleType):
-        names = {*vars(layers), *getattr(layers, "__all__", ())}  # a lazy package has in its dict what was used alone
+        names = {*vars(layers), *getattr(layers, "__all__", ())}  # vars of a lazy package has only what was used so far
         values = [getattr(layers, name) for name in names]
         inside = {id(value): value for value in values if hasattr(value, "arguments")}
         taking = [layer for layer in inside.values() if all(name in layer.arguments for name in arguments)]

@@ -1,4 +1,4 @@
-"""Layers that put tensors together."""
+"""Concatenation of tensors as a layer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["ConcatWith"]
 
 @layer_register(nameless="automatic")
 def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1) -> tf.Tensor:
-    """Put x and others together along an axis; made for skip connections in a chain.
+    """Concatenate x and others along an axis; for skip connections in a chain.
 
     Args:
         x: (N, ..., C).
-        other: A tensor or a list of them, of the same shape except along the axis.
-        axis: Along which; -1 is the channels.
+        other: A tensor or a list of tensors, of the same shape except along the axis.
+        axis: The axis to concatenate along; -1 is the channels.
 
     Returns:
-        The tensors one after the other, cast as ``keras.layers.Concatenate`` casts them: to the dtype that the policy
-        computes in, and whole numbers to that of the real ones.
+        The concatenated tensor, cast as ``keras.layers.Concatenate`` casts: floats to the compute dtype of Keras's
+        dtype policy, and integers to the dtype of the floats.
 
     Example:
         >>> y = ConcatWith("skip", x, encoded)  # doctest: +SKIP
@@ -34,7 +34,7 @@ def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1)
     others = list(other) if isinstance(other, (list, tuple)) else [other]
     parts = [compute_cast(tf.convert_to_tensor(part)) for part in (x, *others)]
     dtypes = {part.dtype for part in parts}
-    if len(dtypes) > 1:  # whole numbers beside real ones
+    if len(dtypes) > 1:  # integers beside floats
         wanted = keras.backend.result_type(*(dtype.name for dtype in dtypes))
         parts = [tf.cast(part, wanted) for part in parts]
     return tf.concat(parts, axis)

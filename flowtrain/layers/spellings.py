@@ -1,4 +1,4 @@
-"""Tensorpack's names of layer arguments, and today's: for the errors that say so."""
+"""Tensorpack's names of layer arguments, with the present ones, for error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of how good a result is: for pictures and for classes, on NumPy arrays and on tensors.
+"""Quality metrics: of pictures, for NumPy arrays and tensors, and of classifiers, for NumPy arrays.
 
 Importing this package does not import TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""What the picture metrics share: NumPy arrays and tensors as one kind of number, checked."""
+"""Helpers of the picture metrics: validation, mean and logarithm for NumPy arrays and tensors alike."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Array: TypeAlias = Any
 
 
 def is_tensor(value: object) -> bool:
-    """True for a TensorFlow tensor or variable; never imports TensorFlow to find out."""
+    """True for a TensorFlow tensor or variable; imports nothing: without TensorFlow no value can be one."""
     tf = sys.modules.get("tensorflow")
     return tf is not None and hasattr(tf, "is_tensor") and bool(tf.is_tensor(value))
 
 
 def picture_pair(reference: object, image: object, metric: str) -> tuple[Any, Any]:
-    """Both pictures as float64 arrays, or as float32/float64 tensors when either is a tensor.
+    """Convert both pictures to float64 arrays, or to tensors if either is one: float64 if one of them is, else float32.
 
     Args:
         reference: The true picture or batch.
-        image: What to compare with it.
-        metric: The metric's name, for the errors.
+        image: The picture or batch to compare with it.
+        metric: The metric's name, for errors.
 
     Returns:
-        The two, of one dtype and one shape.
+        Both, of one dtype and one shape.
 
     Raises:
-        ConfigError: The shapes differ, a picture is empty, or holds something else than real numbers.
+        ConfigError: The shapes differ, a picture is empty, or an array does not hold real numbers.
     """
     if is_tensor(reference) or is_tensor(image):
         return _tensor_pair(reference, image, metric)
@@ -70,7 +70,7 @@ def _check_shapes(first: tuple[int | None, ...], second: tuple[int | None, ...],
 
 
 def check_range(data_range: float, metric: str) -> float:
-    """The data range as a float.
+    """Validate the data range and return it as a float.
 
     Raises:
         ConfigError: It is not a positive number.
@@ -85,7 +85,7 @@ def check_range(data_range: float, metric: str) -> float:
 
 
 def mean(values: Array, per_image: bool, metric: str) -> Array:
-    """The mean over everything, or over all axes but the first."""
+    """The mean over all axes; with ``per_image`` over all but the first."""
     rank = len(values.shape)
     if per_image and rank < 2:
         raise ConfigError(f"{metric}: per_image=True needs a batch, but the pictures have shape {tuple(values.shape)}.")
@@ -99,7 +99,7 @@ def mean(values: Array, per_image: bool, metric: str) -> Array:
 
 
 def log10(values: Array) -> Array:
-    """The decimal logarithm; of zero it is minus infinity, without a warning."""
+    """The decimal logarithm; minus infinity for zero, without NumPy's warning (equal pictures have an MSE of 0)."""
     if is_tensor(values):
         import tensorflow as tf
 

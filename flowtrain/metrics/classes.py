@@ -1,4 +1,4 @@
-"""Counts behind the error rates of classifiers: plain NumPy, so they add up exactly over batches."""
+"""Classification errors, confusion matrix and binary counts, in NumPy: counts of batches add up exactly."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["BinaryCounts", "confusion_matrix", "top_k_errors"]
 
 @names_arguments
 def top_k_errors(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> np.ndarray:
-    """Which samples have their true class not among the k highest scores.
+    """Top-k errors: which samples do not have their true class among the k highest scores.
 
-    A tie counts against the sample, and so does a score that is not a number: a network that gives every
-    class the same score has not classified anything.
+    A tie counts as an error, and so does NaN: a network that gives every class the same score has not classified
+    anything.
 
     Args:
         scores: (N, classes), logits or probabilities.
         labels: (N,) true classes, integers.
-        k: How many guesses are allowed.
+        k: Number of guesses allowed.
 
     Returns:
-        bool (N,): True where the guess is wrong.
+        bool (N,): True for an error.
 
     Raises:
         ConfigError: The shapes do not fit, or a label is not a class.
@@ -42,17 +42,18 @@ def top_k_errors(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> np
         )
     _check_labels(labels, scores.shape[1], "top_k_errors")
     own = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
-    not_below = ~(scores < own)  # the class itself, its betters, its equals, and what is not a number
+    # Not ``scores >= own``: comparisons with NaN are False, and a NaN has to count against the sample.
+    not_below = ~(scores < own)
     return not_below.sum(axis=1) > k
 
 
 def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int) -> np.ndarray:
-    """How often each true class was taken for each class.
+    """The confusion matrix: how often each true class was predicted as each class.
 
     Args:
         labels: True classes, integers of any shape.
         predictions: Predicted classes, of the same shape.
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
 
     Returns:
         int64 (num_classes, num_classes): row is the true class, column the predicted one.
@@ -72,6 +73,7 @@ def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_clas
         )
     for values in (labels, predictions):
         _check_labels(values, num_classes, "confusion_matrix")
+    # Each pair of classes as one number, so that one bincount counts all cells of the matrix.
     flat = labels.astype(np.int64).ravel() * num_classes + predictions.astype(np.int64).ravel()
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -88,15 +90,15 @@ def _check_labels(labels: np.ndarray, num_classes: int, metric: str) -> None:
 
 @dataclass
 class BinaryCounts:
-    """The four counts of a yes/no decision, and the rates made from them.
+    """Counts of a binary classifier's true and false positives and negatives, and the rates made from them.
 
-    A rate whose denominator is zero (precision without a single "yes") is 0.0.
+    A rate whose denominator is zero (precision without a single positive prediction) is 0.0.
 
     Args:
-        tp: True and called true.
-        fp: False but called true.
-        fn: True but called false.
-        tn: False and called false.
+        tp: True positives.
+        fp: False positives: label 0, prediction 1.
+        fn: False negatives: label 1, prediction 0.
+        tn: True negatives.
 
     Example:
         >>> counts = BinaryCounts()
@@ -111,29 +113,29 @@ class BinaryCounts:
     tn: int = 0
 
     def add(self, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> None:
-        """Count one more batch of 0/1 (or bool) labels and predictions of equal shape."""
+        """Add the counts of a batch: 0/1 or bool labels and predictions of equal shape."""
         (tn, fp), (fn, tp) = confusion_matrix(labels, predictions, 2)
         self.tp, self.fp = self.tp + int(tp), self.fp + int(fp)
         self.fn, self.tn = self.fn + int(fn), self.tn + int(tn)
 
     @property
     def total(self) -> int:
-        """How many were counted."""
+        """Number of predictions counted."""
         return self.tp + self.fp + self.fn + self.tn
 
     @property
     def accuracy(self) -> float:
-        """The share that is right."""
+        """Fraction of predictions that are right."""
         return _share(self.tp + self.tn, self.total)
 
     @property
     def precision(self) -> float:
-        """Of those called true, the share that is."""
+        """Fraction of positive predictions that are right."""
         return _share(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Of those that are true, the share that was found."""
+        """Fraction of positive labels that were predicted."""
         return _share(self.tp, self.tp + self.fn)
 
     @property
@@ -143,7 +145,7 @@ class BinaryCounts:
 
     @property
     def iou(self) -> float:
-        """Intersection over union of the true and the found (the Jaccard index)."""
+        """Intersection over union of positive labels and positive predictions (the Jaccard index)."""
         return _share(self.tp, self.tp + self.fp + self.fn)
 
 

@@ -1,4 +1,4 @@
-"""Metrics that compare pictures pixel by pixel: mean square error and peak signal-to-noise ratio."""
+"""Mean square error and peak signal-to-noise ratio of pictures."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["mse", "psnr", "psnr_uint8", "to_uint8"]
 def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = False) -> Array:
     """The mean square error of two pictures, or of two batches of pictures.
 
-    Integers are compared as floats, so uint8 pictures do not wrap around.
+    Integers are converted to floats first, so the differences of uint8 pictures do not wrap around.
 
     Args:
         reference: The true picture(s), any shape, NumPy or tensor.
         image: The picture(s) to judge, of the same shape.
-        per_image: Give one value per entry of the first axis instead of one for all.
+        per_image: Return one value per entry of the first axis instead of one for all.
 
     Returns:
-        A float (a vector of shape (N,) with `per_image`), computed in float64; for tensors a tensor,
+        A float, or with `per_image` an array of shape (N,), computed in float64. For tensors a tensor,
         computed in float32 unless an argument is float64.
 
     Raises:
@@ -43,19 +43,19 @@ def mse(reference: npt.ArrayLike, image: npt.ArrayLike, *, per_image: bool = Fal
 def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, per_image: bool = False) -> Array:
     """The peak signal-to-noise ratio in dB: ``10 log10(data_range**2 / mse)``.
 
-    Equal to scikit-image's ``peak_signal_noise_ratio``. `data_range` has no default on purpose: guessed
+    Equals scikit-image's ``peak_signal_noise_ratio``. `data_range` has no default on purpose: guessed
     from the dtype it is wrong by 48 dB for float pictures in [0, 255].
 
     Args:
         reference: The true picture(s), any shape, NumPy or tensor.
         image: The picture(s) to judge, of the same shape.
         data_range: The distance from black to white: 255 for uint8, 1.0 for [0, 1], 2.0 for [-1, 1].
-        per_image: One value per entry of the first axis. The mean of the pictures' dB is not the dB of
+        per_image: Return one value per entry of the first axis. The mean of the pictures' dB is not the dB of
             the whole batch, and papers mostly mean the former: ``psnr(..., per_image=True).mean()``.
 
     Returns:
-        dB as a float (a vector (N,) with `per_image`), infinite for equal pictures; for tensors a
-        tensor, within 1e-4 dB of the float64 value.
+        dB as a float, or with `per_image` an array of shape (N,); infinite for equal pictures. For tensors
+        a tensor, within 1e-4 dB of the float64 value.
 
     Raises:
         ConfigError: The shapes differ, a picture is empty, or the range is not a positive number.
@@ -72,15 +72,15 @@ def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, p
 
 @names_arguments
 def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
-    """A float picture as it would be stored in a file: scaled, rounded to the nearest level, clipped.
+    """Convert a float picture to 8 bits, as for a file: scaled, rounded to the nearest level, clipped.
 
     Args:
-        image: Picture(s) of any shape whose black is `low` and white is `high`, NumPy or tensor.
+        image: Picture(s) of any shape, in which `low` is black and `high` is white, NumPy or tensor.
         low: The value of black.
         high: The value of white.
 
     Returns:
-        uint8, of the same shape and kind.
+        uint8, of the same shape; a tensor for a tensor.
 
     Raises:
         ConfigError: `high` is not above `low`.
@@ -96,7 +96,7 @@ def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Ar
 
         tensor = tf.convert_to_tensor(image)
         tensor = tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
-        scaled = (tensor - low) * (255.0 / (high - low)) + 0.5
+        scaled = (tensor - low) * (255.0 / (high - low)) + 0.5  # the cast truncates: + 0.5 makes that rounding
         return tf.cast(tf.clip_by_value(scaled, 0.0, 255.0), tf.uint8)
     scaled = (np.asarray(image, np.float64) - low) * (255.0 / (high - low)) + 0.5
     return np.clip(scaled, 0.0, 255.0).astype(np.uint8)
@@ -104,18 +104,18 @@ def to_uint8(image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Ar
 
 @names_arguments
 def psnr_uint8(reference: npt.ArrayLike, image: npt.ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Array:
-    """The PSNR of two float pictures after both were rounded to 8 bits, as pictures in files would be compared.
+    """The PSNR of two float pictures after rounding both to 8 bits, as if they were read from files.
 
-    This is what denoising papers print: clipping and rounding change the figure by some tenths of a dB.
+    Denoising papers report this figure: clipping and rounding change it by some tenths of a dB.
 
     Args:
-        reference: The true picture, any shape, float, black `low` and white `high`; uint8 is taken as it is.
+        reference: The true picture, any shape, float with black `low` and white `high`; uint8 is not converted.
         image: The picture to judge, of the same shape.
         low: The value of black.
         high: The value of white.
 
     Returns:
-        dB over all pixels, as `psnr` with ``data_range=255``. For a batch take the mean over its pictures.
+        dB over all pixels, as `psnr` with ``data_range=255``. For a batch call it per picture and take the mean.
 
     Raises:
         ConfigError: The shapes differ, or `high` is not above `low`.

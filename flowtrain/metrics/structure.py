@@ -1,4 +1,4 @@
-"""The structural similarity of pictures.
+"""Structural similarity (SSIM) of pictures.
 
 Zhou Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
 Transactions on Image Processing 13 (4), 2004.
@@ -16,7 +16,7 @@ from ._arrays import Array, check_range, mean, picture_pair
 
 __all__ = ["ssim"]
 
-_K1, _K2 = 0.01, 0.03  # the paper's constants
+_K1, _K2 = 0.01, 0.03  # constants of the paper
 _GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5
 
 
@@ -30,23 +30,23 @@ def ssim(
     gaussian: bool = False,
     per_image: bool = False,
 ) -> Array:
-    """The mean structural similarity, 1.0 for equal pictures: closer to what an eye sees than PSNR.
+    """The mean structural similarity: 1.0 for equal pictures, and closer to human perception than PSNR.
 
-    Equal to scikit-image's ``structural_similarity`` (with ``channel_axis=-1`` where there are channels):
-    sample covariance, only windows that lie whole within the picture.
+    Equals scikit-image's ``structural_similarity`` (with ``channel_axis=-1`` if there are channels): sample
+    covariance, and only windows that lie entirely within the picture.
 
     Args:
         reference: The true picture(s), (H, W), (H, W, C) or (N, H, W, C), NumPy or tensor.
         image: The picture(s) to judge, of the same shape.
         data_range: The distance from black to white: 255 for uint8, 1.0 for [0, 1], 2.0 for [-1, 1].
-        win_size: The side of the square window in pixels, odd.
-        gaussian: Weigh an 11x11 window by a Gaussian of 1.5 pixels, as the paper does; `win_size` is
-            then not used.
-        per_image: One value per picture of a batch (N, H, W, C).
+        win_size: Side of the square window in pixels, odd.
+        gaussian: Weight an 11x11 window by a Gaussian of 1.5 pixels, as the paper does, and ignore
+            `win_size`.
+        per_image: Return one value per picture of a batch (N, H, W, C).
 
     Returns:
-        A float (a vector (N,) with `per_image`), computed in float64; for tensors a tensor within 1e-4 of
-        it (float32, unless an argument is float64).
+        A float, or with `per_image` an array of shape (N,), computed in float64. For tensors a tensor within
+        1e-4 of that (float32, unless an argument is float64).
 
     Raises:
         ConfigError: The shapes differ, a picture is smaller than the window, the window is even, the rank
@@ -65,12 +65,13 @@ def ssim(
     def blur(values: object) -> Array:
         return _valid_filter(_valid_filter(values, weights, rows), weights, rows + 1)
 
-    # Variances do not change under a shift; around zero float32 keeps more of their digits.
+    # E[x * x] - E[x] ** 2 cancels digits if the mean is large. Variances do not change under a shift, so the mean is
+    # subtracted first; float32 tensors need that to stay within 1e-4.
     centre = mean(true, False, "ssim")
     x, y = true - centre, judged - centre
     mean_x, mean_y = blur(x), blur(y)
     samples = len(weights) ** 2
-    unbiased = samples / (samples - 1)
+    unbiased = samples / (samples - 1)  # sample covariance, as in scikit-image
     var_x = unbiased * (blur(x * x) - mean_x * mean_x)
     var_y = unbiased * (blur(y * y) - mean_y * mean_y)
     covariance = unbiased * (blur(x * y) - mean_x * mean_y)
@@ -95,7 +96,7 @@ def _gaussian_weights() -> list[float]:
 
 
 def _row_axis(shape: tuple[int, ...], window: int, per_image: bool) -> int:
-    """Where the rows are; checks that the window fits."""
+    """The axis of the rows; raises unless the rank is right and the window fits."""
     rank = len(shape)
     if rank not in (2, 3, 4) or (per_image and rank != 4):
         wanted = "(N, H, W, C)" if per_image else "(H, W), (H, W, C) or (N, H, W, C)"
@@ -111,7 +112,7 @@ def _row_axis(shape: tuple[int, ...], window: int, per_image: bool) -> int:
 
 
 def _valid_filter(values: Array, weights: list[float], axis: int) -> Array:
-    """The weighted sums over windows along one axis; written with slices alone, so it takes tensors too."""
+    """Weighted sums over windows along one axis, without padding; by slices, which arrays and tensors both have."""
     last = len(weights) - 1
     lead = (slice(None),) * axis
     return sum(weight * values[(*lead, slice(start, start - last or None))] for start, weight in enumerate(weights))
