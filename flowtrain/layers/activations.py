@@ -59,7 +59,7 @@ def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.
         Same shape and dtype. The slope is ``name/alpha``.
     """
     if shared_axes == "space":
-        shared_axes = list(range(1, _rank(x, "PReLU") - 1)) or None
+        shared_axes = list(range(1, _rank(x, "PReLU") - 1)) or None  # (N, C) has no axes in space
     return apply_keras_layer(keras.layers.PReLU, x, {"shared_axes": shared_axes, **options})
 
 

@@ -92,6 +92,7 @@ class Albumentations(Augmentor):
             if not isinstance(step, known):
                 raise ConfigError(f"Albumentations: {step!r} is not a transform of albumentations")
         self.transform = transform
+        # By default albumentations drops points that leave the picture; here N points stay N points.
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
         with warnings.catch_warnings():
             # albumentations warns of transforms that cannot move points; those that only change colours need not.

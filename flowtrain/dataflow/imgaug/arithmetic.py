@@ -41,7 +41,7 @@ def apply_table(img: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Replace every value of a uint8 picture by its entry in a table of 256 uint8 values."""
     if _translate is None:
         return cv2.LUT(as_rows(img), table).reshape(img.shape)
-    out = img.copy(order="C")
+    out = img.copy(order="C")  # contiguous, as stringzilla takes a flat buffer
     _translate(out.data, table.data, inplace=True)
     return out
 

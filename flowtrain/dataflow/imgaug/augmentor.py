@@ -122,6 +122,7 @@ class PixelTransform(Transform):
         """Change a picture's values; see :meth:`Transform.apply_image`."""
         check_image(img, self, self.dtypes, self.channels)
         if img.ndim == 3 and img.shape[2] == 4 and not self.touches_alpha:
+            # Contiguous, since each OpenCV function would copy the view img[:, :, :3], which has gaps, for itself.
             colour = keep_channel_axis(self.change(np.ascontiguousarray(img[:, :, :3])), img)
             out = np.empty((*colour.shape[:2], colour.shape[2] + 1), colour.dtype)
             out[:, :, :-1] = colour

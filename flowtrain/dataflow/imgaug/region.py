@@ -100,6 +100,7 @@ def _draws_from_size(augmentor: Augmentor) -> bool:
         return _draws_from_size(augmentor.augmentor)
     if type(augmentor) is RandomChooseAug:
         return all(map(_draws_from_size, augmentor.augmentors))
+    # The attribute is believed only of the class that defines these methods, not of a subclass that overrides one.
     known = written_for(type(augmentor), "draws_from_size", "get_transform", "augment", "augment_return_transform")
     return known and augmentor.draws_from_size
 
@@ -125,7 +126,7 @@ def _before(region: Region, moves: list[FlipTransform | TransposeTransform]) -> 
     """
     transforms: list[Transform] = []
     y, x, height, width = region
-    for move in reversed(moves):
+    for move in reversed(moves):  # undo the last move first; each is made anew for a picture of the region's size
         if isinstance(move, TransposeTransform):
             y, x, height, width = x, y, width, height
             transforms.append(TransposeTransform((height, width)))

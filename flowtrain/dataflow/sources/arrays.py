@@ -60,6 +60,7 @@ class DataFromArrays(Ordered):
         if len(set(sizes.values())) > 1:
             rows = ", ".join(f"{key!r} has {size}" for key, size in sizes.items())
             raise DataFlowError(f"{type(self).__name__}: all arrays must have the same number of rows, but {rows}")
+        # Columns of mutable objects, which are copied for each consumer; a read-only array does not protect these.
         self._changeable = [key for key, column in self._columns.items() if holds_objects(column)]
         self._rows = next(iter(sizes.values()))
         if not self._rows:

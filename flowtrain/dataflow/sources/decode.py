@@ -125,12 +125,13 @@ def decode_image(
     header = _jpeg_header(data) if head.startswith(_JPEG) else None
     if not _has_end(head, header, size, _reader(data)):
         raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
-    try:
+    try:  # before any decoder, as decoders allocate what a header claims
         _check_claimed(head, header, size)
     except ValueError as error:
         raise BrokenImage(f"{name}: the picture is damaged: its header tells of more than there is: {error}") from error
     if header and palette != "index" and (left := _left(data, header, channel, min_size)):
         return left  # type: ignore[return-value]  # only callers that asked for it get one
+    # The header is asked first, so that gray pictures without a palette are not opened by Pillow as well.
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
         indices = _indices(data, name, palette == "index")
         if indices is not None:
@@ -209,6 +210,7 @@ def _check_claimed(head: bytes, header: JpegHeader | None, size: int) -> None:
     elif head.startswith(_PNG) and len(head) > 25:
         width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
         bits = head[24] * _PNG_CHANNELS.get(head[25], 1)
+        # At least so many bytes have to come out of the decompression; the filter byte of each row comes on top.
         check_claim(height * (width * bits // 8), size, ratio=DEFLATE_MOST)
     elif head.startswith(_GIF):
         width, height = (int.from_bytes(head[at : at + 2], "little") for at in (6, 8))
@@ -307,7 +309,7 @@ def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | Non
 def _has_palette(data: np.ndarray, head: bytes) -> bool:
     if head.startswith(_PNG):
         return head[25:26] == bytes([_PNG_PALETTE])
-    if head.startswith(_BMP):
+    if head.startswith(_BMP):  # of up to 8 bits per pixel, which in BMP are always palette indices
         return int.from_bytes(head[_BMP_BITS : _BMP_BITS + 2], "little") <= 8
     if head.startswith(TIFF):
         return (first_tags(data.data) or {}).get(COLORS, (1, 0))[1] == PALETTE

@@ -177,7 +177,7 @@ class DataFromQueue(DataFlow):
     def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         return IteratorCursor(self, epoch, state)
 
-    _replays = False
+    _replays = False  # what a queue gave before cannot be made again, and taking more items would lose them
 
     def _promised_size(self) -> int | None:
         return None
