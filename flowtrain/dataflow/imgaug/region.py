@@ -92,6 +92,7 @@ def in_the_way(augmentors: Augmentor) -> Augmentor | None:
 
 
 def _crops(augmentor: Augmentor) -> bool:
+    # Of an unknown class, a user's too, this is a guess: draw_region looks at the transform that it draws.
     return _draws_from_size(augmentor) and type(augmentor) not in _KEEP_ALL
 
 
