@@ -1,4 +1,4 @@
-"""What a dataflow is: an iterable of datapoints that knows its position and, where it can, makes any datapoint alone.
+"""DataFlow: an iterable of datapoints that knows its position and, where it is indexable, makes any datapoint alone.
 
 A datapoint is a list or a dict of components: NumPy arrays, numbers, strings, bytes.
 
@@ -63,10 +63,10 @@ class DataFlow:
     """
 
     _user_iter: ClassVar[Callable[..., Any] | None] = None
-    _knows_needs: ClassVar[bool] = False  # whether _needs tells what get takes from the flows beneath
+    _knows_needs: ClassVar[bool] = False  # whether _needs tells what this class's get takes from the flows beneath
     _size_is_exact: ClassVar[bool] = False  # of iterated flows: whether more datapoints than the length are an error
     _replays: ClassVar[bool] = True  # of iterated flows: whether starting anew gives the same datapoints again
-    _reuses: int = 0  # how many datapoints of the flows beneath are kept, because following ones need them too
+    _reuses: int = 0  # how many datapoints of the flows beneath are held, since later datapoints need them again
     _epoch: int = 0  # of the next iteration
     _resume: Any = None  # the position in it at which to start
     _latest: Cursor | None = None
@@ -81,7 +81,7 @@ class DataFlow:
         if "__iter__" in own:
             cls._user_iter = own["__iter__"]
             cls.__iter__ = counted(own["__iter__"])  # type: ignore[method-assign]
-        elif "get" in own or "_cursor" in own or "_walk" in own:
+        elif "get" in own or "_cursor" in own or "_walk" in own:  # it makes datapoints otherwise than its parent did
             cls._user_iter = None
         # Asked of the class body and not of the class: a subclass that overrides get alone inherits a _needs which is
         # true of its parent's get, and would be fed datapoints that its own never asked for.
@@ -132,16 +132,17 @@ class DataFlow:
         return False
 
     def reset_state(self) -> None:
-        """Open what must not be shared between processes. Called before the first datapoint in each process."""
+        """Open files, connections and the like, which processes must not share.
+
+        Called before the first datapoint in each process. What it sets is left out when the flow is pickled.
+        """
 
     def children(self) -> tuple[DataFlow, ...]:
         """The flows that this one takes its datapoints from."""
         return ()
 
     def rows_per_datapoint(self) -> int | None:
-        """How many rows of its source one datapoint of the flow takes.
-
-        So the position in a flow of batches can be told in rows, which do not depend on the batch size.
+        """How many rows of its source one datapoint takes: converts positions between batch sizes.
 
         Returns:
             1 for a source and for what is made of it one by one, the batch size over a ``BatchData``, and so on; None
@@ -150,27 +151,27 @@ class DataFlow:
         return None if self.children() else 1
 
     def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
-        """The datapoints of one epoch of a stage that is not indexable; see ``StageCursor``.
+        """Generator of one epoch's datapoints, of a stage that is not indexable; see ``StageCursor``.
 
         Args:
-            walk: Opens the flows beneath, and takes the position.
-            memory: What the stage noted in ``walk.memory`` with the position at which to go on; None at the start.
+            walk: Opens the flows beneath, and is told the position.
+            memory: The value of ``walk.memory`` at the position from which to go on; None at the start.
         """
         raise NotImplementedError
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
-        """Which datapoints of the flows beneath ``get`` takes, for ``first`` to ``stop - 1``.
+        """Which datapoints of the flows beneath ``get`` takes to make the datapoints ``first`` to ``stop - 1``.
 
-        The pieces should be as large as can be: the larger, the less is to be done for each datapoint.
+        Pieces should be as large as possible: a piece costs the same to plan however many datapoints it covers.
         """
         raise NotImplementedError
 
     def _assemble(self, parts: list[Datapoint], index: int, epoch: int) -> Datapoint:
-        """Make a datapoint, as ``get`` does, of what ``_needs`` has asked for."""
+        """Make the datapoint that ``get`` would make, out of those that ``_needs`` asked for, in their order."""
         raise NotImplementedError
 
     def _begin(self, epoch: int) -> None:
-        """Called when a walk over a user's own ``__iter__`` starts."""
+        """Called before each iteration of a user's own ``__iter__``."""
 
     # ---------------------------------------------------------------- what every flow has
 
@@ -180,7 +181,7 @@ class DataFlow:
         return self._indexable_itself() and all(child.indexable for child in self.children())
 
     def _indexable_itself(self) -> bool:
-        """Whether the stage is indexable over flows that are."""
+        """Whether the stage is indexable if all flows beneath it are."""
         return self._user_iter is None and type(self).get is not DataFlow.get
 
     def size_or_none(self) -> int | None:
@@ -211,8 +212,8 @@ class DataFlow:
     def state_dict(self) -> dict[str, Any]:
         """The position of the latest iteration, in a form that JSON or msgpack can hold.
 
-        After an error in a function of the user's it is the position of the datapoint that failed: with the function
-        mended, the flow goes on there.
+        After an error in one of your functions it is the position of the datapoint that failed: mend the function, and
+        the flow goes on there.
 
         Returns:
             ``version``, ``epoch``, ``position`` (after the last datapoint handed out; None at an epoch's start),
@@ -272,18 +273,18 @@ class DataFlow:
     # ---------------------------------------------------------------- for stages
 
     def _open(self, epoch: int, state: Position = None) -> Cursor:
-        """The walk over one epoch from a position: the place where it is decided how a flow is walked."""
+        """Make the cursor over one epoch from a position: here it is decided how a flow is walked, and nowhere else."""
         if self._user_iter is not None:
             return IteratorCursor(self, epoch, state)
         if not self.indexable or not has_workers(self):
             return self._cursor(epoch, state)
-        if not self._makes_in_workers():
+        if not self._makes_in_workers():  # a stage beneath has the workers
             return AheadCursor(self, epoch, state)
         index = checked_index(self, state)
         return self._cursor_over(RunQueue.span(index, self.size_or_none(), epoch), self, epoch, index)
 
     def _cursor(self, epoch: int, state: Position = None) -> Cursor:
-        """The walk in this process, or of a stage whose workers do not make datapoints by index."""
+        """Make the cursor of a flow whose datapoints no workers make by index."""
         kind = type(self)
         if kind._walk is not DataFlow._walk and not self.indexable:
             return StageCursor(self, epoch, state)
@@ -297,27 +298,30 @@ class DataFlow:
         return False
 
     def _makes_in_workers(self) -> bool:
-        """Whether workers make the stage's datapoints by index, if it is walked here and now."""
+        """Whether workers would make this stage's datapoints by index if it were walked here and now.
+
+        Parallel stages say no inside of a worker, where they make everything themselves.
+        """
         return False
 
     def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
-        """The walk over some datapoints of an indexable flow, made by this stage's workers.
+        """Make the cursor over some datapoints of an indexable flow, which this stage's workers make.
 
         Args:
-            runs: Which ones, in order.
-            flow: The stage itself, or one above it.
-            epoch: Of the walk, for messages.
-            first: The number that the first of them has in the walk's position.
+            runs: Their indices, in order.
+            flow: The flow: the stage itself, or one above it.
+            epoch: The cursor's epoch, for messages.
+            first: The cursor's position before the first of them.
         """
         raise NotImplementedError
 
     @property
     def worker_count(self) -> int:
-        """How many workers the stage itself has: 0 but for parallel stages."""
+        """How many workers the stage itself has; 0 for all but parallel stages."""
         return 0
 
     def _end_workers(self) -> None:
-        """End workers that wait for the next epoch."""
+        """End the idle workers that are kept for the next epoch."""
 
     def _start_iterator(self, epoch: int) -> Iterator[Datapoint]:
         """The iterator over one epoch of a flow that can only be iterated."""
@@ -327,7 +331,7 @@ class DataFlow:
         return iter(self._user_iter())  # type: ignore[misc]
 
     def _promised_size(self) -> int | None:
-        """How many datapoints an iterator of the flow has to give at least; None where nobody said."""
+        """The least number of datapoints that the iterator has to give; None if no length was declared for it."""
         return promised_size(self)
 
     def _ended_early(self, size: int, given: int, epoch: int) -> DataFlowError:
@@ -357,6 +361,7 @@ class DataFlow:
             del error, noted  # the traceback holds this frame, and would hold itself and all that its frames hold
 
     def _ensure_reset(self) -> None:
+        """Call ``reset_state`` of all flows beneath and of this one, once in each process."""
         for child in self.children():
             child._ensure_reset()
         self._reset_once()
@@ -378,13 +383,17 @@ class DataFlow:
         return self
 
     def _random_stages(self) -> list[RNGDataFlow]:
-        """All random stages, those nearer to the source first, each once."""
+        """All random stages, those nearer to the source first, each once.
+
+        A state holds their seeds in this order.
+        """
         found: list[RNGDataFlow] = []
         for child in self.children():
             found += [stage for stage in child._random_stages() if stage not in found]
         return found
 
     def _random_depth(self) -> int:
+        """How many random stages there are on the way down to a source, at most."""
         return max((child._random_depth() for child in self.children()), default=0)
 
     def __getstate__(self) -> dict[str, Any]:

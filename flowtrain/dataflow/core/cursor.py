@@ -2,10 +2,10 @@
 
 ``DataFlow._open`` decides which one walks a flow, once, when an iteration begins:
 
-* ``IndexCursor`` where the flow is indexable and everything is made in this process: ``get`` of 0, 1, 2, ...
-* ``AheadCursor`` (ahead.py) where it is indexable and a stage beneath has workers: the indices that ``get`` would
+* ``IndexCursor`` if the flow is indexable and everything is made in this process: ``get`` of 0, 1, 2, ...
+* ``AheadCursor`` (ahead.py) if it is indexable and a stage beneath has workers: the indices that ``get`` would
   need of that stage are handed to its workers ahead of time.
-* ``StageCursor`` where it is not indexable: the stage's ``_walk``, a generator over the cursors of the flows beneath.
+* ``StageCursor`` if it is not indexable: the stage's ``_walk``, a generator over the cursors of the flows beneath.
 * ``IteratorCursor`` over an iterator that a source, or a user's ``__iter__``, starts for each epoch.
 """
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Cursor:
-    """One walk over one epoch of a flow: an iterator that can say where it is.
+    """Iterator over one epoch of a flow that knows its position.
 
     Making a cursor acquires nothing (no process, no file): that happens at the first ``next``.
 
@@ -66,7 +66,7 @@ class Cursor:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release what the walk holds; ``state`` still answers afterwards."""
+        """Release what the cursor holds; ``state`` still answers afterwards."""
 
 
 def checked_index(flow: DataFlow, state: object) -> int:
@@ -86,7 +86,7 @@ def checked_index(flow: DataFlow, state: object) -> int:
 
 
 class IndexCursor(Cursor):
-    """The walk over an indexable flow in this process: ``get`` of one index after the other."""
+    """Cursor over an indexable flow in this process: ``get`` of one index after the other."""
 
     knows_after_error = True
 
@@ -97,7 +97,8 @@ class IndexCursor(Cursor):
         self._limit = flow.size_or_none()
 
     def __iter__(self) -> Iterator[Datapoint]:
-        # A generator costs half of what __next__ does for each datapoint; both keep the position in self._next.
+        # A generator costs half of what __next__ does for each datapoint; both keep the position in self._next. It is
+        # set before the yield, so that a state taken while the consumer works on a datapoint is the one after it.
         get, epoch, limit, here = unguarded(self._get), self.epoch, self._limit, process.current
         while (index := self._next) != limit:
             if here is not process.current:  # the child of a fork: files are opened anew
@@ -126,7 +127,7 @@ class IndexCursor(Cursor):
 
 
 def in_a_row(flow: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Datapoint]:
-    """Some datapoints of an indexable flow that follow each other: ``flow.get``, with each named in its errors."""
+    """Make consecutive datapoints of an indexable flow, ``first`` to ``stop - 1``; errors name the datapoint."""
     if flow._reset_in is not process.current:
         flow._ensure_reset()
     get = unguarded(flow.get)
@@ -139,13 +140,13 @@ def in_a_row(flow: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Data
 
 
 def promised_size(flow: DataFlow) -> int | None:
-    """How many datapoints an iterator of the flow has to give at least; None where nobody said.
+    """The least number of datapoints that an iterator of the flow has to give; None if no length was declared for it.
 
-    A user's class says it only where it defines its length together with ``__iter__``: one that it inherits is that
-    of the flow beneath.
+    A ``__len__`` counts if it is defined in the class that defines ``__iter__`` or in one derived from it. An inherited
+    one is the length of the flow beneath.
     """
-    # Without this a StopIteration that escapes from inside a user's __iter__ (next() on an empty iterator) is a short
-    # epoch without a word, since a for loop cannot tell it from the end.
+    # Without this check a StopIteration that escapes from inside a user's __iter__ (next() on an empty iterator) would
+    # be a short epoch without a word, since a for loop cannot tell it from the end.
     kinds = type(flow).__mro__
     says = next(number for number, kind in enumerate(kinds) if "__len__" in vars(kind))
     iterates = next(number for number, kind in enumerate(kinds) if "__iter__" in vars(kind))
@@ -153,18 +154,23 @@ def promised_size(flow: DataFlow) -> int | None:
 
 
 def _of_a_function(error: StopIteration, iterator: object) -> bool:
-    """Whether a function raised it that ``map``, ``filter`` or the like called: they pass it on as their end."""
+    """Whether the StopIteration comes from a function that ``map``, ``filter`` or the like calls.
+
+    They pass it on, and it would be taken for their end.
+    """
     if type(iterator).__module__ not in ("builtins", "itertools"):
         return False
+    # At a true end the traceback has our own frame alone, as iterators in C leave none, or also the __next__ of an
+    # iterator in Python. Any other frame is that of a function.
     frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
-    return bool(frames) and not {"__next__", "next"} & set(frames)  # these end an iterator that they go through
+    return bool(frames) and not {"__next__", "next"} & set(frames)
 
 
 class IteratorCursor(Cursor):
-    """The walk over an iterator that the flow starts anew for each epoch; going back to a position replays it.
+    """Cursor over an iterator that the flow starts anew for each epoch; a position is a count, reached by replaying.
 
-    The flow has ``_start_iterator(epoch)``. One that gives fewer datapoints than ``_promised_size`` is an error, since
-    an exception inside of it that was taken for its end looks just so.
+    An iterator (``flow._start_iterator(epoch)``) that gives fewer datapoints than ``flow._promised_size()`` is an
+    error: a StopIteration that escapes from a function inside of it looks just like its end.
     """
 
     knows_after_error = True
@@ -182,7 +188,8 @@ class IteratorCursor(Cursor):
     def __next__(self) -> Datapoint:
         flow = self._flow
         if self._rng is not None:
-            flow.rng = self._rng  # type: ignore[attr-defined]  # another walk may have set its own meanwhile
+            # The flow has one attribute `rng` for all its iterations: another one may have set its own meanwhile.
+            flow.rng = self._rng  # type: ignore[attr-defined]
         try:
             if self._iterator is None:
                 self._iterator = self._started()
@@ -206,7 +213,7 @@ class IteratorCursor(Cursor):
         self._most = flow._promised_size() if flow._size_is_exact else None
         try:
             iterator = flow._start_iterator(self.epoch)
-        except StopIteration as error:  # of a function that makes the iterator: not the end of the data
+        except StopIteration as error:  # from the function that makes the iterator: not the end of the data
             flow._fail(error, 0, self.epoch)
         self._rng = vars(flow).get("rng")
         # A generator cannot be set to a position: what was handed out is made again and dropped. Slow, and exact.
@@ -225,14 +232,14 @@ class IteratorCursor(Cursor):
 
 
 class StageCursor(Cursor):
-    """The walk of a stage that is not indexable, over the walks of the flows beneath.
+    """Cursor of a stage that is not indexable, over the cursors of the flows beneath (its inputs).
 
-    The stage defines ``_walk(walk, memory)``, a generator of its datapoints. It opens the flows beneath with
-    ``walk.open``, and before each ``yield`` it says in ``walk.memory`` what it has to know to go on after that
-    datapoint with the inputs where they are then: a few numbers. Where it has read further than what it hands out, it
-    sets ``walk.inputs_at`` to the inputs' positions that belong to ``walk.memory`` instead.
+    The stage defines ``_walk(walk, memory)``, a generator of its datapoints, which opens the inputs with ``walk.open``.
+    Before each ``yield`` it sets ``walk.memory`` to what it needs to go on after that datapoint: a few numbers.
 
-    A position is ``[memory, positions of the inputs]``.
+    A position is ``[memory, positions of the inputs]``. The inputs are asked for theirs when it is taken. A stage that
+    has read further than what it has handed out sets ``walk.inputs_at`` as well: to the positions of the inputs from
+    which it goes on with ``walk.memory``.
     """
 
     def __init__(self, stage: DataFlow, epoch: int, state: object = None) -> None:
@@ -249,8 +256,8 @@ class StageCursor(Cursor):
 
         Args:
             flow: The flow beneath.
-            epoch: Of that flow; None: the walk's own.
-            number: Which input; one that stands in its place is closed.
+            epoch: The epoch of that flow; None: the same as the stage's.
+            number: Which input; the cursor that it had before is closed.
         """
         inputs, saved = self._inputs, self._saved
         inputs.extend([None] * (number + 1 - len(inputs)))
@@ -260,22 +267,23 @@ class StageCursor(Cursor):
             before.close()
         cursor = inputs[number] = flow._open(self.epoch if epoch is None else epoch, saved[number])
         saved[number] = None
+        # Until each input has been opened at its saved position, the loaded positions stand: the others know none.
         if all(position is None for position in saved):
             self.inputs_at = None
         return cursor
 
     @property
     def resumes_inputs(self) -> bool:
-        """Whether an input is going to be opened at a saved position."""
+        """Whether an input is still to be opened at a saved position."""
         return any(position is not None for position in self._saved)
 
     def adopt(self, cursor: Cursor) -> Cursor:
-        """Take an open cursor as the only input: one that goes on over several epochs of the stage."""
+        """Take a cursor that is open already as the only input: one that spans several epochs of the stage."""
         self._inputs[:], self._saved[:], self.inputs_at = [cursor], [None], None
         return cursor
 
     def release(self) -> None:
-        """Leave the inputs open when the walk is closed; its position stays as it is now."""
+        """Give up the inputs: closing this cursor will leave them open. Its position stays as it is now."""
         self.inputs_at = (self.state() or (None, None))[1]
         self._inputs.clear()
 
@@ -286,15 +294,15 @@ class StageCursor(Cursor):
         return next(self._steps)
 
     def state(self) -> list[Any] | None:
-        positions = self.inputs_at  # where they belong to `memory`: the inputs themselves may have been read further
+        positions = self.inputs_at
         if positions is None:
-            if self.memory is None and not self._inputs:
+            if self.memory is None and not self._inputs:  # nothing was read: the start of the epoch
                 return None
             positions = [None if cursor is None else cursor.state() for cursor in self._inputs]
         return [self.memory, positions]
 
     def close(self) -> None:
-        self.inputs_at = (self.state() or (None, None))[1]
+        self.inputs_at = (self.state() or (None, None))[1]  # what is done below must not move the position
         self._steps.close()  # type: ignore[attr-defined]
         for cursor in self._inputs:
             if cursor is not None:
@@ -309,17 +317,17 @@ class RetracedCursor(Cursor):
     after an error the position is the last of them and the number of datapoints to skip from there.
 
     Args:
-        cursor: The walk.
-        state: Where it was opened.
+        cursor: The cursor beneath.
+        state: The position at which it was opened.
         skip: How many datapoints to pass over from there.
     """
 
     def __init__(self, cursor: Cursor, state: object, skip: int) -> None:
         super().__init__(cursor.epoch)
         self._cursor, self._known, self._since = cursor, state, skip
-        self._left = skip  # to pass over before the next one
-        self._note_at = 0.0
-        self._clear = not skip  # whether the walk is just where the consumer is
+        self._left = skip  # how many are still to be passed over
+        self._note_at = 0.0  # monotonic time from which on the next position is saved
+        self._clear = not skip  # whether the cursor's own position is that of the consumer
 
     @staticmethod
     def parsed(state: object) -> tuple[Any, int]:
@@ -336,7 +344,7 @@ class RetracedCursor(Cursor):
             # The positions of a chain may be large (a buffer's), and no constant interval is right for both tiny and
             # slow datapoints: with 50 times its own cost, taking them is at most a fiftieth of the time.
             self._note_at = now + 50 * max(time.monotonic() - now, 0.001)
-        self._clear = False
+        self._clear = False  # stays so if the next line raises
         datapoint = next(self._cursor)
         self._since, self._clear = self._since + 1, True
         return datapoint
@@ -352,7 +360,7 @@ _RETRACED = {"from", "skip"}
 
 
 class Iteration:
-    """What ``iter(flow)`` returns: hands out a cursor's datapoints, and closes it however the consumer leaves.
+    """The iterator that ``iter(flow)`` returns: hands out a cursor's datapoints, and closes it however the loop ends.
 
     Raises:
         DataFlowError: Two threads take datapoints of one iterator at once.
@@ -382,7 +390,8 @@ class Iteration:
             raise
 
     def _explain(self, error: ValueError) -> None:
-        # The interpreter's own check is the lock here: it costs nothing, and lets exactly one thread in.
+        # The interpreter lets one thread at a time into a generator, so no lock is needed. Raised by our generator, the
+        # error has one frame in its traceback; with more it comes from a generator of the user's.
         here = error.__traceback__ is not None and error.__traceback__.tb_next is None
         if here and str(error) == "generator already executing":
             raise DataFlowError(
@@ -394,6 +403,6 @@ class Iteration:
 def _steps(cursor: Cursor) -> Generator[Datapoint, None, None]:
     try:
         yield from cursor
-        cursor.exhausted = True
+        cursor.exhausted = True  # not after a break or an error: the position is then a place within the epoch
     finally:
         cursor.close()

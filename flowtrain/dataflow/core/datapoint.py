@@ -1,4 +1,4 @@
-"""Names for what travels through a flow, for annotations."""
+"""Type aliases for annotations: datapoints, their components, and positions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, TypeAlias
 __all__ = ["Component", "Datapoint", "Memory", "Position"]
 
 Component: TypeAlias = Any
-"""A NumPy array, a number, a string, bytes, or a list or dict of them: what it is only the user's code knows."""
+"""A NumPy array, a number, a string, bytes, any other object, or a list or dict of them: only the user's code knows."""
 
 Datapoint: TypeAlias = Any
 """A list, tuple or dict of components; a batch is one whose components are columns, with a row for each datapoint.
 
-A type checker takes it as Any: of a union it would refuse ``dp[0]`` and ``image, label = dp`` in the user's code.
+``Any`` for type checkers: with a union they would refuse ``dp[0]`` and ``image, label = dp`` in the user's code.
 """
 
 Memory: TypeAlias = Any
-"""What a stage's ``_walk`` needs to go on: numbers, strings, lists and dicts of the stage's own choice, or None."""
+"""A stage's own part of a position, from which its ``_walk`` goes on: numbers, strings, lists, dicts; None at first."""
 
 Position: TypeAlias = int | list[Any] | dict[str, Any] | None
-"""Where a walk is: an index, or what the kind of cursor needs; in any case something that JSON can hold."""
+"""A position within an epoch: an index, or what the kind of cursor goes on from; JSON can hold it. None: the start."""

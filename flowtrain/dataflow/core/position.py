@@ -1,4 +1,4 @@
-"""The position of a flow as it is saved and loaded: epoch, place in it, seeds, and the place in rows of the source."""
+"""Saving and loading the position of a flow: epoch, place in it, seeds, and the place in rows of the source."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _VERSION = 2
 
 
 def position_of(flow: DataFlow) -> dict[str, Any]:
-    """See ``DataFlow.state_dict``."""
+    """The position of a flow's latest iteration as a dict: what ``DataFlow.state_dict`` returns."""
     latest = flow._latest
+    # After a whole epoch, and before the first: the position is where the next iteration will start.
     if latest is None or latest.exhausted:
         epoch, position = flow._epoch, flow._resume
     else:
@@ -35,7 +36,7 @@ def position_of(flow: DataFlow) -> dict[str, Any]:
 
 
 def go_on_at(flow: DataFlow, state: dict[str, Any]) -> None:
-    """See ``DataFlow.load_state_dict``."""
+    """Set where a flow's next iteration starts, and its seeds: what ``DataFlow.load_state_dict`` does."""
     missing = {"version", "epoch", "position", "seeds"} - set(state if isinstance(state, dict) else ())
     if missing or state["version"] not in (1, _VERSION):
         raise StateError(f"not a dataflow's state (version {_VERSION}): it lacks {sorted(missing)}; got {state!r:.200}")
@@ -48,17 +49,17 @@ def go_on_at(flow: DataFlow, state: dict[str, Any]) -> None:
     position = _in_datapoints(flow, state)
     for stage, seed in zip(stages, state["seeds"], strict=True):
         stage._set_seed(seed)
-    flow._latest = None
+    flow._latest = None  # else the position of an iteration before would still be given as that of the flow
     flow._epoch, flow._resume = state["epoch"], position
 
 
 def go_to_epoch(flow: DataFlow, epoch: int) -> None:
-    """Have the next iteration be that of an epoch, from its start; the seeds stay."""
+    """Make the next iteration that of a given epoch, from its start; the seeds stay."""
     flow.load_state_dict({**flow.state_dict(), "epoch": epoch, "position": None})
 
 
 def _in_datapoints(flow: DataFlow, state: dict[str, Any]) -> Position:
-    """The saved position, in datapoints of this flow."""
+    """Convert a saved position to datapoints of this flow, whose batch size may be another one."""
     position = state["position"]
     if state["version"] == 1 and not isinstance(position, (int, type(None))):
         raise StateError(
@@ -68,10 +69,10 @@ def _in_datapoints(flow: DataFlow, state: dict[str, Any]) -> Position:
     saved, own = state.get("rows_per_datapoint"), flow.rows_per_datapoint()
     if not isinstance(position, int) or saved is None or own is None or saved == own:
         return position
-    # Rows of the source are what a batch size does not change, so a run may go on with another one.
+    # The position in rows of the source does not depend on the batch size, so a run may go on with another one.
     index, over = divmod(position * saved, own)
     size = flow.size_or_none()
-    if size is not None and index >= size:
+    if size is not None and index >= size:  # fewer rows are left than a batch has: the epoch is over
         return size
     if over:
         raise StateError(

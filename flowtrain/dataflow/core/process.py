@@ -1,4 +1,4 @@
-"""Which process this is: what was opened or started in another one must not be used here."""
+"""The identity of the current process: files and workers that were opened before a fork must not be used after it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 __all__ = ["current"]
 
 current = object()
-"""Is another object in each process, the child of a fork included. To be read as ``process.current`` and compared by
-identity: ``os.getpid()`` is a system call, which is slow for a check per datapoint."""
+"""An object that differs between processes, the child of a fork included; compare it by identity.
+
+Read it as ``process.current``: ``from process import current`` would keep the parent's object after a fork.
+``os.getpid()`` is a system call, which is too slow for a check per datapoint.
+"""
 
 
 def _renew() -> None:

@@ -11,7 +11,7 @@ __all__ = ["ProxyDataFlow"]
 
 
 class ProxyDataFlow(DataFlow):
-    """A stage over another flow; by itself it passes everything on.
+    """The base of stages over one other flow; without changes it passes the datapoints on as they are.
 
     Args:
         ds: The flow beneath.
@@ -45,6 +45,7 @@ class ProxyDataFlow(DataFlow):
         return self.ds.rows_per_datapoint() if self._passes and self._user_iter is None else None
 
     def _cursor(self, epoch: int, state: Position = None) -> Cursor:
+        # The position is then that of the flow beneath, and passing on costs nothing per datapoint.
         if self._passes and not self.ds.indexable:
             return self.ds._open(epoch, state)
         return super()._cursor(epoch, state)

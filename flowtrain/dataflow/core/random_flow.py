@@ -18,8 +18,8 @@ __all__ = ["RNGDataFlow"]
 class RNGDataFlow(DataFlow):
     """A flow that draws random numbers.
 
-    A stage that defines ``get`` draws from ``self.stream.at(epoch, index)``; one that defines ``__iter__`` draws from
-    ``self.rng``, a generator that is set anew for each epoch.
+    A subclass that defines ``get`` draws from ``self.stream.at(epoch, index)``. One that defines ``__iter__`` draws
+    from ``self.rng``, a new generator for each epoch.
 
     Args:
         seed: A whole number; None takes the default (``set_seed``); ``"random"`` draws one and logs it.
@@ -36,19 +36,20 @@ class RNGDataFlow(DataFlow):
 
     @property
     def seed(self) -> int:
-        """The number that, with the stage's place in the chain, determines all it draws."""
+        """The number that, together with the stage's place in the chain, determines everything that it draws."""
         if self._seed is None:  # a subclass that did not call __init__
             self._seed = resolve_seed(None)
         return self._seed
 
     @functools.cached_property
     def stream(self) -> RandomStream:
-        """The random numbers of this stage; its number is how many random stages lie beneath."""
+        """The stage's random stream, numbered by how many random stages lie beneath it."""
+        # By what lies beneath: a stage that is added above changes none of the numbers that are drawn here.
         return RandomStream(self.seed, self._random_depth() - 1)
 
     def _set_seed(self, seed: int) -> None:
         self._seed = resolve_seed(seed)
-        vars(self).pop("stream", None)
+        vars(self).pop("stream", None)  # cached with the seed of before
 
     def _begin(self, epoch: int) -> None:
         super()._begin(epoch)
