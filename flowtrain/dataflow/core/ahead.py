@@ -1,8 +1,8 @@
-"""The walk over an indexable flow of which a stage beneath has workers.
+"""Cursor over an indexable flow that lies above a stage with workers: it plans ahead which indices they should make.
 
 By definition datapoint i of the flow is ``get(i, epoch)``. Which datapoints of the flows beneath that takes is known
-without making any: each stage says it in ``_needs``. So this walk looks ahead: it hands the indices that are needed
-from a stage with workers to these workers, in the order in which they will be needed, and makes each datapoint of the
+without making any: each stage says it in ``_needs``. So the cursor looks ahead: it hands the indices that are needed
+of a stage with workers to these workers, in the order in which they will be needed, and makes each datapoint of the
 flow with ``_assemble`` when what it needs has come. Order and values are those of ``get`` by construction, and the
 position is an index, as everywhere.
 """
@@ -37,22 +37,23 @@ __all__ = [
 ]
 
 Run = tuple[int, int, int]
-"""Datapoints that follow each other: (first index, the index after the last, epoch)."""
+"""Consecutive datapoints: (first index, the index after the last, epoch)."""
 
 Needs = Sequence[tuple["DataFlow", int, int, int]]
-"""Datapoints of flows beneath: (flow, first index, the index after the last, epoch)."""
+"""Runs of flows beneath: (flow, first index, the index after the last, epoch)."""
 
 Piece = tuple[int, int, Needs]
-"""What datapoints that follow each other need: (first index, the index after the last, needs). Where it is more than
-one datapoint, each need has as many, and datapoint i of the piece takes the i-th of each."""
+"""What consecutive datapoints need: (first index, the index after the last, needs). If a piece has more than one
+datapoint, each need has as many, and datapoint i of the piece takes the i-th of each. A piece of one datapoint takes
+all of each need."""
 
-_Key = tuple[int, int, int]  # of a datapoint beneath: the identity of its flow, index, epoch
-_PLANNED = 4096  # datapoints of a stage that are planned before they are made, at most: enough to fill any window
+_Key = tuple[int, int, int]  # identifies a datapoint beneath: id of its flow, index, epoch
+_PLANNED = 4096  # how many datapoints of a stage are planned before they are made, at most: enough to fill any window
 _END = object()
 
 
 def has_workers(flow: DataFlow) -> bool:
-    """Whether a stage of the flow makes its datapoints in workers, if the flow is walked here and now."""
+    """Whether a stage of the flow would make its datapoints in workers if the flow were walked here and now."""
     return flow._makes_in_workers() or any(has_workers(child) for child in flow.children())
 
 
@@ -70,7 +71,7 @@ class Runs(Protocol):
 
 
 class RunQueue:
-    """Queue of runs; one that goes on where the last ends is joined to it."""
+    """First-in, first-out queue of runs; a run that continues the last one is merged into it."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self._queue = deque(runs)
@@ -87,7 +88,7 @@ class RunQueue:
     def add(self, first: int, stop: int, epoch: int) -> None:
         """Append a run."""
         queue = self._queue
-        if queue:  # joined to the last where it goes on there: thousands of single indices would travel one by one
+        if queue:  # merged: else thousands of single indices would travel one by one
             begin, end, its = queue[-1]
             if end == first and its == epoch:
                 queue[-1] = begin, stop, epoch
@@ -113,12 +114,12 @@ class RunQueue:
 
 
 class AheadCursor(Cursor):
-    """The walk over an indexable flow with workers beneath.
+    """Cursor over an indexable flow with workers beneath.
 
     Args:
         flow: The flow.
         epoch: Which epoch.
-        state: The index to go on at.
+        state: The index to go on at; None: the start.
     """
 
     knows_after_error = True
@@ -132,7 +133,7 @@ class AheadCursor(Cursor):
         self._steps: Iterator[Datapoint] | None = made_ahead(flow, runs, epoch, self._opened)
 
     def __iter__(self) -> Iterator[Datapoint]:
-        for datapoint in self._steps or ():  # cheaper than __next__ for each; both keep the position
+        for datapoint in self._steps or ():  # cheaper than calling __next__; both keep the position
             self._next += 1
             yield datapoint
 
@@ -153,17 +154,16 @@ class AheadCursor(Cursor):
 
 
 def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> Iterator[Datapoint]:
-    """The datapoints of a flow at some indices, made with the help of the workers beneath.
+    """Make datapoints of a flow at given indices, with the help of the workers beneath.
 
     Args:
         flow: Indexable.
-        runs: Which ones.
-        epoch: Of the walk, for messages.
+        runs: The indices.
+        epoch: The cursor's epoch, for messages.
         opened: The cursors that have to be closed are added here.
 
     Raises:
-        DataFlowError: A user's stage lies between the flow and the workers of which it is not known what it needs, and
-            that cannot go to these workers.
+        DataFlowError: A user's stage that defines no ``_needs`` lies above threads, which cannot make its datapoints.
     """
     if flow._makes_in_workers():
         cursor = flow._cursor_over(runs, flow, epoch)
@@ -180,7 +180,7 @@ def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> 
 
 
 def made_at(flow: DataFlow, indices: Sequence[int], epoch: int) -> list[Datapoint]:
-    """Some datapoints of an indexable flow, by the workers beneath if there are any."""
+    """Make some datapoints of an indexable flow, with the workers beneath if there are any."""
     opened: list[Cursor] = []
     try:
         return list(made_ahead(flow, RunQueue((index, index + 1, epoch) for index in indices), epoch, opened))
@@ -226,16 +226,21 @@ def _assembled(planner: Planner) -> Iterator[Datapoint]:
 
 
 _Plan = tuple[int, int, int, Needs]
-"""What some datapoints of a stage are made of: (first, the index after the last, epoch, needs)."""
+"""A ``Piece`` with its epoch: (first index, the index after the last, epoch, needs)."""
 
 
 class Planner:
-    """Finds out which datapoints of the flows beneath a stage needs, and takes them as they come.
+    """Plans which datapoints of the flows beneath a stage needs, and takes them as they come.
+
+    It is driven from below: a cursor beneath that wants indices for its workers takes them of its ``_Requested``, which
+    has the planner plan so many of the stage's datapoints that there are enough. The plans wait until the stage's
+    own cursor takes them. Both sides see them in one order, so what comes next out of a cursor beneath is what the
+    next plan needs.
 
     Args:
         flow: The stage.
         runs: Which of its datapoints are to be made.
-        epoch: Of the walk, for messages.
+        epoch: The cursor's epoch, for messages.
         opened: The cursors that have to be closed are added here.
     """
 
@@ -243,16 +248,18 @@ class Planner:
         self.flow, self._runs = flow, runs
         self._plans: deque[_Plan] = deque()
         self._planned = 0  # datapoints in the plans
-        self._inputs: dict[int, tuple[_Requested, Iterator[Datapoint]] | None] = {}  # by the identity of the flow
-        self._held: dict[_Key, Datapoint] = {}  # parts that a later datapoint needs too
-        self._known: dict[_Key, None] = {}  # their keys, as they will be when the plans are made
+        # By id of the flow beneath: its requests and datapoints; None for one without workers, which is made by get.
+        self._inputs: dict[int, tuple[_Requested, Iterator[Datapoint]] | None] = {}
+        self._held: dict[_Key, Datapoint] = {}  # datapoints beneath that a later datapoint needs too
+        self._known: dict[_Key, None] = {}  # the keys that _held will have when the latest plan is made
         children = flow.children()
         for child in children:
             if id(child) not in self._inputs:
                 requested = _Requested(self) if has_workers(child) else None
                 made = None if requested is None else iter(made_ahead(child, requested, epoch, opened))
                 self._inputs[id(child)] = None if requested is None or made is None else (requested, made)
-        # Two parts of a datapoint that one walk makes cannot be taken side by side.
+        # If one cursor makes several parts of a datapoint, those of a longer piece cannot be taken side by side, as
+        # `made` does it: both would come from the same iterator.
         self._one_by_one = bool(flow._reuses) or len(self._inputs) < len(children)
 
     @property
@@ -261,8 +268,9 @@ class Planner:
         return self._runs.ended
 
     def plan(self, count: int) -> bool:
-        """Plan some datapoints more; False where that is not possible now."""
-        # Bounded: where one input of several has workers, their window could ask for the whole epoch's plans at once.
+        """Plan up to ``count`` more datapoints; False if none can be planned now."""
+        # Bounded: if only some datapoints need an input (as in ConcatData or CacheData), the window of that input's
+        # workers could ask for the plans of the whole epoch at once.
         runs = self._runs.take(min(count, _PLANNED - self._planned))
         inputs, plans, reuses = self._inputs, self._plans, self.flow._reuses
         for run in runs:
@@ -279,7 +287,7 @@ class Planner:
         return bool(runs)
 
     def _is_known(self, key: _Key) -> bool:
-        """Whether a part will still be held when the datapoint is made; else it is planned, and held from then on."""
+        """Whether a datapoint beneath will still be held when it is needed; if not, it is noted as requested now."""
         # This foretells what `_held` will hold when the plan is made: both are dicts in order of insertion that forget
         # their oldest at the same size, so the two stay alike without a datapoint having been made.
         if key in self._known:
@@ -290,7 +298,7 @@ class Planner:
         return False
 
     def take(self, most: int = _PLANNED) -> _Plan | None:
-        """The plan of the next datapoints, ``most`` of them or fewer; None at the end, or where none is known yet."""
+        """The plan of the next datapoints, ``most`` of them or fewer; None at the end, or if none is known yet."""
         if not self._plans and not self.plan(1):
             if self.ended:
                 self._let_go()
@@ -305,13 +313,13 @@ class Planner:
         return first, stop, epoch, needs
 
     def _let_go(self) -> None:
-        """Take the walks beneath to their end, at which they give their workers back."""
+        """Take the cursors beneath to their end, where they give their workers back for the next epoch."""
         for source in self._inputs.values():
             if source is not None and next(source[1], _END) is not _END:
                 raise AssertionError("a datapoint was asked for that nothing needs")
 
     def made(self, plan: _Plan) -> Iterator[tuple[int, list[Datapoint]]]:
-        """Yield the index of each planned datapoint, with the parts that ``_assemble`` makes it of."""
+        """Yield the index of each planned datapoint with its parts, the datapoints beneath that it is made of."""
         first, stop, _, needs = plan
         if stop - first == 1:
             made = self._held_or_made if self.flow._reuses else self._stream
@@ -330,7 +338,7 @@ class Planner:
         return islice(source[1], stop - first)
 
     def _held_or_made(self, child: DataFlow, first: int, stop: int, epoch: int) -> list[Datapoint]:
-        """As `_stream`, with the last few datapoints kept: overlapping windows need each of them several times."""
+        """As ``_stream``, but the last few datapoints are held: overlapping windows need each of them several times."""
         key, held = (id(child), first, epoch), self._held
         if key in held:
             return [held[key]]
@@ -342,7 +350,7 @@ class Planner:
 
 
 def _single(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Divide pieces of several datapoints into a piece for each datapoint."""
+    """Divide pieces of several datapoints into pieces of one."""
     for first, stop, needs in pieces:
         if stop - first == 1:
             yield first, stop, needs
@@ -353,7 +361,7 @@ def _single(pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 
 class _Requested(RunQueue):
-    """The indices that a stage needs of one flow beneath; they are planned as they are taken."""
+    """The indices that a stage needs of one flow beneath; they are planned when that flow's cursor takes them."""
 
     def __init__(self, planner: Planner) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reading and replacing one component of a datapoint, be it a list, a tuple or a dict."""
+"""Components of a datapoint, be it a list, a tuple or a dict: naming, replacing and protecting them."""
 
 from __future__ import annotations
 
@@ -65,13 +65,14 @@ def replaced(datapoint: Datapoint, key: Key, value: object) -> Datapoint:
 
 
 def protected(datapoint: Datapoint) -> Datapoint:
-    """The datapoint for handing out while its owner keeps it: the consumer's own, to any depth.
+    """What is handed out of a datapoint that its owner keeps: the consumer's changes do not reach the original.
 
-    Lists, dicts, sets and other objects that can change are copies, however deep they lie, and arrays are read-only
+    Lists, dicts, sets and other objects that can change are copied, however deep they lie, and arrays are read-only
     views: a function that writes into one raises, instead of changing what the next epoch will see. What cannot be
     copied (an open file, a lock) is handed out as it is.
     """
     kind = type(datapoint)
+    # The commonest cases of _own, without a call for each component: sources in memory do this for each datapoint.
     if kind is list or kind is tuple:
         return kind(
             [
@@ -112,13 +113,13 @@ _UNCHANGING: frozenset[type] = frozenset(
 
 
 def _own(value: Component, copies: dict[int, Any]) -> Component:
-    """A copy of a value in which nothing is shared that can change; ``copies`` are those of this datapoint by id."""
+    """A copy that shares nothing changeable with the value; ``copies`` are those made so far, by id of the value."""
     kind = type(value)
     if kind in _UNCHANGING:
         return value
     if kind is np.ndarray or (isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)):
         return _frozen(value)
-    if id(value) in copies:  # a list that is there twice is so in the copy, and one that holds itself ends
+    if id(value) in copies:  # a list that occurs twice is one list in the copy too; one that holds itself ends here
         return copies[id(value)]
     if kind is list:
         made = copies[id(value)] = []
@@ -135,7 +136,7 @@ def _own(value: Component, copies: dict[int, Any]) -> Component:
     if kind is memoryview:
         return value.toreadonly()  # type: ignore[attr-defined]
     try:
-        return copy.deepcopy(value, copies)  # its memo is by id as well
+        return copy.deepcopy(value, copies)  # our dict of copies by id is just what deepcopy's memo is
     except Exception:  # whatever an object's own __deepcopy__ or __reduce__ raises
         return value
 
@@ -149,7 +150,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 
 def own_objects(array: np.ndarray) -> np.ndarray:
-    """A copy of an array of objects that can change, with copies of them."""
+    """A copy of an array of objects, in which the objects that can change are copies too."""
     if array.dtype != object:  # objects in the fields of a structured dtype
         return copy.deepcopy(array)
     made, copies = np.empty(array.shape, object), {}

@@ -12,12 +12,12 @@ _WIDEST = 50  # characters of a stage's name
 
 @dataclasses.dataclass(frozen=True)
 class StageCost:
-    """What one stage costs."""
+    """The measured cost of one stage."""
 
     name: str
     """The stage."""
     where: str
-    """``"here"``, or whose workers make it."""
+    """``"here"``, in this process, or how many workers make it: ``"2 workers"``."""
     datapoints: int
     """How many of its datapoints were measured."""
     ms: float
@@ -25,15 +25,15 @@ class StageCost:
     ms_per_output: float
     """Milliseconds for one datapoint of the whole flow."""
     cpu_share: float
-    """How much of that time a core was busy; the rest is waiting, for a disk or a network."""
+    """The part of that time in which a core was busy, from 0 to 1; the rest is waiting, for a disk or a network."""
     share: float
-    """Its part of all the time that is spent on one datapoint of the flow, from 0 to 1."""
+    """The stage's part of all the time that is spent on one datapoint of the flow, from 0 to 1."""
     queue: float | None
-    """Of a parallel stage: how often a datapoint was there when it was asked for, from 0 to 1."""
+    """For a parallel stage, how often a datapoint was ready when it was asked for, from 0 to 1."""
     depth: int
-    """How many of the stages above it join several flows."""
+    """How many stages above it have several inputs: its indentation in the table."""
     advice: str = "make it cheaper"
-    """What to do if it is the limit."""
+    """What to do if this stage is the limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Explanation:
     stages: list[StageCost]
     """From the source up to the last stage, then the consumer if there was one."""
     per_second: float
-    """Datapoints of the flow a second, after the first."""
+    """Datapoints of the flow per second, the first not counted."""
     first_seconds: float
-    """How long the first one took."""
+    """How long the first datapoint took, with the start of the workers."""
     waited: float
     """The part of the time in which the consumer waited for workers, from 0 to 1."""
     verdict: str
     """One sentence: what is the limit, and what to do."""
     notes: tuple[str, ...] = ()
-    """What else is worth knowing of some stages."""
+    """Remarks on single stages, such as why JPEGs are decoded whole."""
 
     def __str__(self) -> str:
         rows = [("stage", "made", "datapoints", "ms each", "ms per output", "share", "queue")]
@@ -79,7 +79,7 @@ class Explanation:
 
 
 measure: Callable[..., Explanation]
-"""Measures a flow. Set by ``flowtrain.dataflow``, as the room that does it lies above this one."""
+"""What ``DataFlow.explain`` calls. Set by ``flowtrain.dataflow``: ``inspect``, which measures, imports ``core``."""
 
 
 def _cut(name: str) -> str:

@@ -1,6 +1,6 @@
-"""What a user's class of a flow is wrapped in, so that its errors name the stage, the epoch and the datapoint.
+"""Wrappers around the methods of users' flow classes: their errors name the stage, the epoch and the datapoint.
 
-``DataFlow.__init_subclass__`` puts these around what a class defines itself.
+``DataFlow.__init_subclass__`` puts them around the methods that a class defines itself.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MISSING = object()  # stands for the value of an attribute that is not set
 
 
 class Absent:
-    """An attribute that flows do not have, and what to write instead.
+    """Descriptor of an attribute that flows do not have: the AttributeError says what to write instead.
 
     A ``__getattr__`` would do the same, and make every attribute of every flow slower: the interpreter does not
-    specialise the look-up on classes that define it. An instance that sets the attribute has it.
+    specialise the look-up on classes that define it. An instance may still set the attribute, and then has it.
     """
 
     def __init__(self, instead: str) -> None:
@@ -45,7 +45,7 @@ class Absent:
 
 
 def counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoint]]:
-    """A class's own ``__iter__``, made to count what it hands out, so that its position is known."""
+    """Wrap a class's own ``__iter__``: iterating it goes through a cursor, which counts and so knows the position."""
 
     @functools.wraps(user_iter)
     def __iter__(self: DataFlow) -> Iterator[Datapoint]:
@@ -57,16 +57,16 @@ def counted(user_iter: Callable[[Any], Any]) -> Callable[[Any], Iterator[Datapoi
 
 
 def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A class's ``reset_state`` that notes what it sets, and names itself in errors."""
+    """Wrap a class's ``reset_state``: the flow notes which attributes it sets, and errors name the method."""
 
     @functools.wraps(user_reset)
     def reset_state(self: DataFlow) -> None:
-        before = at_home(self)
+        before = at_home(self)  # on a second call too, the values of before the first one
         try:
             user_reset(self)
         except USER_ERRORS as error:
             self._fail_in(error, "reset_state")
-        self._opened = None
+        self._opened = None  # so that at_home shows below what is open now
         self._opened = {
             name: (before.get(name, _MISSING), value)
             for name, value in at_home(self).items()
@@ -85,7 +85,7 @@ def at_home(flow: DataFlow) -> dict[str, Any]:
         state.pop(name, None)
     for name, (before, after) in (flow._opened or {}).items():
         if state.get(name, _MISSING) is not after:
-            continue  # set otherwise since
+            continue  # it has been set to something else since
         if before is _MISSING:
             del state[name]
         else:
@@ -94,7 +94,7 @@ def at_home(flow: DataFlow) -> dict[str, Any]:
 
 
 def _guarded_get(user_get: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's ``get``: its errors name the datapoint, wherever it is called from, and it finds its files opened."""
+    """Wrap a user's ``get``: whoever calls it, ``reset_state`` comes first, and errors name the datapoint."""
 
     @functools.wraps(user_get)
     def get(self: DataFlow, index: int, epoch: int = 0) -> Datapoint:
@@ -113,8 +113,10 @@ _UNGUARDED: WeakKeyDictionary[Any, Callable[..., Any]] = WeakKeyDictionary()
 
 
 def unguarded(get: Callable[..., Datapoint]) -> Callable[..., Datapoint]:
-    """A flow's ``get`` without its guard, for a walk that names the datapoint and opens the files itself."""
-    function = getattr(get, "__func__", None)  # None of what stands for a method: where explain measures it
+    """A flow's ``get`` without its guard, for a caller that opens the files and names the datapoint itself."""
+    # Not by __wrapped__: a decorator of the user's own may have set that too, and must not be left out. `explain` puts
+    # an object in place of the method, which has no __func__: its measuring must not be left out either.
+    function = getattr(get, "__func__", None)
     user_get = None if function is None else _UNGUARDED.get(function)
     return get if user_get is None else MethodType(user_get, get.__self__)  # type: ignore[attr-defined]
 
@@ -151,4 +153,4 @@ GUARDS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "get_batch": _guarded_get_batch,
     "__len__": _guarded_len,
 }
-"""What a class outside flowtrain may define: its name -> what is put around it. Ours name the datapoint themselves."""
+"""Method -> its wrapper, for classes outside flowtrain; ours name the datapoint where they call a user's function."""

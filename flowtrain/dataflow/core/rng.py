@@ -16,11 +16,11 @@ __all__ = ["Permutation", "RandomStream", "misplaced"]
 
 _SMALL = 1024
 _BLOCK = 8192  # a power of two: how many entries are computed at once, so that one costs some 20 ns
-_ROUNDS = 8
+_ROUNDS = 8  # even, so that both halves of a number have their own width again at the end
 _TABLED = 12  # bits of half a number up to which a round's function is looked up in a table
-_UNSIGNED = 2**63 - 1
-_WORD = 2**64 - 1  # stages that repeat others may count epochs beyond a word of the counter
-_ORDER_WORD = 2**63  # keeps the draws of an epoch's order apart from those of its datapoints
+_UNSIGNED = 2**63 - 1  # mask of all bits but the sign
+_WORD = 2**64 - 1  # mask of a word of the counter: stages that repeat others may count epochs beyond it
+_ORDER_WORD = 2**63  # no index is as large: keeps the draws of an epoch's order apart from those of its datapoints
 
 
 _OF_RANDOM_STATE = {
@@ -34,7 +34,7 @@ _OF_RANDOM_STATE = {
 
 
 class _Generator(np.random.Generator):
-    """NumPy's generator, which says what the methods of its RandomState are called today."""
+    """NumPy's Generator, whose AttributeError says what a method of the old RandomState is called today."""
 
     def __getattr__(self, name: str) -> NoReturn:
         today = _OF_RANDOM_STATE.get(name)
@@ -84,24 +84,27 @@ class RandomStream:
             state = bits.state
             generator = _Generator(bits)
             local.parts = bits, state, generator
+        # Philox counts up the first word itself with every four words that it gives: 2**66 for each datapoint.
         state["state"]["counter"][:] = (0, index & _WORD, epoch & _WORD, self.number)
-        state["buffer_pos"] = 4  # the buffer of drawn words is spent
+        # What the generator kept of the datapoint before is dropped: the rest of four words, and half a word.
+        state["buffer_pos"] = 4
         state["has_uint32"] = 0
         bits.state = state
         return generator
 
     def fresh(self, epoch: int) -> np.random.Generator:
-        """A generator of its own for a whole pass, for flows that are not made by index.
+        """A new generator for a whole epoch, for flows that are not made by index.
 
         Args:
             epoch: Which pass over the data, from 0.
         """
+        # at an index that no datapoint has
         return _Generator(np.random.Philox(key=self.seed, counter=_counter(2**64 - 1, epoch, self.number)))
 
     def permutation(self, size: int, epoch: int) -> Permutation:
-        """The order of one epoch, computed by index.
+        """The random order of one epoch, computed by index.
 
-        The latest one is kept, so it may be asked for again for each datapoint.
+        The latest one is kept, so that asking for it with each datapoint costs little.
 
         Args:
             size: How many datapoints the epoch has.
@@ -111,23 +114,23 @@ class RandomStream:
         if held is not None and held[0] == epoch and held[1].size == size:
             return held[1]
         order = self.part_permutation(size, epoch, 0)
-        self._order = epoch, order  # one object, so that threads see its parts agree
+        self._order = epoch, order  # one tuple, set at once: no thread sees the epoch of one order with another
         return order
 
     def part_permutation(self, size: int, epoch: int, part: int) -> Permutation:
-        """The order of one of several parts that an epoch is divided into; not kept.
+        """The random order of one of several parts that an epoch is divided into; not kept.
 
         Args:
             size: How many datapoints the part has.
             epoch: Which pass over the data, from 0.
-            part: Which; each has an order of its own, and 0 is that of the epoch itself.
+            part: Number of the part; each has an order of its own. 0 is that of the epoch itself.
         """
         keys = np.random.Philox(key=self.seed, counter=_counter(_ORDER_WORD + part, epoch, self.number))
         return Permutation(size, keys.random_raw(_ROUNDS))
 
 
 def misplaced(indices: np.ndarray, size: int) -> int | None:
-    """One of some indices (int64) that is not within 0 and ``size - 1``; None where all are."""
+    """One of the indices (int64) that is outside of 0 to ``size - 1``; None if there is none."""
     largest = indices.view(np.uint64).max(initial=0)  # as unsigned numbers, negative ones are the largest
     return int(largest.view(np.int64)) if indices.size and largest >= size else None
 
@@ -156,7 +159,8 @@ class Permutation:
         bits = max((size - 1).bit_length(), 2)
         self._widths = bits // 2, bits - bits // 2
         self._tables: list[np.ndarray] | None = None
-        # The latest block, for take and for []: each one object with its number, so that threads see its parts agree.
+        # The latest block, for take and for [] (as a list: an array would make a NumPy scalar for each entry). Each is
+        # one tuple with its number, set at once: no thread sees the number of one block with another.
         self._block: tuple[int, np.ndarray] = -1, np.empty(0, np.int64)
         self._listed: tuple[int, list[int]] = -1, []
 
@@ -187,7 +191,9 @@ class Permutation:
             return np.empty(0, np.int64)
         indices = indices.astype(np.int64, casting="same_kind", copy=False)
         number = int(indices[0]) // _BLOCK
-        # Of what lies in another block these are no places in this one; without its sign a negative one is none at all.
+        # One pass finds the offsets and what lies elsewhere: a block begins at a multiple of a power of two, so xor
+        # subtracts its start from an index inside of it and leaves any other at _BLOCK or more, where `take` below
+        # raises. The sign is masked, as NumPy would count a negative offset from the end.
         offsets = (indices ^ number * _BLOCK) & _UNSIGNED
         if self._block[0] != number and offsets.max() >= _BLOCK:
             return self._entries(indices)
@@ -197,7 +203,7 @@ class Permutation:
             return self._entries(indices)
 
     def _computed(self, number: int) -> np.ndarray:
-        """A run of entries; the last one is kept, since most flows are walked in order."""
+        """The entries of one block; the last block is kept, since most flows are walked in order."""
         block = self._block
         if block[0] != number:
             start = number * _BLOCK
@@ -211,6 +217,8 @@ class Permutation:
             key = [int(k) for k in self._keys[:2]]
             return np.random.Generator(np.random.Philox(key=key)).permutation(self.size)[indices]
         values = self._encrypt(indices)
+        # Encrypting again what is outside keeps this a permutation of those inside. It ends soon: the network permutes
+        # fewer than 2 * size numbers, so more than half of them land inside each time.
         outside = np.flatnonzero(values >= self.size)
         while outside.size:
             values[outside] = self._encrypt(values[outside])
@@ -218,19 +226,20 @@ class Permutation:
         return values
 
     def _encrypt(self, values: np.ndarray) -> np.ndarray:
-        """The network: (high, low) -> (low, high ^ f(low)), so the halves change places, and widths, each round."""
+        """The Feistel network: (high, low) -> (low, high ^ f(low)). Each round the halves, and widths, change places."""
         low_bits = self._widths[0]
         high, low = values >> low_bits, values & ((1 << low_bits) - 1)
         if self._tables is None and max(self._widths) <= _TABLED:
             halves = [np.arange(1 << self._widths[number % 2]) for number in range(_ROUNDS)]
             self._tables = [self._round(number, half) for number, half in enumerate(halves)]
         for number in range(_ROUNDS):
-            # "clip" is the quickest way to look up what is known to be there
+            # "clip" is the quickest mode; all entries are known to be within the table
             high ^= self._tables[number].take(low, mode="clip") if self._tables else self._round(number, low)
             high, low = low, high
         return (high << low_bits) | low
 
     def _round(self, number: int, low: np.ndarray) -> np.ndarray:
+        """The function f of a round: as many well mixed bits as the other half has."""
         mixed = _mix(low.view(np.uint64), self._keys[number])
         return (mixed >> np.uint64(64 - self._widths[1 - number % 2])).view(np.int64)
 

@@ -23,7 +23,7 @@ __all__ = ["Collector", "Stacker", "stack"]
 
 
 def stack(datapoints: Sequence[Any], owner: str) -> Datapoint:
-    """Stack some datapoints.
+    """Stack datapoints into columns.
 
     Args:
         datapoints: At least one; lists, tuples or dicts with the same components.
@@ -38,7 +38,7 @@ def stack(datapoints: Sequence[Any], owner: str) -> Datapoint:
 
 
 class Collector:
-    """Makes one datapoint of several: takes rows, then gives what they make.
+    """Makes one datapoint of several: is given them row by row, then asked for the result.
 
     Attributes:
         count: How many rows it was given.
@@ -56,14 +56,14 @@ class Collector:
         raise NotImplementedError
 
     def finish(self) -> Datapoint:
-        """What the rows make."""
+        """The datapoint made of all rows."""
         raise NotImplementedError
 
 
 class Stacker(Collector):
     """Columns that are filled row by row, each row as soon as it is made.
 
-    The memory is asked for when the first row is there, since that row says the shapes.
+    The memory is allocated when the first row is there, since that row tells the shapes.
 
     Args:
         rows: How many rows there is room for.
@@ -85,8 +85,9 @@ class Stacker(Collector):
                 kind, plain = self._kind, self._plain
             if len(datapoint) != len(plain) or (kind is dict and datapoint.keys() != self._known):
                 raise self._different(datapoint)
-            # What fits is written from here, by names that are local: calls and attributes would take as long as
-            # copying a few kilobytes.
+            # What fits is written from here, through local names: calls and attributes would take as long as copying
+            # a few kilobytes. Dtypes are compared by identity, which is quick; NumPy has one object for each built-in
+            # dtype, and what is equal without being the same goes through `write`.
             for key, exact, dtype, shape, data, write in plain:
                 value = datapoint[key]
                 if type(value) is exact and (dtype is None or (value.dtype is dtype and value.shape == shape)):
@@ -94,16 +95,18 @@ class Stacker(Collector):
                         data[row] = value
                         continue
                     except OverflowError:
-                        pass  # `write` says so
-                    except ValueError:  # not contiguous, as those that follow may be
+                        pass  # a whole number beyond int64: `write` raises the error that says so
+                    except ValueError:
+                        # Records take contiguous arrays alone. The rows that follow are likely like this one, so all
+                        # columns are written as plain arrays from here on.
                         columns = self._columns
                         plain = self._plain = [(*p[:4], c.data, p[5]) for p, c in zip(plain, columns, strict=True)]
                 write(row, value)
             self.count = row = row + 1
-            datapoint = value = None  # its memory may serve for the next one, which is made now
+            datapoint = value = None  # the next one is made now, and may then reuse the memory of this one
 
     def finish(self) -> Datapoint:
-        """The columns, as long as there are rows."""
+        """The columns, cut to the rows that were given."""
         columns = [column.finish(self.count) for column in self._columns]
         if self._kind is dict:
             return dict(zip(self._keys, columns, strict=True))
@@ -150,17 +153,17 @@ class Stacker(Collector):
 
 
 _Plain = tuple[Any, "type | None", Any, "tuple[int, ...]", Any, Callable[[int, Any], None]]
-"""What the loop over rows has to know of a column: its key, exact, dtype, shape, data (as records) and write."""
+"""A column's attributes for the loop over rows: key, exact, dtype, shape, data (as records) and write."""
 
 
 class _Column:
-    """One component of all rows.
+    """One component of all rows. The first row decides the kind of column.
 
     Attributes:
-        data: The column.
+        data: The memory of the column.
         exact: The type of values that may be written into it as they are; None: each has to go through ``write``.
-        dtype: Of arrays, the dtype that such a value must have too; None: its type is enough.
-        shape: Of arrays, the shape.
+        dtype: For arrays, the dtype that such a value must have too; None: the type is enough.
+        shape: For arrays, the shape that it must have.
     """
 
     data: Any = None
@@ -215,10 +218,10 @@ class _ArrayColumn(_Column):
 
 
 def _as_records(column: _Column) -> Any:
-    """A column's memory with each row as one value, of so many bytes: writing it is their copy, in a third of the time.
+    """A column's memory as records, one void value a row: writing a row is a copy of bytes, in a third of the time.
 
-    NumPy takes the bytes by the buffer protocol, for which it keeps some 100 bytes with each array: too much for small
-    rows. Of large ones the copy itself takes longest.
+    For rows of 512 bytes to 1 MiB: NumPy takes the bytes through the buffer protocol, for which it keeps some 100
+    bytes with each array, too much for smaller ones; of larger ones the copy itself takes most of the time.
     """
     if not (isinstance(column, _ArrayColumn) and column.shape and column.dtype.kind in "biufcmM"):
         return column.data
@@ -249,7 +252,7 @@ class _ScalarColumn(_Column):
         return self.data if count == len(self.data) else self.data[:count]
 
     def _read(self, row: int, value: object) -> Component:
-        """A value of another type, as it is where its dtype is the column's: an int beside an int64."""
+        """Read a value of another type than the first row's; its dtype must be the column's: an int beside an int64."""
         array = as_array(value, f"{self._where}, row {row}")
         if array is None or array.shape or array.dtype != self.data.dtype:
             got = _shown_object(value) if array is None else _shown_number(value, array)
@@ -265,7 +268,7 @@ class _ObjectColumn(_Column):
 
     def __init__(self, first: Component, rows: int, where: str, row: int) -> None:
         self.data, self._where, self._first, self._held = np.empty(rows, object), where, row, first
-        # of lists it has to be looked at each whether they are arrays
+        # Strings are never arrays. Among other objects each has to be looked at: a list of numbers would be one.
         self.exact = type(first) if isinstance(first, (str, bytes)) else None
 
     def write(self, row: int, value: Component) -> None:
@@ -289,7 +292,7 @@ class _ObjectColumn(_Column):
 
 
 class _HollowColumn(_Column):
-    """Rows that are empty lists so far: the first row that is none says what they are."""
+    """Rows that are empty lists so far: they fit any column of lists, and the first row that is none decides which."""
 
     def __init__(self, rows: int, where: str) -> None:
         self._rows, self._where = rows, where
@@ -310,7 +313,7 @@ class _HollowColumn(_Column):
 
     def finish(self, count: int) -> Component:
         column = self._column
-        if column is None:  # NumPy's dtype for what is empty
+        if column is None:  # all were empty: float64, NumPy's dtype for an empty list
             column = _ArrayColumn(np.array(self._held[0], np.float64), self._rows, self._where, 0)
             for place, held in enumerate(self._held):
                 column.write(place, held)
@@ -335,7 +338,7 @@ class _DictColumn(_Column):
 def _column(first: object, rows: int, where: str, row: int = 0) -> _Column:
     if isinstance(first, dict):
         return _DictColumn(rows, where)
-    # the type of a timedelta64 does not tell its unit, as its dtype does
+    # timedelta64 is a np.number, but its type does not tell its unit: it goes by dtype, as an array without axes.
     if type(first) in SCALARS or (isinstance(first, (np.number, np.bool_)) and not isinstance(first, np.timedelta64)):
         return _ScalarColumn(first, rows, where, row)
     if is_hollow(first):

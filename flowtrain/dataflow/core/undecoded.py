@@ -1,10 +1,10 @@
-"""Pictures that a source has read and not yet decoded: the stage above may need a part of them only.
+"""Deferred decoding: pictures that a source has read and not decoded, since the stage above may need only a part.
 
 A source that can leave pictures undecoded defines two methods beside ``get``: ``_get_undecoded(index, epoch)``, which
-calls :func:`get_leaving`, and ``_why_decoded()``, which says why pictures will be decoded all the same, or None. What
-decodes its pictures asks :func:`may_leave`. A stage that hands datapoints on without looking into them defines the
-first of the two. Only a stage that can deal with undecoded pictures asks for them, through :func:`get_undecoded`;
-everyone else calls ``get`` and is given arrays.
+calls :func:`get_leaving`, and ``_why_decoded()``, which says why pictures will be decoded all the same, or None. The
+code that decodes its pictures asks :func:`may_leave`. A stage that hands datapoints on without looking into them
+defines ``_get_undecoded`` alone. Only a stage that can deal with undecoded pictures asks for them, through
+:func:`get_undecoded`; everyone else calls ``get`` and is given arrays.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 
+# A flag of the thread and not an argument: between a source's `get`, whose signature is public and which users
+# override, and its decoder lie methods that know nothing of this.
 class _Asked(threading.local):
     here = False
 
@@ -67,14 +69,14 @@ class Undecoded(abc.ABC):
 
 
 def get_undecoded(flow: DataFlow, index: int, epoch: int) -> Datapoint:
-    """What ``flow.get(index, epoch)`` gives, with pictures undecoded where the flow can leave them so."""
+    """``flow.get(index, epoch)``, with the pictures left undecoded where the flow can do that."""
     if _can(flow):
         return flow._get_undecoded(index, epoch)  # type: ignore[attr-defined]
     return flow.get(index, epoch)
 
 
 def get_leaving(source: DataFlow, index: int, epoch: int) -> Datapoint:
-    """What a source's ``get`` gives where its decoder may leave pictures undecoded: what ``_get_undecoded`` returns."""
+    """A source's ``get`` during which its decoder may leave pictures undecoded: the body of ``_get_undecoded``."""
     if source._why_decoded() is not None:  # type: ignore[attr-defined]
         return source.get(index, epoch)
     _asked.here = True
@@ -90,10 +92,10 @@ def may_leave() -> bool:
 
 
 def why_decoded(flow: DataFlow) -> str | None:
-    """Say why :func:`get_undecoded` gives no undecoded picture.
+    """Say why :func:`get_undecoded` gives no undecoded pictures.
 
     Returns:
-        None: it does. An empty string: no source beneath is one of pictures that could be left undecoded. Else the
+        None if it does. An empty string if no source beneath has pictures that could be left undecoded. Else the
         reason, as a clause.
     """
     can, children = _can(flow), flow.children()
@@ -106,7 +108,7 @@ def why_decoded(flow: DataFlow) -> str | None:
 
 
 def is_undecoded(datapoint: Datapoint, key: Key) -> bool:
-    """Whether a component is there and is an undecoded picture."""
+    """Whether the datapoint has a component ``key``, and it is an undecoded picture."""
     try:
         return isinstance(datapoint[key], Undecoded)
     except (LookupError, TypeError):
@@ -128,7 +130,7 @@ def decoded(datapoint: Datapoint) -> Datapoint:
 
 
 def with_undecoded(datapoint: Datapoint, change: Callable[[Undecoded], Any]) -> Datapoint:
-    """The datapoint with something else in place of each undecoded picture."""
+    """The datapoint with each undecoded picture replaced by ``change(picture)``."""
     for key in _keys(datapoint):
         if is_undecoded(datapoint, key):
             datapoint = replaced(datapoint, key, change(datapoint[key]))
@@ -142,4 +144,5 @@ def _keys(datapoint: Datapoint) -> Iterable[Key]:
 
 
 def _can(flow: DataFlow) -> bool:
+    # A subclass that overrides get alone inherits a _get_undecoded that would pass its get by.
     return written_for(type(flow), "_get_undecoded", "get", "__iter__")

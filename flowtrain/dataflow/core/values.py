@@ -25,20 +25,20 @@ SCALARS: dict[type, Any] = {bool: np.bool_, int: np.int64, float: np.float64, co
 
 _EXACT_INT = 2**53  # the whole numbers up to it are exact in float64
 _NESTED = (list, tuple)
-_UNMASKED = frozenset([*SCALARS, str, bytes, type(None), np.ndarray])  # types of which no value has a mask
-_WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # how pandas, pyarrow and NumPy name such dtypes
+_UNMASKED = frozenset([*SCALARS, str, bytes, type(None), np.ndarray])  # exact types: none of their values has a mask
+_WHOLE = re.compile(r"(?:dictionary<values=)?(u?int(?=\d)|bool)")  # as pandas, pyarrow and NumPy name such dtypes
 
 
 def as_array(value: Component, where: str, dtype: npt.DTypeLike = np.float64) -> np.ndarray | None:
-    """The array that a value is, without any change of it.
+    """Convert a value to an array if that changes nothing about it.
 
     Args:
         value: Anything.
         where: What it is, for errors: ``"BatchData(2): component 0, row 3"``.
-        dtype: For a list without a number in it, which does not tell its own.
+        dtype: The dtype of an empty list, which has none of its own.
 
     Returns:
-        The array; None for what is none (strings, bytes, None, objects, lists with one of these in it).
+        The array; None for a value that is no array (strings, bytes, None, objects, lists with one of these in it).
 
     Raises:
         DataFlowError: The value is a masked array, a list whose rows differ in length, shape or dtype, or a whole
@@ -51,7 +51,7 @@ def as_array(value: Component, where: str, dtype: npt.DTypeLike = np.float64) ->
     if isinstance(value, np.ndarray):
         check_unmasked(value, where)
         return value
-    if type(value) in SCALARS:
+    if type(value) in SCALARS:  # the exact type: np.float64 is a float too, and an IntEnum, an object, is an int
         return _filled(value, SCALARS[type(value)], where)
     if isinstance(value, np.generic):
         return None if isinstance(value, (str, bytes)) else np.asarray(value)
@@ -68,6 +68,7 @@ def as_array(value: Component, where: str, dtype: npt.DTypeLike = np.float64) ->
     for leaf in leaves:
         if isinstance(leaf, np.ndarray):
             check_unmasked(leaf, where)
+    # Compared before NumPy sees them: np.array([np.int64(1), np.float32(2)]) would be float64 without a word.
     dtypes = {np.dtype(SCALARS[type(leaf)]) if type(leaf) in SCALARS else leaf.dtype for leaf in leaves}
     if len(dtypes) > 1:
         raise DataFlowError(
@@ -78,7 +79,7 @@ def as_array(value: Component, where: str, dtype: npt.DTypeLike = np.float64) ->
 
 
 def column_of(values: object, where: str) -> np.ndarray:
-    """The array of something array-like that holds a row per datapoint: an array, a table's column, a list.
+    """Convert something array-like with a row per datapoint to an array: an array, a table's column, a list.
 
     Args:
         values: An array, or anything that NumPy can make one of (a pandas Series, an h5py or netCDF4 variable).
@@ -107,7 +108,7 @@ def column_of(values: object, where: str) -> np.ndarray:
 
 
 def is_hollow(value: object) -> bool:
-    """Whether it is a list without anything in it: of any dtype."""
+    """Whether a value is a list without anything in it, at any depth (``[[], []]``): it may stand for any dtype."""
     return isinstance(value, _NESTED) and next(_leaves(value), value) is value
 
 
@@ -149,7 +150,7 @@ def _leaves(value: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _common(leaves: list[Any], kinds: set[type], where: str) -> npt.DTypeLike:
-    """The dtype of Python numbers of these types."""
+    """The dtype that holds Python numbers of all these types exactly."""
     if len(kinds) == 1:
         return SCALARS[next(iter(kinds))]
     if bool in kinds:
@@ -193,7 +194,8 @@ def _refuse_ragged(value: Component, where: str) -> NoReturn:
 
 
 def _held_kind(values: object) -> str:
-    """NumPy's letter for what a table's column holds: i, u, b, ...; "?" where that is not known."""
+    """NumPy's kind letter of the whole numbers or bools that a table's column holds: i, u or b; "?" for all others."""
+    # By the column's own dtype: with values missing, np.asarray has made floats or objects of them already.
     dtype = getattr(values, "dtype", getattr(values, "type", None))
     dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)  # of a pandas category: its values'
     found = _WHOLE.match(str(dtype).lower())  # not interval, which begins alike
