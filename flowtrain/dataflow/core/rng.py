@@ -226,7 +226,7 @@ class Permutation:
         return values
 
     def _encrypt(self, values: np.ndarray) -> np.ndarray:
-        """The Feistel network: (high, low) -> (low, high ^ f(low)). Each round the halves, and widths, change places."""
+        """The Feistel network: (high, low) -> (low, high ^ f(low)). Halves, and widths, change places each round."""
         low_bits = self._widths[0]
         high, low = values >> low_bits, values & ((1 << low_bits) - 1)
         if self._tables is None and max(self._widths) <= _TABLED:

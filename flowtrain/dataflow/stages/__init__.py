@@ -1,1 +1,1 @@
-"""One flow over another: map, select, augment, batch, shuffle, repeat, combine, mix, slice, expand, cache."""
+"""Flows over other flows: map, select, augment, batch, shuffle, repeat, combine, mix, slice, expand, cache."""

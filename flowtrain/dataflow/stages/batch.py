@@ -20,9 +20,9 @@ __all__ = ["BatchData", "GroupingData"]
 
 
 class GroupingData(ProxyDataFlow):
-    """The base of stages that make one datapoint out of each ``batch_size`` that follow each other.
+    """The base of stages that make one datapoint out of ``batch_size`` consecutive ones.
 
-    A subclass defines ``_collector``.
+    A subclass defines ``_collector``, which does that.
     """
 
     def __init__(self, ds: DataFlow, batch_size: int, remainder: bool) -> None:
@@ -45,7 +45,7 @@ class GroupingData(ProxyDataFlow):
         return self._collected(in_a_row(self.ds, start, stop, epoch), stop - start)
 
     def _range(self, index: int) -> tuple[int, int]:
-        """The datapoints of one batch."""
+        """The datapoints of one batch: (first index, the index after the last)."""
         start = index * self.batch_size
         size = self.ds.size_or_none()
         stop = start + self.batch_size if size is None else min(start + self.batch_size, size)
@@ -73,6 +73,7 @@ class GroupingData(ProxyDataFlow):
         return None if below is None else below * self.batch_size
 
     def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
+        # It reads no further than the batch that it hands out, so the position of the input says all, without a memory.
         rows = iter(walk.open(self.ds))
         count = self.batch_size
         while count == self.batch_size:
@@ -87,7 +88,7 @@ class GroupingData(ProxyDataFlow):
 
 
 class BatchData(GroupingData):
-    """Stack datapoints that follow each other into batches.
+    """Stack consecutive datapoints into batches.
 
     Arrays keep their dtype and get one more axis in front; Python's bool, int and float become bool, int64 and
     float64, as NumPy makes of them; a list of numbers counts as an array. Strings, bytes and other objects become
@@ -125,7 +126,7 @@ class BatchData(GroupingData):
         start, stop = self._range(index)
         return self.ds.get_batch(np.arange(start, stop), epoch)
 
-    _needs = GroupingData._needs
+    _needs = GroupingData._needs  # said anew, as a get of its own makes an inherited one void; it holds for both ways
 
     def _collector(self, rows: int) -> Collector:
         return _Lists() if self.use_list else Stacker(rows, self.describe())

@@ -25,26 +25,27 @@ _INSTEAD = "What lies far away is for write(ds, url)."
 
 
 class CacheData(ProxyDataFlow, RNGDataFlow):
-    """Keep what a flow gives in its first epoch, and hand that out in every epoch: for slow decoding that repeats.
+    """Keep the datapoints of a flow's first epoch, and hand them out in every epoch: saves repeating slow decoding.
 
     Put it above what is slow and below what is random: augmentation beneath it would be the same in every epoch.
 
     Args:
         ds: The flow beneath; finite.
         path: A folder to keep the datapoints in, one file each, for the next run too. None keeps them in memory (of
-            each worker process, if the stage lies beneath a parallel one). A folder belongs to a chain of stages, by
-            their names and functions' names, and its length: delete it when the data or what a function does change.
-        shuffle: A new order each epoch.
-        seed: Of the order; None takes the default.
+            each worker process, if the stage lies beneath a parallel one). A folder belongs to one chain of stages,
+            told by the names of the stages and of their functions, and to its length: delete it when the data or
+            what a function does change.
+        shuffle: Whether each epoch has a new order.
+        seed: The seed of that order; None takes the default.
 
-    A datapoint counts as kept only when it is there as a whole: a first epoch that breaks off leaves nothing that
-    would pass for the whole cache, and files are written beside their place and renamed. A damaged file is made anew.
+    A datapoint counts as kept only when all of it is there: files are written beside their place and renamed, and a
+    first epoch that breaks off does not pass for a whole one. A damaged file is made anew.
 
     Order: that of ``ds``, or with ``shuffle`` one that depends on (seed, epoch). Indexable where ``ds`` is; then any
-    worker may fill any part. Over a flow that can only be iterated, the first epoch keeps that flow's order, and an
-    epoch that starts before the cache is whole fills it first if it is to be shuffled.
+    worker may fill any part. Over a flow that can only be iterated, epoch 0 keeps that flow's order, and a later
+    shuffled epoch that starts before the cache is complete fills it first.
 
-    State: that of ``ds`` while it is being kept, then one number.
+    State: that of ``ds`` while the cache is being filled, then one number.
 
     Raises:
         DataFlowError: ``ds`` never ends, or the folder holds the datapoints of another flow.
@@ -82,6 +83,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         place = self._place(index, epoch)
         datapoint = self._store.load(place)
+        # Epoch 0 whichever was asked for: what is kept must not depend on the epoch in which it was made.
         return self._store.save(place, self.ds.get(place, 0)) if datapoint is None else datapoint
 
     def _needs(self, first: int, stop: int, epoch: int) -> Iterator[Piece]:
@@ -99,7 +101,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         return each if each == 1 or not self.shuffle else None
 
     def _place(self, index: int, epoch: int) -> int:
-        """Which datapoint of the flow beneath comes at an index."""
+        """The index of the flow beneath whose datapoint comes at an index."""
         size = len(self)
         if not 0 <= index < size:
             raise out_of_range(self, index)
@@ -113,7 +115,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             if not self.shuffle or walk.epoch == 0:
                 yield from self._kept_along(walk, index)
                 return
-            for _ in self._kept_along(walk, 0):
+            for _ in self._kept_along(walk, 0):  # the whole flow beneath is read before the first datapoint
                 pass
         walk.inputs_at = []  # from here on the position is the index alone
         size = len(self)
@@ -126,8 +128,10 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             yield datapoint
 
     def _kept_along(self, walk: StageCursor, index: int) -> Iterator[Datapoint]:
-        """Hand the flow beneath out while it is kept."""
-        passed = 0 if walk.resumes_inputs else index  # the position was saved when all was kept, and no longer is
+        """Hand out the flow beneath, and keep each datapoint on the way."""
+        # A position of a whole cache has none of the input. If that cache is gone (it was in the memory of another
+        # process), the datapoints before the index are read and passed over.
+        passed = 0 if walk.resumes_inputs else index
         child = walk.open(self.ds, 0)
         for datapoint in itertools.islice(child, passed, None):
             kept = self._store.save(index, datapoint)
@@ -135,7 +139,7 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             walk.memory = index
             yield kept
         size = self.ds.size_or_none()
-        if size is not None and index < size:  # never pass what was cut for the whole
+        if size is not None and index < size:  # else a flow that was cut short would pass for the whole
             raise self.ds._ended_early(size, index, 0)
         self._store.finish(index)
 
@@ -147,6 +151,6 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
 
 
 def chain_of(ds: DataFlow) -> str:
-    """A flow's stages from its source on, by name: what a cache was made of."""
+    """Name a flow's stages from its source on: what a cache was made of."""
     beneath = ", ".join(chain_of(child) for child in ds.children())
     return f"{beneath} > {ds.describe()}" if beneath else ds.describe()

@@ -1,4 +1,4 @@
-"""Where CacheData keeps datapoints: a dict, or a folder of files."""
+"""The stores of CacheData: a dict in memory, or a folder with a file for each datapoint."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..core.datapoint import Datapoint
 
 __all__ = ["DiskStore", "MemoryStore"]
 
-_VERSION = 2  # 1: a manifest without a checksum
-_HEAD = 16  # bytes: mark, crc32, length
+_VERSION = 2  # of the manifest; 1 had no checksum
+_HEAD = 16  # bytes before the datapoint: mark (4), CRC-32 (4), length (8), little-endian
 _MARK = b"FTC1"
-_PER_FOLDER = 1000
+_PER_FOLDER = 1000  # files in a folder
 
 
 class MemoryStore:
-    """Datapoints in memory."""
+    """Store of datapoints in memory."""
 
     def __init__(self) -> None:
         self.whole: int | None = None
-        """How many datapoints there are, once all are kept; known only of flows that can only be iterated."""
+        """How many datapoints there are, once all are kept. Set only for flows that can only be iterated."""
         self._kept: dict[int, Any] = {}
 
     def load(self, place: int) -> Datapoint:
@@ -40,7 +40,7 @@ class MemoryStore:
         return place in self._kept
 
     def save(self, place: int, datapoint: object) -> Datapoint:
-        """Keep a datapoint and give it back as it will be given from now on."""
+        """Keep a datapoint, and return it as ``load`` will from now on."""
         self._kept[place] = datapoint
         return protected(datapoint)
 
@@ -51,12 +51,15 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Datapoints in a folder, one file each, with a manifest that says which flow they are of.
+    """Store of datapoints in a folder, one file each, with a manifest that says which flow they are of.
 
     Args:
         path: The folder; made when the first datapoint is kept.
         flow: The flow's description.
-        size: Its length, if known.
+        size: The flow's length; None if it is unknown.
+
+    Raises:
+        DataFlowError: ``path`` is a file, or the folder holds other files, a damaged manifest or another flow.
     """
 
     def __init__(self, path: Path, flow: str, size: int | None) -> None:
@@ -68,7 +71,7 @@ class DiskStore:
         self._check_manifest()
 
     def load(self, place: int) -> Datapoint:
-        """The datapoint that is kept at a place; None where there is none, or a damaged one."""
+        """The datapoint that is kept at a place; None if there is none, or its file is damaged."""
         try:
             data = self._file(place).read_bytes()
         except FileNotFoundError:
@@ -85,7 +88,7 @@ class DiskStore:
         return self._file(place).exists()
 
     def save(self, place: int, datapoint: object) -> Datapoint:
-        """Keep a datapoint and give it back as it will be given from now on."""
+        """Keep a datapoint, and return it as ``load`` will from now on."""
         if not self._ready:
             self._begin()
         try:
@@ -129,7 +132,7 @@ class DiskStore:
                     f"CacheData: the folder {self._path} holds other files; give one of its own"
                 ) from None
             return
-        except (ValueError, AttributeError) as error:  # AttributeError: of another program's, which holds no dict
+        except (ValueError, AttributeError) as error:  # AttributeError: it is another program's, and no dict
             raise DataFlowError(f"CacheData: {self._path}/manifest.json is damaged; delete the folder") from error
         identity = {**self._identity, "version": 1} if first else self._identity
         if {key: found.get(key) for key in identity} != identity:
@@ -150,4 +153,5 @@ def _head(body: memoryview) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    write_whole(path, data, durable=False)  # what a power cut takes is seen by its checksum, and made again
+    # Without a sync for each datapoint: what a power cut damages is seen by its checksum, and made again.
+    write_whole(path, data, durable=False)

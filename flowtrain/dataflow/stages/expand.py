@@ -18,7 +18,10 @@ __all__ = ["ExpandedData", "FlatMapData", "UnbatchData"]
 
 
 class ExpandedData(ProxyDataFlow):
-    """The base: a subclass defines ``_expand``, the datapoints that one datapoint becomes."""
+    """The base of stages that make several datapoints of each.
+
+    A subclass defines ``_expand``, the datapoints that one datapoint becomes.
+    """
 
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         raise NotImplementedError
@@ -35,6 +38,8 @@ class ExpandedData(ProxyDataFlow):
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         first, handed = memory or (0, 0)
         child = walk.open(self.ds)
+        # A position is that before the current datapoint, and how many of its parts were handed out: going on makes it
+        # again and passes those over.
         before = child.state()
         for index, datapoint in enumerate(child, first):
             try:
@@ -42,7 +47,7 @@ class ExpandedData(ProxyDataFlow):
                     if number > handed:
                         walk.memory, walk.inputs_at = [index, number], [before]
                         yield part
-            except Exception as error:  # a GeneratorExit may be the end of this walk
+            except Exception as error:  # not BaseException: a GeneratorExit at the yield is the end of this walk
                 self._fail(error, index, walk.epoch)
             before, handed = child.state(), 0
 
@@ -54,10 +59,10 @@ class FlatMapData(ExpandedData):
         ds: The flow beneath.
         func: Takes a datapoint and returns, or yields, datapoints; none is fine.
 
-    Order: that of ``ds``, each datapoint's in the order in which ``func`` gives them. Not indexable and without a
-    length. Where each datapoint becomes equally many, a ``DataFlow`` with ``get`` is better.
+    Order: that of ``ds``, and for each datapoint the order in which ``func`` gives its parts. Not indexable and without
+    a length. If each datapoint becomes equally many, write a ``DataFlow`` with ``get`` instead, which is indexable.
 
-    State: that of ``ds``, and how many of the current datapoint's were handed out.
+    State: that of ``ds``, and how many parts of the current datapoint were handed out.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList

@@ -1,4 +1,4 @@
-"""More stages that group datapoints: padded batches, batches of one shape, windows."""
+"""Stages that stack datapoints of several shapes, or into windows: padded batches, batches by shape, windows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PaddedBatchData(GroupingData):
     Args:
         ds: The flow beneath.
         batch_size: How many datapoints to a batch.
-        pad_value: What to fill up with, at the end of each axis; one for all components, or a dict of component
+        pad_value: What to fill up with at the end of each axis: one value for all components, or a dict of component
             (position or key) -> value, the others taking 0. It must fit each array's dtype.
         remainder: Whether a last batch that is smaller is handed out.
 
@@ -76,7 +76,8 @@ class _Padder(Collector):
         self._rows.append(datapoint)
 
     def finish(self) -> Datapoint:
-        largest: dict[Any, np.ndarray] = {}  # of each component an array of the padded shape, and its dtype
+        # For each component an array of the padded shape and its dtype: one value, broadcast, which takes no memory.
+        largest: dict[Any, np.ndarray] = {}
         for row, datapoint in enumerate(self._rows):
             for key, value in _items(datapoint) or ():
                 if isinstance(value, np.ndarray) and value.ndim:
@@ -138,7 +139,7 @@ def _items(datapoint: Datapoint) -> Iterable[tuple[Any, Any]] | None:
 
 @old_spellings(idx="index")
 class BatchDataByShape(ProxyDataFlow):
-    """Stack datapoints whose shape is the same: batches of pictures of many sizes, none of them cut or padded.
+    """Stack datapoints of the same shape: batches out of pictures of many sizes, none of them cut or padded.
 
     A batch is handed out as soon as ``batch_size`` datapoints of a shape are there.
 
@@ -151,8 +152,8 @@ class BatchDataByShape(ProxyDataFlow):
 
     Order: that in which batches fill up. Not indexable and without a length.
 
-    State: that of ``ds`` and, where ``ds`` is indexable, the numbers of the datapoints that wait; else a count, and
-    going on walks ``ds`` up to it.
+    State: that of ``ds`` and, where ``ds`` is indexable, the indices of the datapoints that wait for a full batch; else
+    a count, and going on reads ``ds`` from the start of the epoch.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList
@@ -188,7 +189,9 @@ class BatchDataByShape(ProxyDataFlow):
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed, read, waiting = memory or (0, 0, [])
-        replays = not self.ds.indexable  # from the epoch's start: what waits cannot be made alone
+        # What waits belongs to the position. Over an indexable flow it is made again by index; else nothing makes those
+        # datapoints alone, and the epoch is read again from its start.
+        replays = not self.ds.indexable
         groups: dict[Any, list[tuple[int, Any]]] = {}
         if not replays:
             for number, datapoint in zip(waiting, made_at(self.ds, waiting, walk.epoch), strict=True):
@@ -222,13 +225,13 @@ class BatchDataByShape(ProxyDataFlow):
 
 
 class WindowData(ProxyDataFlow):
-    """Stack datapoints that follow each other into windows that may overlap: for time series and videos.
+    """Stack consecutive datapoints into windows that may overlap: for time series and videos.
 
     Args:
         ds: The flow beneath.
         size: How many datapoints to a window.
-        shift: By how many datapoints the next window starts later; None takes ``size``: no overlap.
-        stride: The distance of a window's datapoints.
+        shift: How many datapoints lie between the starts of two windows; None takes ``size``: no overlap.
+        stride: The distance between a window's datapoints; 2 takes every second one.
         remainder: Whether windows at the end that are not full are handed out.
 
     Order: that of ``ds``; indexable where ``ds`` is.
@@ -267,7 +270,7 @@ class WindowData(ProxyDataFlow):
         return self._stacked([self.ds.get(place, epoch) for place in range(first, stop, self.stride)])
 
     def _range(self, index: int) -> tuple[int, int]:
-        """The first datapoint of the flow beneath that a window covers, and the one after the last."""
+        """The datapoints of the flow beneath that a window covers: (first index, the index after the last)."""
         below = self.ds.size_or_none()
         first = index * self.shift
         stop = first + self.span if below is None else min(first + self.span, below)
@@ -291,13 +294,13 @@ class WindowData(ProxyDataFlow):
         return self._shared(parts)
 
     def _shared(self, rows: list[Datapoint]) -> Datapoint:
-        """Stack rows that the next window may hold too: each window gets copies of its own."""
+        """Stack rows that the next window may hold too: each window gets objects of its own."""
         return self._stacked([protected(row) for row in rows])
 
     def _walk(self, walk: StageCursor, memory: object) -> Iterator[Datapoint]:
         child = walk.open(self.ds)
         rest = iter(child)
-        held: collections.deque[tuple[Any, Any]] = collections.deque()  # with the position before each
+        held: collections.deque[tuple[Any, Any]] = collections.deque()  # (position before it, datapoint)
         while True:
             while len(held) < self.span:
                 before = child.state()
@@ -312,8 +315,7 @@ class WindowData(ProxyDataFlow):
                 held.popleft()
             for _ in range(self.shift - self.span):  # windows with gaps between them
                 next(rest, None)
-            # Windows overlap: the position is that of the first row of the next window, which the input is already
-            # past.
+            # Windows overlap: the position is that of the next window's first row, which the input has already passed.
             walk.inputs_at = [held[0][0]] if held else None
             yield window
 

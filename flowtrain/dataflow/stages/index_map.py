@@ -1,4 +1,4 @@
-"""The base of stages whose datapoints are those of flows beneath, in another order or number."""
+"""The base of stages that hand on datapoints of flows beneath unchanged, in another order or number."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def out_of_range(flow: DataFlow, index: int) -> IndexError:
 
 
 def check_indices(flow: DataFlow, indices: np.ndarray) -> None:
-    """Refuse indices that a flow does not have, for a ``get_batch`` by which NumPy would count from the end, or go on.
+    """Refuse indices that a flow does not have.
+
+    ``get_batch`` needs it: NumPy counts negative ones from the end, and computes with those that are too large.
 
     Raises:
         IndexError: There is such an index.
@@ -40,9 +42,12 @@ def check_indices(flow: DataFlow, indices: np.ndarray) -> None:
 
 
 class IndexMap(DataFlow):
-    """A stage that only says which datapoint of which flow beneath comes at an index."""
+    """The base of stages that only say which datapoint of which flow beneath comes at an index.
 
-    _in_order: ClassVar[bool] = False  # whether, wherever it begins in a flow beneath, it goes on in order to its end
+    A subclass defines ``_source``.
+    """
+
+    _in_order: ClassVar[bool] = False  # True: after index i of a flow beneath comes i + 1, up to the end of that flow
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         """The datapoint of a flow beneath that comes at an index.

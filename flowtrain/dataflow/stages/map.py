@@ -1,4 +1,4 @@
-"""Stages that apply a function: to whole datapoints or to one component."""
+"""Stages that apply a function to whole datapoints or to one component."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MapData", "MapDataComponent", "function_name"]
 
 
 def function_name(func: object) -> str:
-    """What to call a function in messages."""
+    """The name of a function, or of the one in a ``functools.partial``, for messages; else that of its type."""
     name = getattr(func, "__name__", None) or getattr(getattr(func, "func", None), "__name__", None)
     return name or type(func).__name__
 
@@ -32,7 +32,7 @@ def check_callable(func: object, owner: str, takes: str) -> None:
 
 
 class _Mapped(EachData):
-    """What the two stages share: the function, and what its None means."""
+    """The base of both stages: the function, and what it means that it returns None."""
 
     def __init__(self, ds: DataFlow, func: Callable[[Any], Any], may_drop: bool) -> None:
         super().__init__(ds)
@@ -51,7 +51,7 @@ class _Mapped(EachData):
             return DataFlow.get(self, index, epoch)  # says what is in the way
         return self._apply(self.ds.get(index, epoch), index, epoch)
 
-    _needs = EachData._needs
+    _needs = EachData._needs  # said anew, as a get of its own makes an inherited one void
 
     def _none(self, index: int, epoch: int) -> object:
         if self.may_drop:
@@ -73,9 +73,9 @@ class MapData(_Mapped):
     Args:
         ds: The flow beneath.
         func: Takes a datapoint and returns the new one. It should not write into what it is given. With ``batched``
-            it takes columns: a list (or dict) of arrays with one more axis in front, of any number of rows, and
+            it takes columns, a list (or dict) of arrays with one more axis in front and any number of rows, and
             returns columns with as many rows.
-        may_drop: Where ``func`` returns None, leave the datapoint out. Without it None is an error.
+        may_drop: If ``func`` returns None, leave the datapoint out. Without it None is an error.
         batched: ``func`` is vectorised. Under ``BatchData`` it is then called once a batch, not once a datapoint.
 
     Order: that of ``ds``. With ``may_drop`` the flow has no length and is not indexable: it must lie above the
@@ -150,7 +150,7 @@ class MapDataComponent(_Mapped):
         ds: The flow beneath.
         func: Takes the component and returns the new one. It should not write into what it is given.
         index: Which component: a position, or a key where datapoints are dicts.
-        may_drop: Where ``func`` returns None, leave the datapoint out. Without it None is an error.
+        may_drop: If ``func`` returns None, leave the datapoint out. Without it None is an error.
 
     Order: that of ``ds``; see ``MapData`` for ``may_drop``.
 
@@ -169,7 +169,8 @@ class MapDataComponent(_Mapped):
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         datapoint = get_undecoded(self.ds, index, epoch)
-        # the function is given arrays; other components may stay as they are
+        # The function is given arrays alone, so if its component is a picture, all is made again and decoded; else the
+        # pictures in other components stay as they are.
         return self.get(index, epoch) if is_undecoded(datapoint, self.index) else self._apply(datapoint, index, epoch)
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:

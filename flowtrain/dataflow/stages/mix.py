@@ -21,7 +21,7 @@ from .index_map import IndexMap, endless, out_of_range
 __all__ = ["RandomChooseData", "RandomMixData"]
 
 _BLOCK = 4096
-_AGAIN = 2**20
+_AGAIN = 2**20  # offset between two epochs: of an endless stage in blocks, of an iterated one in epochs beneath
 _END = object()
 
 
@@ -30,11 +30,12 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
     """Draw each datapoint from one of several flows, with given probabilities.
 
     The draws are made without replacement out of blocks of 4,096, in each of which every flow has its exact share:
-    so the proportions hold in every epoch, and datapoint i can still be made alone. Each flow goes on where its last
-    datapoint was, over the epochs too; one that ends begins its next epoch.
+    so the proportions hold in every epoch, and datapoint i can still be made alone. A flow that ends begins its next
+    epoch. If all flows are indexable, each goes on in an epoch where the last epoch left it; else each epoch starts
+    all of them anew.
 
     Args:
-        flows: To draw from.
+        flows: The flows to draw from.
         probs: The probability of each; None makes them equal.
         size: How many datapoints an epoch has; None: as many as all flows have together.
         seed: None takes the default.
@@ -69,8 +70,10 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
                 f"RandomChooseData: probs must be {count} numbers from 0 to 1 that add up to 1, got {probs}"
             )
         self._size = None if size is None else check_int("RandomChooseData", "size", size)
+        # In a block the other flows may get one datapoint each more than their probability says, at the expense of the
+        # likeliest, whose probability is at least 1 / count: with count**2 datapoints it has enough for them.
         self._block_size = max(_BLOCK, count * count)
-        self._held: tuple[int, np.ndarray, np.ndarray, list[int]] | None = None
+        self._held: tuple[int, np.ndarray, np.ndarray, list[int]] | None = None  # the latest block: number, *_drawn
 
     def __len__(self) -> int:
         if self._size is not None:
@@ -90,7 +93,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         return flow, place, times
 
     def _draw(self, position: int) -> tuple[int, int]:
-        """Which flow gives the datapoint, and how many it gave before."""
+        """Which flow gives the datapoint at a position, counted over all epochs, and how many it gave before."""
         block, place = divmod(position, self._block_size)
         held = self._held
         if held is None or held[0] != block:
@@ -99,7 +102,11 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         return number, held[3][number] + int(held[2][place])
 
     def _drawn(self, block: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Which flow gives each datapoint of a block, how many it gave before in that block, and in those before."""
+        """Draw a block: the flow of each datapoint, how many it gave before in the block, and all gave in those before.
+
+        Returns:
+            int64 (block size,), int64 (block size,), and a list with a number for each flow.
+        """
         before, after = self._given(block), self._given(block + 1)
         shares = [last - first for first, last in zip(before, after, strict=True)]
         choice = np.repeat(np.arange(len(shares)), shares)
@@ -110,7 +117,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         return choice, place, before
 
     def _given(self, blocks: int) -> list[int]:
-        """How many datapoints each flow gives in the first blocks; the likeliest one evens out the rounding."""
+        """How many datapoints each flow gives in the first ``blocks``; the likeliest flow evens out the rounding."""
         total = blocks * self._block_size
         given = [int(p * 2**32) * total >> 32 for p in self.probs]  # exact, however large the total
         likeliest = max(range(len(given)), key=self.probs.__getitem__)
@@ -183,12 +190,13 @@ class RandomMixData(IndexMap, SeveralFlows, RNGDataFlow):
 def _in_turns(
     stage: SeveralFlows, walk: StageCursor, memory: Memory, turns: Iterator[int], first_epoch: int
 ) -> Iterator[Datapoint]:
-    """Take each datapoint from the flow whose turn it is; a flow that has ended begins its next epoch."""
+    """Take each datapoint from the flow whose number ``turns`` gives; a flow that has ended begins its next epoch."""
     handed, epochs = memory or (0, [first_epoch] * len(stage.flows))
     inputs = [walk.open(flow, epochs[number], number) for number, flow in enumerate(stage.flows)]
     for number in itertools.islice(turns, handed, None):
         datapoint = next(inputs[number], _END)
         if datapoint is _END:
+            # a new list: the one of before may be in a position that somebody holds
             epochs = [epoch + (other == number) for other, epoch in enumerate(epochs)]
             inputs[number] = walk.open(stage.flows[number], epochs[number], number)
             datapoint = next(inputs[number], _END)

@@ -1,4 +1,4 @@
-"""A function that draws random numbers, applied to each datapoint."""
+"""RandomMapData: a function that draws random numbers, applied to each datapoint."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ __all__ = ["RandomMapData"]
 
 
 class RandomMapData(EachData, RNGDataFlow):
-    """Apply a function that is given a random generator: noise, masks, random choices.
+    """Apply a function that is given a random generator to each datapoint: noise, masks, random choices.
 
-    Take the numbers from that generator and from nothing else, and the result is the same in any worker and after
-    any resume.
+    If the function draws from that generator alone, the result is the same in any worker and after any resume.
 
     Args:
         ds: The flow beneath.

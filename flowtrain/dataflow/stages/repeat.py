@@ -1,4 +1,4 @@
-"""Stages that repeat: epochs, single datapoints, or as much as a given size asks for."""
+"""Stages that repeat epochs or single datapoints, or fill up an epoch of a given size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from .index_map import IndexMap, endless, out_of_range
 __all__ = ["FixedSizeData", "RepeatedData", "RepeatedDataPoint"]
 
 _AGAIN = 2**20
-"""Epoch offset between two iterations of a stage that repeats the flow beneath for ever."""
+"""Epoch offset between two iterations of a stage that repeats the flow beneath for ever.
+
+So no two of them share epochs of that flow, unless one goes on for more than a million.
+"""
 
 _END = object()
 
@@ -70,7 +73,7 @@ class RepeatedData(IndexMap, ProxyDataFlow):
         return epoch * (self.num if self.num > 0 else _AGAIN) + times
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
-        times, some = memory or (0, False)
+        times, some = memory or (0, False)  # epochs beneath that are complete; whether this one gave anything
         while times != self.num:
             for datapoint in walk.open(self.ds, self._below(times, walk.epoch)):
                 some = True
@@ -108,7 +111,7 @@ class RepeatedDataPoint(ExpandedData):
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
         self.num = check_int("RepeatedDataPoint", "num", num)
-        self._held: tuple[int, int, Any] | None = None  # one object, so that threads see its parts agree
+        self._held: tuple[int, int, Any] | None = None  # (index beneath, epoch, datapoint): set at once, for threads
 
     def _indexable_itself(self) -> bool:
         return True
@@ -142,16 +145,16 @@ class RepeatedDataPoint(ExpandedData):
 
 
 class FixedSizeData(IndexMap, ProxyDataFlow):
-    """Give a flow epochs of a size of your choice: 1,000 steps to an epoch, whatever the data's own size.
+    """Give a flow epochs of a fixed size: 1,000 steps to an epoch, say, whatever the data's own size.
 
     Args:
         ds: The flow beneath.
         size: How many datapoints an epoch has. Where ``ds`` ends before that, its next epoch follows.
         keep_state: The next epoch goes on where the last one ended, so that all data are seen (the default). Without
-            it each epoch begins at the start of one of ``ds``.
+            it each epoch begins at the start of an epoch of ``ds``.
 
-    Order: that of ``ds``; indexable where ``ds`` is. Over a flow that can only be iterated, going on in a later epoch
-    in a new process walks up to the place.
+    Order: that of ``ds``; indexable where ``ds`` is. Over a flow that can only be iterated, a later epoch in a new
+    process first reads ``ds`` up to the place where it goes on.
 
     State: that of ``ds``.
 
@@ -168,7 +171,8 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         super().__init__(ds)
         self._size = check_int("FixedSizeData", "size", size)
         self.keep_state = keep_state
-        self._kept: tuple[int, int, Cursor] | None = None  # (epoch that goes on with it, epoch beneath, its cursor)
+        # The cursor at the end of an epoch, for the next one to go on with: (that next epoch, epoch beneath, cursor).
+        self._kept: tuple[int, int, Cursor] | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -198,6 +202,7 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
             handed += 1
             walk.memory = [handed, times]
             if handed == self._size and self.keep_state:
+                # before the yield: whoever takes just this many datapoints never resumes this generator
                 walk.release()
                 self._kept = walk.epoch + 1, times, rest
             yield datapoint
@@ -211,14 +216,18 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         kept, self._kept = self._kept, None
         if kept is not None and kept[0] == walk.epoch:
             return kept[1], walk.adopt(kept[2]), 0
-        if kept is not None:
+        if kept is not None:  # of another epoch: a state was loaded, or two iterations go on at once
             kept[2].close()
         place = walk.epoch * self._size
         times, rest = divmod(place, below) if below else (0, place)
         return times, walk.open(self.ds, times), rest
 
     def _next(self, walk: StageCursor, times: int, rest: Cursor) -> tuple[Datapoint, int, Cursor]:
-        """The next datapoint, of the next epoch where one has ended."""
+        """Take the next datapoint; at the end of an epoch beneath, from the next one.
+
+        Returns:
+            (datapoint, epoch beneath, its cursor)
+        """
         datapoint = next(rest, _END)
         if datapoint is _END:
             times += 1

@@ -1,4 +1,4 @@
-"""Stages that choose: components, and which datapoints pass."""
+"""Stages that select components of datapoints, or which datapoints pass."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ class SelectComponent(EachData):
 
 
 class FilterData(EachData):
-    """Let only those datapoints pass for which a function says yes.
+    """Keep only the datapoints for which a function returns true.
 
     Args:
         ds: The flow beneath.
         predicate: Takes a datapoint and returns whether it passes.
 
     Order: that of ``ds``. Not indexable, and without a length, since nobody knows beforehand what passes: use it
-    above the parallel stage, or below it with a single worker. Where the choice can be made from the list of files
-    or rows, choose there instead.
+    above the parallel stage, or below it with a single worker. If the list of files or rows tells already what to
+    keep, filter that list instead.
 
     State: that of ``ds``.
 

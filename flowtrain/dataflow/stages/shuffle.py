@@ -1,4 +1,4 @@
-"""LocallyShuffleData: a shuffle of flows that can only be iterated."""
+"""LocallyShuffleData: a shuffle within a buffer, for flows that can only be iterated."""
 
 from __future__ import annotations
 
@@ -54,12 +54,14 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         RNGDataFlow.__init__(self, seed)
         self.buffer_size = check_int("LocallyShuffleData", "buffer_size", buffer_size, least=2)
         self._half = self.buffer_size // 2
-        self._held: tuple[Any, np.ndarray] | None = None
+        self._held: tuple[Any, np.ndarray] | None = None  # the order of the latest block that get was asked for
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = self.size_or_none()
         if index < 0 or (size is not None and index >= size):
             raise out_of_range(self, index)
+        # With block 0 its early half is handed out, with each that follows half a block and half of the one before;
+        # with the last, which may be short or empty, all that is left.
         block = 0 if index < self._half // 2 else (index - self._half // 2) // self._half + 1
         if size is not None:
             block = min(block, size // self._half)
@@ -71,11 +73,15 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         return self.ds, int(held[1][index - self._first_place(block)]), epoch
 
     def _first_place(self, block: int) -> int:
-        """The place of the first datapoint that is handed out with a block."""
+        """How many datapoints are handed out before those of a block."""
         return (block - 1) * self._half + self._half // 2 if block else 0
 
     def _order(self, epoch: int, block: int, length: int) -> np.ndarray:
-        """What is handed out with a block: the late half of the one before, and the early half of this one."""
+        """Draw what is handed out with a block: the late half of the one before, and the early half of this one.
+
+        Returns:
+            int64: indices of the flow beneath, in order.
+        """
         parts = []
         if block:
             parts.append((block - 1) * self._half + self._split(epoch, block - 1)[self._half // 2 :])
@@ -87,14 +93,15 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         return self.stream.at(epoch, 2 * block + 1).permutation(np.concatenate(parts))
 
     def _split(self, epoch: int, block: int) -> np.ndarray:
+        """Draw which places of a block are handed out early (the first half of the entries) and which late."""
         return self.stream.at(epoch, 2 * block).permutation(self._half)
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         block, handed = memory or (0, 0)
         child = walk.open(self.ds)
         rest = iter(child)
-        # A position points to the start of the block before: half of that block is still in the buffer, and which half
-        # is drawn again. So going on reads two blocks, and no picture is ever saved with a position.
+        # The input's position in a state is the start of the block before: half of that block is still in the buffer,
+        # and which half is drawn again. So going on reads two blocks, and no picture is ever saved with a position.
         before = child.state()
         buffer: dict[int, Datapoint] = {}
         if block:  # what the buffer held of the block before
@@ -115,7 +122,7 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
             before, block, handed = start, block + 1, 0
 
     def _read(self, rest: Iterator[Datapoint], buffer: dict[int, Datapoint], block: int) -> int:
-        """Read a block into the buffer; returns how many datapoints there were."""
+        """Read a block into the buffer; returns how many datapoints it had."""
         place = first = block * self._half
         for datapoint in itertools.islice(rest, self._half):
             buffer[place] = datapoint
