@@ -25,7 +25,7 @@ __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoord
 
 
 class _Augmented(EachData, RNGDataFlow):
-    """What the stages share: the augmentors, and a stream of their own."""
+    """The base of the augmenting stages: the augmentors, and the stage's own random stream."""
 
     def __init__(
         self, ds: DataFlow, augmentors: Augmentor | Sequence[Augmentor], seed: int | Literal["random"] | None
@@ -36,11 +36,11 @@ class _Augmented(EachData, RNGDataFlow):
 
     @property
     def _note(self) -> str:
-        """What explain says of the stage, below its table."""
+        """The remark of ``explain`` on the stage, below its table; empty if there is none."""
         return self._decoding("takes JPEGs that are decoded whole: other components are changed like the picture")
 
     def _decoding(self, note: str) -> str:
-        """The note, or why pictures come decoded in any case; nothing where no JPEGs are to be expected."""
+        """The note, or why pictures come decoded anyway; empty if no source beneath has JPEGs."""
         reason = why_decoded(self.ds)
         return note if reason is None else reason and f"takes JPEGs that are decoded whole: {reason}"
 
@@ -71,11 +71,11 @@ class AugmentImageComponent(_Augmented):
         index: Which component is the picture: a position, or a key where datapoints are dicts.
         seed: None takes the default.
 
-    Of a JPEG only what is kept is decoded, with the same result, where the first augmentor that changes the picture is
-    a crop (``RandomResizedCrop``, ``RandomCrop``, ...; ``Flip`` and ``Transpose`` may come before), and ``ds`` is an
-    ``ImageFromFile`` or the like, alone or beneath stages that do not look at the picture (``RepeatedData``,
-    ``JoinData``, ``SelectComponent``, ...). Else pictures are decoded whole; ``explain`` says which. Damage below the
-    part that is kept is not noticed then.
+    Of a JPEG only what a crop keeps is decoded, with the same result, under two conditions: the first augmentor that
+    changes the picture is a crop (``RandomResizedCrop``, ``RandomCrop``, ...; ``Flip`` and ``Transpose`` may come
+    before it), and ``ds`` is an ``ImageFromFile`` or the like, alone or beneath stages that do not look at the picture
+    (``RepeatedData``, ``JoinData``, ``SelectComponent``, ...). Damage below the part that is kept is not noticed then.
+    Else pictures are decoded whole; ``explain`` says which of the two is done.
 
     Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
 
@@ -133,7 +133,8 @@ class AugmentImageComponent(_Augmented):
                 return None
             image = picture.read_region(kept.region)
             datapoint = decoded(replaced(datapoint, self.index, image))
-        except Exception:  # decoding the whole says what is wrong, or finds that nothing is
+        except Exception:
+            # Then the picture is decoded whole, with the same draws. If something is wrong, the error comes from there.
             return None
         try:
             for transform in kept.transforms:
@@ -160,14 +161,15 @@ class AugmentImageComponent(_Augmented):
 class AugmentImageComponents(_Augmented):
     """Augment several components of each datapoint alike: a picture, its target, its label map and points in it.
 
-    What is drawn for the first picture is done to all.
+    Random parameters are drawn once, for the first picture, and applied to all components.
 
     Args:
         ds: The flow beneath.
         augmentors: One, or a list that is applied in its order.
         index: Which components are pictures, all of one size.
-        mask_index: Which are label maps: moved like the pictures, without new values in between, and never recoloured.
-        coords_index: Which are points: (N, 2), x before y, in pixels.
+        mask_index: Which components are label maps: moved as the pictures are, without interpolating new values, and
+            never recoloured.
+        coords_index: Which components are points: (N, 2), x before y, in pixels.
         seed: None takes the default.
 
     Order: that of ``ds``; what datapoint i of epoch e draws depends on (seed, e, i) alone.
@@ -221,7 +223,7 @@ class AugmentImageComponents(_Augmented):
     img_index="index",
 )
 class AugmentImageCoordinates(_Augmented):
-    """Augment a picture and points in it.
+    """Augment a picture and move points in it with it: boxes' corners, landmarks.
 
     Args:
         ds: The flow beneath.

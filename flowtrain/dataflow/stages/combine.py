@@ -61,7 +61,7 @@ class ConcatData(IndexMap, SeveralFlows):
 
     Order: all of the first, then all of the second, ...; indexable where all are.
 
-    State: those of the flows, and which one's turn it is.
+    State: that of the flow whose turn it is, and its number.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList
@@ -101,8 +101,8 @@ class JoinData(SeveralFlows):
     Args:
         flows: Their datapoints must all be lists, or all dicts without a key in common.
 
-    Order: datapoint i is made of the datapoints i of all. An epoch ends with the shortest flow; where the lengths
-    are known and differ, a warning says so. Indexable where all are; vectorised where all are.
+    Order: datapoint i is made of datapoint i of each flow. An epoch ends with the shortest flow; if lengths are known
+    and differ, a warning says so. Indexable where all are; vectorised where all are.
 
     State: those of the flows.
 
@@ -181,7 +181,7 @@ class InterleaveData(IndexMap, SeveralFlows):
 
     Args:
         flows: Finite ones. Those that have ended are left out of the turns.
-        block: How many datapoints of a flow to a turn.
+        block: How many datapoints a flow gives in a turn.
 
     Order: ``block`` of the first, ``block`` of the second, ..., again from the first. Indexable where all are.
 
@@ -217,7 +217,14 @@ class InterleaveData(IndexMap, SeveralFlows):
         raise out_of_range(self, index)
 
     def _spans(self) -> tuple[list[int], list[Any]]:
-        """The spans of rounds in which the same flows take part with the same shares."""
+        """Divide an epoch into spans of rounds, in each of which the same flows take part with the same shares.
+
+        Returns:
+            The index at which each span starts, and each span: (its first round, datapoints in a round, shares), where
+            a share is (number of the flow, datapoints that it gives in a round).
+        """
+        # A flow gives `block` in each of its first size // block rounds, the rest in one more, then nothing: its share
+        # changes at these two numbers alone, so the table has at most two spans for each flow, however long the epoch.
         sizes, block = self._sizes(), self.block
         bounds = sorted({0, *(size // block for size in sizes), *(-(-size // block) for size in sizes)})
         starts, spans, start = [], [], 0

@@ -1,4 +1,4 @@
-"""The base of stages that make one datapoint out of each that they are given."""
+"""The base of one-to-one stages: each datapoint is made of one datapoint beneath, or left out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["DROPPED", "EachData"]
 
 
 class _Dropped:
-    """The type of the mark for a datapoint that a stage leaves out."""
+    """The type of ``DROPPED``."""
 
     def __reduce__(self) -> str:
-        return "DROPPED"
+        return "DROPPED"  # unpickled as the one object of the module, since it is compared by identity
 
 
 DROPPED = _Dropped()
-"""What ``_apply`` returns to leave a datapoint out; only of stages that are not indexable then."""
+"""What ``_apply`` returns to leave a datapoint out. A stage that may do so is not indexable."""
 
 
 class EachData(ProxyDataFlow):

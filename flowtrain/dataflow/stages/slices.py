@@ -1,4 +1,4 @@
-"""Stages that hand out a part of a flow: the first, all but the first, every n-th; and another order of it."""
+"""Stages that hand out a part of a flow (the first, all but the first, every n-th), and ShuffleData."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["ShardData", "ShuffleData", "SkipData", "TakeData"]
 
 
 class _Part(IndexMap, ProxyDataFlow):
-    """The base: datapoint i is the child's datapoint first + i * step."""
+    """The base of stages whose datapoint i is datapoint ``first + i * step`` of the flow beneath."""
 
     first: int = 0
     step: int = 1
-    limit: int | None = None
+    limit: int | None = None  # how many datapoints there are at most
 
     def _size(self, below: int) -> int:
         """The stage's length over a flow of length ``below``."""
@@ -54,6 +54,7 @@ class _Part(IndexMap, ProxyDataFlow):
         rest = iter(walk.open(self.ds))
         while handed != self.limit:
             passed = self.step - 1 if handed else self.first
+            # islice and not next: it passes over as many datapoints before, in C
             for datapoint in itertools.islice(rest, passed, passed + 1):
                 handed += 1
                 walk.memory = handed
@@ -64,7 +65,7 @@ class _Part(IndexMap, ProxyDataFlow):
 
 
 class TakeData(_Part):
-    """Hand out only the first datapoints of each epoch: to try something on little, or to make an endless flow end.
+    """Hand out only the first datapoints of each epoch: to try something on little data, or to bound an endless flow.
 
     Args:
         ds: The flow beneath.
@@ -140,7 +141,7 @@ class ShardData(_Part):
 
     Args:
         ds: The flow beneath, built alike everywhere.
-        num_shards: Into how many parts.
+        num_shards: How many parts there are.
         index: Which part, from 0: it gets the datapoints ``index``, ``index + num_shards``, ...
 
     Order: that of ``ds``; indexable and vectorised where ``ds`` is. The parts together are ``ds``, each datapoint
