@@ -1,1 +1,1 @@
-"""Looking at a flow: PrintData, TestDataSpeed, explain, show."""
+"""Looking into a flow: PrintData, TestDataSpeed, explain, show."""

@@ -1,4 +1,4 @@
-"""The sentence at the end of ``ds.explain()``: what the limit is, and what to do about it."""
+"""The bottleneck of a flow, as the sentence at the end of ``ds.explain()``: what the limit is, and what to do."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _BUSY = 0.5  # a stage whose time is less CPU than this mostly waits
 
 
 def verdict(costs: list[StageCost], workers: int, cores: int) -> str:
-    """Say what limits a flow.
+    """Say in a sentence what limits a flow, and what to do.
 
-    What is done in this process and what is done by workers goes on at the same time; the slower one is the limit.
-    That is judged by what each costs, since the clock on the wall also counts what other programs do.
+    This process and the workers work at the same time; the slower of the two is the limit. Both are judged by the sum
+    of their stages' costs: the time between two datapoints would include what other programs do.
 
     Args:
-        costs: Of each stage, as ``StageCost``; one that is named ``(consumer)`` is the consumer.
-        workers: How many there are.
-        cores: How many the machine has for us.
+        costs: The cost of each stage; one that is named ``(consumer)`` is that of the consumer.
+        workers: How many workers there are.
+        cores: How many cores the flow may use.
     """
     stages = [cost for cost in costs if cost.name != "(consumer)"]
     consumer = sum(cost.ms_per_output for cost in costs) - sum(cost.ms_per_output for cost in stages)
@@ -32,6 +32,7 @@ def verdict(costs: list[StageCost], workers: int, cores: int) -> str:
             _consumer_alone(consumer, rest) if consumer > rest else _serial(_largest(stages), stages, consumer, cores)
         )
     slowest = _largest(made)
+    # Workers that compute share the cores; workers that wait for a disk or a network do not.
     together = min(workers, cores) if slowest.cpu_share >= _BUSY else workers
     if sum(cost.ms_per_output for cost in made) / together > rest + consumer:
         return _in_workers(slowest, made, rest + consumer, workers, cores, stages)
@@ -80,7 +81,7 @@ def _in_workers(
 
 
 def _useful_workers(work: float, rest: float, slowest: StageCost, cores: int) -> int:
-    """With how many workers they would be as fast as the rest, which is done in this process."""
+    """How many workers are as fast as the rest, which is done in this process; no more than the cores allow."""
     wanted = math.ceil(work / rest) if rest > 0.001 * work else 1000
     return max(1, min(wanted, cores if slowest.cpu_share >= _BUSY else 4 * cores))
 

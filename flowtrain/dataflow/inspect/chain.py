@@ -9,7 +9,7 @@ from ..core.base import DataFlow
 
 __all__ = ["describe_chain"]
 
-_OF_ITERATION = {"epoch", "latest", "order", "reset_in", "resume", "stream"}
+_OF_ITERATION = {"epoch", "latest", "order", "reset_in", "resume", "stream"}  # attributes that iterating sets
 
 
 def describe_chain(flow: DataFlow) -> list[dict[str, Any]]:
@@ -31,6 +31,7 @@ def describe_chain(flow: DataFlow) -> list[dict[str, Any]]:
     own: dict[str, Any] = {"stage": type_name(type(flow))}
     if len(children) > 1:
         own["inputs"] = [describe_chain(child) for child in children]
+    # Our stages keep their data in private attributes; those of a user's class may as well be counters or caches.
     ours = type(flow).__module__.startswith(__name__.partition(".")[0] + ".")
     for name, value in arguments_of(flow, private=ours).items():
         if name in _OF_ITERATION:
@@ -38,7 +39,7 @@ def describe_chain(flow: DataFlow) -> list[dict[str, Any]]:
         if not _holds_flow(value):
             own[name] = describe(value)
     iterate = type(flow)._user_iter
-    if iterate is not None:  # a flow of the user's own: what its code says is what it gives
+    if iterate is not None:  # a class of the user's own: its data depend on its code too
         own["code"] = describe(iterate)
     elif not ours:
         own["code"] = describe(type(flow).get)

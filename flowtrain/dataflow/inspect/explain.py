@@ -1,4 +1,4 @@
-"""What a flow spends its time on: ``ds.explain()``."""
+"""``ds.explain()``: measures what each stage of a flow costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def explain(
     max_seconds: float = 30.0,
     quiet: bool = False,
 ) -> Explanation:
-    """Measure a flow; see ``DataFlow.explain``."""
+    """Measure what each stage of a flow costs; see ``DataFlow.explain``."""
     if n < 1:
         raise DataFlowError(f"explain: n must be at least 1, not {n!r}")
     with tempfile.TemporaryDirectory(prefix="flowtrain-explain-") as folder:
@@ -48,7 +48,7 @@ def explain(
 
 
 class _Run:
-    """One measurement."""
+    """One measurement of an instrumented flow: runs it, then turns the clock's sums into an ``Explanation``."""
 
     def __init__(
         self, flow: DataFlow, clock: Clock, stages: list[Stage], consumer: Callable[[Any], Any] | None
@@ -58,6 +58,7 @@ class _Run:
         self._consumed = 0.0
 
     def measure(self, n: int, max_seconds: float) -> None:
+        # The first datapoint is taken apart: it starts the workers and opens the files.
         began = time.perf_counter()
         self._walk = iter(self._flow)
         self._take()
@@ -78,7 +79,7 @@ class _Run:
         self._waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel)
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        """What was measured until now, on other machines too."""
+        """The clock's sums until now: (this thread's, all others'), other machines' included."""
         for stage in [self._flow, *_beneath(self._flow)]:
             if (crews := vars(stage).get("_crews")) is not None:
                 crews.collect(self._clock.folder)
@@ -131,7 +132,7 @@ class _Run:
         here, elsewhere = self.here[number], self.elsewhere[number]
         parallel = self._runs_workers(stage)
         made = elsewhere if elsewhere[0] or parallel else here
-        owner = next((above for above in self._above(stage) if self._runs_workers(above)), None)
+        owner = next((above for above in self._above(stage) if self._runs_workers(above)), None)  # whose workers
         where = _HERE
         if elsewhere[0] and (owner is not None or parallel):
             count = (owner or stage).workers
@@ -155,6 +156,7 @@ class _Run:
         if stage.parent is None:
             return 1.0
         above = self._per_output(stage.parent)
+        # Counts of one place are compared: workers have made more than what was taken of them here.
         for part in (self.here, self.elsewhere):
             own, parents = part[stage.number, 0], part[stage.parent.number, 0]
             if own and parents:
@@ -164,12 +166,14 @@ class _Run:
         return above * getattr(batches, "batch_size", 1)
 
     def _ready(self, stage: Stage) -> float:
+        """How often a datapoint of a parallel stage was there at once: within a tenth of the time between two."""
         soon = max(0.1 * self.seconds / self.count, 2e-4)
         return float(np.mean([wait < soon for wait in self._clock.waits[stage.number]]))
 
 
 def _without_delay(measured: np.ndarray) -> np.ndarray:
     """Subtract run-queue delay from the stages' wall times, distributed by their non-CPU time."""
+    # The kernel counts the delay of a thread, not of a stage; a stage that only computes can have had none.
     stages, delay = measured[:-1], measured[-1, 0]
     idle = stages[:, 1] - stages[:, 2]
     total = idle.sum()
@@ -185,7 +189,7 @@ def _beneath(flow: DataFlow) -> Iterator[DataFlow]:
 
 
 def _name(flow: DataFlow) -> str:
-    """The stage as messages name it; one with a lambda says where that is, as there may be many."""
+    """The stage as messages name it; a lambda is told by its line, as there may be many."""
     code = getattr(getattr(flow, "func", None), "__code__", None)
     name = flow.describe()
     return name if code is None else name.replace("<lambda>", f"lambda in line {code.co_firstlineno}")

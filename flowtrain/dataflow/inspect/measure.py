@@ -1,8 +1,8 @@
-"""Measuring where a flow spends its time, in this process and in its workers.
+"""Instrumentation of a flow: the time that each stage takes, in this process and in its workers.
 
-The flow is copied, and the copy's stages get timed versions of ``get`` and of what else makes datapoints. Every
-thread of every process adds what it measures to a file of its own in a folder, mapped into memory; so it does not
-matter how the stages reach their workers, and nothing of it travels with the data.
+The flow is copied, and the copy's stages get timed versions of ``get`` and of all other methods that make datapoints.
+Every thread of every process adds what it measures to a file of its own in a folder, mapped into memory. So it does
+not matter how the stages reach their workers, and no measurement travels with the data.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..core.undecoded import Undecoded, with_undecoded
 
 __all__ = ["Clock", "Stage", "instrumented"]
 
-_CELLS = 3  # datapoints made, wall time, CPU time (ns)
-_INNER = "_serial"  # where a parallel stage keeps what its workers do, as stages
+_CELLS = 3  # int64 for each stage: datapoints made, wall time, CPU time (ns)
+_INNER = "_serial"  # the attribute in which a parallel stage keeps the stage that its workers do
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # CPU time, time ready to run but without a core (ns), time slices
 
 
 class Clock:
-    """Adds up times by stage, for each thread of each process.
+    """Sums of time by stage, for each thread of each process. Pickled to a worker, it measures into the same folder.
 
     Args:
-        folder: Where the files are.
+        folder: The folder of the files.
         stages: How many stages there are.
     """
 
@@ -55,25 +55,25 @@ class Clock:
         return part
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """What was measured until now.
+        """Read the sums until now.
 
         Returns:
-            For the calling thread and for all others together: float64 (stages + 1, 3): datapoints, wall time and CPU
-            time in ns, without the stages beneath; in the last row, first, the time that was spent ready to run but
-            without a core.
+            Two arrays, the sums of the calling thread and those of all others, float64 (stages + 1, 3): datapoints,
+            wall time and CPU time in ns of each stage, without the stages beneath. The first entry of the last row is
+            the run-queue delay in ns: time in which a thread was ready to run but had no core.
         """
         here, elsewhere = np.zeros((2, self.stages + 1, _CELLS))
         mine = self.part().name
         for path in Path(self.folder).iterdir():
             cells = np.fromfile(path, np.int64, here.size)
-            if cells.size == here.size:  # else it is just being made
+            if cells.size == here.size:  # else its thread has opened it, and not given it its size yet
                 into = here if path.name == mine else elsewhere
                 into += cells.reshape(here.shape)
         return here, elsewhere
 
 
 class _Part:
-    """One thread's sums, and what it is doing at the moment."""
+    """The sums of one thread, in its file, and which stage it is in at the moment."""
 
     def __init__(self, folder: str, stages: int) -> None:
         self.pid = os.getpid()
@@ -85,12 +85,13 @@ class _Part:
             file.truncate(size)
             self._map = mmap.mmap(file.fileno(), size)
         self.cells = memoryview(self._map).cast("q")
-        self.stage, self.wall, self.cpu = -1, 0, 0  # whose call is running, and what it spent in stages beneath
+        # The stage whose call is running (-1: none), and the time that this call has spent in stages beneath.
+        self.stage, self.wall, self.cpu = -1, 0, 0
         self._delay = _CELLS * stages
         self._schedstat = os.open(_SCHEDSTAT, os.O_RDONLY) if os.path.exists(_SCHEDSTAT) else -1
 
     def note_delay(self) -> None:
-        """Write down how long this thread has waited for a core: other programs' doing, not a stage's."""
+        """Write down the thread's run-queue delay until now: no stage's doing, but that of other programs."""
         if self._schedstat >= 0:
             self.cells[self._delay] = int(os.pread(self._schedstat, 80, 0).split()[1])
 
@@ -100,6 +101,7 @@ class _Part:
 
 
 def _timed(clock: Clock, number: int, count: int, call: Callable[..., Any], *args: object) -> Any:
+    """Call a function, and add its time to a stage, without that of timed calls within it, which count as their own."""
     part = clock.part()
     outer = part.stage, part.wall, part.cpu
     part.stage, part.wall, part.cpu = number, 0, 0
@@ -112,12 +114,12 @@ def _timed(clock: Clock, number: int, count: int, call: Callable[..., Any], *arg
     finally:
         wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
         cells, cell = part.cells, number * _CELLS
-        if outer[0] != number:  # else a stage's cursor that calls the stage's own get
+        if outer[0] != number:  # else a stage's cursor calls the stage's own get: the same datapoint again
             cells[cell] += count
         cells[cell + 1] += wall - part.wall
         cells[cell + 2] += cpu - part.cpu
         part.stage, part.wall, part.cpu = outer[0], outer[1] + wall, outer[2] + cpu
-        if outer[0] < 0:
+        if outer[0] < 0:  # once for each outermost call, since it costs a system call
             part.note_delay()
     return made
 
@@ -143,7 +145,7 @@ class _TimedCursor(Cursor):
 
 
 class _TimedFunction:
-    """A stage's function, timed where the stage is taken apart to be applied in workers."""
+    """A stage's function, timed: for stages that are taken apart, so that workers apply the function alone."""
 
     def __init__(self, func: Callable[..., Any], clock: Clock, number: int) -> None:
         self._func, self._clock, self._number = func, clock, number
@@ -157,10 +159,10 @@ class Stage:
     """One stage of a flow that is measured.
 
     Attributes:
-        number: Its row in what the clock gives.
+        number: Its row in the clock's sums.
         flow: The stage itself, as the user built it.
         parent: The stage above; None for the uppermost.
-        workers: How many workers it has; 0 for a stage without.
+        workers: How many workers it has.
     """
 
     def __init__(self, number: int, flow: DataFlow, parent: Stage | None) -> None:
@@ -169,7 +171,7 @@ class Stage:
 
 
 def instrumented(ds: DataFlow, folder: str) -> tuple[Any, Clock, list[Stage]]:
-    """Make a copy of a flow that is timed.
+    """Make a timed copy of a flow.
 
     Args:
         ds: The flow; it is left alone.
@@ -198,7 +200,11 @@ def _listed(flow: DataFlow, parent: Stage | None, stages: list[Stage]) -> None:
 def _copied(
     flow: DataFlow, clock: Clock, numbers: dict[int, int], above: int, made: dict[int, Any], inner: bool
 ) -> DataFlow:
-    """A timed copy of a flow and all it holds; flows that are no stage by themselves count as the one above."""
+    """A timed copy of a flow and of all flows that it holds; one that is not listed as a stage counts as the one above.
+
+    ``made`` has the copies by id of the original, so that a flow that is used twice is copied once. ``inner`` is True
+    for what the workers of a parallel stage do.
+    """
     if id(flow) in made:
         return made[id(flow)]
     number = numbers.get(id(flow), above)
@@ -211,9 +217,9 @@ def _copied(
         elif isinstance(value, (list, tuple)) and value and all(map(_is_flow, value)):
             vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
     if inner and callable(func := getattr(flow, "func", None)):
-        twin.func = _TimedFunction(func, clock, number)  # it may be applied without the stage
+        twin.func = _TimedFunction(func, clock, number)  # workers may apply it without the stage
     if "_crews" in vars(twin):
-        twin._crews = copy.copy(twin._crews)  # workers of its own
+        twin._crews = copy.copy(twin._crews)  # workers of its own: those of the original are left alone
     for method, count in _TIMED.items():  # attributes of the copy, found before the methods of its class
         vars(twin)[method] = _TimedMethod(twin, method, clock, number, count)
     for method in ("_open", "_cursor_over"):
@@ -231,7 +237,7 @@ _TIMED: dict[str, Callable[..., int]] = {
     "get_batch": lambda indices, epoch=0: len(indices),
     "_assemble": lambda parts, index, epoch: 1,
 }
-"""Methods that make datapoints, and how many for given arguments."""
+"""Name of a method that makes datapoints -> how many it makes for given arguments."""
 
 
 class _TimedMethod:
@@ -249,7 +255,7 @@ class _TimedMethod:
 
 
 class _TimedPicture(Undecoded):
-    """A picture whose decoding is counted as its source's, whichever stage asks for it."""
+    """An undecoded picture whose decoding is counted as its source's, whichever stage asks for it."""
 
     def __init__(self, picture: Undecoded, clock: Clock, number: int) -> None:
         self.shape = picture.shape

@@ -1,4 +1,4 @@
-"""PrintData: look at what passes."""
+"""PrintData: describe the first datapoints that pass."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["PrintData", "describe_component", "describe_datapoint"]
 
 @old_spellings(label="name")
 class PrintData(EachData):
-    """Print what the first datapoints that pass are made of, then pass everything on: the first thing to debug with.
+    """Print what the first datapoints are made of, and pass everything on: the first thing to debug with.
 
     Args:
         ds: The flow beneath.
         num: How many datapoints to describe.
-        name: Stands in front, where several are used.
+        name: Printed in front of each, to tell several PrintData apart.
         max_depth: How deep to look into lists and dicts within components.
         max_list: How many entries of those to show.
 
@@ -63,8 +63,8 @@ def describe_datapoint(datapoint: Datapoint, number: int, total: int, max_depth:
 
     Args:
         datapoint: Any.
-        number: Its number.
-        total: Of how many.
+        number: Its number among those that are printed.
+        total: How many are printed.
         max_depth: How deep to look into lists and dicts within components.
         max_list: How many entries of those to show.
 
@@ -121,7 +121,7 @@ def _shortened(value: object, limit: int = 60) -> str:
 
 
 def _range(array: np.ndarray) -> str:
-    """The smallest and largest value, and how many are not numbers: what goes wrong most often."""
+    """The smallest and largest value, and how many are NaN or infinite: what goes wrong most often."""
     if array.dtype.kind not in "biuf" or not array.size:
         return ""
     if array.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""What ``explain`` measured, as a file in the folder of a run."""
+"""The figures of ``explain`` as a file in the folder of a run, for ``flowtrain report``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``show``: a contact sheet of what a flow gives, as one PNG or one HTML file."""
+"""``show``: a contact sheet of a flow's datapoints, as one PNG or HTML file."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def show(
 ) -> str:
     """Draw the first datapoints of a flow on one sheet: the quickest way to see a wrong crop or swapped colours.
 
-    The flow's position is left alone. Pictures are taken to be RGB. Floats in [0, 1] or [-1, 1] are brought to 0..255,
-    any other range is stretched; the caption says which range there was. Of arrays with another number of channels
-    than 1, 3 or 4 the first three are drawn one by one. Batches are taken apart.
+    The flow's position is left alone. Pictures are taken to be RGB. Floats in [0, 1] or [-1, 1] are scaled to 0..255,
+    any other range is stretched to it; the caption gives the range of the values. If an array has another number of
+    channels than 1, 3 or 4, the first three are drawn one by one. Batches are taken apart.
 
     Args:
         ds: The flow.
-        path: Where to write, also a URL; ``.png`` gives a picture, ``.html`` a page that needs no other file.
-        num: How many datapoints, at most.
-        size: How large to draw a picture, in pixels.
-        titles: What the components are, e.g. ``["clean", "noisy", "restored"]``: written above their columns, each
-            datapoint in a row of its own.
+        path: Path or URL of the file; ``.png`` gives a picture, ``.html`` a page that needs no other file.
+        num: How many datapoints to draw, at most.
+        size: Pixels of the longer side of a drawn picture.
+        titles: What the components are, e.g. ``["clean", "noisy", "restored"]``: written above their columns, with
+            each datapoint in a row of its own.
 
     Returns:
         The path.
 
     Raises:
-        DataFlowError: The path ends in something else, the flow is empty, or a datapoint has not as many components
-            as there are titles.
+        DataFlowError: The path ends in something else, the flow is empty, or a datapoint has more or fewer components
+            than there are titles.
 
     Example:
         >>> import tempfile
@@ -81,8 +81,8 @@ def show(
 
 
 def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Iterator[tuple[list[tuple[str, np.ndarray]], list[str]]]:
-    """(names and pictures, lines of text) of each datapoint."""
-    walk = iter(copy.copy(ds))
+    """Yield for each datapoint ([(name, picture), ...], lines of its caption)."""
+    walk = iter(copy.copy(ds))  # a copy has a position of its own
     try:
         for datapoint in walk:
             yield from (_cell(row, titles) for row in _rows(datapoint))
@@ -91,7 +91,7 @@ def _cells(ds: DataFlow, titles: Sequence[str] | None) -> Iterator[tuple[list[tu
 
 
 def _rows(datapoint: Datapoint) -> list[Any]:
-    """The datapoints of a batch; of anything else, itself."""
+    """The datapoints of a batch of pictures; anything else is one datapoint."""
     values = list(datapoint.values()) if isinstance(datapoint, dict) else datapoint
     if not isinstance(values, (list, tuple)):
         return [[datapoint]]
@@ -119,7 +119,7 @@ def _cell(datapoint: Datapoint, titles: Sequence[str] | None) -> tuple[list[tupl
 
 
 def _caption(value: object) -> str:
-    """A component in the few words that fit beneath a picture."""
+    """Describe a component in the few words that fit beneath a picture."""
     if not isinstance(value, np.ndarray) or value.dtype == object or not value.size:
         return describe_component(value)[3:]
     return f"{'x'.join(map(str, value.shape))} {value.dtype} {value.min():.3g}..{value.max():.3g}"

@@ -1,4 +1,4 @@
-"""TestDataSpeed: how fast is this flow?"""
+"""TestDataSpeed: datapoints per second, bytes per second and CPU time of a flow."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class DataSpeed:
     """What ``TestDataSpeed`` measured."""
 
     datapoints: int
-    """How many were counted, the warmup not among them."""
+    """How many datapoints were counted, without the warmup."""
     seconds: float
-    """How long they took."""
+    """Wall time that they took."""
     bytes: int
     """How many bytes of arrays, strings and numbers they held."""
     cpu_seconds: float
-    """What they cost on all cores: this process and its workers."""
+    """CPU time that they took on all cores, in this process and its workers."""
     first_seconds: float
-    """How long the first datapoint took, with all that had to be started for it."""
+    """How long the first datapoint took, with the start of workers and all else."""
 
     @property
     def per_second(self) -> float:
@@ -61,13 +61,13 @@ class DataSpeed:
 
 
 class TestDataSpeed(ProxyDataFlow):
-    """Measure how fast a flow gives datapoints, with nobody slowing it down.
+    """Measure how fast a flow gives datapoints to a consumer that does nothing with them.
 
     Args:
         ds: The flow to measure.
         size: How many datapoints to count; at the end of an epoch the next one begins.
-        warmup: How many to take before, uncounted: workers start and queues fill up meanwhile. The first datapoint
-            never counts.
+        warmup: How many datapoints to take before, uncounted, while workers start and queues fill up. The first
+            datapoint never counts.
         max_seconds: Stop counting after this time, however few datapoints there were.
 
     Order: that of ``ds``. Iterating it measures first, then passes ``ds`` on from the start of its next epoch.
@@ -130,7 +130,7 @@ class TestDataSpeed(ProxyDataFlow):
 
 
 class _Endless:
-    """Iterator over epochs without an end."""
+    """Endless iterator over the epochs of a flow."""
 
     def __init__(self, ds: DataFlow) -> None:
         self._ds = ds
@@ -163,22 +163,23 @@ def datapoint_bytes(value: object) -> int:
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of this process and of those that it started."""
+    """CPU seconds of this process and all its descendants, ended ones included."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime + _descendants_cpu()
 
 
 def _descendants_cpu() -> float:
-    """CPU seconds of all living descendants of this process, and of those of theirs that have ended (Linux)."""
+    """CPU seconds of all living descendants of this process and of their children that have ended (Linux; else 0)."""
+    # By all of /proc and not by our children alone: workers are children of the zygote, which is our child.
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if entry.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()  # the name before may hold anything
+                fields = file.read().rpartition(b")")[2].split()  # after the program's name, which may hold anything
                 parents[int(entry)] = int(fields[1])
-                ticks[int(entry)] = sum(map(int, fields[11:15]))
+                ticks[int(entry)] = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: see proc(5)
     total = 0
     for pid in ticks:
         above = parents[pid]

@@ -54,7 +54,6 @@ class _Part(IndexMap, ProxyDataFlow):
         rest = iter(walk.open(self.ds))
         while handed != self.limit:
             passed = self.step - 1 if handed else self.first
-            # islice and not next: it passes over as many datapoints before, in C
             for datapoint in itertools.islice(rest, passed, passed + 1):
                 handed += 1
                 walk.memory = handed
