@@ -1,4 +1,4 @@
-"""``python -m flowtrain``: the command ``flowtrain``, where its folder is not on the PATH."""
+"""``python -m flowtrain``: runs the command ``flowtrain`` even if its folder is not on the PATH."""
 
 from .cli import main
 

@@ -193,7 +193,9 @@ class DataFlow:
 
     def __iter__(self) -> Iterator[Datapoint]:
         """Start the next epoch, or go on where a loaded state says."""
-        if self._user_iter is not None and self._latest is not None:  # called by a user's __iter__ through super()
+        # A user's __iter__ has called its parent's through super(). The cursor over that __iter__ keeps the position,
+        # so this is the parent's own cursor and nothing more.
+        if self._user_iter is not None and self._latest is not None:
             return iter(self._cursor(self._latest.epoch))
         return self._start()
 
@@ -405,5 +407,6 @@ _OLD_METHODS = {
     "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
 }
 for _name, _instead in _OLD_METHODS.items():
+    # Python calls __set_name__ by itself only for what stands in the body of a class.
     setattr(DataFlow, _name, Absent(_instead))
     vars(DataFlow)[_name].__set_name__(DataFlow, _name)

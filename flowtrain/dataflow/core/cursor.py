@@ -374,7 +374,8 @@ class Iteration:
 
     def __next__(self) -> Datapoint:
         try:
-            for datapoint in self._steps:  # a loop resumes a generator faster than a call of its __next__ does
+            # `for` resumes a generator faster than a call of next() does. A generator that has ended gives nothing.
+            for datapoint in self._steps:
                 return datapoint
         except ValueError as error:
             self._explain(error)

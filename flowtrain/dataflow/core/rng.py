@@ -64,7 +64,7 @@ class RandomStream:
         self._local = threading.local()
         self._order: tuple[int, Permutation] | None = None  # of the latest epoch that was asked for
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:  # without the threads' generators, which cannot be pickled
         return RandomStream, (self.seed, self.number)
 
     def at(self, epoch: int, index: int) -> np.random.Generator:

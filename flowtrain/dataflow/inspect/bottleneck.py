@@ -82,6 +82,7 @@ def _in_workers(
 
 def _useful_workers(work: float, rest: float, slowest: StageCost, cores: int) -> int:
     """How many workers are as fast as the rest, which is done in this process; no more than the cores allow."""
+    # With nothing to do here no number is enough: the cores bound it. Of workers that wait, a core serves several.
     wanted = math.ceil(work / rest) if rest > 0.001 * work else 1000
     return max(1, min(wanted, cores if slowest.cpu_share >= _BUSY else 4 * cores))
 

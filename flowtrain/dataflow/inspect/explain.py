@@ -131,6 +131,8 @@ class _Run:
         number = stage.number
         here, elsewhere = self.here[number], self.elsewhere[number]
         parallel = self._runs_workers(stage)
+        # What workers made costs what it cost them, and not the waiting for it here. A parallel stage that made nothing
+        # itself shows the datapoints that it handed out here.
         made = elsewhere if elsewhere[0] or parallel else here
         owner = next((above for above in self._above(stage) if self._runs_workers(above)), None)  # whose workers
         where = _HERE

@@ -276,4 +276,5 @@ class _TimedOpen:
 
     def __call__(self, *args: Any) -> Cursor:
         cursor = getattr(type(self._flow), self._name)(self._flow, *args)
+        # It is timed already if the stage hands on the cursor of the flow beneath: the steps are that flow's then.
         return cursor if isinstance(cursor, _TimedCursor) else _TimedCursor(cursor, self._clock, self._number)

@@ -73,7 +73,7 @@ def show(
         raise DataFlowError(f"show: {ds} gave no datapoint")
     if ending.lower() == ".html":
         content = _page(cells, size).encode()
-    else:  # encoded in memory: cv2.imwrite says nothing of a full disk
+    else:  # encoded in memory, since cv2.imwrite says nothing of a full disk; BGR is OpenCV's order of channels
         content = cv2.imencode(ending, _sheet(cells, size, titles)[:, :, ::-1])[1].tobytes()
     with writing_to(path) as beside:
         beside.write_bytes(content)
@@ -158,6 +158,7 @@ def _sheet(cells: list[Any], size: int, titles: Sequence[str] | None) -> np.ndar
     across = max(max(len(pictures) for pictures, _ in cells), 1)
     lines = max(len(text) for _, text in cells)
     width, height = across * (size + _GAP) + _GAP, size + 2 * _GAP + lines * _LINE
+    # so many columns that the sheet is about 16:9
     columns = 1 if titles else max(1, min(len(cells), round((16 / 9 * len(cells) * height / width) ** 0.5)))
     rows = -(-len(cells) // columns)
     head = _LINE + _GAP if titles else 0
@@ -179,6 +180,7 @@ def _sheet(cells: list[Any], size: int, titles: Sequence[str] | None) -> np.ndar
 
 def _write(sheet: np.ndarray, words: str, at: tuple[int, int], width: int, scale: float) -> None:
     """Draw a line of text, as much of it as fits."""
+    # A character of the font is about 18 pixels wide at scale 1, and the font has ASCII alone.
     fitting = words[: max(int(width / (18 * scale)), 10)].encode("ascii", "replace").decode()
     cv2.putText(sheet, fitting, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (60, 60, 60), 1, cv2.LINE_AA)
 

@@ -100,7 +100,7 @@ class TestDataSpeed(ProxyDataFlow):
         Raises:
             DataFlowError: An epoch of the flow is empty.
         """
-        self._measured = True
+        self._measured = True  # so that iterating the stage later passes on, and does not measure again
         began = time.perf_counter()
         source = _Endless(self.ds)
         try:

@@ -123,7 +123,7 @@ class DiskStore:
     def _check_manifest(self) -> None:
         try:
             found = json.loads((self._path / "manifest.json").read_bytes())
-            first = found.get("version") == 1 and "crc32" not in found
+            first = found.get("version") == 1 and "crc32" not in found  # folders of version 1 are still read
             if not first and found.pop("crc32", None) != _crc_of(found):
                 raise ValueError("it does not have its checksum")
         except FileNotFoundError:

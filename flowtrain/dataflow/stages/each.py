@@ -47,6 +47,6 @@ class EachData(ProxyDataFlow):
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         for index, datapoint in enumerate(walk.open(self.ds), memory or 0):
             made = self._apply(datapoint, index, walk.epoch)
-            walk.memory = index + 1
+            walk.memory = index + 1  # after one that is dropped too: it belongs to the position of the input
             if made is not DROPPED:
                 yield made

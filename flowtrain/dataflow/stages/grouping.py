@@ -119,7 +119,8 @@ class _Padder(Collector):
                 one[:] = pad
             inexact = value.dtype.kind in "fc"
             rounds = inexact and isinstance(pad, (float, complex, np.inexact))
-            # item(): beside a float16, NumPy takes an int for one; NaN is not itself
+            # It fits if the cast keeps it. A float may be rounded, and NaN equals nothing. Compared by item(): NumPy
+            # would cast a whole number to float16 too before comparing it with one.
             fits = bool(np.all((one[0].item() if inexact else one[0]) == pad)) or pad != pad or rounds
         except (ArithmeticError, ValueError, TypeError):
             fits = False

@@ -71,7 +71,7 @@ class IndexMap(DataFlow):
         while first < stop:
             flow, place, below = self._source(first, epoch)
             end = first + 1
-            if self._in_order:
+            if self._in_order:  # one piece up to the end of the flow beneath
                 size = flow.size_or_none()
                 end = stop if size is None else min(stop, first + size - place)
             yield first, end, ((flow, place, place + end - first, below),)

@@ -187,7 +187,7 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
             times, place = divmod(epoch * self._size + index, below)
             return self.ds, place, times
         times, place = divmod(index, below)
-        return self.ds, place, epoch * -(-self._size // below) + times
+        return self.ds, place, epoch * -(-self._size // below) + times  # each epoch has as many beneath for itself
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed, times = memory or (0, 0)
