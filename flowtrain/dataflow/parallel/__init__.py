@@ -1,4 +1,4 @@
-"""Stages that work in other processes or threads, with the same datapoints in the same order as a serial flow."""
+"""Stages that run in worker processes or threads, with the datapoints and the order of the serial flow."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

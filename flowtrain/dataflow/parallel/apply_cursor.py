@@ -1,4 +1,8 @@
-"""The walk of a stage that is applied by workers to datapoints which the consumer's process takes from the flow."""
+"""Cursor of the map stages with workers: sends datapoints of the flow beneath, or indices, and hands out the results.
+
+Where the tasks of a walk come from differs (``_Walked``, ``_Indices``, ``_Planned``); the window of tasks, the
+reorder buffer and the position are the same, in ``SentCursor``.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +26,14 @@ __all__ = ["SentCursor"]
 
 
 _Group = tuple[list[Datapoint] | None, list[Run] | None]
-"""What is sent: datapoints (None: workers make them by index), and the runs of indices unless these are the places."""
+"""What a task sends along: (datapoints, runs of their indices). Datapoints None: the worker makes them by index. Runs
+None: the index of each datapoint is its place in the walk."""
 
 
 class _Walked:
-    """Source of tasks from a walk: its datapoints are sent along; positions to reopen it at are kept.
+    """Task source that iterates a flow in this process and sends its datapoints along.
 
-    A position may be large, so one is only taken when that is cheap beside the time since the last.
+    It keeps positions of the flow from time to time, as a saved state has to reopen the flow at one of them.
     """
 
     def __init__(self, ds: DataFlow, epoch: int, state: dict[str, Any]) -> None:
@@ -40,8 +45,10 @@ class _Walked:
         self.error: Exception | None = None  # of the flow, due after all that came before it
 
     def take(self, count: int) -> tuple[int, _Group]:
-        """Up to ``count`` datapoints, and how many there are."""
+        """Take up to ``count`` datapoints; returns how many, and what to send."""
         now = time.monotonic()
+        # A position may be large (the buffer of a shuffle), so positions take at most a fiftieth of the time. A saved
+        # state without one of its own place reopens the flow at the last one and passes over some datapoints.
         if now - self._taken_at > 50 * self._cost:
             self._positions.append((self.place, self._walk.state()))
             self._taken_at = time.monotonic()
@@ -60,8 +67,9 @@ class _Walked:
         return len(made), (made, None)
 
     def state(self, following: int, ahead: set[int]) -> dict[str, Any]:
-        """The position: all before ``following`` were handed out, and of those after it the ones in ``ahead``."""
+        """The position to save: handed out are all places before ``following``, and after it those in ``ahead``."""
         positions = self._positions
+        # The last one before the first gap: what is handed out next has to come from the reopened flow.
         while len(positions) > 1 and positions[1][0] <= following:
             positions.popleft()
         start, below = positions[0]
@@ -72,7 +80,7 @@ class _Walked:
 
 
 class _Indices:
-    """Source of tasks from an indexable flow: workers make the datapoints by index, nothing is sent along."""
+    """Task source over an indexable flow: the workers make the datapoints by index, nothing is sent along."""
 
     error: Exception | None = None
 
@@ -96,7 +104,10 @@ class _Indices:
 
 
 class _Planned:
-    """Source of tasks from chosen datapoints of an indexable flow, which are made in this process and sent along."""
+    """Task source over chosen datapoints of the indexable flow beneath, which are made first and then sent along.
+
+    Workers further down make them ahead of time, as a ``Planner`` asks; without any, this process makes them.
+    """
 
     def __init__(self, stage: DataFlow, runs: Runs, epoch: int, first: int) -> None:
         self.place = first
@@ -109,7 +120,7 @@ class _Planned:
     def take(self, count: int) -> tuple[int, _Group]:
         made: list[Datapoint] = []
         runs: list[Run] = []
-        try:
+        try:  # into lists of this frame: what was made before an error is sent all the same, the error comes after it
             self._make(count, made, runs)
         except Exception as error:
             self.error, self.ended = error, True
@@ -142,17 +153,20 @@ class _Planned:
 
 
 class SentCursor(CrewCursor):
-    """Sends datapoints to workers, and hands out what they make of them: in order, or as it comes.
+    """Cursor whose crew applies the stage to datapoints: in order, or (``strict=False``) in order of completion.
+
+    A place is the number of a datapoint in the walk, before any are dropped. A group is the datapoints of one task,
+    named by its first place.
 
     Args:
         stage: Has ``_take_crew(epoch, flow)``, ``_give_back(crew)`` and ``_keeps_sent``.
-        source: What is sent.
+        source: Where the tasks come from.
         epoch: Which epoch.
         strict: Whether the order is kept.
-        state: As ``state`` gave it: the position of the flow beneath, and what was handed out beyond it.
+        state: ``next``, the first place that was not handed out yet, and ``ahead``, the places after it that were.
     """
 
-    knows_after_error = True
+    knows_after_error = True  # a place counts when it is handed out, and groups before a failure are handed out first
 
     def __init__(
         self, stage: Any, source: _Walked | _Indices | _Planned, epoch: int, strict: bool, state: dict[str, Any]
@@ -160,23 +174,26 @@ class SentCursor(CrewCursor):
         super().__init__(stage, epoch)
         self._strict, self._keeps_sent = strict, stage._keeps_sent
         self._source: _Walked | _Indices | _Planned = source
-        self._next: int = state["next"]  # all before it were handed out
-        self._ahead: set[int] = set(state["ahead"])  # and these after it
-        self._sent: dict[int, _Group | None] = {}  # by first place; kept where workers may be replaced
-        self._done: dict[int, Result] = {}
-        self._order: deque[int] = deque()  # first places, in the order in which to hand out
-        self._ready: deque[tuple[int, Datapoint]] = deque()
+        self._next: int = state["next"]  # the first place that was not handed out
+        self._ahead: set[int] = set(state["ahead"])  # the places after it that were, without the order
+        self._sent: dict[int, _Group | None] = {}  # groups that are out or done, in the order of sending
+        self._done: dict[int, Result] = {}  # reorder buffer: the groups among them that are done
+        self._order: deque[int] = deque()  # done groups that are due, in the order in which to hand out
+        self._ready: deque[tuple[int, Datapoint]] = deque()  # of the group that is being handed out, with places
 
     @classmethod
     def over_walk(cls, stage: DataFlow, walked: DataFlow | None, epoch: int, strict: bool, state: object) -> SentCursor:
-        """The walk over one epoch from a position.
+        """Open the walk over one epoch at a position.
 
         Args:
             stage: The stage.
             walked: The flow whose datapoints are sent; None: workers make them by index.
             epoch: Which epoch.
             strict: Whether the order is kept.
-            state: The position.
+            state: What ``state()`` of such a walk returned; None: the start.
+
+        Raises:
+            StateError: It is the position of another kind of walk.
         """
         if state is None:
             state = {"from": 0, "below": None, "next": 0, "ahead": []}
@@ -187,7 +204,7 @@ class SentCursor(CrewCursor):
 
     @classmethod
     def over_runs(cls, stage: DataFlow, runs: Runs, epoch: int, first: int) -> SentCursor:
-        """The walk over some datapoints of an indexable stage, in order; its position is a number.
+        """Open the walk over some datapoints of an indexable stage, in order; its position is a number.
 
         Args:
             stage: The stage.
@@ -203,7 +220,7 @@ class SentCursor(CrewCursor):
         while True:
             while self._ready:
                 place, datapoint = self._ready.popleft()
-                self._count(place)
+                self._count(place)  # of a dropped one too: a walk that is resumed must not make it again
                 if datapoint is not DROPPED:
                     return datapoint
             if self._failure is not None:
@@ -231,12 +248,12 @@ class SentCursor(CrewCursor):
             self._next += 1
 
     def _advance(self) -> bool:
-        """Get the group that is due; False at the end."""
+        """Wait for the group that is due and put its datapoints into ``_ready``; False at the end."""
         crew = self._working()
         if crew is None:
             return False
         self._send(crew)
-        if not self._sent:
+        if not self._sent:  # all groups before the source's end, or its error, were handed out
             if self._source.error is not None:
                 self._failure, self._source.error = Thrown(self._source.error), None
                 raise self._ended_by()
@@ -252,13 +269,14 @@ class SentCursor(CrewCursor):
         self._grouping.learn(end - start, result.seconds, result.used)
         made, _, self._failure = self._taken(result)
         self._ready.extend(enumerate(made, start))
-        del made, result
+        del made, result  # so that this frame holds no view of the slot while it waits for the source
         self._send(crew)
         return True
 
     def _due(self) -> bool:
         if not self._strict:
             return bool(self._order)
+        # A dict keeps the order of insertion, and a lost group that is submitted again stays in its place.
         first = next(iter(self._sent))
         if first in self._done:
             self._order.append(first)
@@ -277,6 +295,8 @@ class SentCursor(CrewCursor):
 
     def _send(self, crew: Crew) -> None:
         source = self._source
+        # The window counts groups until they are handed out, done ones too: each holds a slot, and one slow group must
+        # not let the others run ahead without a bound.
         while len(self._sent) < crew.window and not source.ended:
             first = source.place
             # Without the order, what was handed out before the position was saved has gaps. The flow beneath is opened

@@ -1,4 +1,4 @@
-"""``num_proc="auto"``: how many workers a parallel stage gets, from what making its datapoints takes."""
+"""``num_proc="auto"``: the number of workers, from the measured time per datapoint and its share on a core."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("flowtrain.dataflow")
 _DATAPOINTS, _SECONDS = 300, 1.0  # what is measured at the most, after the first datapoint
 _PATIENCE = 10.0  # seconds that measuring may take in all
 _CHEAP = 0.05  # ms: a datapoint that takes less is handed over about as fast as it is made
-_BUSY = 0.5  # the part of its time on a core below which a datapoint mostly waits
+_BUSY = 0.5  # the share of its time on a core below which a datapoint mostly waits, for a disk or a network
 _MOST = 4  # workers for each core, where they wait
 
 
@@ -57,16 +57,16 @@ def checked_workers(owner: str, value: object, *, cluster: object = None, duplic
 
 
 def chosen_for(flow: DataFlow, timeout: float) -> tuple[int, str]:
-    """Measure an indexable flow in a worker, and say how many of these are of use.
+    """Choose the number of workers for an indexable flow, by measuring it.
 
-    In a worker, as nothing of it shall reach this process: not the state of its random generators, nor open files.
+    It is measured in a worker so that this process stays as it is: no random generator advances, no file is opened.
 
     Args:
-        flow: What each worker makes datapoints of.
+        flow: The flow whose datapoints the workers will make.
         timeout: Seconds that a datapoint may take.
 
     Returns:
-        How many, and why.
+        (the number of workers, the reason as a text for the log)
     """
     cores = available_cores()
     here = f"this process may use {cores} core{'s' if cores > 1 else ''}"
@@ -77,6 +77,7 @@ def chosen_for(flow: DataFlow, timeout: float) -> tuple[int, str]:
     taken = f"a datapoint takes {ms:.3g} ms, {busy:.0%} of that on a core; {here}"
     if ms < _CHEAP:
         return 1, f"{taken}, and one worker makes them as fast as they can be handed over"
+    # Workers that are on a core for the share `busy` of their time fill the cores when there are cores / busy of them.
     count = cores if busy >= _BUSY else math.ceil(cores / max(busy, 1 / _MOST))
     size = flow.size_or_none()
     return max(1, count if size is None else min(count, size)), taken
@@ -88,7 +89,7 @@ def log_choice(stage: DataFlow, count: int, reason: str) -> None:
 
 
 def _measured(flow: DataFlow, patience: float) -> tuple[float, float]:
-    """(milliseconds for one datapoint, the part of them on a core)."""
+    """Measure a flow in a worker: (milliseconds for one datapoint, the share of them on a core)."""
     crews = ProcessCrews(1, 1, timeout=patience, restart=False, preload=("flowtrain.dataflow",))
     crew = crews.take(lambda: _MeasureJob(flow), None, 'num_proc="auto"')
     try:
@@ -105,7 +106,7 @@ def _measured(flow: DataFlow, patience: float) -> tuple[float, float]:
 
 
 class _MeasureJob:
-    """Job of a worker: measure a flow with ``explain``."""
+    """Job that measures a flow with ``explain``; one task, which returns what ``_measured`` does."""
 
     def __init__(self, flow: DataFlow) -> None:
         self.flow = flow

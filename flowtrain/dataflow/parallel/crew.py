@@ -1,4 +1,4 @@
-"""What a parallel stage asks of its workers, and the base of walks whose datapoints they make."""
+"""The protocol between a parallel stage and its workers, a crew, and the base of cursors over what a crew makes."""
 
 from __future__ import annotations
 
@@ -25,23 +25,34 @@ __all__ = [
 
 
 class Result(Protocol):
-    """What a worker made of a task."""
+    """A worker's reply to one task.
+
+    Attributes:
+        task: The task.
+        seconds: Wall time of the task in the worker.
+        used: Bytes that the results take in shared memory; 0 where none is shared.
+    """
 
     task: Task
     seconds: float
     used: int
 
     def take(self) -> tuple[list[Any], Any, Failed | None]:
-        """(datapoints, what the job returned, a failure or None)."""
+        """Unpack it: (datapoints, what the job returned, the error that ended the task or None)."""
         ...
 
     def drop(self) -> None:
-        """Free the result without unpacking it."""
+        """Free its memory without unpacking it."""
         ...
 
 
 class Crew(Protocol):
-    """Workers, be they processes or threads."""
+    """The workers of one walk: processes, threads, or actors of a cluster.
+
+    Attributes:
+        window: How many tasks may be out, or done and not taken, at a time.
+        name: Whose workers they are, for errors.
+    """
 
     window: int
     name: str
@@ -61,15 +72,15 @@ class Crew(Protocol):
         ...
 
     def submit(self, worker: int, args: tuple[int, int, int], value: object = None) -> Task:
-        """Give a worker a task."""
+        """Give a worker a task; ``value`` is sent along."""
         ...
 
     def poll(self) -> Result | Lost | None:
-        """What has arrived, without waiting."""
+        """Return a reply that has arrived, or None, without waiting."""
         ...
 
     def wait(self, worker: int | None = None) -> Result | Lost:
-        """The next result, best of the given worker."""
+        """Wait for a reply, rather of the given worker than of another."""
         ...
 
     def close(self) -> None:
@@ -78,18 +89,18 @@ class Crew(Protocol):
 
 
 class Failed(Protocol):
-    """An error that a task ended with."""
+    """The error that ended a task, as it travels."""
 
     def restore(self) -> BaseException:
-        """The exception, to be raised here."""
+        """Return the exception, to be raised here."""
         ...
 
 
 class CrewStage(Protocol):
-    """A stage whose walks have workers."""
+    """What a ``CrewCursor`` needs of its stage; ``WorkerStage`` has it."""
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
-        """Workers for a walk that make datapoints of a flow; None: what the stage itself has them do."""
+        """Return workers that make datapoints of ``flow`` by index; None: that do the stage's own kind of task."""
         ...
 
     def _give_back(self, crew: Crew) -> None:
@@ -98,17 +109,17 @@ class CrewStage(Protocol):
 
 
 class CrewCursor(Cursor):
-    """The base of walks whose datapoints are made by a crew.
+    """Base of cursors whose datapoints are made by a crew.
 
-    A subclass calls ``_working`` for its crew, sets ``_failure`` to what a result's ``take`` returned as such, and
-    raises ``_ended_by()`` when the datapoints before it are handed out.
+    A subclass calls ``_working`` for its crew, sets ``_failure`` to the error that a result's ``take`` returned, and
+    raises ``_ended_by()`` once the datapoints before the error are handed out.
 
     Args:
-        stage: Gives the workers.
+        stage: Supplies the crew.
         epoch: Which epoch.
     """
 
-    _flow: DataFlow | None = None
+    _flow: DataFlow | None = None  # see CrewStage._take_crew
 
     def __init__(self, stage: CrewStage, epoch: int) -> None:
         super().__init__(epoch)
@@ -119,14 +130,14 @@ class CrewCursor(Cursor):
         self._process = process.current
 
     def _foreign(self) -> DataFlowError:
-        """The error in the child of a fork: workers answer one process alone."""
+        """Return the error for ``next`` in the child of a fork: workers answer only the process that started them."""
         return DataFlowError(
             "this iteration was begun in another process, of which this one is a fork: its workers belong to that one. "
             "Iterate over the flow itself here: iter(ds) starts workers of this process"
         )
 
     def _working(self) -> Crew | None:
-        """The crew, taken at first need; None when the walk is closed."""
+        """Return the crew, taken at the first call; None when the walk is closed."""
         if self._process is not process.current:
             raise self._foreign()
         if self._stage is not None and self._crew is None:
@@ -145,7 +156,9 @@ class CrewCursor(Cursor):
             crew.close()
 
     def _ended_by(self) -> BaseException:
-        """The error to raise. It is not kept: its traceback refers to this walk, and would keep it alive."""
+        """Close the walk and return the error to raise."""
+        # Not kept in an attribute: its traceback refers to this cursor, and the two would keep each other, the crew
+        # and its slots alive until the garbage collector comes by.
         failure, self._failure = self._failure, None
         assert failure is not None
         error = failure.restore()
@@ -154,11 +167,11 @@ class CrewCursor(Cursor):
         return error
 
     def _placed(self, error: NotSendable) -> BaseException:
-        """What cannot travel is not of a function of the user's, whose stage would name itself."""
+        """Name the stage in an error of pickling, which no stage has named: no function of the user's raised it."""
         return annotate_error(error, f"{self._stage}, epoch {self.epoch}")
 
     def _taken(self, result: Result) -> tuple[list[Any], Any, Failed | None]:
-        """What a result holds; an error names the stage."""
+        """Unpack a result; an error of unpickling names the stage."""
         try:
             return result.take()
         except NotSendable as error:
@@ -173,10 +186,10 @@ class CrewCursor(Cursor):
 
 
 class InlineCrew:
-    """Synchronous stand-in for a crew: runs a task when its result is requested.
+    """Synchronous stand-in for a crew, for ``num_proc=0``: runs a task in this process when its result is requested.
 
     Args:
-        job: What to do.
+        job: Runs the tasks.
     """
 
     workers = window = 1
@@ -206,7 +219,7 @@ class InlineCrew:
 
 
 class _Inline:
-    seconds, used = 1.0, 0  # one datapoint at a time
+    seconds, used = 1.0, 0  # so that Grouping keeps groups at one datapoint: none is made before it is wanted
 
     def __init__(self, job: Job, task: Task, value: object) -> None:
         self.task = task

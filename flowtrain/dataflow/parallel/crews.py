@@ -1,4 +1,4 @@
-"""Where parallel stages have their workers from: this machine or a cluster; kept from one epoch to the next."""
+"""Suppliers of workers for parallel stages, of this machine or a cluster; kept from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _COMPARED_SECONDS = 0.05
 
 
 class Crews(Protocol):
-    """Where a parallel stage has its workers from."""
+    """Supplier of workers for one parallel stage."""
 
     def take(self, make_job: Callable[[], Job], marks: object, name: str) -> Crew:
-        """Workers for one walk; see :meth:`KeptCrews.take`."""
+        """Return workers for one walk; see :meth:`KeptCrews.take`."""
         ...
 
     def give_back(self, crew: Crew) -> None:
-        """Keep the workers of a walk that is complete, for the next one."""
+        """Keep the workers of a complete walk for the next one."""
         ...
 
     def collect(self, folder: str) -> None:
-        """Have files that workers on other machines wrote into a folder in that folder here."""
+        """Copy the files that workers on other machines wrote into ``folder`` to the folder of that name here."""
         ...
 
     def cores(self) -> int:
-        """How many cores the workers can have."""
+        """How many cores the workers can use."""
         ...
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Cluster(Protocol):
     """Machines that a parallel stage can have its workers on: :class:`flowtrain.dataflow.Ray`."""
 
     def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> Crews:
-        """What gives walks their workers; the arguments are those of :class:`ProcessCrews`."""
+        """Return the supplier of workers for a stage; the arguments are those of :func:`crews_on`."""
         ...
 
 
@@ -61,10 +61,10 @@ def crews_on(
     restart: bool,
     preload: tuple[str, ...],
 ) -> Crews:
-    """Worker processes of this machine, or of a cluster.
+    """Return the supplier of workers for a stage: of this machine, or of a cluster.
 
     Args:
-        cluster: None: this machine.
+        cluster: The cluster; None: this machine.
         owner: The stage, for errors.
         workers: How many.
         window: How many tasks may be ahead of the consumer.
@@ -73,7 +73,7 @@ def crews_on(
         preload: Modules to import before the flow is unpacked.
 
     Raises:
-        ConfigError: ``cluster`` is none.
+        ConfigError: ``cluster`` is something else.
     """
     if cluster is None:
         return ProcessCrews(workers, window, timeout=timeout, restart=restart, preload=preload)
@@ -86,20 +86,20 @@ def crews_on(
 
 
 def replaces(restart: bool | None, cluster: Cluster | None) -> bool:
-    """Whether workers that died are replaced; where a user has not said so: on a cluster."""
+    """Whether workers that died are replaced: what ``restart=`` says; where it is None, on a cluster only."""
     return cluster is not None if restart is None else bool(restart)
 
 
 def named(cluster: Cluster | None) -> str:
-    """The end of a stage's description that says where its workers are."""
+    """Return the end of a stage's description that says where its workers are."""
     return "" if cluster is None else f", cluster={cluster!r}"
 
 
 class KeptCrews:
-    """Gives walks their workers, and takes them back when an epoch is complete.
+    """Supplier that keeps the workers of a complete walk idle, for the next epoch.
 
-    The workers hold a copy of the flow from when they were started. Where the flow has changed since (a loaded seed,
-    an attribute that the user set), they are replaced.
+    Workers hold a copy of the flow as it was when they were started. If the flow has changed since (a loaded seed, an
+    attribute that the user set), they are replaced.
 
     Args:
         workers: How many.
@@ -114,18 +114,18 @@ class KeptCrews:
         """Start workers.
 
         Args:
-            payload: The job, packed.
+            payload: The job, pickled.
             job: The job itself, to see of what kind it is.
             name: Whose they are, for errors.
         """
         raise NotImplementedError
 
     def take(self, make_job: Callable[[], Job], marks: object, name: str) -> Crew:
-        """Workers for one walk, ready or being started.
+        """Return workers for one walk: the idle ones if they hold the same job, else new ones that are being started.
 
         Args:
-            make_job: Gives the job.
-            marks: Compared with those of the idle workers: the flow's seeds.
+            make_job: Makes the job; not called where the marks alone decide.
+            marks: Identity and seeds of the flow, compared with those of the idle workers.
             name: Whose they are, for errors.
         """
         pool, self._idle = self._idle, None
@@ -152,17 +152,18 @@ class KeptCrews:
         return pool
 
     def give_back(self, crew: Crew) -> None:
-        """Keep the workers of a walk that is complete, for the next one."""
+        """Keep the workers of a complete walk for the next one."""
+        # One crew at most: two walks of one flow at once had one each, and the next epoch needs but one.
         if hasattr(crew, "tag") and (self._idle is None or self._idle.closed):
             self._idle = crew
         else:
             crew.close()
 
     def collect(self, folder: str) -> None:
-        """Nothing: workers of this machine write into the folder itself."""
+        """Do nothing: workers of this machine write into the folder itself."""
 
     def cores(self) -> int:
-        """How many cores the workers can have."""
+        """How many cores the workers can use."""
         return available_cores()
 
     def close(self) -> None:
@@ -172,16 +173,16 @@ class KeptCrews:
             pool.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_idle": None}
+        return {**self.__dict__, "_idle": None}  # a copy of the flow, in a worker say, starts workers of its own
 
 
 class ProcessCrews(KeptCrews):
-    """Worker processes of this machine.
+    """Supplier of worker processes of this machine.
 
     Args:
         workers: How many.
         window: How many tasks may be ahead of the consumer.
-        options: Of :class:`flowtrain.ipc.pool.WorkerPool`.
+        options: Further arguments of :class:`flowtrain.ipc.pool.WorkerPool`.
     """
 
     def __init__(self, workers: int, window: int, **options: Any) -> None:
@@ -194,7 +195,7 @@ class ProcessCrews(KeptCrews):
 
 
 def _rooms_in_use() -> list[str]:
-    """The modules here that make datapoints: imported once, before workers are forked, and not by each of them."""
+    """Return the imported modules that make datapoints: the zygote imports them once, before it forks the workers."""
     rooms = ("core", "imgaug", "stages", "sources", "parallel", "formats")
     prefixes = tuple(f"flowtrain.dataflow.{room}" for room in rooms)
     return [module for module in list(sys.modules) if module.startswith(prefixes)]

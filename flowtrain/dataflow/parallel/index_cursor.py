@@ -1,4 +1,4 @@
-"""The walk over datapoints that workers make by index: exactly the serial one."""
+"""Cursor over datapoints that workers make by index, handed out in exactly the serial order."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ __all__ = ["IndexedCursor"]
 
 
 _Out = tuple[Run, list[Run] | None, int]
-"""A task that was given to a worker and not answered yet: its arguments, the runs sent along, the worker's number."""
+"""A task without an answer yet: its arguments, the runs sent along (None: places are indices), the worker's number."""
 
 
 class IndexedCursor(CrewCursor):
-    """Hands out indices to workers in groups, and their datapoints in order.
+    """Hands indices to workers in groups, and the datapoints that they make to the consumer in order.
 
-    A task's arguments are (place of the first datapoint in the walk, place after the last, epoch). Where the places
-    are not the indices, the runs of indices are sent along.
+    A place is the number of a datapoint in the walk. A task's arguments are (first place, the place after the last,
+    epoch). Where the places are not the indices, the runs of indices are sent along.
 
     Args:
         stage: The parallel stage.
-        runs: Which datapoints, in order.
+        runs: The indices, in order.
         epoch: Which epoch.
         flow: The flow whose datapoints they are: the stage itself, or one above it.
-        first: The number of the first place; where the walk goes over an epoch in order, its index.
+        first: The first place; where the walk goes over an epoch in order, the first index.
     """
 
-    knows_after_error = True
+    knows_after_error = True  # _next counts what was handed out, and what was made before an error is handed out first
 
     def __init__(self, stage: CrewStage, runs: Runs, epoch: int, flow: DataFlow | None = None, first: int = 0) -> None:
         super().__init__(stage, epoch)
         self._runs, self._flow = runs, flow
-        self._next = self._asked = first
-        self._done: dict[int, Result] = {}  # by first place
+        self._next = self._asked = first  # the first place that was not handed out; that no task was made of
+        self._done: dict[int, Result] = {}  # reorder buffer: replies by first place, until it is their turn
         self._out: dict[int, _Out] = {}  # by first place
-        self._ready: deque[Datapoint] = deque()
+        self._ready: deque[Datapoint] = deque()  # of the group that is being handed out
 
     def __iter__(self) -> Iterator[Datapoint]:
         ready, here = self._ready, self._process
@@ -62,7 +62,7 @@ class IndexedCursor(CrewCursor):
         return datapoint
 
     def _fill(self) -> bool:
-        """Have datapoints ready; False at the end."""
+        """Wait until datapoints are ready; False at the end."""
         while not self._ready:
             if self._failure is not None:
                 raise self._ended_by()
@@ -79,7 +79,7 @@ class IndexedCursor(CrewCursor):
         self._ready.clear()
 
     def _advance(self) -> bool:
-        """Get the group that is due; False at the end."""
+        """Wait for the group that is due and put its datapoints into ``_ready``; False at the end."""
         crew = self._working()
         if crew is None:
             return False
@@ -106,7 +106,7 @@ class IndexedCursor(CrewCursor):
 
     def _take(self, crew: Crew, event: Result | Lost) -> None:
         if isinstance(event, Lost):
-            for task in event.tasks:
+            for task in event.tasks:  # any worker may make them again: get(index, epoch) depends on nothing else
                 args, runs, _ = self._out[task.args[0]]
                 self._submit(crew, args, runs)
         else:

@@ -1,4 +1,4 @@
-"""What workers do for a flow: make datapoints by index, walk a part of it, or apply a stage to what they are sent."""
+"""Jobs of workers: make datapoints by index, apply a function to datapoints that are sent, or walk a part of a flow."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ Mark = Callable[[int], None]
 
 
 class IndexJob:
-    """Make datapoints by index.
+    """Job that makes datapoints by index.
 
-    A task is (first, end, epoch), and those are the indices; or a list of such runs is sent along.
+    A task is (first, end, epoch): the indices from ``first`` to ``end - 1``. Other indices are sent along as a list of
+    such runs; the task's own numbers are then places in the walk.
 
     Args:
-        flow: Indexable.
+        flow: The flow, indexable.
     """
 
     def __init__(self, flow: DataFlow) -> None:
@@ -30,7 +31,7 @@ class IndexJob:
 
     def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> None:
         flow = self.flow
-        flow._ensure_reset()
+        flow._ensure_reset()  # in the worker: what reset_state opens must not be shared between processes
         for first, end, epoch in value or (args,):
             for index in range(first, end):
                 mark(index)
@@ -41,10 +42,10 @@ class IndexJob:
 
 
 class ApplyJob:
-    """Apply a stage's function to datapoints that were sent along.
+    """Job that applies a stage's function to datapoints that are sent along.
 
-    A task is (place of the first, end, epoch); what is sent along is the datapoints, and None or, where the places are
-    not the indices, the runs of indices.
+    A task is (first place, end, epoch); sent along are the datapoints and the runs of their indices, or None where the
+    places are the indices.
 
     Args:
         applied: Takes (datapoint, index, epoch).
@@ -63,15 +64,14 @@ class ApplyJob:
 
 
 class WalkJob:
-    """Walk a flow, a few datapoints at a time; a task is (place in the walk, how many, which of the flows).
+    """Job that walks a flow, a few datapoints at a time; the walk stays open in the worker from task to task.
 
-    The first task of a walk brings (epoch, position, how many to pass over from there).
-
-    A task returns (whether the walk has ended, the position after the task or None). A position may be large (the
-    buffer of a shuffle), so it is only told when telling has become cheap beside the time since the last one.
+    A task is (place in the walk, how many datapoints, which of the flows). The first task of a walk brings (epoch,
+    position, how many datapoints to pass over from there). A task returns (whether the walk has ended, the position
+    after the task in a list, or None).
 
     Args:
-        flows: One for each worker.
+        flows: One for each worker. All workers have the same job, so each is told which flow is its own.
     """
 
     def __init__(self, flows: list[DataFlow]) -> None:
@@ -107,6 +107,8 @@ class WalkJob:
             next(self._walk)
 
     def _position(self, walk: Cursor) -> list[Position] | None:
+        # A position may be large (the buffer of a shuffle), so telling positions takes at most a fiftieth of the time.
+        # The consumer counts from the last one that it was told. In a list, as a position may itself be None.
         now = time.monotonic()
         if now - self._told < 50 * self._cost:
             return None

@@ -31,16 +31,16 @@ __all__ = ["MultiProcessMapAndBatchData", "MultiProcessMapData", "MultiThreadMap
 
 
 class _Spread(WorkerStage):
-    """The base of stages that apply something to each datapoint in workers.
+    """Base of the map stages with workers.
 
     Args:
         ds: The flow beneath.
-        serial: A flow that gives the same datapoints in this process.
+        serial: The same stage without workers: the specification, and what workers run over an indexable flow.
         workers: How many; 0: none.
         strict: Whether the order is kept.
     """
 
-    _keeps_sent = False  # whether what was sent is kept until it is answered
+    _keeps_sent = False  # whether datapoints are kept until they are answered, to be sent to another worker
 
     def __init__(self, ds: DataFlow, serial: DataFlow, workers: Workers, strict: bool) -> None:
         super().__init__(ds, workers)
@@ -48,11 +48,14 @@ class _Spread(WorkerStage):
 
     @property
     def _walked(self) -> DataFlow:
-        """The flow whose datapoints are sent to the workers."""
+        """The flow whose datapoints are sent to the workers, where they cannot make them by index."""
         return self.ds
 
     def _applied(self) -> Callable[[Datapoint, int, int], Datapoint]:
-        """What workers do with (datapoint, index, epoch). It must not hold the flow beneath: that stays here."""
+        """Return the function that workers call with (datapoint, index, epoch).
+
+        It must not refer to the flow beneath, which stays in this process and may hold an open file or socket.
+        """
         raise NotImplementedError
 
     def _indexable_itself(self) -> bool:
@@ -82,14 +85,14 @@ class _Spread(WorkerStage):
         return SentCursor.over_walk(self, self._sent_from(), epoch, self.strict, state)
 
     def _sent_from(self) -> DataFlow | None:
-        """The flow whose datapoints are sent; None where the workers make them by index."""
+        """Return the flow whose datapoints are sent; None where the workers make them by index."""
         return None if self._serial.indexable else self._walked
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
         job: Job
-        if flow is not None and flow is not self:
+        if flow is not None and flow is not self:  # a stage above this one, made with the help of these workers
             job = IndexJob(flow)
-        else:
+        else:  # this stage's own datapoints: its serial twin makes them by index, or its function is applied to others
             by_index = flow is not None or self._sent_from() is None
             job = IndexJob(self._serial) if by_index else ApplyJob(self._applied())
         return self._workers(job, f"{self.describe()}, epoch {epoch},") if self._parallel else InlineCrew(job)
@@ -147,28 +150,28 @@ class MultiProcessMapData(_ProcessSpread):
     """Apply a function to each datapoint in worker processes.
 
     Over an indexable flow the workers make the datapoints themselves, and nothing is sent to them. Any other flow is
-    iterated in this process and its datapoints are sent. For a whole chain ``PrefetchData`` above it does the same
-    and more; this one is for a flow that must be read in one process (a socket, a tar file) and mapped in several.
+    iterated in this process, and its datapoints are sent. ``PrefetchData`` runs a whole chain in workers and is the
+    better choice, except over a flow that has to be read in one process (a socket, a tar file) and mapped in several.
 
     Args:
         ds: The flow beneath.
         num_proc: How many workers. 0: none, everything runs in this process. ``"auto"``: as many as this machine has
             use for, see ``PrefetchData``; one for each core over a flow that can only be iterated.
         map_func: Takes a datapoint and returns the new one.
-        buffer_size: How many datapoints may be with the workers or waiting. A larger one than there are datapoints,
-            or a smaller one than there are workers, is clamped.
-        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands datapoints out as they are done: one that
-            takes long does not hold up the others, but the order is another one each time.
-        may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
+        buffer_size: How many datapoints may be with the workers or waiting for the consumer. It is clamped to the
+            number of datapoints from above and to the number of workers from below.
+        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands out each datapoint as soon as it is done:
+            a slow one does not hold up the others, but the order is another one each time.
+        may_drop: Leave a datapoint out where ``map_func`` returns None. Without it None is an error.
         timeout: Seconds that a single datapoint may take before it is an error.
         restart: Replace a worker that was killed, and make its datapoints again. None: on a cluster only.
         preload: Modules to import once, before the workers are forked.
         cluster: ``Ray(...)``: the workers are actors of a Ray cluster. None: processes of this machine.
 
-    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` any, each datapoint once an epoch all
-        the same, and not indexable.
+    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` the order of completion, still each
+        datapoint once an epoch, and not indexable.
 
-    State: that of ``ds``, and with ``strict=False`` which ones beyond it were handed out.
+    State: that of ``ds``; with ``strict=False`` also which datapoints after it were handed out.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList
@@ -210,8 +213,8 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
             use for, see ``PrefetchData``; one for each core over a flow that can only be iterated.
         map_func: Takes a datapoint and returns the new one.
         batch_size: How many datapoints to a batch.
-        buffer_size: How many batches may be with the workers or waiting; None: twice as many as workers.
-        remainder: Whether a last batch that is smaller is handed out.
+        buffer_size: How many batches may be with the workers or waiting for the consumer; None: two for each worker.
+        remainder: Whether a smaller last batch is handed out.
         timeout: Seconds that a single batch may take before it is an error.
         restart: Replace a worker that was killed, and make its batches again. None: on a cluster only.
         preload: Modules to import once, before the workers are forked.
@@ -256,7 +259,7 @@ class MultiProcessMapAndBatchData(_ProcessSpread):
 
 
 class _Groups(GroupingData):
-    """Datapoints in lists of ``batch_size``, as they are."""
+    """Groups datapoints into lists of ``batch_size``, without stacking: what one task of a batching worker takes."""
 
     def _collector(self, rows: int) -> Collector:
         return _List()
@@ -274,19 +277,19 @@ class _List(Collector):
 
 
 class _BatchOf:
-    """Maps the datapoints of one group and stacks them."""
+    """Function of a batching worker: maps the datapoints of one group and stacks them."""
 
     def __init__(self, mapped: MapData, batched: BatchData) -> None:
         self._mapped, self._batched = mapped, batched
 
     def __call__(self, group: list[Datapoint], index: int, epoch: int) -> Datapoint:
-        first = index * self._batched.batch_size
+        first = index * self._batched.batch_size  # index is the batch's; random maps draw by the datapoint's
         mapped = (self._mapped._apply(datapoint, place, epoch) for place, datapoint in enumerate(group, first))
         return self._batched._collected(mapped, len(group))
 
 
 def _without_flow(stage: Any) -> Any:
-    """A copy of a stage without the flow beneath, of which only what it does to a datapoint can be used."""
+    """Return a copy of a stage without the flow beneath; it can only be applied to datapoints."""
     twin = copy.copy(stage)
     del twin.ds
     return twin
@@ -297,24 +300,25 @@ class MultiThreadMapData(_Spread):
     """Apply a function to each datapoint in threads of this process.
 
     For functions that spend their time outside of Python: OpenCV, NumPy on large arrays, files, the network. The
-    first datapoint comes sooner than from processes, and nothing is sent or copied; but Python code, the consumer's
-    too, runs in one thread at a time. The flow beneath is iterated by the consumer, one datapoint after the other.
+    first datapoint comes sooner than from processes, and nothing is sent or copied; but only one thread at a time runs
+    Python code, the consumer's included. The flow beneath is iterated by the consumer's thread alone.
 
     Args:
         ds: The flow beneath.
         num_thread: How many threads. 0: none.
         map_func: Takes a datapoint and returns the new one. Several threads call it at once.
-        buffer_size: How many datapoints may be with the threads or waiting; clamped to what makes sense.
-        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands datapoints out as they are done: one that
-            takes long does not hold up the others, but the order is another one each time.
-        may_drop: Where ``map_func`` returns None, leave the datapoint out. Without it None is an error.
-        timeout: Seconds that a single datapoint may take before it is an error. The thread that is stuck cannot be
-            ended: it lasts as long as its function.
+        buffer_size: How many datapoints may be with the threads or waiting for the consumer. It is clamped to the
+            number of datapoints from above and to the number of threads from below.
+        strict: Keep the order of ``ds`` (the default). ``strict=False`` hands out each datapoint as soon as it is done:
+            a slow one does not hold up the others, but the order is another one each time.
+        may_drop: Leave a datapoint out where ``map_func`` returns None. Without it None is an error.
+        timeout: Seconds that a single datapoint may take before it is an error. A thread cannot be ended from outside:
+            one that is stuck lasts until its function returns.
 
-    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` any, each datapoint once an epoch all
-        the same, and not indexable.
+    Order: that of ``ds``, and indexable where ``ds`` is. With ``strict=False`` the order of completion, still each
+        datapoint once an epoch, and not indexable.
 
-    State: that of ``ds``, and with ``strict=False`` which ones beyond it were handed out.
+    State: that of ``ds``; with ``strict=False`` also which datapoints after it were handed out.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList

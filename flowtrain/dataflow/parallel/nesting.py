@@ -1,4 +1,4 @@
-"""Whether a parallel stage may have workers where the code runs: inside of a worker it has none."""
+"""Nested parallel stages: a stage that runs inside another stage's worker has no workers of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _thread = threading.local()
 
 
 def may_have_workers() -> bool:
-    """Whether a parallel stage starts workers here. Inside another stage's worker it runs serially."""
+    """Whether a parallel stage starts workers in this process and thread; inside a worker it runs serially."""
     return not in_worker() and not getattr(_thread, "is_worker", False)
 
 

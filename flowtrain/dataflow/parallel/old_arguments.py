@@ -1,4 +1,4 @@
-"""Arguments of parallel stages as Tensorpack spells them, with today's names."""
+"""Tensorpack's spellings of the arguments of parallel stages, with today's names."""
 
 from __future__ import annotations
 

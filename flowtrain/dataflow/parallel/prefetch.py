@@ -1,4 +1,4 @@
-"""Datapoints made ahead of time, in worker processes."""
+"""PrefetchData: run a whole flow ahead of time in worker processes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["MultiProcessRunnerZMQ", "PrefetchData", "PrefetchDataZMQ", "Runner"]
 
 
 class Runner(WorkerStage):
-    """The base of stages that run the flow beneath in workers.
+    """Base of the stages that run the whole flow beneath in workers.
 
     Args:
         ds: The flow beneath.
-        workers: How many.
-        duplicate: Each worker walks a copy.
+        workers: How many; 0: none.
+        duplicate: Each worker walks an independent copy of a flow that can only be iterated.
     """
 
     _passes = True  # type: ignore[assignment]
-    _workers_are = "num_proc"
+    _workers_are = "num_proc"  # the argument's name, for errors
 
     def __init__(self, ds: DataFlow, workers: Workers, duplicate: bool) -> None:
         super().__init__(ds, workers)
@@ -88,12 +88,14 @@ class Runner(WorkerStage):
     def _cursor(self, epoch: int, state: Position = None) -> Cursor:
         if self.indexable:
             return IndexCursor(self, epoch, state)
+        # Copies give all datapoints each, but an epoch has len(ds) of them: worker i gives ceil((size - i) / count),
+        # as many as fall to it when datapoints are taken in turn.
         size = self.size_or_none() if self.duplicate and self._parallel else None
         shares = None if size is None else [-(-(size - i) // self._count) for i in range(self._count)]
         return WalkedCursor(self, epoch, state, self._count if self._parallel else 1, shares)
 
     def _walk_jobs(self) -> list[DataFlow]:
-        """The flow that each worker walks: its part of the flow beneath, or an independent copy."""
+        """Return the flow that each worker walks: its part of the flow beneath, or an independent copy."""
         return copies_of(self.ds, self._count) if self.duplicate else shards_of(self.ds, self._count)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
@@ -103,7 +105,7 @@ class Runner(WorkerStage):
         return self._workers(self.ds if flow is self else flow, name)
 
     def _workers(self, flow: DataFlow | None, name: str) -> Crew:
-        """Workers that make datapoints of a flow by index; None: each walks its part of the flow beneath."""
+        """Return workers that make datapoints of a flow by index; None: each walks its part of the flow beneath."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,30 +118,31 @@ class PrefetchData(Runner):
 
     Put it at the end of the chain, above ``BatchData``: a batch is then stacked straight into memory that the
     consumer shares, and only a few numbers travel. The arrays that are handed out are views of that memory, yours to
-    keep and to write to; who keeps many of them is handed copies.
+    keep and to write to. If you keep many of them, you are handed copies.
 
     The flow goes to the workers by cloudpickle, so lambdas and what the main script defines work. A script needs no
     ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own. On Linux
     workers start in milliseconds; on macOS each is an interpreter of its own.
 
-    ``PrefetchDataZMQ`` and ``MultiProcessRunnerZMQ`` are other names of this class, for scripts written for Tensorpack.
-    There they send by ZMQ instead of a pipe; here neither is used, and there is nothing to choose.
+    ``PrefetchDataZMQ`` and ``MultiProcessRunnerZMQ`` are other names of this class, for scripts written for Tensorpack,
+    where they send by ZMQ instead of a pipe. Here neither is used.
 
     Args:
         ds: The flow to run in the workers.
         num_prefetch: How many datapoints are kept ready, beyond those that are being made. Tiny datapoints count
             by the group in which they travel (about a millisecond's worth).
         num_proc: How many workers. 0: none, everything runs in this process, for debugging. ``"auto"``: as many as
-            this machine has use for, which one of them finds out when the first datapoint is wanted: it makes some for
-            up to a second. One for each core that the process may use (its affinity, and the quota of its container);
-            up to four where datapoints mostly wait, for a disk or a network; a single one where they take no time, and
-            over a flow that can only be iterated. The data are the same whatever it chooses, and the log says what.
-        timeout: Seconds that a single datapoint may take. Then it is interrupted (or, where it ignores that, its worker
-            is killed), and there is an error after all datapoints that came before it.
-        restart: Replace a worker that was killed and make its datapoints again. Else that is an error. None: on a
+            this machine has use for. When the first datapoint is wanted, a worker makes datapoints for up to a second
+            to measure them. The choice is one worker for each core that the process may use (its affinity, and the
+            quota of its container); up to four for each where datapoints mostly wait, for a disk or a network; one in
+            all where they take no time, and over a flow that can only be iterated. The data are the same whatever
+            the choice is; the log tells it.
+        timeout: Seconds that a single datapoint may take. A longer one is interrupted (or, where it ignores that, its
+            worker is killed) and is an error, raised after all datapoints before it were handed out.
+        restart: Replace a worker that was killed and make its datapoints again; else its death is an error. None: on a
             cluster, where machines come and go, but not on this machine.
-        duplicate: For a flow that can only be iterated: each worker walks a copy of its own, whose random numbers
-            are its own. For i.i.d. data only: without randomness each datapoint comes ``num_proc`` times.
+        duplicate: For a flow that can only be iterated: each worker walks a copy of its own, with other random
+            numbers. For i.i.d. data only: without randomness each datapoint comes ``num_proc`` times.
         preload: Modules to import once, before the workers are forked, e.g. ``["skimage"]``. Never one that starts
             threads, such as tensorflow.
         cluster: ``Ray(...)``: the workers are actors of a Ray cluster, on any of its machines. None: processes of this
@@ -149,7 +152,7 @@ class PrefetchData(Runner):
         are. Over any other, one worker keeps the order; more need a flow that defines ``shard(index, count)`` (one
         datapoint of each part in turn) or ``duplicate=True``.
 
-    State: what was handed out. What had been made ahead is made again.
+    State: the position after the last datapoint that was handed out. What was made ahead of it is made again.
 
     Raises:
         DataFlowError: The flow cannot be divided among workers; the message names the stage in the way.

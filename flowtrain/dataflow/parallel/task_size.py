@@ -1,4 +1,4 @@
-"""How many datapoints travel together: one that takes long goes alone, tiny ones in groups."""
+"""Adaptive size of tasks: an expensive datapoint travels alone, tiny ones in groups."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _MOST = 256
 
 
 class Grouping:
-    """Adapts the size of groups to what datapoints turn out to cost. It never changes which ones there are.
+    """Adapts the number of datapoints in a task to their measured cost; the data and their order do not depend on it.
 
     Attributes:
-        size: Of the next group.
-        together: (seconds of work, bytes) that a group has at the most; of more only where one datapoint has more.
+        size: How many datapoints the next task gets.
+        together: (seconds of work, bytes) that a task should have at most; a single datapoint may have more.
     """
 
     def __init__(self) -> None:
@@ -21,11 +21,12 @@ class Grouping:
         self.together: tuple[float, int] = _TOGETHER
 
     def suit(self, crew: object) -> None:
-        """Adopt the crew's bounds of a group, if it has any: messages to other machines cost more."""
+        """Adopt the crew's bounds of a task, if it has any: messages to other machines cost more."""
         self.together = getattr(crew, "together", _TOGETHER)
 
     def learn(self, count: int, seconds: float, used: int) -> None:
-        """Take in what a group of ``count`` datapoints took."""
+        """Adapt to what a task of ``count`` datapoints took."""
         most_seconds, most_bytes = self.together
+        # At most doubled: after one datapoint that was quick by chance the next task is still small.
         fitting = min(most_seconds / max(seconds / count, 1e-7), most_bytes / max(used / count, 1.0), _MOST)
         self.size = max(1, min(int(fitting), 2 * self.size))

@@ -1,4 +1,4 @@
-"""A flow run by threads of this process."""
+"""MultiThreadRunner: run a whole flow ahead of time in threads of this process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["MultiThreadRunner"]
 class MultiThreadRunner(Runner):
     """Make datapoints ahead of time in threads of this process.
 
-    Like ``PrefetchData``, for flows that spend their time outside of Python (OpenCV, files, the network): the first
-    datapoint comes sooner, but Python code runs in one thread at a time, and a consumer that is busy in Python slows
-    the threads down. Several threads call ``get`` of one flow at once; the flows of flowtrain allow that, a
+    Like ``PrefetchData``, for flows that spend their time outside of Python (OpenCV, files, the network). The first
+    datapoint comes sooner, but only one thread at a time runs Python code, so a consumer that is busy in Python slows
+    the threads down. Several threads call ``get`` of one flow at once: the flows of flowtrain allow that, and a
     ``get`` of your own has to.
 
     Args:
@@ -36,7 +36,7 @@ class MultiThreadRunner(Runner):
 
     Order: as ``PrefetchData``.
 
-    State: what was handed out.
+    State: as ``PrefetchData``.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList

@@ -1,4 +1,4 @@
-"""Workers that are threads of this process: nothing is copied or sent, but Python code runs one thread at a time."""
+"""A crew of threads of this process: nothing is copied or sent, but only one thread at a time runs Python code."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _LOOK = 1.0  # seconds between looks at whether a datapoint takes too long
 
 
 class Thrown:
-    """A failure that is in this process already.
+    """An exception caught in this process, in the form in which crews report the error that ended a task.
 
     Args:
-        error: As caught. Its traceback may refer to this object, so this lets go of it when it is raised.
+        error: The exception. Its traceback may refer to this object, so ``restore`` lets go of it: no cycle remains.
     """
 
     def __init__(self, error: BaseException) -> None:
         self._error: list[BaseException] = [error]
 
     def restore(self) -> BaseException:
-        """The exception, once."""
+        """Return the exception; it can be called once."""
         return self._error.pop()
 
 
 @dataclass(slots=True)
 class _Note:
-    """What a thread is making: the datapoint, since when, and the results that it has so far."""
+    """What a thread is making now, for the consumer that finds it stuck."""
 
     datapoint: int
-    since: float
+    since: float  # time.monotonic()
     task: Task
-    out: list[Any]
-    made: int  # how many of the task's datapoints were made before
+    out: list[Any]  # the task's results so far; the thread goes on appending
+    made: int  # how many of them there were when this datapoint was begun
 
 
 class _Result:
@@ -60,7 +60,7 @@ class ThreadCrew:
     """Crew whose workers are threads of this process.
 
     Args:
-        jobs: What to do, one for each thread; they may all be the same one.
+        jobs: The job of each thread; they may all be the same object.
         window: How many tasks may be ahead of the consumer.
         timeout: Seconds that one datapoint may take.
         name: Whose they are, for errors.
@@ -74,7 +74,9 @@ class ThreadCrew:
         self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
         self._loads = [0] * workers
         self._notes: list[_Note | None] = [None] * workers
-        self._given_up: list[Task] = []  # answered in place of the threads that are stuck in them
+        # Tasks answered with an error in place of the threads that are stuck in them. A thread cannot be killed: if it
+        # answers after all, that is one answer too many, and is passed over.
+        self._given_up: list[Task] = []
         for number, job in enumerate(jobs):
             arguments = (job, self._tasks[number], self._results, self._notes, number)
             threading.Thread(target=_work, args=arguments, name=f"flowtrain-worker-{number}", daemon=True).start()
@@ -110,7 +112,7 @@ class ThreadCrew:
         return result
 
     def _overdue(self) -> _Result | None:
-        """The answer of a thread that is stuck: what it had made, and an error."""
+        """Answer in place of a thread that is stuck: what it had made, and an error."""
         now = time.monotonic()
         for number, note in enumerate(self._notes):
             if note is None or now - note.since < self._timeout or any(task is note.task for task in self._given_up):
@@ -124,7 +126,7 @@ class ThreadCrew:
         return None
 
     def close(self) -> None:
-        """Make the threads end, each after the datapoint that it is making."""
+        """Tell the threads to end, each after the task that it is doing; it does not wait for them."""
         if not self.closed:
             self.closed = True
             for tasks in self._tasks:
@@ -146,12 +148,16 @@ def _work(
     notes: list[_Note | None],
     number: int,
 ) -> None:
-    """A thread's life. It knows the crew's queues and not the crew, which may be forgotten without being closed."""
+    """Run a thread's tasks until the crew is closed.
+
+    It refers to the crew's queues and not to the crew: one that is dropped without ``close`` can be collected, and
+    ``__del__`` ends its threads.
+    """
     enter_worker_thread()
     while (item := tasks.get()) is not None:
         results.put(_done(job, *item, notes, number))
         notes[number] = None
-        del item
+        del item  # or the datapoint that was sent would live until the next task comes
 
 
 def _done(job: Job, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:

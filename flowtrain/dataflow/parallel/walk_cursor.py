@@ -1,4 +1,4 @@
-"""The walk over a flow that can only be iterated, whose parts are walked by workers."""
+"""Cursor over a flow that can only be iterated: each worker walks a part, and the parts take turns (round robin)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ __all__ = ["WalkedCursor"]
 
 
 class _Part:
-    """State of one worker's part of the flow, on the consumer's side."""
+    """One worker's part of the flow, as the consumer sees it.
+
+    Its position is a pair: a position of the worker's cursor, which may be large and is only told now and then, and
+    how many datapoints after it were handed out.
+    """
 
     def __init__(self, position: object = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
-        self.position, self.skip = position, skip  # of what was handed out
-        self.ended = ended
+        self.position, self.skip = position, skip
+        self.ended = ended  # no further datapoints will be asked for; some may still be ready
         self.left = left  # how many datapoints may still be asked for; None: until the part ends
         self.place = 0  # how many were asked for
         self.handed = 0  # how many were handed out
-        self.told: deque[tuple[int, Any]] = deque()  # (how many until then, position) of what is in `ready`
+        # Positions that the worker told, within what is ready: (how many datapoints after the entry before, position).
+        self.told: deque[tuple[int, Any]] = deque()
         self.ready: deque[Datapoint] = deque()
-        self.failure: Any = None
-        self.begun = False
+        self.failure: Any = None  # to be raised when what is ready was handed out
+        self.begun = False  # whether the worker was told where its walk begins
         self.out = 0  # tasks that are with the worker
-        self.results: deque[Result] = deque()
+        self.results: deque[Result] = deque()  # replies that are not unpacked yet
 
     def pop(self) -> Datapoint:
         datapoint = self.ready.popleft()
@@ -48,19 +53,22 @@ class _Part:
 
 
 class WalkedCursor(CrewCursor):
-    """One datapoint of each part in turn; a part that ends is left out of the turns.
+    """Hands out one datapoint of each part in turn; a part that has ended is left out.
 
-    So the order depends on the number of parts alone. With one part it is that of the flow itself.
+    So the order depends on the number of parts alone, not on who is faster. With one part it is that of the flow.
 
     Args:
-        stage: The parallel stage: has ``_take_crew(epoch)`` and ``_give_back(crew)``.
+        stage: The parallel stage.
         epoch: Which epoch.
-        state: As ``state`` gave it.
-        parts: How many.
+        state: What ``state()`` returned; None: the start.
+        parts: How many parts.
         shares: How many datapoints each part gives at most; None: all that it has.
+
+    Raises:
+        StateError: ``state`` is of another kind of walk, or of another number of parts.
     """
 
-    knows_after_error = True
+    knows_after_error = True  # positions are of what was handed out, and a failure comes after what is ready
 
     def __init__(
         self, stage: CrewStage, epoch: int, state: object, parts: int, shares: list[int] | None = None
@@ -74,7 +82,7 @@ class WalkedCursor(CrewCursor):
                 saved["parts"], saved["left"] or shares or [None] * parts, strict=True
             )
         ]
-        self._handed = [part.left for part in self._parts]
+        self._handed = [part.left for part in self._parts]  # how many each part may still hand out
 
     def __next__(self) -> Datapoint:
         if self._process is not process.current:
@@ -100,8 +108,10 @@ class WalkedCursor(CrewCursor):
             part.results.clear()
 
     def _finish(self) -> None:
+        # Tasks that ask past the end of a part are still out. The crew is used again for the next epoch, which must not
+        # receive their replies; and a reply that is not taken holds its slot.
         crew = self._crew
-        while crew is not None and any(part.out for part in self._parts):  # asked for ahead, past the end
+        while crew is not None and any(part.out for part in self._parts):
             self._arrived(crew, crew.wait())
         for part in self._parts:
             while part.results:
@@ -109,7 +119,7 @@ class WalkedCursor(CrewCursor):
         super()._finish()
 
     def _fill(self, number: int, part: _Part) -> bool:
-        """Get datapoints of a part; False when it has none any more."""
+        """Wait until datapoints of a part are ready; False when it has no more."""
         while not part.ready:
             if part.failure is not None:
                 self._failure, part.failure = part.failure, None

@@ -1,4 +1,4 @@
-"""The base of stages whose datapoints are made by workers."""
+"""Base of the stages that have workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["WorkerStage"]
 
 
 class WorkerStage(ProxyDataFlow):
-    """The base of stages that have workers.
+    """Base of the stages that have workers.
 
     Args:
         ds: The flow beneath.
@@ -43,15 +43,15 @@ class WorkerStage(ProxyDataFlow):
         return self._number
 
     def _choice(self) -> tuple[int, str]:
-        """How many workers the stage shall have, and why; asked once, where it was given ``"auto"``."""
+        """Choose the number of workers for ``"auto"``, called once; returns it with the reason, for the log."""
         raise NotImplementedError
 
     def _engage(self, count: int) -> None:
-        """Set what depends on the number of workers."""
+        """Set up what depends on the number of workers, once it is known."""
 
     @property
     def worker_count(self) -> int:
-        """How many workers the stage has."""
+        """How many workers the stage has; 1 inside a worker, where ``"auto"`` chooses nothing."""
         return self._count if self._number is not None or may_have_workers() else 1
 
     @property
@@ -65,23 +65,25 @@ class WorkerStage(ProxyDataFlow):
         return IndexedCursor(self, runs, epoch, flow, first)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
-        """Workers for a walk.
+        """Return workers for a walk.
 
         Args:
             epoch: Which epoch.
-            flow: The flow whose datapoints they make by index; None: what the stage itself has them do.
+            flow: The flow whose datapoints they make by index; None: they do the stage's own kind of task.
         """
         raise NotImplementedError
 
     def _kept_crew(self, make_job: Callable[[], Job], made: DataFlow | None, name: str) -> Crew:
-        """Workers of an earlier walk where they can go on, else new ones.
+        """Return the idle workers of an earlier walk if they hold the same flow, else new ones.
 
         Args:
-            make_job: Gives what they do.
-            made: The flow whose datapoints they make by index; None: what the stage itself has them do.
+            make_job: Makes their job.
+            made: The flow whose datapoints they make by index; None: they do the stage's own kind of task.
             name: Whose they are, for errors.
         """
         assert self._count and self._crews is not None
+        # Idle workers are of this flow object and of these seeds: both are compared, as a pickle that is too large to
+        # be made anew each epoch is not. A weak reference, or the supplier would keep a stage above this one alive.
         seeds = [stage.seed for stage in (self if made is None else made)._random_stages()]
         return self._crews.take(make_job, [None if made is None else weakref.ref(made), seeds], name)
 
