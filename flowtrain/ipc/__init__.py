@@ -1,4 +1,4 @@
-"""Worker processes, the memory they share, channels between them, and the codec. Knows no dataflow."""
+"""Worker processes, shared memory and channels between processes, and the codec. It knows no dataflow."""
 
 from .pool import shutdown
 

@@ -1,4 +1,4 @@
-"""Memory that a process shares with its workers, cut into slots: one task, one slot.
+"""Memory that a process shares with its workers, divided into slots: one task, one slot.
 
 The memory is a file without a name: nothing can be left behind, on Linux the size of /dev/shm does not matter, and a
 page costs memory only once it is touched, so slots can be far larger than what is written into them.
@@ -29,7 +29,7 @@ _STATUS_BYTES = 64  # a cache line for each worker: two that write to one line s
 
 
 def aligned(offset: int, boundary: int = ALIGNMENT) -> int:
-    """The next offset from here that lies on a boundary."""
+    """Round an offset up to a multiple of ``boundary``."""
     return -(-offset // boundary) * boundary
 
 
@@ -57,13 +57,13 @@ class WorkerStatus(ctypes.Structure):
 
 
 class Arena:
-    """The shared memory, as one process sees it: the status of each worker, then the slots.
+    """The shared memory as one process has it mapped: the status of each worker, then the slots.
 
     Args:
         fd: The memory's file.
         workers: How many workers.
         slots: How many slots.
-        slot_bytes: The size of each.
+        slot_bytes: The size of each, in bytes.
     """
 
     def __init__(self, fd: int, workers: int, slots: int, slot_bytes: int) -> None:
@@ -75,12 +75,12 @@ class Arena:
 
     @classmethod
     def create(cls, workers: int, slots: int, slot_bytes: int | None = None) -> Arena:
-        """Make the memory; where the address space is limited (ulimit -v), with smaller slots.
+        """Make the memory, with smaller slots where the address space is limited (ulimit -v).
 
         Raises:
             FlowtrainError: The system gives none; the message says why.
         """
-        # where memory is not anonymous there may be limits to how much of it can be promised
+        # A memfd may be larger than the machine's memory; elsewhere there may be limits to how much can be promised.
         size = slot_bytes or (SLOT_BYTES if hasattr(os, "memfd_create") else SLOT_BYTES >> 4)
         while True:
             fd = -1
@@ -98,11 +98,11 @@ class Arena:
                 size = max(size // 4, _SMALLEST)
 
     def start(self, slot: int) -> int:
-        """Where a slot starts, in bytes from the memory's start."""
+        """The offset of a slot, in bytes from the memory's start."""
         return self._first + slot * self.slot_bytes
 
     def status(self, worker: int) -> WorkerStatus:
-        """The status of a worker, as an object that lies in the shared memory."""
+        """The status of a worker: an object whose fields lie in the shared memory."""
         return WorkerStatus.from_buffer(self.bytes.data, worker * _STATUS_BYTES)
 
     def close(self) -> None:
@@ -119,18 +119,19 @@ def _total(workers: int, slots: int, slot_bytes: int) -> int:
 
 
 class Lease(np.ndarray):
-    """The bytes of a slot that is handed out: all views keep it alive, and its end frees the slot.
+    """The bytes of a slot that is handed out: all views of it keep it alive, and when it is gone the slot is free.
 
-    Whoever finds a lease beneath an array knows that the maker of the array leaves its memory alone while the array
-    lives. It says nothing of others in this process who hold the array too.
+    Whoever finds a lease as the base of an array knows that no worker writes to the array's memory while the array
+    lives. Other holders of the array in this process still may.
 
-    Its base is the mapping itself. Were it a view of another array, NumPy would make its views refer to that array,
-    and the slot would be overwritten under them.
+    Its base is the mapping itself. NumPy makes a view refer to the array that owns the memory and skips those between:
+    if the lease were a view of another array, its views would keep that array alive and not the lease, and the slot
+    would be overwritten under them.
     """
 
 
 class SlotPool:
-    """Which slots are free, and the leases on those that are not.
+    """The free slots of an arena, and the leases on those that were handed out.
 
     Args:
         arena: The memory.
@@ -154,7 +155,7 @@ class SlotPool:
         self._free.append(slot)
 
     def lease(self, slot: int) -> memoryview:
-        """The bytes of a slot that was taken; the slot is freed when the last view of them is gone."""
+        """Return the bytes of a slot that was taken; it is free again when the last view of them is gone."""
         arena = self._arena
         lease = Lease((arena.slot_bytes,), np.uint8, buffer=arena.memory, offset=arena.start(slot))
         free, leases = self._free, self._leases
@@ -170,7 +171,7 @@ class SlotPool:
 
 
 class SlotWriter:
-    """Writes into one slot after the other; the allocator behind :func:`flowtrain.ipc.buffers.empty` in a worker.
+    """Bump allocator in the open slot; in a worker :func:`flowtrain.ipc.buffers.empty` takes its memory from it.
 
     Args:
         arena: The memory.
@@ -182,13 +183,13 @@ class SlotWriter:
         self._made: list[weakref.ref[np.ndarray]] = []
 
     def open(self, slot: int, used: int = 0) -> None:
-        """Begin a slot, of which some bytes at the start are in use already."""
+        """Begin a slot, of which ``used`` bytes at the start are in use already."""
         self._start = self.arena.start(slot)
         self._top, self._end = aligned(self._start + used), self._start + self.arena.slot_bytes
         self._made.clear()
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
-        """An uninitialised array in the slot, or None where there is no room."""
+        """Make an uninitialised array in the slot; None where there is no room, or the array has no bytes."""
         nbytes = math.prod(shape) * dtype.itemsize
         place = self.reserve(nbytes) if nbytes else None
         if place is None:
@@ -198,7 +199,7 @@ class SlotWriter:
         return array
 
     def reserve(self, nbytes: int) -> int | None:
-        """Room in the slot, as an offset from the memory's start; None where there is none."""
+        """Reserve bytes in the slot: their offset from the memory's start; None where there is no room."""
         place = self._top
         if place + nbytes > self._end:
             return None  # never an error: what has no room goes by an anonymous file, slower and just as exact
@@ -210,11 +211,13 @@ class SlotWriter:
         self._made.append(weakref.ref(array))
 
     def held(self) -> bool:
-        """Whether someone still holds an array that lies in the slot."""
+        """Whether someone still holds an array that lies in the slot; a view of one counts, as it keeps it alive."""
         return any(ref() is not None for ref in self._made)
 
     def place_of(self, raw: memoryview) -> int | None:
-        """Where a buffer lies, if it lies in the open slot."""
+        """The offset of a buffer that lies in the open slot; None if it lies elsewhere."""
+        # By address, since pickle hands out an array's memory as a bare buffer. An array that `allocate` made is so
+        # found to be in place, and is never copied.
         place = np.frombuffer(raw, np.uint8).__array_interface__["data"][0] - self.arena.address
         return place if self._start <= place < self._end else None
 

@@ -1,7 +1,7 @@
-"""How arrays stand in packed values: a head of dtype and shape, then the elements' bytes.
+"""Binary layout of arrays in packed values: a head with dtype and shape, then the elements' bytes in C order.
 
 What comes from outside is checked here before NumPy sees it: a head that does not fit the bytes after it, a mask of
-another shape, elements that are not as many as the shape says are each a :class:`CodecError`.
+another shape, or a number of elements that is not the shape's is a :class:`CodecError`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 Buffer = bytes | bytearray | memoryview
 
 DTYPE_TEXT_MAX = 1 << 16
-"""Bytes that the text of a dtype may take."""
+"""Bytes below which the text of a dtype has to stay: its length is stored in 16 bits."""
 
 _HEAD = struct.Struct("<HB")  # length of the dtype's text, number of dimensions
 
@@ -42,7 +42,7 @@ class CodecError(FlowtrainError, ValueError):
 
 
 def array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """What stands before an array's elements."""
+    """Make the head of an array: length of the dtype's text, number of dimensions, the text, the shape as uint64."""
     text = _dtype_text(dtype)
     check_count(dtype, shape)
     return _HEAD.pack(len(text), len(shape)) + text + struct.pack(f"<{len(shape)}Q", *shape)
@@ -58,10 +58,13 @@ def _dtype_text(dtype: np.dtype) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int, ...]], int] | None:
-    """What the head of an array says, of which these are the first 6 bytes; None where they do not tell enough.
+    """Read the first 6 bytes of an array's head, where they hold the whole text of the dtype (``<f4``, ``|u1``).
+
+    They are the same for all arrays of a dtype and a number of dimensions, so the answer is cached.
 
     Returns:
-        The dtype, its size, what reads the shape, and where the elements begin.
+        The dtype, its size, the function that reads the shape, and the offset of the elements. None where the text is
+        not of 3 characters, or the elements have to be looked at.
     """
     length, ndim = _HEAD.unpack_from(head)
     if length != 3:
@@ -74,7 +77,7 @@ def short_head(head: bytes) -> tuple[np.dtype, int, Callable[[bytes], tuple[int,
 
 
 def read_array(data: bytes, at: int = 0, frame: Buffer | None = None) -> np.ndarray:
-    """The array whose head is in ``data``: a view of the bytes after it, or of a frame."""
+    """Make the array whose head is at ``at`` in ``data``: a view of the bytes after the head, or of a frame."""
     length, ndim = _HEAD.unpack_from(data, at)
     at += 3  # _HEAD.size
     end = at + length
@@ -98,7 +101,7 @@ def _dtype_from(text: bytes) -> np.dtype:
 
 
 def owned(array: np.ndarray) -> np.ndarray:
-    """A copy of an array that is a view of a message."""
+    """Copy an array that is a view of a message; one without bytes is returned as it is."""
     if not array.nbytes:  # .copy() makes S1 of S0
         return array
     if array.dtype.names is None:
@@ -108,7 +111,7 @@ def owned(array: np.ndarray) -> np.ndarray:
 
 
 def shape_and_elements(found: object) -> tuple[list[int], list[Any]]:
-    """The shape and the elements of an array that came element by element."""
+    """Check the shape and the elements of an array that came element by element."""
     if type(found) is not list or len(found) != 2 or type(found[0]) is not list or type(found[1]) is not list:
         raise CodecError("an array of objects came without a shape and a list of elements.")
     shape, items = found
@@ -118,7 +121,7 @@ def shape_and_elements(found: object) -> tuple[list[int], list[Any]]:
 
 
 def masked_array(values: object, mask: np.ndarray, fill: Any, hard: object) -> np.ma.MaskedArray:
-    """The masked array of parts that were packed; mask and fill value are None where it had none."""
+    """Make a masked array of its packed parts; mask and fill value are None where it had none."""
     if not isinstance(values, np.ndarray) or not isinstance(hard, bool):
         raise CodecError("a masked array came without its values.")
     if mask is not None and not _fits(mask, np.ma.make_mask_descr(values.dtype), values.shape):

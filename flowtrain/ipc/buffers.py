@@ -1,4 +1,4 @@
-"""Where arrays that are about to leave a process are made.
+"""Allocation of arrays that are about to leave a process.
 
 A stage that fills a large array (a batch) asks for its memory here. In an ordinary process that is ``np.empty``. In a
 worker it is memory that the consumer shares, so the array is written once and never copied or sent.
@@ -16,10 +16,10 @@ import numpy.typing as npt
 __all__ = ["ALIGNMENT", "Allocator", "empty", "use"]
 
 ALIGNMENT = 64
-"""Bytes. A cache line, and what TensorFlow wants of memory that it takes over without a copy."""
+"""Bytes: a cache line, and the alignment that TensorFlow demands of memory that it takes over without a copy."""
 
 Allocator = Callable[[tuple[int, ...], np.dtype[Any]], "np.ndarray | None"]
-"""Makes an uninitialised array of a shape and dtype, or gives None where it cannot."""
+"""Makes an uninitialised array of a shape and dtype; None where it cannot."""
 
 
 class _Thread(threading.local):
@@ -28,13 +28,13 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _settled = False
-_LARGEST = (32 << 20) - (64 << 10)  # bytes; just below the largest array that malloc still adapts to
+_LARGEST = (32 << 20) - (64 << 10)  # bytes; just below DEFAULT_MMAP_THRESHOLD_MAX, up to which malloc adapts
 
 
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
-    """Make an uninitialised array in the best memory there is for handing it on.
+    """Make an uninitialised array in the memory from which it is handed on most cheaply.
 
-    Use it in a stage of your own that builds large arrays; it is never wrong, only sometimes faster than ``np.empty``.
+    Use it in place of ``np.empty`` in a stage of your own that builds large arrays.
 
     Args:
         shape: The array's shape.
@@ -62,8 +62,8 @@ def _settle() -> None:
     """Raise glibc's dynamic mmap threshold, so that freed batches stay with the process.
 
     glibc gives large arrays back to the system when they are freed, and each page of the next batch faults in again:
-    that can be three quarters of the time in which arrays in memory are batched. It stops doing so for arrays up to the
-    size of the largest that it has seen freed, and so it is shown one, of which no page is ever touched.
+    that can be three quarters of the time in which arrays in memory are batched. glibc stops doing so for arrays up to
+    the size of the largest that it has seen freed. So one is made and freed here; no page of it is ever touched.
     """
     global _settled
     _settled = True
@@ -71,9 +71,5 @@ def _settle() -> None:
 
 
 def use(allocator: Allocator | None) -> None:
-    """Set where ``empty`` takes memory from in the calling thread.
-
-    Args:
-        allocator: Asked first; None goes back to ``np.empty``.
-    """
+    """Set the allocator that ``empty`` asks first in the calling thread; None: ``np.empty`` alone."""
     _thread.allocator = allocator

@@ -1,7 +1,7 @@
 """Messages of a few frames between a process and one of its workers, over a pair of sockets.
 
-A message is small (a descriptor; the data lie in shared memory), so it is one packet: no thread between the two
-processes, one system call on each side. What is large all the same goes into an anonymous file that travels along.
+A message is small (it says where in shared memory the data lie), so it is one packet: no thread between the two
+processes, one system call on each side. A large message goes into an anonymous file whose descriptor is sent.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..utils.errors import FlowtrainError
 __all__ = ["Channel", "pair"]
 
 _PACKET = 1 << 15  # bytes
-_FILE = b"+"  # the packet of a message that is in a file; a descriptor is never as short
+_FILE = b"+"  # the packet of a message that is in a file; no other message is as short (see parcel.HEADER)
 _COUNT = struct.Struct("<q")
 _TIMEVAL = struct.Struct("@ll")  # seconds and microseconds
 _BUFFER = 1 << 20  # bytes that the kernel may hold for a side that is not looking
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a new connection. Nobody else can open it, and its end is noticed on the other side."""
+    """Make the two ends of a connection; each end notices when the other is closed, by its process's death too."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -34,9 +34,9 @@ class Channel:
 
     Args:
         end: A socket of ``pair``.
-        blocking: Whether ``send`` waits while the other side does not look. Else messages are kept: one of two sides
-            must never wait, or both might.
-        patience: Seconds that ``receive`` waits at most; None: for ever.
+        blocking: Whether ``send`` waits while the socket is full. Otherwise messages are kept until ``flush``. One of
+            the two sides must not wait, or each might wait for the other to read.
+        patience: Seconds that ``receive`` waits at most; None: without a bound.
     """
 
     def __init__(self, end: socket.socket, blocking: bool, patience: float | None = None) -> None:
@@ -49,16 +49,16 @@ class Channel:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(patience), int(patience % 1 * 1e6)))
 
     def fileno(self) -> int:
-        """For ``poll``."""
+        """The socket's descriptor, for ``poll``."""
         return self._socket.fileno()
 
     @property
     def behind(self) -> bool:
-        """Whether messages are kept until the other side has room."""
+        """Whether messages are kept because the socket is full."""
         return bool(self._kept)
 
     def send(self, frames: list[Any]) -> None:
-        """Send a message.
+        """Send a message, or keep it behind those that are kept.
 
         Raises:
             BrokenPipeError, ConnectionResetError: The other side is gone.
@@ -67,7 +67,7 @@ class Channel:
             self._kept.append(frames)
 
     def flush(self) -> None:
-        """Send what was kept, as far as the other side has room."""
+        """Send what was kept, as far as the socket has room."""
         while self._kept and self._sent(self._kept[0]):
             self._kept.popleft()
 
@@ -95,20 +95,22 @@ class Channel:
             os.close(fd)
 
     def receive(self) -> list[Any] | None:
-        """The next message, waiting for it; None when the other side is gone and all that it said was received.
+        """Wait for the next message; None when the other side is gone and all its messages were received.
 
         Raises:
             BlockingIOError: Nothing came in time.
             FlowtrainError: A large message came for which there is no descriptor left.
         """
-        for _ in range(2):  # an other side that went without listening is an error once, before what it still said
+        # If the other side closed without having read all of ours, recvmsg fails once with ECONNRESET. What it had sent
+        # before is still there, and the next call returns it.
+        for _ in range(2):
             try:
                 packet, ancillary, _, _ = self._socket.recvmsg(_PACKET, _FDS, socket.MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
                 continue
             if ancillary:
                 return _read(array.array("i", ancillary[0][2])[0])
-            if packet == _FILE:
+            if packet == _FILE:  # the kernel drops a descriptor that it cannot give us, and delivers the packet
                 raise FlowtrainError(
                     "a large message from another process was lost: this one has no descriptor left for it. "
                     "Raise the limit of open files (ulimit -n 4096)."

@@ -3,7 +3,7 @@
 msgpack carries what it has (None, bool, int, float, str, bytes, list, dict); what it lacks travels in a few
 extension types, so that everything comes back with the type, dtype, byte order and shape it went in with:
 
-* arrays of every dtype with a fixed size (bool, complex, datetime, structured, bfloat16, ...) as raw bytes;
+* arrays of any dtype of a fixed size (bool, complex, datetime, structured, bfloat16, ...) as raw bytes;
 * masked arrays with their mask, fill value and hardness;
 * arrays of objects (strings, bytes, ragged rows) and of NumPy's StringDType, element by element;
 * NumPy scalars, ints of any size, complex numbers, and tuples (a tuple stays a tuple, a list a list).
@@ -180,14 +180,14 @@ def _packb(obj: object, default: Callable[[Any], Any]) -> bytes:
 
 
 def _one_deeper(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
-    """The function for the messages inside this one, on both ways."""
+    """Return the hook for the messages inside this one, when packing and when unpacking."""
     if depth == _DEPTH:
         raise CodecError(f"Tuples and arrays of objects are nested more than {_DEPTH} deep in each other.")
     return functools.partial(function, depth=depth + 1)
 
 
 def _default(value: Any, depth: int = 0) -> object:
-    """What msgpack does not know, as an extension type or as the plain type that it extends."""
+    """Turn a value that msgpack does not know into an extension type, or into the plain type that it extends."""
     kind = type(value)
     if isinstance(value, tuple):
         return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(_default, depth)))
@@ -251,7 +251,7 @@ def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> msg
 
 
 def _blame(obj: object, path: str = "the value", seen: tuple[int, ...] = ()) -> str:
-    """The first part of a value that cannot be packed, and why: only looked for after a failure."""
+    """Find the first part of a value that cannot be packed, and why; called after a failure."""
     if id(obj) in seen:
         return f"{path} contains itself"
     if len(seen) > 200:
@@ -305,8 +305,9 @@ def _hook_copying(code: int, data: bytes, depth: int = 0) -> object:
     if head is not None:
         dtype, itemsize, shape_from, start = head
         shape = shape_from(data)
+        # The length is exact and not 0. Anything else takes the way below, which says what is wrong, or keeps S0 as S0.
         if math.prod(shape) * itemsize + start == len(data) != start:
-            if itemsize == 1:  # of the memory's address nothing is asked: the quickest copy will do
+            if itemsize == 1:  # needs no alignment, so the quickest copy will do, the head included
                 return np.ndarray(shape, dtype, bytearray(data), start)
             return np.array(np.ndarray(shape, dtype, data, start))  # quicker than .copy()
     return owned(read_array(data))
@@ -315,7 +316,7 @@ def _hook_copying(code: int, data: bytes, depth: int = 0) -> object:
 unpack_fast = functools.partial(
     msgpack.unpackb, ext_hook=_hook_copying, strict_map_key=False, unicode_errors="surrogatepass"
 )
-"""``unpack(buf)`` for a loop over many small messages: of damaged ones it raises whatever msgpack raises."""
+"""``unpack(buf)`` without checks around it, for loops over many small messages; damage raises what msgpack raises."""
 
 
 def _hook_viewing(code: int, data: bytes, depth: int = 0) -> object:
@@ -350,7 +351,7 @@ def _from_ext(code: int, data: bytes, copy: bool, hook: Callable[[int, bytes], A
 
 
 def _scalar(boxed: np.ndarray) -> object:
-    """The NumPy scalar in an array without axes; of text with the NULs at its end, which indexing leaves out."""
+    """Return the NumPy scalar in a 0-d array. A text keeps the NULs at its end, which indexing would leave out."""
     kind = boxed.dtype.kind
     if kind not in "SU" or not any(data := boxed.tobytes()):  # an empty text travels as one NUL
         return boxed[()]

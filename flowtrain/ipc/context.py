@@ -1,4 +1,4 @@
-"""The process's one ZMQ context, for what comes from other machines."""
+"""The one ZMQ context of this process, for connections to other machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _context: tuple[int, zmq.Context] | None = None
 
 
 def context() -> zmq.Context:
-    """This process's ZMQ context, made when first wanted."""
+    """Return this process's ZMQ context, made at the first call; the child of a fork gets one of its own."""
     global _context
     import zmq  # a tenth of the time that importing flowtrain.dataflow takes, and workers do without
 
@@ -25,10 +25,10 @@ def context() -> zmq.Context:
 
 
 def end_context() -> None:
-    """End the context, with its thread and descriptors."""
+    """End the context, with its thread and its descriptors."""
     global _context
     if _context is not None and _context[0] == os.getpid():
-        # in a thread, because it waits for a socket that someone may still hold
+        # In a thread and for two seconds at most: destroy() may wait for a socket that someone still holds.
         ending = threading.Thread(target=_context[1].destroy, kwargs={"linger": 0}, daemon=True)
         ending.start()
         ending.join(2)

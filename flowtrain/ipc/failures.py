@@ -1,4 +1,4 @@
-"""How an exception reaches the consumer from a worker: as its own type, with the worker's traceback as its cause."""
+"""Exceptions on their way from a worker to the consumer: of their own type, with the worker's traceback as cause."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ __all__ = ["Failure", "WorkerError", "WorkerTraceback"]
 
 
 class WorkerTraceback(Exception):
-    """Where in a worker an error was raised: its text is the worker's traceback."""
+    """Cause of an error that was raised in a worker; its text is the worker's traceback."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
 
 
 class WorkerError(FlowtrainError, RuntimeError):
-    """An error in a worker whose type could not be brought over; the message holds its name and text."""
+    """An error in a worker whose type cannot be made in this process; the message holds its name and text."""
 
 
 class Failure:
-    """An exception in a form that can always be sent.
+    """An exception in a form that can always be sent: pickled, or in parts, and in any case as text.
 
     Args:
         error: The exception, as caught.
         where: The worker, for the traceback's first line.
+
+    Attributes:
+        kind: The qualified name of the exception's class.
     """
 
     def __init__(self, error: BaseException, where: str) -> None:
@@ -41,7 +44,7 @@ class Failure:
         self.told_as: BaseException | None = None  # what to raise in its place
 
     def restore(self) -> BaseException:
-        """The exception, to be raised in the consumer."""
+        """Return the exception, to be raised in the consumer."""
         error = self._made()
         error.__cause__ = WorkerTraceback(f"{self.where}\n{self.traceback}")
         return error
@@ -67,18 +70,19 @@ def _text(error: BaseException) -> str:
 
 
 def _whole(error: BaseException) -> bytes | None:
-    """The exception pickled; None if unpickling would not give the same exception."""
+    """Pickle an exception; None if unpickling gives another one, as for constructors that take other arguments."""
     try:
         data = cloudpickle.dumps(error)
         again = pickle.loads(data)
     except Exception:  # constructor arguments that pickle does not know, a lock among the attributes, ...
         return None
+    # By name: a class of the main script travels by value, so the class that comes back is another object.
     same = type(again).__qualname__ == type(error).__qualname__ and _text(again) == _text(error)
     return data if same else None
 
 
 def _in_parts(error: BaseException) -> bytes | None:
-    """The exception's type and message, with those of its arguments and attributes that can be pickled."""
+    """Pickle an exception's type and message, with those of its arguments and attributes that can be pickled."""
     args = tuple(arg if _sendable(arg) else repr(arg) for arg in error.args)
     attributes = {name: value for name, value in vars(error).items() if _sendable(value)}
     kind: Any
@@ -99,7 +103,7 @@ def _from_parts(kind: Any, args: tuple[Any, ...], attributes: dict[str, Any], te
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
-    if _text(error) != text:
+    if _text(error) != text:  # its __str__ needs what did not travel: a subclass shows the text as it was
         shown = type(kind.__name__, (kind,), {"__str__": lambda self: text, "__module__": kind.__module__})
         error = shown.__new__(shown, *args)
         error.args = args

@@ -1,4 +1,4 @@
-"""Where workers run and how messages reach them: on Linux a zygote's children, sockets, and pipes that tell an end.
+"""Worker processes and the transport of messages to them; on Linux the zygote's children, with a socket pair each.
 
 A :class:`Host` knows processes and messages; what the messages mean is the pool's business.
 """
@@ -26,12 +26,12 @@ BRIEF = 0.05
 
 
 class Host(Protocol):
-    """Processes and the messages to and from them."""
+    """The worker processes of one pool, and the messages to and from them."""
 
     pids: list[int]
 
     def start(self, number: int) -> None:
-        """Start worker ``number``; also in place of one that died."""
+        """Start worker ``number``, or another in its place when it has died."""
         ...
 
     def send(self, number: int, frames: list[Any]) -> None:
@@ -39,9 +39,9 @@ class Host(Protocol):
         ...
 
     def receive(self, timeout: float, worker: int | None = None) -> tuple[int, list[Any]] | None:
-        """The next message and who sent it; None when none came within ``timeout`` seconds.
+        """Return the next message and the worker that sent it; None when none came within ``timeout`` seconds.
 
-        With ``worker`` it may listen to that one alone, and for BRIEF whatever the timeout is.
+        With ``worker`` it may listen to that one alone, and for BRIEF seconds whatever the timeout is.
         """
         ...
 
@@ -50,18 +50,16 @@ class Host(Protocol):
         ...
 
     def dead(self) -> dict[int, int | None]:
-        """The workers that have ended by themselves, with exit code or minus the signal (None: not known)."""
+        """Return the workers that have ended by themselves, with exit code or minus the signal (None: not known)."""
         ...
 
     def close(self) -> None:
-        """End all workers, and return when they are gone."""
+        """Kill all workers, and return when they are gone."""
         ...
 
 
 class LinuxHost:
-    """Workers forked by the zygote, each with a socket pair of its own.
-
-    How a worker ended is told by a pipe for each, into which the zygote writes it.
+    """Workers forked by the zygote, each with a socket pair, and a pipe into which the zygote writes how it ended.
 
     Args:
         arena: The shared memory.
@@ -74,12 +72,12 @@ class LinuxHost:
         count = arena.workers
         _check_descriptors(count)
         self.pids = [0] * count
-        self._ids = [-1] * count  # at the launcher
-        self._status = [-1] * count  # pipes
+        self._ids = [-1] * count  # the launcher's ids of the workers
+        self._status = [-1] * count  # reading ends of the pipes
         self._channels: list[Channel | None] = [None] * count
         self._sources: dict[int, int] = {}  # socket -> worker
         self._arrived: deque[tuple[int, list[Any]]] = deque()
-        self._poll: select.poll | None = None
+        self._poll: select.poll | None = None  # kept from call to call; None: to be made anew, as its sources changed
         self._job = payload.write()
 
     def start(self, number: int) -> None:
@@ -113,7 +111,7 @@ class LinuxHost:
         if self._status[number] >= 0:
             os.close(self._status[number])
             self._status[number] = -1
-            launcher().stop([self._ids[number]])
+            launcher().stop([self._ids[number]])  # or its id would count as a worker in use, and keep the zygote
         self._hang_up(number)
 
     def _hang_up(self, number: int) -> None:
@@ -138,7 +136,7 @@ class LinuxHost:
     def receive(self, timeout: float, worker: int | None = None) -> tuple[int, list[Any]] | None:
         if not self._arrived:
             channel = self._channels[worker] if worker is not None else None
-            if channel is None or channel.behind:
+            if channel is None or channel.behind:  # what is kept for it is sent in _look
                 self._look(timeout)
             else:
                 with contextlib.suppress(BlockingIOError):  # it kept silent
@@ -146,12 +144,12 @@ class LinuxHost:
         return self._arrived.popleft() if self._arrived else None
 
     def _look(self, seconds: float) -> None:
-        """Take one message of each worker that has one; wait until there is one, or a worker ended."""
+        """Take one message of each worker that has one, after waiting until there is one or a worker has ended."""
         poll = self._poll or self._registered()
         for fd, event in poll.poll(seconds * 1000):
             number = self._sources.get(fd)
             channel = self._channels[number] if number is not None else None
-            if number is None or channel is None:  # a pipe
+            if number is None or channel is None:  # a pipe: it ended the wait, and the pool asks dead() why
                 continue
             if event & select.POLLOUT:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -164,7 +162,7 @@ class LinuxHost:
         message = channel.receive()
         if message is not None:
             self._arrived.append((number, message))
-        else:
+        else:  # a closed socket stays readable: poll would return at once until the worker's end is told
             self._hang_up(number)
 
     def _registered(self) -> select.poll:
@@ -212,7 +210,7 @@ class LinuxHost:
 
 
 def _check_descriptors(workers: int) -> None:
-    """Look before, so that the message can say what is needed: descriptors run out in places that cannot."""
+    """Refuse to start workers when descriptors would run out: where they do, no error can say what is needed."""
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

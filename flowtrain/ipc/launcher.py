@@ -1,7 +1,7 @@
 """The parent's side of the zygote: one for the whole process, started when first wanted, ended when nobody needs it.
 
-It is kept for a moment after its last worker is gone, so that a flow that is made anew, or iterated again, starts in
-milliseconds.
+The zygote is kept for a moment after its last worker is gone, so that a flow that is made anew or iterated again
+starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DEATHS = 5  # zygotes in a row that are killed before they answer, until starti
 _BOOT = "import sys; from flowtrain.ipc.zygote import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 ALWAYS = ("numpy", "cv2", "cloudpickle", "flowtrain.ipc.worker")
-"""What every worker needs."""
+"""Modules that every worker needs: the zygote imports them before it forks the first one."""
 
 
 def interpreter(boot: str) -> tuple[list[str], dict[str, str]]:
-    """A command that runs a line of Python in an interpreter like this one, and its environment."""
+    """Return the command and environment that run a line of Python in an interpreter like this one."""
     path = os.pathsep.join(import_path(working_folder()))
     # -P: the working folder must not come first, or a user's random.py there would stand in for the library's own
     return [sys.executable, "-P", "-c", boot], {**os.environ, **THREADS, "PYTHONPATH": path}
@@ -51,9 +51,9 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._users: set[int] = set()  # ids of the workers that were not stopped
-        self._next = 0
-        self._renewed = threading.Event()
-        self._lingering: threading.Thread | None = None
+        self._next = 0  # the next worker's id
+        self._renewed = threading.Event()  # set when the zygote is used again, or ended: the thread below gives up
+        self._lingering: threading.Thread | None = None  # waits, and ends a zygote that nobody uses
         self._leaving = False
         self._code = 0  # of the zygote that ended last: its exit code, or minus the signal that killed it
 
@@ -61,12 +61,12 @@ class Launcher:
         """Fork a worker.
 
         Args:
-            request: What :func:`flowtrain.ipc.worker.main` wants to know.
-            fds: Where the exit status goes, the shared memory, the job, the channel.
-            preload: Modules that the zygote shall import before.
+            request: The request of :func:`flowtrain.ipc.worker.main`.
+            fds: Descriptors of the status pipe, the shared memory, the job, the channel.
+            preload: Modules that the zygote imports before it forks.
 
         Returns:
-            The worker's id here, for ``stop``, and its process id.
+            (the worker's id, for ``stop`` and ``interrupt``; its process id)
 
         Raises:
             WorkerDied: No zygote could be started: each was killed, or it ended by itself.
@@ -97,7 +97,7 @@ class Launcher:
         return f"was killed by {name} {deaths} times in a row before it had started one: is the memory full?"
 
     def stop(self, workers: list[int]) -> None:
-        """Kill workers."""
+        """Kill workers, and end the zygote soon if it has no other ones."""
         with self._lock:
             workers = [worker for worker in workers if worker in self._users]
             if workers:
@@ -118,7 +118,7 @@ class Launcher:
 
     def shutdown(self) -> None:
         """End the zygote, and with it every worker that is left; returns when it is gone."""
-        self._renewed.set()  # who waits to end it need not any more
+        self._renewed.set()
         with self._lock:
             process, self._process = self._process, None
             if self._control is not None:
@@ -143,11 +143,11 @@ class Launcher:
         self.shutdown()
 
     def forget(self) -> None:
-        """In a fork of this process: let go of what belongs to the parent."""
+        """In the child of a fork: let go of what belongs to the parent."""
         if self._control is not None:
             self._control.close()
         if self._process is not None:
-            self._process.returncode = 0  # not ours to wait for
+            self._process.returncode = 0  # the zygote is the parent's child: Popen here must not wait for it or warn
 
     def _end_soon(self) -> None:
         renewed = self._renewed = threading.Event()
@@ -163,7 +163,7 @@ class Launcher:
             self._lingering.start()
 
     def _ask(self, message: bytes, fds: list[int]) -> dict[str, Any] | None:
-        """One request and its answer; None when the zygote turned out to be gone."""
+        """Make a request and return the answer; None when the zygote turned out to be gone."""
         control = self._control or self._start()
         try:
             socket.send_fds(control, [message], fds)

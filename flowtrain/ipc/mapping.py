@@ -1,4 +1,4 @@
-"""Files without a name, and files as memory, mapped without keeping the file open."""
+"""Anonymous shared memory and files, and mapping them without keeping a descriptor open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def anonymous_memory(name: str, length: int) -> int:
         length: In bytes. A page costs memory once it is touched.
 
     Returns:
-        Its descriptor.
+        The memory's descriptor.
 
     Raises:
         OSError: The system refuses.
@@ -29,8 +29,8 @@ def anonymous_memory(name: str, length: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
     else:
-        # what multiprocessing's SharedMemory is made of; that has no way to do without the name, which would stay
-        # behind when this process is killed
+        # The module beneath multiprocessing.shared_memory, which itself cannot do without a name; the name would stay
+        # behind when this process is killed.
         import _posixshmem
 
         path = f"/{name}-{secrets.token_hex(6)}"
@@ -45,13 +45,13 @@ def anonymous_memory(name: str, length: int) -> int:
 
 
 def anonymous_file(name: str) -> int:
-    """Make a file to be written and handed to other processes: in memory on Linux, elsewhere on disk.
+    """Make an empty file without a name, to be handed to other processes: in memory on Linux, elsewhere on disk.
 
     Args:
         name: What diagnostic tools show.
 
     Returns:
-        Its descriptor.
+        The file's descriptor.
     """
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC)
@@ -60,13 +60,13 @@ def anonymous_file(name: str) -> int:
 
 
 def map_shared(fd: int, length: int) -> ctypes.Array[ctypes.c_char]:
-    """Map a file, to be read and written by all who map it.
+    """Map a file as shared memory, readable and writable.
 
     ``mmap.mmap`` keeps a copy of the descriptor for as long as anything refers to the memory: a consumer that keeps an
-    array would keep a file open. Here the memory alone lives on.
+    array would keep a file open. Here only the mapping lives on.
 
     Args:
-        fd: The file. It can be closed at once.
+        fd: The file. It can be closed afterwards.
         length: How many bytes of it.
 
     Returns:

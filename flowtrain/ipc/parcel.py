@@ -1,4 +1,4 @@
-"""A Python value in a slot: its arrays as they are, the rest as a pickle, and a descriptor that says where.
+"""Python values in a slot: large arrays as raw bytes, the rest as a pickle, and a message that says where they lie.
 
 Pickle is safe here and only here: the slot is memory that nobody but a process and its own workers can open. Pickle's
 protocol 5 hands out the memory of large arrays instead of copying it; an array that already lies in the slot stays
@@ -24,7 +24,8 @@ from .arena import SlotWriter
 __all__ = ["HEADER", "NotSendable", "Parcel", "culprit", "dump", "pack", "parse", "relocate", "unpack"]
 
 HEADER = struct.Struct("<qii5q")
-"""number, slot, flags, three numbers of the sender's choice, place and length of the pickle; then the table."""
+"""Of a message: the task's number, slot, flags, three numbers of the sender's choice, place and length of the pickle.
+The table of the arrays follows."""
 
 _ENTRY = struct.Struct("<qq")
 _IN_BAND = 4096  # bytes; a smaller array is copied into the pickle: cheaper than an entry of its own
@@ -41,13 +42,13 @@ class NotSendable(FlowtrainError, TypeError):
 
 
 class Parcel:
-    """Where a packed value lies.
+    """The places of a packed value in the shared memory.
 
     Attributes:
-        place: Of the pickle, in bytes from the memory's start.
-        length: Of the pickle.
+        place: Offset of the pickle, in bytes from the memory's start.
+        length: Bytes of the pickle.
         table: (place, length) of each large array.
-        frames: What did not fit into the slot, in order.
+        frames: Arrays and pickle that did not fit into the slot, in order; their place is -1.
     """
 
     __slots__ = ("frames", "length", "place", "table")
@@ -57,13 +58,13 @@ class Parcel:
 
     @property
     def end(self) -> int:
-        """Where it ends in the memory; 0 if nothing of it lies there."""
+        """The offset after its last byte in the memory; 0 if nothing of it lies there."""
         return max(
             [place + length for place, length in ((self.place, self.length), *self.table) if place > 0], default=0
         )
 
     def message(self, number: int, slot: int, flags: int, a: int = 0, b: int = 0, c: int = 0) -> list[Any]:
-        """The frames that describe the parcel to the other side."""
+        """Make the frames that describe the parcel to the other side."""
         head = HEADER.pack(number, slot, flags, a, b, c, self.place, self.length)
         return [head + b"".join([_ENTRY.pack(*entry) for entry in self.table]), *self.frames]
 
@@ -76,10 +77,10 @@ def pack(value: object, writer: SlotWriter) -> Parcel:
 
     Args:
         value: Anything that pickle or cloudpickle can carry.
-        writer: Open at the slot.
+        writer: The writer, with the slot open.
 
     Returns:
-        Where it lies.
+        The places of the value.
 
     Raises:
         NotSendable: Pickle cannot carry it; the message names the part.
@@ -102,8 +103,8 @@ def pack(value: object, writer: SlotWriter) -> Parcel:
 
 
 def relocate(parcel: Parcel, writer: SlotWriter) -> None:
-    """Copy what lies in the slot to a second place, because someone holds arrays in the first."""
-    frames, at = [], 0
+    """Copy the arrays that lie in the slot to other places, because user code holds, and may change, the first ones."""
+    frames, at = [], 0  # frames go in the order of the table, so those of before and those of now are merged
     for i, (place, length) in enumerate(parcel.table):
         if place == _ELSEWHERE:
             frames.append(parcel.frames[at])
@@ -119,10 +120,10 @@ def relocate(parcel: Parcel, writer: SlotWriter) -> None:
 
 
 def parse(head: bytes) -> tuple[tuple[int, ...], Parcel]:
-    """Read the descriptor of a parcel.
+    """Read the first frame of a message.
 
     Returns:
-        (number, slot, flags, a, b, c), and where the value lies, yet without its frames.
+        (number, slot, flags, a, b, c), and the parcel, still without its frames.
     """
     values = HEADER.unpack_from(head)
     return values[:6], Parcel(values[6], values[7], list(_ENTRY.iter_unpack(head[HEADER.size :])))
@@ -132,15 +133,15 @@ def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) 
     """Unpickle the value of a parcel.
 
     Args:
-        parcel: Where it lies.
-        view: (place, length) -> the buffer that an array shall have.
+        parcel: The places of the value.
+        view: (place, length) -> the buffer for a large array: a view of the slot, or a copy.
         memory: All shared bytes, for the pickle itself.
 
     Returns:
-        The value, whose large arrays lie in the buffers.
+        The value; its large arrays lie in the buffers.
 
     Raises:
-        NotSendable: It does not come back from its pickle.
+        NotSendable: The pickle cannot be loaded here.
     """
     frames = iter(parcel.frames)
     # bytearray: arrays are handed out as the consumer's own, to be written to; those over bytes would be read-only
@@ -169,11 +170,11 @@ def _copy(raw: memoryview, writer: SlotWriter) -> int | None:
 
 
 def dump(value: object, name: str = "the value") -> tuple[bytes, list[memoryview]]:
-    """A value's pickle, and beside it the memory of its large arrays, not copied.
+    """Pickle a value with its large arrays out of band: returns the pickle and the arrays' memory, which is not copied.
 
     Args:
         value: Anything that pickle or cloudpickle can carry.
-        name: What it is, for errors.
+        name: What the value is called in errors.
 
     Raises:
         NotSendable: Pickle cannot carry it; the message names the part.
@@ -202,7 +203,7 @@ def dump(value: object, name: str = "the value") -> tuple[bytes, list[memoryview
 
 
 def culprit(value: object, path: str, seen: tuple[int, ...] = ()) -> str:
-    """The innermost part of a value that pickle cannot carry, and its type: only looked for after a failure."""
+    """Name the innermost part of a value that pickle cannot carry, and its type; called after a failure."""
     seen = (*seen, id(value))
     for name, part in _parts(value, path):
         if id(part) in seen:
@@ -215,7 +216,7 @@ def culprit(value: object, path: str, seen: tuple[int, ...] = ()) -> str:
 
 
 def _parts(value: object, path: str) -> list[tuple[str, object]]:
-    """What a value is made of, each with its name."""
+    """Return the parts of a value with their names: items, attributes, or what a function refers to."""
     if isinstance(value, dict):
         return [(f"{path}[{key!r}]", part) for key, part in value.items()]
     if isinstance(value, (list, tuple)):

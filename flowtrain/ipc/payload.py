@@ -1,4 +1,4 @@
-"""How a job reaches its workers: cloudpickled into an anonymous file, with the import path, folder and environment.
+"""The file in which a job reaches its workers: its cloudpickle, and the parent's import path, folder and environment.
 
 Large arrays of the job (a data set in memory) are written once and mapped copy-on-write by every worker: ten workers
 share one copy.
@@ -36,7 +36,7 @@ THREADS = {
         "VECLIB_MAXIMUM_THREADS",
     )
 }
-"""Workers are the parallelism: a worker's libraries get one thread each."""
+"""Environment variables that give a worker's libraries one thread each: the workers are the parallelism."""
 
 _HEAD = struct.Struct("<qqq")  # number of buffers, length of the surroundings, length of the pickle
 _ENTRY = struct.Struct("<qq")
@@ -81,7 +81,7 @@ class Payload:
         return False
 
     def write(self) -> int:
-        """Put it into a file without a name, with this process's import path, folder and environment.
+        """Write it to a file without a name, with this process's import path, folder and environment. Only once.
 
         Returns:
             The file's descriptor.
@@ -97,7 +97,7 @@ class Payload:
         head = _HEAD.size + _ENTRY.size * len(self.views)
         at, table = head + len(around) + len(self.data), []
         for view in self.views:
-            at = aligned(at, _PAGE)
+            at = aligned(at, _PAGE)  # its pages hold nothing else: a write to one array copies none of another's
             table.append((at, view.nbytes))
             at += view.nbytes
         fd = anonymous_file("flowtrain-job")
@@ -110,12 +110,12 @@ class Payload:
         except BaseException:
             os.close(fd)
             raise
-        self.views.clear()
+        self.views.clear()  # they keep the job's arrays alive
         return fd
 
 
 def import_path(folder: str | None) -> list[str]:
-    """This process's import path: what is relative made absolute, or left out where the working directory is gone.
+    """Return this process's import path with relative entries made absolute, or left out if ``folder`` is None.
 
     An interpreter that finds a relative entry and no working directory does not start.
     """
@@ -124,19 +124,19 @@ def import_path(folder: str | None) -> list[str]:
 
 def _write(fd: int, place: int, data: bytes | memoryview) -> None:
     rest = memoryview(data).cast("B")
-    while rest.nbytes:
+    while rest.nbytes:  # a write of 2 GB or more is cut short by Linux and an error elsewhere
         done = os.pwrite(fd, rest[: 1 << 30], place)
         rest, place = rest[done:], place + done
 
 
 def load(fd: int) -> Any:
-    """In a worker: take over the surroundings and unpack the job.
+    """In a worker: take over the parent's import path, folder and environment, and unpickle the job.
 
     Args:
-        fd: What ``Payload.write`` gave.
+        fd: The descriptor that ``Payload.write`` returned. It is closed.
 
     Returns:
-        The job.
+        The job; its large arrays are views of the mapped file.
     """
     # Copy-on-write: all workers share the pages of a data set in memory, and none changes another's by writing to it.
     memory = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
@@ -151,7 +151,7 @@ def load(fd: int) -> Any:
     os.environ.update(surroundings["environment"])
     if surroundings["folder"] is not None:  # else it was deleted
         os.chdir(surroundings["folder"])
-    # what the user's script defines comes by value; nothing may be taken for a name of the zygote's own main module
+    # What the user's script defines comes by value. A name of __main__ must not be found in the zygote's own instead.
     sys.modules["__main__"] = types.ModuleType("__main__")
     start = head + around
     return pickle.loads(view[start : start + length], buffers=[view[at : at + size] for at, size in table])

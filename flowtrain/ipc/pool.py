@@ -45,7 +45,7 @@ class Task:
 
 @dataclass(slots=True)
 class Lost:
-    """A worker died and was replaced; these tasks of its were not done, in the order in which it got them."""
+    """A worker died and was replaced; ``tasks`` are those that it had not answered, in the order of submission."""
 
     worker: int
     tasks: list[Task]
@@ -53,7 +53,7 @@ class Lost:
 
 @dataclass(slots=True)
 class Reply:
-    """What a worker made of a task; it lies in the shared memory until it is taken."""
+    """A worker's reply to a task; the results lie in the task's slot until they are taken or dropped."""
 
     task: Task
     seconds: float
@@ -61,21 +61,21 @@ class Reply:
     used: int  # bytes of the slot
     _parcel: Parcel
     _pool: WorkerPool
-    _kept: list[int] | None  # where the worker holds on to the slot: what else it holds
-    _late: str  # what to say where it was interrupted, because it took too long
+    _kept: list[int] | None  # if user code in the worker holds arrays of the slot: the list of all slots it so holds
+    _late: str  # the message of the WorkerTimeout, if the worker was interrupted in this task
     _taken: bool = field(default=False)
 
     def take(self) -> tuple[list[Any], Any, Failure | None]:
-        """The results, as views of the shared memory while slots are plenty, else as copies.
+        """Unpack the results: as views of the shared memory while slots are plenty, else as copies.
 
         Returns:
-            (results, what ``run`` returned, the error that ended it or None)
+            (results, what the job's ``run`` returned, the error that ended it or None)
         """
         self._taken = True
         return self._pool._open(self)
 
     def drop(self) -> None:
-        """Free the memory without unpacking the results."""
+        """Free the slot without unpacking the results."""
         if not self._taken:
             self._taken = True
             self._pool._free(self)
@@ -89,10 +89,10 @@ class WorkerPool:
         workers: How many.
         window: How many tasks may be out, or done and not taken, at a time.
         timeout: Seconds that one datapoint may take.
-        restart: Replace a worker that died, and give its tasks back as ``Lost``; else it is an error.
+        restart: Replace a worker that died, and give its tasks back as ``Lost``; else a death is an error.
         preload: Modules to import once, before workers are forked.
         name: Whose workers they are, for errors.
-        slot_bytes: The size of a slot.
+        slot_bytes: The size of a slot; None: as large as the address space allows, 1 GB at most.
 
     Raises:
         FlowtrainError: The system refuses processes, descriptors or memory; the message says which.
@@ -120,10 +120,10 @@ class WorkerPool:
         self._writer = SlotWriter(self.arena)
         self._status = [self.arena.status(number) for number in range(workers)]
         self._tasks: list[deque[Task]] = [deque() for _ in range(workers)]
-        self._given = [0] * workers  # tasks, since the worker was started
-        self._since = [time.monotonic()] * workers  # when the worker got something to do
+        self._given = [0] * workers  # tasks submitted since the worker was started
+        self._since = [time.monotonic()] * workers  # when the worker was last known to make progress, see _check
         self._kept: list[list[int]] = [[] for _ in range(workers)]  # slots that user code in a worker holds on to
-        self._late: dict[int, tuple[str, float]] = {}  # interrupted workers: what to say, when to kill
+        self._late: dict[int, tuple[str, float]] = {}  # interrupted workers: (message, when to kill)
         self._number = 0  # of the next task
         self._pending = 0  # tasks whose replies were not taken
         self._deaths = 0  # since the last reply
@@ -143,7 +143,7 @@ class WorkerPool:
 
     @property
     def closed(self) -> bool:
-        """Whether the workers are gone."""
+        """Whether the workers are gone, or belong to the process of which this one is a fork."""
         return self._host is None or self._pid != os.getpid()
 
     @property
@@ -162,8 +162,11 @@ class WorkerPool:
 
         Args:
             worker: Which one.
-            args: For the job's ``run``. The first is taken for the number of a datapoint when the worker is stuck.
-            value: Sent along where it is not None.
+            args: For the job's ``run``. The first is named as the datapoint if the worker hangs before it marks one.
+            value: Sent along in the task's slot; None: nothing is.
+
+        Raises:
+            NotSendable: ``value`` cannot be pickled.
         """
         task = Task(self._number, worker, self.slots.take(), args)
         self._number += 1
@@ -190,22 +193,22 @@ class WorkerPool:
     # ---------------------------------------------------------------- replies
 
     def poll(self) -> Reply | Lost | None:
-        """What has arrived, without waiting."""
+        """Return a reply that has arrived, or None, without waiting."""
         return self._receive(0)
 
     def wait(self, worker: int | None = None) -> Reply | Lost:
-        """The next reply.
+        """Wait for a reply.
 
         Args:
-            worker: Whose reply is wanted most. Listening to it alone takes one system call in place of two; another
-                one's comes only when this one keeps silent.
+            worker: The worker whose reply is due. Listening to it alone takes one system call in place of two; another
+                worker's reply is returned only if this one keeps silent.
 
         Raises:
             WorkerDied: A worker has ended, and ``restart`` is off or does not help.
             WorkerTimeout: A worker has worked on one datapoint for longer than ``timeout``.
         """
         reply = self._receive(BRIEF, worker) or self._receive(0)
-        while reply is None:
+        while reply is None:  # deaths and timeouts are looked for when nothing comes, and cost nothing while replies do
             self._check()
             reply = self._receive(self._patience())
         return reply
@@ -230,6 +233,7 @@ class WorkerPool:
 
     def _open(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
         out, extra, failure = self._unpacked(reply)
+        # Of an interrupted worker: it may have finished, or failed by itself, before the signal came.
         if failure is not None and reply._late and failure.kind == Overdue.__qualname__:
             failure.told_as = WorkerTimeout(reply._late)
         return out, extra, failure
@@ -254,7 +258,8 @@ class WorkerPool:
         self._give(reply)
 
     def _give(self, reply: Reply) -> None:
-        """Free a slot, unless a living worker still holds arrays in it."""
+        """Free a reply's slot, unless user code in a living worker still holds arrays in it."""
+        # By identity: when a worker is replaced, _died frees its slots and puts a new list in place of the old one.
         slot, kept = reply.task.slot, reply._kept
         if kept is not None and kept is self._kept[reply.task.worker]:
             kept.append(slot)
@@ -269,7 +274,7 @@ class WorkerPool:
         return max(0.01, min(busy, default=0) + self.timeout - time.monotonic()) if busy else 0.01
 
     def _check(self) -> None:
-        """Called when nothing came: find who died or is stuck."""
+        """Find workers that died or are stuck; called when no reply came."""
         assert self._host is not None
         dead = self._host.dead()
         if dead:
@@ -282,8 +287,8 @@ class WorkerPool:
         now = time.monotonic()
         for worker, tasks in enumerate(self._tasks):
             datapoint, since = self._status[worker].datapoint, self._status[worker].started_ns
-            # The worker's note is of its datapoint; ours covers the time in which it has noted nothing yet (it starts,
-            # or is stopped). The monotonic clock is the system's, so the times of two processes can be compared.
+            # The worker's status tells when it began its datapoint; _since covers the time in which it has told nothing
+            # yet (it starts, or is stopped). The monotonic clock is the system's: two processes' times can be compared.
             started = max(since * 1e-9, self._since[worker])
             limit = self.timeout if since and datapoint != LOADING else max(self.timeout, _START)
             self._since[worker] = started
@@ -305,7 +310,7 @@ class WorkerPool:
         self._tasks[worker].clear()
         self._pending -= len(lost)
         kept, self._kept[worker] = self._kept[worker], []
-        # Only now: its end was told after waitpid (or came with the zygote's, by SIGKILL), so nothing writes into them.
+        # Only now that its end is certain (told after waitpid, or by the end of the zygote): nothing writes there.
         for slot in (*kept, *(task.slot for task in lost)):
             self.slots.give(slot)
         self._status[worker].started_ns = self._status[worker].done = self._given[worker] = 0
@@ -315,7 +320,7 @@ class WorkerPool:
         self._arrived.append(Lost(worker, lost))
 
     def _stuck(self, worker: int, since: int, seconds: float, limit: float) -> None:
-        """Interrupt a worker, whose answer then is what it had made, and an error; kill it where that does not help."""
+        """Interrupt a worker: it replies with what it had made and an error. Where it ignores that, close the pool."""
         assert self._host is not None
         text, until = self._late.get(worker, ("", 0.0))
         if text and time.monotonic() < until:
@@ -339,7 +344,7 @@ class WorkerPool:
         return "unpacking the flow" if datapoint == LOADING else f"making datapoint {datapoint}"
 
     def close(self) -> None:
-        """End the workers. Arrays that were handed out stay good."""
+        """Kill the workers. Arrays that were handed out stay valid."""
         host, self._host = self._host, None
         _pools.discard(self)
         self._status = []  # these hold the mapping, and the traceback of an error may hold this pool for long
@@ -358,7 +363,7 @@ class WorkerPool:
 
 
 def _make_host(arena: Arena, payload: Payload, preload: tuple[str, ...]) -> Host:
-    """Processes, in the best way that the system has."""
+    """Return the host of worker processes for this system: forked on Linux, else fresh interpreters."""
     linux = sys.platform == "linux" and hasattr(os, "memfd_create")
     return (LinuxHost if linux else SpawnHost)(arena, payload, preload)
 
@@ -379,7 +384,7 @@ def _ending(code: int | None) -> str:
 
 
 def shutdown() -> None:
-    """End all workers of this process, and what starts them. Flows start new ones when they are iterated again."""
+    """End all workers of this process, and the zygote. Flows start new ones when they are iterated again."""
     for pool in list(_pools):
         pool.close()
     launcher().shutdown()
@@ -388,7 +393,7 @@ def shutdown() -> None:
 
 @atexit.register
 def _at_exit() -> None:
-    """Close what is still open, so that nobody is warned of it; the launcher, registered later, has left before."""
+    """Close pools that are still open, so that Python warns of nothing; the launcher, registered later, ran before."""
     for pool in list(_pools):
         with contextlib.suppress(Exception):
             pool.close()

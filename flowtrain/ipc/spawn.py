@@ -1,7 +1,7 @@
 """Workers elsewhere than on Linux: a fresh interpreter for each, started as any program is, never a fork.
 
-What workers do, and what they share, is the same; only how they come to be and how messages reach them is not. It is
-slower: each worker imports what it needs for itself, and gets its next task when it has answered the one before.
+What workers do and what they share is the same as on Linux; how they are started and how messages reach them is not.
+It is slower: each worker imports what it needs by itself, and gets its next task when it has answered the one before.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _hosts: weakref.WeakSet[SpawnHost] = weakref.WeakSet()
 
 
 class SpawnHost:
-    """Workers that are programs of their own, each at the other end of a socket.
+    """Workers that are interpreters of their own, each at the other end of a socket.
 
-    A worker is sent one message at a time, and reads it before it writes anything: so neither side ever waits for one
-    that waits for it.
+    A worker is sent one message at a time, and reads it before it writes anything. So the two sides never both wait in
+    a ``send`` for the other to read.
 
     Args:
         arena: The shared memory.
@@ -62,7 +62,7 @@ class SpawnHost:
         arena = self._arena
         request = {"shape": [arena.workers, arena.slots, arena.slot_bytes], "preload": self._preload}
         ours, its = socket.socketpair()
-        with ours, its:
+        with ours, its:  # the worker inherits its end; a copy of it here would hide the worker's death
             fds = [arena.fd, self._job, its.fileno()]
             command, environment = interpreter(_BOOT)
             self._processes[number] = process = subprocess.Popen(
@@ -159,7 +159,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _End:
-    """A worker's end of the socket."""
+    """The worker's end of the socket, as `serve` wants it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -174,15 +174,15 @@ class _End:
 
 
 def main(number: int, parent: int, memory: int, job: int, channel: int, request: str) -> None:
-    """Serve as a worker.
+    """Serve as a worker; called by the interpreter that ``SpawnHost`` starts.
 
     Args:
-        number: Which one.
-        parent: The process id of the one that started it.
+        number: Which worker this is.
+        parent: The process id of the parent.
         memory: The shared memory's descriptor.
-        job: The job's.
-        channel: That of the socket to the parent.
-        request: As JSON: the shape of the shared memory, and what to import first.
+        job: The job's descriptor.
+        channel: The descriptor of the socket to the parent.
+        request: JSON with the shape of the shared memory and the modules to import first.
     """
     quiet()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -199,6 +199,6 @@ def main(number: int, parent: int, memory: int, job: int, channel: int, request:
 
 
 def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # macOS has nothing like Linux's PR_SET_PDEATHSIG
         time.sleep(_WATCH)
     os._exit(1)

@@ -1,9 +1,9 @@
-"""Frames between machines: a header that says whose they are, a message, and raw arrays. Never pickle.
+"""Messages between machines: a versioned header, the packed value, and raw arrays. Never pickle.
 
-A message is a list of frames: ``FLTR``, the protocol's version and the message's kind in one, then what
-:func:`flowtrain.ipc.codec.pack_frames` makes of its value.
+A message is a list of frames: the header (``FLTR``, the protocol's version, the message's kind), then what
+:func:`flowtrain.ipc.codec.pack_frames` makes of the value.
 
-Whoever reaches the port can send anything. So a message is looked at from the outside in, and each step bounds what
+Whoever reaches the port can send anything. So a message is checked from the outside in, and each check bounds what
 the next one may cost: the header, the kind, the number of bytes, and only then what the bytes say.
 """
 
@@ -35,7 +35,7 @@ def encode(kind: int, value: object) -> list[Any]:
     """Make the frames of a message.
 
     Args:
-        kind: Which message, 0 to 255.
+        kind: The kind of message, 0 to 255.
         value: What the codec can carry. Large arrays are not copied.
     """
     return [_HEAD.pack(_MAGIC, VERSION, kind), *pack_frames(value)]
@@ -45,13 +45,13 @@ def kind_of(frames: Sequence[Any]) -> int:
     """Read a message's header.
 
     Args:
-        frames: As they came.
+        frames: The frames as they came.
 
     Returns:
         The message's kind.
 
     Raises:
-        ForeignFrame: It is not such a message; the text says why.
+        ForeignFrame: It is no message of this protocol and version; the text says why.
     """
     if not frames or len(frames[0]) != _HEAD.size:
         raise ForeignFrame("it does not start with our header")
@@ -69,15 +69,15 @@ def decode(frames: Sequence[Any], limits: Mapping[int, int]) -> tuple[int, Any]:
     """Read a message.
 
     Args:
-        frames: As they came.
-        limits: Kind -> how many bytes it may have, over all frames. Any other kind is refused.
+        frames: The frames as they came.
+        limits: Kind -> how many bytes such a message may have, over all frames. Any other kind is refused.
 
     Returns:
-        Its kind and value. Arrays may be read-only views of the frames.
+        The message's kind and value. Arrays may be read-only views of the frames.
 
     Raises:
-        ForeignFrame: It is not such a message; the text says why.
-        BadMessage: It is one, but not of these kinds, too large or damaged.
+        ForeignFrame: It is no message of this protocol and version; the text says why.
+        BadMessage: It is one, but of another kind, too large or damaged.
     """
     kind = kind_of(frames)
     if kind not in limits:

@@ -1,4 +1,4 @@
-"""What runs in a worker: take a task, run the job, leave the result in the task's slot, say where it lies."""
+"""The main loop of a worker: receive a task, run the job, write the result into the task's slot, reply."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ FROM_TASK = 1
 """Flag of a task: a value came along, in the slot."""
 
 HELD = 1
-"""Flag of a reply: the worker still holds arrays in the slot, so it must never be used again."""
+"""Flag of a reply: user code holds arrays in the slot, so it must not be used again while this worker lives."""
 
 LOADING = -1
-"""In place of a datapoint's index in the worker's status, while the job is being unpacked."""
+"""The datapoint's index in a worker's status while the job is being unpacked."""
 
 INTERRUPT = getattr(signal, "SIGUSR1", 0)
 """Signal sent to a hung worker to make it raise Overdue; 0 where the platform has none."""
@@ -44,12 +44,12 @@ _serving = False
 
 
 def in_worker() -> bool:
-    """Whether this process is a worker: a parallel stage inside another one's worker runs serially."""
+    """Whether this process is a worker."""
     return _serving
 
 
 def become_worker() -> None:
-    """Make this process a worker for good: stages in it run serially, OpenCV in one thread, freed memory stays."""
+    """Make this process a worker for good: parallel stages in it run serially, OpenCV uses one thread."""
     global _serving
     _serving = True
     if "cv2" in sys.modules:
@@ -58,11 +58,14 @@ def become_worker() -> None:
 
 
 class Overdue(BaseException):
-    """Raised in a worker in the middle of a datapoint that takes too long."""
+    """Raised in a worker in the middle of a datapoint that takes too long.
+
+    Derived from BaseException: the user's ``except Exception`` must not swallow it.
+    """
 
 
 class Job(Protocol):
-    """What a worker does. It is made in the parent and comes by cloudpickle."""
+    """What a worker does with a task. It is made in the parent and travels by cloudpickle."""
 
     def run(self, args: tuple[int, int, int], value: object, out: list[Any], mark: Callable[[int], None]) -> Any:
         """Do one task.
@@ -70,8 +73,8 @@ class Job(Protocol):
         Args:
             args: Three numbers that the parent chose.
             value: What the parent sent along, or None.
-            out: Append results here. What is in it goes to the parent also when ``run`` raises.
-            mark: Call it with a datapoint's number before making it, so that a stuck worker can be named.
+            out: Append results here. What is in it goes to the parent even when ``run`` raises.
+            mark: Call it with a datapoint's number before making it: the timeout and its error are of one datapoint.
 
         Returns:
             Anything to tell the parent beside the results.
@@ -80,25 +83,25 @@ class Job(Protocol):
 
 
 class Line(Protocol):
-    """A worker's way to its parent."""
+    """A worker's connection to its parent."""
 
     def send(self, frames: list[Any]) -> None:
         """Send a message, waiting for room."""
         ...
 
     def receive(self) -> list[Any] | None:
-        """The next message, waiting for it; None when the parent is gone."""
+        """Wait for the next message; None when the parent is gone."""
         ...
 
 
 def main(request: dict[str, Any], memory: int, job: int, channel: int) -> None:
-    """Serve as the worker that a zygote's request describes.
+    """Serve as a worker; called in the process that the zygote forked.
 
     Args:
-        request: ``number``, and the shape of the shared memory.
+        request: ``number`` of the worker, and the shape of the shared memory: ``workers``, ``slots``, ``slot_bytes``.
         memory: The shared memory's descriptor.
-        job: The job's.
-        channel: That of the socket to the parent.
+        job: The job's descriptor.
+        channel: The descriptor of the socket to the parent.
     """
     quiet()
     arena = Arena(memory, request["workers"], request["slots"], request["slot_bytes"])
@@ -107,8 +110,8 @@ def main(request: dict[str, Any], memory: int, job: int, channel: int) -> None:
 
 
 def quiet() -> None:
-    """Make a process a good worker: signals, threads, malloc, random numbers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set up a worker process: signals, output, threads, malloc, Python's and NumPy's global random generators."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -142,7 +145,7 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
 
 
 def _unsendable(datapoint: Any, number: int) -> NotSendable | None:
-    """What keeps a datapoint from being sent, if anything does; the message names its part."""
+    """Return the error of pickling a datapoint, which names the part that cannot travel; None if all can."""
     try:
         dump(datapoint, f"datapoint {number}")
     except NotSendable as error:
@@ -157,8 +160,8 @@ class _Worker:
         self.writer = SlotWriter(arena)
         self.job: Any = None
         self.broken: BaseException | None = None
-        self.inside = False  # of the user's code
-        self.in_place = True  # until someone turns out to keep arrays that lie in a slot
+        self.inside = False  # whether user code runs: only there may a signal raise Overdue
+        self.in_place = True  # whether arrays are made in the slot: until user code turns out to keep one of them
 
     def load(self, load_job: Callable[[], Any]) -> None:
         try:
@@ -168,18 +171,19 @@ class _Worker:
         except BaseException as error:
             self.inside = False
             error.add_note("raised while a worker process unpacked the flow")
-            self.broken = error
+            self.broken = error  # the answer to every task: a process that ended here would look like a crash
 
     def mark(self, datapoint: int) -> None:
         self.status.datapoint = datapoint
         self.status.started_ns = time.monotonic_ns()
 
     def interrupted(self, *_: object) -> None:
-        """Raise Overdue if the datapoint to abort is still under way; results made before it are handed over."""
+        """Signal handler: raise Overdue if the datapoint that the parent wants aborted is still being made."""
         if self.inside and self.status.started_ns == self.status.abort_started_ns:
             raise Overdue
 
     def work(self, frames: list[Any]) -> list[Any]:
+        """Do the task of a message and return the reply's frames."""
         (task, slot, flags, *args), parcel = parse(frames[0])
         parcel.frames = frames[1:]
         self.mark(args[0])
@@ -206,6 +210,8 @@ class _Worker:
         value = None
         buffers.use(None)
         result = self.packed(out, extra, failure, args[0])
+        # All references of this frame have to be gone: what is alive after that is held by user code, which may change
+        # it, or read it when a later task has overwritten the slot.
         out.clear()
         extra = None
         reply_flags = 0
@@ -218,7 +224,7 @@ class _Worker:
         return result.message(task, slot, reply_flags, wall, cpu, self.writer.used)
 
     def received(self, parcel: Parcel) -> object:
-        """What the parent sent along; its large arrays are views of the slot."""
+        """Unpack what the parent sent along; its large arrays are views of the slot, or copies once views are kept."""
 
         def view(place: int, length: int) -> Buffer:
             if not self.in_place:
@@ -230,6 +236,7 @@ class _Worker:
         return unpack(parcel, view, self.arena.bytes)
 
     def packed(self, out: list[Any], extra: object, failure: Failure | None, first: int) -> Parcel:
+        """Write the results into the slot, or in their place the error that says which datapoint cannot be sent."""
         try:
             return pack((out, extra, failure), self.writer)
         except NotSendable as error:
@@ -237,7 +244,7 @@ class _Worker:
             return pack(([], None, Failure(told, f"worker {self.number} (pid {os.getpid()})")), self.writer)
 
     def held(self) -> bool:
-        """Whether the user's code keeps arrays of this slot, to be overwritten by a later task."""
+        """Whether user code keeps arrays of this slot."""
         if not self.writer.held():
             return False
         gc.collect()  # a cycle is no keeper; only when something is alive, since a collection costs milliseconds

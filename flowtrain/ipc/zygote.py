@@ -1,8 +1,9 @@
 """The zygote: a small process with one thread that forks the workers.
 
-A process that holds TensorFlow, or any threads, must not be forked; a fresh interpreter for each worker costs a
-quarter of a second and runs the user's main script again. So one small process is started, imports NumPy and OpenCV
-once, and forks as many workers as are wanted, in milliseconds each and with the imported pages shared.
+A process with TensorFlow in it, or with any threads, must not be forked: locks that other threads hold would stay
+locked in the child. A fresh interpreter for each worker costs a quarter of a second. So one small process is started,
+imports NumPy and OpenCV once, and forks as many workers as are wanted, in milliseconds each and with the imported pages
+shared.
 
 It reads requests from a socket that only its parent holds: ``spawn`` (with four descriptors: where to write the exit
 status, the shared memory, the job, the channel) and ``signal``. When the parent dies it kills the workers and ends.
@@ -23,18 +24,18 @@ import sys
 from typing import Any
 
 STATUS = struct.Struct("<i")
-"""What is written when a worker has ended: its exit code, or minus the number of the signal."""
+"""What the zygote writes into a worker's pipe when it has ended: its exit code, or minus the number of the signal."""
 
 MESSAGE_BYTES = 1 << 16
 _FDS = 4
 
 
 def main(fd: int, parent: int) -> None:
-    """Serve until the parent is gone.
+    """Serve until the parent is gone; called by the interpreter that the launcher starts.
 
     Args:
-        fd: The socket to the parent.
-        parent: Its process id.
+        fd: The descriptor of the socket to the parent.
+        parent: The parent's process id.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     _Zygote(socket.socket(fileno=fd), parent).serve()
@@ -47,7 +48,7 @@ class _Zygote:
         if os.getppid() != parent:  # it died before it could be watched
             os._exit(0)
         self.workers: dict[int, tuple[int, int]] = {}  # pid -> (worker's id, where to write its status)
-        self.wake, poke = os.pipe()
+        self.wake, poke = os.pipe()  # written to by Python's own signal handler when a child has ended
         os.set_blocking(self.wake, False)
         os.set_blocking(poke, False)
         self.poke = poke
@@ -71,10 +72,11 @@ class _Zygote:
                     self.request()
 
     def reap(self) -> None:
+        """Collect the children that have ended, and write into each one's pipe how it did."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self.wake, 4096):
                 pass
-        while self.workers:
+        while self.workers:  # all that have ended: several SIGCHLD may come as one
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
