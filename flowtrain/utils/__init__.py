@@ -1,4 +1,4 @@
-"""Small helpers that every part of flowtrain may use and that no library has."""
+"""Helpers for every part of flowtrain: errors, checks of arguments, files that are written whole, seeds, storage."""
 
 from .lazy_names import lazy_names
 

@@ -43,12 +43,12 @@ class OldName(FlowtrainError, ImportError):
 
 
 def check_int(owner: str, name: str, value: object, least: int | None = 1, most: int | None = None) -> int:
-    """A whole number within bounds.
+    """Check that an argument is a whole number within bounds.
 
     Args:
         owner: Whose argument it is, for the message: ``"BatchData"``.
         name: The argument's name.
-        value: What was given: an int or anything with ``__index__`` (NumPy's integers); a bool is none.
+        value: What was given: an int or anything with ``__index__`` (NumPy's integers), but no bool.
         least: The smallest that is allowed; None: no bound.
         most: The largest that is allowed; None: no bound.
 
@@ -71,7 +71,7 @@ def check_int(owner: str, name: str, value: object, least: int | None = 1, most:
 
 
 def as_int(value: Any) -> int | None:
-    """The whole number that a value is; None for anything else, bools included."""
+    """Convert an int, or anything with ``__index__``, to an int; None for anything else, bools included."""
     if isinstance(value, bool) or type(value).__name__ == "bool_":  # NumPy's bool has __index__ in some versions
         return None
     try:
@@ -89,7 +89,7 @@ def _bounds(least: int | None, most: int | None) -> str:
 
 
 def check_seconds(owner: str, name: str, value: object) -> float:
-    """A time in seconds, above 0 and below 1e9.
+    """Check that an argument is a time in seconds, above 0 and below 1e9; returns it as a float.
 
     Raises:
         ConfigError: It is no such number.
@@ -100,13 +100,13 @@ def check_seconds(owner: str, name: str, value: object) -> float:
 
 
 def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> OldName | AttributeError:
-    """The error to raise from a module's ``__getattr__`` for a name that does not exist.
+    """Make the error that a module's ``__getattr__`` raises for a name that does not exist.
 
     Args:
-        module: What lacks the name: ``"flowtrain.dataflow"``.
-        name: What was asked for.
+        module: The module: ``"flowtrain.dataflow"``.
+        name: The name that was asked for.
         known: The names that exist.
-        old: Other libraries' names to what to write instead: a name, or a whole sentence (which has a space in it).
+        old: Other libraries' name -> what to write instead: a name, or a whole sentence (which has a space in it).
 
     Example:
         >>> missing_name("flowtrain.dataflow", "LMDBDataPoint", ["LMDBData"], {"LMDBDataPoint": "LMDBData"})
@@ -117,16 +117,14 @@ def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str,
 
 
 def unknown_attribute(owner: object, name: str, old: Mapping[str, str]) -> str:
-    """The sentence for an attribute that an object lacks; other libraries' names are answered with what to do here.
-
-    It is cheap, as Python asks objects for many attributes that they lack.
-    """
+    """Make the message for an attribute that an object lacks; ``old`` tells what to do for names of other libraries."""
+    # No search for near names here: hasattr and getattr with a default ask for missing attributes all the time.
     said = f"{type(owner).__name__} has no attribute {name!r}"
     return f"{said}: {old[name]}" if name in old else said
 
 
 def misnamed(owner: str, name: str, today: str) -> str:
-    """The sentence for a method that a class defines under a name which nothing calls here.
+    """Make the message for a method that a class defines under a name which nothing calls here.
 
     Example:
         >>> misnamed("Colorize", "_build_graph", "build_graph(self, *inputs)")
@@ -148,7 +146,7 @@ def refuse_unknown(
         owner: The class or function, for the message.
         given: The names of the keyword arguments that were given.
         known: The names that it takes.
-        old: Other spellings to today's argument, or to a whole sentence (which has a space in it).
+        old: Other spelling -> today's argument, or a whole sentence (which has a space in it).
         error: The type to raise.
 
     Raises:
@@ -171,7 +169,7 @@ def _advice(name: str, known: Iterable[str], old: Mapping[str, str], mark: str) 
 
 
 def old_spellings(**old: str) -> Callable[[T], T]:
-    """Decorate a class or function: an argument that it lacks is an error that says today's spelling.
+    """Decorate a class or function: an argument that it does not have is an error that says today's spelling.
 
     The signature stays as it is written, for editors and ``inspect.signature``; nothing has to take ``**kwargs``.
 
@@ -200,10 +198,10 @@ def old_spellings(**old: str) -> Callable[[T], T]:
 
 
 def names_arguments(target: T) -> T:
-    """Decorate a class or function: an argument that it lacks is answered with the nearest names of those it has.
+    """Decorate a class or function: the error for an argument that it does not have lists the nearest names.
 
-    Bases call it in ``__init_subclass__``, so nothing has to be written at each class. Users' classes are left as they
-    are: they may be called by code that expects Python's own error.
+    Base classes call it in ``__init_subclass__``, so that nothing has to be written at each class. Users' classes are
+    left as they are: code that calls them may expect Python's own error.
     """
     if not isinstance(target, type):
         return _refusing(target, target.__name__, {})  # type: ignore[return-value]
@@ -217,7 +215,13 @@ _OURS = __name__.partition(".")[0]
 
 
 def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str, str]) -> Callable[..., Any]:
-    """The function, which refuses unknown arguments in the name of its owner; None: the class of its first argument."""
+    """Wrap a function to refuse unknown arguments.
+
+    Args:
+        function: The function.
+        owner: Whose arguments they are, for the message; None: the class of the first argument.
+        old: See `refuse_unknown`.
+    """
 
     @functools.cache
     def accepted() -> tuple[list[str], bool]:  # not before it is asked for: inspect would slow down importing
@@ -229,6 +233,7 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
     def checked(*args: object, **kwargs: object) -> Any:
         if kwargs:
             known, takes_any = accepted()
+            # A function with **kwargs takes any name, except one that is known to be an old spelling.
             given = [name for name in kwargs if name in old or not takes_any]
             refuse_unknown(owner or type(args[0]).__name__, given, known, old)
         return function(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""How many processor cores this process may use."""
+"""The number of processor cores that this process may use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["available_cores"]
 
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may use: what its affinity allows, or less where its control group has a quota.
+    """Count the cores that this process may use: those of its CPU affinity, or fewer if its cgroup has a CPU quota.
 
-    A container that may use one and a half cores' time counts as two.
+    A quota of one and a half cores counts as two.
 
     Args:
         root: Where ``proc`` and ``sys`` are, for tests.
@@ -26,7 +26,7 @@ def available_cores(root: Path = Path("/")) -> int:
 
 
 def _groups(root: Path) -> list[Path]:
-    """The folders of this process's control groups, of versions 1 and 2, and of those around them, which count too."""
+    """Return the folders of this process's cgroups (versions 1 and 2) and of their parents, whose quotas hold too."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux, or no /proc
@@ -44,9 +44,9 @@ def _groups(root: Path) -> list[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Cores' worth of time that a control group may use; None: as much as there is."""
+    """Read the CPU quota of a cgroup in cores; None: it has none."""
     try:
-        if (file := folder / "cpu.max").exists():
+        if (file := folder / "cpu.max").exists():  # version 2
             quota, period = file.read_text().split()[:2]
         else:
             quota, period = ((folder / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))

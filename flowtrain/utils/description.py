@@ -1,7 +1,7 @@
-"""What an object was made with, as JSON values that are the same for two objects made alike, in any process.
+"""Descriptions of objects by their arguments, as JSON values: equal for two objects made alike, in any process.
 
-Used where runs are compared: the config that is logged, and what a checkpoint says about the run that it is of. No
-address, no time, no order of a set gets into a description; data and functions are in it by a hash.
+Used where runs are compared: in the config that is logged, and in a checkpoint about the run that saved it. No
+address, no time and no order of a set gets into a description; large data and functions are in it as hashes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Description: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] |
 """What JSON can hold."""
 
 _DEPTH = 12
-_SHORT = 200  # characters
-_FEW = 16  # items
-_WHOLE = 4 << 20  # bytes of an array that are hashed; of a larger one as many, spread over it
+_SHORT = 200  # characters of a text, beyond which it is cut and hashed
+_FEW = 16  # items of a container, beyond which it is hashed
+_WHOLE = 4 << 20  # bytes of an array that are hashed; of a larger one about as many, spread over it
 _DATA = (np.ndarray, list, tuple, dict, str, int, float, os.PathLike, types.FunctionType)
 _COUNTED = re.compile(r"_\d+$")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+|\b0x[0-9a-f]{6,}", re.IGNORECASE)
@@ -43,9 +43,9 @@ def describe(value: object, depth: int = _DEPTH) -> Description:
         depth: How many levels of objects and containers to go into.
 
     Returns:
-        JSON values. An object is ``{"type": name, argument: value, ...}`` with the arguments that are not the defaults,
-        as far as it keeps them under their names; a function is its name and a hash of its code, defaults and closure;
-        an array its dtype, shape and a hash of its content.
+        JSON values. An object becomes ``{"type": name, argument: value, ...}`` with the arguments of `arguments_of`; a
+        function its name and a hash of its code, defaults and closure; an array its dtype, shape and a hash of its
+        content.
 
     Example:
         >>> import numpy as np
@@ -96,14 +96,14 @@ def describe(value: object, depth: int = _DEPTH) -> Description:
 
 
 def arguments_of(thing: object, private: bool = False) -> dict[str, Any]:
-    """The arguments that an object was made with, as far as it keeps them: those that differ from the default.
+    """Find the arguments that an object was made with, without those that equal their defaults.
 
-    An argument is looked for as an attribute of its name, with or without a leading underscore. Where one is not kept
-    under its name, the other attributes stand for it: those that hold data or functions.
+    An argument is looked for as an attribute of its name, with or without a leading underscore. If one is not kept
+    under its name, all other attributes that hold data or functions are listed in its place.
 
     Args:
         thing: The object.
-        private: Whether private attributes stand for it too: of a class that keeps its data there, and no counts.
+        private: Whether private attributes are listed too: for a class that keeps its data there, and no counters.
     """
     found: dict[str, Any] = {}
     missing = False
@@ -132,7 +132,7 @@ def arguments_of(thing: object, private: bool = False) -> dict[str, Any]:
 
 
 def type_name(kind: type) -> str:
-    """A class's name, with its module where that is not part of flowtrain or the script that runs."""
+    """Return a class's name, with its module unless that is part of flowtrain or the script that runs."""
     module = kind.__module__
     if module.startswith("keras.src."):  # where Keras keeps a class is no part of its name
         return f"keras.{kind.__qualname__}"
@@ -141,7 +141,7 @@ def type_name(kind: type) -> str:
 
 
 def _shortest(value: float) -> float:
-    """0.05 for 0.05000000074505806, which is what a float32 of that value holds."""
+    """Return 0.05 for 0.05000000074505806: what was kept as a float32 is described as it was written."""
     with np.errstate(over="ignore"):
         single = np.float32(value)
     return float(str(single)) if single == value else value
@@ -185,7 +185,7 @@ def _hash(content: bytes) -> str:
 
 
 def _hash_of_array(array: np.ndarray) -> str:
-    if array.dtype.hasobject:
+    if array.dtype.hasobject:  # its bytes are addresses
         flat = array.ravel()
         return _hash(repr([describe(item, 2) for item in flat[:: max(1, flat.size // 1000)]]).encode())
     if array.nbytes > _WHOLE:
@@ -208,7 +208,7 @@ def _hash_of_function(function: Callable[..., Any], depth: int) -> str:
 
 
 def _of_code(code: types.CodeType) -> list[Any]:
-    """A function's code without its place in the file."""
+    """Return what a function's code does, without its file and lines: moving it must not change its hash."""
     constants = [
         _of_code(constant)
         if isinstance(constant, types.CodeType)

@@ -1,11 +1,11 @@
-"""NumPy dtypes by name, from a closed list: the one place that turns text from a file or a message into a dtype.
+"""NumPy dtypes by name, from a closed grammar: the one place that turns text from a file or a message into a dtype.
 
-``np.dtype(text)`` takes far more than a dtype of plain bytes: ``"O"`` and ``"T"`` (StringDType) make NumPy take bytes
-for addresses, which ends the process or worse, and so does any class that it is handed. Here a name is either in the
-grammar below or refused, and so no dtype that holds pointers can be named:
+``np.dtype(text)`` accepts far more than dtypes of plain bytes: with ``"O"`` and ``"T"`` (StringDType) NumPy takes the
+bytes of a file for addresses, which ends the process or worse. Here a text is either in the grammar below or refused,
+so no dtype that holds pointers can be named:
 
     type    = plain | "[" field, field, ... "]"
-    plain   = byte order, kind and size, as in dtype.str: "<f4", "|S5", "<M8[25us]"; or "ml_dtypes." and a name of its
+    plain   = byte order, kind and size, as in dtype.str: "<f4", "|S5", "<M8[25us]"; or "ml_dtypes." and a type's name
     field   = "(" name, type [, shape] ")"        name = string | "(" title, string ")"        shape = "(" ints ")"
 
 The strings inside a structured type are Python literals, since files hold them as NumPy's ``dtype.descr`` prints them.
@@ -29,7 +29,7 @@ _ML_DTYPES = {
     *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "int1", "int2", "int4", "uint1", "uint2", "uint4"),
 }
 _ML_PREFIX = "ml_dtypes."
-# A time's unit may be 0 of something for NumPy, which then divides by it: that ends the process (SIGFPE).
+# A time's unit with the multiplier 0 ("M8[0s]") is refused: NumPy divides by it, which ends the process (SIGFPE).
 _PLAIN = re.compile(
     r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV]\d{1,10}"
     r"|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
@@ -42,11 +42,11 @@ _BODILESS_MAX = 1 << 20  # elements of a dtype of no bytes (S0, V0): no length o
 
 
 def dtype_to_text(dtype: np.dtype) -> str:
-    """The text by which `dtype_from_text` finds a dtype.
+    """Return the text that `dtype_from_text` turns back into a dtype.
 
     Raises:
-        ValueError: It has no such text: it holds Python objects, or fields that overlap, stand out of order, or are of
-            a type of ml_dtypes.
+        ValueError: There is no such text: the dtype holds Python objects, or fields that overlap, are out of order, or
+            are of a type of ml_dtypes.
     """
     try:
         if dtype.isbuiltin == 2:  # registered by ml_dtypes; its own .str is that of raw bytes ("<V2")
@@ -63,7 +63,7 @@ def dtype_to_text(dtype: np.dtype) -> str:
 
 @functools.lru_cache(maxsize=256)
 def dtype_from_text(text: str) -> np.dtype:
-    """The dtype of a name that came from a file or a message.
+    """Turn text from a file or a message into a dtype.
 
     Args:
         text: ``"<f4"``, ``"ml_dtypes.bfloat16"``, ``"[('x', '<f4'), ('y', '<i2', (3,))]"``, ...
@@ -72,7 +72,7 @@ def dtype_from_text(text: str) -> np.dtype:
         A dtype of plain bytes: it never holds Python objects.
 
     Raises:
-        ValueError: It names no such dtype.
+        ValueError: The text names no such dtype.
     """
     if text.startswith("["):
         return _Parser(text).whole()
@@ -82,13 +82,13 @@ def dtype_from_text(text: str) -> np.dtype:
 def array_from_bytes(
     dtype: np.dtype, shape: Sequence[int], body: bytes | bytearray | memoryview, start: int = 0
 ) -> np.ndarray:
-    """An array whose elements are the rest of a buffer, exactly.
+    """Make an array whose elements are exactly the rest of a buffer.
 
     Args:
         dtype: From `dtype_from_text`, or otherwise of plain bytes.
-        shape: As it came: it is checked.
-        body: The buffer, which the array keeps alive and is as writable as.
-        start: Where the elements begin.
+        shape: The shape as it came; it is checked.
+        body: The buffer. The array is a view of it, and writable if it is.
+        start: The offset of the elements.
 
     Raises:
         ValueError: The shape is none, the elements take more or fewer bytes, or characters of a fixed-width string are
@@ -111,14 +111,14 @@ def array_from_bytes(
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """An array in C order, whose bytes follow from its values alone.
+    """Return an array in C order whose bytes depend on its values alone.
 
-    Between the fields of a structured dtype there may be bytes that belong to none (``align=True`` makes them). NumPy's
-    copies leave there whatever the memory held before: two copies of one array would differ, and what leaves the
-    process would carry pieces of other objects. Here those bytes are zero.
+    Between the fields of a structured dtype there may be padding bytes (``align=True`` makes them). NumPy's copies
+    leave in them whatever the memory held before: two copies of one array would differ, and what leaves the process
+    would carry pieces of other objects. Here they are zero.
 
     Returns:
-        ``array`` itself where it is C-contiguous and has no such bytes, otherwise a copy.
+        ``array`` itself where it is C-contiguous and has no padding, otherwise a copy.
     """
     if array.dtype.names is None or not _has_gaps(array.dtype):
         return np.ascontiguousarray(array)
@@ -138,7 +138,7 @@ def _has_gaps(dtype: np.dtype) -> bool:
 
 
 def check_count(dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """Refuse an array whose elements take no bytes, and of which there are very many all the same.
+    """Refuse an array of more than a million elements that take no bytes (S0, V0): no file is too short to claim it.
 
     Raises:
         ValueError: It is one.
@@ -192,7 +192,7 @@ class _Parser:
         offset = 0
         while not self._skip("]"):
             title, name, kind = self._field(depth)
-            if name or kind.kind != "V" or kind.names is not None:  # else it is padding between two fields
+            if name or kind.kind != "V" or kind.names is not None:  # else it is padding, as dtype.descr shows it
                 for key, value in zip(parts, (name, kind, offset, title), strict=True):
                     parts[key].append(value)
             offset += kind.itemsize
@@ -267,7 +267,7 @@ class _Parser:
         return found
 
     def _separator(self, end: str) -> None:
-        """A comma, which may be left out before the end."""
+        """Take a comma; before the end it may be missing."""
         if not self._skip(",") and self._token != end:
             raise self._error()
 

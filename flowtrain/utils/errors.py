@@ -1,4 +1,4 @@
-"""The errors that flowtrain raises on purpose, and the note of place that it puts on a user's own errors.
+"""flowtrain's exceptions, and the place (stage, epoch, datapoint) that it adds to exceptions of users' functions.
 
 Every error says what was given, what was expected and what to write instead.
 """
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class FlowtrainError(Exception):
-    """The root of all errors that flowtrain raises on purpose."""
+    """Base class of all errors that flowtrain raises on purpose."""
 
 
 class ConfigError(FlowtrainError, ValueError):
@@ -78,12 +78,12 @@ class TrainingError(FlowtrainError, RuntimeError):
 
 
 def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> str:
-    """Say which of the known names are nearest to a wrong one, for use at the end of an error message.
+    """Make the end of an error message that names the nearest known names to a wrong one.
 
     Args:
-        name: What was given.
+        name: The wrong name.
         known: The names that exist.
-        limit: How many to list at most.
+        limit: How many near ones to list at most.
 
     Returns:
         "Did you mean 'a' or 'b'?" where something is near, else "There are: ..." (or "There are none.").
@@ -104,24 +104,24 @@ def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> st
 
 
 USER_ERRORS = (Exception, GeneratorExit, SystemExit)
-"""What a user's function may raise, to be named with its place. Not KeyboardInterrupt, which comes from outside."""
+"""What a user's function may raise, and `annotate_error` adds the place to. Not KeyboardInterrupt, as nothing in the
+function is its cause."""
 
 
 def annotate_error(error: BaseException, where: str) -> BaseException:
-    """Put the place of a failure into an error's message, keeping its type.
+    """Add the place of a failure to an error's message, keeping its type.
 
     A user's ``ValueError("bad")`` raised in a stage stays a ValueError and reads
-    ``bad [in MapData, epoch 0, datapoint 7]``. Only the innermost place is noted: calling this again on
-    the way up changes nothing. What is no ``Exception`` gets a note, and a SystemExit, of which Python prints nothing,
-    a line in the log.
+    ``bad [in MapData, epoch 0, datapoint 7]``. Only the innermost place is added: calling this again on the way up
+    changes nothing. What is no ``Exception`` gets the place as a note, and a SystemExit also a line in the log.
 
     Args:
         error: The error that was caught.
         where: The place, e.g. ``"MapData(augment), epoch 0, datapoint 7"``.
 
     Returns:
-        The error to raise: the same object where its message could be changed in place, else an
-        instance of a subclass of its type that has the same attributes.
+        The error to raise: the same object if its message could be changed in place, else an instance of a subclass of
+        its type with the same attributes.
     """
     if getattr(error, "flowtrain_where", None) is not None:
         return error
@@ -133,6 +133,7 @@ def annotate_error(error: BaseException, where: str) -> BaseException:
         return error
     message = str(error)
     text = f"{message} [in {where}]" if message else f"[in {where}]"
+    # Only with BaseException's __str__ is the message made of args; a class with its own is shown by a subclass.
     if type(error).__str__ is BaseException.__str__:
         error.args = (text, *error.args[1:]) if len(error.args) <= 1 else (text,)
         with contextlib.suppress(Exception):
@@ -143,7 +144,7 @@ def annotate_error(error: BaseException, where: str) -> BaseException:
 
 
 def _retyped(error: BaseException, text: str, where: str) -> BaseException:
-    """An error of a subclass made for the purpose, for types whose message is not their first argument."""
+    """Make an error of a subclass that shows ``text``, for types whose message is not their first argument."""
     kind = type(error)
 
     def shown(self: BaseException) -> str:
@@ -152,10 +153,10 @@ def _retyped(error: BaseException, text: str, where: str) -> BaseException:
     namespace = {"__str__": shown, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
         made = type(kind.__name__, (kind,), namespace)
-        new = made.__new__(made, *error.args)
+        new = made.__new__(made, *error.args)  # without __init__, whose arguments are not known
         new.args = error.args
         new.__dict__.update(error.__dict__)
-        for slot in ("errno", "strerror", "filename", "filename2"):
+        for slot in ("errno", "strerror", "filename", "filename2"):  # OSError keeps these outside of __dict__
             if hasattr(error, slot):
                 setattr(new, slot, getattr(error, slot))
     except Exception:  # a type that cannot be subclassed or made: a note is the most that can be added

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside, synced, renamed; and a lock between processes."""
+"""Atomic writing of files and folders (written beside, synced, renamed), and a lock between processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
-    """Write a file or folder beside its place, and give it its name when the block ends without an error.
+    """Context in which a file or folder is written under another name; it gets its own when the block ends well.
 
-    A reader, a crash or a power cut meets the old content or the new, never a part.
+    After a crash or a power cut, and for readers at any time, there is the old content or the new, never a part.
 
     Args:
         path: What to write; its folder exists.
         durable: Have the disk hold the content before the rename (fsync). Without it the content survives a killed
-            process but may not survive a power cut: for what can be made again.
+            process but perhaps not a power cut: for what can be made again.
 
     Yields:
         A path of the same folder and ending to write to. It is removed where the block raises.
@@ -39,17 +39,17 @@ def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[P
     try:
         with explained(path):
             yield beside
-            if durable:
+            if durable:  # before the rename: a disk may write a name before the content that it stands for
                 sync(beside)
             replace(beside, path)
-            if durable:
+            if durable:  # the rename is durable when the folder is
                 fsync(path.parent)
     finally:
         _remove(beside)
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str, *, durable: bool = True) -> None:
-    """Write a small file as a whole; text as UTF-8. See :func:`writing`."""
+    """Write a small file atomically; text as UTF-8. See :func:`writing`."""
     with writing(path, durable=durable) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -57,8 +57,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str, *, durable: 
 def replace(new: Path, old: Path) -> None:
     """Put a file or folder in the place of another, in one step where the system has one.
 
-    Two folders are swapped by Linux's renameat2. Where that is missing the old one steps aside first and returns if
-    anything fails.
+    Two folders are swapped by Linux's renameat2. Where that is missing, the old one is renamed first, and renamed back
+    if anything fails.
     """
     if not old.is_dir() or old.is_symlink():
         os.replace(new, old)
@@ -86,7 +86,7 @@ def _swapped(one: Path, other: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file, or a folder's names and all files in it."""
+    """Flush a file to the disk, or a folder with all that is in it."""
     if path.is_dir():
         for child in path.rglob("*"):
             fsync(child)
@@ -94,7 +94,7 @@ def sync(path: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder but not what its files hold."""
+    """Flush a file to the disk, or the names in a folder but not what its files hold."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -112,9 +112,9 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def explained(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make an OSError that names no file name this one; a full disk says what is free.
+    """Context in which an OSError without a file name gets this one; that of a full disk says how much is free.
 
-    ``file.write`` and ``fsync`` raise a bare ``[Errno 28]``: the descriptor that failed has no name.
+    ``file.write`` and ``fsync`` raise a bare ``[Errno 28]``, as a descriptor has no name.
     """
     try:
         yield
@@ -128,7 +128,7 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def working_folder() -> str | None:
-    """The working directory, or None where it was deleted: what needs none goes on without it."""
+    """Return the working directory, or None where it was deleted."""
     with contextlib.suppress(FileNotFoundError):
         return os.getcwd()
     return None
@@ -141,10 +141,10 @@ def _free(path: Path) -> str:
 
 
 class FileLock:
-    """A lock between processes that ends with its process, however that ends (flock).
+    """Lock between processes (flock); it is released when its process ends, however that ends.
 
     Args:
-        path: The lock's file; made where it is missing. Its content says who holds it.
+        path: The lock's file; made where it is missing. It holds the note of who has the lock.
 
     Raises:
         OSError: The file cannot be made.
@@ -158,14 +158,14 @@ class FileLock:
         """Take the lock without waiting.
 
         Args:
-            note: What another process that wants it is told (:meth:`holder`).
+            note: What :meth:`holder` returns in another process that wants the lock.
 
         Returns:
             Whether it is ours now.
         """
         try:
-            # flock, and no file that is there or not: the kernel lets go of it when the process dies, by whatever
-            # signal, so a killed run never has to be unlocked by hand.
+            # flock, and not a file whose existence is the lock: the kernel releases it when the process dies, by
+            # whatever signal, so a killed run never has to be unlocked by hand.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
@@ -175,7 +175,7 @@ class FileLock:
         return True
 
     def holder(self) -> str:
-        """The note that the holder of the lock left; empty if there is none."""
+        """Return the note that the lock's holder left; empty if there is none."""
         self._file.seek(0)
         return self._file.read().decode(errors="replace").strip()
 

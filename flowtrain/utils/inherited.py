@@ -1,4 +1,4 @@
-"""Whether what a class says of its methods was said of the methods that it has."""
+"""Whether a class's statement about its methods was written for the methods that it has now."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["written_for"]
 
 @functools.lru_cache(maxsize=1024)
 def written_for(kind: type, name: str, *methods: str) -> bool:
-    """Say whether the class that defines ``name`` did so for the ``methods`` that ``kind`` has.
+    """Whether ``name`` is defined by the same class as ``methods``, or by a subclass of it.
 
-    A subclass that overrides a method alone inherits a statement that is true of its parent's method. Such a statement
-    must not be believed: it is looked for from the subclass up, and the first class that defines one of the methods has
-    to define ``name`` too.
+    A subclass that overrides a method but not the statement about it inherits a statement that is true of its parent's
+    method, perhaps not of its own. So ``name`` must come in the method resolution order no later than any of the
+    methods.
 
     Args:
         kind: The class.
-        name: The method or attribute that says something of ``methods``.
+        name: The method or attribute that states something about ``methods``.
         methods: Names of other methods.
     """
     for each in kind.__mro__:

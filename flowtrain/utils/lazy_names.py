@@ -1,4 +1,4 @@
-"""A package's public names from the stub beside it: written once, for type checkers, editors and Python alike."""
+"""Lazy loading of a package's public names, which its stub lists once for type checkers, editors and Python."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["lazy_names", "stub_names"]
 def lazy_names(
     package: str, file: str, old: Mapping[str, str] = OLD_NAMES
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Serve the names that a package's stub lists, each loaded when it is first used.
+    """Serve the names that a package's stub lists; each is loaded when it is first used.
 
     Args:
         package: The package's ``__name__``.
         file: Its ``__file__``; the stub is the ``.pyi`` beside it, see `stub_names`.
-        old: Other libraries' names to what to write instead.
+        old: Other libraries' name -> what to write instead.
 
     Returns:
         The package's ``__getattr__``, ``__dir__`` and ``__all__``. A name that the stub lacks is an error that tells
-        the one that was meant, or what Tensorpack's name is called here.
+        the nearest names, or what another library's name is called here.
     """
     homes = stub_names(Path(file).with_suffix(".pyi"))
     names_of: dict[str, list[str]] = {}
@@ -50,19 +50,19 @@ def lazy_names(
 
 @functools.cache
 def stub_names(stub: Path) -> dict[str, str]:
-    """The names of a stub, and for each the module to load it from.
+    """Read the names of a stub, and for each the module to load it from.
 
     A line of a stub names a module's class or function, ``from .lmdb import LMDBData as LMDBData``; a module,
-    ``from . import imgaug as imgaug``; or all that the stub of a package beneath lists, ``from .formats import *``,
-    where of equal names the last one holds, as in Python and for type checkers. (lazy_loader.attach_stub, which does
-    the rest, refuses stars.)
+    ``from . import imgaug as imgaug``; or all names of the stub of a package beneath, ``from .formats import *``. Of
+    equal names the last one counts, as in Python and for type checkers. (``lazy_loader.attach_stub`` refuses stars, so
+    stubs are read here.)
 
     Args:
         stub: Path of the ``.pyi``.
 
     Returns:
-        Name -> dotted path of its module from the stub's package: ``{"LMDBData": "formats.lmdb"}``; a module's own is
-        that of the package that it is in, ``""`` for the stub's.
+        Name -> dotted path of its module from the stub's package: ``{"LMDBData": "formats.lmdb"}``. For a module it is
+        the package that the module is in: ``""`` for the stub's own.
     """
     names: dict[str, str] = {}
     for line in ast.parse(stub.read_text(encoding="utf-8")).body:

@@ -1,4 +1,4 @@
-"""Scripts that are loaded to look at what they define: they define, and they do not train or serve."""
+"""Loading a user's script only for what it defines: its calls that would train or serve end the loading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _looking = 0
 
 
 class LoadingEnded(BaseException):
-    """A script that is only looked at has reached the call with which it starts to run.
+    """Raised when a script that is loaded for its definitions reaches a call that would train or serve.
 
     Derived from BaseException, as SystemExit is: the script's own ``except Exception`` must not swallow it.
 
@@ -29,7 +29,7 @@ class LoadingEnded(BaseException):
 
 @contextlib.contextmanager
 def look_only() -> Iterator[None]:
-    """Scope of the command line: whatever trains or serves raises `LoadingEnded` instead."""
+    """Scope in which everything that would train or serve raises `LoadingEnded` instead."""
     global _looking
     _looking += 1
     try:
@@ -50,21 +50,22 @@ def to_run() -> Iterator[None]:
 
 
 def looking() -> bool:
-    """Whether code runs only so that what it defines can be looked at."""
+    """Whether a script is being loaded only for what it defines."""
     return _looking > 0
 
 
 def only_to_run(call: str) -> None:
-    """End the loading of a script that is only looked at; called first by everything that starts a run.
+    """Raise `LoadingEnded` if a script is loaded only for what it defines; the first line of all that starts a run.
 
     Args:
-        call: The call, for messages.
+        call: The call as a user writes it, for messages: ``"train()"``.
 
     Raises:
-        LoadingEnded: The script is only looked at.
+        LoadingEnded: The script is loaded only for what it defines.
     """
     if not looking():
         return
+    # The innermost frame outside of flowtrain is the user's call.
     frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "flowtrain":
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""How the C library treats freed memory."""
+"""Settings of the C library's malloc."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LARGE = 1 << 30
 def keep_freed_memory(one_arena: bool = False) -> None:
     """Raise glibc's trim and mmap thresholds, so that freed memory stays with the process.
 
-    By default glibc maps large blocks anew each time and gives the end of its heaps back, and each page that was
-    returned costs a page fault when it is used again: up to three quarters of a training step for blocks of the size of
-    pictures. Does nothing where the C library is another.
+    By default glibc maps large blocks anew each time and returns the free end of its heaps to the system. Each returned
+    page costs a page fault when it is used again: up to three quarters of a training step for blocks of the size of
+    pictures. With another C library nothing is done.
 
     Args:
         one_arena: Have threads that start from now on share one heap. By default each has its own, in pieces of

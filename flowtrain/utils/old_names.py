@@ -1,4 +1,4 @@
-"""Names of Tensorpack, OpenDenoising, OTBTF and earlier versions, and what to write today: for errors that say so."""
+"""Names of Tensorpack, OpenDenoising, OTBTF and earlier versions, with what to write today, for error messages."""
 
 from __future__ import annotations
 

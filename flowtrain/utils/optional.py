@@ -1,4 +1,4 @@
-"""Packages that only some users need: imported when first used, with an error that says how to get them."""
+"""Optional packages: imported when first used, with an error that says how to install them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ class MissingPackage(FlowtrainError, ImportError):
 
 
 class _MissingDependency(MissingPackage):
-    """It is none of an extra's, see `raise_missing`."""
+    """One of flowtrain's own dependencies is not installed, see `raise_missing`."""
 
 
 def raise_missing(error: ImportError, needed_for: str) -> NoReturn:
-    """Say what to install where a package that flowtrain depends on is not there: only the data half is installed.
+    """Raise an error that says what to install, for an ImportError while a name of flowtrain was loaded.
+
+    It is for those who installed the dependencies of the data half alone, without TensorFlow.
 
     Args:
         error: What importing raised.
-        needed_for: What needs the package, named in the error.
+        needed_for: The name that was loaded, for the error.
 
     Raises:
-        MissingPackage: A package is not installed.
-        ImportError: `error` itself where it is another: of an extra, or of a module of flowtrain.
+        MissingPackage: A package that flowtrain depends on is not installed.
+        ImportError: `error` itself where it is of another kind: of an extra, or of a module of flowtrain.
     """
-    cause = error.__cause__ if isinstance(error, _MissingDependency) else error  # of a name that this one needs
+    # A name that loads another one meets the error that was made for that one, and makes its own of the same cause.
+    cause = error.__cause__ if isinstance(error, _MissingDependency) else error
     package = ((cause.name if isinstance(cause, ModuleNotFoundError) else "") or "").partition(".")[0]
     if package in ("", "flowtrain"):
         raise error
@@ -50,7 +53,7 @@ def require(module: str, extra: str, needed_for: str) -> ModuleType:
     Args:
         module: The module's name, e.g. ``"lmdb"``.
         extra: The extra of flowtrain that brings it, e.g. ``"formats"``.
-        needed_for: What needs it, named in the error.
+        needed_for: What needs it, for the error.
 
     Returns:
         The module.

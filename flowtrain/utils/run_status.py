@@ -1,4 +1,4 @@
-"""How a run stands, read from its folder: running, finished, failed, interrupted or killed."""
+"""Status of a run, read from its folder: running, finished, failed, interrupted or killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_locked(path: Path) -> bool:
     """Whether a living process uses the folder of a run."""
     try:
         with (path / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who looks is not in another's way
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several may ask at once
     except FileNotFoundError:
         return False
     except OSError:
@@ -30,19 +30,19 @@ def is_locked(path: Path) -> bool:
 
 
 def status_after(failure: BaseException | None) -> str:
-    """``"finished"``, ``"failed"`` or ``"interrupted"`` (Ctrl-C, SIGTERM), by what ended a run."""
+    """Return ``"finished"``, ``"failed"`` or ``"interrupted"`` (Ctrl-C, SIGTERM), by what ended a run."""
     if failure is None:
         return "finished"
     return "failed" if isinstance(failure, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exception
 
 
 def record_end(path: Path, failure: BaseException | None, note: str | None = None) -> None:
-    """Write down how a run ended. Without that, a run that nobody is at was killed.
+    """Record how a run ended. A run without this record that no process holds was killed.
 
     Args:
-        path: Its folder.
-        failure: What ended it; None: it came to its end.
-        note: Why it came to its end, where that was before the last epoch.
+        path: The run's folder.
+        failure: The exception that ended it; None: it finished.
+        note: Why it finished, if that was before the last epoch.
     """
     status = status_after(failure)
     if failure is not None:
@@ -52,23 +52,23 @@ def record_end(path: Path, failure: BaseException | None, note: str | None = Non
 
 
 def clear_end(path: Path) -> None:
-    """Forget how the run ended: it goes on."""
+    """Remove the record of how a run ended, as it goes on."""
     with contextlib.suppress(OSError):
         (path / _END).unlink()
 
 
 def status_of(path: Path) -> dict[str, Any]:
-    """How a run stands.
+    """Return the status of a run.
 
     Args:
-        path: Its folder.
+        path: The run's folder.
 
     Returns:
         ``status``: ``"finished"``, ``"failed"``, ``"interrupted"`` (Ctrl-C, SIGTERM), ``"running"`` or ``"killed"``;
         ``note``: the error, or why it ended early; ``time``: when it ended, in seconds of the Unix epoch. Both may be
         None.
     """
-    if is_locked(path):  # asked first: a run that goes on may still have, or already have, its end written down
+    if is_locked(path):  # asked first: while a process holds it, a record is an earlier end, or is just being written
         return {"status": "running", "note": None, "time": None}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found = json.loads((path / _END).read_text())

@@ -1,8 +1,8 @@
-"""Schemas of plain values that come from outside (a manifest, a message), and one way to check against them.
+"""Schemas of plain values that come from outside (a manifest, a message), and the check of a value against one.
 
-A schema is data, not code: it says which fields there are, their types, ranges and sizes, and it is checked as a whole
-before anything is done with the value. What a schema does not list is wrong, so that a damaged or invented key is
-never taken for one that is absent.
+A schema is data: it says which fields there are, their types, ranges and sizes, and the whole value is checked before
+anything is done with it. A field that the schema does not list is an error: a key that was damaged would otherwise look
+like one that is absent.
 
 A value nests at most as deep as its schema, except beneath `Anything`, which has a depth of its own.
 """
@@ -35,10 +35,10 @@ _SHOWN = 60  # characters of a wrong value in a message
 
 
 class Schema:
-    """What a value has to look like."""
+    """Base of schemas; ``str()`` of one says what it expects, for messages."""
 
     def problems(self, value: object, path: str) -> Iterator[str]:
-        """What is wrong with the value, lazily: the caller reads the first one."""
+        """Yield what is wrong with the value, lazily: callers read the first problem only."""
         raise NotImplementedError
 
 
@@ -46,8 +46,8 @@ def mismatch(value: object, schema: Schema, path: str = "it") -> str | None:
     """Check a value against a schema.
 
     Args:
-        value: Anything; nothing is called on it but what its exact built-in type has.
-        schema: What it should be.
+        value: Anything. Types are compared exactly: a bool is no int.
+        schema: The schema.
         path: What the value is called in the message.
 
     Returns:
@@ -151,7 +151,7 @@ class Text(Schema):
 
 @dataclass(frozen=True)
 class Nullable(Schema):
-    """None, or what another schema says."""
+    """None, or a value of another schema."""
 
     schema: Schema
 
@@ -227,7 +227,7 @@ class Record(Schema):
     Args:
         fields: Key -> schema; all have to be there.
         optional: Key -> schema of those that may be missing.
-        others: The schema of all other keys' values; None: there may be no others.
+        others: The schema of all other keys' values; None: there must be no others.
     """
 
     fields: Mapping[str, Schema]
@@ -265,7 +265,7 @@ class Anything(Schema):
         if self.depth is None:
             return
         level, depth = [value] if isinstance(value, (list, tuple, dict)) else [], 0
-        while level:
+        while level:  # level by level and not by recursion, which the value could exhaust
             depth += 1
             if depth > self.depth:
                 yield f"{path} is nested more than {self.depth} deep"

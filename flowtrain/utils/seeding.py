@@ -1,4 +1,4 @@
-"""The one default seed: every flow and every initializer that is given no seed takes this one."""
+"""The default seed, of every flow and every initializer that is given none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMIT = 2**63
 
 
 def set_seed(seed: int) -> None:
-    """Set the seed of all flows and models that are built from now on and are given none.
+    """Set the seed of all flows and models that are built from now on without one.
 
     Args:
         seed: A whole number from 0 to 2**63 - 1. It is 0 until this is called.
@@ -33,7 +33,7 @@ def set_seed(seed: int) -> None:
 
 
 def default_seed() -> int:
-    """The seed that ``set_seed`` gave last (0 at the start)."""
+    """Return the seed that ``set_seed`` set last; 0 at the start."""
     return _default
 
 
@@ -41,8 +41,8 @@ def resolve_seed(seed: int | Literal["random"] | None) -> int:
     """Turn a ``seed=`` argument into a number.
 
     Args:
-        seed: A number, None for the default seed, or ``"random"`` for one drawn from the system and logged,
-            so that a run that surprised can be made again.
+        seed: A number; None for the default seed; or ``"random"`` for one that is drawn from the system, and logged so
+            that the run can be repeated.
 
     Returns:
         A whole number from 0 to 2**63 - 1.

@@ -1,4 +1,4 @@
-"""What is done with files at URLs: look up, list, read, write, remove."""
+"""Looking up, listing and reading files at URLs."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ __all__ = [
     "stat",
 ]
 
-_TAGS = (  # what tells two contents of one name apart, as the filesystems name it
+_TAGS = (  # what tells two versions of a file apart, under the names that fsspec's filesystems give it
     "ETag", "etag", "md5Hash", "md5", "content_md5", "Content-MD5", "Digest", "generation", "version_id", "VersionId",
     "LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created",
 )  # fmt: skip
-_SEEN_AT_ONCE = 16  # requests about one list of files
+_SEEN_AT_ONCE = 16  # requests at once when a list of files is looked up
 
 
 @dataclass(frozen=True)
 class Stat:
-    """What a server tells of a file without sending it.
+    """Metadata of a file, as its server tells it.
 
     Attributes:
-        size: In bytes.
+        size: Bytes.
         tag: Changes when the content does: the ETag, checksum, generation or time that the server has.
-        md5: The MD5 of the content in hex where the server says it, else None.
+        md5: The MD5 of the content in hex; None where the server does not tell it.
     """
 
     size: int
@@ -53,10 +53,10 @@ class Stat:
 
 
 def stat(url: str) -> Stat:
-    """Size and tag of a file.
+    """Look up a file's size and tag.
 
     Raises:
-        StorageMissing: There is none.
+        StorageMissing: There is no such file.
         StorageError: It is a folder, or cannot be looked up.
     """
     found = _as_stat(url, _looked(url, "look up", "info")[1])
@@ -66,14 +66,14 @@ def stat(url: str) -> Stat:
 
 
 def exists(url: str) -> bool:
-    """Whether there is a file at a URL; a folder is none."""
+    """Whether there is a file, not a folder, at a URL."""
     with contextlib.suppress(StorageMissing):
         return _looked(url, "look up", "info")[1].get("type") != "directory"
     return False
 
 
 def _looked(url: str, what: str, method: str, **named: Any) -> tuple[str, Any]:
-    """The path of a URL in its filesystem, and what a method says of it."""
+    """Call a method of a URL's filesystem; returns the path in the filesystem, and the answer."""
 
     def look(fs: FileSystem, path: str) -> tuple[str, Any]:
         fs.invalidate_cache()  # a listing that it kept may be older than the file
@@ -93,7 +93,7 @@ def _as_stat(url: str, info: dict[str, Any]) -> Stat:
 
 
 def _md5(info: dict[str, Any]) -> str | None:
-    """The MD5 of the content that a server gives, in hex; S3's ETag is one only sometimes."""
+    """Return the content's MD5 in hex, which Google's storage tells; S3's ETag is an MD5 only sometimes."""
     if info.get("md5Hash"):
         with contextlib.suppress(binascii.Error, ValueError):
             return base64.b64decode(info["md5Hash"]).hex()
@@ -101,9 +101,10 @@ def _md5(info: dict[str, Any]) -> str | None:
 
 
 def first_missing(urls: Iterable[str]) -> str | None:
-    """The first of some files that is not there, None where all are: by listing folders where there are many in one.
+    """Return the first of some files that does not exist; None where all do.
 
-    Of a long list of http URLs, whose folders cannot be listed, the first 1,000 are looked up.
+    A folder with four or more of them is listed, the others are looked up one by one. Folders of http URLs cannot be
+    listed, so of each the first 1,000 files are looked up.
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for url in urls:
@@ -139,7 +140,7 @@ def _name(url: str) -> str:
 
 
 def is_folder(url: str) -> bool:
-    """Whether something lies beneath a URL: object stores have no folders, but names with slashes."""
+    """Whether there is a folder at a URL; in an object store, whether names begin with it and a slash."""
     return bool(_looked(url, "look up", "isdir")[1])
 
 
@@ -150,11 +151,11 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 
 
 def list_folder(url: str, *, deep: bool = False) -> list[str]:
-    """The files in a folder, as URLs, sorted.
+    """List the files in a folder, as sorted URLs.
 
     Args:
         url: The folder.
-        deep: Also those in folders within it.
+        deep: Whether to list the files in its subfolders too.
 
     Raises:
         StorageMissing: There is no such folder.
@@ -165,41 +166,42 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
 
 
 def expand(pattern: str) -> list[str]:
-    """The files that fit a pattern (``s3://bucket/*.jpg``, ``**`` goes into folders), as URLs, sorted."""
+    """List the files that match a pattern (``s3://bucket/*.jpg``, ``**`` for any folders), as sorted URLs."""
     _, found = _looked(pattern, "list", "glob", detail=True)
     return sorted(_url(pattern, name) for name, info in found.items() if info.get("type") != "directory")
 
 
 def _url(given: str, path: str) -> str:
-    """A path of a filesystem with the protocol that the user wrote."""
+    """Return the URL of a path in a filesystem, with the protocol that the user wrote in ``given``."""
     if "://" in path or protocol_of(given) == "file":
         return path
     return carried(f"{given.rpartition('://')[0]}://{path.lstrip('/')}")
 
 
 def read_all(url: str) -> bytes:
-    """The content of a file."""
+    """Read a whole file."""
     return bytes(tried(url, "read", lambda fs, path: call_once(fs, "cat_file", path)))
 
 
 def read_range(url: str, start: int, end: int, size: int) -> bytes:
-    """The bytes of a file from one position to another.
+    """Read the bytes of a file from ``start`` to ``end - 1``.
 
     Args:
         url: The file.
-        start: The first byte.
-        end: The byte after the last.
-        size: How many bytes the file has, as :func:`stat` says.
+        start: The offset of the first byte.
+        end: The offset after the last byte.
+        size: The size of the file, as :func:`stat` says.
 
     Raises:
-        StorageError: They cannot be had; a part of them counts as none.
+        StorageError: They cannot be read, or fewer or more of them came.
     """
-    # one byte more than HTTP's servers say there is: what comes then was cut off by a wrong Content-Length
+    # At the end of a file over HTTP one byte more is asked for than the server says there is: if one comes, the size
+    # was wrong, and the file would be cut off.
     more = int(end == size and protocol_of(url) in ("http", "https"))
 
     def read(fs: FileSystem, path: str) -> bytes:
         data = call_once(fs, "cat_file", path, start=start, end=end + more)
-        if len(data) == size > end - start:  # a server that knows no ranges sends all
+        if len(data) == size > end - start:  # a server that does not support ranges sends the whole file
             data = data[start:end]
         if len(data) != end - start:
             raise EOFError(f"{len(data):,} bytes came, {end - start:,} were expected")

@@ -1,4 +1,4 @@
-"""Parts of files at URLs, kept in memory or on the disk."""
+"""Block caches of files at URLs, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .settings import cache_folder, settings
 __all__ = ["BLOCK", "DiskBlocks", "MemoryBlocks", "blocks_of"]
 
 BLOCK = 1 << 18
-"""Bytes that are fetched at least, and in whose multiples parts of a file are kept."""
+"""Bytes of a block: the unit in which files are fetched and kept."""
 
-_MOST_BLOCKS = 32  # in memory, for each file
-_IDLE = 24 * 3600.0  # seconds: what was used since stays, else a data set that is larger would evict itself
-_RECENT = 10.0  # seconds between two looks at all of the folder
+_MOST_BLOCKS = 32  # blocks in memory, for each file
+_IDLE = 24 * 3600.0  # seconds for which a file stays after its use; a data set larger than the cache would evict itself
+_RECENT = 10.0  # seconds between two measurements of the whole folder, which stats every file in it
 
 _log = logging.getLogger("flowtrain.storage")
 
 
 class MemoryBlocks:
-    """The blocks of a file that were fetched last, in memory."""
+    """Cache of the blocks of a file that were fetched last, in memory."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, number: int, start: int, end: int) -> bytes | None:
-        """A part of a block, None where that is not here."""
+        """Return a part of a block; None if the block is not cached."""
         block = self._held.get(number)
         return None if block is None else block[start:end]
 
@@ -45,7 +45,7 @@ class MemoryBlocks:
         return number in self._held
 
     def put(self, number: int, data: bytes) -> None:
-        """Keep the blocks that some bytes are, from this one on."""
+        """Keep the blocks that ``data`` consists of, the first of which is ``number``."""
         for at in range(0, min(len(data), _MOST_BLOCKS * BLOCK), BLOCK):
             self._held[number + at // BLOCK] = data[at : at + BLOCK]
         while len(self._held) > _MOST_BLOCKS:
@@ -54,14 +54,14 @@ class MemoryBlocks:
 
 
 class DiskBlocks:
-    """The blocks of a file that were ever fetched, in a sparse file that all processes share.
+    """Cache of all blocks of a file that were fetched, in a sparse file that all processes share.
 
-    A block counts once its checksum is noted, which comes after its bytes; a process compares the checksum when it
-    first reads a block, as a power cut may have kept the note and lost the bytes.
+    A block counts once its checksum is in the file of notes, which is written after the block's bytes. A process
+    compares the checksum when it first reads a block, as a power cut may have kept the note and lost the bytes.
 
     Args:
-        path: Where; another file beside it has the notes.
-        size: Of the remote file.
+        path: The cache file; the notes are in another file beside it.
+        size: Bytes of the remote file.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -70,7 +70,7 @@ class DiskBlocks:
         self._notes = _Descriptor(path.with_name(path.name + "-notes"))
         os.truncate(self._data.number, size)
         os.truncate(self._notes.number, 8 * -(-size // BLOCK))
-        self._checked = bytearray(-(-size // BLOCK))
+        self._checked = bytearray(-(-size // BLOCK))  # 1: this process has compared the block's checksum
 
     def has(self, number: int) -> bool:
         return self._checked[number] == 1 or any(os.pread(self._notes.number, 8, 8 * number))
@@ -82,7 +82,7 @@ class DiskBlocks:
             if not note:
                 return None
             block = os.pread(self._data.number, min(BLOCK, self._size - at), at)
-            if zlib.crc32(block) | 1 << 32 != note:
+            if zlib.crc32(block) | 1 << 32 != note:  # the bit above the CRC tells one that is 0 from no note
                 return None
             self._checked[number] = 1
             return block[start:end]
@@ -97,12 +97,12 @@ class DiskBlocks:
             crcs = [zlib.crc32(data[at : at + BLOCK]) | 1 << 32 for at in range(0, len(data), BLOCK)]
             os.pwrite(self._notes.number, np.array(crcs, "<u8").tobytes(), 8 * number)
             self._checked[number : number + len(crcs)] = b"\1" * len(crcs)
-        except OSError as error:  # a full disk: the data are here, and are fetched again next time
+        except OSError as error:  # a full disk: the caller has the data, and the next reader fetches them again
             _log.info("Part of a remote file is not kept: %s", error)
 
 
 class _Descriptor:
-    """A file's descriptor, closed with the last reference."""
+    """An open file, closed with the last reference to it."""
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -114,7 +114,7 @@ class _Descriptor:
 
 
 def blocks_of(url: str, stat: Stat) -> DiskBlocks | MemoryBlocks:
-    """Where the blocks of a file are kept: on the disk where there is room for all of it."""
+    """Return the block cache for a file: on disk if the cache folder has room for all of the file, else in memory."""
     if kept(url) and stat.size and settings().cache_bytes:
         try:
             path = place_of(url, stat, "blocks")
@@ -128,7 +128,7 @@ def blocks_of(url: str, stat: Stat) -> DiskBlocks | MemoryBlocks:
 
 
 class _Room:
-    """How many bytes the folder may still grow by, looked up now and then, counted in between."""
+    """Bytes by which the cache folder may still grow: measured now and then, counted down in between."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -153,7 +153,7 @@ class _Room:
                 size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
                 entries.append((folder.stat().st_mtime, size, folder))
         left = settings().cache_bytes - sum(size for _, size, _ in entries)
-        for used, size, folder in sorted(entries, key=lambda entry: entry[0]):
+        for used, size, folder in sorted(entries, key=lambda entry: entry[0]):  # least recently used first
             if left >= wanted or time.time() - used < _IDLE:
                 break
             remove(folder)

@@ -1,7 +1,7 @@
-"""The folder of what was fetched from URLs: parts of files, whole files that have to be local, indexes.
+"""Places in the cache folder for what was fetched from URLs: blocks of files, whole files, indexes.
 
-Each URL has a folder, named by its SHA-256. What is in it is of one content of the file: its names begin with a digest
-of size and tag, so that a file that was changed at its URL is fetched anew, and what is left of the old one goes.
+Each URL has a folder, named by its SHA-256. The names in it begin with a digest of the file's size and tag: when the
+file has changed at its URL it is fetched anew, and what was kept of the old content is removed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["kept", "place_of", "remove"]
 
 
 def kept(url: str) -> bool:
-    """Whether what was fetched from a URL is kept on the disk: not what is in memory already."""
+    """Whether what was fetched from a URL is kept on disk; what is in memory already is not."""
     return protocol_of(url) != "memory"
 
 
 def place_of(url: str, stat: Stat, kind: str) -> Path:
-    """Where something about one content of a file is kept; makes the folder, and removes what is of older contents.
+    """Return the path for something kept of one content of a file; makes its folder, and removes older contents.
 
     Args:
         url: The file.
-        stat: Its size and tag.
+        stat: The file's size and tag.
         kind: What is kept: ``"index-1"``, ``"blocks"``.
     """
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -41,7 +41,7 @@ def place_of(url: str, stat: Stat, kind: str) -> Path:
             if not other.name.startswith((content, ".", "lock")):
                 remove(other)
     with contextlib.suppress(OSError):
-        os.utime(folder)
+        os.utime(folder)  # its time of last use, by which blocks.py evicts
     return path
 
 

@@ -1,4 +1,4 @@
-"""Files and folders at URLs that have to be on this machine: copied once, into the cache folder."""
+"""Local copies, in the cache folder, of files and folders at URLs that have to be on this machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _copies: dict[str, str] = {}  # path of a local copy that this process has used 
 
 
 def named_by_url(text: str) -> str:
-    """An error's text with the URLs of files in place of the paths of their local copies, which nobody gave."""
+    """Replace the paths of local copies in an error's text by their URLs: those are what the user gave."""
     for path, url in _copies.copy().items():
         text = text.replace(path, url)
     return text
 
 
 def local_copy(path: str) -> str:
-    """The path itself; of a URL that of a copy in the cache folder, fetched where there is none.
+    """Return a local path as it is, and for a URL the path of a copy in the cache folder, fetched if there is none.
 
     For files that are read as a whole anyway, and for libraries that map a file or write beside it.
     """
@@ -45,9 +45,9 @@ def local_copy(path: str) -> str:
 
 @contextlib.contextmanager
 def as_local(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A file or folder for code that reads paths alone: itself, or of a URL a copy in the cache folder.
+    """Context with a local path for code that cannot read URLs: the path itself, or a copy in the cache folder.
 
-    Errors of flowtrain's that leave the block name the URL.
+    flowtrain's errors that leave the block name the URL in place of the copy.
     """
     given = path_or_url(path)
     if not is_url(given):
@@ -75,14 +75,14 @@ def _fetched_folder(url: str) -> str:
 
 
 def fetched(url: str, known: Stat) -> str:
-    """The path of a local copy of a whole file, made where there is none.
+    """Return the path of a local copy of a file, made if there is none.
 
-    A copy counts once it is whole; its SHA-256 is noted with it, and compared where its size or time has changed
-    since. The MD5 that a server gives (Google's does) is compared when it has come.
+    The SHA-256 of a copy is noted beside it, and compared again if the copy's modification time has changed since. The
+    MD5 that a server tells (Google's does) is compared after the download.
 
     Args:
         url: The file.
-        known: Its size and tag.
+        known: The file's size and tag.
 
     Raises:
         StorageError: It cannot be read, is not what the server says it is, or the disk is full or refuses.
@@ -104,7 +104,7 @@ def _fetched(url: str, known: Stat) -> str:
     note = path.with_name(path.name + ".sha256")
     lock = FileLock(path.parent / "lock")
     try:
-        while not lock.acquire(f"process {os.getpid()}"):  # until it is done, or its process has ended
+        while not lock.acquire(f"process {os.getpid()}"):  # another process fetches the file; its end frees the lock
             time.sleep(0.05)
         if not _is_as_noted(path, note):
             digest = download(url, known, path)
@@ -137,7 +137,7 @@ def _sha256(path: Path) -> str:
 
 
 def download(url: str, stat: Stat, path: Path) -> str:
-    """Copy a file from its URL to a path, whole or not at all; returns its SHA-256."""
+    """Download a file, whole or not at all; returns its SHA-256 in hex."""
     _log.debug("Fetching %s (%.1f MB) to %s.", url, stat.size / 1e6, path)
     digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with writing(path, durable=False) as beside, open(beside, "wb") as file:

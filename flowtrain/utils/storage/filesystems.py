@@ -1,6 +1,6 @@
-"""fsspec's filesystems, and calls of them: bounded in time, made again where that may help.
+"""fsspec's filesystems, and calls of their methods with a timeout and retries.
 
-There is one filesystem for each protocol and process: connections do not survive a fork.
+There is one filesystem for each protocol, its options and process: connections do not survive a fork.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger("flowtrain.storage")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError)
-_AGAIN = (408, 425, 429)  # of HTTP's errors of the client those that pass
-_ABSENT = (404, 410)  # of HTTP's errors those of a file that is not there
+_AGAIN = (408, 425, 429)  # HTTP's client errors that may pass: timeout, too early, too many requests
+_ABSENT = (404, 410)  # HTTP's errors for a file that is not there
 _EXTRA = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "gcs": "gcsfs"}
 _LONGEST_PAUSE = 5.0
 
@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL in this process, and the path in it."""
+    """Return the filesystem of a URL in this process, and the path in it."""
     core = require("fsspec.core", extra="remote-files", needed_for=f"Reading {url}")
     options = settings().options
     chain = url.rpartition("://")[0].split("::")
@@ -58,7 +58,7 @@ def _open(url: str) -> tuple[Any, str]:
     with _making:
         fs = _filesystems.get(key)
         try:
-            if len(chain) > 1:
+            if len(chain) > 1:  # as "filecache::s3://": fsspec caches these filesystems itself
                 return core.url_to_fs(url, **given)
             if fs is None:
                 fs, path = core.url_to_fs(url, skip_instance_cache=True, **_bounds(chain, given))
@@ -79,9 +79,10 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of s3fs that leave trying again to us, and of HTTP's that ask for files as they are, not compressed.
+    """Return the options of a filesystem with our defaults beneath the user's own.
 
-    The user's own come first.
+    s3fs does not retry by itself, as ``tried`` does. HTTP servers are asked not to compress: offsets and sizes are of
+    the file as it is.
     """
     if chain[-1] in ("http", "https") and len(chain) == 1:
         own = given.get("client_kwargs", {})
@@ -93,11 +94,12 @@ def _bounds(chain: list[str], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def call_once(fs: FileSystem, method: str, *args: Any, timeout: float | None = None, **named: Any) -> Any:
-    """Call a method of a filesystem, for no longer than the timeout."""
+    """Call a method of a filesystem once, for no longer than the timeout."""
     try:
         return _called(fs, method, args, timeout, named)
     except FileNotFoundError as error:
-        # fsspec's HTTP says so of each file that it cannot look up, whatever the reason, which is the cause
+        # fsspec's HTTP filesystem raises FileNotFoundError whatever kept it from looking a file up (a timeout, a 503);
+        # the reason is the cause, and decides whether another attempt may help.
         cause = error.__cause__
         over_http = first_protocol(fs.protocol) in ("http", "https")
         if over_http and isinstance(cause, Exception) and getattr(cause, "status", 0) not in _ABSENT:
@@ -110,25 +112,25 @@ def _called(fs: FileSystem, method: str, args: tuple[Any, ...], timeout: float |
     if getattr(fs, "async_impl", False):
         asyn = require("fsspec.asyn", extra="remote-files", needed_for="Remote files")
         return asyn.sync(fs.loop, getattr(fs, f"_{method}"), *args, timeout=timeout, **named)
-    if protocol_of(f"{first_protocol(fs.protocol)}://") in ("memory", "file"):
+    if protocol_of(f"{first_protocol(fs.protocol)}://") in ("memory", "file"):  # answers at once: no thread is needed
         return getattr(fs, method)(*args, **named)
     return _in_time(lambda: getattr(fs, method)(*args, **named), timeout)
 
 
 def first_protocol(protocol: str | Sequence[str]) -> str:
-    """The name of a filesystem, which may have several."""
+    """Return the first of the names that a filesystem has."""
     return protocol if isinstance(protocol, str) else protocol[0]
 
 
 def _in_time(call: Callable[[], T], timeout: float) -> T:
-    """Run a call that knows no timeout in a thread, which is left behind where it does not return."""
+    """Run a call that takes no timeout in a thread; if it does not return in time, the thread is left behind."""
     result: list[Any] = []
     error: list[BaseException] = []
 
     def run() -> None:
         try:
             result.append(call())
-        except BaseException as raised:  # whatever it is, the caller has it
+        except BaseException as raised:  # raised again in the caller's thread
             error.append(raised)
 
     thread = threading.Thread(target=run, name="storage-call", daemon=True)
@@ -142,7 +144,7 @@ def _in_time(call: Callable[[], T], timeout: float) -> T:
 
 
 def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
-    """Do something with a URL, again where it fails for a reason that may pass.
+    """Do something with a URL; retry with growing pauses if it fails for a reason that may pass.
 
     Args:
         url: The file.
@@ -151,7 +153,7 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
 
     Raises:
         StorageMissing: There is no such file.
-        StorageError: It fails for good, or each time.
+        StorageError: It failed for a reason that does not pass, or in each attempt.
     """
     now = settings()
     begun = time.monotonic()
@@ -174,6 +176,7 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
                     f"cannot {what} {url}: {_said(error)}. It was tried {_times(attempt)} in {seconds:.1f} s: check "
                     "the network and the server, or allow more with set_remote_storage(attempts=, timeout=)"
                 ) from error
+            # Jitter, so that workers whose requests failed together do not all try again at the same moment.
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
             _log.info("Trying again in %.1f s to %s %s: %s", pause, what, url, _said(error))
             time.sleep(pause)
@@ -181,7 +184,7 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may go better: not where a name, a right or an argument is wrong."""
+    """Whether another attempt may succeed: not where a name, a permission or an argument is wrong."""
     if isinstance(error, _FINAL):
         return False
     status = getattr(error, "status", None)

@@ -1,4 +1,4 @@
-"""``memory://`` files in other processes: each process has its own, so their content goes along with the URL."""
+"""``memory://`` URLs for other processes: each process has its own files, so the content travels with the URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["MemoryURL", "carried"]
 
 
 class MemoryURL(str):
-    """A ``memory://`` URL that takes the file's content along where it is pickled, so that workers read the same."""
+    """A ``memory://`` URL whose pickle holds the file's content, so that workers read the same."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class MemoryURL(str):
 
 
 def carried(path: str) -> str:
-    """The path itself, or of ``memory://`` one that can go to another process."""
+    """Return a path as it is, and a ``memory://`` URL as one that can go to another process."""
     return MemoryURL(path) if is_url(path) and protocol_of(path) == "memory" else path
 
 

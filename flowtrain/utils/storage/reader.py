@@ -1,4 +1,4 @@
-"""A file at a URL, read by ranges."""
+"""Files at URLs, read by ranges."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .urls import StorageError
 
 __all__ = ["RemoteFile", "StorageFile"]
 
-_MOST_AHEAD = 1 << 22  # bytes
+_MOST_AHEAD = 1 << 22  # bytes of one request beyond what is wanted
 _LARGEST = 1 << 24  # bytes of one request
-_AGAIN = 30.0  # seconds after which it is looked up again whether the file is still the same
+_AGAIN = 30.0  # seconds after which it is checked again that the file is still the same
 
 
 class RemoteFile:
-    """A file at a URL whose parts are fetched when they are first needed, in blocks of 256 KiB, and then kept.
+    """A file at a URL, fetched in blocks of 256 KiB when they are first needed; the blocks are kept.
 
-    Reads that follow each other fetch ahead. Threads may read at once. It belongs to the process that made it.
+    Sequential reads prefetch. Several threads may read at once. It belongs to the process that made it.
 
     Args:
         url: The file.
-        keep: Whether what is fetched is kept on the disk; else the last 8 MB are kept in memory.
+        keep: Whether blocks are kept on disk; else the last 8 MB are kept in memory.
 
     Attributes:
-        size: In bytes.
+        size: Bytes of the file.
 
     Raises:
         StorageMissing: There is no such file.
@@ -43,10 +43,10 @@ class RemoteFile:
         self._ahead = threading.local()  # where the next fetch is if reads follow each other, and how far it goes
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from one position to another.
+        """Read the bytes from ``start`` to ``end - 1``, fewer at the end of the file.
 
         Raises:
-            StorageError: They cannot be had, or the file has been replaced by another since it was opened.
+            StorageError: They cannot be read, or the file has been replaced by another since it was opened.
         """
         parts, at = [], start
         end = min(end, self.size)
@@ -61,10 +61,11 @@ class RemoteFile:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _fetched(self, first: int, end: int) -> bytes:
-        """The blocks from one that is missing on: all that are missing up to a position, and some ahead."""
+        """Fetch the blocks from a missing one on: up to ``end``, or to the next that is cached, and some ahead."""
         last, following = (end - 1) // BLOCK, first + 1
         while following <= last and following - first < _LARGEST // BLOCK and not self._blocks.has(following):
             following += 1
+        # The window doubles while fetches follow each other, as a kernel's read-ahead does; a read elsewhere resets it.
         expected, window = getattr(self._ahead, "state", (-1, 1))
         window = min(2 * window, _MOST_AHEAD // BLOCK) if first == expected else 1
         while following - first < window and following * BLOCK < self.size and not self._blocks.has(following):
@@ -76,7 +77,7 @@ class RemoteFile:
         return data
 
     def _check_same(self) -> None:
-        """Refuse a file that was replaced, before what was fetched is kept."""
+        """Refuse a file that was replaced; called before fetched blocks are kept."""
         if time.monotonic() - self._looked < _AGAIN:
             return
         now = stat(self.url)
@@ -89,10 +90,10 @@ class RemoteFile:
 
 
 class StorageFile(io.RawIOBase):
-    """A file at a URL as a binary file that parsers of other libraries can read: seekable, by ranges beneath.
+    """A file at a URL as a seekable binary file object, for parsers of other libraries; it is read by ranges.
 
     Args:
-        url: The file, or one that is open.
+        url: The file's URL, or an open `RemoteFile`.
 
     Example:
         >>> with StorageFile("https://host/a.npz") as file:    # doctest: +SKIP
@@ -121,7 +122,7 @@ class StorageFile(io.RawIOBase):
         return at
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to ``size`` bytes, fewer only at the end of the file; all that are left where it is negative or None."""
+        """Read ``size`` bytes, fewer only at the end of the file; the whole rest if it is negative or None."""
         end = self.size if size is None or size < 0 else min(self.size, self._at + size)
         data = self._remote.read(self._at, end) if end > self._at else b""
         self._at += len(data)

@@ -1,4 +1,4 @@
-"""What is written to URLs, and removed there."""
+"""Writing files and folders to URLs, and removing them there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["delete", "put", "put_folder", "writing_to"]
 
 
 def put(path: str | os.PathLike[str], url: str) -> None:
-    """Copy a local file to a URL: whole or not at all, as object stores do; elsewhere beside it and renamed."""
+    """Copy a local file to a URL, whole or not at all."""
     size = os.path.getsize(path)
 
     def send(fs: FileSystem, target: str) -> None:
@@ -35,17 +35,17 @@ def put(path: str | os.PathLike[str], url: str) -> None:
 
 @contextlib.contextmanager
 def writing_to(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
-    """Write a file or folder that is whole or not there: of this machine, in a folder that is made, or at a URL.
+    """Context in which a file or folder is written atomically, on this machine or at a URL; its folder is made.
 
     Args:
-        path: What to write, of this machine or a URL.
+        path: What to write: a local path or a URL.
         durable: See :func:`~flowtrain.utils.files.writing`.
 
     Yields:
-        A path with the same ending to write to; of a URL in a temporary folder, sent when the block is done.
+        A path with the same ending to write to. For a URL it is in a temporary folder, and is sent when the block ends.
 
     Raises:
-        OSError: The disk refuses; a StorageError, where a URL cannot be written.
+        OSError: The disk refuses; a StorageError if the URL cannot be written.
     """
     given = path_or_url(path)
     if not is_url(given):
@@ -65,8 +65,8 @@ def put_folder(path: Path, url: str, last: tuple[str, ...] = ()) -> None:
     Args:
         path: The folder.
         url: Where to.
-        last: The endings of files without which the folder cannot be read: they are removed there first and sent last,
-            so that nobody reads the half of it.
+        last: The endings of files without which the folder cannot be read. They are removed first and sent last, so
+            that a folder that is half sent is not taken for a whole one.
     """
     names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
     names.sort(key=lambda name: name.endswith(last) if last else False)
@@ -80,9 +80,9 @@ def put_folder(path: Path, url: str, last: tuple[str, ...] = ()) -> None:
 
 
 def _send(fs: FileSystem, path: str, target: str) -> None:
-    # the time that a large file may take grows with it: 1 MB/s at the least
+    # The timeout grows with the file: a transfer of at least 1 MB/s is allowed.
     timeout = settings().timeout + os.path.getsize(path) / 1e6
-    if getattr(fs, "async_impl", False):  # object stores: there is no half of an object
+    if getattr(fs, "async_impl", False):  # object stores: an object appears when all of it was sent
         call_once(fs, "put_file", path, target, timeout=timeout)
         return
     parent, name = posixpath.split(target.rstrip("/"))
@@ -99,7 +99,7 @@ def _send(fs: FileSystem, path: str, target: str) -> None:
 
 
 def delete(url: str) -> None:
-    """Remove a file; one that is not there is none to remove."""
+    """Remove a file; it is no error if there is none."""
 
     def remove(fs: FileSystem, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

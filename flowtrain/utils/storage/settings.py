@@ -1,7 +1,6 @@
-"""How files at URLs are reached: one place for the bounds of retries, the cache, and what filesystems are made with.
+"""Settings for files at URLs: retries and timeout, the cache, and the options of filesystems.
 
-The settings live in an environment variable, so worker processes, which are given their parent's environment, have
-them too.
+They are kept in an environment variable: worker processes get their parent's environment, and so have them too.
 """
 
 from __future__ import annotations
@@ -46,20 +45,21 @@ def set_remote_storage(
 ) -> None:
     """Set how files at URLs (``s3://``, ``gs://``, ``https://``, ...) are read and written, in workers too.
 
+    Arguments that are None leave their setting as it is. The settings are kept in the environment variable
+    ``FLOWTRAIN_REMOTE_STORAGE`` (JSON).
+
     Args:
-        attempts: How often a request is made before that is an error; 6 at the start. Between two lie 0.1 s, 0.2 s,
-            0.4 s and so on, at most 5 s.
-        timeout: How many seconds a request may take; 30 at the start. Together they bound the wait: no read takes
-            longer than about ``attempts * timeout``.
-        cache: Folder for what was fetched, and for indexes of remote files; else ``$FLOWTRAIN_CACHE``, or
+        attempts: How often a request is made before its failure is an error; 6 by default. The pauses between them are
+            0.1 s, 0.2 s, 0.4 s and so on, at most 5 s.
+        timeout: Seconds that a request may take; 30 by default. Together they bound the wait: no read takes longer than
+            about ``attempts * timeout``.
+        cache: Folder for what was fetched, and for indexes of remote files. By default ``$FLOWTRAIN_CACHE``, or
             ``~/.cache/flowtrain/remote``.
-        cache_bytes: How much the folder may hold, 20 GB at the start; what was used least lately goes. Files that do
-            not fit are read without a cache. 0 keeps nothing but indexes and files that have to be local.
+        cache_bytes: Bytes that the folder may hold; 20 GB by default. The least recently used files are removed. Files
+            that do not fit are read without a cache. 0 keeps nothing but indexes and files that have to be local.
         options: Protocol -> keyword arguments of fsspec's filesystem, e.g.
             ``{"s3": {"endpoint_url": "http://127.0.0.1:9000", "anon": True}}``. They replace those given before for
             that protocol, and must be what JSON can hold.
-
-    What is None stays as it is. The settings are kept in the environment variable ``FLOWTRAIN_REMOTE_STORAGE`` (JSON).
 
     Raises:
         ConfigError: A value makes no sense.
@@ -80,12 +80,12 @@ def set_remote_storage(
 
 
 def settings() -> Settings:
-    """The settings of this process."""
+    """Return the settings of this process."""
     return _parsed(os.environ.get(VARIABLE, ""))
 
 
 def cache_folder() -> Path:
-    """The folder of what was fetched."""
+    """Return the folder for what is fetched from URLs."""
     given = settings().cache or os.environ.get("FLOWTRAIN_CACHE")
     return Path(given or "~/.cache/flowtrain/remote").expanduser()
 

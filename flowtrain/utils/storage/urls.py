@@ -1,4 +1,4 @@
-"""URLs of files that fsspec reads: what is one, and its parts."""
+"""URLs of files that fsspec reads: recognizing and parsing them, and refusing them where a local path is needed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
 
 # two letters at least, so that C:// is no protocol; "filecache::s3://" is fsspec's way to chain filesystems
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*::)*([A-Za-z][A-Za-z0-9+.\-]+)://")
+# What pathlib makes of a URL. Protocols are listed, as "name:/x" is also a legal local path.
 _COLLAPSED = re.compile(r"(s3a?|gs|gcs|https?|memory|abfss?|az|adl|hdfs|webhdfs|sftp|ftp|file):/(?!/)")
 
 
@@ -43,13 +44,13 @@ def is_url(path: object) -> bool:
 
 
 def protocol_of(url: str) -> str:
-    """The protocol whose filesystem holds the file: ``"s3"``; of chained URLs that of the last."""
+    """Return the protocol whose filesystem holds the file: ``"s3"``; the last one of a chained URL."""
     found = _URL.match(url)
     return found[1].lower() if found else "file"
 
 
 def path_or_url(path: str | os.PathLike[str]) -> str:
-    """A path as a string: a URL as it is, of ``file://`` and of anything else the local path, with ``~`` expanded.
+    """Return a URL as it is, and the local path of a ``file://`` URL or of any other path, with ``~`` expanded.
 
     Raises:
         DataFlowError: ``Path("s3://bucket/key")`` was given, which is the local path ``s3:/bucket/key``.
@@ -67,7 +68,7 @@ def path_or_url(path: str | os.PathLike[str]) -> str:
 
 
 def _local(url: str) -> str:
-    """The path of a ``file://`` URL; percent signs stand for themselves, as for fsspec."""
+    """Return the path of a ``file://`` URL; percent signs stand for themselves, as for fsspec."""
     rest = url[len("file://") :]
     if rest.startswith("localhost/"):
         rest = rest.removeprefix("localhost")
@@ -77,11 +78,11 @@ def _local(url: str) -> str:
 
 
 def local_only(path: str | os.PathLike[str], what: str, instead: str) -> str:
-    """A path that has to be on this machine.
+    """Check that a path is on this machine, and return it.
 
     Args:
         path: The path, or a ``file://`` URL.
-        what: What it is, named in the error: ``"the folder of CacheData"``.
+        what: What the path is, for the error: ``"the folder of CacheData"``.
         instead: What to do with a URL, as a sentence.
 
     Raises:
@@ -94,13 +95,13 @@ def local_only(path: str | os.PathLike[str], what: str, instead: str) -> str:
 
 
 def in_run(path: str | os.PathLike[str], what: str) -> str:
-    """A path of a run, which has to be on this machine; see :func:`local_only`."""
+    """Check that a path of a run is on this machine, and return it; see :func:`local_only`."""
     instead = 'with resume="auto" another machine goes on from there'
     return local_only(path, what, f'Keep the run here, and copy it by the callback MirrorTo("s3://..."): {instead}')
 
 
 def url_name(url: str) -> str:
-    """The last part of a URL's path, without a query: ``"a.npz"`` of ``https://host/x/a.npz?token=1``."""
+    """Return the last part of a URL's path, without a query: ``"a.npz"`` of ``https://host/x/a.npz?token=1``."""
     rest = url.rpartition("://")[2].rstrip("/")
     if protocol_of(url) in ("http", "https"):
         rest = rest.partition("?")[0].partition("#")[0].rstrip("/")
