@@ -5,4 +5,6 @@ from flowtrain.utils.malloc import keep_freed_memory
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
 
-keep_freed_memory(one_arena=True)  # here, before TensorFlow starts its threads
+# At import: the limit to one heap holds only for threads that start later, and TensorFlow starts its own when it is
+# first used.
+keep_freed_memory(one_arena=True)

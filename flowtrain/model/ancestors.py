@@ -1,4 +1,4 @@
-"""What operations of a graph depend on."""
+"""The ancestors of operations in a TensorFlow graph: everything they depend on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["ancestors"]
 def ancestors(
     ends: Iterable[tf.Operation], *, stop: Collection[tf.Operation] = (), control: bool = True
 ) -> list[tf.Operation]:
-    """Operations and all that they depend on, each once.
+    """Operations and their ancestors in the graph, each once.
 
     Args:
-        ends: Where to begin.
-        stop: Operations that are given: neither they nor what they alone depend on are among those returned.
-        control: Whether to go along control dependencies too, as running the graph does; without them it is what the
-            values are computed from.
+        ends: The operations to start from; they are part of the result.
+        stop: Operations at which the walk ends. Neither they nor operations that only they depend on are returned.
+        control: True: follow data and control dependencies, which is everything that runs. False: follow data
+            dependencies only, which is everything the values are computed from.
     """
-    # Operations are hashed by identity, and a loop instead of a recursion: graphs are thousands of operations deep.
+    # A loop and not a recursion: graphs are thousands of operations deep, more than Python's stack allows.
     seen = set(stop)
     found, todo = [], list(ends)
     while todo:

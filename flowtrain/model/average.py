@@ -20,15 +20,15 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """Exponential moving averages of a model's trainable variables, kept in the store as ``average/NAME``.
 
-    A model asks for it with ``average_decay``, a run with the callback ``EMA``; both mean this one. The training step
-    calls :meth:`update` after each change of the weights; the averages are saved and restored with the other
-    variables, and a predictor reads them with ``averaged=True``. (Polyak and Juditsky, "Acceleration of stochastic
-    approximation by averaging", 1992.)
+    A model asks for it with ``average_decay``, a run with the callback ``EMA``; both use the same averages. The
+    training step calls :meth:`update` after each change of the weights. The averages are saved and restored with the
+    other variables, and a predictor reads them with ``averaged=True``. (Polyak and Juditsky, "Acceleration of
+    stochastic approximation by averaging", 1992.)
 
     Args:
         store: The model's variables.
-        decay: How much of the average stays at each update of the weights. At the first ones it is less: n / (9 + n)
-            after n of them, so the first takes the weights as they are, and the initial ones never count.
+        decay: The share of the old average that each update keeps, between 0 and 1. After n updates at most
+            n / (9 + n) is kept, so the first update copies the weights and the initial weights never count.
 
     Raises:
         ModelError: The decay is not between 0 and 1.
@@ -52,32 +52,33 @@ class WeightAverage:
 
     @property
     def variables(self) -> dict[str, keras.Variable]:
-        """All that it keeps, by the names in the store."""
+        """The averages and the count of updates, by their names in the store."""
         return {variable.path: variable for variable in [*(average for _, average in self._pairs), self._steps]}
 
     def update(self, updated: tf.Tensor | None = None) -> None:
-        """Move the averages towards the weights; to be called in the step, after the optimizer.
+        """Move the averages towards the weights. Call it in the step, after the optimizer.
 
         Args:
-            updated: Scalar bool: whether the step has changed the weights, where it does not always do that; when not,
-                the averages stay as they are, too.
+            updated: Scalar bool tensor: False in a step that leaves the weights alone (gradient accumulation, loss
+                scaling); the averages then stay as they are, too. None: every step changes the weights.
         """
         steps = tf.cast(self._steps.value, tf.float32)
         share = 1.0 - tf.minimum(self.decay, steps / (9.0 + steps))
         count: Any = 1
         if updated is not None:
             share, count = tf.where(updated, share, 0.0), tf.cast(updated, tf.int64)
-        self._steps.value.assign_add(count)  # a count of its own: an average may be asked for in the middle of a run
+        # Not the optimizer's iterations: averages may be asked for in the middle of a run, and begin their own count.
+        self._steps.value.assign_add(count)
         for variable, average in self._pairs:
             now = average.value
-            # Not decay * now + (1 - decay) * value: for a weight that does not move this gives the weight itself, bit
-            # for bit, where that form would round at each step.
+            # Not decay * now + (1 - decay) * value: that rounds at each step. This form leaves the average of a weight
+            # that does not move bit for bit equal to the weight.
             now.assign(now + tf.cast(share, now.dtype) * (variable.value - now))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The averages by the names of the variables that they are averages of."""
+        """Copies of the averages, by the names of the averaged variables."""
         return {variable.path: np.array(read_value(average)) for variable, average in self._pairs}
 
     def used(self) -> contextlib.AbstractContextManager[None]:
-        """While inside, traces read the averages where they would read the weights."""
+        """Scope in which traces read the averages instead of the weights."""
         return swapped_values([(variable, raw_variable(average)) for variable, average in self._pairs])

@@ -1,4 +1,4 @@
-"""Checkpoint folders on disk: how one is written so that it is either whole or not there, and how it is read.
+"""Checkpoint folders on disk: written atomically, read with every checksum verified.
 
 A checkpoint is a folder::
 
@@ -7,11 +7,11 @@ A checkpoint is a folder::
     manifest.json                                     format, versions, shapes; size and SHA-256 of the other files,
                                                       and a SHA-256 of itself
 
-``tf.train.load_checkpoint(f"{folder}/variables")`` reads the variables without flowtrain. The data file holds a CRC32C
-of each tensor, which reading checks; the index that holds those is itself under the manifest's SHA-256.
+``tf.train.load_checkpoint(f"{folder}/variables")`` reads the variables without flowtrain. The index holds a CRC32C of
+each tensor, which TensorFlow checks when it reads the tensor; the manifest holds the SHA-256 of the index.
 
-A folder is written under a temporary name, synced, and renamed: a process killed at any moment leaves the
-checkpoints that were there before, and at most a temporary folder that the next run clears away.
+A folder is written under a temporary name, synced, and renamed. A process that is killed at any moment leaves the
+earlier checkpoints and at most a temporary folder, which the next run removes.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _STEP = re.compile(r"step-(\d+)")
 
 
 class CheckpointWriter:
-    """Write one checkpoint in two parts: `write` while the variables stand still, `commit` at leisure.
+    """Writes one checkpoint in two phases: `write` while no step runs, then `commit`, which may run beside training.
 
     Args:
-        path: The folder to make. One that exists is replaced, in one atomic exchange where the system has it.
+        path: The folder to make. An existing one is replaced, by one atomic exchange where the system has it.
 
     Example:
         >>> writer = CheckpointWriter("run/checkpoints/step-00000100")       # doctest: +SKIP
@@ -70,11 +70,11 @@ class CheckpointWriter:
         self._folder = self.path.with_name(f"{_TEMPORARY}{self.path.name}-{os.getpid()}")
 
     def write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Bring everything into the temporary folder.
+        """Write all files into the temporary folder.
 
         Args:
             variables: Readable name -> tensor or ndarray.
-            state: What is no variable; anything that ``flowtrain.ipc.codec.pack`` takes.
+            state: Everything that is not a variable, as ``flowtrain.ipc.codec.pack`` takes it.
             about: JSON values for the manifest, for people and tools: epoch, global_step, versions.
 
         Raises:
@@ -93,7 +93,7 @@ class CheckpointWriter:
 
     def _write(self, variables: Mapping[str, Any], state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         tensors = {name: tf.convert_to_tensor(variables[name]) for name in sorted(variables)}
-        # Asked before gigabytes are written in vain, on a disk that other checkpoints of the run lie on too.
+        # Checked first: a write that fails after gigabytes wastes time and fills the disk for the run's other files.
         _require_space(self._folder, sum(map(_bytes, tensors.values())))
         _write_bundle(self._folder / PREFIX, tensors)
         (self._folder / STATE).write_bytes(pack_state(state))
@@ -103,12 +103,12 @@ class CheckpointWriter:
         write_manifest(self._folder, about, about_variables)
 
     def commit(self) -> None:
-        """Sync the temporary folder to disk and give it its name; afterwards the checkpoint survives a power cut."""
+        """Sync the temporary folder to disk and rename it; afterwards the checkpoint survives a power cut."""
         try:
             with explained(self.path):
-                # In this order: a rename that reaches the disk before the content would be a checkpoint of empty files,
-                # and a rename that is not synced itself is undone by a power cut, after rotation has removed the older
-                # one.
+                # In this order: a rename that reaches the disk before the content leaves a checkpoint of empty files.
+                # A rename that is not synced itself may be undone by a power cut, when rotation has already removed
+                # the older checkpoint.
                 sync(self._folder)
                 replace(self._folder, self.path)
                 fsync(self.path.parent)
@@ -122,10 +122,10 @@ class CheckpointWriter:
 
 
 def pack_state(state: Mapping[str, Any]) -> bytes:
-    """What is no variable, as a checkpoint holds it.
+    """Serialise the state of a run (everything that is not a variable) for ``state.msgpack``.
 
     Raises:
-        CheckpointError: It holds something that cannot be packed; names the place.
+        CheckpointError: The state holds something that cannot be packed; names the place.
     """
     try:
         return pack(dict(state))
@@ -141,14 +141,14 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Read all variables of a checkpoint, with every checksum verified.
 
     Args:
-        path: A checkpoint folder, a run's log folder (its newest whole checkpoint), or the prefix of any
-            TensorFlow checkpoint; or the URL of such a folder, of which a copy is fetched.
+        path: A checkpoint folder, a run's log folder (its newest whole checkpoint is read), or the prefix of any
+            TensorFlow checkpoint; or the URL of such a folder, which is downloaded first.
 
     Returns:
         Readable name -> array.
 
     Raises:
-        CheckpointError: There is none, or it is damaged; says which file and how.
+        CheckpointError: There is no checkpoint, or it is damaged; says which file and how.
 
     Example:
         >>> read_checkpoint("train_log/colorize")["conv1/kernel"].shape      # doctest: +SKIP
@@ -165,7 +165,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """Read what a checkpoint holds besides variables: epoch, step, data position, states of callbacks.
+    """Read everything in a checkpoint that is not a variable: epoch, step, data position, states of callbacks.
 
     Raises:
         CheckpointError: The file is missing or damaged.
@@ -181,11 +181,11 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
-    """Look whether a checkpoint is whole.
+    """Check a checkpoint's files against its manifest: names, sizes and checksums.
 
     Args:
         path: The folder.
-        deep: Also read every tensor against its checksum.
+        deep: Also read every tensor, which checks the data files: only their size is in the manifest.
 
     Returns:
         What is wrong, or None.
@@ -210,7 +210,7 @@ def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
-    """The checkpoints ``step-...`` in a folder, newest first; neither named ones (best) nor unfinished ones."""
+    """The checkpoints ``step-...`` in a folder, newest first, without named ones (best) and unfinished ones."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
@@ -219,19 +219,19 @@ def list_checkpoints(folder: str | Path) -> list[Path]:
 
 
 def is_step(name: str) -> bool:
-    """Whether a checkpoint's name is that of a step, not one that a user or a saver of the best gave it."""
+    """Whether a checkpoint's name is ``step-NUMBER``, not a name given by a user or a saver of the best."""
     return _STEP.fullmatch(name) is not None
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a user means by a path.
+    """Resolve a path to a checkpoint folder.
 
     Args:
-        path: A checkpoint folder, a ``checkpoints`` folder or a run's log folder; of the latter two the
-            newest whole one is taken.
+        path: A checkpoint folder, a ``checkpoints`` folder or a run's log folder; of the latter two the newest
+            undamaged checkpoint is taken.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no checkpoint, or all are damaged; lists each with its damage.
     """
     path = Path(path)
     if (path / MANIFEST).exists():
@@ -252,32 +252,36 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def clear_unfinished(folder: str | Path) -> None:
-    """Remove what killed processes left. Call it only while holding the run's lock."""
+    """Remove temporary folders of killed processes. Hold the run's lock: another process may be writing one."""
     for path in Path(folder).glob(f"{_TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_bundle(prefix: Path, tensors: Mapping[str, tf.Tensor]) -> None:
-    """Write TensorFlow's checkpoint format; large ones by two threads, as the kernel's copying is what takes time."""
+    """Write TensorFlow's checkpoint format; a large checkpoint in two halves, by two threads."""
+    # Copying into the page cache is what takes the time, and one thread copies with one core. Small checkpoints would
+    # lose by the threads and by the merge what they gain.
     if sum(map(_bytes, tensors.values())) < _LARGE or len(tensors) < 2:
         _save(prefix, tensors)
         return
     halves: list[dict[str, tf.Tensor]] = [{}, {}]
     sizes = [0, 0]
-    for name in sorted(tensors, key=lambda name: -_bytes(tensors[name])):
+    for name in sorted(tensors, key=lambda name: -_bytes(tensors[name])):  # largest first, to the smaller half
         smaller = sizes.index(min(sizes))
         halves[smaller][name] = tensors[name]
         sizes[smaller] += _bytes(tensors[name])
     parts = [prefix.with_name(f"{prefix.name}-part{number}") for number in range(2)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(_save, parts, halves))
+    # Merging renames the data files and joins the indices, without a copy. The "old dir" of the parts is the
+    # checkpoint's own folder, so it must not be deleted.
     tf.raw_ops.MergeV2Checkpoints(
         checkpoint_prefixes=[str(part) for part in parts], destination_prefix=str(prefix), delete_old_dirs=False
     )
 
 
 def _save(prefix: Path, tensors: Mapping[str, tf.Tensor]) -> None:
-    with tf.device("CPU:0"):
+    with tf.device("CPU:0"):  # SaveV2 has no kernel for other devices
         tf.raw_ops.SaveV2(
             prefix=str(prefix),
             tensor_names=list(tensors),

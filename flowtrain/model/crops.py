@@ -1,6 +1,6 @@
 """Named crops: the tensor ``NAME_crop32`` is the tensor NAME without 32 pixels on each side.
 
-A tile's border is spoiled by padding; a model that is asked for the crop gives out its valid middle alone.
+Padding spoils the border of a tile's output; an exported model can give out the valid middle alone.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _CROP = re.compile(r"(?P<base>.+)_crop(?P<pixels>\d+)(:0)?")
 
 
 def make_crop(name: str, tensor: Callable[[str], tf.Tensor]) -> tf.Tensor | None:
-    """Add a named crop to the graph that its tensor is in.
+    """Add the operation of a named crop to the graph of the tensor that it crops.
 
     Args:
-        name: What was asked for, e.g. ``"prediction/output_crop32"``.
-        tensor: Finds the tensor of a name.
+        name: The name of the crop, e.g. ``"prediction/output_crop32"``.
+        tensor: Looks up a tensor by name.
 
     Returns:
-        The crop, an operation of that name; None where it is not the name of a crop.
+        The cropped tensor, the output of an operation of that name; None if it is not the name of a crop.
 
     Raises:
         TensorNameError: There is no tensor to crop; lists the nearest names.
-        ModelError: The tensor is no picture, or the crop leaves nothing of it.
+        ModelError: The tensor has fewer than three dimensions, or the crop leaves nothing of it.
     """
     match = _CROP.fullmatch(name)
     if match is None:
@@ -40,5 +40,7 @@ def make_crop(name: str, tensor: Callable[[str], tf.Tensor]) -> tf.Tensor | None
     if any(size is not None and size <= 2 * pixels for size in whole.shape[1:3]):
         raise ModelError(f"{name!r} leaves nothing of {match['base']!r}, whose shape is {whole.shape}.")
     kept = slice(pixels, -pixels) if pixels else slice(None)
+    # The caller's name scopes and control dependencies must not reach the crop: its operation has exactly the name that
+    # was asked for, and fetching it runs nothing else.
     with whole.graph.as_default(), whole.graph.name_scope(None), tf.control_dependencies(None):
         return tf.identity(whole[:, kept, kept], name=name.removesuffix(":0"))

@@ -1,4 +1,4 @@
-"""ModelDesc: what a user writes. Its inputs, one function that builds the graph, and an optimizer."""
+"""ModelDesc: the base class of users' models, with inputs, one function that builds the graph, and an optimizer."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ _OLD_METHODS = {
 
 
 class ModelDesc:
-    """A model: what goes in, how the cost is computed from it, and how it is minimised.
+    """Base class of models: declares the inputs, computes the cost from them, and names the optimizer.
 
-    ``build_graph`` is plain TensorFlow: named layers of flowtrain, Keras layers and models, any
-    operation. It is traced, not run, so Python ``if`` and ``for`` decide about the graph, and ``tf.cond`` and
-    ``tf.while_loop`` decide at run time.
+    ``build_graph`` is plain TensorFlow: named layers of flowtrain, Keras layers and models, any operation. It is
+    traced, not run: Python's ``if`` and ``for`` shape the graph, ``tf.cond`` and ``tf.while_loop`` decide at run time.
 
     Example:
         >>> import flowtrain as ft
@@ -66,40 +65,40 @@ class ModelDesc:
         """The inputs in the order in which a datapoint has its components.
 
         Returns:
-            One ``tf.TensorSpec(shape, dtype, name)`` for each, the batch dimension None, all named.
+            One named ``tf.TensorSpec(shape, dtype, name)`` for each component, with None as batch dimension.
         """
         raise NotImplementedError(f"{type(self).__name__} must define inputs(self).")
 
     def build_graph(self, *inputs: tf.Tensor) -> tf.Tensor | Mapping[str, tf.Tensor]:
-        """Build the graph.
+        """Build the graph from the inputs to the cost. Traced several times, for training and for inference.
 
         Args:
-            *inputs: One tensor for each of ``inputs()``, in order.
+            *inputs: One symbolic tensor for each of ``inputs()``, in order.
 
         Returns:
-            The cost, a float scalar; or, for several optimizers, a dict of named costs.
+            The cost, a float scalar; or, for several optimizers, a dict from names to costs.
         """
         raise NotImplementedError(f"{type(self).__name__} must define build_graph(self, ...).")
 
     def optimizer(self) -> Any:
-        """The optimizer. Leave it undefined for a model that is only used for inference.
+        """Make the optimizer. Leave it undefined for a model that is only used for inference.
 
         Returns:
-            A Keras optimizer; or, where ``build_graph`` returns a dict of costs, a dict from the same names to pairs
-            (optimizer, pattern), the pattern a regular expression for the names of the variables that
-            it changes: ``{"d_loss": (Adam(2e-4), "discriminator/.*"), "g_loss": (Adam(2e-4), "generator/.*")}``.
+            A new Keras optimizer. If ``build_graph`` returns a dict of costs: a dict from the same names to pairs
+            (optimizer, pattern). The pattern is a regular expression for the whole names of the variables that it
+            changes: ``{"d_loss": (Adam(2e-4), "discriminator/.*"), "g_loss": (Adam(2e-4), "generator/.*")}``.
         """
         return None
 
     def gradient_processors(self) -> Sequence[GradientProcessor]:
-        """What is done to the gradients before they are applied, e.g. ``[GlobalNormClip(1.0)]``."""
+        """The gradient processors to run before the optimizer, in order, e.g. ``[GlobalNormClip(1.0)]``."""
         return ()
 
     # -- what can be asked of a model ---------------------------------------------------------------
 
     @property
     def graph(self) -> ModelGraph:
-        """The model's graph: the one in use (of a trainer or predictor), else one that is built now."""
+        """The model's latest ModelGraph (of a trainer or predictor); built now if there is none."""
         if self._model_graph is None:
             ModelGraph(self)
         return self._model_graph  # type: ignore[return-value]

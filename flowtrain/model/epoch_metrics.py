@@ -1,4 +1,4 @@
-"""Metrics that add up over an epoch, as Keras's do: their state is in variables, their results are read when due."""
+"""Metrics accumulated over an epoch, as Keras's are: their state is in variables, their results are read when due."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["EpochMetrics", "RunningMetric", "numbers_of"]
 
 
 class RunningMetric(Protocol):
-    """What is kept of a metric: a ``keras.Metric``, or the compiled metrics of a Keras model."""
+    """Structural type of an accumulating metric: a ``keras.Metric``, or the compiled metrics of a Keras model."""
 
     @property
     def variables(self) -> Sequence[Any]:
-        """Its state."""
+        """The variables that hold the state."""
         ...
 
     def result(self) -> Any:
@@ -25,12 +25,12 @@ class RunningMetric(Protocol):
         ...
 
     def reset_state(self) -> None:
-        """Start anew."""
+        """Forget everything accumulated so far."""
         ...
 
 
 class EpochMetrics:
-    """The metrics of one model by name. The training step updates them, an epoch's start resets them.
+    """The epoch metrics of one model by name. The training step updates them, the start of an epoch resets them.
 
     Example:
         >>> metrics = EpochMetrics()
@@ -55,29 +55,35 @@ class EpochMetrics:
         return self._metrics[name]
 
     def add(self, name: str, metric: RunningMetric) -> None:
-        """Keep a metric under a name that is not taken."""
+        """Register a metric.
+
+        Raises:
+            ModelError: The name is taken.
+        """
         if name in self._metrics:
             raise ModelError(f"there are two metrics named {name!r}: give one of them another name.")
         self._metrics[name] = metric
 
     def results(self) -> dict[str, float]:
-        """The results since the latest reset, over all replicas; see `numbers_of`."""
+        """The results since the latest reset, over all replicas, as numbers by name; see `numbers_of`."""
         found: dict[str, float] = {}
         for name, metric in self._metrics.items():
             found.update(numbers_of(name, metric.result()))
         return found
 
     def reset(self) -> None:
-        """Start all anew."""
+        """Reset every metric."""
         for metric in self._metrics.values():
             metric.reset_state()
 
     def variables(self) -> dict[str, Any]:
-        """The variables of all by the names they have in a checkpoint: ``metrics/auc/true_positives``."""
+        """The state of all metrics by the names in a checkpoint: ``metrics/auc/true_positives``."""
         return dict(self._named())
 
     def _named(self) -> Iterator[tuple[str, Any]]:
         for name, metric in self._metrics.items():
+            # Compiled metrics have variables of the same name (each Mean has a "total"): later ones are numbered, in
+            # the metric's own order, which does not change between processes.
             counts: dict[str, int] = {}
             for variable in metric.variables:
                 count = counts[variable.name] = counts.get(variable.name, -1) + 1
@@ -85,7 +91,7 @@ class EpochMetrics:
 
 
 def numbers_of(name: str, result: object) -> dict[str, float]:
-    """The result of a metric as numbers by name; of a vector (one for each class) a number for each element.
+    """Flatten a metric's result to numbers by name; each element of a vector (one per class) gets a numbered name.
 
     Example:
         >>> numbers_of("f1", np.array([0.5, 1.0]))

@@ -1,7 +1,7 @@
-"""Gradient processors: what is done to gradients between the cost and the optimizer.
+"""Gradient processors: change, check or show gradients between the cost and the optimizer.
 
-A model names them in ``gradient_processors()``; they run in the compiled step, in that order, on gradients
-that are complete: summed over replicas and over accumulated batches.
+A model names them in ``gradient_processors()``. They run in the compiled step, in that order, on complete gradients:
+summed over replicas and over accumulated batches.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _name(variable: keras.Variable) -> str:
 
 
 class GradientProcessor:
-    """Changes, checks or shows gradients. Subclasses define :meth:`process`.
+    """Base class of gradient processors. Subclasses define :meth:`process`.
 
     Example:
         >>> class Sign(GradientProcessor):
@@ -50,31 +50,32 @@ class GradientProcessor:
     """
 
     def setup(self, store: VariableStore, variables: Mapping[str, keras.Variable]) -> None:
-        """Prepare for the variables of one cost, when the model is built; most need nothing.
+        """Prepare for the variables of one cost, when the model is built; does nothing by default.
 
         Args:
-            store: The model's variables; what a processor keeps from step to step is added to it.
-            variables: Those whose gradients will be processed, by name.
+            store: The model's variables. State that a processor keeps from step to step is added to it.
+            variables: The variables whose gradients will be processed, by name.
         """
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
         """Process the gradients of one cost.
 
         Args:
-            pairs: (gradient, variable) for each trainable variable; a gradient may be IndexedSlices.
+            pairs: (gradient, variable) for each trainable variable. A gradient is a tensor, IndexedSlices, or None
+                where ``FilterNoneGrad`` comes later.
 
         Returns:
-            The pairs to go on with; a variable that is left out is not changed.
+            The pairs for the next processor. A variable that is left out is not changed by the step.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process(self, pairs).")
 
 
 @names_arguments
 class GlobalNormClip(GradientProcessor):
-    """Scale all gradients down together where their common norm is larger than a bound.
+    """Scale all gradients by one factor so that their global norm is at most a bound.
 
     Args:
-        norm: The bound.
+        norm: The bound of the L2 norm of all gradients together.
 
     Example:
         >>> GlobalNormClip(1.0).norm
@@ -87,7 +88,7 @@ class GlobalNormClip(GradientProcessor):
         self.norm = float(norm)
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Clip."""
+        """Clip; see ``tf.clip_by_global_norm``."""
         clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], self.norm)
         return [(gradient, variable) for gradient, (_, variable) in zip(clipped, pairs, strict=True)]
 
@@ -98,8 +99,8 @@ class MapGradient(GradientProcessor):
 
     Args:
         function: Takes (gradient) or (gradient, variable) and returns the new gradient, or None to leave
-            the variable as it is.
-        pattern: A regular expression; only variables whose whole name matches are processed.
+            the variable unchanged.
+        pattern: A regular expression; only gradients of variables whose whole name matches are processed.
 
     Example:
         >>> MapGradient(lambda gradient: tf.clip_by_value(gradient, -1, 1)).pattern
@@ -111,11 +112,11 @@ class MapGradient(GradientProcessor):
         self.pattern = pattern
         try:
             self._takes_variable = len(inspect.signature(function).parameters) > 1
-        except (TypeError, ValueError):
+        except (TypeError, ValueError):  # some builtins have no signature
             self._takes_variable = False
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Map."""
+        """Apply the function to the gradients whose variable matches."""
         result = []
         for gradient, variable in pairs:
             if gradient is not None and re.fullmatch(self.pattern, _name(variable)):
@@ -128,14 +129,14 @@ class MapGradient(GradientProcessor):
 
 @names_arguments
 class ScaleGradient(GradientProcessor):
-    """Let some variables learn faster or slower than the rest.
+    """Multiply gradients by factors chosen by the variables' names: learning rates per variable.
 
     Args:
-        factors: From a regular expression for the whole name of a variable to a factor; the first that matches
-            counts. A factor of 0 leaves the variables as they are.
+        factors: Regular expression for whole names of variables -> factor; the first expression that matches counts.
+            A factor of 0 leaves the variables unchanged.
 
     Raises:
-        ModelError: While the step is built, when an expression matches no variable.
+        ModelError: While the step is traced, if an expression matches no variable.
 
     Example:
         >>> ScaleGradient({".*/bias": 2.0, "backbone/.*": 0.1}).factors[".*/bias"]
@@ -146,13 +147,13 @@ class ScaleGradient(GradientProcessor):
         self.factors = dict(factors)
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Scale."""
+        """Scale the gradients whose variable matches; drop those with a factor of 0."""
         result, matched = [], set()
         for gradient, variable in pairs:
             hits = [pattern for pattern in self.factors if re.fullmatch(pattern, _name(variable))]
             matched.update(hits)
             factor = self.factors[hits[0]] if hits else 1.0
-            if factor == 0:
+            if factor == 0:  # left out, not multiplied: momentum and weight decay would move the variable all the same
                 continue
             result.append((_scaled(gradient, factor), variable))
         for pattern in self.factors:
@@ -171,7 +172,7 @@ def _scaled(gradient: tf.Tensor | tf.IndexedSlices, factor: float) -> tf.Tensor 
 
 @names_arguments
 class SummaryGradient(GradientProcessor):
-    """Show the size of each gradient, its root mean square, as ``VARIABLE/gradient_rms`` among the summaries.
+    """Show the root mean square of each gradient as the summary ``VARIABLE/gradient_rms``.
 
     Args:
         pattern: A regular expression for the whole names of variables.
@@ -182,7 +183,9 @@ class SummaryGradient(GradientProcessor):
         self._shown: dict[str, Any] = {}
 
     def setup(self, store: VariableStore, variables: Mapping[str, keras.Variable]) -> None:
-        """Make a variable for each value; it is read when summaries are due."""
+        """Make a scalar variable for each gradient."""
+        # Processors run inside the optimizer's part of the step, perhaps in a branch (accumulation), whose tensors
+        # cannot be fetched: the value leaves through a variable, which is read when summaries are due.
         for name in variables:
             if re.fullmatch(self.pattern, name):
                 shown = f"{name}/gradient_rms"
@@ -190,7 +193,7 @@ class SummaryGradient(GradientProcessor):
                 self._shown[name] = store.summary_scalars[shown] = store.add(shown, made)
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Note the sizes; the gradients stay as they are."""
+        """Write the root mean squares to the variables; the gradients pass unchanged."""
         for gradient, variable in pairs:
             shown = self._shown.get(_name(variable))
             if shown is not None and gradient is not None:
@@ -201,7 +204,7 @@ class SummaryGradient(GradientProcessor):
 
 @names_arguments
 class PrintGradient(GradientProcessor):
-    """Print each gradient's name, root mean square and largest value in every step; for debugging.
+    """Print each gradient's variable, root mean square and largest absolute value in every step; for debugging.
 
     Args:
         pattern: A regular expression for the whole names of variables.
@@ -211,13 +214,15 @@ class PrintGradient(GradientProcessor):
         self.pattern = pattern
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Print; the gradients stay as they are."""
+        """Print; the gradients pass unchanged."""
         result = []
         for gradient, variable in pairs:
             if gradient is not None and re.fullmatch(self.pattern, _name(variable)):
                 dense = tf.convert_to_tensor(gradient)
                 rms, largest = tf.sqrt(tf.reduce_mean(tf.square(dense))), tf.reduce_max(tf.abs(dense))
                 show = tf.print("gradient of", _name(variable), "rms", rms, "largest", largest)
+                # tf.print returns an operation in a graph and None when executed eagerly. Nothing would run it in the
+                # graph but the gradient's dependence on it.
                 with tf.control_dependencies([show] if show is not None else []):
                     gradient = tf.identity(gradient)
             result.append((gradient, variable))
@@ -225,10 +230,10 @@ class PrintGradient(GradientProcessor):
 
 
 class CheckGradient(GradientProcessor):
-    """Stop with an error that names the variable as soon as a gradient holds NaN or infinity."""
+    """Fail the step with an error that names the variable if a gradient holds NaN or infinity."""
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Check; the gradients stay as they are."""
+        """Check; the gradients pass unchanged."""
         return [
             (
                 gradient
@@ -241,13 +246,13 @@ class CheckGradient(GradientProcessor):
 
 
 class FilterNoneGrad(GradientProcessor):
-    """Go on when the cost does not depend on some trainable variables; they stay as they are.
+    """Allow trainable variables on which the cost does not depend; they are left unchanged.
 
-    Without it such a variable is an error, since it is most often a mistake.
+    Without this processor such a variable is an error, since it is most often a mistake.
     """
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Drop the variables without gradient and log their names."""
+        """Drop the variables without gradient and log their names as a warning."""
         missing = [_name(variable) for gradient, variable in pairs if gradient is None]
         if missing:
             logger.warning("The cost does not depend on %s; they are not trained.", ", ".join(missing))
@@ -255,17 +260,17 @@ class FilterNoneGrad(GradientProcessor):
 
 
 def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[Pair]) -> list[Pair]:
-    """Run processors one after the other; used by the training step.
+    """Run gradient processors one after the other, in the training step.
 
     Args:
-        processors: The model's.
+        processors: The model's processors, in order.
         pairs: (gradient, variable) for each variable of one cost.
 
     Returns:
         The pairs for the optimizer.
 
     Raises:
-        ModelError: A gradient is None and no ``FilterNoneGrad`` allows it; names the variables.
+        ModelError: A gradient is None and no ``FilterNoneGrad`` is among the processors, or they leave no pair.
     """
     result = list(pairs)
     if not any(isinstance(processor, FilterNoneGrad) for processor in processors):
@@ -278,7 +283,15 @@ def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[P
 
 
 def refuse_missing(cost: str, names: Sequence[str]) -> None:
-    """Raise the error for variables whose gradient is None, if there are any."""
+    """Refuse variables whose gradient is None.
+
+    Args:
+        cost: The cost's name, for the message.
+        names: The names of such variables; may be empty.
+
+    Raises:
+        ModelError: There are some.
+    """
     if names:
         raise ModelError(
             f"the {cost!r} does not depend on the trainable variable(s) {', '.join(names)}: their gradient is None. "

@@ -1,4 +1,4 @@
-"""ModelGraph: a model description turned into variables and graphs. Needs no trainer."""
+"""ModelGraph: builds a ModelDesc into variables and graphs, without a trainer."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ __all__ = ["ModelGraph"]
 class ModelGraph:
     """A model's variables, and its graphs for training and inference.
 
-    Building it traces ``build_graph`` twice, for training and for inference: every variable is made, and
-    every mistake that can be seen without data is reported.
+    Building traces ``build_graph`` twice, for training and for inference. This makes every variable, and reports every
+    mistake that can be seen without data.
 
     Args:
-        model: The model.
+        model: The ModelDesc.
         strategy: A ``tf.distribute.Strategy`` under whose scope variables are made.
         precision: A Keras dtype policy for the layers, e.g. ``"mixed_bfloat16"``; None for Keras's current one.
-        seed: Initial weights follow from it and the variables' names; None for the seed of ``set_seed``.
+        seed: Seed of the initial weights, which follow from it and from the variables' names; None for the seed of
+            ``set_seed``.
 
     Attributes:
-        model: As given.
-        input_specs: The model's inputs.
-        store: Its variables.
-        inference: Its inference graph.
-        average: The averages of its weights, or None where nobody asks for them.
-        objectives: What is minimised, by the name of the cost; empty when the model declares no optimizer.
+        model: The ModelDesc.
+        input_specs: The model's inputs, one named ``tf.TensorSpec`` each.
+        store: The model's variables.
+        inference: The inference graph.
+        average: Moving averages of the weights; None if none are kept.
+        objectives: Name of a cost -> its optimizer and variables; empty when the model declares no optimizer.
 
     Raises:
         ModelError: The model is wrong; says where and what to write instead.
@@ -84,6 +85,8 @@ class ModelGraph:
         self.objectives: dict[str, Objective] = {}
         self.store = VariableStore(resolve_seed(seed))
         with self._scope():
+            # In this order: the build pass makes the variables and freezes their set; the inference trace shows whether
+            # it finds the same; optimizers are built for variables that are final.
             self.build_tower = self._build()
             self.inference = self._inference_graph()
             self._check_inference()
@@ -97,23 +100,23 @@ class ModelGraph:
 
     @property
     def metrics(self) -> EpochMetrics:
-        """Metrics that the training step updates; an epoch's start resets them."""
+        """The model's epoch metrics: the training step updates them, the start of an epoch resets them."""
         return self.store.metrics
 
-    # -- what others use ----------------------------------------------------------------------------
+    # -- for trainers and callbacks -----------------------------------------------------------------
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:
-        """The optimizer of a model with one cost; None where there is none."""
+        """The optimizer of a model with one cost; None if the model declares no optimizer."""
         if len(self.objectives) > 1:
             raise ModelError(f"this model has {len(self.objectives)} optimizers; use objectives[name].optimizer.")
         return next((objective.optimizer for objective in self.objectives.values()), None)
 
     def training_tower(self, inputs: Sequence[tf.Tensor]) -> TowerContext:
-        """Trace the graph of one training step; to be called in a ``tf.function``, on a replica.
+        """Trace ``build_graph`` for a training step. Call it in a ``tf.function``, in each replica.
 
         Args:
-            inputs: One tensor for each input, in order.
+            inputs: One tensor for each input, in order, with the dtype of its spec and a compatible shape.
 
         Returns:
             The tower: its cost or costs, named tensors and summaries.
@@ -139,30 +142,30 @@ class ModelGraph:
         return self._run(inputs, True)
 
     def predictor(self, inputs: Sequence[str], outputs: Sequence[str], averaged: bool = False) -> Predictor:
-        """A predictor on the live weights; see :class:`Predictor`.
+        """Make a predictor on the live weights; see :class:`Predictor`.
 
         Args:
-            inputs: Names of the inputs to give (or of tensors to give in their place).
-            outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side.
-            averaged: Use the averages of the weights.
+            inputs: Names of the inputs to feed, or of tensors to feed in their place.
+            outputs: Names of the tensors to compute; ``NAME_crop32`` is NAME without 32 pixels on each side.
+            averaged: Use the moving averages of the weights.
 
         Raises:
             TensorNameError: An unknown name; lists the nearest.
-            ModelError: An output needs an input that is not given, or there are no averages.
+            ModelError: An output needs an input that is not given, or no averages are kept.
         """
         return (self.averaged_inference if averaged else self.inference).predictor(inputs, outputs)
 
     def keep_average(self, decay: float) -> WeightAverage:
-        """Keep averages of the weights, as a model with ``average_decay`` does; before the step is traced.
+        """Keep moving averages of the weights, as ``average_decay`` does. Call it before the step is traced.
 
         Args:
-            decay: How much of the average stays at each step; see :class:`WeightAverage`.
+            decay: The share of the old average that each update keeps; see :class:`WeightAverage`.
 
         Returns:
-            The averages: those that are kept already, where the decay is the same.
+            The averages; the existing ones if they have the same decay.
 
         Raises:
-            ModelError: The decay is not between 0 and 1, or averages with another one are kept.
+            ModelError: The decay is not between 0 and 1, or averages with another decay are kept already.
         """
         if self.average is None:
             with self._scope():
@@ -176,7 +179,7 @@ class ModelGraph:
 
     @property
     def averaged_inference(self) -> InferenceGraph:
-        """The inference graph on the averages of the weights; traced when first used."""
+        """The inference graph on the moving averages of the weights; traced when first used."""
         if self.average is None:
             raise ModelError(
                 f"{type(self.model).__name__} keeps no averages of its weights: set average_decay = 0.999 in it, "
@@ -195,7 +198,7 @@ class ModelGraph:
         return self.strategy.scope() if self.strategy is not None else contextlib.nullcontext()
 
     def tensor_names(self, operations: bool = False) -> list[str]:
-        """The named tensors a predictor can take or compute: inputs, outputs of layers, costs, summaries.
+        """The names of tensors that a predictor can take or compute: inputs, outputs of layers, costs, summaries.
 
         Args:
             operations: List the outputs of all other operations too, by the names that ``print(tensor)`` shows.
@@ -213,7 +216,7 @@ class ModelGraph:
         return summary_table(self.inference.tower.records, self.input_specs, parameters, trained)
 
     def count_parameters(self, trainable_only: bool = False) -> int:
-        """How many parameters the model has: weights and statistics, not scalars or random states."""
+        """The number of parameters: elements of weights and statistics, without scalar variables and random states."""
         return count_parameters(self.store.trainable if trainable_only else self._parameters())
 
     def _parameters(self) -> dict[str, keras.Variable]:
@@ -239,12 +242,13 @@ class ModelGraph:
 
     def _build(self) -> TowerContext:
         graph = scratch_graph("build")
-        # The graph is thrown away; what stays is the variables and their names. Making them while the training step is
-        # traced would be too late: a strategy, an optimizer's slots and a checkpoint all need to know them before.
+        # The graph is thrown away; the variables and their names stay. Making them when the training step is traced
+        # would be too late: a strategy, the optimizer's slots and a checkpoint all need them before.
         with graph.as_default():
             inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name) for spec in self.input_specs]
             tower = self._run(inputs, True, self._adopt_outside_layers)
             self._check_precision(tower)
+            # Tensors that a regularizer made here belong to this graph and could not be used in the next trace.
             for variable in self.store.variables.values():
                 make_concrete(variable.regularizer)
                 make_concrete(variable.constraint)
@@ -252,19 +256,23 @@ class ModelGraph:
         return tower
 
     def _adopt_outside_layers(self, tower: TowerContext) -> None:
-        """Give names to the variables of layers that were made and built outside ``build_graph``."""
+        """Take variables that were made outside ``build_graph`` into the store, under names that follow from it.
+
+        Variables of Keras layers are named by the layer's path in this trace; others that the graph reads (the state
+        of a ``tf.random.Generator``, a user's own ``tf.Variable``) keep their name.
+        """
         # By the identity of the tf.Variable, not of Keras's object around it: two Keras layers may share one.
         known = {id(raw_variable(variable)) for variable in self.store.variables.values()}
 
         def adopt(layer: keras.Layer, path: str) -> None:
-            inner = {id(v) for sub in sublayers(layer) for v in sub.variables}
+            inner = {id(v) for sub in sublayers(layer) for v in sub.variables}  # these get the sublayer's path
             for variable in layer.variables:
                 if id(variable) not in inner and id(raw_variable(variable)) not in known:
                     self._check_strategy(path, variable)
                     known.add(id(raw_variable(variable)))
                     name = self._free_name(f"{path}/{variable.name}")
                     self.store.add(name, variable)
-                    with tf.init_scope():
+                    with tf.init_scope():  # assigns now, not in the scratch graph
                         reseed(layer, variable, self.store.seed_for(name))
             for sub in sublayers(layer):
                 adopt(sub, f"{path}/{tower.name_below(path, sub)}")
@@ -285,7 +293,7 @@ class ModelGraph:
             )
 
     def _check_precision(self, tower: TowerContext) -> None:
-        """Refuse a precision that no layer has: the layers were all made before ``build_graph`` ran."""
+        """Refuse a precision that no layer uses, since all layers were made before ``build_graph`` ran."""
         layers = [layer for layer, _ in tower.layers_seen if layer.variables and not sublayers(layer)]
         if self.precision is None or not layers:
             return
@@ -300,7 +308,7 @@ class ModelGraph:
 
     @property
     def scales_loss(self) -> bool:
-        """Whether a layer computes in float16 on float32 weights: there small gradients vanish if not scaled."""
+        """Whether the loss needs scaling: a layer computes in float16, where small gradients underflow to zero."""
         layers = [layer for layer, _ in self.build_tower.layers_seen if layer.variables]
         return any(layer.compute_dtype == "float16" and layer.variable_dtype == "float32" for layer in layers)
 
@@ -322,7 +330,7 @@ class ModelGraph:
     # -- costs and optimizers -----------------------------------------------------------------------
 
     def _total_costs(self, tower: TowerContext) -> None:
-        """Add regularisers and the layers' own losses to the costs."""
+        """Add the regularisers' penalties and the layers' own losses to the tower's costs."""
         if not tower.costs:
             return
         tower.plain_costs = dict(tower.costs)
@@ -347,6 +355,10 @@ class ModelGraph:
 
 
 def _counted_anew(tower: TowerContext, name: str) -> str:
-    """The name of a variable that no layer lists (the state of a stateful RNN), without what Keras counted in it."""
+    """A variable's name with the names of layers in it (``lstm_3``) replaced by their names in this trace.
+
+    For variables that no layer lists, such as the state of a stateful RNN. Keras's own numbers count all layers of the
+    process, so they would differ between runs.
+    """
     known = {layer.name: tower.known_name(layer).rsplit("/", 1)[-1] for layer, _ in tower.layers_seen}
     return "/".join(known.get(part, part) for part in name.split("/"))

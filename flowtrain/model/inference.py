@@ -1,4 +1,4 @@
-"""The inference graph, traced once, of which each predictor runs only the part it needs."""
+"""The inference graph: traced once; each predictor runs the subgraph that it needs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ __all__ = ["InferenceGraph"]
 
 
 class InferenceGraph:
-    """The graph of ``build_graph`` with ``is_training`` False, on the model's live variables.
+    """The graph of ``build_graph`` with ``is_training`` False, on the model's live variables. Thread-safe.
 
     Args:
-        build: Runs the tower on the placeholders; called once.
+        build: Traces the model on the placeholders of the inputs; called once.
         specs: The model's inputs.
     """
 
     def __init__(self, build: Callable[[Sequence[tf.Tensor]], TowerContext], specs: Sequence[tf.TensorSpec]) -> None:
         self.specs = list(specs)
+        # Pruning and adding a crop change the graph, and predictors may be made in several threads.
         self._lock = threading.Lock()
         self._pruned: dict[Any, Any] = {}
         towers: list[TowerContext] = []
@@ -41,7 +42,7 @@ class InferenceGraph:
         return self._traced.graph
 
     def tensor(self, name: str) -> tf.Tensor:
-        """The tensor of that name; see :meth:`TowerContext.tensor`. ``NAME_crop32`` is NAME without its border."""
+        """Look up a tensor; see :meth:`TowerContext.tensor`. ``NAME_crop32`` is NAME without 32 pixels on each side."""
         with self._lock:
             try:
                 return self.tower.tensor(name)
@@ -52,17 +53,17 @@ class InferenceGraph:
                 return crop
 
     def prune(self, inputs: Sequence[str], outputs: Sequence[str]) -> tf.types.experimental.ConcreteFunction:
-        """The part of the graph between inputs and outputs, as a function of tensors that returns a list.
+        """Cut out the subgraph from inputs to outputs, as a function of tensors. Cached by the names.
 
         Args:
-            inputs: Names of the model's inputs, or of any tensors whose values will be given instead.
+            inputs: Names of the model's inputs, or of other tensors to feed in their place.
             outputs: Names of the tensors to compute.
 
         Returns:
-            A concrete function; its captured variables are the live ones.
+            A concrete function that returns a list of tensors; it reads the live variables.
 
         Raises:
-            TensorNameError: A name that does not exist.
+            TensorNameError: An unknown name; lists the nearest.
             ModelError: An output needs an input that is not given.
         """
         key = tuple(inputs), tuple(outputs)
@@ -81,7 +82,12 @@ class InferenceGraph:
         return pruned
 
     def predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
-        """A predictor from named inputs to named outputs."""
+        """Make a predictor from named inputs to named outputs.
+
+        Raises:
+            TensorNameError: An unknown name; lists the nearest.
+            ModelError: Not lists of names, an input twice, no output, or an output needs an input that is not given.
+        """
         for what, names in (("inputs", inputs), ("outputs", outputs)):
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
                 raise ModelError(f"a predictor's {what} are a list of names, got {names!r:.120}.")
@@ -109,7 +115,12 @@ class InferenceGraph:
             raise TensorNameError(f"the model has no input or tensor named {name!r}. {closest(name, known)}") from None
 
     def needed_inputs(self, fetches: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor] = ()) -> list[str]:
-        """The declared inputs that tensors depend on where others are given, in the order of their declaration."""
+        """The names of the declared inputs that tensors depend on, in the order of declaration.
+
+        Args:
+            fetches: The tensors to compute.
+            feeds: Tensors whose values are given; what only they depend on is not needed.
+        """
         reached = set(ancestors([tensor.op for tensor in fetches], stop={tensor.op for tensor in feeds}))
         names = [str(spec.name) for spec in self.specs]
         return [name for name in names if self.tensor(name).op in reached]

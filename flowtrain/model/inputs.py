@@ -1,4 +1,4 @@
-"""Checks of what a model declares as its inputs."""
+"""Validation of the inputs that a model declares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["checked_inputs", "checked_specs"]
 
 
 def checked_inputs(model: ModelDesc) -> list[tf.TensorSpec]:
-    """The model's input specs, with every mistake in them reported.
+    """Validate a model's ``inputs()`` against each other and against ``build_graph``.
+
+    Returns:
+        The specs, in order.
 
     Raises:
         ModelError: Not a ModelDesc, or its inputs are not named TensorSpecs that fit ``build_graph``.
@@ -39,14 +42,17 @@ def checked_inputs(model: ModelDesc) -> list[tf.TensorSpec]:
 
 
 def checked_specs(specs: object, where: str) -> list[tf.TensorSpec]:
-    """Input specs, with every mistake in them reported.
+    """Validate a list of ``tf.TensorSpec``.
 
     Args:
-        specs: What a user gave as a list of ``tf.TensorSpec``.
-        where: What gave them, for messages.
+        specs: The value a user gave; not trusted to be a list of specs.
+        where: The function or argument that gave it, for messages.
+
+    Returns:
+        The specs as a list.
 
     Raises:
-        ModelError: Not a list of TensorSpec, or names missing or repeated.
+        ModelError: Not a list of TensorSpec, or names missing, unusable or repeated.
     """
     if isinstance(specs, tf.TensorSpec) or not isinstance(specs, (list, tuple)) or not specs:
         raise ModelError(f"{where} must be a list of tf.TensorSpec, got {specs!r:.120}.")
@@ -74,6 +80,8 @@ def _check_signature(model: ModelDesc, names: list[str]) -> None:
         raise ModelError(
             f"{kind}.build_graph{signature} cannot take the {len(names)} inputs {names} of inputs(): {error}."
         ) from None
+    # Parameters may have any names. Only when they are the inputs' names in another order is it certainly a mistake,
+    # and one that trains on swapped data without an error.
     taken = list(signature.parameters)[: len(names)]
     if sorted(taken) == sorted(names) and taken != names:
         raise ModelError(
