@@ -221,8 +221,7 @@ class PrintGradient(GradientProcessor):
                 dense = tf.convert_to_tensor(gradient)
                 rms, largest = tf.sqrt(tf.reduce_mean(tf.square(dense))), tf.reduce_max(tf.abs(dense))
                 show = tf.print("gradient of", _name(variable), "rms", rms, "largest", largest)
-                # tf.print returns an operation in a graph and None when executed eagerly. Nothing would run it in the
-                # graph but the gradient's dependence on it.
+                # tf.print returns an operation in a graph, and None when executed eagerly.
                 with tf.control_dependencies([show] if show is not None else []):
                     gradient = tf.identity(gradient)
             result.append((gradient, variable))

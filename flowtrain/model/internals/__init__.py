@@ -1,8 +1,8 @@
-"""Everything flowtrain uses of TensorFlow and Keras that they do not promise to keep.
+"""All use of private TensorFlow and Keras, which may change without notice.
 
-The rest of the package speaks to their public interfaces only; a test over its syntax holds that. Each function here
-says what it relies on, and what to do when that is gone; tests/model/test_internals.py has a test for each, so that
-after an upgrade of TensorFlow or Keras its failures name what has to be mended, and that is in this package.
+The rest of the package uses their public interfaces only; a test over its syntax checks that. Each function here says
+what it relies on and what to do when that is gone, and has a test in tests/model/test_internals.py. After an upgrade of
+TensorFlow or Keras, the tests that fail name the functions to mend, all of them in this package.
 """
 
 from __future__ import annotations

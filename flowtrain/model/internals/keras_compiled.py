@@ -1,4 +1,4 @@
-"""What is used of compiled Keras models beyond the public interface; docstrings as in `.keras_private`."""
+"""Private Keras used on compiled models; docstrings as in `.keras_private`."""
 
 from __future__ import annotations
 
@@ -21,21 +21,27 @@ __all__ = [
 
 
 def metric_of(metric: Any, target: tf.Tensor, prediction: tf.Tensor) -> keras.Metric:
-    """The metric that ``compile(metrics=[metric])`` would use; ``"accuracy"`` depends on the shapes.
+    """Resolve a metric as ``compile(metrics=[metric])`` does; what ``"accuracy"`` means depends on the shapes.
 
-    Relies on: ``compile_utils.get_metric``. Else: ``keras.metrics.get``, and "accuracy" by the shapes as Keras says.
+    Relies on: ``compile_utils.get_metric``.
+    Else: ``keras.metrics.get``, and for "accuracy" a choice by the shapes as Keras documents it.
     """
     if isinstance(metric, keras.Metric):
-        return metric  # Keras would rename it
+        return metric  # get_metric would rename it
     return get_metric(metric, target, prediction)
 
 
 def compile_apart(model: keras.Model, **arguments: Any) -> dict[str, Any]:
-    """What ``model.compile(**arguments)`` sets in a model, which afterwards is compiled as it was before.
+    """Compile a model, take the attributes that ``compile`` set, and restore the model's own.
+
+    Returns:
+        Attribute -> value, for `compiled_as`.
 
     Relies on: ``compile`` keeping all it makes in attributes of the model.
     Else: compile a second model over the same layers.
     """
+    # Through vars() and not setattr: Keras's __setattr__ would track what is assigned, and add metrics and variables to
+    # the model's lists for good.
     before = dict(vars(model))
     try:
         model.compile(**arguments)
@@ -46,7 +52,7 @@ def compile_apart(model: keras.Model, **arguments: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def compiled_as(model: keras.Model, state: dict[str, Any]) -> Iterator[None]:
-    """While inside, a model is compiled as `compile_apart` says.
+    """Scope in which a model has the compiled state that `compile_apart` returned.
 
     Relies on: ``compile`` keeping all it makes in attributes of the model. Else: see `compile_apart`.
     """
@@ -67,9 +73,9 @@ def _put_back(model: keras.Model, before: dict[str, Any]) -> None:
 
 
 def output_losses(model: keras.Model, targets: Nested, outputs: Nested, sample_weight: Nested) -> list[tf.Tensor]:
-    """The losses of a compiled model with several outputs, one by one, without their ``loss_weights``.
+    """The loss of each output of a compiled model with several outputs, without ``loss_weights``.
 
-    Relies on: ``Model._compile_loss`` and its ``_flat_losses``, (path, loss, weight, name).
+    Relies on: ``Model._compile_loss`` and its ``_flat_losses``, a list of (path, loss, weight, name).
     Else: call the losses of the user's own list, output by output.
     """
     found = []

@@ -1,4 +1,4 @@
-"""What is used of Keras beyond its public interface.
+"""Private Keras: scopes, variables, layers, masks.
 
 Each docstring ends with what the function relies on ("Relies on") and what to do when that is gone ("Else").
 """
@@ -46,22 +46,22 @@ __all__ = [
 
 
 class KerasScopes(list):
-    """A stack of Keras name scopes that notes each layer which enters one.
+    """A stack of Keras name scopes that reports each layer when it first enters one.
 
-    Keras pushes a scope for every layer that is built or called, so this sees all layers a trace uses,
-    whoever made them, without a patch to Keras.
+    Keras pushes a scope for every layer that is built or called. So this sees all layers that a trace uses, wherever
+    they were made, without a patch to Keras.
 
     Relies on: Keras pushing a scope with ``caller`` onto the global attribute ``name_scope_stack`` for each layer.
     Else: wrap ``keras.Layer.__call__`` and ``build_wrapper``.
 
     Args:
-        entered: Called with each Keras layer the first time it enters a scope.
+        entered: Called with (layer, whether no other layer is around it) when a layer first enters a scope.
     """
 
     def __init__(self, entered: Callable[[keras.Layer, bool], None]) -> None:
         super().__init__()
         self._entered = entered
-        self._seen: dict[int, keras.Layer] = {}
+        self._seen: dict[int, keras.Layer] = {}  # the layer as value, so that its id is not given to another
 
     def append(self, scope: Any) -> None:
         layer = scope.caller
@@ -73,21 +73,22 @@ class KerasScopes(list):
 
     @contextlib.contextmanager
     def inside(self, name: str) -> Iterator[None]:
-        """Add one part to the path that belongs to no layer."""
+        """Scope of one part of a path that belongs to no layer."""
         super().append(name_scope(name))
         depth = len(self)
         try:
             yield
         finally:
+            # By depth and not by a pop: an error in a layer may leave scopes above this one on the stack.
             del self[depth - 1 :]
 
 
 @contextlib.contextmanager
 def isolated_keras_state(**state: Any) -> Iterator[None]:
-    """Run with other values of Keras's global state: ``name_scope_stack``, ``object_name_uids``, ...
+    """Scope in which Keras's global state has other values: ``name_scope_stack``, ``object_name_uids``, ...
 
-    Relies on: ``keras.src.backend.common.global_state``, one of each thread.
-    Else: ``keras.backend.clear_session``, which forgets a user's state too: names would depend on other models.
+    Relies on: ``keras.src.backend.common.global_state``, which is thread-local.
+    Else: ``keras.backend.clear_session``, which forgets the user's state too: names would depend on other models.
     """
     before = {name: global_state.get_global_attribute(name) for name in state}
     for name, value in state.items():
@@ -100,7 +101,7 @@ def isolated_keras_state(**state: Any) -> Iterator[None]:
 
 
 def fresh_names() -> collections.defaultdict[str, int]:
-    """An empty count of the names Keras has given automatically.
+    """An empty counter for the names that Keras makes up: ``dense``, ``dense_1``, ...
 
     Relies on: the form of the global attribute ``object_name_uids``, a defaultdict(int).
     Else: see Keras's ``auto_name``.
@@ -109,7 +110,7 @@ def fresh_names() -> collections.defaultdict[str, int]:
 
 
 def snake_case(name: str) -> str:
-    """A class's name as Keras writes it in the names of layers and metrics: mean_squared_error.
+    """A class's name as Keras writes it in names of layers and metrics: ``MeanSquaredError`` -> mean_squared_error.
 
     Relies on: ``naming.to_snake_case``. Else: write the same two regular expressions here.
     """
@@ -117,12 +118,12 @@ def snake_case(name: str) -> str:
 
 
 def auto_named(made: keras.Layer | keras.Metric) -> bool:
-    """Whether Keras made up the name of a layer or metric: such names depend on what else the process has made.
+    """Whether Keras made up the name of a layer or metric; such names depend on what else the process has made.
 
     Relies on: the form of such names, ``conv2d_1``.
     Else: variables of unnamed layers change their names in checkpoints.
     """
-    base = snake_case(type(made).__name__)  # Bidirectional puts a word before it
+    base = snake_case(type(made).__name__)  # Bidirectional puts forward_ or backward_ before its layers' names
     return re.fullmatch(rf"(forward_|backward_)?{re.escape(base)}(_\d+)?", made.name) is not None
 
 
@@ -130,7 +131,7 @@ def auto_named(made: keras.Layer | keras.Metric) -> bool:
 
 
 def raw_variable(variable: keras.Variable) -> tf.Variable:
-    """The ``tf.Variable`` that a Keras variable is around; that of all replicas under a strategy.
+    """The ``tf.Variable`` that a Keras variable wraps; under a strategy the one that holds all replicas' copies.
 
     Relies on: ``Variable._value``; the public ``value`` is cast where layers compute in another dtype.
     Else: ``value`` outside of every layer.
@@ -139,7 +140,9 @@ def raw_variable(variable: keras.Variable) -> tf.Variable:
 
 
 def set_raw_variable(variable: keras.Variable, raw: tf.Variable) -> None:
-    """Have a Keras variable that is being made show its ``tf.Variable`` now; Keras sets the same a moment later.
+    """Give a Keras variable under construction its ``tf.Variable``; Keras sets the same a moment later.
+
+    The store takes the variable in while it is being made, and whoever looks at it then needs the value.
 
     Relies on: ``Variable._value``, and Keras setting it in ``_initialize``.
     Else: put the variable into the store after the layer is built.
@@ -149,7 +152,7 @@ def set_raw_variable(variable: keras.Variable, raw: tf.Variable) -> None:
 
 @contextlib.contextmanager
 def swapped_values(pairs: list[tuple[keras.Variable, tf.Variable]]) -> Iterator[None]:
-    """While inside, reading each Keras variable reads the other ``tf.Variable``.
+    """Scope in which reading each Keras variable reads the ``tf.Variable`` paired with it.
 
     Relies on: ``Variable._value`` being what ``value`` reads.
     Else: ``keras.StatelessScope(state_mapping=...)`` around the trace.
@@ -165,12 +168,12 @@ def swapped_values(pairs: list[tuple[keras.Variable, tf.Variable]]) -> Iterator[
 
 
 class _Adopted(keras.Variable):
-    """A Keras variable around a ``tf.Variable`` that exists already; see `adopt_variable`."""
+    """A Keras variable that wraps an existing ``tf.Variable``; see `adopt_variable`."""
 
     def __init__(self, variable: tf.Variable, name: str) -> None:
         self._adopted = variable
         super().__init__(
-            lambda shape, dtype: None,
+            lambda shape, dtype: None,  # an initializer is required, and not called: see below
             shape=tuple(variable.shape),
             dtype=variable.dtype.name,
             trainable=variable.trainable,
@@ -183,17 +186,17 @@ class _Adopted(keras.Variable):
 
 
 def adopt_variable(variable: tf.Variable, name: str) -> keras.Variable:
-    """A Keras variable over an existing ``tf.Variable``: one kind of object in the store and optimizers.
+    """Wrap an existing ``tf.Variable`` in a Keras variable, so that stores and optimizers hold one kind of object.
 
-    Relies on: Keras calling ``Variable._initialize_with_initializer``, which here takes what is there, and
-    ``_initialize``, which holds it.
+    Relies on: Keras calling ``Variable._initialize_with_initializer``, overridden here to wrap instead of making a
+    variable, and ``_initialize``, which keeps what it is given.
     Else: copy the values into a Keras variable, and give that one to the model.
     """
     return _Adopted(variable, name)
 
 
 def rename(variable: keras.Variable, path: str) -> None:
-    """Give a Keras variable the path it has in the store: optimizers name their slots by it.
+    """Give a Keras variable the name that it has in the store; optimizers name their slots by it.
 
     Relies on: ``Variable._path``. Else: a table from variables to names beside the store.
     """
@@ -203,18 +206,19 @@ def rename(variable: keras.Variable, path: str) -> None:
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer, variables: Mapping[str, keras.Variable]
 ) -> Iterator[tuple[str, keras.Variable]]:
-    """Readable names for what an optimizer keeps: ``momentum/conv1/kernel``, ``iteration``.
+    """Readable names for an optimizer's variables: ``momentum/conv1/kernel``, ``iteration``.
 
     Relies on: the name of a slot, ``<path of the variable, / written as _>_<slot>``; paths that differ.
     Else: slots get Keras's own names, and older checkpoints need a table.
 
     Args:
-        optimizer: It is built.
-        variables: What it trains, by the names in the store.
+        optimizer: A built optimizer.
+        variables: The variables that it trains, by the names in the store.
 
     Yields:
         A name and the optimizer's variable, in the optimizer's order.
     """
+    # The longest prefix first: with variables a and a/b, the slot a_b_momentum belongs to a/b.
     by_prefix = sorted(
         ((variable.path.replace("/", "_") + "_", name) for name, variable in variables.items()),
         key=lambda pair: -len(pair[0]),
@@ -229,9 +233,9 @@ def optimizer_slots(
 
 
 def make_concrete(setting: Any) -> None:
-    """Turn the tensors that a regularizer or constraint made in its constructor into plain numbers.
+    """Replace tensors that a regularizer or constraint made in its constructor by plain numbers.
 
-    Some of Keras's do (L1 keeps its factor as a tensor); made inside a graph, they would not work in the next.
+    Some of Keras's keep their factor as a tensor; made inside one graph, it cannot be used in the next.
 
     Relies on: such tensors being attributes of the object.
     Else: make the object in ``tf.init_scope`` from its ``get_config``.
@@ -248,15 +252,16 @@ def make_concrete(setting: Any) -> None:
 
 
 def own_losses(layer: keras.Layer) -> list[tf.Tensor]:
-    """What a layer gave to ``add_loss`` in its latest calls (activity regularizers too).
+    """The losses that a layer itself added with ``add_loss`` (activity regularizers too) since `clear_losses`.
 
-    Relies on: ``Layer._losses``. Else: ``losses``, without those of sublayers and of regularizers.
+    Relies on: ``Layer._losses``.
+    Else: ``losses``, without the losses of sublayers and of weight regularizers, which it contains too.
     """
     return list(layer._losses)
 
 
 def clear_losses(layer: keras.Layer) -> None:
-    """Forget the losses of earlier traces.
+    """Drop the losses that a layer added in earlier traces: they are tensors of other graphs.
 
     Relies on: ``Layer._losses`` and ``_loss_ids``. Else: Keras's own ``_clear_losses``, which walks all sublayers.
     """
@@ -265,7 +270,7 @@ def clear_losses(layer: keras.Layer) -> None:
 
 
 def input_structure(model: keras.Model) -> Nested:
-    """How a functional model wants its inputs: a tensor, list or dict; None for a model of another kind.
+    """The nesting of a functional model's inputs: a tensor, list or dict; None for a model of another kind.
 
     Relies on: ``Functional._inputs_struct``.
     Else: the public ``input``, which has no structure for dicts in a Sequential.
@@ -274,7 +279,7 @@ def input_structure(model: keras.Model) -> Nested:
 
 
 def output_spec(layer: keras.Layer) -> tf.TensorSpec | None:
-    """What comes out of a layer for the inputs that it was built for; None where only a call would tell.
+    """Shape and dtype of a layer's output for the inputs it was built for; None where only a call would tell.
 
     Relies on: ``get_build_config()["input_shape"]``. Else: the table shows no shape for such layers.
     """
@@ -283,7 +288,7 @@ def output_spec(layer: keras.Layer) -> tf.TensorSpec | None:
     try:
         shape = (layer.get_build_config() or {})["input_shape"]
         return tf.TensorSpec(layer.compute_output_shape(shape), layer.compute_dtype)
-    except Exception:  # several inputs or outputs, or a layer of the user's own: this is for a table alone
+    except Exception:  # several inputs or outputs, or a user's layer; the table of layers can do without
         return None
 
 
@@ -296,7 +301,7 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """A layer and all layers inside it, each once.
+    """A layer and all layers inside it at any depth, each once.
 
     Relies on: ``Layer._flatten_layers``. Else: walk `sublayers`.
     """

@@ -1,4 +1,4 @@
-"""What is used of Keras's random numbers beyond its public interface; docstrings as in `.keras_private`."""
+"""Private Keras used for random numbers; docstrings as in `.keras_private`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def keras_owner(initial_value: object) -> keras.Variable | None:
-    """The Keras variable that is making a ``tf.Variable`` with this initial value, if one is, else None.
+    """The Keras variable for which a ``tf.Variable`` with this initial value is being made; None if there is none.
 
-    Relies on: the function that Keras gives as initial value closing over the variable as ``self``.
-    Else: Keras's variables are taken for a user's own, and named after the ``tf.Variable``.
+    Relies on: the function that Keras passes as initial value closing over the Keras variable as ``self``.
+    Else: Keras's variables are treated as a user's own, and named after the ``tf.Variable``.
     """
     owner = _closure(initial_value).get("self") if callable(initial_value) else None
     return owner if isinstance(owner, keras.Variable) else None
 
 
 def seeded_initial_value(initial_value: object, seed: int) -> object:
-    """The same initial value, drawn from ``seed`` wherever it was random and had no seed of its own.
+    """Make an initial value deterministic: if it is random and has no seed of its own, it is drawn from ``seed``.
 
-    Relies on: that function closing over ``initializer`` too; ``RandomInitializer._init_seed`` and
-    ``SeedGenerator._initial_seed``, which are None where a user gave no seed; ``Variable._dtype``, which unlike
+    Relies on: the function of `keras_owner` closing over ``initializer`` too; ``RandomInitializer._init_seed`` and
+    ``SeedGenerator._initial_seed``, which are None if the user gave no seed; ``Variable._dtype``, which unlike
     ``dtype`` does not depend on the layer that runs.
-    Else: ``keras.utils.set_random_seed`` before the build, where values depend on what was drawn before.
+    Else: ``keras.utils.set_random_seed`` before the build, with which values depend on what was drawn before.
     """
     if not callable(initial_value):
         return initial_value
@@ -56,7 +56,7 @@ def seeded_initial_value(initial_value: object, seed: int) -> object:
     if isinstance(initializer, RandomInitializer):
         if initializer._init_seed is not None:
             return initial_value
-        seeded: Any = copy.copy(initializer)
+        seeded: Any = copy.copy(initializer)  # one initializer may serve several variables, each with a seed of its own
         seeded.seed = seed
         return lambda: seeded(shape, dtype=dtype)
     generator: Any = _closure(initializer).get("self") if callable(initializer) else None
@@ -73,9 +73,9 @@ def seeded_initial_value(initial_value: object, seed: int) -> object:
 
 
 def reseed(layer: keras.Layer, variable: keras.Variable, seed: int) -> None:
-    """Start the random numbers of a layer that was made elsewhere, without a seed, from ``seed``.
+    """Restart a layer's random generator from ``seed``, if the variable is its state and the user gave it no seed.
 
-    Relies on: ``SeedGenerator._initial_seed``, None where a user gave no seed; its state, (seed, count).
+    Relies on: ``SeedGenerator._initial_seed``, None if the user gave no seed; its state, (seed, count).
     Else: two runs of such a layer differ unless it is given a seed.
     """
     for generator in vars(layer).values():
@@ -86,22 +86,23 @@ def reseed(layer: keras.Layer, variable: keras.Variable, seed: int) -> None:
 
 
 _draw = keras.random.SeedGenerator.next
-_changing: list[Callable[[tf.Tensor], tf.Tensor]] = []  # one for each thread that is inside `seeds_changed`
+_changing: list[Callable[[tf.Tensor], tf.Tensor]] = []  # one entry for each thread that is inside `seeds_changed`
 _changing_lock = threading.Lock()
 
 
 def _draw_changed(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
     seed = _draw(generator, ordered=ordered)
+    # Any entry will do, as all do the same. Without the lock: the list may be emptied meanwhile by the last one out.
     change = _changing[0] if _changing else None
     return seed if change is None else change(seed)
 
 
 @contextlib.contextmanager
 def seeds_changed(change: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
-    """While inside, every seed that a ``SeedGenerator`` draws, in any thread, goes through a function.
+    """Scope in which every seed that a ``SeedGenerator`` draws, in any thread, is passed through a function.
 
-    Replicas are traced in threads of TensorFlow's own, so this is one switch of the process. Several may be inside at a
-    time, with functions that do the same; the last one out puts Keras's method back.
+    Replicas are traced in TensorFlow's own threads, so the scope is that of the process and not of the thread. Several
+    may be open at a time, with functions that do the same; the last one to close restores Keras's method.
 
     Relies on: layers and ``keras.random`` drawing with ``SeedGenerator.next``, which is replaced.
     Else: all replicas drop out the same units; give each a generator of its own.
