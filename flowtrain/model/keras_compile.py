@@ -1,4 +1,4 @@
-"""The loss and metrics of a Keras model as its ``compile`` and ``fit`` would compute them."""
+"""The compiled loss and metrics of a Keras model, computed as its ``fit`` would."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["CompiledModel", "refuse_own_training"]
 
 
 def refuse_own_training(model: keras.Model) -> None:
-    """Refuse a model whose class trains itself: nothing would call its ``train_step``.
+    """Refuse a Keras model that overrides ``train_step``, which flowtrain's trainer would not call.
 
     Raises:
-        ModelError: It has a ``train_step`` of its own.
+        ModelError: It overrides ``train_step``.
     """
     if type(model).train_step is not keras.Model.train_step or "train_step" in vars(model):
         raise ModelError(
@@ -34,16 +34,16 @@ def refuse_own_training(model: keras.Model) -> None:
 
 
 class CompiledModel:
-    """What ``compile`` makes of a Keras model, for one run. The model's own ``compile`` stays as it is.
+    """Loss and metrics that ``compile`` makes of a Keras model, for one run; the model's own compiled state is kept.
 
     Everything goes through Keras's public ``compute_loss`` and ``compute_metrics``, so masks, weights, nested
-    outputs and methods of the user's class mean here what they mean in ``fit``.
+    outputs and overridden methods mean here what they mean in ``fit``.
 
     Args:
-        model: The model.
+        model: The Keras model.
         arguments: ``loss``, ``loss_weights``, ``metrics``, ``weighted_metrics`` of ``compile``.
-        examples: (inputs, targets, outputs, sample weights): tensors or specs in the structure of each, to build what
-            Keras builds at the first call.
+        examples: (inputs, targets, outputs, sample weights): tensors or specs, each nested as the model nests it, with
+            which the variables of the metrics are built.
 
     Raises:
         ModelError: Keras refuses the arguments.
@@ -58,6 +58,8 @@ class CompiledModel:
             self._state = compile_apart(model, optimizer=None, jit_compile=False, **arguments)
             for layer in flat_layers(model):
                 clear_losses(layer)
+            # Keras makes the metrics' variables in their first call. That must not be in a trace: a call on zeros makes
+            # them now, and reset_state below forgets its numbers.
             with compiled_as(model, self._state):
                 if arguments.get("loss") is not None:  # else it comes from the layers, which have not been called
                     self._compute_loss(x, y, y_pred, sample_weight, True)
@@ -72,9 +74,10 @@ class CompiledModel:
     # -- in the graph -------------------------------------------------------------------------------
 
     def loss(self, x: object, y: object, y_pred: object, sample_weight: object, training: bool) -> tf.Tensor:
-        """The whole cost: losses, regularizers and what layers gave to ``add_loss``.
+        """The total cost, a float32 scalar: losses, weight regularizers and the losses that layers added.
 
-        Keras divides it by the number of replicas, as their gradients are summed up; so does the training step.
+        Keras divides it by the number of replicas, whose gradients are summed. The training step divides too, so the
+        division is undone here.
         """
         try:
             with compiled_as(self.model, self._state):
@@ -88,7 +91,7 @@ class CompiledModel:
         return tf.cast(loss, tf.float32) * float(tf.distribute.get_strategy().num_replicas_in_sync)
 
     def output_losses(self, y: object, y_pred: object, sample_weight: object) -> list[tf.Tensor]:
-        """The loss of each output, of a model that has several."""
+        """The loss of each output that has one, float32 scalars, without loss weights."""
         with compiled_as(self.model, self._state):
             return [tf.cast(loss, tf.float32) for loss in losses_by_output(self.model, y, y_pred, sample_weight)]
 
@@ -98,12 +101,12 @@ class CompiledModel:
         self.measure(x, y, y_pred, sample_weight)
 
     def measure(self, x: object, y: object, y_pred: object, sample_weight: object) -> None:
-        """Add a batch to the metrics alone."""
+        """Accumulate a batch in the epoch's metrics, without its loss."""
         with compiled_as(self.model, self._state):
             self.model.compute_metrics(x, y, y_pred, sample_weight)
 
     def batch_metrics(self, y: object, y_pred: object, sample_weight: object) -> dict[str, tf.Tensor]:
-        """The compiled metrics of this batch alone."""
+        """The compiled metrics of this batch alone; the epoch's metrics stay unchanged."""
         if not self._has_metrics:
             return {}
         found = batch_results(self._compiled_metrics(), "", y, y_pred, sample_weight)
@@ -118,12 +121,12 @@ class CompiledModel:
 
     @property
     def variables(self) -> Sequence[Any]:
-        """The state of all metrics."""
+        """The state of all metrics, the mean loss included."""
         with compiled_as(self.model, self._state):
             return [*self._loss.variables, *self.model.metrics_variables]
 
     def result(self) -> dict[str, Any]:
-        """The results of the epoch so far, as ``fit`` shows them, under names that do not depend on the process."""
+        """The results of the epoch so far, as ``fit`` shows them, under names that are equal in all processes."""
         with compiled_as(self.model, self._state):
             found = self.model.get_metrics_result()
         return {**{self._readable(name): value for name, value in found.items()}, "loss": self._loss.result()}
@@ -141,10 +144,15 @@ class CompiledModel:
             return next(metric for metric in self.model.metrics if metric.name == "compile_metrics")
 
     def _readable(self, name: str) -> str:
-        """Keras's name for a result with the output's place for its name, and without numbers that Keras counts."""
+        """Keras's name of a result, made independent of the process.
+
+        With several outputs, the output's name in front (``dense_3_accuracy``) becomes its number at the end
+        (``accuracy_0``). Numbers that Keras counts over the process are counted anew.
+        """
         place = ""
         names = [str(one) for one in getattr(self.model, "output_names", None) or ()]
         if len(names) > 1:
+            # The longest name first: one output's name may begin with another's.
             for number, output in sorted(enumerate(names), key=lambda pair: -len(pair[1])):
                 if name.startswith(output + "_"):
                     place, name = f"_{number}", name[len(output) + 1 :]
@@ -152,7 +160,7 @@ class CompiledModel:
         return self._counted_anew().get(name, name) + place
 
     def _counted_anew(self) -> dict[str, str]:
-        """Names that Keras gave to metrics -> the same counted among this model's metrics alone."""
+        """Names that Keras made up for metrics -> names numbered among this model's metrics alone."""
         found: dict[str, str] = {}
         used: dict[str, int] = {}
         for metric in self._compiled_metrics().metrics if self._has_metrics else ():

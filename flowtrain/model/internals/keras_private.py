@@ -142,7 +142,7 @@ def raw_variable(variable: keras.Variable) -> tf.Variable:
 def set_raw_variable(variable: keras.Variable, raw: tf.Variable) -> None:
     """Give a Keras variable under construction its ``tf.Variable``; Keras sets the same a moment later.
 
-    The store takes the variable in while it is being made, and whoever looks at it then needs the value.
+    The store takes the variable in before Keras has finished making it, and may be asked for its value at once.
 
     Relies on: ``Variable._value``, and Keras setting it in ``_initialize``.
     Else: put the variable into the store after the layer is built.
@@ -235,7 +235,7 @@ def optimizer_slots(
 def make_concrete(setting: Any) -> None:
     """Replace tensors that a regularizer or constraint made in its constructor by plain numbers.
 
-    Some of Keras's keep their factor as a tensor; made inside one graph, it cannot be used in the next.
+    Some of Keras's keep their factor as a tensor (L1); made inside one graph, it cannot be used in the next.
 
     Relies on: such tensors being attributes of the object.
     Else: make the object in ``tf.init_scope`` from its ``get_config``.

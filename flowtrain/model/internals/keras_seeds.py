@@ -92,7 +92,7 @@ _changing_lock = threading.Lock()
 
 def _draw_changed(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
     seed = _draw(generator, ordered=ordered)
-    # Any entry will do, as all do the same. Without the lock: the list may be emptied meanwhile by the last one out.
+    # Any entry will do, as all do the same.
     change = _changing[0] if _changing else None
     return seed if change is None else change(seed)
 

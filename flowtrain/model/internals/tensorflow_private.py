@@ -1,4 +1,4 @@
-"""What is used of TensorFlow beyond its public interface.
+"""Private TensorFlow: graphs, variables, the eager executor, ``tf.summary``.
 
 Each docstring ends with what the function relies on ("Relies on") and what to do when that is gone ("Else").
 """
@@ -46,7 +46,7 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def scratch_graph(name: str) -> tf.Graph:
-    """A graph to trace into and throw away; variables are captured as in a tf.function.
+    """A graph to trace into and throw away; it captures variables as the graph of a ``tf.function`` does.
 
     Relies on: ``tf.__internal__.FuncGraph``, the graph of every ``tf.function``, which Keras uses too.
     Else: trace a ``tf.function`` whose body calls back, and take its ``graph``.
@@ -55,28 +55,29 @@ def scratch_graph(name: str) -> tf.Graph:
 
 
 def trace(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
-    """Trace a function once, without AutoGraph, into something whose ``prune`` gives subgraphs.
+    """Trace a function once, without AutoGraph, into a concrete function whose ``prune`` cuts out subgraphs.
 
-    Relies on: ``tf.compat.v1.wrap_function``, whose result (a WrappedFunction) is public in behaviour, not as a class.
+    Relies on: ``tf.compat.v1.wrap_function`` and ``prune`` of its result, a WrappedFunction, which is no public class.
     Else: ``tf.function(...).get_concrete_function()``, and a new trace for each set of tensors that is fetched.
     """
     return tf.compat.v1.wrap_function(function, list(specs))
 
 
 def quick_call(function: tf.types.experimental.ConcreteFunction) -> Callable[[Sequence[tf.Tensor]], Any]:
-    """A concrete function's call without the check of its arguments, which takes as long as a small training step.
+    """Call a concrete function without the check of its arguments, which takes as long as a small training step.
 
     Relies on: ``ConcreteFunction._call_flat(tensors, captured_inputs)``.
-    Else: ``lambda tensors: function(*tensors)``, which is slower and nothing else.
+    Else: ``lambda tensors: function(*tensors)``, which is slower and otherwise the same.
 
     Args:
-        function: What ``get_concrete_function`` gave; its arguments must be tensors alone, outside of any tape.
+        function: The result of ``get_concrete_function``. All its arguments must be tensors, and no gradient tape may
+            watch the call.
     """
     return lambda tensors: function._call_flat(list(tensors), function.captured_inputs)
 
 
 def all_operations(graph: tf.Graph) -> list[tf.Operation]:
-    """All operations of a graph, and of the loops, branches and compiled functions in it.
+    """All operations of a graph, including those inside its loops, branches and called functions.
 
     Relies on: ``Graph._functions``, the functions that a graph's operations call, by name; their ``graph``.
     Else: walk ``graph.as_graph_def().library``, which has types and names but not the operations themselves.
@@ -96,14 +97,14 @@ def constants_for_variables(function: tf.types.experimental.ConcreteFunction) ->
     Else: ``tf.saved_model`` and a converter of another package.
 
     Raises:
-        ValueError: Something has no constant value. TypeError, AttributeError and OpError mean the same.
+        ValueError, TypeError, AttributeError, tf.errors.OpError: Something in the graph has no constant value.
     """
     made = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     return made.graph.as_graph_def()
 
 
 def external_captures(graph: tf.Graph) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Pairs (tensor outside, its placeholder inside) of what a traced graph reads from outside.
+    """Pairs (tensor outside, its placeholder inside) of everything that a traced graph captures.
 
     Relies on: ``FuncGraph.captures``.
     Else: ``ConcreteFunction.captured_inputs`` beside the graph's last inputs.
@@ -115,17 +116,18 @@ def external_captures(graph: tf.Graph) -> list[tuple[tf.Tensor, tf.Tensor]]:
 
 
 def captured_variables(graph: tf.Graph, known: set[int]) -> list[tf.Variable]:
-    """The variables that a graph reads and that are not known by the identity of their handle.
+    """The variables that a graph captures, without those whose handles' identities are in ``known``.
 
-    A graph holds handles, not variables; those that nothing else leads to are looked for among all objects.
+    A graph holds handles, which do not lead to their variables: these are searched among all objects of the process.
 
-    Relies on: ``Variable._handle``; ``_distributed_container``, by which the part of a variable on one replica knows
-    the whole. Else: ``Variable.handle`` where that is public; without the second only models without a strategy.
+    Relies on: ``Variable._handle``; ``_distributed_container``, by which the copy of a variable on one replica finds
+    the variable that holds all copies.
+    Else: the public ``Variable.handle``; without the second only models without a strategy.
     """
     handles = {id(outside) for outside, _ in external_captures(graph) if outside.dtype == tf.resource} - known
     if not handles:
         return []
-    # Slow, and only where something is missing: a variable that the user made outside and that no layer lists.
+    # Slow, but rare: only when the user made a variable outside of build_graph which no layer lists.
     found: dict[int, tf.Variable] = {}
     for candidate in gc.get_objects():
         # by its type: isinstance would wake proxies and lazy modules
@@ -138,16 +140,16 @@ def captured_variables(graph: tf.Graph, known: set[int]) -> list[tf.Variable]:
 
 
 def replica_values(value: Nested) -> tuple[Any, ...]:
-    """What each replica of this process has of a value under a strategy; the value itself where it is no such value.
+    """The copies of a distributed value on the replicas of this process; (value,) if it is not distributed.
 
     Relies on: ``DistributedValues.values``, which unlike ``experimental_local_results`` needs no strategy at hand.
-    Else: pass the strategy to who asks.
+    Else: pass the strategy to the callers.
     """
     return tuple(value.values) if isinstance(value, tf.distribute.DistributedValues) else (value,)
 
 
 def is_unlifted(variable: tf.Variable) -> bool:
-    """Whether a variable was made inside a ``tf.function``, which keeps it to itself.
+    """Whether a variable was made inside a ``tf.function`` and belongs to it.
 
     Relies on: the name of the class ``UnliftedInitializerVariable``.
     Else: the error that a user sees is TensorFlow's own, without flowtrain's advice.
@@ -156,7 +158,7 @@ def is_unlifted(variable: tf.Variable) -> bool:
 
 
 def was_made_in_function(error: ValueError) -> bool:
-    """Whether an error says that a ``tf.function`` made a variable in a call that was not its first.
+    """Whether an error says that a ``tf.function`` made a variable in a call other than its first.
 
     Relies on: the words "tf.function" in the message of that ValueError.
     Else: the error that a user sees is TensorFlow's own, without flowtrain's advice.
@@ -165,28 +167,28 @@ def was_made_in_function(error: ValueError) -> bool:
 
 
 def is_generator_state(arguments: Mapping[str, Any]) -> bool:
-    """Whether the variable that is being made is the state of a ``tf.random.Generator``.
+    """Whether the variable being made is the state of a ``tf.random.Generator``.
 
     Relies on: the name "StateVar" that the generator gives it.
-    Else: the error that a user sees is the general one, of an initial value that is computed in the graph.
+    Else: the user sees the general error about an initial value that is computed in the graph.
 
     Args:
-        arguments: What a variable creator is given.
+        arguments: The keyword arguments of the variable creator.
     """
     return arguments.get("name") == "StateVar"
 
 
 def names_in_checkpoint(reader: tf.train.CheckpointReader) -> dict[str, list[str]] | None:
-    """The full names of the variables in a TensorFlow checkpoint, each with the keys it is saved under.
+    """The names of the variables in an object-based checkpoint, each with the keys that it is saved under.
 
     Relies on: the entry ``_CHECKPOINTABLE_OBJECT_GRAPH`` and its protocol buffer, TrackableObjectGraph.
-    Else: keys alone, which are places in a user's objects ("layer/0/w").
+    Else: keys alone, which are attribute paths in the user's objects ("layer/0/w").
 
     Args:
-        reader: What ``tf.train.load_checkpoint`` gave.
+        reader: The result of ``tf.train.load_checkpoint``.
 
     Returns:
-        None for a checkpoint of ``tf.compat.v1``, whose keys are the names.
+        Name -> keys; None for a checkpoint of ``tf.compat.v1``, whose keys are the names.
     """
     if not reader.has_tensor(_OBJECT_GRAPH):
         return None
@@ -203,13 +205,13 @@ def names_in_checkpoint(reader: tf.train.CheckpointReader) -> dict[str, list[str
 
 
 class BackgroundExecutor:
-    """Runs calls of TensorFlow in order on a thread of its own.
+    """Asynchronous eager executor: runs TensorFlow calls in order on a thread of its own.
 
-    Their results are tensors that wait when they are read. An operation's error is raised by whatever reads its results
-    or makes the next call, until `forget_error`.
+    A call returns tensors at once; reading one waits for its value. If an operation fails, every read of its results
+    and every further call raises the error, until `forget_error`.
 
     Relies on: ``tensorflow.python.eager``'s ``new_executor`` and ``executor_scope``.
-    Else: a thread of one's own that calls one step after the other.
+    Else: a thread that calls one step after the other.
     """
 
     def __init__(self) -> None:
@@ -222,12 +224,12 @@ class BackgroundExecutor:
     def forget_error(self) -> None:
         """Clear the executor's error state so that it can be used again."""
         with contextlib.suppress(tf.errors.OpError):
-            self._executor.wait()  # results tell of an error before the executor knows of it
+            self._executor.wait()  # the results have an error before the executor has; clearing earlier misses it
         self._executor.clear_error()
 
 
 def failure_of(error: tf.errors.OpError) -> str:
-    """What TensorFlow says of an operation that failed while a graph ran, without the frames of its tracing.
+    """The operation and the reason in an error of a running graph, without the stack of its tracing.
 
     Relies on: the message's form: ``{{node NAME}}``, and the reason in the last paragraph.
     Else: ``error.message`` as it is.
@@ -240,14 +242,15 @@ def failure_of(error: tf.errors.OpError) -> str:
 
 @contextlib.contextmanager
 def eager_seed(seed: int) -> Iterator[None]:
-    """Give eager ``tf.random`` operations a seed for a while, leaving the user's own stream untouched.
+    """Scope in which eager ``tf.random`` operations have a seed; the user's own random stream is left untouched.
 
     Relies on: the eager context's ``_seed``, ``_rng`` and ``_set_global_seed``.
     Else: ``tf.random.set_seed``, which changes what a user draws afterwards.
     """
     context = eager_context.context()
     before = context._seed, getattr(context, "_rng", None)
-    context._set_global_seed(seed)  # forgets kernels too, which would go on with an older stream of this seed
+    # Not by assigning _seed: this also clears cached kernels, which would continue an older stream of the same seed.
+    context._set_global_seed(seed)
     try:
         yield
     finally:
@@ -278,12 +281,12 @@ class _CallingWriter(tf.summary.SummaryWriter):
 
 
 def summary_writer(function: Callable[[], Any]) -> contextlib.AbstractContextManager[Any]:
-    """While inside, ``tf.summary`` calls a function where it would write; unless the user has set a writer.
+    """Scope in which ``tf.summary`` calls a function instead of writing, unless the user has set a writer.
 
     Relies on: ``tf.summary`` reading the writer's ``_resource`` before it writes.
-    Else: a call of ``tf.summary`` in ``build_graph`` does nothing, without a word; drop the advice.
+    Else: a call of ``tf.summary`` in ``build_graph`` does nothing, silently; drop the advice.
     """
-    with tf.init_scope():  # in a graph the answer would be a tensor, and an operation more
+    with tf.init_scope():  # inside a graph the answer would be a tensor, and an operation added to the user's graph
         taken = bool(tf.summary.should_record_summaries())
     if taken:
         return contextlib.nullcontext()
