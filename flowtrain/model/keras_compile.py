@@ -96,7 +96,8 @@ class CompiledModel:
             return [tf.cast(loss, tf.float32) for loss in losses_by_output(self.model, y, y_pred, sample_weight)]
 
     def update(self, loss: tf.Tensor, x: object, y: object, y_pred: object, sample_weight: object) -> None:
-        """Add a batch and its loss to the metrics of the epoch."""
+        """Accumulate a batch and its loss in the epoch's metrics."""
+        # Weighted by the number of samples, as in fit: a short last batch counts less.
         self._loss.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
         self.measure(x, y, y_pred, sample_weight)
 

@@ -33,32 +33,33 @@ _METRICS = "compiled"
 class KerasModelDesc(ModelDesc):
     """Make a Keras model trainable by flowtrain in one line, with the cost and metrics of Keras's ``fit``.
 
-    A datapoint has the model's inputs first, then a target for each output with a loss, then the sample weights if
-    there are any. Loss, metrics and their weights mean what they mean in ``keras.Model.compile``: Keras computes them,
-    with its masks (``Embedding(mask_zero=True)``), regularizers and ``add_loss``, and a ``compute_loss`` or
-    ``compute_metrics`` of the model's class. The metrics, and the losses, are those of the epoch so far.
+    A datapoint consists of the model's inputs, then a target for each output that has a loss, then the sample weights
+    if there are any. Loss, metrics and their weights mean what they mean in ``keras.Model.compile``. Keras computes
+    them, with its masks (``Embedding(mask_zero=True)``), regularizers and ``add_loss``, and with ``compute_loss`` or
+    ``compute_metrics`` where the model's class overrides them. Metrics and losses are shown over the epoch so far.
     ``KerasMetrics()`` in an InferenceRunner computes the same over a validation set.
 
     Args:
         keras_model: A Sequential, functional or subclassed model.
-        loss: A Keras loss, its name, or a function of (target, prediction); for several outputs one for all, or a list
-            or dict as the outputs are. None: what the model gives to ``add_loss``, or its ``compute_loss``.
-        metrics: Names known to Keras (``"accuracy"``, ``"AUC"``), metrics, or functions of (target, prediction); for
-            several outputs a list or dict of lists, or names and functions for all of them.
-        optimizer: A Keras optimizer or its name. Given by name, its learning rate is the scalar
-            variable ``learning_rate``, which schedules can set.
-        targets: ``tf.TensorSpec`` of each target, as a list or a dict by output; None to infer them: integers for a
-            sparse loss, else float32 of the output's shape.
+        loss: A Keras loss, its name, or a function of (target, prediction). For several outputs: one for all of them,
+            or a list or dict as the outputs are. None: the losses that the model adds with ``add_loss``, or its
+            ``compute_loss``.
+        metrics: Names known to Keras (``"accuracy"``, ``"AUC"``), metrics, or functions of (target, prediction). For
+            several outputs: a list or dict of lists, or names and functions for all of them.
+        optimizer: A Keras optimizer or its name. For a name, the learning rate is the scalar variable
+            ``learning_rate``, which schedules can set.
+        targets: ``tf.TensorSpec`` of each target, as a list or a dict by output. None: inferred, int32 of the output's
+            shape without its last dimension for a sparse loss, else float32 of the output's shape.
         inputs: ``tf.TensorSpec`` of each input, for a model that does not declare them: a subclassed one, or a
             Sequential without ``keras.Input``.
         loss_weights: Factors of the outputs' losses, a list or dict as in ``compile``.
-        weighted_metrics: Metrics that the sample or class weights count for.
-        sample_weight: True: a datapoint ends with the input ``sample_weight``, float32 (N,), for all outputs; a
-            ``tf.TensorSpec`` for one of another shape, e.g. (None, T) for time steps.
-        class_weight: From class to the weight of its samples, for a model with one output.
+        weighted_metrics: Metrics to which the sample or class weights apply.
+        sample_weight: True: the last component of a datapoint is the input ``sample_weight``, float32 (N,), for all
+            outputs. A ``tf.TensorSpec`` for weights of another shape, e.g. (None, T) for time steps.
+        class_weight: Class -> weight of its samples, for a model with one output.
 
     Raises:
-        ModelError: What would not be trained as ``fit`` does; says what to write.
+        ModelError: Something that cannot be trained as ``fit`` does; says what to write.
 
     Example:
         >>> net = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(1)])
@@ -117,14 +118,19 @@ class KerasModelDesc(ModelDesc):
 
     @property
     def _keys(self) -> list[str]:
-        """What Keras calls the outputs, in the order of ``output_names``."""
+        """Keras's names of the outputs, in the order of ``output_names``."""
         if isinstance(self._output, Mapping):
-            return sorted(self._output)
+            return sorted(self._output)  # tf.nest flattens dicts in the order of their sorted keys
         names = getattr(self.keras_model, "output_names", None)
         return [str(name) for name in names or range(len(self.output_names))]
 
     def _for_each_output(self, given: object, what: str) -> list[Any]:
-        """A setting that may be one for all outputs, a list, or a dict by output; None where a dict leaves one out."""
+        """Expand a setting to a list with one entry for each output.
+
+        Args:
+            given: One value for all outputs, a list, or a dict by output, which may leave outputs out (None).
+            what: What it sets, for the error.
+        """
         count = len(self.output_names)
         if isinstance(given, Mapping):
             unknown = [name for name in given if name not in self._keys]
@@ -139,7 +145,7 @@ class KerasModelDesc(ModelDesc):
 
     @staticmethod
     def _for_all_outputs(metrics: Any, count: int) -> Any:
-        """Names and functions that stand for all outputs, once for each; what is one for each already, as it is."""
+        """Repeat a flat list of metrics, which is meant for all outputs, for each of them; other forms are kept."""
         plain = isinstance(metrics, (list, tuple)) and not any(
             isinstance(one, (list, tuple, dict, keras.Metric)) or one is None for one in metrics
         )
@@ -156,7 +162,7 @@ class KerasModelDesc(ModelDesc):
         for place, (loss, output) in enumerate(zip(losses, outputs, strict=True)):
             name = "target" if len(outputs) == 1 else f"target_{place}"
             kind = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-            if loss is None:
+            if loss is None:  # an output without a loss has no target; the others keep their numbers
                 continue
             if "sparse" in kind.lower():
                 specs.append(tf.TensorSpec(output.shape[:-1], tf.int32, name))
@@ -178,10 +184,10 @@ class KerasModelDesc(ModelDesc):
         x = arranged_inputs(self.keras_model, tensors[: len(self._inputs)])
         targets = tensors[len(self._inputs) : len(self._inputs) + len(self._targets)]
         weight = tensors[-1] if self._sample_weight is not None else None
-        if tower.is_training and self._class_weight is not None:  # fit leaves them out of a validation
+        if tower.is_training and self._class_weight is not None:  # fit does not apply class weights in validation
             weight = self._weight_of(targets)
         for layer in flat_layers(self.keras_model):
-            clear_losses(layer)  # of earlier traces, also where a layer is not called in this one
+            clear_losses(layer)  # of all layers: one that is not called in this trace still has an earlier one's losses
         outputs = call_model(self.keras_model, tensors[: len(self._inputs)])
         y = self._arranged(targets)
         for name, output in zip(self.output_names, tf.nest.flatten(outputs), strict=True):
@@ -190,6 +196,7 @@ class KerasModelDesc(ModelDesc):
             if mask is not None:
                 tower.add_tensor(f"{name}_mask", tf.identity(mask, name=f"{name}_mask"))
         cost = tf.identity(compiled.loss(x, y, outputs, weight, tower.is_training), name="loss")
+        # Keras's compute_loss has added regularizers and layers' losses already; the graph must not add them again.
         tower.settle(self.keras_model)
         if len(self.output_names) > 1:
             parts = compiled.output_losses(self._by_output(targets), outputs, weight)
@@ -203,19 +210,20 @@ class KerasModelDesc(ModelDesc):
 
     @property
     def loss_names(self) -> list[str]:
-        """The names of the tensors that are the cost, and the losses of several outputs."""
+        """The names of the cost's tensor and, with several outputs, of the tensors of their losses."""
         return ["loss", *(f"loss_{place}" for place in self._with_loss if len(self.output_names) > 1)]
 
     def compiled_in(self, store: VariableStore) -> CompiledModel:
-        """The model's loss and metrics in one run."""
+        """The model's compiled loss and metrics in the run of this store."""
         return store.metrics[_METRICS]
 
     def measure(self, compiled: CompiledModel, values: Mapping[str, Any]) -> None:
-        """Add a batch, that has been computed, to metrics.
+        """Accumulate a batch whose outputs have been computed in the metrics.
 
         Args:
-            compiled: The metrics.
-            values: Arrays by the names of the inputs, of the outputs and of their masks, where they have some.
+            compiled: The compiled metrics.
+            values: Arrays by name: each of `inputs`, each output (``prediction``, ...), and ``NAME_mask`` of an output
+                that has a mask.
         """
         given = [tf.constant(values[str(spec.name)]) for spec in self.inputs()]
         targets = given[len(self._inputs) : len(self._inputs) + len(self._targets)]
@@ -231,7 +239,7 @@ class KerasModelDesc(ModelDesc):
         )
 
     def _compiled(self, tower: TowerContext) -> CompiledModel:
-        """The model's loss and metrics, built when its variables are."""
+        """The compiled loss and metrics of the tower's run; made in the build pass, before the store is frozen."""
         metrics = tower.store.metrics
         if _METRICS not in metrics:
             weight = self._sample_weight
@@ -244,7 +252,7 @@ class KerasModelDesc(ModelDesc):
         return metrics[_METRICS]
 
     def _arranged(self, targets: Sequence[Any]) -> Nested:
-        """Targets as the outputs are nested; fewer of them as Keras takes what has a loss."""
+        """Nest targets as ``compute_loss`` takes them: as the outputs, or only those of the outputs with a loss."""
         if len(targets) == len(self.output_names):
             return tf.nest.pack_sequence_as(self._output, list(targets))
         if len(targets) == len(self._with_loss) and isinstance(self._output, Mapping):
@@ -252,7 +260,7 @@ class KerasModelDesc(ModelDesc):
         return list(targets) if len(targets) > 1 else (targets[0] if targets else None)
 
     def _by_output(self, targets: Sequence[Any]) -> Nested:
-        """Targets as the outputs are nested, None where an output has none."""
+        """Nest targets as the outputs, with None for an output without a target."""
         every: list[Any] = list(targets)
         if len(targets) == len(self._with_loss):
             every = [None] * len(self.output_names)
@@ -261,23 +269,23 @@ class KerasModelDesc(ModelDesc):
         return tf.nest.pack_sequence_as(self._output, every)
 
     def _weight_of(self, targets: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The weights of a batch's samples by their class, 1 for a class that has none."""
+        """The class weight of each sample of a batch; 1 for a class without one."""
         target, table = targets[0], self._class_weight or {}
         if target.shape.rank is not None and target.shape.rank > 1:
-            one_hot = target.shape[-1] != 1
+            one_hot = target.shape[-1] != 1  # else (N, 1), the class itself
             target = tf.argmax(target, -1) if one_hot else tf.squeeze(target, -1)
         if target.dtype.is_floating:
             target = tf.round(target)
         return _looked_up(table, target)
 
     def gradient_processors(self) -> Sequence[GradientProcessor]:
-        """Where an output has no loss, what leads to it alone is not trained: a warning names it, as in ``fit``."""
+        """``FilterNoneGrad`` if an output has no loss: layers that only lead to it get a warning, as in ``fit``."""
         return [FilterNoneGrad()] if len(self._with_loss) < len(self.output_names) else []
 
     def optimizer(self) -> Any:
-        """The optimizer, with a settable learning rate where it was given by name."""
+        """A new or unused optimizer; one given by name gets the scalar variable ``learning_rate``."""
         given = self._optimizer
-        if isinstance(given, keras.optimizers.Optimizer) and given.built:  # by an earlier run: its state stays there
+        if isinstance(given, keras.optimizers.Optimizer) and given.built:  # its state belongs to an earlier run
             return type(given).from_config(given.get_config())
         if not isinstance(given, str):
             return given

@@ -1,4 +1,4 @@
-"""What goes into a Keras model and comes out of it, whichever of Keras's three ways it is written in."""
+"""Inputs and outputs of Keras models: Sequential, functional and subclassed ones alike."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["arranged_inputs", "call_keras", "call_model", "declared_inputs", "re
 
 
 def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpec]:
-    """The inputs that a functional or Sequential model declares.
+    """The input specs that a functional or Sequential model declares.
 
-    The batch size of a Sequential that was built by calling it is that of the call by chance: it is left open, unless
-    a layer keeps states for each of the batch.
+    The batch size of a Sequential is left open: if the model was built by a call, it is that call's by chance. Models
+    with stateful layers keep it, since their states have one row for each sample of the batch.
 
     Args:
-        model: The model.
-        what_to_write: What a user can do about a model without them; the end of the error.
+        model: The Keras model.
+        what_to_write: The end of the error: what the user can write instead.
 
     Raises:
-        ModelError: It declares none: a subclassed one, or a Sequential without keras.Input.
+        ModelError: The model declares no inputs: a subclassed one, or a Sequential without keras.Input.
     """
     try:
         inputs: list[Any] = list(model.inputs or ())
@@ -47,7 +47,7 @@ def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpe
 
 
 def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
-    """Input specs renamed where Keras made up the name: its numbers depend on what else the process has made."""
+    """Rename inputs whose names Keras made up (``keras_tensor_7``, which depends on the process) to ``input_0``, ..."""
     named = []
     for place, spec in enumerate(specs):
         unnamed = not spec.name or re.fullmatch(r"keras_tensor(_\d+)?", spec.name)
@@ -57,21 +57,21 @@ def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
 
 
 def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> Nested:
-    """Call a model on a list of tensors, in the order of its inputs.
+    """Call a model on a flat list of tensors.
 
     Args:
-        model: The model; one whose inputs are a dict gets a dict.
-        tensors: One for each input.
-        **call: Arguments of the call, e.g. ``training=False``.
+        model: The Keras model.
+        tensors: One for each input, in order; nested as the model takes them.
+        **call: Further arguments of the call, e.g. ``training=False``.
 
     Returns:
-        What the model returns, as it is: Keras's masks are attached to these tensors.
+        The model's return value itself: Keras attaches masks to these very tensors.
     """
     return model(arranged_inputs(model, tensors), **call)
 
 
 def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Nested:
-    """Tensors, one for each input of a model, in the structure that the model takes."""
+    """Nest a flat list of tensors, one for each input, as the model takes them."""
     structure = input_structure(model)
     if structure is not None:
         return tf.nest.pack_sequence_as(structure, list(tensors))
@@ -79,12 +79,15 @@ def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Nested:
 
 
 def call_keras(model: keras.Model, tensors: Sequence[Any], **call: object) -> list[Any]:
-    """As `call_model`, with the outputs as a list."""
+    """Call a model as `call_model` does, and flatten its outputs to a list."""
     return tf.nest.flatten(call_model(model, tensors, **call))
 
 
 def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Nested:
-    """The shapes and dtypes that come out of a model, as it nests them; one that is not built yet is built by this.
+    """Call a model on symbolic inputs, which also builds it.
+
+    Returns:
+        Keras tensors with the shapes and dtypes of the outputs, nested as the model nests them.
 
     Raises:
         ModelError: The model cannot be called on such inputs.
@@ -92,6 +95,6 @@ def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Neste
     symbols = [keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=spec.name) for spec in specs]
     try:
         return call_model(model, symbols)
-    except Exception as error:  # whatever the user's code makes of such inputs
+    except Exception as error:  # the model's code is the user's and may raise anything
         shown = ", ".join(f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in specs)
         raise ModelError(f"the Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error

@@ -1,4 +1,4 @@
-"""The names that the variables of a plain Keras model have in a run that trained it."""
+"""Names of a plain Keras model's variables as the checkpoints of a run that trained it have them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ __all__ = ["names_in_run"]
 
 
 class _Called(ModelDesc):
-    """A model that is called and not trained, under the attribute that KerasModelDesc has it in."""
+    """Wraps a Keras model in a ModelDesc that only calls it."""
 
     def __init__(self, model: keras.Model, specs: Sequence[tf.TensorSpec]) -> None:
+        # The attribute's name is the first part of the variables' names: the same as in KerasModelDesc.
         self.keras_model, self._specs = model, list(specs)
 
     def inputs(self) -> Sequence[tf.TensorSpec]:
@@ -33,21 +34,22 @@ class _Called(ModelDesc):
 
 
 def names_in_run(model: keras.Model) -> dict[str, Any]:
-    """The variables of a Keras model by the names that they have in the checkpoints of a KerasModelDesc of it.
+    """A Keras model's variables by their names in the checkpoints of a run of KerasModelDesc.
 
-    Keras's own paths will not do: they hold the model's name and counters of what else the process made
-    (``sequential_3/dense_5/kernel``), the run's do not (``keras_model/dense/kernel``).
+    Keras's own paths will not do: they hold the model's name and numbers counted over the process
+    (``sequential_3/dense_5/kernel``), the run's names do not (``keras_model/dense/kernel``).
 
     Args:
-        model: The model; it is left as it is.
+        model: The model; it is left unchanged.
 
     Returns:
-        Name -> variable; nothing for a model that does not declare its inputs.
+        Name -> variable; empty for a model that does not declare its inputs.
     """
     try:
         specs = readable(declared_inputs(model, ""))
     except ModelError:
         return {}
+    # The names are those that a trace gives, so one is made; the store renames the variables, which is undone.
     paths = [(variable, variable.path) for variable in model.variables]
     try:
         return dict(ModelGraph(_Called(model, specs)).store.variables)

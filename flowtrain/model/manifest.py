@@ -1,14 +1,14 @@
-"""A checkpoint's manifest: what the folder holds, under a checksum of its own.
+"""The manifest of a checkpoint folder: lists the other files with their checksums, under a checksum of its own.
 
-The manifest is what all other files are checked against, so a byte that flips in it must not go unseen either. Its text
-is JSON whose first member is the SHA-256 of everything that follows it::
+All other files are checked against the manifest, so a flipped byte in it must not go unseen either. Its text is JSON
+whose first member is the SHA-256 of everything that follows it::
 
     {
      "sha256": "<64 hexadecimal digits>",
      "format": 1, ...
 
-The place of the digest is fixed: a manifest begins with it or, when an earlier version of flowtrain wrote it, with its
-format. Were it looked up by its name, a flip in that name would turn a checked manifest into an unchecked one.
+The position of the digest is fixed: a manifest begins with it or, if an earlier version of flowtrain wrote it, with its
+format. If the digest were looked up by its name, a flipped byte in that name would disable the check.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _SCHEMA = Record(
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
-    """Describe all files that are in a folder.
+    """Write the manifest of a checkpoint folder, last of its files.
 
     Args:
-        folder: Holds the checkpoint's other files.
-        about: JSON values for people and tools.
+        folder: The folder, with all other files in it.
+        about: JSON values for people and tools: epoch, global_step, versions.
         variables: Name -> ``{"shape": [...], "dtype": "..."}``.
     """
     files: dict[str, Any] = {}
     for file in sorted(folder.iterdir()):
         files[file.name] = {"bytes": file.stat().st_size}
-        if not _is_data(file.name):
+        if not _is_data(file.name):  # gigabytes perhaps: each tensor in them has its CRC32C in the index
             with file.open("rb") as stream:
                 files[file.name]["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
     text = json.dumps({"format": FORMAT, **about, "files": files, "variables": variables}, indent=1).encode()
@@ -64,16 +64,16 @@ def write_manifest(folder: Path, about: Mapping[str, Any], variables: Mapping[st
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's manifest, and see that it is whole and of the right form.
+    """Read a checkpoint's manifest, and check its checksum and its form.
 
-    One of an earlier version, which has no checksum, is taken when its form is right: every file of a checkpoint is
-    listed, each but the data (which TensorFlow checks) with its SHA-256.
+    A manifest of an earlier version has no checksum and is accepted if its form is right: it lists every file of a
+    checkpoint, each with its SHA-256 except the data files (which TensorFlow checks).
 
     Returns:
-        The manifest without its own checksum.
+        The manifest's members, without its own checksum.
 
     Raises:
-        CheckpointError: It is missing, damaged or of a later format.
+        CheckpointError: The manifest is missing, damaged or of a later format.
     """
     file = Path(path) / MANIFEST
     try:
@@ -88,7 +88,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             problem = str(error)
         else:
-            _refuse_later(path, manifest)
+            _refuse_later(path, manifest)  # before its form is judged: a later format may have another one
             problem = mismatch(manifest, _SCHEMA, MANIFEST) or _unlisted(manifest["files"])
     if problem is not None:
         raise CheckpointError(f"{path} is no whole checkpoint: its {MANIFEST} is damaged ({problem})")
@@ -114,7 +114,7 @@ def _refuse_later(path: str | Path, manifest: object) -> None:
 
 
 def _unlisted(files: Mapping[str, Any]) -> str | None:
-    """What the list of files lacks. An empty list would be a manifest that checks nothing."""
+    """What is missing in the list of files, or None. A manifest with an empty list would check nothing."""
     if not any(_is_data(name) for name in files):
         return f"it lists no {PREFIX}.data-... file"
     for name in (f"{PREFIX}.index", STATE):

@@ -1,4 +1,4 @@
-"""Any Keras metric in ``build_graph``, and what is needed to make and to compute one."""
+"""Keras metrics in ``build_graph``: resolved from what a user gives, built, named, computed for a batch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["add_metric_summary", "batch_results", "example_of", "make_metric", "
 
 
 def make_metric(metric: object, target: object, prediction: object) -> keras.Metric:
-    """A Keras metric of what a user gives for one.
+    """Resolve a user's metric to a Keras metric.
 
     Args:
-        metric: A name known to Keras, a metric, its class, or a function of (target, prediction). ``"accuracy"`` is
-            chosen by the shapes, as Keras does.
-        target: The true values: an array or a tensor.
-        prediction: The predicted values, likewise.
+        metric: A name known to Keras, a metric, its class, or a function of (target, prediction). What ``"accuracy"``
+            means depends on the shapes, as in Keras.
+        target: The true values, an array or a tensor.
+        prediction: The predicted values, an array or a tensor.
 
     Returns:
-        The metric; the object itself where it is one.
+        The metric; a metric that was given is returned itself.
 
     Raises:
-        ModelError: Keras knows none of that name.
+        ModelError: Keras knows no such metric.
     """
     try:
         return metric_of(metric, target, prediction)
@@ -52,21 +52,21 @@ def add_metric_summary(
     *,
     name: str = "",
 ) -> None:
-    """Show any Keras metric of the epoch so far, as ``fit`` does: it adds up over the steps and starts anew with
-    each epoch.
+    """Show a Keras metric accumulated over the epoch so far, as ``fit`` does.
 
-    The tensor of its name holds the metric of the batch alone. For a validation set see the inferencer ``KerasMetric``.
+    The tensor of the metric's name holds its value for the batch alone. For a validation set see the inferencer
+    ``KerasMetric``.
 
     Args:
         metric: A name known to Keras (``"AUC"``), a metric made in ``__init__`` of the model, its class, or a
             function of (target, prediction).
         target: The true values.
         prediction: The predicted values.
-        sample_weight: A weight for each of the batch, as Keras takes it.
-        name: What it is called; empty for the metric's own name.
+        sample_weight: Weights of the batch's samples, as Keras takes them.
+        name: The name to show it under; empty for the metric's own name.
 
     Raises:
-        ModelError: Keras knows no such metric, or its name is taken.
+        ModelError: Keras knows no such metric, or the name is taken.
 
     Example:
         >>> add_metric_summary("AUC", label, probability)  # doctest: +SKIP
@@ -79,11 +79,13 @@ def add_metric_summary(
         with kept_apart(tower):
             examples = [example_of(tensor) for tensor in (target, prediction, sample_weight)]
             made = make_metric(metric, *examples[:2])
+            # Variables of a metric that build_graph itself makes are in the store already, as if they were the model's.
             if any(tower.store.find(variable.path) is variable for variable in made.variables):
                 raise ModelError(
                     f"the metric {name!r} is made in build_graph, which is traced several times: make it in __init__ "
                     "of the model, or give its name or class."
                 )
+            # Some metrics make their variables in their first update, which must not be in a trace.
             made.update_state(*examples[:2], **({} if sample_weight is None else {"sample_weight": examples[2]}))
             made.reset_state()
             metrics.add(name, made)
@@ -95,7 +97,7 @@ def add_metric_summary(
 
 
 def example_of(tensor: tf.Tensor | None) -> tf.Tensor | None:
-    """Zeros like a tensor or its spec, unknown sizes 1, to build what Keras builds at the first call; None for None."""
+    """Zeros of a tensor's (or spec's) shape and dtype, unknown sizes 1, for a first call that makes variables."""
     if tensor is None:
         return None
     shape = tf.TensorShape(tensor.shape)
@@ -104,14 +106,14 @@ def example_of(tensor: tf.Tensor | None) -> tf.Tensor | None:
 
 
 def batch_results(metric: keras.Metric, name: str, *values: object, **more: object) -> dict[str, tf.Tensor]:
-    """The results for one batch alone; the metric's own state stays as it is."""
+    """A metric's results for one batch alone, by name; the metric's own state stays unchanged."""
     state = metric.stateless_update_state(metric.stateless_reset_state(), *values, **more)
     result = metric.stateless_result(state)
     return dict(result) if isinstance(result, Mapping) else {name: result}
 
 
 def metric_name(metric: Any) -> str:
-    """The name that ``fit`` shows a metric by, without what Keras counts over the process."""
+    """The name under which ``fit`` shows a metric, without the number that Keras counts over the process."""
     if isinstance(metric, keras.Metric):
         return re.sub(r"_\d+$", "", metric.name) if auto_named(metric) else str(metric.name)
     if isinstance(metric, type):

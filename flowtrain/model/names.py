@@ -1,7 +1,7 @@
-"""The names of variables, layers and operations while ``build_graph`` is traced.
+"""Names of variables, layers and operations while ``build_graph`` is traced.
 
-They follow from the order in which things are met in this trace alone, so that every trace, and every process, finds
-the same ones: what Keras counts over the whole process is counted anew here.
+Names depend only on the order of calls in the trace, so that every trace and every process finds the same ones. Numbers
+that Keras counts over the whole process (``dense_7``) are counted anew in each trace.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Names"]
 
 
 class _Frame:
-    """One open scope: the path its variables have, the path its operations have, and whether names recur."""
+    """One open scope: the path of variables made in it, the path of its operations, and its ``reuse``."""
 
     def __init__(self, variables: str, operations: str, reuse: bool | str) -> None:
         self.variables, self.operations, self.reuse = variables, operations, reuse
@@ -33,17 +33,18 @@ def _join(*parts: str) -> str:
 
 
 class Names:
-    """The open scopes of one trace, and the names that have been given in it.
+    """The open scopes of one trace, and the names given in it so far.
 
     Args:
-        own_layers: The Keras layers that named layers have made: their names are those of the scopes.
-        prefix: Put before the names of operations.
+        own_layers: The Keras layers that named layers (``Conv2D("conv1", ...)``) made. They add nothing to a path: the
+            named layer's scope stands for them.
+        prefix: Prefix of the names of operations.
 
     Attributes:
         scopes: The stack of Keras's name scopes.
-        layers_seen: The Keras layers that were built or called, and whether no other one was around them.
-        layer_paths: The full names of those that are not named layers' own, by identity.
-        replaying: While gradients call layers again, names recur and mean the same.
+        layers_seen: (layer, whether no other layer was around it) of each Keras layer that was built or called.
+        layer_paths: Identity of a Keras layer -> its full name, for layers that no named layer made.
+        replaying: True while gradients call layers again (``tf.recompute_grad``): their names recur and mean the same.
     """
 
     def __init__(self, own_layers: Iterable[keras.Layer], prefix: str = "") -> None:
@@ -53,12 +54,13 @@ class Names:
         self.own_layers = {id(layer): layer for layer in own_layers}
         self.layer_paths: dict[int, str] = {}
         self.replaying = False
-        self._closed: dict[tuple[str, str], str] = {}
+        self._closed: dict[tuple[str, str], str] = {}  # (path above, Keras's name) of a layer's scope -> full path
+        # By identity, with the layer itself: while it is held, its id cannot be given to another one.
         self._layer_names: dict[int, tuple[Any, str]] = {}
         self._frames = [_Frame("", "", False)]
-        self._used: set[str] = set()
-        self._uses: dict[str, int] = {}
-        self._auto: dict[str, int] = {}
+        self._used: set[str] = set()  # names of layers and variables that were claimed
+        self._uses: dict[str, int] = {}  # path of operations -> how often it was opened
+        self._auto: dict[str, int] = {}  # path -> how many names were made from it by numbering
 
     def _entered(self, layer: keras.Layer, outermost: bool) -> None:
         clear_losses(layer)
@@ -72,12 +74,12 @@ class Names:
 
     @property
     def path(self) -> str:
-        """The path of the open scopes, as variables made here will have it."""
+        """The path of the open scopes: the prefix of variables made here."""
         return self._frames[-1].variables
 
     @property
     def reuse(self) -> bool | str:
-        """Whether names recur here: False, True or ``"auto"``."""
+        """The ``reuse`` of the innermost scope: False, True or ``"auto"``; see :func:`flowtrain.variable_scope`."""
         return self._frames[-1].reuse
 
     @contextlib.contextmanager
@@ -87,6 +89,8 @@ class Names:
         reuse = above.reuse if reuse is None else reuse
         operations = _join(above.operations, name)
         if reuse:
+            # Numbering starts again, so that the n-th unnamed layer or variable inside is the n-th of the first time.
+            # Operations cannot be shared: they are made again, under a path with a number.
             self._forget_automatic_names(_join(above.variables, name))
             operations = self._unique_operations(operations)
         else:
@@ -96,7 +100,11 @@ class Names:
 
     @contextlib.contextmanager
     def layer_scope(self, name: str) -> Iterator[tuple[str, str]]:
-        """Open the scope of one named layer and yield the paths of its variables and of its operations."""
+        """Open the scope of one call of a named layer.
+
+        Yields:
+            The path of its variables, and the path of its operations, which is numbered when the layer is called again.
+        """
         above = self._frames[-1]
         path = _join(above.variables, name)
         self.claim(path, "layer")
@@ -111,6 +119,8 @@ class Names:
             with contextlib.ExitStack() as stack:
                 for part in name.split("/"):
                     stack.enter_context(self.scopes.inside(part))
+                # The slash at its end makes TensorFlow take the path as it is, instead of below the open scopes and
+                # with a number of its own.
                 stack.enter_context(tf.name_scope(f"{self.prefix}{frame.operations}/"))
                 yield
         finally:
@@ -122,10 +132,10 @@ class Names:
         return f"{operations}_{uses}" if uses else operations
 
     def claim(self, path: str, what: str) -> None:
-        """Note that a name is used, and refuse it where it must not be used again.
+        """Mark a name of a layer or variable as used, as the scope's ``reuse`` allows.
 
         Raises:
-            ModelError: The name is taken and the scope does not reuse, or reuses and there is nothing.
+            ModelError: The name is used already and the scope does not reuse names; or it does and there is none.
         """
         if self.replaying:
             return
@@ -143,7 +153,7 @@ class Names:
         self._used.add(path)
 
     def automatic_name(self, base: str) -> str:
-        """A name for a layer that was given none: ``dropout``, ``dropout_1``, ..."""
+        """Make up a name for an unnamed layer: ``dropout``, ``dropout_1``, ..."""
         while True:
             path = self._numbered(_join(self.path, base))
             if self.reuse or path not in self._used:
@@ -156,12 +166,12 @@ class Names:
     # -- variables ----------------------------------------------------------------------------------
 
     def variable_path(self, name: str, owner: keras.Variable | None = None) -> str:
-        """The full name of a variable that is made now, one of several alike numbered in order.
+        """The full name of a variable that is being made; several of one name are numbered in order.
 
         Args:
-            name: The last part.
-            owner: The Keras variable it is made for. Keras makes the variables of a subclassed model late, when
-                the scopes of its layers are closed already: the variable's own path tells what they were.
+            name: The last part of the name.
+            owner: The Keras variable that it is made for. Keras makes the variables of a subclassed model late, when
+                the scopes of its layers are closed already: the Keras variable's own path tells which they were.
         """
         path = self.keras_path()
         if owner is not None:
@@ -173,14 +183,14 @@ class Names:
         return self._numbered(_join(path, name))
 
     def _renumbered(self, path: str, name: str) -> str:
-        """The path of a closed scope, its automatic number counted anew."""
+        """The full path of a layer's closed scope, with Keras's number in its name counted anew."""
         key = (path, name)
         if key not in self._closed:
             self._closed[key] = self._numbered(_join(path, re.sub(r"_\d+$", "", name)))
         return self._closed[key]
 
     def keras_path(self) -> str:
-        """The path of the open scopes and of the Keras layers that are being built or called in them."""
+        """The path of the open scopes and of the Keras layers that are being built or called inside them."""
         path = ""
         for scope in self.scopes:
             if scope.caller is None:
@@ -190,7 +200,7 @@ class Names:
         return path
 
     def name_below(self, path: str, caller: keras.Layer) -> str:
-        """A Keras layer's name; automatic ones are counted anew, in the order in which layers are met."""
+        """A Keras layer's name below a path; a name that Keras made up is numbered in the order of first use."""
         if id(caller) not in self._layer_names:
             name = str(caller.name)
             if auto_named(caller):
@@ -199,11 +209,11 @@ class Names:
         return self._layer_names[id(caller)][1]
 
     def known_name(self, caller: keras.Layer) -> str:
-        """The full path a layer had when it was first met."""
+        """The full path of a Keras layer where it was first built or called in this trace."""
         return self.layer_paths.get(id(caller), str(caller.name))
 
     def forget_number(self, path: str) -> None:
-        """Let the next variable of this path have exactly this name."""
+        """Restart the numbering of a path: the next variable gets exactly this name."""
         self._auto.pop(path, None)
 
     def _numbered(self, path: str) -> str:
@@ -212,5 +222,5 @@ class Names:
         return f"{path}_{count}" if count else path
 
     def set_layer_name(self, layer: keras.Layer, name: str) -> None:
-        """Let a layer that was made elsewhere be known by this name here."""
+        """Name a Keras layer that was made outside of ``build_graph``."""
         self._layer_names[id(layer)] = (layer, name)

@@ -1,4 +1,4 @@
-"""What is minimised: costs, the optimizers that do it, and the variables they may change."""
+"""Objectives: each cost with the optimizer that minimises it and the variables that it may change."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Objective", "handles", "make_objectives"]
 
 
 class Objective:
-    """One cost, the optimizer that minimises it, and the variables it may change for that.
+    """A cost, the optimizer that minimises it, and the variables that the optimizer may change.
 
     Attributes:
         name: The cost's name: ``"cost"``, or the key in the dict that ``build_graph`` returned.
-        optimizer: A Keras optimizer, built.
-        variables: The trainable variables by name.
-        processors: The model's gradient processors.
+        optimizer: A Keras optimizer; `make_objectives` builds it.
+        variables: The variables to change, by name.
+        processors: The model's gradient processors, in order.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Objective:
         self.variables, self.processors = dict(variables), list(processors)
 
     def gradients(self, tape: tf.GradientTape, tower: TowerContext, cost: tf.Tensor | None = None) -> list[Any]:
-        """The raw gradients of this cost; unlike ``tape.gradient`` also through ``tf.recompute_grad``.
+        """The unprocessed gradients of this cost; unlike ``tape.gradient`` also through ``tf.recompute_grad``.
 
         Args:
-            tape: The tape under which the tower was traced (persistent where there are several objectives).
+            tape: The tape under which the tower was traced (persistent if there are several objectives).
             tower: The tower.
-            cost: The cost where it has been scaled; None for the tower's own.
+            cost: The cost times the loss scale; None for the tower's own cost.
 
         Returns:
             A gradient for each of ``variables``, in their order; None where ``FilterNoneGrad`` allows it.
@@ -67,23 +67,23 @@ class Objective:
 
 
 def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext) -> dict[str, Objective]:
-    """Ask a model for its optimizers and gradient processors, and check them.
+    """Get a model's optimizers and gradient processors, check and build them.
 
     Args:
-        model: The model.
-        store: Its variables.
-        tower: A training tower of it, for the names of its costs.
+        model: The ModelDesc.
+        store: The model's variables; ``optimizer()`` may add scalar variables.
+        tower: A training tower of the model, with its costs.
 
     Returns:
-        One objective for each cost; none where the model declares no optimizer.
+        Name of a cost -> its objective; empty if the model declares no optimizer.
 
     Raises:
-        ModelError: What the model returned does not fit its costs and variables, or a cost does not depend on
-            the variables it should change.
+        ModelError: Optimizers or processors do not fit the model's costs and variables, or a cost does not depend on
+            the variables that it should change.
     """
     context = TowerContext(store, is_training=True)
     context.graph = tower.graph
-    store.frozen = False  # optimizer() may make scalar variables, e.g. the learning rate
+    store.frozen = False  # optimizer() may make scalar variables, such as the learning rate
     with context.entered(), old_spellings_named(f"{type(model).__name__}.optimizer"):
         given = model.optimizer()
         processors = list(model.gradient_processors())
@@ -136,7 +136,7 @@ def _make(kind: str, store: VariableStore, name: str, pair: object, processors: 
 
 
 def _check_optimizer(kind: str, optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuse what Keras's ``fit`` does around an optimizer, and the training step does otherwise or not at all."""
+    """Refuse optimizers with settings that ``fit`` would act on and the training step does otherwise, or not at all."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or optimizer.loss_scale_factor is not None:
         name = type(optimizer).__name__
         given = name if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else f"{name}(loss_scale_factor=...)"
@@ -158,7 +158,12 @@ def _check_optimizer(kind: str, optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _check_dependence(objective: Objective, tower: TowerContext) -> None:
-    """Refuse a cost that cannot be changed through its variables, as far as the graph tells without gradients."""
+    """Refuse a cost that does not depend on its variables, as far as data dependencies in the graph tell.
+
+    The step finds every variable without a gradient; this finds most of them before data and workers are started.
+    """
+    # The graph reads a variable through a placeholder that captures its handle. A regularised variable always has a
+    # gradient, of its penalty.
     captured = {id(inside.op): id(handle) for handle, inside in external_captures(tower.graph)}
     ends = [tower.plain_costs[objective.name].op, *(loss.op for loss in layer_losses(tower))]
     reached = {captured.get(id(op)) for op in ancestors(ends, control=False)}
@@ -177,7 +182,7 @@ def _check_dependence(objective: Objective, tower: TowerContext) -> None:
 
 
 def handles(variables: Mapping[str, keras.Variable]) -> set[Any]:
-    """Identities of the resources behind variables, of all replicas."""
+    """The identities of the resource handles of variables, on all replicas."""
     found = set()
     for variable in variables.values():
         found.update(id(part.handle) for part in replica_values(raw_variable(variable)))

@@ -1,4 +1,4 @@
-"""What a script of Tensorpack or TensorFlow 1 does in ``build_graph``, and what to write today, for errors."""
+"""Errors for spellings of Tensorpack and TensorFlow 1 in ``build_graph``: they name today's spelling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUMMARIES = (
 
 @contextlib.contextmanager
 def old_spellings_named(where: str) -> Iterator[None]:
-    """While a method of the user's model runs, say today's spelling where it fails by an old one.
+    """Scope for running a method of the user's model: if it fails by an old spelling, the error names today's.
 
     Args:
         where: The method, for the message: ``"Colorize.build_graph"``.
@@ -46,7 +46,7 @@ def old_spellings_named(where: str) -> Iterator[None]:
     try:
         with summary_writer(refuse):
             yield
-    except Exception as error:  # of whatever the model calls
+    except Exception as error:  # the user's code may raise anything; what is no old spelling passes unchanged
         today = _today(error)
         if today is None:
             raise
@@ -54,7 +54,9 @@ def old_spellings_named(where: str) -> Iterator[None]:
 
 
 def _today(error: Exception) -> str | None:
-    if "TensorBoard is not installed" in str(error):  # tf.summary.image is TensorBoard's; nothing here needs it
+    # tf.summary.image belongs to the package TensorBoard and fails before the writer is asked. The advice is not to
+    # install it.
+    if "TensorBoard is not installed" in str(error):
         return _SUMMARIES
     name = str(getattr(error, "name", None) or "")
     if isinstance(error, NameError):

@@ -1,4 +1,4 @@
-"""Predictors: a compiled function from named inputs to named outputs, on live weights."""
+"""Predictor: a compiled function from named inputs to named outputs, on live weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ _HALVES = frozenset((tf.bfloat16, tf.float16))
 
 
 class Predictor:
-    """Compute named tensors of a model from named inputs; only the part of the graph they need runs.
+    """Computes named tensors of a model from named inputs; only the subgraph that they need runs.
 
-    It reads the variables when it is called, so one made before training serves during and after it. Calls from
-    several threads at once are fine.
+    Each call reads the live variables, so a predictor made before training serves during and after it. Thread-safe.
 
     Args:
         function: Takes one tensor for each input and returns a list of tensors.
-        specs: What each input must be.
+        specs: Shape and dtype of each input.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
 
     Attributes:
-        function: The part of the graph that runs, a concrete function.
-        specs: What each input must be.
+        function: The subgraph that runs, a concrete function.
+        specs: Shape and dtype of each input.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
 
@@ -62,11 +61,12 @@ class Predictor:
             **named: The inputs by name.
 
         Returns:
-            The outputs in order: arrays, or tensors where a tensor was given. bfloat16 and float16
-            outputs become float32 arrays.
+            The outputs in order: arrays; or tensors, if one of the inputs is a tensor. Arrays of bfloat16 and float16
+            outputs are float32.
 
         Raises:
-            ModelError: Inputs are missing or too many, or one does not fit its shape or dtype.
+            ModelError: An input is missing, unknown or given twice, there are too many, or one does not fit its shape
+                or dtype.
         """
         given = self._in_order(values, named)
         as_tensors = any(_is_tensor(value) for value in given)
@@ -81,14 +81,21 @@ class Predictor:
         return list(results) if as_tensors else [_to_array(result) for result in results]
 
     def _run(self, tensors: list[tf.Tensor], may_be_watched: bool) -> list[tf.Tensor]:
-        """Call the pruned function through a compiled one: half the time of calling it from Python."""
+        """Call the pruned function, through a compiled one: calling it from Python takes twice as long.
+
+        Args:
+            tensors: One for each input.
+            may_be_watched: A gradient tape may watch the tensors, since the caller gave some.
+        """
         if not tf.executing_eagerly():
             return self.function(*tensors)
         if self._compiled is None:
             signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.specs]
             compiled = tf.function(lambda *its: self.function(*its), input_signature=signature, autograph=False)
+            # _quick first: another thread that finds _compiled set needs both.
             self._quick = quick_call(compiled.get_concrete_function())
             self._compiled = compiled.get_concrete_function()
+        # The quick call leaves out what records the call on a gradient tape.
         return self._compiled(*tensors) if may_be_watched else self._quick(tensors)
 
     def _in_order(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
@@ -112,15 +119,16 @@ class Predictor:
 
 
 def to_input(spec: tf.TensorSpec, name: str, value: object) -> tf.Tensor:
-    """A value as the tensor that an input expects, where no value is lost by it.
+    """Convert a value to the tensor that an input expects, if its dtype can be cast and its shape fits.
 
     Args:
-        spec: What is expected.
+        spec: The input's shape and dtype.
         name: The input's name, for errors.
         value: An array, a number, nested lists, or a tensor.
 
     Returns:
-        The tensor. Integers become floats, and float64 float32; other casts are refused.
+        The tensor. Numbers are cast to a float dtype, and integers to an integer dtype that holds their values; other
+        casts are refused.
 
     Raises:
         ModelError: Shape or dtype does not fit.
@@ -147,7 +155,7 @@ def to_input(spec: tf.TensorSpec, name: str, value: object) -> tf.Tensor:
 
 
 def _is_tensor(value: object) -> bool:
-    # of an array TensorFlow looks for all that a tensor would have, which takes longer than to make one of it
+    # The type first: tf.is_tensor looks up several attributes on an array, which takes longer than making a tensor.
     return type(value) is not np.ndarray and tf.is_tensor(value)
 
 

@@ -1,4 +1,4 @@
-"""The variables and named layers of one model, under readable names that do not change between runs."""
+"""The variable store: variables and named layers of one model, under readable names that are equal in all runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["VariableStore", "read_value"]
 
 
 def read_value(variable: keras.Variable | tf.Variable) -> np.ndarray:
-    """The value of a Keras or TensorFlow variable, of the first replica where it is mirrored."""
+    """The value of a Keras or TensorFlow variable; of a mirrored one the value on the first local replica."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     if isinstance(raw, tf.distribute.DistributedValues):
         raw = tf.distribute.get_strategy().experimental_local_results(raw)[0]
@@ -27,14 +27,13 @@ def read_value(variable: keras.Variable | tf.Variable) -> np.ndarray:
 
 
 class VariableStore:
-    """Every variable of a model by its readable name: weights, statistics, scalars, random states.
+    """All variables of a model by readable name: weights, statistics, scalars, states of random generators.
 
-    The build pass fills it, then it is frozen: later traces find what they need by name, and asking for
-    something new is an error.
+    The build pass fills the store, then it is frozen: later traces look variables up by name, and asking for a new one
+    is an error.
 
     Args:
-        seed: Initial values that are random and have no seed of their own follow from this and the
-            variable's name alone.
+        seed: Random initial values without a seed of their own follow from this seed and the variable's name alone.
     """
 
     def __init__(self, seed: int) -> None:
@@ -52,7 +51,7 @@ class VariableStore:
 
     @property
     def variables(self) -> Mapping[str, keras.Variable]:
-        """All variables by name, in the order they were made."""
+        """All variables by name, in the order in which they were added."""
         return dict(self._variables)
 
     @property
@@ -62,9 +61,9 @@ class VariableStore:
 
     def seed_for(self, name: str) -> int:
         """A seed that follows from the store's seed and a name, the same in every process."""
-        # From the name, not from a counter: a layer that is added in front does not change how the others begin, and
-        # neither do the number of replicas or the order in which they make theirs. hash() is salted anew in each
-        # process.
+        # From the name and not from a counter: then a layer added in front, the number of replicas, or the order in
+        # which they make variables does not change the other variables' initial values. Not by hash(), which is salted
+        # in each process.
         digest = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little") & 0x7FFFFFFF
 
@@ -73,7 +72,14 @@ class VariableStore:
         return self._variables.get(name)
 
     def add(self, name: str, variable: tf.Variable | keras.Variable) -> keras.Variable:
-        """Take in a variable under a name that is not taken yet."""
+        """Add a variable, and rename it to its name in the store.
+
+        Returns:
+            The Keras variable: the given one, or a wrapper of the given ``tf.Variable``.
+
+        Raises:
+            ModelError: The name is taken.
+        """
         if name in self._variables:
             raise ModelError(f"there is a variable named {name!r} already.")
         if not isinstance(variable, keras.Variable):
@@ -83,19 +89,19 @@ class VariableStore:
         return variable
 
     def replace(self, name: str, variable: keras.Variable) -> None:
-        """Put the Keras variable that a layer holds in the place of our own wrapper of the same value."""
+        """Replace the store's own wrapper of a ``tf.Variable`` by the Keras variable that a layer holds for it."""
         rename(variable, name)
         self._variables[name] = variable
 
     def get_weights(self) -> dict[str, np.ndarray]:
-        """Copies of all values by name."""
+        """Copies of all variables' values by name."""
         return {name: np.array(read_value(variable)) for name, variable in self._variables.items()}
 
     def set_weights(self, values: Mapping[str, Any]) -> None:
-        """Assign values by name; shapes must fit, names that are not given keep their value.
+        """Assign values by name; variables that are not named keep their values.
 
         Args:
-            values: Name to array.
+            values: Name -> array of the variable's shape.
 
         Raises:
             ModelError: An unknown name or a shape that does not fit; then nothing has been assigned.

@@ -1,6 +1,6 @@
-"""Summaries: numbers, pictures and histograms that ``build_graph`` wants to have shown.
+"""Summaries: scalars, pictures and histograms of tensors in ``build_graph``.
 
-They are computed in the training step and read when due; in inference they are left out.
+They are computed in the training step, and read when a monitor is due.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _KINDS = ("histogram", *_SCALARS)
 
 
 def add_moving_summary(*tensors: tf.Tensor) -> None:
-    """Show scalars as moving averages over the steps of training.
+    """Show scalars as exponential moving averages over the training steps.
 
-    Each is known by the name of its operation, so name what matters: ``tf.reduce_mean(error, name="l2_loss")``. The
-    averages are kept on the device and read when due. They have a decay of 0.95 and no bias towards zero.
+    Each has the name of its operation, so name what matters: ``tf.reduce_mean(error, name="l2_loss")``. The averages
+    have a decay of 0.95 and no bias towards zero; they are kept on the device and read when due.
 
     Args:
         *tensors: Scalars of any real dtype.
@@ -64,12 +64,12 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
     """Show pictures of the latest batch.
 
     Args:
-        name: What they are called.
+        name: The name to show them under.
         images: (N, H, W, C) with 1, 3 or 4 channels; uint8, or floats in [0, 1].
-        max_outputs: How many of the batch to show.
+        max_outputs: The number of pictures to show, from the first of the batch.
 
     Raises:
-        ModelError: Not such a tensor.
+        ModelError: Another shape or dtype, or the name is taken.
 
     Example:
         >>> add_image_summary("colorized", rgb, max_outputs=10)  # doctest: +SKIP
@@ -91,12 +91,12 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
 
 @names_arguments
 def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",), name: str | None = None) -> None:
-    """Show a tensor: its histogram, or moving averages of numbers about it.
+    """Show a tensor's histogram, or moving averages of statistics of it.
 
     Args:
-        tensor: Any shape, a number's dtype.
-        kinds: Of ``"histogram"``, ``"rms"``, ``"mean"``, ``"norm"``, ``"sparsity"`` (the share of zeros).
-        name: What it is called; None for the name of its operation.
+        tensor: A tensor of any shape and numeric dtype.
+        kinds: Some of ``"histogram"``, ``"rms"``, ``"mean"``, ``"norm"`` (L2), ``"sparsity"`` (the share of zeros).
+        name: The name to show it under; None for the name of its operation.
 
     Raises:
         ModelError: Not a tensor of this graph, or an unknown kind.
@@ -122,7 +122,7 @@ def add_tensor_summary(tensor: tf.Tensor, kinds: Sequence[str] = ("histogram",),
 
 @names_arguments
 def add_activation_summary(*tensors: tf.Tensor, kinds: Sequence[str] = ("histogram", "rms", "sparsity")) -> None:
-    """Show how active layers are: :func:`add_tensor_summary` of each, with the kinds usual for activations.
+    """Show activations: :func:`add_tensor_summary` of each tensor, with the usual statistics of activations.
 
     Args:
         *tensors: Outputs of layers.
@@ -139,10 +139,10 @@ def add_activation_summary(*tensors: tf.Tensor, kinds: Sequence[str] = ("histogr
 def add_param_summary(pattern: str, kinds: Sequence[str] = ("histogram", "rms")) -> None:
     """Show trainable variables: :func:`add_tensor_summary` of each whose name matches.
 
-    It may stand anywhere in ``build_graph``: variables made later are found too.
+    It may be called anywhere in ``build_graph``: variables made later are found too.
 
     Args:
-        pattern: A regular expression for whole names, e.g. ``".*/kernel"``.
+        pattern: A regular expression for whole names of variables, e.g. ``".*/kernel"``.
         kinds: As in :func:`add_tensor_summary`.
 
     Raises:

@@ -16,7 +16,7 @@ __all__ = ["count_parameters", "summary_table"]
 
 
 def count_parameters(variables: Mapping[str, keras.Variable]) -> int:
-    """How many numbers some variables hold together."""
+    """The number of elements of all variables together."""
     return sum(prod(variable.shape) for variable in variables.values())
 
 
@@ -26,16 +26,16 @@ def summary_table(
     variables: Mapping[str, keras.Variable],
     trainable: Mapping[str, keras.Variable],
 ) -> str:
-    """A table of a model's layers.
+    """Format a model's inputs and layers as a table.
 
     Args:
         records: The calls of layers, in order.
         inputs: The model's inputs.
-        variables: All its variables that are parameters, by name.
-        trainable: Those that are trained.
+        variables: The model's parameters (weights and statistics), by name.
+        trainable: The parameters that are trained.
 
     Returns:
-        The table, ready to print, with the counts of parameters below it.
+        The table, ready to print, with the numbers of parameters below it.
     """
     rows: list[list[Any]] = [[spec.name, "Input", _shape(spec.shape), "", spec.dtype.name] for spec in inputs]
     paths = {record.path for record in records}

@@ -1,7 +1,7 @@
-"""The tower: one trace of ``build_graph``, with the tensors and summaries that belong to it.
+"""The tower: one trace of ``build_graph``, with its named tensors and summaries.
 
-``build_graph`` is traced several times: once to make the variables, once for inference, and in each
-training step function. A :class:`TowerContext` is what one of these traces knows.
+``build_graph`` is traced several times: once to make the variables, once for inference, and once in each compiled
+training step. A :class:`TowerContext` holds the state of one of these traces.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ _current: contextvars.ContextVar[TowerContext | None] = contextvars.ContextVar("
 
 
 def get_current_tower_context() -> TowerContext:
-    """The tower that is being traced: ask it for ``is_training``.
-
-    Returns:
-        The context of the running ``build_graph`` (or ``optimizer()``).
+    """The tower of the running ``build_graph`` (or ``optimizer()``); its ``is_training`` says what the trace is for.
 
     Raises:
         ModelError: Nothing is being traced: layers and summaries belong in ``build_graph``.
@@ -48,40 +45,44 @@ def get_current_tower_context() -> TowerContext:
 
 
 class LayerRecord:
-    """What one call of a named layer, or of a plain Keras layer, made; one row of the summary table."""
+    """One call of a named layer or of a plain Keras layer: a row of the summary table."""
 
     def __init__(self, name: str, path: str, kind: str, output: tf.Tensor) -> None:
         self.name, self.path, self.kind, self.output = name, path, kind, output
 
 
 class TowerContext(Names):
-    """One trace of ``build_graph``.
+    """State of one trace of ``build_graph``.
 
     Args:
-        store: Where variables and layers are found.
+        store: The model's variables and layers.
         is_training: Whether this trace is for training.
-        prefix: Put before the names of operations, e.g. ``"tower1/"`` on the second replica.
+        prefix: Prefix of the names of operations, e.g. ``"tower1/"`` for a second trace in the same graph.
 
     Attributes:
-        is_training: True while the graph of a training step is traced.
-        cost: The total cost, with regularisers, once traced.
-        costs: The cost or costs by name, each with its regularisers.
-        plain_costs: The same without regularisers.
-        tensors: Named tensors: inputs, outputs of layers, costs and summaries.
-        scalars: What ``add_moving_summary`` was given, by name.
-        images: What ``add_image_summary`` was given, by name.
-        histograms: What histogram summaries were given, by name.
-        records: The layers that were called, in order.
-        adopt: Takes the variables of Keras layers that were made elsewhere, and were called so far, into the store;
-            in the first trace.
-        settled: Identities of the layers and variables whose ``add_loss`` and regularizers the cost contains already.
+        is_training: Whether this trace is for training.
+        cost: The sum of all costs with their regularisers, once traced.
+        costs: Name -> cost with its regularisers.
+        plain_costs: Name -> cost as ``build_graph`` returned it, without regularisers.
+        tensors: Name -> tensor: inputs, outputs of layers, costs and summaries.
+        scalars: Name -> scalar of the moving summaries, float32.
+        images: Name -> pictures of the image summaries, (N, H, W, C), uint8 or float32.
+        histograms: Name -> tensor of the histogram summaries, float32.
+        records: The calls of layers, in order.
+        touched: Names of the store's variables and layers that this trace has used.
+        settled: Identities of the layers and variables whose losses and regularisers the cost contains already.
+        frozen_depth: How many ``freeze_variables()`` are open.
+        making_variables: Whether the variable creator of `variable_making` is installed.
+        apart: Whether new variables belong to metrics and not to the model; see `kept_apart`.
+        adopt: In the first trace: takes the variables of outside Keras layers that were called so far into the store.
+        at_end: Functions to call when ``build_graph`` has returned.
     """
 
     def __init__(self, store: VariableStore, is_training: bool, prefix: str = "") -> None:
         super().__init__(store.layers.values(), prefix)
         self.store = store
         self.is_training = is_training
-        self.graph: tf.Graph = None  # while it is traced
+        self.graph: tf.Graph = None  # set by who traces
         self.cost: Any = None
         self.costs: dict[str, tf.Tensor] = {}
         self.plain_costs: dict[str, tf.Tensor] = {}
@@ -112,29 +113,33 @@ class TowerContext(Names):
     # -- what is used -------------------------------------------------------------------------------
 
     def touch(self, name: str) -> None:
-        """Note that this trace uses a variable or layer of the store."""
+        """Record that this trace uses a variable or layer of the store."""
         self.touched.add(name)
 
     def touch_layers(self) -> None:
-        """Note the variables of all Keras layers that have been called so far."""
+        """Record the variables of all Keras layers that have been called so far as used."""
         for layer, _ in self.layers_seen:
             for variable in layer.variables:
                 if self.store.find(variable.path) is variable:
                     self.touch(variable.path)
 
     def settle(self, layer: keras.Layer) -> None:
-        """Note that the cost contains the losses and regularizers of a layer and of all inside it."""
+        """Record that the cost contains the losses and regularizers of a layer and of all layers inside it."""
         self.settled.update(id(one) for one in (*flat_layers(layer), *layer.variables))
 
     # -- tensors ------------------------------------------------------------------------------------
 
     def add_tensor(self, name: str, tensor: tf.Tensor) -> None:
-        """Make a tensor known under a name; one inside a branch or loop cannot be fetched and is left out."""
+        """Name a tensor. One inside a branch or loop cannot be fetched and is left out; the first of a name counts."""
         if tf.is_tensor(tensor) and getattr(tensor, "graph", None) is self.graph:
             self.tensors.setdefault(name, tensor)
 
     def name_of_tensor(self, tensor: tf.Tensor, needed_for: str) -> str:
-        """The name of a tensor's operation, as a user would write it.
+        """The name of a tensor's operation without the tower's prefix.
+
+        Args:
+            tensor: A tensor of this trace.
+            needed_for: The function that needs it, for the error.
 
         Raises:
             ModelError: It is not a tensor of this graph.
@@ -146,16 +151,13 @@ class TowerContext(Names):
         return name[len(self.prefix) :] if name.startswith(self.prefix) else name
 
     def tensor(self, name: str) -> tf.Tensor:
-        """The tensor of that name: an input, a layer's output, or the output of any operation.
+        """Look up a tensor: an input, a layer's output, or the output of any operation.
 
         Args:
-            name: As ``print(tensor)`` shows it, with or without ``":0"``.
-
-        Returns:
-            The tensor.
+            name: The name as ``print(tensor)`` shows it, with or without ``":0"``.
 
         Raises:
-            TensorNameError: There is none; lists the nearest names.
+            TensorNameError: There is no such tensor; lists the nearest names.
         """
         bare = name.removesuffix(":0")
         if bare in self.tensors:
@@ -165,7 +167,8 @@ class TowerContext(Names):
             return self.graph.get_tensor_by_name(wanted)
         except (KeyError, ValueError):
             nearest = closest(bare, list(self.tensors))
-            if nearest.startswith("There"):  # none is near: look among all operations, which are too many to be listed
+            # "There are: ..." when none is near. All operations are searched then, but they are too many to be listed.
+            if nearest.startswith("There"):
                 among_all = closest(bare, [op.name for op in self.graph.get_operations()])
                 nearest = nearest if among_all.startswith("There") else among_all
             raise TensorNameError(f"the model has no tensor named {name!r}. {nearest}") from None

@@ -130,7 +130,7 @@ def captured_variables(graph: tf.Graph, known: set[int]) -> list[tf.Variable]:
     # Slow, but rare: only when the user made a variable outside of build_graph which no layer lists.
     found: dict[int, tf.Variable] = {}
     for candidate in gc.get_objects():
-        # by its type: isinstance would wake proxies and lazy modules
+        # By its type: isinstance would read __class__ of every object, at which proxies and lazy modules load.
         if issubclass(type(candidate), tf.Variable) and not isinstance(candidate, tf.distribute.DistributedValues):
             handle = id(getattr(candidate, "_handle", None))
             if handle in handles:
