@@ -1,4 +1,4 @@
-"""Running ``build_graph`` once in a tower: Keras's state around it, its result and its errors looked at."""
+"""Tracing: runs ``build_graph`` once in a tower, with Keras's state isolated, and checks its result and errors."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ if TYPE_CHECKING:
 
 __all__ = ["gradients", "run_tower"]
 
-_towers_of_graph: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_towers_of_graph: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # how many each graph has
 
 
 class _Root(keras.layers.Layer):
-    """Stands around ``build_graph`` so that plain Keras layers inside inherit ``training`` from it.
+    """Root Keras layer around ``build_graph``, from which plain Keras layers inside inherit ``training``.
 
     Attributes:
-        raised: What the function raised: Keras raises another exception, with the arguments of the call in its text.
+        raised: The function's own exception: Keras raises another one, with the arguments of the call in its text.
     """
 
     def __init__(self, tower: TowerContext, function: Callable[[], Any]) -> None:
-        super().__init__(dtype="float32", autocast=False, name="tower")
+        super().__init__(dtype="float32", autocast=False, name="tower")  # casts nothing, whatever the dtype policy
         self._tower, self._function = tower, function
         self.raised: BaseException | None = None
-        self.built = True
+        self.built = True  # there is nothing to build
 
     def call(self, training: bool | None = None) -> Nested:
+        # Names and seeds that Keras counts over the process begin anew, so that they depend on this trace alone. Set
+        # inside the call: Keras has pushed the root's own scope already, and this puts another stack in its place.
         state = {
             "name_scope_stack": self._tower.scopes,
             "object_name_uids": fresh_names(),
@@ -71,31 +73,31 @@ def run_tower(
     """Trace ``build_graph`` in the current graph.
 
     Args:
-        model: Whose ``build_graph`` to run.
-        store: Holds its variables; filled in the first run, then frozen.
+        model: The ModelDesc.
+        store: The model's variables; filled by the first trace, then frozen.
         specs: The declared inputs.
-        inputs: One tensor for each of them.
+        inputs: One tensor for each input, in order.
         is_training: Whether layers behave as in training.
         precision: A Keras dtype policy for layers made inside, or None for the current one.
-        adopt: In the first run: takes the variables of layers that were made elsewhere into the store.
+        adopt: In the first trace: takes the variables of layers that were made outside into the store.
 
     Returns:
-        The tower, with cost, named tensors and summaries.
+        The tower, with costs, named tensors and summaries.
 
     Raises:
-        ModelError: The cost is not what it should be, or names are used wrongly.
-        Exception: What ``build_graph`` itself raised, as it was raised.
+        ModelError: ``build_graph`` returned no usable cost, or names are used wrongly.
+        Exception: ``build_graph`` raised it; type, message and the user's frames are unchanged.
     """
     graph = tf.compat.v1.get_default_graph()
-    # A second forward pass in one step (the generator's cost after the discriminator's update) makes all names again:
-    # its operations get a prefix, by which its tower finds them.
+    # A second forward pass in the same graph (the generator's cost after the discriminator's update) uses all names
+    # again. Its operations get a prefix, with which its tower looks them up.
     number = _towers_of_graph.get(graph, 0)
     _towers_of_graph[graph] = number + 1
     tower = TowerContext(store, is_training, prefix=f"tower{number}/" if number else "")
     tower.graph = graph
     if adopt is not None:
         tower.adopt = functools.partial(adopt, tower)
-    # Operations that draw take their seed from the graph's and their own number in it, so the same code draws the same.
+    # Random operations derive their seed from the graph's and from their own number in it: equal code draws equally.
     tf.compat.v1.set_random_seed(store.seed_for("graph"))
     for attribute, layer in _layers_of(model):
         if auto_named(layer):
@@ -125,13 +127,13 @@ def run_tower(
 def gradients(
     tower: TowerContext, tape: tf.GradientTape, cost: tf.Tensor, variables: Sequence[keras.Variable]
 ) -> list[Any]:
-    """The gradients of a cost, with the tower open: ``tf.recompute_grad`` calls layers again meanwhile.
+    """Compute gradients inside the tower: ``tf.recompute_grad`` calls the model's layers again meanwhile.
 
     Args:
-        tower: The tower whose cost it is.
-        tape: The tape under which it was traced.
-        cost: The cost.
-        variables: Keras variables.
+        tower: The tower of the cost.
+        tape: The tape under which the tower was traced.
+        cost: A scalar.
+        variables: The variables to differentiate with respect to.
 
     Returns:
         A tensor, IndexedSlices or None for each variable.
@@ -144,7 +146,11 @@ def gradients(
 
 
 def _call(tower: TowerContext, function: Callable[[], Any]) -> Nested:
-    """Run a function in the tower, as if inside a Keras layer that is called with its ``training``."""
+    """Run a function in the tower, inside a Keras layer called with the tower's ``training``.
+
+    Raises:
+        BaseException: The function's own exception, without the frames of Keras and flowtrain above the user's.
+    """
     root = _Root(tower, function)
     with tower.entered():
         try:
@@ -155,7 +161,7 @@ def _call(tower: TowerContext, function: Callable[[], Any]) -> Nested:
 
 
 def _name_root(graph: tf.Graph, prefix: str) -> contextlib.AbstractContextManager[Any]:
-    """Names of operations begin anew here, whatever scopes are open around."""
+    """Scope at the top level of a graph's operation names, or in the tower's prefix, whatever scopes are open."""
     return graph.name_scope(prefix or None)
 
 
@@ -173,7 +179,10 @@ def _dtype_policy(precision: object) -> Iterator[None]:
 
 
 def _layers_of(model: ModelDesc) -> list[tuple[str, keras.Layer]]:
-    """The Keras layers that the model holds as attributes, by the name they are known under there."""
+    """The Keras layers among a model's attributes, and in lists and dicts there, with names made from the attributes'.
+
+    Layers with a name that Keras made up take these names: Keras's numbers would differ between processes.
+    """
     found: list[tuple[str, keras.Layer]] = []
     for attribute, value in vars(model).items():
         name = attribute.lstrip("_") or attribute
@@ -234,7 +243,7 @@ def _checked_cost(model: ModelDesc, tower: TowerContext, cost: tf.Tensor, what: 
 
 
 def penalties(tower: TowerContext, names: Sequence[str]) -> list[tf.Tensor]:
-    """The regularisers' penalties of these variables."""
+    """The penalties of variables' regularisers, float32 scalars, without those that the cost contains already."""
     found = []
     for name in names:
         variable = tower.store.trainable.get(name)
@@ -244,14 +253,15 @@ def penalties(tower: TowerContext, names: Sequence[str]) -> list[tf.Tensor]:
 
 
 def layer_losses(tower: TowerContext) -> list[tf.Tensor]:
-    """What layers gave to ``add_loss`` in this trace, activity regularisers included."""
+    """Losses that layers added in this trace with ``add_loss``, activity regularisers included; float32 scalars."""
     layers = [layer for layer, _ in tower.layers_seen if id(layer) not in tower.settled]
     losses = [loss for layer in layers for loss in own_losses(layer)]
+    # A loss of another graph was made inside a branch or loop, or in another trace: it cannot be used here.
     return [tf.cast(loss, tf.float32) for loss in losses if getattr(loss, "graph", None) is tower.graph]
 
 
 def _record_keras_layers(tower: TowerContext) -> None:
-    """Note what Keras layers were used: their variables, and for plain ones a row of the summary table."""
+    """Record the Keras layers that were used: their variables, and for plain ones a row of the summary table."""
     tower.touch_layers()
     for layer, outermost in tower.layers_seen:
         if outermost and id(layer) not in tower.own_layers:
@@ -277,7 +287,7 @@ _INSIDE = tuple(
 
 
 def _plain(error: BaseException) -> BaseException:
-    """The user's own error with the user's frame first: the frames of Keras and ours before it are dropped."""
+    """Cut an error's traceback so that it begins with the user's first frame, without frames of Keras and flowtrain."""
     frames, trace = [], error.__traceback__
     while trace is not None:
         frames.append(trace)
@@ -290,7 +300,7 @@ def _plain(error: BaseException) -> BaseException:
 
 
 def _add_note(error: Exception, model: ModelDesc, is_training: bool) -> None:
-    """Say below an error of TensorFlow's or Keras's where in the user's code it comes from, and what tracing is."""
+    """Add notes to an error that TensorFlow or Keras raised: the user's line, the trace, and what tracing means."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, FlowtrainError) or not frames[-1].filename.startswith(_INSIDE):
         return

@@ -1,4 +1,4 @@
-"""Variables of the user's own inside ``build_graph``, and the scopes that name, share and freeze them."""
+"""Variables inside ``build_graph``, and the scopes that name, share and freeze them."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ __all__ = [
 @names_arguments
 @contextlib.contextmanager
 def variable_scope(name: str, reuse: bool | Literal["auto"] | None = None) -> Iterator[None]:
-    """Put a name before all layers and variables made inside, and share them where asked to.
+    """Scope that prefixes the names of layers and variables inside, and shares them on request.
 
-    A discriminator that is called on real and on fake pictures is called the second time with
-    ``reuse=True``: the same names then mean the same variables.
+    Example of sharing: a discriminator that is called on real and on fake pictures is called the second time with
+    ``reuse=True``; the same names then mean the same variables.
 
     Args:
         name: The scope, e.g. ``"generator"``; ``"a/b"`` opens two.
-        reuse: True: everything inside must exist already; False: must be new; ``"auto"``: is made the
-            first time and shared afterwards; None: as in the enclosing scope.
+        reuse: True: everything inside must exist already. False: everything must be new. ``"auto"``: it is made the
+            first time and shared afterwards. None: as in the enclosing scope.
 
     Yields:
         Nothing.
@@ -66,7 +66,7 @@ def variable_scope(name: str, reuse: bool | Literal["auto"] | None = None) -> It
 
 
 def check_name(name: object, what: str) -> None:
-    """Refuse what cannot be the name of a scope, layer or variable."""
+    """Refuse a name that a scope, layer or variable cannot have; ``what`` it would name is for the error."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.\\/-]*", name) or name[-1] == "/":
         raise ModelError(
             f"{name!r:.80} cannot be the name of a {what}: it should be a string of letters, digits, '_', '.', "
@@ -76,8 +76,8 @@ def check_name(name: object, what: str) -> None:
 
 @contextlib.contextmanager
 def variable_making(tower: TowerContext) -> Iterator[None]:
-    """While inside, every ``tf.Variable`` (Keras's too) is found in the tower's store, or made there."""
-    if tower.making_variables:
+    """Scope in which making a ``tf.Variable`` (Keras's too) finds it in the tower's store, or adds it there."""
+    if tower.making_variables:  # get_scalar_var opens it again: with two creators a variable would be named twice
         yield
         return
 
@@ -94,7 +94,7 @@ def variable_making(tower: TowerContext) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_apart(tower: TowerContext) -> Iterator[None]:
-    """While inside, in a tower: run eagerly, and make variables (of metrics) that are none of the model's."""
+    """Scope for making metrics during a trace: code runs eagerly, and variables do not go into the store."""
     before, tower.apart = tower.apart, True
     try:
         with tf.init_scope(), isolated_keras_state(name_scope_stack=None):
@@ -133,12 +133,12 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         arguments["initial_value"] = constant
     else:
         arguments["initial_value"] = seeded_initial_value(initial_value, store.seed_for(name))
-    if tower.frozen_depth:  # when it is made: the optimizer takes its list of variables once, after the build
+    if tower.frozen_depth:  # now, while it is made: the optimizer takes its list of variables once, after the build
         arguments["trainable"] = False
         if owner is not None:
             owner.trainable = False
-    # init_scope lifts it out of the graph under way: a variable made in a trace would end with that trace, and the next
-    # one (inference, another batch shape) would find other weights.
+    # init_scope lifts the variable out of the graph being traced. Made inside, it would belong to that graph, and the
+    # next trace (inference, another batch shape) could not use it.
     try:
         with tf.init_scope():
             made = next_creator(**arguments)
@@ -185,23 +185,20 @@ def get_variable(
     regularizer: object = None,
     constraint: object = None,
 ) -> tf.Variable:
-    """A variable of your own in ``build_graph``: made when the model is built, found again afterwards.
+    """Make a variable in ``build_graph``, or find it again in later traces.
 
     Args:
-        name: Its name below the open scopes.
-        shape: Its shape, all sizes known.
-        initializer: A Keras initializer or its name; one without a seed follows from the model's seed.
-        dtype: Its dtype.
-        trainable: Whether the optimizer changes it.
+        name: The variable's name below the open scopes.
+        shape: The shape, all sizes known.
+        initializer: A Keras initializer or its name. One without a seed is seeded from the model's seed and the name.
+        dtype: The dtype.
+        trainable: Whether the optimizer changes the variable.
         regularizer: A Keras regularizer; its penalty is added to the cost.
         constraint: A Keras constraint, applied after each step.
 
-    Returns:
-        The variable.
-
     Raises:
-        ModelError: The name is used already (share it with ``variable_scope(..., reuse=True)``), or the
-            model has been built without it.
+        ModelError: The name is used already (share it with ``variable_scope(..., reuse=True)``), the variable has
+            another shape, or the model was built without it.
 
     Example:
         >>> scale = get_variable("scale", (64,), "ones")  # doctest: +SKIP
@@ -212,7 +209,7 @@ def get_variable(
     tower.claim(path, "variable")
     found = tower.store.find(path)
     if found is None:
-        tower.forget_number(path)
+        tower.forget_number(path)  # the name was claimed: the variable gets it without a number
         *scopes, last = name.split("/")
         with contextlib.ExitStack() as stack:
             for part in scopes:
@@ -233,12 +230,12 @@ def get_variable(
 
 
 class ScalarVariable(keras.Variable):
-    """A number that lives in the model: read in the graph, set from a callback, saved with the rest.
+    """A scalar variable of the model that callbacks set: read in the graph, saved in checkpoints, not trained.
 
-    It is callable, which is what Keras optimizers expect of a learning rate that may change.
+    It is callable because Keras optimizers accept a callable as a learning rate that may change.
 
     Attributes:
-        first_value: What it was made with.
+        first_value: The initial value.
     """
 
     first_value: float
@@ -249,21 +246,21 @@ class ScalarVariable(keras.Variable):
 
 @names_arguments
 def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
-    """A number that can be changed while training: a learning rate, a weight of a cost.
+    """Make or find a scalar variable that can be set during training: a learning rate, the weight of a cost.
 
-    Usable in ``build_graph`` and in ``optimizer()``, and as the learning rate of any Keras optimizer.
-    Asking again for the same name gives the same variable.
+    For use in ``build_graph`` and ``optimizer()``, also as the learning rate of any Keras optimizer. The same name
+    gives the same variable.
 
     Args:
-        name: Its name in the model, e.g. ``"learning_rate"``; schedules and checkpoints use it.
-        init: Its first value.
-        summary: Show its value among the moving summaries.
+        name: The name in the model, e.g. ``"learning_rate"``; schedules and checkpoints use it.
+        init: The initial value.
+        summary: Show the value among the moving summaries.
 
     Returns:
-        A variable: use it as a number in the graph, ``.assign(value)`` to set it.
+        A float32 variable: a number in the graph; ``.assign(value)`` sets it.
 
     Raises:
-        ModelError: Asked for twice with different first values, or the name is another variable's.
+        ModelError: Asked for twice with different initial values, or the name is another variable's.
 
     Example:
         >>> tf.keras.optimizers.Adam(get_scalar_var("learning_rate", 2e-4, summary=True))  # doctest: +SKIP
@@ -298,10 +295,10 @@ def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
 
 @contextlib.contextmanager
 def freeze_variables() -> Iterator[None]:
-    """Variables and named layers made inside are not trained.
+    """Scope in which new variables and named layers are not trainable, e.g. for a pretrained backbone.
 
-    For a trunk that was trained elsewhere. As Keras does for ``layer.trainable = False``, a BatchNorm made
-    inside uses its moving statistics and leaves them as they are.
+    As with ``layer.trainable = False`` in Keras, a BatchNorm made inside uses its moving statistics and does not update
+    them.
 
     Yields:
         Nothing.
@@ -319,12 +316,12 @@ def freeze_variables() -> Iterator[None]:
 
 
 def regularize_cost(pattern: str, regularizer: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """The penalty of all trainable variables whose name matches, among those made so far.
+    """The summed penalty of the trainable variables made so far whose names match.
 
     Add it to the cost: ``cost + regularize_cost("fc.*/kernel", keras.regularizers.L2(1e-4))``.
 
     Args:
-        pattern: A regular expression, matched from the beginning of the name to its end.
+        pattern: A regular expression for whole names.
         regularizer: A Keras regularizer, or any function from a tensor to a scalar.
 
     Returns:
@@ -334,6 +331,8 @@ def regularize_cost(pattern: str, regularizer: Callable[[tf.Tensor], tf.Tensor])
         ModelError: No variable matches.
     """
     tower = get_current_tower_context()
+    # Of layers made outside of build_graph the variables get their names only now. "Made so far" is what this trace has
+    # touched: in later traces the store already holds the variables that come after this call.
     tower.adopt()
     tower.touch_layers()
     regularizer = keras.regularizers.get(regularizer)
