@@ -1,4 +1,4 @@
-"""Trained models at work: predictors, tiled inference, loading of any format, export to any format."""
+"""Use of trained models: predictors, tiled inference, loading and export of many formats, evaluation."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

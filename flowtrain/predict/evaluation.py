@@ -1,4 +1,4 @@
-"""Inferencers over a test set, outside training."""
+"""evaluate: run a model and inferencers over a test set, without training."""
 
 from __future__ import annotations
 
@@ -44,35 +44,35 @@ def evaluate(
     averaged: bool = False,
     steps: int | Literal["all"] | None = None,
 ) -> dict[str, float]:
-    """Run a model over a test set and compute metrics of it, as `InferenceRunner` does during training.
+    """Run a model over a test set and compute metrics, as `InferenceRunner` does during training.
 
-    What the inferencers name is a tensor of the model, or, where it has none of that name, a component of the data: a
-    SavedModel from ``noisy`` to ``denoised`` is judged by the component ``clean``. For models that call their only
-    output something else, ``prediction`` stands for it.
+    A name that an inferencer asks for is a tensor of the model or, if the model has none of that name, a component of
+    the data: a SavedModel from ``noisy`` to ``denoised`` is compared with the component ``clean``. ``prediction`` also
+    means the output of a model with one output, whatever its name.
 
-    The data are those of the flow's first epoch, and the flow is left where it was: a second model is judged by the
-    same data, with the same noise.
+    The batches are those of the dataflow's first epoch, and its position is restored afterwards: a second model sees
+    the same data, with the same noise.
 
     Args:
-        source: A trainer, a predictor, a Keras model, a ModelDesc that was trained; or the path of a model file of any
-            format, or of a run or another file of weights, together with ``model``.
-        dataflow: Batches. The last one may be short.
+        source: A trainer, a predictor, a Keras model, or a ModelDesc that was trained; or the path of a model file of
+            any format; or, together with ``model``, the path of a run or of another file of weights.
+        dataflow: Yields batches. The last one may be short.
         inferencers: One or several: `ScalarStats`, `ImageStats`, `MetricStats` for any function, `KerasMetric` for any
-            metric of Keras, `KerasMetrics` for all that a KerasModelDesc has, ...
-        model: The ModelDesc or Keras model that weights belong to.
-        names: What the components of list datapoints are called. None: the model's inputs, and ``target`` for one
-            more. Datapoints that are dicts have names already.
-        averaged: Use the averages of the weights.
-        steps: How many batches to take, from the first. None: all, of a dataflow whose length is known. ``"all"``: all,
-            of one that may have any length, but has an end.
+            metric of Keras, `KerasMetrics` for all metrics of a KerasModelDesc, ...
+        model: The ModelDesc or Keras model for files of weights.
+        names: Names of the components of list datapoints. None: the model's inputs, and ``target`` for one more
+            component. Datapoints that are dicts have names already.
+        averaged: Use the moving averages of the weights.
+        steps: The number of batches. None: all batches of a dataflow whose length is known. ``"all"``: all batches of
+            a dataflow of unknown length that has an end.
 
     Returns:
-        The metrics by name; a prefix of the inferencer's own goes before the name.
+        Name -> metric; an inferencer's prefix is put before its names.
 
     Raises:
-        ConfigError: An inferencer is none, two metrics have one name, components have no names, or nothing says how
-            many batches there are.
-        TensorNameError: An inferencer names what is neither in the model nor in the data; lists the nearest.
+        ConfigError: Something is no inferencer, two metrics have one name, components have no names, or the number of
+            batches is not known.
+        TensorNameError: An inferencer asks for a name that is neither in the model nor in the data; lists the nearest.
         TrainingError: The dataflow gives no batch, or fewer than ``steps``.
 
     Example:
@@ -101,7 +101,7 @@ def evaluate(
 
 
 def _steps(flow: Iterable[Any], steps: object) -> int | None:
-    """After how many batches to end; None: at the flow's end."""
+    """The number of batches to take; None: until the flow ends."""
     if isinstance(steps, str) and steps == "all":
         return None
     if steps is not None:
@@ -109,7 +109,7 @@ def _steps(flow: Iterable[Any], steps: object) -> int | None:
     try:
         len(flow)  # type: ignore[arg-type]
     except TypeError:
-        if not never_ends(flow):  # that has an error of its own
+        if not never_ends(flow):  # a flow that certainly has no end gets its own error from infer_over
             raise ConfigError(
                 f"evaluate: the length of the dataflow {flow!r:.80} is not known, and it may have no end: pass "
                 'steps=100 for its first 100 batches, or steps="all" if it ends by itself'
@@ -118,7 +118,7 @@ def _steps(flow: Iterable[Any], steps: object) -> int | None:
 
 
 def _first(flow: Iterable[Any], steps: int) -> Iterator[Any]:
-    """The first batches of a flow, which may have no end."""
+    """The first ``steps`` batches of a flow; an error if it has fewer."""
     walk, given = iter(flow), 0
     try:
         for batch in itertools.islice(walk, steps):
@@ -126,14 +126,14 @@ def _first(flow: Iterable[Any], steps: int) -> Iterator[Any]:
             yield batch
     finally:
         if callable(close := getattr(walk, "close", None)):
-            close()  # its workers, if it has any
+            close()  # stops its worker processes now, not when it is collected
     if given < steps:
         raise TrainingError(f"evaluate: steps={steps}, but the dataflow {flow!r:.80} gave {given} batches")
 
 
 @contextlib.contextmanager
 def _of_first_epoch(flow: Iterable[Any]) -> Iterator[None]:
-    """Inside, a dataflow begins with its first epoch; afterwards it is where it was."""
+    """Scope in which a DataFlow begins with its first epoch; its position is restored afterwards."""
     if not isinstance(flow, DataFlow):
         yield
         return
@@ -146,13 +146,18 @@ def _of_first_epoch(flow: Iterable[Any]) -> Iterator[None]:
 
 
 class _Judged:
-    """From a batch to what inferencers ask for, from the model or from the batch itself.
+    """Computes the values that inferencers ask for from a batch: by the model, or from the batch itself.
 
     Args:
-        source: As `evaluate` takes it.
-        model: Likewise.
-        averaged: Likewise.
-        names: Likewise.
+        source: As for `evaluate`.
+        model: As for `evaluate`.
+        averaged: As for `evaluate`.
+        names: As for `evaluate`.
+
+    Attributes:
+        wanted: The names that the inferencers ask for.
+        view: Stands for the trainer that inferencers of a training run see: it has a ``graph``, with ``tensor_names()``
+            and the ``model``.
     """
 
     def __init__(self, source: Any, model: Any, averaged: bool, names: Sequence[str] | None) -> None:
@@ -169,6 +174,7 @@ class _Judged:
             if source._model_graph is None:
                 _log.warning("evaluate: %s was not trained: it has its initial weights", type(source).__name__)
             owner = source.graph
+        # A bare predictor has its outputs and no graph, so no other tensor can be fetched from its model.
         if isinstance(owner, Predictor) and not isinstance(getattr(owner, "graph", None), InferenceGraph):
             self._predictor = owner
             self.view: Any = SimpleNamespace(graph=SimpleNamespace(tensor_names=lambda: owner.outputs, model=owner))
@@ -214,9 +220,10 @@ class _Judged:
         return dict(zip(names, datapoint, strict=True))
 
     def _plan(self, components: list[str]) -> None:
-        """Decide what comes from the model, at the first batch."""
+        """Decide at the first batch which names the model computes, and make the predictor for them."""
         for name in self.wanted:
             made = self._tensor(name)
+            # "prediction" may stand for an output of another name; a component that is really called so comes first.
             if made is not None and (made == name or name not in components):
                 self._made_of[name] = made
             elif name not in components:
@@ -239,7 +246,7 @@ class _Judged:
         self._inputs = Inputs(specs)
 
     def _tensor(self, name: str) -> str | None:
-        """What the model calls a tensor that is asked for; None where it has none."""
+        """The name in the model of a tensor that is asked for; None if the model has no such tensor."""
         if self._graph is None:
             assert self._predictor is not None
             outputs = self._predictor.outputs

@@ -1,4 +1,4 @@
-"""What is exported, whatever it came as: its variables under the model's names, and what a writer needs to know."""
+"""The model to export, from anything that holds one: its variables by name, and the job for a writer."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _AVERAGE = "average/"
 
 
 class Subject:
-    """The model to export, whatever it was given as, with its variables under the names that the file will have.
+    """The model to export, and its variables under the names that the file will have.
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor or graph that was loaded.
-        averaged: Whether the averages of the weights stand for them.
+        averaged: Whether to export the moving averages in the place of the weights.
     """
 
     def __init__(self, model: object, averaged: bool) -> None:
@@ -44,7 +44,7 @@ class Subject:
             self.keras_model = self.graph.model.keras_model
 
     def variables(self, predictor: Predictor | None = None) -> dict[str, Any]:
-        """All variables by name; where nobody has named them, those that a predictor uses."""
+        """All variables by name; if the model has no names for them, the predictor's, by TensorFlow's names."""
         if self.graph is not None:
             return self._averages_for_weights(dict(self.graph.store.variables))
         if self.keras_model is not None:
@@ -58,7 +58,7 @@ class Subject:
         return {str(variable.name).removesuffix(":0"): variable for variable in function.variables}
 
     def _averages_for_weights(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """In a file of averages, they have the names of the weights."""
+        """With ``averaged``: replace each weight that has an average by it, under the weight's name."""
         if not self.averaged:
             return variables
         averages = {name: value for name, value in variables.items() if name.startswith(_AVERAGE)}
@@ -81,7 +81,7 @@ class Subject:
         width: int | None,
         signature: str,
     ) -> Job:
-        """What a writer needs to know; the arguments are those of `export`."""
+        """Make the writer's job; the arguments are those of `export`."""
         whole = kind in ("keras", "h5")
         model = self.required_keras(kind) if whole else self.model
         predictor = as_predictor(model, _own(inputs), _own(outputs), self.averaged)
@@ -104,10 +104,10 @@ class Subject:
         return Job(predictor, names, self.keras_model, shapes, signature)
 
     def required_keras(self, kind: str) -> keras.Model:
-        """The Keras model that the formats of Keras hold.
+        """The Keras model, for the formats of Keras.
 
         Raises:
-            ExportError: It is none, or its averages are wanted.
+            ExportError: It is no Keras model, or averages are wanted.
         """
         if self.averaged:
             raise ExportError(f"a {kind} file holds the weights themselves: export averages in another format.")
@@ -120,12 +120,16 @@ class Subject:
 
 
 def _own(names: Names) -> Sequence[str] | None:
-    """The names in the model."""
+    """The tensors' names in the model."""
     return list(names.values()) if isinstance(names, Mapping) else names
 
 
 def _called(names: Names) -> list[str] | None:
-    """The names in the file, where they are given."""
+    """The tensors' names in the file; None if they are not given.
+
+    Raises:
+        ExportError: A name that a tensor cannot have.
+    """
     if not isinstance(names, Mapping):
         return None
     wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9.][\w./-]*", name)]

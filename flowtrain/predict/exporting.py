@@ -1,4 +1,4 @@
-"""Writing a model for use elsewhere, checked against the live one before anyone can use it."""
+"""export: write a model to a file of many formats, verified against the live model before it appears."""
 
 from __future__ import annotations
 
@@ -40,26 +40,27 @@ def export(
     batch: Mapping[str, Any] | Sequence[Any] | None = None,
     signature: str = "serving_default",
 ) -> Path | str:
-    """Write a model for use without flowtrain, and check that what was written computes the same.
+    """Write a model for use without flowtrain, and check that the file computes the same.
 
-    The files are read again and run on a batch beside the live model. Where an output differs by more than 1e-4 of
-    the largest value, the files are removed and an error says so.
+    The files are read again and run on a batch beside the live model. If an output differs by more than 1e-4 of
+    its largest value, the files are removed and an error says so.
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, OfflinePredictor or predictor.
         path: The file or folder to make, or its URL. It appears when it is whole and checked.
-        inputs: Names of the inputs; None for those that the outputs need. A dict says what they are called in the
-            file: ``{"input": "noisy"}``.
-        outputs: Names of the tensors to compute, also ``NAME_crop32`` for the tensor NAME without 32 pixels on
-            each side; None for a Keras model's outputs, or the last layer's. A dict as for inputs.
+        inputs: Names of the inputs; None for those that the outputs need. A dict gives them other names in the file,
+            name in the file -> name in the model: ``{"input": "noisy"}``.
+        outputs: Names of the tensors to compute; ``NAME_crop32`` is NAME without 32 pixels on each side. None for a
+            Keras model's outputs, or the last layer's. A dict as for inputs.
         format: "saved_model" (a folder that TensorFlow alone runs), "pb" (a frozen graph of constants), "keras"
             and "h5" (whole Keras models), "weights_h5" (weights of a Keras model, for its ``load_weights``), "tflite",
             "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what path ends in; a folder is a SavedModel.
         overwrite: Replace what is there already.
         height: Fix the height of pictures ("pb", "tflite", "onnx").
         width: Fix the width.
-        averaged: Write the averages that a model with ``average_decay``, or a run with the callback ``EMA``, keeps.
-        batch: The batch to check with, by name or in order; None: random, pictures of 64 x 64. Give one where random
+        averaged: Write the moving averages of the weights, which a model with ``average_decay`` or a run with the
+            callback ``EMA`` keeps.
+        batch: The batch to check with, by name or in order; None: random, pictures of 64 x 64. Pass one where random
             values make no sense, e.g. for strings or indices.
         signature: Name of the SavedModel's signature.
 
@@ -105,7 +106,7 @@ def export(
 
 @contextlib.contextmanager
 def _replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
-    """A path to write to, which becomes the target only if no error, of the check either, leaves the block."""
+    """Yield a path to write to; it is renamed to the target if the block, with its check, raises no error."""
     if not overwrite and is_there(path):
         raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
     with writing_to(path, durable=True) as beside:

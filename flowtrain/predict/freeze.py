@@ -1,4 +1,4 @@
-"""A function with its variables as a plain graph of constants: what frozen files hold, and what is analysed."""
+"""Frozen graphs: a function's graph with its variables replaced by constants, for files and for analysis."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["frozen", "refuse_python", "resized"]
 
 
 def frozen(function: object) -> tf.compat.v1.GraphDef:
-    """A concrete function's graph, its variables replaced by their values and called functions inlined.
+    """Freeze a concrete function: its graph with variables replaced by their values and called functions inlined.
 
     Args:
-        function: A concrete function; its operations keep their names.
+        function: A concrete function.
 
     Returns:
-        The graph. Inputs are its placeholders.
+        The graph. Its placeholders are the inputs; operations keep their names.
 
     Raises:
-        ExportError: The function uses something that has no constant value: a table, an iterator, Python code.
+        ExportError: Something in the function has no constant value: a table, an iterator, Python code.
     """
     try:
         graph = constants_for_variables(function)
@@ -33,10 +33,10 @@ def frozen(function: object) -> tf.compat.v1.GraphDef:
 
 
 def refuse_python(graph: tf.compat.v1.GraphDef) -> None:
-    """Refuse a graph that only works in the process that made it.
+    """Refuse a graph that calls Python functions, which only exist in the process that made it.
 
     Raises:
-        ExportError: It calls Python functions.
+        ExportError: It calls one; names the operation.
     """
     for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
         if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
@@ -47,14 +47,14 @@ def refuse_python(graph: tf.compat.v1.GraphDef) -> None:
 
 
 def resized(graph: tf.compat.v1.GraphDef, shapes: Mapping[str, Sequence[int | None]]) -> tf.Graph:
-    """Import a graph with other input shapes, so that the shape of every tensor follows from them.
+    """Import a graph with other input shapes, from which TensorFlow infers the shape of every tensor.
 
     Args:
-        graph: As `frozen` makes it.
-        shapes: The new shape by the name of the input.
+        graph: A frozen graph.
+        shapes: Name of an input -> its new shape.
 
     Returns:
-        A graph of the same names.
+        A graph with the same names.
 
     Raises:
         ModelError: The model does not take such a shape.
@@ -62,7 +62,7 @@ def resized(graph: tf.compat.v1.GraphDef, shapes: Mapping[str, Sequence[int | No
     changed = tf.compat.v1.GraphDef()
     changed.CopyFrom(graph)
     for node in changed.node:
-        # Shapes that were noted while tracing would be taken for true, however the inputs change.
+        # Shapes recorded while tracing are of the old inputs, and importing would take them for true.
         node.attr.pop("_output_shapes", None)
         if node.name in shapes:
             node.attr["shape"].CopyFrom(tf.compat.v1.AttrValue(shape=tf.TensorShape(shapes[node.name]).as_proto()))
