@@ -1,9 +1,8 @@
-"""Graphs in files: frozen .pb, and the .meta of a TensorFlow 1 checkpoint with its variables put in.
+"""Graph files: frozen ``.pb``, and the ``.meta`` of a TensorFlow 1 checkpoint with the variables' values inserted.
 
-A frozen graph is a protocol buffer, which has no checksum: most flipped bytes make another graph of it, or other
-weights, and one that is cut between two nodes is a smaller graph. So what is written here begins with a field that
-GraphDef does not have, which holds the SHA-256 of all that follows. TensorFlow and other readers pass over fields that
-they do not know.
+A protocol buffer has no checksum: with a flipped byte it is mostly another graph or has other weights, and a file that
+is cut between two nodes is a smaller graph. So files written here begin with a field that GraphDef does not have. It
+holds the SHA-256 of everything that follows; TensorFlow and other readers skip fields that they do not know.
 """
 
 from __future__ import annotations
@@ -26,24 +25,25 @@ __all__ = ["read_graph", "read_meta", "with_own_functions", "write_graph"]
 _VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
 _count = itertools.count()
 _READS = {"ReadVariableOp", "ResourceGather"}
-_REF = 100  # the number of a reference's dtype is that of the dtype, and this
+_REF = 100  # DT_FLOAT_REF is DT_FLOAT + 100, and so for every dtype
 _REFERENCES = {
     f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "NextIteration", "Identity", "Select")
 }
 
 _LABEL = b"flowtrain sha256"
-# field 16000, which is of bytes (wire type 2), and how many: the label and a digest of 32
+# The key of field 16000 with wire type 2 (bytes) as a varint, the length of the bytes, and the label. 32 bytes of
+# digest follow.
 _SEAL = b"\x82\xe8\x07" + bytes([len(_LABEL) + 32]) + _LABEL
 
 
 def write_graph(graph: tf.compat.v1.GraphDef, path: Path) -> None:
-    """Write a frozen graph with a checksum, which `read_graph` looks at."""
+    """Write a frozen graph with a checksum, which `read_graph` verifies."""
     content = graph.SerializeToString(deterministic=True)
     path.write_bytes(_SEAL + hashlib.sha256(content).digest() + content)
 
 
 def read_graph(path: str | Path) -> tf.compat.v1.GraphDef:
-    """Read a frozen graph, and check it against its checksum where it has one.
+    """Read a frozen graph, verified by its checksum if it has one.
 
     Raises:
         CheckpointError: The file is missing, damaged, cut short or no graph.
@@ -60,9 +60,11 @@ def read_graph(path: str | Path) -> tf.compat.v1.GraphDef:
 
 
 def _unsealed(content: bytes, path: str | Path) -> bytes:
-    """The graph's own bytes: all, where the file has no checksum."""
+    """The bytes of the graph without the checksum before them, which is verified; all bytes if there is none."""
+    # Half of the seal's bytes are enough to expect a checksum: with a flipped byte in the seal itself the file must not
+    # pass for one without.
     alike = sum(byte == other for byte, other in zip(content, _SEAL, strict=False))
-    if alike < len(_SEAL) // 2:  # so damage in the mark itself is no way around the checksum
+    if alike < len(_SEAL) // 2:
         return content
     digest, graph = content[len(_SEAL) : len(_SEAL) + 32], content[len(_SEAL) + 32 :]
     if alike < len(_SEAL) or hashlib.sha256(graph).digest() != digest:
@@ -73,21 +75,22 @@ def _unsealed(content: bytes, path: str | Path) -> bytes:
 def read_meta(
     path: str | Path, values: Mapping[str, np.ndarray]
 ) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray], dict[str, str]]:
-    """Read the graph of a TensorFlow 1 checkpoint and put the values of its variables in, for inference.
+    """Read the graph of a TensorFlow 1 checkpoint for inference, with the values of its variables inserted.
 
-    What only training needs (assignments, optimizers, savers, input queues) is left out.
+    Operations that only training needs (assignments, optimizers, savers, input queues) are left out.
 
     Args:
         path: The .meta file.
         values: The checkpoint's variables by name.
 
     Returns:
-        A graph in which variables are constants; the values of those that must stay variables, since their handles
-        are passed into branches or loops: they are placeholders of the same name, of dtype resource; and for each
-        operation that had to be left out because a variable has no value, that variable.
+        (graph, live, lacking). In the graph, variables are constants; those whose handles are passed into branches or
+        loops must stay variables and are placeholders of dtype resource. ``live`` has the values of the latter, by the
+        placeholder's name. ``lacking`` names, for each operation that was left out because a variable has no value,
+        that variable.
 
     Raises:
-        CheckpointError: The file is missing, cut short or no graph.
+        CheckpointError: The file is missing, damaged, cut short or no graph.
     """
     meta = tf.compat.v1.MetaGraphDef()
     try:
@@ -101,7 +104,7 @@ def read_meta(
         return _with_values(meta.graph_def, _with_parts(meta.graph_def, values))
     except CheckpointError:
         raise
-    except Exception as error:  # of a damaged graph TensorFlow raises whatever it stumbles over
+    except Exception as error:  # a damaged graph can make TensorFlow raise anything
         raise CheckpointError(f"the graph of {path} is damaged: {error}") from error
 
 
@@ -120,7 +123,10 @@ def _op(tensor: str) -> str:
 
 
 def _with_parts(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """The values, and those of the parts of a partitioned variable, which a checkpoint has as a whole."""
+    """Add the values of a partitioned variable's parts.
+
+    The graph has a variable ``NAME/part_0``, ``NAME/part_1``, ... for each part, the checkpoint one value, NAME.
+    """
     parts: dict[str, dict[int, list[int]]] = {}
     for node in graph.node:
         found = re.fullmatch(r"(.+)/part_(\d+)", node.name)
@@ -129,6 +135,7 @@ def _with_parts(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) 
     made: dict[str, np.ndarray] = {}
     for name, shapes in parts.items():
         whole, ordered = values[name], [shapes[number] for number in sorted(shapes)]
+        # A partitioner cuts along one axis, which is the one where a part is smaller than the whole.
         axis = next((axis for axis, size in enumerate(ordered[0]) if size != whole.shape[axis]), 0)
         pieces = np.split(whole, np.cumsum([shape[axis] for shape in ordered])[:-1], axis)
         if [list(piece.shape) for piece in pieces] == ordered:
@@ -163,6 +170,8 @@ def _with_values(
             made = None
         else:
             made = _without_references(node)
+        # An operation goes, too, when it needs the value of one that has gone; since nodes come in order, `removed` is
+        # complete for its inputs. One that only waits for it (a control input) stays and waits no longer.
         before = [] if made is None else [_op(x) for x in made.input if not x.startswith("^") and _op(x) in removed]
         if made is None or before:
             removed.add(node.name)
@@ -179,7 +188,7 @@ def _with_values(
     for node in kept.values():
         copy = result.node.add()
         copy.CopyFrom(node)
-        # Waiting for updates of moving averages and the like belongs to training.
+        # What has been removed can be left here as a control input only: a wait for an update, which is training's.
         staying = [given for given in node.input if _op(given) not in removed]
         del copy.input[:]
         copy.input.extend(staying)
@@ -190,7 +199,7 @@ def _with_values(
 
 
 def _leave_out_updates(function: tf.compat.v1.GraphDef) -> None:
-    """Leave out what a branch or loop body writes, such as moving averages, in place; they belong to training."""
+    """Remove operations that write variables (moving averages) from the body of a branch or loop, in place."""
     used = {_op(given) for node in function.node_def for given in node.input if not given.startswith("^")}
     used |= {_op(tensor) for tensor in function.ret.values()}
     gone = {node.name for node in function.node_def if _writes(node)} - used
@@ -201,6 +210,7 @@ def _leave_out_updates(function: tf.compat.v1.GraphDef) -> None:
         given = [name for name in node.input if not (name.startswith("^") and _op(name) in gone)]
         del node.input[:]
         node.input.extend(given)
+    # As copies: clearing the list below would clear the messages in it.
     copies = [type(node).FromString(node.SerializeToString()) for node in staying]
     del function.node_def[:]
     function.node_def.extend(copies)
@@ -210,7 +220,7 @@ def _leave_out_updates(function: tf.compat.v1.GraphDef) -> None:
 
 
 def _without_references(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
-    """The node for values instead of references to them, which TensorFlow 1 passed into branches and loops."""
+    """Rewrite a node that takes references to variables, as TensorFlow 1's branches and loops do, to take values."""
     plain = _REFERENCES.get(node.op)
     if plain is None and not any(attr.type > _REF for attr in node.attr.values()):
         return node
@@ -223,7 +233,7 @@ def _without_references(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
 
 
 def _writes(node: tf.compat.v1.NodeDef) -> bool:
-    """Whether an operation changes a variable, or the world: saving, restoring, queues."""
+    """Whether an operation changes a variable or has other effects: saving, restoring, queues."""
     if node.op.startswith(
         ("Assign", "Scatter", "Apply", "SparseApply", "ResourceApply", "ResourceScatter", "Restore", "Save")
     ):
@@ -234,7 +244,9 @@ def _writes(node: tf.compat.v1.NodeDef) -> bool:
 
 
 def _in_order(graph: tf.compat.v1.GraphDef) -> list[tf.compat.v1.NodeDef]:
-    """Nodes after what they need, as far as loops allow."""
+    """Nodes in topological order; the back edges of loops are ignored."""
+    # Depth first with a stack of its own, since graphs are deeper than Python's recursion allows. A node is pushed a
+    # second time (finished) beneath its inputs, and is done when it comes up again.
     nodes = {node.name: node for node in graph.node}
     done: dict[str, tf.compat.v1.NodeDef] = {}
     for first in graph.node:
@@ -254,7 +266,7 @@ def _in_order(graph: tf.compat.v1.GraphDef) -> list[tf.compat.v1.NodeDef]:
 
 
 def _constant(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> tf.compat.v1.NodeDef | None:
-    """A variable as a constant of its value; None where the checkpoint has none."""
+    """The constant that replaces a variable; None if the checkpoint has no value for it."""
     value = _value(node, values)
     if value is None:
         return None
@@ -266,13 +278,13 @@ def _constant(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> t
 
 
 def _value(node: tf.compat.v1.NodeDef, values: Mapping[str, np.ndarray]) -> Any:
-    """A variable's value; None where the checkpoint has none."""
+    """A variable's value, by its name or its ``shared_name``; None if the checkpoint has none."""
     shared = node.attr["shared_name"].s.decode() if "shared_name" in node.attr else ""
     return values.get(node.name, values.get(shared))
 
 
 def _handle(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
-    """The place of a variable's handle, which is put in when the graph is imported."""
+    """The placeholder that replaces a variable's handle; the handle is mapped to it when the graph is imported."""
     made = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
     made.attr["dtype"].type = tf.resource.as_datatype_enum
     made.attr["shape"].CopyFrom(tf.compat.v1.AttrValue(shape=tf.TensorShape([]).as_proto()))
@@ -280,7 +292,7 @@ def _handle(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
 
 
 def _read(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
-    """Reading a variable as reading the constant that stands for it."""
+    """Replace the read of a resource variable by a read of the constant that replaced the variable."""
     made = tf.compat.v1.NodeDef(name=node.name)
     if node.op == "ReadVariableOp":
         made.op = "Identity"
@@ -296,9 +308,9 @@ def _read(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
 
 
 def with_own_functions(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """A copy whose functions (branches, loop bodies) have names that no other graph of this process uses.
+    """Copy a graph, with names for its functions (branches, loop bodies) that no other graph of the process uses.
 
-    TensorFlow knows functions by name alone, so that reading one file twice would be an error.
+    TensorFlow's eager context registers functions by name alone, so importing one file twice would be an error.
     """
     copy = tf.compat.v1.GraphDef()
     copy.CopyFrom(graph)

@@ -1,4 +1,4 @@
-"""Running a model from a file, whatever its format."""
+"""load_predictor: run a model from a file of any format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["WeightsOnlyError", "load_graph", "load_predictor"]
 
 
 class WeightsOnlyError(CheckpointError):
-    """A file is to be run that has no graph, and no model was given with it."""
+    """The file holds weights but no graph, and no model was given to run them with."""
 
 
 _INPUTS = {"Placeholder", "PlaceholderV2"}
@@ -44,27 +44,27 @@ def load_predictor(
     signature: str | None = None,
     averaged: bool = False,
 ) -> LoadedPredictor:
-    """Run a model from a file of any format.
+    """Load a model from a file of any format, and make a predictor of it.
 
-    Names are those that the file has. Nothing is unpickled, and no Python code that a file holds is run.
+    Tensors have the names that the file gives them. Nothing is unpickled, and no Python code in a file is run.
 
     Args:
         path: A SavedModel (its folder or ``saved_model.pb``), a frozen ``.pb``, a TensorFlow 1 checkpoint with its
             ``.meta`` (either of its files), a ``.keras`` or whole ``.h5`` model; or a file of weights (own checkpoint,
-            ``.npz``, ``.weights.h5``, ...) together with ``model``. Of a URL a copy is fetched once, of a folder all.
-        inputs: Names of the inputs to give; None for those that the outputs need.
-        outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for those
-            that the file declares, or those that nothing else uses.
+            ``.npz``, ``.weights.h5``, ...) together with ``model``. A URL is downloaded once, of a folder all files.
+        inputs: Names of the inputs to feed; None for those that the outputs need.
+        outputs: Names of the tensors to compute; ``NAME_crop32`` is NAME without 32 pixels on each side. None for the
+            outputs that the file declares, or tensors that no other operation uses.
         model: A ModelDesc or Keras model, for files that hold weights only.
-        signature: Which signature of a SavedModel; None for ``serving_default``, or the only one.
-        averaged: Use the averages of the weights that a checkpoint holds, of a model with ``average_decay`` or a run
-            with the callback ``EMA``.
+        signature: Name of the signature of a SavedModel; None for ``serving_default``, or the only one.
+        averaged: Use the moving averages of the weights that a checkpoint holds (of a model with ``average_decay`` or
+            a run with the callback ``EMA``).
 
     Returns:
         The predictor. ``predictor.tensor_names()`` lists what there is.
 
     Raises:
-        CheckpointError: The file is missing, cut short, of no such kind, or holds what is never run.
+        CheckpointError: The file is missing, damaged or of an unknown kind, or it holds Python code or a pickle.
         TensorNameError: There is no such input or output; lists the nearest.
 
     Example:
@@ -77,7 +77,7 @@ def load_predictor(
 def load_graph(
     path: str | Path, model: ModelDesc | keras.Model | None = None, signature: str | None = None, averaged: bool = False
 ) -> InferenceGraph:
-    """The graph of a file, for any number of predictors; see `load_predictor`."""
+    """Load the inference graph of a file, for any number of predictors; arguments as of `load_predictor`."""
     if model is not None:
         return as_graph(with_weights(model, path, averaged), averaged)
     if averaged:
@@ -121,7 +121,7 @@ def _frozen(path: Path) -> NamedGraph:
 
 
 def _is_variable(node: tf.compat.v1.NodeDef) -> bool:
-    if node.op in _INPUTS:  # of a function's graph, into which variables are passed
+    if node.op in _INPUTS:  # the graph of a tf.function takes its variables' handles through placeholders
         return node.attr["dtype"].type == tf.resource.as_datatype_enum
     return node.op in ("VariableV2", "Variable", "VarHandleOp")
 
@@ -136,12 +136,12 @@ def _meta(path: Path) -> NamedGraph:
 def _imported(
     definition: tf.compat.v1.GraphDef, path: Path, variables: Mapping[str, tf.Variable] | None = None
 ) -> NamedGraph:
-    """A graph in which placeholders are the inputs, and what nothing else uses the outputs.
+    """Import a graph: its placeholders are the inputs, and results that no other operation uses are the outputs.
 
     Args:
         definition: The graph.
-        path: Where it comes from, for errors.
-        variables: By the names of the placeholders that stand for their handles.
+        path: The file, for errors.
+        variables: Name of the placeholder that stands for a handle -> the variable.
     """
     definition = with_own_functions(definition)
     variables = variables or {}
@@ -175,7 +175,7 @@ def _imported(
 
 
 def _is_result(op: tf.Operation) -> bool:
-    """Whether an operation that nothing else uses computes something, rather than writing a summary."""
+    """Whether an operation computes a value, instead of a summary (a string) or a handle."""
     return bool(op.outputs) and op.outputs[0].dtype not in (tf.string, tf.resource)
 
 
@@ -225,7 +225,7 @@ def _keras(path: Path) -> NamedGraph:
         with zipfile.ZipFile(path) as archive:
             _refuse_code(archive.read("config.json").decode(), path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever it stumbles over
+    except Exception as error:  # a damaged file can make Keras raise anything
         raise _unreadable(path, error) from error
     return keras_graph(model)
 
@@ -253,7 +253,7 @@ def _unreadable(path: Path, error: Exception) -> Exception:
 
 
 def _refuse_code(config: str, path: Path) -> None:
-    """Refuse a model with Python code in it, before anything looks at it."""
+    """Refuse a model with Python code in it, before Keras reads its configuration."""
     if _has_code(json.loads(config)):
         raise CheckpointError(
             f"{path} has a Lambda layer, which holds Python code. Code from files is never run. Build the model in "
@@ -270,7 +270,7 @@ def _has_code(config: object) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an .h5 file holds a model, not only weights."""
+    """Whether an .h5 file holds a whole model and not only weights."""
     h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
     try:
         with h5py.File(path, "r") as file:

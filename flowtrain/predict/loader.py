@@ -1,4 +1,4 @@
-"""Putting weights from any file into a model: by name, with a table of what fits and what does not."""
+"""ModelLoader: puts weights from any file into a model by name, and reports what fits and what does not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ __all__ = ["LoadReport", "ModelLoader", "get_model_loader", "with_weights"]
 
 _log = logging.getLogger("flowtrain")
 
-# What a training run keeps beside the model: no part of a model that is only loaded.
+# Names of variables that only training needs: slots of optimizers, counters, averages. In a file they may be left over,
+# and a model may lack them. The lines: flowtrain's scopes; Keras's optimizers; TensorFlow 1's slots; its counters.
 _TRAINING = re.compile(
     r"(optimizer|training|average|summaries)/.*"
     r"|(ada\w+|nadam|sgd|rmsprop|ftrl|lion|lamb|muon|loss_scale\w*?)(_\d+)?/.*"
@@ -37,14 +38,14 @@ _TRAINING = re.compile(
 
 @dataclass
 class LoadReport:
-    """What came of loading weights.
+    """Result of comparing or loading weights, by name.
 
     Attributes:
         matched: Name of the model's variable -> name in the file, after renaming.
         missing: Variables of the model that the file does not have.
         unexpected: Names in the file that the model does not have.
-        misshaped: Name -> (the model's shape, the file's).
-        ignored: Names in the file that belong to training: slots of optimizers, counters.
+        misshaped: Name -> (shape in the model, shape in the file).
+        ignored: Names in the file that only training needs: slots of optimizers, counters.
     """
 
     matched: dict[str, str] = field(default_factory=dict)
@@ -55,11 +56,11 @@ class LoadReport:
 
     @property
     def fits(self) -> bool:
-        """Whether every variable got its value and no value was left over."""
+        """Whether every variable has a value in the file and no value is left over."""
         return not (self.missing or self.unexpected or self.misshaped)
 
     def table(self, matched: bool = False) -> str:
-        """Everything that does not fit as a table, and what does if asked for."""
+        """A table of everything that does not fit; with ``matched`` also of everything that does."""
         rows = [[name, "missing", "the file has no such name"] for name in self.missing]
         rows += [[name, "unexpected", "the model has no such variable"] for name in self.unexpected]
         rows += [
@@ -81,12 +82,12 @@ class LoadReport:
 class ModelLoader(Mapping[str, np.ndarray]):
     """Weights by name, ready to be put into a model. Made by :func:`get_model_loader`.
 
-    It is a mapping from name to array, so it can stand wherever weights are taken.
+    It is a mapping from name to array, so it is accepted wherever weights are.
 
     Args:
-        weights: The arrays, renamed.
-        source: Where they come from, for messages.
-        ignore_mismatch: Load what fits and leave the rest.
+        weights: Name -> array, after renaming.
+        source: The file or other origin, for messages.
+        ignore_mismatch: Load what fits and ignore the rest.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray], source: str, ignore_mismatch: bool = False) -> None:
@@ -107,7 +108,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
         return f"ModelLoader({self.source}: {len(self)} arrays)"
 
     def compare(self, model: object) -> LoadReport:
-        """See what would fit, and change nothing.
+        """Report what would fit, and change nothing.
 
         Args:
             model: As for `restore`.
@@ -115,10 +116,10 @@ class ModelLoader(Mapping[str, np.ndarray]):
         return self._compared(model)[1]
 
     def _compared(self, model: object) -> tuple[Mapping[str, Any], LoadReport]:
-        """The model's variables under the names that fit best, and what fits."""
+        """The model's variables, under the names that fit best, and the report for these names."""
         variables = _variables_of(model)
         report = self._report(variables)
-        if isinstance(model, keras.Model) and not report.fits:  # the names of a run that trained such a model?
+        if isinstance(model, keras.Model) and not report.fits:  # the file may be of a run that trained such a model
             as_trained = names_in_run(model)
             other = self._report(as_trained)
             if len(other.matched) > len(report.matched):
@@ -150,15 +151,15 @@ class ModelLoader(Mapping[str, np.ndarray]):
         """Put the weights into a model.
 
         Args:
-            model: A trainer, ModelGraph, Keras model, or a dict of variables by name. A Keras model takes the weights
-                of a run that trained one like it in a KerasModelDesc, whatever Keras has called its layers.
+            model: A trainer, ModelGraph, Keras model, or a dict of variables by name. A Keras model also takes the
+                weights of a run that trained one like it in a KerasModelDesc, whatever names Keras gave to its layers.
 
         Returns:
             What fitted and what did not.
 
         Raises:
-            CheckpointError: Names or shapes do not fit, and ignore_mismatch is False; nothing has been changed. The
-                message is a table of all of them.
+            CheckpointError: Nothing fits; or names or shapes do not fit, and ignore_mismatch is False. Nothing has been
+                changed then. The message has a table of all that does not fit.
         """
         variables, report = self._compared(model)
         if not report.matched or not (report.fits or self.ignore_mismatch):
@@ -183,14 +184,14 @@ def get_model_loader(
 ) -> ModelLoader:
     """Read weights of any format, to put them into a model by name.
 
-    Nothing that a file holds is run, and no pickle is ever read.
+    No code in a file is run, and no pickle is ever read.
 
     Args:
         source: An own checkpoint or a run's log folder; a ``tf.train.Checkpoint``; the variables of a TensorFlow 1
             ``.ckpt`` (its prefix, ``.index`` or ``.meta``); a SavedModel; ``.keras``, ``.h5``, ``.weights.h5``,
             ``.npz``; or a dict of arrays by name.
-        ignore_mismatch: Load what fits. Without it, a variable that is missing in the file or has another shape there,
-            and a name that the model does not have, are errors.
+        ignore_mismatch: Load what fits. Without it, these are errors: a variable that the file lacks or has with
+            another shape, and a name in the file that the model lacks.
         rename: Regular expression -> replacement, applied to the file's names with ``re.sub``, one after the other:
             ``{r"^generator/": "", r"/W$": "/kernel"}``.
 
@@ -198,8 +199,8 @@ def get_model_loader(
         The loader; ``loader.restore(trainer)`` puts the weights in, ``loader.compare(trainer).table()`` only looks.
 
     Raises:
-        CheckpointError: There is no such file, it is damaged or a pickle; a rename matches nothing, or makes two
-            names one.
+        CheckpointError: There is no such file, it is damaged or a pickle; or a rename matches nothing, or gives two
+            arrays one name.
 
     Example:
         >>> loader = get_model_loader({"scope/conv1/W": np.zeros((3, 3, 1, 8))},
@@ -212,13 +213,13 @@ def get_model_loader(
 
 
 def with_weights(model: object, weights: Any, averaged: bool = False) -> Any:
-    """A model with the weights of a file.
+    """Build a model if need be, and load weights into it.
 
     Args:
         model: A ModelDesc, which is built; or anything that `ModelLoader.restore` takes, which is changed in place.
         weights: What `get_model_loader` takes, or the loader it returned.
-        averaged: Whether averages of the weights are wanted: a file has them also where the model does not ask for
-            them, after a training with the callback EMA.
+        averaged: Load moving averages too. After a training with the callback EMA a file has them even if the model
+            does not ask for them.
 
     Returns:
         The graph of the ModelDesc, or the model itself.
@@ -275,10 +276,10 @@ def _variables_of(model: Any) -> Mapping[str, Any]:
 
 
 def _places(names: list[str], variables: Mapping[str, Any]) -> dict[str, str]:
-    """Which variable each name of a file means.
+    """The variable that each name of a file means: name in the file -> name in the model, or itself if there is none.
 
-    Where no name fits, a scope around the whole model does not count: Keras puts a Sequential's name before all of its
-    variables, and makes up another one in each process.
+    If no name fits, a scope around the whole model, in the model or in the file, is ignored: Keras puts a Sequential's
+    name before all of its variables, and makes up another one in each process.
     """
     numbered = _numbered_places(variables)
     own, given = _scope_around(list(variables)), _scope_around(names)
@@ -291,13 +292,16 @@ def _places(names: list[str], variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _scope_around(names: list[str]) -> str:
-    """The first part of all names of a model, with its slash, where they share it."""
+    """The first part of the names, with its slash, if all names that are not training's share it; else "".
+
+    Example: ``sequential_3/`` of ``sequential_3/dense/kernel`` and ``sequential_3/dense/bias``.
+    """
     first = {name.split("/")[0] + "/" if "/" in name else "" for name in names if not _TRAINING.fullmatch(name)}
     return first.pop() if len(first) == 1 else ""
 
 
 def _numbered_places(variables: Mapping[str, Any]) -> dict[str, str]:
-    """The places that a file means which only numbers the variables of a layer: "conv1/0" is conv1/kernel."""
+    """Names in files that only number a layer's variables -> names in the model: conv1/0 -> conv1/kernel."""
     layers: dict[str, list[str]] = {}
     for name in variables:
         layers.setdefault(name.rpartition("/")[0], []).append(name)
@@ -310,7 +314,7 @@ def _numbered_places(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _made_by_training(name: str, variable: keras.Variable) -> bool:
-    """Whether a model works without this value: learning rates and other scalars, states of random generators."""
+    """Whether the model works without a variable's value: scalars such as learning rates, random states, slots."""
     if variable.trainable:
         return False
     integers = "int" in str(variable.dtype)

@@ -1,4 +1,4 @@
-"""One way to look at everything that can predict: a trainer, a ModelDesc, a Keras model, a loaded file."""
+"""Inference graphs and predictors of anything that can predict: trainers, ModelDescs, Keras models, loaded files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ _INPUTS_NEEDED = (
 
 
 class NamedGraph(InferenceGraph):
-    """A graph that does not come from a ModelDesc, with names for its tensors and the outputs one would expect.
+    """An inference graph that does not come from a ModelDesc: of a Keras model or a file.
 
     Args:
-        build: Called once while the graph is traced, with one tensor for each of specs. Returns the named
-            tensors, inputs included.
-        specs: What is traced. Placeholders that ``build`` itself makes are announced in ``inputs``.
-        inputs: Specs of the inputs that ``build`` makes.
-        outputs: The outputs to compute when none are asked for.
+        build: Called once while the graph is traced, with one tensor for each of ``specs``. Returns the named
+            tensors by name, inputs included.
+        specs: The inputs that the trace provides.
+        inputs: Returns the specs of inputs that ``build`` makes itself; called after ``build``.
+        outputs: Names of the outputs to compute if none are asked for.
+
+    Attributes:
+        output_names: Names of the outputs to compute if none are asked for.
+        lacking: Operation that could not be loaded -> the variable whose value the file lacks.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class NamedGraph(InferenceGraph):
         """What could not be loaded, and the variable whose value the file lacks."""
 
     def tensor(self, name: str) -> tf.Tensor:
-        """The tensor of that name; see `InferenceGraph.tensor`."""
+        """Look up a tensor; see `InferenceGraph.tensor`."""
         try:
             return super().tensor(name)
         except TensorNameError as error:
@@ -65,17 +69,17 @@ class NamedGraph(InferenceGraph):
 
 
 def as_graph(model: object, averaged: bool = False) -> InferenceGraph:
-    """The inference graph of anything that has one.
+    """The inference graph of a model, trainer or loaded predictor.
 
     Args:
         model: A trainer, ModelGraph, ModelDesc, Keras model, or a predictor that was loaded from a file.
-        averaged: Whether it is to read the averages of the weights.
+        averaged: Whether the graph reads the moving averages of the weights.
 
     Returns:
-        The graph, on the live weights where there are any. A ModelDesc is built with its initial weights.
+        The graph, on the live weights. A ModelDesc that is not in use is built with its initial weights.
 
     Raises:
-        ModelError: It is none of these, or has no averages.
+        ModelError: It is none of these, or keeps no averages.
     """
     inner = getattr(model, "graph", None)
     if isinstance(inner, InferenceGraph | ModelGraph) and not isinstance(model, InferenceGraph | ModelGraph):
@@ -97,7 +101,7 @@ def as_graph(model: object, averaged: bool = False) -> InferenceGraph:
 
 
 def keras_graph(model: keras.Model) -> NamedGraph:
-    """A Keras model's graph for inference, with the model's own names of inputs and outputs."""
+    """Trace a Keras model for inference; inputs and outputs have the model's own names."""
     specs = declared_inputs(model, _INPUTS_NEEDED)
     names = list(getattr(model, "output_names", [])) or ["output"]
 
@@ -118,18 +122,19 @@ def as_predictor(
     outputs: Sequence[str] | None = None,
     averaged: bool = False,
 ) -> Predictor:
-    """A predictor on the live weights of anything that has some.
+    """Make a predictor on the live weights of a model, trainer or loaded predictor.
 
     Args:
         model: What `as_graph` takes, or a Predictor.
         inputs: Names of inputs; None for those that the outputs need.
-        outputs: Names of tensors, or NAME_crop32 for the tensor NAME without 32 pixels on each side; None for the
-            outputs that a file or Keras model declares, else for the last layer's.
-        averaged: Whether it is to read the averages of the weights.
+        outputs: Names of tensors; ``NAME_crop32`` is NAME without 32 pixels on each side. None for the outputs that a
+            file or Keras model declares, else for the last layer's.
+        averaged: Whether to read the moving averages of the weights.
 
     Raises:
         TensorNameError: An unknown name; lists the nearest.
-        ModelError: An output needs an input that is not given.
+        ModelError: An output needs an input that is not given; or other inputs or outputs are asked of a predictor that
+            has no graph.
     """
     if isinstance(model, Predictor) and not averaged:
         if (inputs or model.inputs) == model.inputs and (outputs or model.outputs) == model.outputs:
@@ -143,7 +148,7 @@ def as_predictor(
 def predictor_of(
     graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
 ) -> Predictor:
-    """Like `as_predictor`, from a graph."""
+    """Make a predictor from an inference graph; arguments and errors as of `as_predictor`."""
     for what, names in (("inputs", inputs), ("outputs", outputs)):
         if isinstance(names, str):
             raise ModelError(f"{what}= is a list of names: write [{names!r}].")

@@ -1,4 +1,4 @@
-"""Predictors without a trainer: from a model and its weights, over single batches and whole dataflows."""
+"""Predictors without a trainer: a model with loaded weights, run on single batches or whole dataflows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("flowtrain")
 
 
 class LoadedPredictor(Predictor):
-    """A predictor that keeps its graph, so that it can say what else there is, and run over a dataflow.
+    """A predictor that keeps its inference graph: it lists the graph's tensors, and runs over dataflows.
 
     Attributes:
         graph: The inference graph.
@@ -43,8 +43,14 @@ class LoadedPredictor(Predictor):
     def of(
         cls, graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
     ) -> LoadedPredictor:
-        """Make one from a graph; None stands for the inputs and outputs that one would expect."""
-        predictor = cls.__new__(cls)
+        """Make a predictor from a graph.
+
+        Args:
+            graph: The inference graph.
+            inputs: Names of inputs; None for those that the outputs need.
+            outputs: Names of tensors; None for the outputs that the graph declares, else for the last layer's.
+        """
+        predictor = cls.__new__(cls)  # past __init__: that of OfflinePredictor takes a configuration
         predictor._take(graph, inputs, outputs)
         return predictor
 
@@ -54,7 +60,7 @@ class LoadedPredictor(Predictor):
         self.graph = graph
 
     def tensor_names(self) -> list[str]:
-        """The named tensors of the graph: inputs, outputs, outputs of layers. Any operation's output works too."""
+        """The names of the graph's inputs, outputs and layers' outputs; names of other operations' outputs work too."""
         return list(self.graph.tower.tensors)
 
     def predict(self, dataflow: DataFlow, batch_size: int | None = None, progress: bool = True) -> Iterator[list[Any]]:
@@ -64,18 +70,19 @@ class LoadedPredictor(Predictor):
 
 
 class PredictConfig:
-    """What an OfflinePredictor is made of.
+    """Configuration of an OfflinePredictor: model, weights, inputs and outputs.
 
     Args:
         model: A ModelDesc, ModelGraph or Keras model.
-        weights: What `get_model_loader` takes, or the loader it returned; None to leave the weights as they are.
-        inputs: Names of the inputs to give; None for those that the outputs need.
-        outputs: Names of the tensors to compute, ``NAME_crop32`` for one without 32 pixels on each side; None for a
+        weights: What `get_model_loader` takes, or the loader it returned; None to keep the model's weights.
+        inputs: Names of the inputs to feed; None for those that the outputs need.
+        outputs: Names of the tensors to compute; ``NAME_crop32`` is NAME without 32 pixels on each side. None for a
             Keras model's outputs, or the last layer's.
-        averaged: Use the averages that a model with ``average_decay``, or a run with the callback ``EMA``, has kept.
+        averaged: Use the moving averages of the weights, which a model with ``average_decay`` or a run with the
+            callback ``EMA`` has kept.
 
     Raises:
-        ConfigError: The model is a class, or names are no list.
+        ConfigError: The model is missing or a class, names are no list, or an argument is unknown.
 
     Example:
         >>> config = PredictConfig(Colorize(), "train_log/colorize", ["luminance"],   # doctest: +SKIP
@@ -111,12 +118,10 @@ class PredictConfig:
 
 @names_arguments
 class OfflinePredictor(LoadedPredictor):
-    """Run a trained model: build it, load its weights, compute named tensors.
-
-    Calls from several threads at once are fine.
+    """Predictor of a trained model without a trainer: builds the model and loads its weights. Thread-safe.
 
     Args:
-        config: Model, weights, names of inputs and outputs.
+        config: The model, its weights, names of inputs and outputs.
 
     Raises:
         CheckpointError: The weights cannot be read, or do not fit the model.
@@ -150,14 +155,14 @@ def predict_dataflow(
 
     Args:
         predictor: Any predictor.
-        dataflow: Yields batches; or single datapoints, when batch_size is given. Datapoints are dicts with the inputs'
-            names, or lists: of exactly the predictor's inputs in order, or of all that ``names`` lists.
-        batch_size: Stack so many datapoints; the last batch may be smaller.
+        dataflow: Yields batches, or single datapoints if batch_size is given. Datapoints are dicts with the inputs'
+            names, or lists: either of the predictor's inputs, in order, or of the components that ``names`` lists.
+        batch_size: The number of datapoints to stack; the last batch may be smaller.
         progress: Whether to show the bar.
-        names: What a list's components are. None: the predictor's inputs, and what comes after them is left out.
+        names: Names of a list's components. None: the predictor's inputs; further components are ignored.
 
     Yields:
-        The outputs of each batch, in order.
+        The outputs of each batch, in the dataflow's order.
 
     Raises:
         ConfigError: It is no dataflow, or a datapoint has too few components, or lacks an input.
@@ -184,6 +189,8 @@ def _chosen(datapoint: Datapoint, inputs: list[str], names: list[str]) -> list[A
                 f"the datapoints have no {missing}, which the predictor takes; they have {list(datapoint)}."
             )
         return [datapoint[name] for name in inputs]
+    # As many components as the predictor has inputs: they are the inputs, whatever the model would have beside them (a
+    # target). Names that do not cover the inputs cannot tell which component is which either.
     if len(datapoint) == len(inputs) or not set(inputs) <= set(names):
         names = inputs
     if len(datapoint) < len(names):

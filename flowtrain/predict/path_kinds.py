@@ -1,4 +1,4 @@
-"""Which kind of file or folder a path means."""
+"""Recognises the kind of a file or folder of weights or of a model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _KINDS = (
 
 
 def kind_of(path: str | Path) -> str:
-    """Recognise what a path holds.
+    """Recognise the kind of a file or folder, by names of files alone.
 
     Args:
         path: A file, a folder or the prefix of a TensorFlow checkpoint.
 
     Returns:
-        One of `KINDS`.
+        A key of `KINDS`.
 
     Raises:
-        CheckpointError: There is nothing, or it is of no such kind.
+        CheckpointError: There is no such path, or it is of no known kind.
     """
     path = Path(path)
     if path.is_dir():
@@ -68,7 +68,7 @@ def kind_of(path: str | Path) -> str:
 
 
 def model_path(path: str | Path) -> Path:
-    """The path that stands for a model: the folder, where a file in a SavedModel is given."""
+    """The path of a model: the folder of a SavedModel if its ``saved_model.pb`` is given, else the path itself."""
     path = Path(path)
     return path.parent if path.name == _SAVED_MODEL else path
 
@@ -84,7 +84,14 @@ def _kind_of_folder(path: Path) -> str:
 
 
 def checkpoint_prefix(path: str | Path) -> Path | None:
-    """The prefix of the TensorFlow checkpoint that a path means: itself, one of its files, or the folder's newest."""
+    """The prefix of a TensorFlow checkpoint.
+
+    Args:
+        path: The prefix, one of the checkpoint's files, or a folder with checkpoints, of which the newest is taken.
+
+    Returns:
+        The prefix; None if there is no checkpoint.
+    """
     path = Path(path)
     if path.is_dir():
         found = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime_ns, file.name))

@@ -1,4 +1,4 @@
-"""Where an output's pixels lie in the picture: its scale, and what crops and missing padding have taken from it."""
+"""Placement of an output's pixels in the picture: scale, and pixels lost to crops and missing padding."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _known: weakref.WeakKeyDictionary[Any, list[tuple[Placement, Placement]] | None]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of an output lie, along one axis.
+    """Position of an output's pixels in the picture, along one axis.
 
-    Of n pixels of the picture the output has ``scale * n - lost``, and its pixel 0 is pixel ``lead`` of an output
-    that has lost none.
+    For a picture of n pixels the output has ``scale * n - lost`` pixels. Its pixel 0 would be pixel ``lead`` of an
+    output that has lost none.
 
     Attributes:
-        scale: Pixels of the output for one of the picture: 1/2 behind a stride of 2.
-        lead: Pixels that the output lacks at its beginning (negative: that it has more).
-        lost: Pixels that it lacks at both ends together.
+        scale: Pixels of the output for one pixel of the picture: 1/2 behind a stride of 2.
+        lead: Pixels of the output that are lost at its beginning (negative: added).
+        lost: Pixels of the output that are lost at both ends together (negative: added).
     """
 
     scale: Fraction
@@ -42,11 +42,11 @@ class Placement:
 
     @property
     def missing(self) -> tuple[Fraction, Fraction]:
-        """What the output lacks at both ends, in pixels of the picture."""
+        """The losses at the beginning and at the end, in pixels of the picture."""
         return self.lead / self.scale, (self.lost - self.lead) / self.scale
 
     def size(self, picture: int) -> Fraction:
-        """Pixels of the output for so many of the picture; a fraction where a stride does not divide them."""
+        """Pixels of the output for a picture of this many pixels; a fraction where a stride does not divide them."""
         return picture * self.scale - self.lost
 
 
@@ -54,18 +54,20 @@ SAME = Placement(Fraction(1), 0, 0)
 
 
 def placements(predictor: object) -> list[tuple[Placement, Placement]] | None:
-    """Where each output lies, vertically and horizontally, as the operations of the graph have it.
+    """Compute the placement of each output from the operations of the graph.
 
     Args:
-        predictor: A predictor or Keras model; whatever else is called has no graph to look at.
+        predictor: A predictor or Keras model; other callables have no graph to look at.
 
     Returns:
-        A pair for each output; None where no graph says it: an output depends on the whole picture, there are
-        operations that cannot be seen through, or it is no graph.
+        (vertical, horizontal) for each output; None if no graph tells: it is another callable, an output depends on
+        the whole picture, or there are operations that cannot be seen through.
     """
     if not isinstance(predictor, Predictor | keras.Model):
         return None
-    if isinstance(getattr(predictor, "output", None), Mapping):  # it answers in an order of its own
+    if isinstance(
+        getattr(predictor, "output", None), Mapping
+    ):  # a dict comes in another order than the graph's outputs
         return None
     if predictor not in _known:
         try:
@@ -83,6 +85,7 @@ def _followed(predictor: Predictor) -> list[tuple[Placement, Placement]]:
 
 def _placement(field: Field, size: int) -> Placement:
     scale = 1 / field.scale
-    lost = int(size * scale - field.size)  # less than a pixel is the rounding of a stride
-    lead = math.floor(field.origin * scale + Fraction(1, 2))
+    lost = int(size * scale - field.size)  # a rest of less than a pixel comes from a stride that does not divide size
+    lead = math.floor(field.origin * scale + Fraction(1, 2))  # to the nearest pixel
+    # The nearest pixel may lie outside of what is lost (or added) in all, by the same rounding.
     return Placement(scale, min(max(lead, min(lost, 0)), max(lost, 0)), lost)
