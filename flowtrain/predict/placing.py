@@ -65,9 +65,7 @@ def placements(predictor: object) -> list[tuple[Placement, Placement]] | None:
     """
     if not isinstance(predictor, Predictor | keras.Model):
         return None
-    if isinstance(
-        getattr(predictor, "output", None), Mapping
-    ):  # a dict comes in another order than the graph's outputs
+    if isinstance(getattr(predictor, "output", None), Mapping):  # a dict may come in another order than the graph has
         return None
     if predictor not in _known:
         try:

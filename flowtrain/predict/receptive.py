@@ -1,4 +1,4 @@
-"""How far a pixel of the output sees: the margin that tiled inference needs, from the graph's operations."""
+"""valid_crop: the receptive field of a model's outputs, and the margin that tiled inference needs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from .receptive_ops import Field, follow
 
 __all__ = ["LayerField", "ValidCrop", "valid_crop", "walked"]
 
-# Divisible by every stride one meets, and larger than every picture: nothing is computed, only sizes.
+# Height and width that the analysis assumes where a model leaves them open: divisible by the usual strides (products of
+# 2 and 3) and larger than any receptive field. Only shapes are inferred, nothing is computed.
 _SIZE = 2**12 * 3
 
 
 @dataclass(frozen=True)
 class LayerField:
-    """One layer that looks at neighbours.
+    """Receptive field up to one layer that looks at neighbours; a row of the table of `ValidCrop`.
 
     Attributes:
-        name: Its name in the graph.
-        kind: The operation, e.g. "Conv2D".
-        kernel: Pixels it looks at, in each direction, dilation included.
-        stride: How many pixels of its input are one pixel of its output (1/2 for a transposed one).
-        scale: How many pixels of the picture are one pixel of its output.
-        lost: Pixels of the picture, of both sides together, that the borders have spoiled up to its output.
+        name: The operation's name in the graph.
+        kind: The operation's type, e.g. "Conv2D".
+        kernel: Size of its window in pixels of its input, dilation included.
+        stride: Pixels of its input for one pixel of its output (1/2 for a transposed convolution).
+        scale: Pixels of the picture for one pixel of its output.
+        lost: Pixels of the picture, at both sides together, whose output up to here depends on the borders.
     """
 
     name: str
@@ -47,12 +48,12 @@ class LayerField:
 
 
 class ValidCrop(int):
-    """The margin of :func:`valid_crop`: a number of pixels, and where it comes from.
+    """Result of :func:`valid_crop`: an int, the margin in pixels, that also knows how it came about.
 
     Attributes:
         layers: The layers that look at neighbours, in order.
-        radius: How far a pixel of the output sees, exactly: (up, down, left, right).
-        align: The product of the strides, for the argument of that name of :func:`tiled`.
+        radius: How many pixels of the picture an output pixel depends on: (up, down, left, right).
+        align: The product of the strides, for ``align=`` of :func:`tiled`.
     """
 
     layers: list[LayerField]
@@ -61,15 +62,15 @@ class ValidCrop(int):
 
     @property
     def crop(self) -> int:
-        """The margin as the next multiple of align: what to give to :func:`tiled`, or to a crop's name."""
+        """The margin rounded up to a multiple of align, for ``margin=`` of :func:`tiled` or the name of a crop."""
         return -(-self // self.align) * self.align
 
     def valid(self, size: int) -> int:
-        """How many pixels in the middle of an output of this size do not depend on the borders."""
+        """The number of pixels in the middle of an output of this size that do not depend on the borders."""
         return max(size - 2 * self, 0)
 
     def table(self, size: int = 128) -> str:
-        """The layers with their output size and the valid part of it, for a picture of this size."""
+        """A table of the layers with the sizes of their outputs and of the valid parts, for a picture of this size."""
         rows = [["input", "", "", "", size, size]]
         for layer in self.layers:
             out = math.ceil(size / layer.scale)
@@ -95,22 +96,22 @@ class ValidCrop(int):
 def valid_crop(model: object, outputs: str | Sequence[str] | None = None) -> ValidCrop:
     """Compute how many pixels at the border of a tile's output must be dropped.
 
-    A convolution near the border of its input sees padding instead of the neighbouring tile. This walks the graph's
-    convolutions, transposed convolutions, poolings, resizes and shifts and adds up, for kernel k and stride s, how
-    much of x valid pixels stays valid: (x - k + 1) / s behind a convolution, x * s - k + 1 behind a transposed one
-    (so Cresson's Deep Learning for Remote Sensing Images, 2020, which computes 66 of 128 for its example), and
-    beside it the exact reach to each side. The larger one is the margin.
+    Near the border of its input, a convolution sees padding instead of the neighbouring tile. This follows the graph's
+    convolutions, transposed convolutions, poolings, resizes and shifts in two ways. The first counts valid pixels: with
+    kernel k and stride s, x valid pixels become (x - k + 1) / s behind a convolution and x * s - k + 1 behind a
+    transposed one (Cresson, Deep Learning for Remote Sensing Images, 2020, whose example gives 66 of 128). The second
+    adds up the reach to each side. The margin is the larger result.
 
     Args:
         model: A trainer, ModelDesc, Keras model, predictor or loaded file.
-        outputs: The output or outputs that are wanted; None for those the model or file declares, or its last layer.
+        outputs: Names of the outputs; None for those that the model or file declares, or its last layer.
 
     Returns:
-        The margin in pixels of the input. It is an int that also knows its table.
+        The margin in pixels of the input, an int.
 
     Raises:
-        ModelError: An output that depends on the whole picture (a global pooling, an instance normalisation), so
-            that no margin is enough; names the operation.
+        ModelError: An output depends on the whole picture (a global pooling, an instance normalisation), so that no
+            margin is enough; names the operation.
 
     Example:
         >>> picture = keras.Input((None, None, 3))
@@ -124,7 +125,15 @@ def valid_crop(model: object, outputs: str | Sequence[str] | None = None) -> Val
 
 
 def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerField]]], list[int]]:
-    """The outputs' fields and the layers, vertically and horizontally; and the size of the picture behind them."""
+    """Follow the receptive fields from a predictor's inputs to its outputs.
+
+    Returns:
+        (fields of the outputs, layers), vertically and horizontally; and the picture's (height, width) that they refer
+        to.
+
+    Raises:
+        ModelError: The graph cannot be frozen, or no input is a picture.
+    """
     try:
         definition = frozen(predictor.function)
     except ExportError as error:
@@ -149,7 +158,15 @@ def _sized(name: str, tensor: tf.Tensor) -> list[int]:
 def _walk(
     graph: tf.Graph, inputs: list[str], outputs: list[str], axis: int, size: int
 ) -> tuple[list[Field], list[LayerField]]:
-    """Follow one axis of the pictures from the inputs to the outputs."""
+    """Follow the receptive fields along one axis from the inputs to the outputs.
+
+    Args:
+        graph: A graph in which all sizes are known.
+        inputs: Names of the operations that are pictures.
+        outputs: Names of the output tensors.
+        axis: 0 for the height, 1 for the width.
+        size: Pixels of the largest input, which is "the picture"; smaller inputs have a scale above 1.
+    """
     fields: dict[str, Field | None] = {}
     for name in inputs:
         own = int(graph.get_tensor_by_name(f"{name}:0").shape[1 + axis] or _SIZE)
@@ -161,7 +178,7 @@ def _walk(
         if op.name in inputs or op.name not in wanted:
             continue
         before = [fields[tensor.name] for tensor in op.inputs]
-        if op.type == "IdentityN":  # what is left of a function with several results
+        if op.type == "IdentityN":  # remains of an inlined function with several results: each output has its own field
             fields.update(zip((tensor.name for tensor in op.outputs), before, strict=True))
             continue
         after, kernel = follow(op, before, axis)

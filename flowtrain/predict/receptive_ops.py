@@ -1,4 +1,8 @@
-"""What each operation of a graph does to the receptive field of its output's pixels, along one axis."""
+"""Receptive-field arithmetic: the rule of each type of operation, along one axis.
+
+Lengths and positions are exact fractions of the picture's pixels: transposed convolutions and resizes leave the integer
+grid, and the rounding of floats would move a margin by a pixel.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,13 @@ class Field:
     Pixel i of the tensor depends on the picture's pixels scale * i - before to scale * i + after.
 
     Attributes:
-        size: Pixels of the tensor where it last had the shape of a picture.
-        scale: Pixels of the picture that are one pixel of the tensor.
-        valid: Pixels of the picture that no border has spoiled; counts symmetrically, as one crops.
-        before: How far the tensor's pixels see towards the beginning.
-        after: How far they see towards the end.
-        origin: Where the tensor's pixel 0 lies, in pixels of the picture: 32 behind a crop by 32, 1 behind a 3 x 3
+        size: Pixels of the tensor, when it last had the shape of a picture.
+        scale: Pixels of the picture for one pixel of the tensor.
+        valid: Length of the middle part that no border has spoiled, in pixels of the picture. The same is taken off at
+            both sides, as a crop does.
+        before: Reach of a pixel towards the beginning, in pixels of the picture.
+        after: Reach of a pixel towards the end, in pixels of the picture.
+        origin: Position of the tensor's pixel 0, in pixels of the picture: 32 behind a crop by 32, 1 behind a 3 x 3
             convolution without padding, -1 behind a padding by 1.
     """
 
@@ -40,12 +45,12 @@ class Field:
 
     @staticmethod
     def of_input(size: int, scale: Fraction) -> Field:
-        """The receptive field of the picture itself: each pixel sees itself alone."""
+        """The receptive field of an input: each pixel depends on itself alone."""
         return Field(size, scale, size * scale, Fraction(0), Fraction(0))
 
     @staticmethod
     def worst(fields: Sequence[Field]) -> Field:
-        """The receptive field of a tensor that is computed pixel by pixel from several: the union of theirs."""
+        """The receptive field of a tensor computed pixel by pixel from several tensors: the union of their fields."""
         first = fields[0]
         return Field(
             first.size,
@@ -57,36 +62,37 @@ class Field:
         )
 
     def moved(self, distance: Fraction | int) -> Field:
-        """The field moved by so many pixels of the picture."""
+        """The field with its origin moved by a distance in pixels of the picture."""
         return replace(self, origin=self.origin + distance)
 
     def seeing(self, before: Fraction | int, after: Fraction | int) -> Field:
-        """The field with a further reach, in pixels of the picture."""
+        """The field with its reach extended, in pixels of the picture."""
         return replace(self, before=self.before + before, after=self.after + after)
 
     def count(self) -> int:
-        """The number of valid pixels, in pixels of the tensor."""
+        """The number of valid pixels of the tensor."""
         return math.floor(self.valid / self.scale)
 
     def scaled(self, stride: Fraction | int, valid: int) -> Field:
-        """The field at another scale, with so many valid pixels of that scale."""
+        """The field behind a stride, with the number of valid pixels there."""
         scale = self.scale * stride
         return replace(self, scale=scale, valid=valid * scale)
 
 
 def follow(op: tf.Operation, inputs: Sequence[Field | None], axis: int) -> tuple[Field | None, int | None]:
-    """The receptive field of an operation's output, from those of its inputs.
+    """The receptive field of an operation's outputs, from the fields of its inputs.
 
     Args:
         op: An operation of a graph in which all sizes are known.
-        inputs: The fields of its inputs; None for weights and other things that do not come from the picture.
+        inputs: The fields of its inputs; None for weights and other tensors that do not come from the picture.
         axis: 0 for the height, 1 for the width.
 
     Returns:
-        The field of its outputs, or None; and the kernel's size where it looks at neighbours.
+        The field of its outputs, None if they do not come from the picture; and the size of its window, None if it
+        does not look at neighbours.
 
     Raises:
-        ModelError: It depends on the whole picture, or nobody can see into it.
+        ModelError: The operation depends on the whole picture, or what it computes is not known.
     """
     given = [field for field in inputs if field is not None]
     if not given or op.type in _FORGETS or not op.outputs:
@@ -103,7 +109,7 @@ def follow(op: tf.Operation, inputs: Sequence[Field | None], axis: int) -> tuple
 
 
 def _place(op: tf.Operation, axis: int) -> int:
-    """The tensor's dimension that belongs to the axis."""
+    """The dimension of a picture tensor that belongs to the axis, by the operation's data format."""
     layout = op.node_def.attr["data_format"].s if "data_format" in op.node_def.attr else b"NHWC"
     return axis + (2 if layout.startswith(b"NC") else 1)
 
@@ -136,18 +142,23 @@ def _known(tensor: tf.Tensor) -> Any:
 
 
 def _window(op: tf.Operation, field: Field, axis: int, kernel: int, stride: int) -> tuple[Field, int]:
-    """An operation that computes each pixel from a window."""
+    """Rule of operations that compute each pixel from a window: convolution, pooling."""
+    # Output pixel i is computed from the input's pixels stride * i - padding to stride * i - padding + kernel - 1.
     padding = _padding(op, axis, field.size, kernel, stride)
     inside = field.seeing(field.scale * padding, field.scale * (kernel - 1 - padding))
     if kernel <= stride and field.valid == field.size * field.scale:
-        valid = field.size // stride  # windows that do not overlap lose nothing
+        valid = field.size // stride  # windows that do not overlap reach over no border
     else:
         valid = (field.count() - kernel + 1) // stride
     return inside.scaled(stride, valid).moved(field.scale * _unpadded(op, padding, kernel, stride)), kernel
 
 
 def _unpadded(op: tf.Operation, padding: int, kernel: int, stride: int) -> int:
-    """How many pixels of padding "SAME" would have had more at the beginning: so many are missing there."""
+    """How many pixels less padding than "SAME" there is at the beginning, for a size that the stride divides.
+
+    The output of "SAME" covers the picture exactly. With less padding its first pixels are missing by this number, so
+    that is how far the origin moves.
+    """
     same = op.node_def.attr["padding"].s == b"SAME"
     return 0 if same else max(kernel - stride, 0) // 2 - padding
 
@@ -164,6 +175,9 @@ def _pooling(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
 def _transposed(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
     kernel = (op.inputs[1].shape[axis] - 1) * _attribute(op, "dilations", axis) + 1
     stride = _attribute(op, "strides", axis)
+    # It is the gradient of a convolution from the larger picture to the smaller one, so the padding is that of the
+    # output. Input pixel i adds to the output's pixels stride * i - padding to stride * i - padding + kernel - 1, which
+    # read backwards is the reach of an output pixel.
     made = op.outputs[0].shape[_place(op, axis)]
     padding = _padding(op, axis, made, kernel, stride)
     pixel = field.scale / stride
@@ -176,15 +190,16 @@ def _transposed(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
 
 
 def _shift(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    """Rule of padding."""
+    """Rule of padding: output pixel i is input pixel i - begin."""
     paddings = _known(op.inputs[1])
     made = op.outputs[0].shape[_place(op, axis)]
+    # Amounts that are computed in the graph are not known here; then half of the growth is the best guess.
     begin = int(paddings[_place(op, axis)][0]) if paddings is not None else (made - field.size) // 2
     return field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin), None
 
 
 def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    """Rule of slices, which crop and may pick every n-th pixel."""
+    """Rule of slices: output pixel i is input pixel first + step * i."""
     size = _size(op.outputs[0], axis, op)
     if size is None or op.inputs[0].shape.rank != 4 or size == field.size:
         return field, None
@@ -200,7 +215,10 @@ def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None
 
 
 def _place_in_slice(op: tf.Operation, dimension: int) -> int:
-    """Which entry of a slice is for a dimension of a tensor of rank 4: others, where there is an ellipsis before it."""
+    """The entry of a slice's begin and strides for a dimension of a tensor of rank 4.
+
+    Entries after an ellipsis are counted from the last dimension, as ``x[..., 1:3, :]`` does.
+    """
     mask = op.node_def.attr["ellipsis_mask"].i if "ellipsis_mask" in op.node_def.attr else 0
     entries = op.inputs[1].shape[0]
     if not mask or entries is None or dimension < mask.bit_length() - 1:
@@ -214,10 +232,11 @@ def _entry(tensor: tf.Tensor, place: int, default: int) -> int:
 
 
 def _to_batch(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    """Each b-th pixel goes to a picture of its own: how a dilated convolution is computed."""
+    """Rule of SpaceToBatch, which moves each block-th pixel to a picture of its own, for a dilated convolution."""
     block = int(_known(op.inputs[1])[axis])
     made = op.outputs[0].shape[1 + axis]
-    # What is more than the kernel's reach, to fill the last block, is at the end and less than a block.
+    # For a kernel of odd size, the padding in front is a multiple of block, and at the end there is the same and less
+    # than a block more, to fill the last one. So half of the growth, rounded down to a multiple of block, is in front.
     begin = (made * block - field.size) // 2 // block * block
     moved = field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin)
     return replace(moved, scale=field.scale * block), None
@@ -243,7 +262,11 @@ def _space_to_depth(op: tf.Operation, field: Field, axis: int) -> tuple[Field, i
 
 
 def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]:
-    """Interpolation from so many neighbours on each side."""
+    """Make the rule of interpolation from ``reach`` neighbours on each side.
+
+    Output pixel i lies at (i + 1/2) * stride - 1/2 of the input with half-pixel centres, and at i * stride without. The
+    reach covers both.
+    """
 
     def rule(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
         stride = Fraction(field.size, op.outputs[0].shape[1 + axis])
@@ -257,13 +280,14 @@ def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]
 
 
 def _by_size(op: tf.Operation, field: Field, axis: int) -> Field:
-    """An operation without a rule works pixel by pixel; where it changes the size it repeats or picks pixels."""
+    """Rule of all other operations: they work pixel by pixel, or repeat or pick pixels if they change the size."""
     size = _size(op.outputs[0], axis, op)
     if size is None or size in (0, field.size):
         return field
     stride = Fraction(field.size, size)
     if stride.numerator != 1 and stride.denominator != 1:
         return field
+    # The last repetition of a pixel stands 1 - stride input pixels behind the first, and so looks back that far.
     return field.seeing(max(field.scale * (1 - stride), 0), 0).scaled(
         stride, math.floor(field.valid / (field.scale * stride))
     )

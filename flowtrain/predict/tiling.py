@@ -1,4 +1,4 @@
-"""Run a fully convolutional model over a picture of any size, one batch of tiles at a time."""
+"""tiled: run a fully convolutional model over a picture of any size, one batch of tiles at a time."""
 
 from __future__ import annotations
 
@@ -39,44 +39,44 @@ def tiled(
 ) -> Outputs:
     """Run a fully convolutional model over a picture that is too large to be run at once.
 
-    The picture is cut into tiles of ``expression + 2 * margin`` pixels. Of each tile's output only the middle
-    ``expression`` pixels are kept, so nobody sees the tiles' borders: where ``margin`` covers the model's receptive
-    radius (see :func:`valid_crop`), the result is that of the whole picture at once. A tile never reaches over
-    the picture's border, so the model meets there what it would meet in the whole picture.
+    The picture is cut into tiles of ``expression + 2 * margin`` pixels, and of each tile's output only the middle
+    ``expression`` pixels are kept. If ``margin`` covers the model's receptive radius (see :func:`valid_crop`), the
+    result is that of the whole picture at once. Tiles do not reach over the picture's border, so the model meets the
+    border where the whole picture has it.
 
-    A size that is no multiple of ``align``, or smaller than a tile, is tried as it is. Where the model cannot take
-    it (an error, or an output of another size) the picture is continued at the bottom and right to the next
-    multiple, or to a whole tile if need be, and the result is cropped back.
+    A size that is no multiple of ``align``, or smaller than a tile, is first tried as it is. If the model cannot take
+    it (an error, or an output of another size), the picture is padded at the bottom and right to the next multiple, or
+    to a whole tile if need be, and the result is cropped back.
 
-    Where an output's pixels lie in the picture (its scale, and what a crop like ``NAME_crop32`` or convolutions without
-    padding have taken from it) is read off the model's operations, for predictors of flowtrain and Keras models. For
-    other functions it is measured with a second tile: those may change the scale, but not crop. The border that an
-    output lacks counts as part of the margin; around the picture it is made up for by continuing the picture.
+    For predictors of flowtrain and Keras models, the place of an output's pixels in the picture is computed from the
+    model's operations: its scale, and pixels lost to a crop like ``NAME_crop32`` or to convolutions without padding.
+    For other functions it is measured with a second tile; those may change the scale, but not crop. A border that an
+    output lacks counts as part of the margin; around the picture, padding makes up for it.
 
     Args:
-        predictor: Takes a batch (n, h, w, channels), one for each input, and returns one array (n, h', w', ...), or
-            a list, tuple or dict of them: any predictor of flowtrain, a Keras model, a function.
+        predictor: Takes a batch (n, h, w, channels) for each input, and returns one array (n, h', w', ...), or a list,
+            tuple or dict of them: any predictor of flowtrain, a Keras model, a function.
         image: The picture, (height, width, channels) of any dtype, or a batch of pictures of one size (n, height,
-            width, channels). A list of them where the model has several inputs. Memory maps, and other objects
-            with a shape that give windows, stay on disk.
-        expression: Pixels of output that a tile contributes, in each direction (the expression field); a multiple of
-            align.
-        margin: Pixels around it that are given to the model and dropped from its output; a multiple of align. 32
-            where neither it nor ``receptive`` is given.
-        align: The product of the model's strides (16 for four poolings by 2; 1 where there is none): tiles start at
-            multiples of it, or they would see other phases of the strides than the whole picture does.
-        pad: How the picture is continued where it must be: "reflect", "symmetric", "edge" or "zeros".
-        batch_size: Tiles that are given to the predictor at once. Memory grows with it, and with nothing else
-            but the result itself.
+            width, channels). A list of them if the model has several inputs. Memory maps, and other objects with a
+            shape that can be sliced, are read tile by tile.
+        expression: Pixels that a tile contributes to the output, in each direction (the expression field); a multiple
+            of align.
+        margin: Pixels around them that are given to the model and dropped from its output; a multiple of align. 32 if
+            neither it nor ``receptive`` is given.
+        align: The product of the model's strides (16 for four poolings by 2; 1 if there are none). Tiles start at
+            multiples of it; elsewhere strided layers would sample other pixels than in the whole picture.
+        pad: How the picture is padded: "reflect", "symmetric", "edge" or "zeros".
+        batch_size: The number of tiles to give to the predictor at once. Memory grows with it and with the result, not
+            with the picture.
         receptive: Instead of ``margin``: the whole size of a tile (the receptive field), expression + 2 * margin.
 
     Returns:
-        What the predictor returns, for the full size: an array, or a list, tuple or dict of arrays. An output of
-        another scale (half, or four times the size) keeps its scale.
+        The predictor's output for the full size: an array, or a list, tuple or dict of arrays. An output of another
+        scale (half, or four times the size) keeps its scale.
 
     Raises:
         ConfigError: Sizes that do not fit each other, or a margin below what an output lacks.
-        ModelError: The predictor's output is no picture, or it cannot be told where its pixels lie.
+        ModelError: The predictor's output is no picture, or the place of its pixels in the picture cannot be told.
 
     Example:
         >>> blur = lambda batch: (batch + np.roll(batch, 1, axis=1)) / 2
@@ -92,22 +92,29 @@ def tiled(
 
 
 class _Run:
-    """One picture (or batch of pictures) under way through a predictor."""
+    """One run of a predictor over a picture or a batch of pictures.
+
+    Attributes:
+        picture: (height, width) of the pictures.
+        size: (height, width) that the tiles cover: more than the picture if it has to be padded.
+        places: The placement of each output, (vertical, horizontal).
+        around: Pixels of padding (at the beginning, at the end), vertically and horizontally.
+    """
 
     def __init__(
         self, predictor: Callable[..., Any], images: list[np.ndarray], grid: Grid, mode: Any, batch_size: int
     ) -> None:
         self.predictor, self.images, self.grid, self.mode, self.batch_size = predictor, images, grid, mode, batch_size
         self.picture: tuple[int, ...] = images[0].shape[1:3]
-        self.size = self.picture  # what the tiles cover; more than the picture where it has to be continued
+        self.size = self.picture
         self.places = placements(predictor) or self._measured()
         self.around = [self._around(axis) for axis in (0, 1)]
 
     def __call__(self) -> Outputs:
         aligned = tuple(multiple(n, self.grid.align) for n in self.picture)
         whole_tiles = tuple(max(n, self.grid.length) for n in aligned)
-        # Least padding first: continuing the picture changes what the model sees at its border. What a model takes is
-        # tried and not deduced, since it may be any function.
+        # Least padding first, since padding changes what the model sees at the picture's border. Sizes are tried: which
+        # ones a model takes cannot be deduced, as it may be any function.
         self.size = next((size for size in (self.picture, aligned) if self._takes(size)), whole_tiles)
         rows, columns = self._windows(self.size)
         result: Any = None
@@ -123,13 +130,13 @@ class _Run:
     # -- where the outputs lie --
 
     def _measured(self) -> list[tuple[Placement, Placement]]:
-        """The scale of each output, from two tiles of different size: of one alone a crop looks like a scale."""
+        """Measure the scale of each output with two tiles of different size: with one, a crop looks like a scale."""
         grid = self.grid
         sizes = [min(multiple(n, grid.align), grid.length) for n in self.picture]
         larger = [n + grid.align for n in sizes]
         try:
             small = self._outputs_of(sizes)
-        except Exception:  # there may be one size alone that it takes; if it is not that, the error comes again
+        except Exception:  # it may take one size alone, that of a whole tile; any other error comes again here
             sizes = [grid.length, grid.length]
             small = self._outputs_of(sizes)
         for array in small:
@@ -153,8 +160,8 @@ class _Run:
         return _leaves(self._predict([tuple(Window(0, n, 0, n) for n in sizes)]))  # type: ignore[list-item]
 
     def _between(self, small: int, large: int, size: int) -> Placement:
-        # Of two sizes the difference is scale alone, and what is left over is what was cropped. As a fraction: a float
-        # of 1/3 would put the last tile a pixel off.
+        # The difference of two sizes is scaled and nothing else; what a size lacks beyond the scale was cropped. As a
+        # fraction: a float of 1/3 would put the last tile a pixel off.
         scale = Fraction(large - small, self.grid.align)
         lost = size * scale - small
         if scale <= 0 or lost:
@@ -167,7 +174,7 @@ class _Run:
         return Placement(scale, 0, 0)
 
     def _around(self, axis: int) -> tuple[int, int]:
-        """How far the picture is continued, for outputs that lack their border: at the beginning and the end."""
+        """Pixels of padding at the beginning and the end of the picture, for outputs that lack their border."""
         missing = [place[axis].missing for place in self.places]
         both = [multiple(max(math.ceil(max(sides)), 0), self.grid.align) for sides in zip(*missing, strict=True)]
         if max(both) > self.grid.margin:
@@ -183,13 +190,13 @@ class _Run:
         return rows, columns
 
     def _takes(self, size: tuple[int, ...]) -> bool:
-        """Whether the model takes the odd tile at the end of this size, and answers in a size that follows."""
+        """Whether the model takes the last tile at this size, and its outputs have the sizes that their places say."""
         rows, columns = (windows[-1] for windows in self._windows(size))
         if rows.length == columns.length == self.grid.length:
-            return True  # no odd tile
+            return True  # the last tile is like all others
         try:
             outputs = _leaves(self._predict([(rows, columns)]))
-        except Exception:  # whatever it was: if it is not the size, the padded tile raises it again
+        except Exception:  # any error: if the size is not its reason, the padded tile raises it again
             return False
         return all(
             array.ndim >= 3 and all(_follows(array.shape[1 + a], length, place[a]) for a, length in enumerate(lengths))
@@ -212,17 +219,24 @@ class _Run:
         for axis, outside in ((1, above), (2, before)):
             if outside is not None:
                 tile = np.take(tile, outside, axis)
-        if below or after:  # continued with zeros
+        if below or after:  # padded with zeros
             tile = np.pad(tile, [(0, 0), below or (0, 0), after or (0, 0)] + [(0, 0)] * (tile.ndim - 3))
         return tile
 
     def _inside(self, window: Window, size: int) -> tuple[slice, np.ndarray | None, tuple[int, int] | None]:
-        """What to read of the picture for a window; where it reaches over the picture also what to make of it."""
+        """How to read a window of the picture along one axis.
+
+        Returns:
+            The slice of the picture to read; for a window that reaches over the picture also which pixels of the slice
+            make up the window, or how many zeros to put in front and behind.
+        """
         if window.start >= 0 and window.stop <= size:
             return slice(window.start, window.stop), None, None
         before, after = max(-window.start, 0), max(window.stop - size, 0)
         if self.mode == "constant":
             return slice(max(window.start, 0), min(window.stop, size)), None, (before, after)
+        # Padding the indices and not the pixels: what the padding mirrors may lie outside of this window, and only the
+        # slice that it needs is read from the disk.
         pixels = np.pad(np.arange(size), (before, after), mode=self.mode)[window.start + before :][: window.length]
         first = int(pixels.min())
         return slice(first, int(pixels.max()) + 1), pixels - first, None
@@ -255,6 +269,8 @@ class _Run:
         for number, tile in enumerate(group):
             spots, sources = [], []
             for axis, (window, each) in enumerate(zip(tile, place, strict=True)):
+                # The same two pixels of the picture in pixels of the output: where this tile's part of the result
+                # begins, and where the tile begins.
                 begin, start = window.begin * each.scale, window.start * each.scale
                 if begin.denominator > 1 or start.denominator > 1:
                     raise ModelError(
@@ -262,7 +278,7 @@ class _Run:
                         f"Take an align that is a multiple of {each.scale.denominator}, the model's strides."
                     )
                 end = min(math.ceil(window.end * each.scale), target.shape[1 + axis])
-                first = int(start) + each.lead  # which pixel of the whole output the tile's pixel 0 is
+                first = int(start) + each.lead  # the pixel of the whole output that is pixel 0 of the tile's output
                 spots.append(slice(int(begin), end))
                 sources.append(slice(int(begin) - first, end - first))
             part = output[number * pictures : (number + 1) * pictures]
@@ -334,7 +350,7 @@ def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarr
 
 
 class _Alone:
-    """One picture as a batch of one; windows of it are read when they are asked for (a raster, a memory map)."""
+    """One picture as a batch of one; windows of it (a raster, a memory map) are read when they are asked for."""
 
     def __init__(self, picture: Any) -> None:
         self._picture = picture

@@ -1,4 +1,4 @@
-"""The check of an export: what was written computes what the live model does."""
+"""Verification of an export: the file computes the same as the live model, on one batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ _SIDE = 64  # of the pictures of the random batch: enough for six poolings
 def check_batch(
     job: Job, given: Mapping[str, Any] | Sequence[Any] | None, height: int | None, width: int | None
 ) -> dict[str, np.ndarray]:
-    """The batch to check with, by name: the given one, or a random one of the inputs' shapes and dtypes.
+    """The batch to check with, name -> array: the given one, or a random one of the inputs' shapes and dtypes.
+
+    Args:
+        job: The export, with its predictor.
+        given: The user's batch, by name or in order; None for a random one.
+        height: Height of random pictures; None for the input's, or 64.
+        width: Width of random pictures; None for the input's, or 64.
 
     Raises:
-        ExportError: The given one lacks an input, or there is no random value for an input.
+        ExportError: The given batch lacks an input, or there is no random value for an input.
     """
     names, specs = job.predictor.inputs, job.predictor.specs
     if isinstance(given, Mapping):
@@ -61,7 +67,21 @@ def _random(
 
 
 def check(job: Job, reopen: Callable[..., Runner], path: Path, batch: dict[str, np.ndarray], format: str) -> float:
-    """How much the export differs from the live predictor, at most."""
+    """Run the export and the live predictor on a batch and compare their outputs.
+
+    Args:
+        job: The export, with its live predictor.
+        reopen: Makes a runner of the written file.
+        path: The written file or folder.
+        batch: Name of an input -> array.
+        format: The format's name, for errors.
+
+    Returns:
+        The largest difference of an output, relative to its largest absolute value.
+
+    Raises:
+        ExportError: The live model or the file cannot be run, or an output differs by more than 1e-4.
+    """
     try:
         expected = job.predictor(*[batch[name] for name in job.predictor.inputs])
     except (ModelError, tf.errors.OpError, ValueError) as error:
@@ -72,12 +92,12 @@ def check(job: Job, reopen: Callable[..., Runner], path: Path, batch: dict[str, 
         ) from error
     try:
         found = reopen(job, path)(batch)
-    except Exception as error:  # each runtime has errors of its own, of no common class
+    except Exception as error:  # the errors of TFLite, ONNX and Keras have no common class
         raise ExportError(f"the {format} was written, but cannot be run, so it was removed: {error}") from error
     worst = 0.0
     for name, live, copy in zip(job.predictor.outputs, expected, found, strict=True):
         difference = _difference(np.asarray(live), np.asarray(copy))
-        if not difference <= _TOLERANCE:
+        if not difference <= _TOLERANCE:  # written so that NaN is refused
             raise ExportError(
                 f"the {format} computes another {name!r} than the live model: it differs by {difference:.1e} of the "
                 f"largest value, where {_TOLERANCE} is allowed. It was removed. Does the model draw random numbers?"
@@ -91,6 +111,7 @@ def _difference(live: np.ndarray, copy: np.ndarray) -> float:
         return float("inf")
     if live.dtype.kind not in "fciub" and live.dtype.name != "bfloat16":
         return 0.0 if np.array_equal(live, copy) else float("inf")
+    # complex128 holds every numeric dtype but the largest integers. Equal infinities and two NaNs count as the same.
     live, copy = live.astype(np.complex128), copy.astype(np.complex128)
     same = (live == copy) | (np.isnan(live) & np.isnan(copy))
     if same.all():

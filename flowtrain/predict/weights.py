@@ -1,4 +1,4 @@
-"""Reading the weights out of any file, under readable names, without running anything that the file holds."""
+"""read_weights: read the arrays of any file under readable names, without running code from the file."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
         source: A path of any kind that `kind_of` knows, the URL of such a file or folder, or the arrays themselves.
 
     Returns:
-        Name -> array; a trailing ``:0`` is dropped. Names are those that the file gives: in a ``.weights.h5`` the
-        variables of a layer have only numbers ("conv1/0", "conv1/1").
+        Name -> array; a trailing ``:0`` is dropped. Names are those in the file: in a ``.weights.h5`` the variables of
+        a layer have only numbers ("conv1/0", "conv1/1").
 
     Raises:
-        CheckpointError: There is no such file, or it is damaged, or of another kind; a pickle.
+        CheckpointError: There is no such file, or it is damaged, a pickle or of an unknown kind.
 
     Example:
         >>> sorted(read_weights({"conv1/kernel:0": np.zeros((3, 3, 1, 8))}))
@@ -57,7 +57,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, np.ndarray
             return _plain(_READERS[kind](path), str(path))
         except CheckpointError:
             raise
-        except Exception as error:  # of damaged files the libraries that read them raise whatever they stumble over
+        except Exception as error:  # a damaged file can make the library that reads it raise anything
             raise CheckpointError(
                 f"{path} cannot be read as {KINDS[kind]}; is it cut short or damaged? ({error})"
             ) from error
@@ -77,11 +77,11 @@ def _plain(values: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
-        if file.read(1) == b"\x80":
+        if file.read(1) == b"\x80":  # the opcode PROTO, with which pickles of protocol 2 and later begin
             raise CheckpointError(
                 f"{path} is a pickle. Pickles can run any code when they are read, so they are never loaded."
             )
-    arrays = NpzFile(str(path))  # np.load passes over a member that a damaged list of them hides
+    arrays = NpzFile(str(path))  # np.load would not notice arrays that are missing in a damaged table of contents
     arrays.check(list(arrays))
     return {name: np.array(array) for name, array in arrays.items()}
 
@@ -96,7 +96,7 @@ def _bundle(path: Path) -> dict[str, np.ndarray]:
 def _saved_model(path: Path) -> dict[str, np.ndarray]:
     prefix = path / "variables" / "variables"
     if not prefix.with_suffix(".index").exists():
-        return {}  # everything is a constant
+        return {}  # a SavedModel of constants has no variables
     return _read_bundle(prefix)
 
 
@@ -110,10 +110,17 @@ def _read_bundle(prefix: Path) -> dict[str, np.ndarray]:
 
 
 def _named(values: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[str, np.ndarray]:
-    """Values under the names that their variables had; under their place in the object where those do not tell."""
+    """Values of an object-based checkpoint under their variables' names, or by their keys if names are ambiguous.
+
+    Args:
+        values: Key -> array.
+        names: Name of a variable -> the keys that it is saved under.
+    """
+    # A SavedModel that flowtrain exported holds its variables under their names in one attribute.
     own = {key: value for key, value in values.items() if key.startswith(f"{OWN_NAMES}/")}
     if own:
         return {_place(key).removeprefix(f"{OWN_NAMES}/"): value for key, value in own.items()}
+    # A name counts only if all values saved under it are equal: variables of different layers may have one name.
     result = {}
     left = dict(values)
     for name, keys in names.items():
@@ -129,7 +136,7 @@ def _named(values: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[s
 
 
 def _place(key: str) -> str:
-    """A key of an object-based checkpoint, readable: slashes inside attribute names are written .S there."""
+    """A readable name from a key of an object-based checkpoint, in which ``.S`` means ``/`` and ``..`` means ``.``."""
     return key.removesuffix(_ENDING).replace(".S", "/").replace("..", ".")
 
 
@@ -169,7 +176,7 @@ def _from_legacy_h5(weights: HDF5Group) -> dict[str, np.ndarray]:
 
 
 def _from_keras_h5(group: HDF5Group, path: str, found: dict[str, np.ndarray]) -> None:
-    """Keras 3's layout: ``layers/dense_1/vars/0``, the layer's own name an attribute of ``vars``."""
+    """Keras 3's layout: ``layers/dense_1/vars/0``; the layer's own name is an attribute of ``vars``."""
     for key, entry in group.items():
         if key == "vars":
             found.update({f"{path}/{number}".lstrip("/"): np.asarray(value) for number, value in entry.items()})
@@ -192,7 +199,7 @@ def _frozen(path: Path) -> dict[str, np.ndarray]:
         node.name: tf.make_ndarray(node.attr["value"].tensor)
         for node in read_graph(path).node
         if node.op == "Const"
-        and node.attr["dtype"].type in (1, 2, 14, 19)
+        and node.attr["dtype"].type in (1, 2, 14, 19)  # float32, float64, bfloat16, float16
         and node.attr["value"].tensor.tensor_shape.dim
     }
 

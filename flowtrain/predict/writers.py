@@ -1,4 +1,4 @@
-"""The formats a model can be exported to: for each how it is written, and how it is run again to be checked."""
+"""Export formats: a writer for each, and a reader that runs the file again for verification."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Runner = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 @dataclass
 class Job:
-    """A model to export, and what the formats have to know of it.
+    """One export: the model and its settings, as the writers take them.
 
     Attributes:
-        predictor: Computes the outputs on the live weights.
-        names: Name of a variable by the identity of its handle.
-        keras_model: The Keras model, where the model is one.
-        shapes: Fixed shapes of inputs by name; empty to leave them as they are.
-        signature: The name of the SavedModel's signature.
+        predictor: Computes the outputs on the live weights; its inputs and outputs have their names in the file.
+        names: Identity of a variable's handle -> the variable's name.
+        keras_model: The Keras model; None if the model is none.
+        shapes: Name of an input -> its fixed shape; empty to keep all shapes.
+        signature: Name of the SavedModel's signature.
     """
 
     predictor: Predictor
@@ -50,12 +50,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Format:
-    """An export format: how it is written, and how a file of it is run again to be checked.
+    """An export format.
 
     Attributes:
-        suffix: What its files end in; "" for a folder.
+        suffix: The ending of its files' names; "" for a folder.
         write: Writes a job to a path.
-        reopen: Makes a function from named inputs to the outputs of what was written.
+        reopen: Loads the written file, as a function from inputs by name to a list of outputs.
         fixed: Whether a fixed height and width can be written.
     """
 
@@ -69,7 +69,7 @@ class Format:
 
 
 def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
-    """The frozen graph, its inputs, outputs and weights called as the model's, shapes fixed where asked for."""
+    """Freeze a job's function; inputs, outputs and weights get the job's names, and inputs its fixed shapes."""
     function = job.predictor.function
     graph = frozen(function)
     renamed = {
@@ -78,7 +78,8 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
         if tensor.op.name != name.removesuffix(":0")
     }
     taken = {node.name for node in graph.node}
-    for place, (name, tensor) in enumerate(  # operations that have a name which an input or output is to have
+    # Another operation may have the name that an input or output is to have: it gets a new one.
+    for place, (name, tensor) in enumerate(
         [*zip(job.predictor.inputs, function.inputs, strict=False),
          *zip(job.predictor.outputs, function.outputs, strict=True)]
     ):  # fmt: skip
@@ -86,6 +87,8 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
         if called in taken and called != tensor.op.name and ":" not in called and called not in renamed:
             renamed[called] = f"{called}/other{place}"
             taken.remove(called)
+    # Freezing leaves a constant in the place of each captured handle, under the name of the handle's placeholder. The
+    # weights get their variables' names, for who reads the file, where no operation has that name.
     captured = zip(function.captured_inputs, function.inputs[len(job.predictor.inputs) :], strict=False)
     variables = {inside.op.name: job.names[id(handle)] for handle, inside in captured if id(handle) in job.names}
     renamed |= {op: name for op, name in variables.items() if name not in taken}
@@ -100,6 +103,8 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
     for tensor, name in zip(function.outputs, job.predictor.outputs, strict=True):
         if name.removesuffix(":0") != tensor.op.name and name not in taken and ":" not in name:
             source = renamed.get(tensor.op.name, tensor.op.name)
+            # An identity and not a renaming: the tensor may be an input or another output as well, or a further result
+            # of its operation.
             made = graph.node.add(name=name, op="Identity", input=[f"{source}:{tensor.value_index}"])
             made.attr["T"].type = tensor.dtype.as_datatype_enum
     if job.shapes:
@@ -112,7 +117,7 @@ def _write_frozen(job: Job, path: Path) -> None:
 
 
 def _constant_function(job: Job) -> tuple[Any, tf.Module]:
-    """The frozen graph as a function with named inputs and outputs."""
+    """The frozen graph as a concrete function with named inputs and outputs, and a module that holds it."""
     graph = with_own_functions(_constant_graph(job))
     names = [_tensor_name(name) for name in job.predictor.outputs]
     specs = [
@@ -141,7 +146,7 @@ def _write_saved_model(job: Job, path: Path) -> None:
     predictor = job.predictor
     refuse_python(predictor.function.graph.as_graph_def())
     if any(isinstance(variable, tf.distribute.DistributedValues) for variable in predictor.function.variables):
-        # Variables with a copy on every replica cannot be taken along: their values are.
+        # Variables with a copy on each replica cannot be saved here: their values are written as constants.
         function, module = _constant_function(job)
     else:
         module = tf.Module()
@@ -168,7 +173,7 @@ def _rerun_saved_model(job: Job, path: Path) -> Runner:
 
 
 def _keyword(name: str) -> str:
-    """What TensorFlow makes of a name for the argument of a signature."""
+    """The name of a signature's argument that TensorFlow makes from a tensor's name."""
     return re.sub(r"\W", "_", name)
 
 
@@ -178,7 +183,7 @@ def _rerun(job: Job, path: Path) -> Runner:
 
 
 def _rerun_keras(job: Job, path: Path) -> Runner:
-    """Run a Keras file, inputs by their order: Keras makes up names for unnamed ones each time a model is loaded."""
+    """Reopen a Keras file, with inputs by order: each time a model is loaded, Keras makes up names for unnamed ones."""
     loaded = load_predictor(path, outputs=job.predictor.outputs)
     return lambda batch: loaded(
         {now: batch[name] for now, name in zip(loaded.inputs, job.predictor.inputs, strict=True)}
@@ -201,7 +206,11 @@ def _write_h5(job: Job, path: Path) -> None:
 
 
 def write_keras_weights(model: keras.Model, path: Path) -> None:
-    """Write a Keras model's weights for its ``load_weights``, and read them again to see that they are the same."""
+    """Write a Keras model's weights for its ``load_weights``, and verify them by reading them again.
+
+    Raises:
+        ExportError: The file has other weights than the model.
+    """
     require("h5py", extra="formats", needed_for="writing .h5 files")
     model.save_weights(path)
     read = get_model_loader(path)
@@ -213,7 +222,11 @@ def write_keras_weights(model: keras.Model, path: Path) -> None:
 
 
 def write_npz(weights: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write arrays by name, and read them again to see that they are the same."""
+    """Write arrays by name to an .npz file, and verify them by reading them again.
+
+    Raises:
+        ExportError: The file has other arrays.
+    """
     with path.open("wb") as file:
         np.savez(file, **weights)  # type: ignore[arg-type]
     read = read_weights(path)
@@ -229,10 +242,11 @@ def _write_tflite(job: Job, path: Path) -> None:
     function, module = _constant_function(job)
     folder = path.with_name(path.name + ".saved_model")
     tf.saved_model.save(module, str(folder), signatures={job.signature: function})
+    # Through a SavedModel, since from_concrete_functions takes no name for the signature.
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[job.signature])
     try:
         path.write_bytes(converter.convert())
-    except Exception as error:  # the converter's own class of errors is not public
+    except Exception as error:  # the converter's class of errors is not public
         raise ExportError(
             "TFLite cannot express this model: it has operations without a TFLite kernel (those of mixed precision and "
             f"dynamic lists are such). Build a float32 model and load its weights, or use another format. ({error})"
@@ -243,7 +257,7 @@ def _write_tflite(job: Job, path: Path) -> None:
 
 def _rerun_tflite(job: Job, path: Path) -> Runner:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the interpreter will move to a package of its own
+        warnings.simplefilter("ignore")  # it warns that it will move to a package of its own
         interpreter = tf.lite.Interpreter(str(path))
     runner = interpreter.get_signature_runner(job.signature)
 
@@ -265,14 +279,14 @@ def _write_onnx(job: Job, path: Path) -> None:
             output_names=[_tensor_name(name) for name in job.predictor.outputs],
             opset=17,
         )
-    except Exception as error:  # tf2onnx raises whatever it stumbles over
+    except Exception as error:  # an operation that tf2onnx cannot convert can make it raise anything
         raise ExportError(f"ONNX cannot express this model: {type(error).__name__}: {error}") from error
     _rename_onnx(model.graph, {_tensor_name(name): name for name in names})
     path.write_bytes(model.SerializeToString())
 
 
 def _without_erfc(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """Write 1 - erf(x) for erfc(x), which ONNX does not have and GELU is made of."""
+    """Replace erfc(x), which GELU uses and ONNX does not have, by 1 - erf(x), in place."""
     for node in [node for node in graph.node if node.op == "Erfc"]:
         erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
         one = graph.node.add(name=f"{node.name}/one", op="Const")
@@ -285,7 +299,7 @@ def _without_erfc(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 
 def _rename_onnx(graph: Any, names: Mapping[str, str]) -> None:
-    """Call values as the model calls its tensors: tf2onnx leaves TensorFlow's ":0" at their ends."""
+    """Rename values to the model's names of tensors, in place: tf2onnx keeps the ":0" of TensorFlow's names."""
     for value in [*graph.input, *graph.output, *graph.value_info]:
         value.name = names.get(value.name, value.name)
     for node in graph.node:
