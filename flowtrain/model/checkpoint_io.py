@@ -82,6 +82,7 @@ class CheckpointWriter:
             OSError: The disk refuses (full, read-only); nothing is left behind.
         """
         try:
+            # A killed process may have had the same pid: containers begin with 1 each time.
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
             self._write(variables, state, about)
@@ -214,6 +215,7 @@ def list_checkpoints(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
+    # By number, not by name: steps are padded with zeros, but a long run outgrows the padding.
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 

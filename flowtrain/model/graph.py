@@ -185,7 +185,7 @@ class ModelGraph:
                 f"{type(self.model).__name__} keeps no averages of its weights: set average_decay = 0.999 in it, "
                 "or train it with the callback EMA."
             )
-        with self._lock:
+        with self._lock:  # two threads that ask first must not trace twice
             if self._averaged is None:
                 with self._scope(), self.average.used():
                     self._averaged = self._inference_graph()
@@ -280,6 +280,7 @@ class ModelGraph:
         for layer, outermost in tower.layers_seen:
             if outermost:
                 adopt(layer, tower.known_name(layer))
+        # Last, what the graph captures and no layer lists. Metrics have variables of their own, beside the model's.
         metrics = {name: variable for name, variable in self.store.metrics.variables().items()}
         for variable in captured_variables(tower.graph, handles({**self.store.variables, **metrics})):
             self.store.add(self._free_name(_counted_anew(tower, re.sub(r":\d+$", "", variable.name))), variable)
@@ -341,6 +342,7 @@ class ModelGraph:
                 f"{list(tower.costs)}: add it to the right one yourself, with sum(layer.losses)."
             )
         with tower.entered(), tower.graph.name_scope(tower.prefix or None):
+            # Each cost gets the penalties of the variables that it may change.
             for name, cost in tower.costs.items():
                 extra = penalties(tower, list(self._variables_of(name))) + losses
                 if extra:

@@ -66,6 +66,7 @@ class InferenceGraph:
             TensorNameError: An unknown name; lists the nearest.
             ModelError: An output needs an input that is not given.
         """
+        # Looked up without the lock: at worst two threads cut out the same subgraph.
         key = tuple(inputs), tuple(outputs)
         if key in self._pruned:
             return self._pruned[key]

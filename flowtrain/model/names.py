@@ -93,7 +93,7 @@ class Names:
             # Operations cannot be shared: they are made again, under a path with a number.
             self._forget_automatic_names(_join(above.variables, name))
             operations = self._unique_operations(operations)
-        else:
+        else:  # the path counts as opened, so that a layer or a reusing scope of this name gets a number
             self._uses.setdefault(operations, 1)
         with self._framed(_Frame(_join(above.variables, name), operations, reuse), name):
             yield
@@ -154,7 +154,7 @@ class Names:
 
     def automatic_name(self, base: str) -> str:
         """Make up a name for an unnamed layer: ``dropout``, ``dropout_1``, ..."""
-        while True:
+        while True:  # a name that the user has given to another layer is skipped
             path = self._numbered(_join(self.path, base))
             if self.reuse or path not in self._used:
                 return path.rsplit("/", 1)[-1]
@@ -176,7 +176,7 @@ class Names:
         path = self.keras_path()
         if owner is not None:
             opened = [scope.name for scope in self.scopes]
-            wanted = owner.path.split("/")[:-1]
+            wanted = owner.path.split("/")[:-1]  # scopes that were open when Keras made the variable, outermost first
             if wanted[: len(opened)] == opened:
                 for part in wanted[len(opened) :]:
                     path = self._renumbered(path, part)

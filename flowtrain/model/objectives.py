@@ -108,6 +108,7 @@ def make_objectives(model: ModelDesc, store: VariableStore, tower: TowerContext)
         raise ModelError(f"{kind}.optimizer() uses one optimizer for several costs; each needs its own.")
     for objective in made.values():
         _check_dependence(objective, tower)
+        # Now and not at the first step: slots are variables, and must exist before a checkpoint is restored.
         objective.optimizer.build(list(objective.variables.values()))
         for processor in processors:
             processor.setup(store, objective.variables)

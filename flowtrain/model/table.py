@@ -41,6 +41,7 @@ def summary_table(
     paths = {record.path for record in records}
     counted: dict[str, int] = {}
     for name, variable in variables.items():
+        # The innermost layer whose path the name begins with.
         owner = max((p for p in paths if name.startswith(p + "/")), key=len, default="")
         counted[owner] = counted.get(owner, 0) + prod(variable.shape)
     for record in records:
@@ -48,7 +49,7 @@ def summary_table(
         shape, dtype = "", ""
         if hasattr(output, "shape"):
             shape, dtype = _shape(tf.TensorShape(output.shape)), tf.as_dtype(output.dtype).name
-        count = counted.pop(record.path, 0)
+        count = counted.pop(record.path, 0)  # in the row of the first call, where a layer is called several times
         rows.append([record.name, record.kind, shape, f"{count:,}" if count else "", dtype])
     rest = sum(counted.values())
     if rest:

@@ -22,6 +22,7 @@ from .store import VariableStore
 
 __all__ = ["LayerRecord", "TowerContext", "get_current_tower_context"]
 
+# Of the thread and not of the process: a strategy traces its replicas in threads, each with a tower of its own.
 _current: contextvars.ContextVar[TowerContext | None] = contextvars.ContextVar("tower", default=None)
 
 

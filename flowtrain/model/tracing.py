@@ -156,6 +156,7 @@ def _call(tower: TowerContext, function: Callable[[], Any]) -> Nested:
         try:
             return root(training=tower.is_training)
         except BaseException as error:
+            # Keras's own exception is dropped: its text repeats the arguments of the call, and its traceback is cut.
             original = root.raised or error
             raise _plain(original) from original.__cause__
 
@@ -199,7 +200,7 @@ def _layers_of(model: ModelDesc) -> list[tuple[str, keras.Layer]]:
 
 
 def _take_costs(model: ModelDesc, tower: TowerContext, result: object) -> None:
-    if result is None and not tower.is_training:
+    if result is None and not tower.is_training:  # a cost may need what inference does not have
         return
     if isinstance(result, Mapping):
         costs = {str(name): _checked_cost(model, tower, cost, f"cost {name!r}") for name, cost in result.items()}
@@ -239,6 +240,7 @@ def _checked_cost(model: ModelDesc, tower: TowerContext, cost: tf.Tensor, what: 
         )
     if not cost.dtype.is_floating:
         raise ModelError(f"the {what} that {_where(model)} returned is {cost.dtype.name}; it must be a float.")
+    # In float32 also under mixed precision: penalties are added to it, and averages of it are shown.
     return cost if cost.dtype == tf.float32 else tf.cast(cost, tf.float32)
 
 

@@ -135,7 +135,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
         arguments["initial_value"] = seeded_initial_value(initial_value, store.seed_for(name))
     if tower.frozen_depth:  # now, while it is made: the optimizer takes its list of variables once, after the build
         arguments["trainable"] = False
-        if owner is not None:
+        if owner is not None:  # the Keras variable has its own flag, which the store and optimizers read
             owner.trainable = False
     # init_scope lifts the variable out of the graph being traced. Made inside, it would belong to that graph, and the
     # next trace (inference, another batch shape) could not use it.
@@ -165,7 +165,7 @@ def _inside_function(name: str) -> ModelError:
 
 def _check_same(name: str, found: keras.Variable, owner: keras.Variable | None, arguments: dict[str, Any]) -> None:
     asked = owner.shape if owner is not None else arguments.get("shape")
-    if asked is None and not callable(arguments.get("initial_value")):
+    if asked is None and not callable(arguments.get("initial_value")):  # tf.Variable(value) in build_graph
         asked = tf.convert_to_tensor(arguments["initial_value"]).shape
     if asked is not None and tuple(asked) != tuple(found.shape):
         raise ModelError(
@@ -273,7 +273,7 @@ def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
     if found is None:
         tower.forget_number(path)
         *scopes, last = name.split("/")
-        with contextlib.ExitStack() as stack, variable_making(tower):
+        with contextlib.ExitStack() as stack, variable_making(tower):  # optimizer() does not run inside the root layer
             for part in scopes:
                 stack.enter_context(tower.scopes.inside(part))
             found = ScalarVariable(

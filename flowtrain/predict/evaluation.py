@@ -195,6 +195,7 @@ class _Judged:
             outputs = predictor(*inputs.tensors({name: components[name] for name in inputs.names}))
             by_name = dict(zip(predictor.outputs, map(output_array, outputs), strict=True))
             found.update((name, by_name[made]) for name, made in self._made_of.items())
+        # The number of samples, by which metrics are weighted: the length of the first component that has one.
         return next((len(value) for value in components.values() if np.ndim(value)), 1), found
 
     def _input_names(self) -> list[str]:

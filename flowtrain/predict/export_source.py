@@ -93,6 +93,7 @@ class Subject:
         names = {}
         for name, variable in self.variables(predictor).items():
             raw = variable.value if isinstance(variable, keras.Variable) else variable
+            # By the handle: the predictor's function captures handles, and knows variables by TensorFlow's names alone.
             if hasattr(raw, "handle"):
                 names[id(raw.handle)] = name
         shapes = {}

@@ -162,6 +162,7 @@ def _imported(
         tf.import_graph_def(definition, input_map=handles, name="")
         found = {name: graph.get_tensor_by_name(f"{name}:0") for name in placeholders}
         specs.extend(tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in found.items())
+        # In place, as NamedGraph is given the list; only the imported graph tells the dtypes of results.
         ends[:] = [name for name in ends if _is_result(graph.get_operation_by_name(name))]
         found.update((name, graph.get_tensor_by_name(f"{name}:0")) for name in ends)
         return found
@@ -254,6 +255,7 @@ def _unreadable(path: Path, error: Exception) -> Exception:
 
 def _refuse_code(config: str, path: Path) -> None:
     """Refuse a model with Python code in it, before Keras reads its configuration."""
+    # Beside safe_mode=True, so that it does not depend on what Keras's readers of each format check.
     if _has_code(json.loads(config)):
         raise CheckpointError(
             f"{path} has a Lambda layer, which holds Python code. Code from files is never run. Build the model in "

@@ -283,6 +283,7 @@ def _places(names: list[str], variables: Mapping[str, Any]) -> dict[str, str]:
     """
     numbered = _numbered_places(variables)
     own, given = _scope_around(list(variables)), _scope_around(names)
+    # Names as they are; with the model's scope in front; without the file's; with one exchanged for the other.
     for old, new in (("", ""), ("", own), (given, ""), (given, own)):
         moved = {name: new + name.removeprefix(old) if name.startswith(old) else name for name in names}
         places = {name: place if place in variables else numbered.get(place, name) for name, place in moved.items()}

@@ -163,6 +163,7 @@ def _expected_outputs(graph: InferenceGraph) -> list[str]:
     declared = getattr(graph, "output_names", None)
     if declared:
         return list(declared)
+    # Records of layers inside a Keras model hold Keras tensors, which cannot be fetched.
     layers = [record.output for record in graph.tower.records if getattr(record.output, "graph", None) is graph.graph]
     if layers:
         return [graph.tower.name_of_tensor(layers[-1], "the last layer")]

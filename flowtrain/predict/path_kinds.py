@@ -51,7 +51,7 @@ def kind_of(path: str | Path) -> str:
             f"{path} is a pickle by its name. Pickles can run any code when they are read, so they are never "
             "loaded: save the arrays with numpy.savez instead."
         )
-    if path.suffix == ".meta":
+    if path.suffix == ".meta":  # before its prefix, by which it would be a checkpoint without a graph
         return "meta"
     if checkpoint_prefix(path) is not None:
         return "bundle"

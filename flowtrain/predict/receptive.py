@@ -138,7 +138,7 @@ def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerFiel
         definition = frozen(predictor.function)
     except ExportError as error:
         raise ModelError(f"no margin can be computed: {error}") from error
-    given = list(zip(predictor.inputs, predictor.function.inputs, strict=False))
+    given = list(zip(predictor.inputs, predictor.function.inputs, strict=False))  # captured variables come after them
     shapes = {tensor.op.name: _sized(name, tensor) for name, tensor in given if tensor.shape.rank == 4}
     if not shapes:
         raise ModelError(f"None of the inputs {predictor.inputs} is a picture (batch, height, width, channels).")

@@ -317,11 +317,13 @@ _RULES: dict[str, Callable[[Any, Field, int], tuple[Field, int | None]]] = {
     "ResizeArea": _resize(1),
     "ScaleAndTranslate": _resize(4),
 }
+# Depend on the shape of their inputs alone, not on pixels.
 _FORGETS = {"Shape", "ShapeN", "Rank", "Size", "ZerosLike", "OnesLike", "NoOp"}
 _REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Cumsum", "Cumprod", "ReverseV2"}
 _WHOLE = {
     "FFT", "IFFT", "FFT2D", "IFFT2D", "FFT3D", "IFFT3D", "RFFT", "IRFFT", "RFFT2D", "IRFFT2D", "Roll", "Sort", "TopKV2",
 }  # fmt: skip
+# Run functions or loops of their own, which are not followed.
 _CLOSED = {
     "While",
     "StatelessWhile",

@@ -60,6 +60,7 @@ def _random(
     shape = spec.shape.as_list()
     if len(shape) == 4:
         shape = [shape[0] or 2, height or shape[1] or _SIDE, width or shape[2] or _SIDE, shape[3] or 1]
+    # A batch of 2 shows whether the file takes more than one.
     shape = [2 if size is None and not place else size or 8 for place, size in enumerate(shape)]
     if spec.dtype.is_floating:
         return random.uniform(-1, 1, shape)

@@ -166,6 +166,7 @@ def _name_of(variable: tf.Variable, job: Job) -> str:
 
 
 def _rerun_saved_model(job: Job, path: Path) -> Runner:
+    # The predictor takes only inputs that the outputs need, which may be fewer than the batch has.
     loaded = load_predictor(path, outputs=job.predictor.outputs, signature=job.signature)
     return lambda batch: loaded(
         {_keyword(name): value for name, value in batch.items() if _keyword(name) in loaded.inputs}
