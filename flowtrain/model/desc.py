@@ -57,6 +57,7 @@ class ModelDesc:
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
+        # When the class is made, since a method of an old name would never be called and so never noticed.
         for old, new in _OLD_METHODS.items():
             if old in vars(cls):
                 raise ModelError(misnamed(cls.__name__, old, new))

@@ -32,6 +32,7 @@ MANIFEST = "manifest.json"
 _HEAD, _UNCHECKED_HEAD = b'{\n "sha256": "', b'{\n "format": '
 _DIGITS = 64
 _HASH = Text(_DIGITS, "[0-9a-f]{64}", "a SHA-256")
+# Neither a slash nor dots alone: the names in a manifest must not lead out of its folder.
 _FILE = Text(255, r"[^/\\\0]*[^/\\\0.][^/\\\0]*", "the name of a file in the folder")
 _SCHEMA = Record(
     {

@@ -14,6 +14,7 @@ from .internals import failure_of, quick_call
 
 __all__ = ["Predictor", "to_input"]
 
+# Outputs of half precision are given as float32: NumPy itself has no bfloat16, and computes slowly in float16.
 _HALVES = frozenset((tf.bfloat16, tf.float16))
 
 
@@ -168,7 +169,7 @@ def _check_cast(given: np.dtype, wanted: tf.DType, name: str, array: np.ndarray 
     if wanted.is_integer and given.kind in "iub":
         if np.can_cast(given, target):
             return
-        if array is not None:
+        if array is not None:  # the values of a tensor are not looked at, which would wait for the device
             bounds = np.iinfo(target.name)
             if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
                 return

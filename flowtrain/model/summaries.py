@@ -56,7 +56,7 @@ def add_moving_summary(*tensors: tf.Tensor) -> None:
         if tensor.dtype.is_complex or tensor.dtype == tf.string:
             raise ModelError(f"add_moving_summary takes numbers; {name!r} is {tensor.dtype.name}.")
         tower.scalars[name] = tensor if tensor.dtype == tf.float32 else tf.cast(tensor, tf.float32)
-        tower.add_tensor(name, tensor)
+        tower.add_tensor(name, tensor)  # in inference, too: a validation averages it by its name (ScalarStats)
 
 
 @names_arguments
@@ -85,6 +85,7 @@ def add_image_summary(name: str, images: tf.Tensor, max_outputs: int = 3) -> Non
         raise ModelError(f"add_image_summary({name!r}) takes uint8 or floats in [0, 1], got {images.dtype.name}.")
     if images.dtype.is_floating and images.dtype != tf.float32:
         images = tf.cast(images, tf.float32)
+    # Cut in the graph, so that only these pictures leave the device.
     shown = tower.images[name] = tf.identity(images[:max_outputs], name=f"image_summary/{name}")
     tower.add_tensor(f"image_summary/{name}", shown)
 

@@ -104,7 +104,7 @@ def kept_apart(tower: TowerContext) -> Iterator[None]:
 
 
 def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], arguments: dict[str, Any]) -> tf.Variable:
-    if tower.apart:
+    if tower.apart:  # of a metric, which keeps its variables itself
         return next_creator(**arguments)
     store = tower.store
     initial_value = arguments.get("initial_value")
@@ -121,6 +121,7 @@ def _find_or_make(tower: TowerContext, next_creator: Callable[..., Any], argumen
             f"Variables must be the same in every trace of build_graph, for training and for inference, so they cannot "
             f"depend on is_training or on state that changes between calls."
         )
+    # A tensor of the graph being traced cannot initialise a variable outside of it, unless its value is known now.
     if tf.is_tensor(initial_value) and hasattr(initial_value, "graph"):
         constant = tf.get_static_value(initial_value)
         if constant is None and is_generator_state(arguments):

@@ -162,7 +162,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
                 changed then. The message has a table of all that does not fit.
         """
         variables, report = self._compared(model)
-        if not report.matched or not (report.fits or self.ignore_mismatch):
+        if not report.matched or not (report.fits or self.ignore_mismatch):  # if nothing fits, it is the wrong file
             raise CheckpointError(
                 f"the weights of {self.source} do not fit the model: {report}.\n{report.table()}\n"
                 "Pass rename={regular expression: replacement} where names differ, or ignore_mismatch=True to load "
@@ -171,6 +171,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
         for name, given in report.matched.items():
             variable = variables[name]
             value = self.weights[given]
+            # The file may have another float type than the variable: float32 weights for a model in bfloat16.
             variable.assign(value.astype(read_value(variable).dtype))
         _log.info("weights of %s: %s", self.source, report)
         if not report.fits:

@@ -20,6 +20,7 @@ from .receptive_ops import Field
 
 __all__ = ["SAME", "Placement", "placements"]
 
+# By predictor: tiling asks again for each picture, and freezing and following a graph takes longer than many tiles.
 _known: weakref.WeakKeyDictionary[Any, list[tuple[Placement, Placement]] | None] = weakref.WeakKeyDictionary()
 
 

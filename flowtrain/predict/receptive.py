@@ -134,6 +134,7 @@ def walked(predictor: Predictor) -> tuple[list[tuple[list[Field], list[LayerFiel
     Raises:
         ModelError: The graph cannot be frozen, or no input is a picture.
     """
+    # Frozen, so that paddings, slices and kernels are constants that the rules can read.
     try:
         definition = frozen(predictor.function)
     except ExportError as error:
@@ -172,6 +173,7 @@ def _walk(
         own = int(graph.get_tensor_by_name(f"{name}:0").shape[1 + axis] or _SIZE)
         fields[f"{name}:0"] = Field.of_input(own, Fraction(size, own))
     ends = [graph.get_tensor_by_name(name).op for name in outputs]
+    # Only operations that the outputs depend on: another branch of the model may have a global pooling.
     wanted = {op.name for op in ancestors(ends, control=False)}
     layers = []
     for op in graph.get_operations():
@@ -203,5 +205,6 @@ def _summed_up(both: list[tuple[Field, list[LayerField]]], sizes: list[int]) -> 
     result.radius = (reach[0], reach[1], reach[2], reach[3])
     result.layers = both[spoiled.index(max(spoiled))][1]
     scales = [layer.scale for _, layers in both for layer in layers]
+    # A scale is the product of the strides up to its layer. Branches may have different ones: tiles must fit all.
     result.align = math.lcm(*(scale.numerator for scale in scales)) if scales else 1
     return result

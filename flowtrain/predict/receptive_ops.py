@@ -127,6 +127,7 @@ def _padding(op: tf.Operation, axis: int, size: int, kernel: int, stride: int) -
     """Pixels of padding at the beginning."""
     kind = op.node_def.attr["padding"].s
     if kind == b"SAME":
+        # TensorFlow's rule: just enough padding for ceil(size / stride) windows, the smaller half of it in front.
         rest = size % stride
         return max(kernel - (rest or stride), 0) // 2
     if kind == b"EXPLICIT":
@@ -211,6 +212,7 @@ def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None
     if step < 0:
         raise ModelError(f"{op.name!r} turns the picture around: no margin is enough.")
     scaled = moved.scaled(step, moved.count() // step if step > 1 else moved.count())
+    # What is left by a crop may be less than what was valid.
     return replace(scaled, valid=min(scaled.valid, size * scaled.scale)), None
 
 

@@ -120,7 +120,7 @@ class _Run:
         result: Any = None
         for group in equal_shapes(list(itertools.product(rows, columns)), self.batch_size):
             outputs = self._predict(group)
-            if result is None:
+            if result is None:  # only an output tells the dtype and the channels of the result
                 self._check(_leaves(outputs), group[0])
                 result = _map_places(outputs, self._allocate, self.places)
             for target, output, place in zip(_leaves(result), _leaves(outputs), self.places, strict=True):
@@ -370,6 +370,7 @@ def _map(outputs: object, function: Callable[[Any], np.ndarray]) -> Outputs:
     if isinstance(outputs, Mapping):
         return {name: function(value) for name, value in outputs.items()}
     if isinstance(outputs, list | tuple):
+        # A subclass such as a namedtuple may not take a list in its constructor: it becomes a list.
         return type(outputs)(map(function, outputs)) if type(outputs) in (list, tuple) else list(map(function, outputs))
     return function(outputs)
 
