@@ -1,4 +1,4 @@
-"""``train``: the one call that most scripts need."""
+"""``train``: build a trainer from a `TrainConfig`, train or resume the run, and release its log folder."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ def train(
     """Train a model.
 
     Args:
-        config: The run.
-        resume: None: what the environment variable FLOWTRAIN_RESUME says (``flowtrain launch --restarts`` sets it to
-            "auto"), else start; a folder that holds a run is refused. ``"auto"``: continue the run in the log folder
-            from its newest whole checkpoint (start one where there is none). The result is then bit for bit that of a
-            run that was never interrupted. A path: continue from that checkpoint.
-        dry_run: Only try it, in seconds: one batch, one step, one save, one restore, one validation batch, in a
-            temporary folder; prints a table of verdicts and raises what failed.
-        resume_changes: What to do where the configuration differs from the checkpoint's so that data would be skipped
-            or repeated. None: refuse it, with a table of what differs. ``"accept"``: go on.
+        config: Model, data, callbacks and settings of the run.
+        resume: ``"auto"``: continue the run in the log folder from its newest whole checkpoint; without one, start
+            from the beginning. The result is bit for bit that of a run that was never interrupted. A path: continue
+            from that checkpoint. None: use the environment variable FLOWTRAIN_RESUME (``flowtrain launch --restarts``
+            sets it to "auto"); if it is not set, start a new run, and refuse a log folder that holds one.
+        dry_run: Only try the run, in seconds and in a temporary folder: one batch, one step, one save, one restore, one
+            validation batch. Prints a table of verdicts and raises the first error.
+        resume_changes: What to do if the configuration differs from the checkpoint's so that data would be skipped
+            or repeated. None: refuse, with a table of the differences. ``"accept"``: go on.
 
     Returns:
-        The trainer: ``.history``, ``.get_weights()``, ``.get_predictor(inputs, outputs)``, ``.log_dir``.
+        The trainer, after training: ``.history``, ``.get_weights()``, ``.get_predictor(inputs, outputs)``,
+        ``.log_dir``.
 
     Raises:
         ConfigError: The configuration makes no sense.
         TrainingError: The cost became NaN or infinite, or another run uses the log folder.
-        CheckpointError: A checkpoint is of another model, all are damaged, or one could not be saved.
+        CheckpointError: The checkpoint is of another model, all checkpoints are damaged, or one could not be saved.
 
     Example:
         >>> trainer = train(TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10))  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""When several steps are worth running in one call."""
+"""Block capacity: how many small batches are stacked so that their steps run in one call of TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from .devices import part
 __all__ = ["block_capacity"]
 
 _STEPS = 32
-_BATCH_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20
-_WORK = {"CPU": 1e8, "GPU": 1e11}  # floating point operations of a step whose calling still matters
+_BATCH_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # larger batches are spared the copy that stacking is
+_WORK = {"CPU": 1e8, "GPU": 1e11}  # a step of more floating point operations takes so long that calling it is for free
 
 
 def block_capacity(arrays: Sequence[np.ndarray], graph: ModelGraph, config: TrainConfig) -> int:
-    """How many batches to stack for one call; 0: none, each batch goes on its own, without a copy.
+    """The number of batches to stack in a block; 0: do not stack, hand over each batch alone and without a copy.
 
-    It depends on the model and the first batch alone, never on timing: a resumed run must decide alike.
+    It depends on the model and the first batch only, never on timing, so that a resumed run decides alike.
 
     Args:
         arrays: The first batch.
-        graph: The ModelGraph.
-        config: Its ``steps_per_call`` is obeyed.
+        graph: The built model.
+        config: If its ``steps_per_call`` is set, that decides.
     """
     if config.strategy is not None and part(config.strategy)[1] > 1:
-        return 0  # workers must call TensorFlow alike: it numbers exchanges within each call
+        # TensorFlow matches the workers' exchanges (all-reduces) by their number within a call. How many steps share a
+        # call depends on each worker's clock, so calls of several steps would match the wrong exchanges.
+        return 0
     if config.steps_per_call is not None:
         return 0 if config.steps_per_call == 1 else config.steps_per_call
     size = sum(array.nbytes for array in arrays)
     if size > _BATCH_BYTES or _has_convolutions(graph.build_tower.graph):
-        return 0  # such a step takes milliseconds, and XLA runs convolutions in loops on one thread
+        return 0  # such a step takes milliseconds, and inside a loop XLA runs convolutions on one thread
     rows = arrays[0].shape[0] if arrays[0].ndim else 1
     parameters = sum(math.prod(variable.shape) for variable in graph.store.trainable.values())
-    # A forward pass is 2 operations for each weight and row, the backward pass twice that.
+    # Dense layers: a forward pass is 2 operations for each weight and row, the backward pass twice that.
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if 6.0 * rows * parameters > _WORK[kind]:
         return 0

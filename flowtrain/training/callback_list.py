@@ -1,4 +1,4 @@
-"""The callbacks of a run as one: checked when taken, called hook by hook, named in the errors that they raise."""
+"""The callbacks of a run as one list: checked when taken, called hook by hook, named in the errors that they raise."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ Values = dict[str, np.ndarray]
 
 
 class CallbackList(Sequence[Callback]):
-    """All callbacks of a run, in order.
+    """All callbacks of a run, in the order in which they are called.
 
-    A *round* is one hook (or some hooks in a row) called on every callback. A KeyboardInterrupt ends a round in its
-    middle; what is left of it is kept, and `finish_round` goes on with the callback after the interrupted one. So every
-    callback has each hook once, and no value is logged twice. Only a callback that says so (``repeats_interrupted``)
+    A *round* is one hook (or some hooks in a row) called on every callback. A KeyboardInterrupt may end a round in its
+    middle. The calls that are left are kept, and `finish_round` goes on with the callback after the interrupted one, so
+    that every callback has each hook once and no value is logged twice. Only a callback with ``repeats_interrupted``
     has the interrupted hook again.
 
     Args:
-        callbacks: Checked here.
-        is_chief: Elsewhere than on the chief, callbacks with ``chief_only`` only take part in what all workers have
-            to do alike: they set up their part of the graph, and say which tensors are fetched at which step.
+        callbacks: The callbacks; each is checked here.
+        is_chief: Whether this process is the chief. On other workers, callbacks with ``chief_only`` take part only in
+            what all workers must do alike: they set up their part of the graph, and say which tensors are fetched at
+            which step.
 
     Raises:
-        ConfigError: One is no callback, is there twice, or has a wrong hook.
+        ConfigError: An entry is no callback, is in the list twice, or has a hook of a wrong signature.
     """
 
     def __init__(self, callbacks: Iterable[Any], is_chief: bool = True) -> None:
@@ -50,6 +51,9 @@ class CallbackList(Sequence[Callback]):
                 raise ConfigError(f"the callback {callback.name} is in the list twice: make two objects, or drop one")
             self._all.append(callback)
         here = {c for c in self._all if is_chief or not c.chief_only}
+        # All workers must call the same compiled step with the same fetches, since exchanges between them are matched
+        # by call. So a chief-only callback that may fetch is asked on every worker, after the hooks that prepare its
+        # answer; what it does with the values (after_run and all later hooks) happens on the chief alone.
         fetching = {c for c in self._all if _overrides(c, "before_run")}
         self._by_hook: dict[str, list[Callback]] = {}
         for hook in HOOKS:
@@ -62,8 +66,8 @@ class CallbackList(Sequence[Callback]):
             c for c in self._all if c in here | fetching and any(_overrides(c, hook) for hook in STEP_HOOKS)
         ]
         self._round: collections.deque[tuple[Callback, str, tuple[Any, ...]]] = collections.deque()
-        self._step = -1  # the step that before_run was called for
-        self._fetches: dict[Callback, list[str]] = {}  # what its before_run answered, of each callback that is due
+        self._step = -1  # the step for which _fetches holds answers; -1: none
+        self._fetches: dict[Callback, list[str]] = {}  # the answer of before_run of each callback that is due
 
     def __len__(self) -> int:
         return len(self._all)
@@ -75,7 +79,7 @@ class CallbackList(Sequence[Callback]):
         return iter(self._all)
 
     def names(self) -> list[str]:
-        """A name for each callback that no other has."""
+        """A unique name for each callback, in order: its own, numbered from the second of that name on."""
         seen: dict[str, int] = {}
         names = []
         for callback in self._all:
@@ -84,7 +88,7 @@ class CallbackList(Sequence[Callback]):
         return names
 
     def attach(self, trainer: TrainerView) -> None:
-        """Give each callback the trainer of a run; each begins anew, whatever run it was in before."""
+        """Give each callback the trainer of a new run, and reset what it holds of an earlier run."""
         for callback in self._all:
             with _ErrorContext(callback, "reset"):
                 callback.attach(trainer)
@@ -93,19 +97,27 @@ class CallbackList(Sequence[Callback]):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a round of hooks was left in its middle."""
+        """Whether calls of a round are still to be made, because a KeyboardInterrupt ended it."""
         return bool(self._round)
 
     def call(self, *hooks: str) -> None:
-        """Call hooks of all callbacks, one hook after the other. An error goes up at once, with the callback's name."""
+        """Call some hooks on all callbacks, one hook after the other.
+
+        Args:
+            *hooks: Names of hooks without arguments.
+
+        Raises:
+            Exception: What a callback raised, at once, with its name added.
+        """
         self._round.extend((callback, hook, ()) for hook in hooks for callback in self._by_hook[hook])
         self.finish_round()
 
     def finish_round(self) -> None:
-        """Make the calls that an interrupted round still owes."""
+        """Make the calls of an interrupted round that are left."""
         while self._round:
             # Taken out before the call: a hook that a Ctrl-C came into has done part of its work (logged a value,
-            # written a file), and doing it twice is worse than leaving the rest of it out. Who knows better says so.
+            # written a file), and doing it twice is worse than leaving the rest of it out. A callback for which it is
+            # not sets repeats_interrupted.
             callback, hook, arguments = self._round.popleft()
             try:
                 with _ErrorContext(callback, hook):
@@ -116,16 +128,20 @@ class CallbackList(Sequence[Callback]):
                 raise
 
     def call_before_train(self) -> None:
-        """Call before_train of all; always all, as after_train has ended whatever an earlier one began."""
+        """Call before_train of all callbacks; not a round, as after an interrupt it is called again from the start.
+
+        An interrupted train() has called after_train, which ended what an earlier before_train began.
+        """
         for callback in self._by_hook["before_train"]:
             with _ErrorContext(callback, "before_train"):
                 callback.before_train()
 
     def call_before_epoch_again(self, silence: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
-        """Call before_epoch when a run goes on inside an epoch, so that callbacks open again what they need in it.
+        """Call before_epoch again when a run goes on inside an epoch, so that callbacks reopen what they need in it.
 
-        A callback that had this epoch's before_epoch already (in this process, or before the checkpoint) keeps the
-        state that it has, and what it logs is dropped: it was logged before. One that a Ctrl-C kept from it has it now.
+        A callback that had this epoch's before_epoch already (in this process, or before the checkpoint) keeps its
+        state, and what it logs is dropped, as it was logged before. A callback that a Ctrl-C kept from having the hook
+        has it now for the first time, and logs.
 
         Args:
             silence: Makes a scope in which nothing is logged.
@@ -147,10 +163,14 @@ class CallbackList(Sequence[Callback]):
             self.finish_round()
 
     def call_after_train(self, failing: bool) -> None:
-        """Call after_train of all, whatever some of them raise.
+        """Call after_train of all callbacks, also when some of them raise.
 
         Args:
-            failing: Whether training ended by an error, which then is the one that goes up.
+            failing: Whether training ended by an error. The caller raises that error, so errors of the callbacks are
+                only logged.
+
+        Raises:
+            BaseException: The first one that a callback raised, unless `failing`; a Ctrl-C or exit in any case.
         """
         first: BaseException | None = None
         for callback in self._by_hook["after_train"]:
@@ -168,7 +188,12 @@ class CallbackList(Sequence[Callback]):
     # ------------------------------------------------------------------ steps
 
     def next_step(self, done: int) -> float:
-        """The next step whose hooks a callback needs; infinite when none does."""
+        """The next global step that a callback wants to see; infinite if none does.
+
+        Args:
+            done: How many steps are done. A callback may answer with a step that is done (its period is over): it is
+                then due at the next one.
+        """
         nearest = math.inf
         for callback in self._with_step_hooks:
             step: float | None = None
@@ -179,12 +204,12 @@ class CallbackList(Sequence[Callback]):
         return max(nearest, done + 1)
 
     def before_run(self, step: int) -> dict[Callback, list[str]]:
-        """Call before_run of those that are due at a step.
+        """Call before_run of the callbacks that are due at a step.
 
-        After an interrupt only those are asked that have not answered yet.
+        When it is called again for the same step, after an interrupt, callbacks that have answered are not asked again.
 
         Returns:
-            The names of the tensors that each callback wants fetched.
+            Callback -> names of the tensors that it wants fetched; only callbacks that want some.
         """
         if step != self._step:
             self._step, self._fetches = step, {}
@@ -202,10 +227,10 @@ class CallbackList(Sequence[Callback]):
         return {callback: names for callback, names in self._fetches.items() if names}
 
     def after_run(self, values: Values) -> None:
-        """Call after_run and then trigger_step of those that were due.
+        """Call after_run of the callbacks that were due, then trigger_step of the same.
 
         Args:
-            values: The fetched tensors by name; each callback gets those that it asked for.
+            values: The fetched tensors by name; each callback gets the ones that it asked for.
         """
         fetches = self._fetches
         self._step, self._fetches = -1, {}
@@ -219,23 +244,23 @@ class CallbackList(Sequence[Callback]):
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of those that have one."""
+        """Unique name -> state, of the callbacks that have a state."""
         states = {}
         for name, callback in zip(self.names(), self._all, strict=True):
             state = None
             with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
                 if state:
-                    pack_state(state)  # here an error names the callback
+                    pack_state(state)  # only as a test: here an error names the callback, when the file is written not
                     states[name] = state
         return states
 
     def load_state_dict(self, states: dict[str, Any], same: Mapping[str, str] | None = None) -> None:
-        """Give each its state; states without a callback are logged.
+        """Give each callback its saved state; a state without a callback is dropped with a warning.
 
         Args:
-            states: Name -> state.
-            same: Which name here is which in the states; None: names are the same.
+            states: Name in the checkpoint -> state.
+            same: Name here -> name in the checkpoint; None: names are the same. See `same_callbacks`.
         """
         names = self.names()
         same = dict(zip(names, names, strict=True)) if same is None else same
@@ -253,17 +278,18 @@ class CallbackList(Sequence[Callback]):
 
 
 def _overrides(callback: Callback, hook: str) -> bool:
+    # The base's trigger_epoch calls trigger, so a class that overrides trigger alone needs it called. A hook may also
+    # be set on the object itself: then it stands in its vars.
     if hook == "trigger_epoch" and type(callback).trigger is not Callback.trigger:
         return True
     return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
 
 
 class _ErrorContext:
-    """Puts the callback's name, the hook, epoch and step into the message of an error that goes through.
+    """Context of one hook call: adds callback, hook, epoch and step to the message of an error that passes through.
 
-    Inside, monitors know which callback logs.
-
-    StopTraining goes no further: it asks the trainer to stop after the round.
+    Inside it, `WRITER` is the callback, so that monitors know who logs. StopTraining is caught here: it asks the
+    trainer to stop after the round. A KeyboardInterrupt or SystemExit passes unchanged.
     """
 
     def __init__(self, callback: Callback, hook: str) -> None:

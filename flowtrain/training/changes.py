@@ -1,4 +1,4 @@
-"""What differs between a run and the checkpoint that it goes on from, and what that means."""
+"""Differences between a run and the checkpoint that it resumes from, and the effect of each on the data and weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST = 12  # lines of the table
 
 
 class Place(NamedTuple):
-    """Where in the data the checkpoint is."""
+    """Position of a checkpoint in the data: the row of the epoch that is due, and how many rows an epoch has."""
 
     row: int
     rows: int | None
@@ -37,11 +37,11 @@ class Change(NamedTuple):
     """One difference between a checkpoint's run and this one: a line of the table.
 
     Attributes:
-        what: What differs.
-        then: As it was when the checkpoint was made.
-        now: As it is.
-        effect: What that means.
-        moves: Whether the position in the data has to be found anew, by its row.
+        what: Name of the setting, such as ``"BatchData.batch_size"``.
+        then: Its value when the checkpoint was made.
+        now: Its value in this run.
+        effect: What the difference does, for people.
+        moves: Whether the saved position no longer counts the same datapoints and must be found again by its row.
         refused: Whether data would be skipped or repeated.
     """
 
@@ -56,15 +56,17 @@ class Change(NamedTuple):
 def find_changes(
     then: Mapping[str, Any], now: Mapping[str, Any], place: Place, values: Mapping[str, Any]
 ) -> list[Change]:
-    """Compare two descriptions of a run.
+    """Compare two descriptions of a run (see `describe_run`).
 
     Args:
-        then: That in the checkpoint.
-        now: That of the run which goes on.
-        place: Where in the data the checkpoint is.
-        values: The checkpoint's variables, which take the place of what the script gives.
+        then: The description in the checkpoint.
+        now: The description of the run that resumes from it.
+        place: The checkpoint's position in the data.
+        values: The checkpoint's variables, by name. They replace what the script sets, such as a learning rate.
     """
-    same_code = then.get("python") == now.get("python")  # else the same function has another hash
+    # Functions are described by a hash of their bytecode, which differs between versions of Python for the same source:
+    # then a difference between two functions means nothing.
+    same_code = then.get("python") == now.get("python")
     changes = [*_data(then, now, place), *_model(then, now, values), *_rest(then, now)]
     return [
         change
@@ -74,7 +76,7 @@ def find_changes(
 
 
 def table(changes: Sequence[Change]) -> str:
-    """The changes for people to read."""
+    """The changes as a table for people; at most 12 lines."""
     rows = [(c.what, _shown(c.then), _shown(c.now), c.effect) for c in changes[:_MOST]]
     more = f"\n... and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
     headers = ["changed", "checkpoint", "now", "what that means"]
@@ -92,6 +94,9 @@ def _data(then: Mapping[str, Any], now: Mapping[str, Any], place: Place) -> Iter
     )
     if then.get("rows") != now.get("rows"):
         yield Change("rows of an epoch", then.get("rows"), now.get("rows"), lost, moves=True, refused=inside)
+    # What a change of the data does depends on the stage it is in. A stage of one datapoint for one leaves each row at
+    # its place; one that makes batches moves the borders of batches, not the rows; the source decides what the rows
+    # hold. Any other stage may change the number or the order of rows: in mid-epoch that would lose or repeat some.
     for key in [*before, *(key for key in after if key not in before)]:
         old, new = before.get(key), after.get(key)
         if old == new:
@@ -157,17 +162,17 @@ def _rest(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def same_callbacks(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Which callback of a checkpoint is which of this run.
+    """Match the callbacks of this run with those of a checkpoint, so that each gets its own state.
 
-    Those of one name, which are numbered by their places, are told apart by their arguments. Where arguments have
-    changed, those that are left are the same if there are as many as before.
+    Callbacks of one class are numbered by their place in the list, which changes when one is added or left out. So they
+    are matched by their arguments first. Those without an equal are matched in order, if both runs have as many left.
 
     Args:
         then: Name -> description, of the checkpoint's callbacks.
-        now: The same of those of this run.
+        now: Name -> description, of this run's callbacks.
 
     Returns:
-        The name now -> the name then.
+        Name in this run -> name in the checkpoint.
     """
     same: dict[str, str] = {}
     groups: dict[str, tuple[list[str], list[str]]] = {}
@@ -192,7 +197,7 @@ def _unnumbered(name: str, names: Container[str]) -> str:
 
 
 def _differences(then: object, now: object, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """The innermost places where two nested dicts differ."""
+    """The innermost entries in which two nested dicts differ: (dotted path, then, now)."""
     if then == now:
         return
     if isinstance(then, Mapping) and isinstance(now, Mapping):
@@ -203,7 +208,7 @@ def _differences(then: object, now: object, path: str) -> Iterator[tuple[str, An
 
 
 def _flat(chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A chain of stages as ``"BatchData.batch_size" -> 16``; equal stages are numbered."""
+    """A chain of stages as one dict, ``"BatchData.batch_size" -> 16``; a second stage of a class is ``BatchData-2``."""
     flat: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for stage in chain:

@@ -1,4 +1,4 @@
-"""The checkpoints of one run: saving beside the training, keeping the newest, finding the newest whole one."""
+"""The checkpoints of one run: saving in a thread beside training, rotation, and the search for the newest whole one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ _PATIENCE = 600.0  # seconds to wait for a disk
 _TELL = 10.0  # seconds between two lines in the log that a checkpoint was saved
 
 _NAME = Text(10_000)
+# The form of state.msgpack. It is checked as a whole before anything is restored, so that a file that is damaged or
+# made by another program is one error that names the place, and no run is left half restored.
 _RUN_STATE = Record(
     {
         "progress": Record({"epoch": Whole(), "epoch_done": Flag(), "local_step": Whole(0), "global_step": Whole(0)}),
@@ -83,9 +85,9 @@ class _Save(NamedTuple):
 class Checkpoints:
     """Saves and finds checkpoints in a folder.
 
-    A save that fails leaves the older checkpoints as they were. For a reason that passes (a full disk) training goes
-    on: the save is tried again after the next one, and at the end; `finish` raises when it still fails. For one that
-    will not pass (a state that cannot be packed, a folder that may not be written) the next call here raises.
+    A save that fails leaves the older checkpoints as they were. If the reason may pass (a full disk), training goes on:
+    the save is tried again after the next one, and at the end; `finish` raises if it still fails. If the reason will
+    not pass (a state that cannot be packed, a folder that may not be written), the next call here raises.
 
     Args:
         folder: ``<log_dir>/checkpoints``.
@@ -97,14 +99,15 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failures = 0
+        # One thread at a time. While it runs it alone touches _unsaved, _saved and _told: others `wait` for it first.
         self._thread: threading.Thread | None = None
         self._unsaved: dict[str, tuple[_Save, Exception]] = {}  # failed, to be tried again
         self._fatal: CheckpointError | None = None
-        self._saved: str | None = None  # the last one that was saved and not told of
-        self._told = -float("inf")
+        self._saved: str | None = None  # the last checkpoint that was saved and not logged
+        self._told = -float("inf")  # when a save was logged last
 
     def clear(self) -> None:
-        """Remove what a killed process left half written."""
+        """Remove the temporary folders that a killed process left."""
         clear_unfinished(self.folder)
 
     def save(
@@ -116,21 +119,21 @@ class Checkpoints:
         keep: int | None,
         background: bool,
     ) -> None:
-        """Save.
+        """Save a checkpoint, once the save before it has ended.
 
-        The caller waits until the variables are in the file, then syncing and renaming go on beside it; with
-        `background` it does not wait at all. One save at a time.
+        The call returns when the variables are in the file; a thread then syncs and renames it. With `background` the
+        thread writes the file too, and the call returns at once.
 
         Args:
-            name: Of the checkpoint's folder.
-            variables: Readable name -> tensor that does not change.
-            state: Everything else.
-            about: For the manifest.
+            name: Name of the checkpoint's folder.
+            variables: Readable name -> tensor that does not change any more.
+            state: All that is no variable; see `RunState.save`.
+            about: JSON values for the manifest.
             keep: How many ``step-...`` checkpoints to keep; None: all.
-            background: Whether to write beside the training too.
+            background: Whether the thread writes the file too.
 
         Raises:
-            CheckpointError: An earlier save failed for a reason that will not pass.
+            CheckpointError: An earlier save failed for a reason that will not pass, or still hangs.
         """
         # One at a time: a second snapshot would double the memory, and on a slow disk saves would pile up without a
         # bound.
@@ -140,6 +143,7 @@ class Checkpoints:
         if not background and writer is None:
             self.check()
             return
+        # Not a daemon: an interpreter that exits waits for it, so a save under way is not lost.
         self._thread = threading.Thread(target=self._complete, args=(save, writer), name="flowtrain-saver")
         self._thread.start()
 
@@ -147,7 +151,7 @@ class Checkpoints:
         """Wait for the save under way.
 
         Raises:
-            CheckpointError: It does not end: the disk hangs; or it failed for a reason that will not pass.
+            CheckpointError: It has not ended after 10 minutes, or it failed for a reason that will not pass.
         """
         if self._thread is not None:
             self._thread.join(_PATIENCE)
@@ -159,16 +163,16 @@ class Checkpoints:
         self.check()
 
     def check(self) -> None:
-        """Raise the error of a save that failed for a reason that will not pass; once."""
+        """Raise the error of a save that failed for a reason that will not pass, once; without waiting for one."""
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise fatal
 
     def finish(self) -> None:
-        """Wait for the save under way, and try once more what could not be saved.
+        """Wait for the save under way, and try once more the saves that failed.
 
         Raises:
-            CheckpointError: Something that was to be saved is not; names it and the reason.
+            CheckpointError: A checkpoint that was asked for is not saved; names each and the reason.
         """
         self.wait()
         self._retry()
@@ -185,7 +189,11 @@ class Checkpoints:
             )
 
     def abandon(self) -> None:
-        """Wait for the save under way, and log what is not saved: another error has ended the run, or a Ctrl-C."""
+        """Wait for the save under way, and log what is not saved; raises nothing.
+
+        Called at every end of training. After a `finish` that succeeded there is nothing left to log; otherwise another
+        error or a Ctrl-C ended the run, and must not be hidden by one of a save.
+        """
         try:
             self.wait()
         except CheckpointError as error:
@@ -195,10 +203,13 @@ class Checkpoints:
         self._unsaved.clear()
 
     def newest(self, flaw: Callable[[Path], str | None] = lambda path: None) -> Path | None:
-        """The newest whole checkpoint; damaged ones are reported by name and passed over.
+        """The newest ``step-...`` checkpoint that is whole; damaged ones are passed over with a warning.
 
         Args:
-            flaw: Says what else is wrong with a whole checkpoint, or None.
+            flaw: Further check of a whole checkpoint: says what is wrong with it, or None.
+
+        Returns:
+            Its folder; None if there is no checkpoint.
 
         Raises:
             CheckpointError: There are checkpoints, but all are damaged.
@@ -223,16 +234,18 @@ class Checkpoints:
     # ------------------------------------------------------------------ one save
 
     def _complete(self, save: _Save, writer: CheckpointWriter | None) -> None:
-        """Bring a save to its end, in the thread; then try again those that failed before."""
+        """Thread: complete a save, then try again the saves that failed before."""
         if self._committed(save, writer):
             self._retry()
 
     def _written(self, save: _Save) -> CheckpointWriter | None:
+        """Write a save into its temporary folder; None if that failed (which is noted)."""
         writer = CheckpointWriter(self.folder / save.name)
         done = self._try(save, lambda: writer.write(save.variables, save.state, save.about))
         return writer if done else None
 
     def _committed(self, save: _Save, writer: CheckpointWriter | None) -> bool:
+        """Sync and rename a save, after writing it if no `writer` has; False if that failed (which is noted)."""
         writer = writer or self._written(save)
         if writer is None or not self._try(save, writer.commit):
             return False
@@ -246,7 +259,7 @@ class Checkpoints:
         return True
 
     def _tell(self, name: str | None) -> None:
-        """Log a save; where they follow each other closely, one of them now and then, and the last (see `finish`)."""
+        """Log a save, at most one in 10 s; ``None`` at the end logs the last one if it was left out."""
         now = time.monotonic()
         soon = name is not None and now - self._told < _TELL
         self._saved, name = (name, None) if soon else (None, name or self._saved)
@@ -255,11 +268,14 @@ class Checkpoints:
             logger.info("saved checkpoint %s", self.folder / name)
 
     def _retry(self) -> None:
+        # The snapshots of failed saves are kept in memory for this. The first that fails again ends it: the reason (a
+        # full disk) is the same for all.
         for save, _ in list(self._unsaved.values()):
             if not self._committed(save, None):
                 return
 
     def _try(self, save: _Save, action: Callable[[], object]) -> bool:
+        """Do a part of a save; an error is noted as fatal or to be tried again, and the answer is False."""
         try:
             action()
         except (OSError, FlowtrainError) as error:
@@ -290,10 +306,10 @@ class Checkpoints:
 
 
 def read_run_state(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's state and see that it is that of a run.
+    """Read ``state.msgpack`` of a checkpoint, and check its form: progress, data position, callbacks, monitors, ...
 
     Raises:
-        CheckpointError: It is missing or damaged, or a part that every run has is not there.
+        CheckpointError: The file is missing or damaged, or lacks a part that every run has.
     """
     state = read_state(path)
     problem = mismatch(state, _RUN_STATE, "the state")

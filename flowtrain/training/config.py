@@ -1,4 +1,4 @@
-"""What a training run is made of."""
+"""TrainConfig: model, data, callbacks and settings of a training run, checked when it is made."""
 
 from __future__ import annotations
 
@@ -39,38 +39,40 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 )
 @dataclass
 class TrainConfig:
-    """Everything that `train` needs to know.
+    """Model, data, callbacks and settings of a training run: the argument of `train`.
 
     Args:
         model: The ModelDesc.
-        dataflow: Batches for the model's inputs: a DataFlow, or a ``tf.data.Dataset``. What it yields is what one
-            step consumes over all replicas.
-        callbacks: Run in this order, after the default ones.
-        default_callbacks: Callbacks that run first; None: those of the function `default_callbacks`, which log
-            the summaries and show the progress bar.
-        monitors: Where numbers go; None: TensorBoard, JSONL and a table on the console.
-        steps_per_epoch: None: ``len(dataflow)``. The data goes on where it was from epoch to epoch.
-        starting_epoch: Number of the first epoch; a resumed run takes its own.
+        dataflow: Batches for the model's inputs: a DataFlow or a ``tf.data.Dataset``. One datapoint is the global
+            batch: what one step consumes over all replicas.
+        callbacks: The user's callbacks, called in this order, after the default ones.
+        default_callbacks: Callbacks that are called first; None: what the function `default_callbacks` gives, which
+            logs the summaries and shows the progress bar.
+        monitors: Where scalars, pictures and histograms are written; None: what `default_monitors` gives
+            (TensorBoard, JSON lines, a table on the console, ...).
+        steps_per_epoch: Steps of an epoch; None: ``len(dataflow)``. If it is another number, each epoch takes up the
+            data where the one before left it.
+        starting_epoch: Number of the first epoch of a new run; a resumed run goes on counting.
         max_epoch: Number of the last epoch.
         log_dir: Folder of the run; None: a new one, ``train_log/<script>``, see `auto_set_dir`.
-        weights: Initial values: a checkpoint, or name -> array. Names that fit neither way are logged, values of
-            another shape are an error.
+        weights: Initial values: a checkpoint, or name -> array. Variables without a value keep their own and are
+            logged; a value of another shape is an error.
         strategy: A ``tf.distribute.Strategy``; None: one device.
         precision: ``"mixed_bfloat16"`` or ``"mixed_float16"`` (with loss scaling) compute in 16 bits.
         jit: Compile the step with XLA.
-        accumulate: Update the weights every so many steps, with the mean of their gradients.
+        accumulate: Gradient accumulation: update the weights once in so many steps, with the mean of their gradients.
         deterministic: Refuse operations whose result depends on timing.
-        global_batch: The number of rows of each batch, if it should be checked.
-        steps_per_call: How many steps to run in one call of TensorFlow at most, when no callback would notice;
-            None: 32 for small models and batches.
+        global_batch: The number of rows that every batch must have; None: it is not checked.
+        steps_per_call: The most steps that run in one call of TensorFlow, where no callback wants to see one of them;
+            None: up to 32 for small models and batches, else 1.
         prefetch: How many batches (or blocks of small ones) to keep ready for the device.
         gpu_memory: ``"grow"``: take the GPUs' memory as it is needed; a number of MiB: at most so much of each;
-            None: all of it at once, TensorFlow's way. Only before anything has run on a GPU in this process.
+            None: all of it at once, as TensorFlow does. Only before anything has run on a GPU in this process.
         visible_devices: The numbers of the GPUs to use; None: all, an empty list: none.
         data_timeout: Seconds without a batch after which training gives up.
 
     Raises:
-        ConfigError: Arguments that make no sense, alone or together.
+        ConfigError: An argument has a wrong type or value.
 
     Example:
         >>> config = TrainConfig(model=Colorize(), dataflow=ds, max_epoch=10)        # doctest: +SKIP
@@ -127,10 +129,10 @@ class TrainConfig:
                 raise ConfigError(f"{name}= must be a list, got {type(value).__name__}")
 
     def steps(self) -> int:
-        """The steps of one epoch.
+        """The number of steps of one epoch: ``steps_per_epoch``, or the length of the dataflow.
 
         Raises:
-            ConfigError: They are not given, and the dataflow does not know its length.
+            ConfigError: ``steps_per_epoch`` is None, and the dataflow is empty or has no known length.
         """
         if self.steps_per_epoch is not None:
             return int(self.steps_per_epoch)

@@ -1,4 +1,4 @@
-"""What flowtrain logs is shown on the console, unless the application set up logging itself."""
+"""The log handler that shows flowtrain's messages on the console, unless the application set up logging itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["show_log"]
 
 
 class _AboveTheBar(logging.Handler):
-    """Writes lines to stderr without tearing a progress bar apart."""
+    """Log handler that writes to stderr above a progress bar: tqdm takes the bar away, writes, and draws it again."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm.auto import tqdm
@@ -21,7 +21,7 @@ class _AboveTheBar(logging.Handler):
 
 
 def show_log() -> None:
-    """Show flowtrain's messages, once, if nobody listens to them yet."""
+    """Show flowtrain's messages from INFO on, unless its logger or the root logger has a handler."""
     log = logging.getLogger("flowtrain")
     if log.level == logging.NOTSET:
         log.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""What depends on where a run computes: replicas, workers, and TensorFlow's global switches."""
+"""Replicas and workers of a run: who is chief, which part is whose, collectives; and TensorFlow's global switches."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ __all__ = [
 
 logger = logging.getLogger("flowtrain.training")
 
-_APART = 0x9E3779B1  # between the seeds of two replicas: larger than what seeds are drawn from
+# Between the seeds of two replicas. Larger than all seeds that are drawn (31 bits), so that no layer's seed on one
+# replica is another layer's on the next.
+_APART = 0x9E3779B1
 
 
 def prepare(config: TrainConfig) -> None:
-    """Set TensorFlow's global switches that a configuration asks for.
+    """Set the global switches of TensorFlow that a configuration asks for: GPUs and their memory, determinism.
 
     Raises:
-        ConfigError: Several workers, and no log folder that all of them know.
+        ConfigError: There are several workers and no ``log_dir``; or the GPUs cannot be limited (any more).
     """
     if config.strategy is not None and part(config.strategy)[1] > 1 and config.log_dir is None:
         raise ConfigError("several workers need log_dir=, a folder that all of them can read")
@@ -52,8 +54,8 @@ def limit_gpus(memory: str | int | None, visible: Sequence[int] | None) -> None:
     """Choose the GPUs that TensorFlow may use, and how it takes their memory.
 
     Args:
-        memory: ``"grow"``, a number of MiB, or None.
-        visible: Numbers of GPUs, or None for all.
+        memory: ``"grow"``: take it as needed; a number of MiB: at most so much of each GPU; None: all of it.
+        visible: Numbers of GPUs; None: all.
 
     Raises:
         ConfigError: There is no such GPU, or TensorFlow uses them already.
@@ -95,12 +97,17 @@ def _limited_already(chosen: Sequence[Any], memory: str | int | None) -> bool:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process logs and saves: it is the only one, or the chief of several workers."""
+    """Whether this process logs and saves: it is the only process, or the first of several workers."""
     return part(strategy)[0] == 0
 
 
 def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """This worker's index and the number of workers; each is fed an equal part of every batch."""
+    """This worker's index and the number of workers: (0, 1) in one process. Each is fed an equal part of every batch.
+
+    Raises:
+        ValueError: The task of this process is no worker of the cluster.
+    """
+    # Other strategies may have a cluster resolver too (a TPU's), and yet one process that feeds all replicas.
     resolver = strategy.cluster_resolver
     if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
@@ -111,14 +118,14 @@ def part(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def local_replicas(strategy: tf.distribute.Strategy) -> int:
-    """How many replicas this process has."""
+    """The number of replicas of this process."""
     return strategy.num_replicas_in_sync // part(strategy)[1]
 
 
 def replica_devices(strategy: tf.distribute.Strategy) -> list[str | None]:
-    """The device that the feed puts the rows of each replica of this process on, in order; None for the host.
+    """The devices that the feed copies rows to, one for each replica of this process, in order.
 
-    TPUs are fed by their host.
+    None stands for the host: rows stay where they are. TPUs are fed from there.
     """
     try:
         return [None if "TPU" in device.upper() else device for device in strategy.extended.worker_devices]
@@ -129,57 +136,63 @@ def replica_devices(strategy: tf.distribute.Strategy) -> list[str | None]:
 
 @contextlib.contextmanager
 def own_randomness(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Scope of tracing a step in which each replica draws other random numbers from the generator that all share.
+    """Scope for tracing a step: each replica draws random numbers of its own from the generators that all share.
 
-    Keras keeps the state of a ``SeedGenerator`` alike on all replicas, so that dropout would drop the same units of
-    each one's share of the batch.
+    Keras keeps the state of a ``SeedGenerator`` alike on all replicas, so without this, dropout would drop the same
+    units in each replica's part of the batch.
     """
     if strategy.num_replicas_in_sync == 1:
         yield
         return
-    # Replaced while the step is traced and by nothing that lives longer: giving each replica a generator of its own
-    # would make as many states to save, and a checkpoint of two replicas could not be resumed on four.
+    # Only what is drawn is changed, while the step is traced. Giving each replica a generator of its own would make as
+    # many states to save, and a checkpoint of two replicas could not be resumed on four.
     with seeds_changed(_of_this_replica):
         yield
 
 
 def _of_this_replica(seed: tf.Tensor) -> tf.Tensor:
-    """A seed (2,) of Keras, moved by the number of the replica that is being traced."""
+    """Keras's seed (seed, count) of shape (2,), with the seed moved by the number of the replica that is traced."""
     context = tf.distribute.get_replica_context()
     if context is None:
-        return seed
+        return seed  # outside of the replicas: what is drawn there is drawn once
     replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
     return seed + tf.stack([replica * tf.constant(_APART, seed.dtype), tf.zeros_like(replica)])
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
-    """Logical or of `flag` over the workers: a collective operation, which all call at the same point of training."""
+    """Logical or of `flag` over the workers. A collective: all workers must call it at the same point of training."""
     if part(strategy)[1] == 1:
         return flag
     return bool(_summed(strategy, np.array([float(flag)]))[0] > 0)
 
 
 def from_chief(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """Broadcast of the chief's values: a collective operation, which all workers call at the same point of training.
+    """Broadcast the chief's values. A collective: all workers must call it at the same point of training.
 
     Args:
-        strategy: That of the run.
-        values: float64 (N,): this worker's.
+        strategy: The run's strategy.
+        values: float64 (N,): this worker's values, of which only the shape counts elsewhere than on the chief.
+
+    Returns:
+        float64 (N,): the chief's values.
     """
     if part(strategy)[1] == 1:
         return values
+    # tf.distribute has no broadcast between workers; a sum in which all others are zeros is one.
     return _summed(strategy, values if is_chief(strategy) else np.zeros_like(values))
 
 
 def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tuple[int, float]]]) -> None:
-    """Put the chief's history into those of the other workers, where nothing logs. All have to ask at the same point.
+    """Copy the chief's history to the other workers, which log nothing. A collective, as `from_chief`.
 
     Args:
-        strategy: That of the run.
-        history: Scalar -> (step, value) pairs.
+        strategy: The run's strategy.
+        history: Scalar -> (step, value) pairs; filled in place elsewhere than on the chief.
     """
     if part(strategy)[1] == 1:
         return
+    # A broadcast needs the same shape on all workers, and the others know none: so first the length of a text, then the
+    # text (names and how many pairs each has), then all pairs. As float64: steps are exact up to 2**53.
     sizes = {name: len(values) for name, values in history.items()}
     text = np.frombuffer(json.dumps(sizes).encode(), np.uint8)
     (length,) = from_chief(strategy, np.array([len(text)], np.float64))
@@ -196,14 +209,14 @@ def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tupl
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """All-reduce: the sum over the workers, whatever the number of replicas of each."""
-    # each of a worker's replicas adds its share once
+    # Every replica of a worker contributes, so each is given an equal part of the worker's values.
     first = tf.constant(values / local_replicas(strategy), tf.float64)
     return _all_reduce(strategy, len(values))(first).numpy()
 
 
 @functools.lru_cache(maxsize=16)
 def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> tf.types.experimental.ConcreteFunction:
-    """Traced once: a function made anew for each call is traced anew, which TensorFlow warns of."""
+    """The compiled all-reduce of `size` numbers. Cached: a new tf.function for each call is a trace each, with a warning."""
 
     def count(mine: tf.Tensor) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)

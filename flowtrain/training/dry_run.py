@@ -1,4 +1,4 @@
-"""A run in small: everything that a long training will do once, in seconds, and a table of what worked."""
+"""Dry run: what a long training does, each once and within seconds, and a table of what worked."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = logging.getLogger("flowtrain.training")
 
 
 def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -> Trainer:
-    """Do one batch, one step, one save, one restore and one validation batch, and print a table of verdicts.
+    """Do one batch, one step, one save, one restore and one validation batch, and log a table of verdicts.
 
-    Nothing is written into the run's log folder, and the dataflows are left as they were.
+    Nothing is written into the run's log folder, and the positions of the dataflows stay as they were.
 
     Args:
         config: The run to try.
@@ -43,7 +43,7 @@ def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -
         The trainer after its one step.
 
     Raises:
-        Exception: That of the first part which failed, once the table is printed.
+        Exception: The error of the first part that failed, after the table is logged.
 
     Example:
         >>> train(config, dry_run=True)                                      # doctest: +SKIP
@@ -67,7 +67,7 @@ def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -
 
 
 class _Table:
-    """Verdicts: part, ok or what went wrong, what was seen, milliseconds."""
+    """Table of verdicts, logged at the end of the block: part, "ok" or the error, what was seen, milliseconds."""
 
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
@@ -130,6 +130,7 @@ def _restore(trainer: Trainer) -> tuple[None, str]:
 
 
 def _runners(callbacks: Iterable[Callback]) -> list[InferenceRunner]:
+    """The validation runs among the callbacks, also those inside of proxies (PeriodicTrigger, ...)."""
     found = []
     for callback in callbacks:
         inner: Callback = callback
@@ -154,7 +155,7 @@ def _validate(trainer: Trainer, runner: InferenceRunner) -> tuple[None, str]:
 
 
 def _first(flow: DataFlow) -> DataFlow:
-    """The first batch, without moving the flow."""
+    """A flow of the first batch of another one, whose position is put back."""
     position = flow.state_dict()
     iterator = iter(flow)
     try:

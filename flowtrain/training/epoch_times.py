@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes."""
+"""Seconds of an epoch by what they were spent on: data, callbacks, saving, steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["EpochTimes", "Stopwatch"]
 
 
 class Stopwatch:
-    """Adds up the seconds of ``with`` blocks. One object for all of them: it is used at every call of a step."""
+    """Sum of the seconds spent in ``with`` blocks. Entered at every call of a step, so it makes no object per block."""
 
     __slots__ = ("_began", "seconds")
 
@@ -23,12 +23,12 @@ class Stopwatch:
 
 
 class EpochTimes:
-    """Seconds that the loop spends on data, callbacks and saving; what is left are the steps themselves.
+    """Stopwatches of the training loop for data, callbacks and saving; the rest of the time is that of the steps.
 
     Attributes:
         data: Waiting for a batch.
-        callbacks: In hooks.
-        saving: Handing a checkpoint to its writer, and waiting for the device to do so.
+        callbacks: Running hooks.
+        saving: Waiting for the device before a save, and handing the checkpoint to its writer.
 
     Example:
         >>> times = EpochTimes()
@@ -43,7 +43,7 @@ class EpochTimes:
         self._began = time.perf_counter()
 
     def take(self) -> dict[str, float]:
-        """The seconds since the last call, by what they were spent on; then count anew."""
+        """The seconds since the last call of this method, by what they were spent on; sets the stopwatches to 0."""
         now = time.perf_counter()
         spent = {"data": self.data.seconds, "callbacks": self.callbacks.seconds, "saving": self.saving.seconds}
         steps = max(now - self._began - sum(spent.values()), 0.0)

@@ -1,4 +1,4 @@
-"""The training data of a run: the feeder while training runs, and the position in the data while it does not."""
+"""The training data of a run: its feeder while training runs, and its position in the data while it does not."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ _POLL = 0.5  # seconds between two looks at whether the process was asked to end
 
 
 class Feeding:
-    """Starts and stops the feeder of a run, hands out its blocks of batches, and keeps the position between.
+    """Starts and stops the feeder of a run, hands out its blocks of batches, and keeps the position in between.
+
+    A run that resumes with another batch size inside an epoch first gets the *rest* of that epoch, a flow that begins
+    at the row that is due (see `rest_of_epoch`), and then the dataflow itself, from the next epoch on.
 
     Args:
-        config: Whose dataflow to feed.
+        config: Its dataflow is fed; its ``prefetch``, ``global_batch`` and ``data_timeout`` are obeyed.
         specs: The model's inputs.
-        strategy: Each worker and replica takes its share of a batch.
-        capacity: From the first batch to the number of batches in a block; see `Feeder`.
+        strategy: Each worker and replica takes its part of a batch.
+        capacity: Function from the first batch to the number of batches in a block; see `Feeder`.
     """
 
     def __init__(
@@ -55,23 +58,23 @@ class Feeding:
         self._placement = Placement(devices.replica_devices(strategy))
         self._capacity = capacity
         self._feeder: Feeder | None = None
-        self._position: dict[str, Any] | None = None  # while there is no feeder
-        self._rest: DataFlow | None = None  # gives the rest of the epoch under way, after a resume with other batches
-        self._start_row = 0  # of the rest
-        self._left_out = 0  # rows at its end that replicas cannot share equally
+        self._position: dict[str, Any] | None = None  # in the data, while there is no feeder
+        self._rest: DataFlow | None = None  # the rest of the epoch under way
+        self._start_row = 0  # the row at which the rest begins
+        self._left_out = 0  # rows at the end of the rest that the replicas cannot share equally
         self._replicas = strategy.num_replicas_in_sync
-        self._left_behind: Feeder | None = None  # closed while busy with a datapoint
-        self._block: Block | None = None
-        self._row = 0
+        self._left_behind: Feeder | None = None  # a feeder that was closed while its thread was busy with a datapoint
+        self._block: Block | None = None  # the block under way
+        self._row = 0  # how many of its batches are consumed
 
     def start(self) -> None:
-        """Begin to make batches, from the position on.
+        """Start the feeder at the position.
 
         Raises:
             ConfigError: The configuration has no dataflow.
         """
         flow = self._checked_flow()
-        if self._left_behind is not None:  # two threads cannot walk one flow
+        if self._left_behind is not None:  # two threads cannot iterate one flow: wait for the older one to end
             self._left_behind.close()
             self._left_behind = None
         self._block = None
@@ -80,26 +83,26 @@ class Feeding:
             self._feeder.load_state_dict(self._position, self._rest)
 
     def stop(self, seconds: float = 10.0) -> None:
-        """End the feeder; the position stays.
+        """Stop the feeder, and keep the position after the last batch that was consumed.
 
         Args:
             seconds: How long to wait for a datapoint that is being made.
         """
         if self._feeder is not None:
-            self._position = self.state_dict()
+            self._position = self.state_dict()  # the consumer's: batches that were made ahead are made again
             if not self._feeder.close(seconds):
                 self._left_behind = self._feeder
             self._feeder = None
 
     def next_block(self, step: int, check: Callable[[], None]) -> tuple[Block, int]:
-        """The block under way, and which of its batches is the next.
+        """The block under way, and the index in it of the next batch.
 
         Args:
-            step: The step that the batch is for, for the message.
-            check: Called now and then while there is none.
+            step: The step that the batch is for, for messages.
+            check: Called about twice a second while there is no batch; may raise.
 
         Raises:
-            TrainingError: No batch came in time.
+            TrainingError: No batch came within ``data_timeout``.
         """
         if self._feeder is None:
             raise TrainingError("the run is not being fed: batches are there while train() runs")
@@ -116,7 +119,7 @@ class Feeding:
         return self._block, self._row
 
     def consumed(self, count: int) -> None:
-        """Say that training has used so many batches of the block under way."""
+        """Note that training has used `count` more batches of the block under way."""
         if self._feeder is not None:
             self._feeder.consumed(count)
         self._row += count
@@ -126,8 +129,9 @@ class Feeding:
     def state_dict(self) -> dict[str, Any] | None:
         """The position after the last batch that was consumed; None before the first start.
 
-        ``flow``, ``passed`` and ``skip`` are the feeder's; ``epoch`` and ``row`` say where that is in the rows of the
-        source, for a flow that makes other batches of them.
+        ``flow``, ``passed`` and ``skip`` are the feeder's position, in datapoints. ``epoch`` and ``row`` are the same
+        position in rows of the source, for a resume with a flow that makes other batches of them; ``start_row`` is the
+        row at which the epoch under way began (0, but in the rest of an epoch).
         """
         if self._feeder is None:
             return self._position
@@ -139,43 +143,47 @@ class Feeding:
         return {**state, "start_row": start, "epoch": epoch, "row": row}
 
     def load_state_dict(self, state: dict[str, Any] | None, accept: bool = False) -> None:
-        """Go on at a position with the next start. The flow is built as it was.
+        """Have the next start go on at a position of the same flow.
 
         Args:
             state: What `state_dict` gave.
             accept: Leave out rows at the epoch's end that the replicas cannot share equally.
 
         Raises:
-            ConfigError: There are such rows, and they are not to be left out.
+            ConfigError: There are such rows, and `accept` is False.
         """
         self._position = state
         if state is not None and state.get("in_rest"):
             self._go_on_at(state["start_row"], accept)
 
     def go_to(self, state: dict[str, Any], accept: bool = False) -> int | None:
-        """Go on at the row of a position, with a flow that makes other batches, or has other rows.
+        """Have the next start go on at the row of a position of another flow: one of other batches or other rows.
 
         Args:
             state: What `state_dict` gave for the other flow.
             accept: Leave out rows at the epoch's end that the replicas cannot share equally.
 
         Returns:
-            How many batches the epoch under way has left; None at an epoch's start.
+            How many batches the epoch under way has left; None at an epoch's start, or where it is not known.
 
         Raises:
-            ConfigError: The flow cannot begin at that row, or there are such rows and they are not to be left out.
+            ConfigError: The flow cannot begin at that row; or there are such rows, and `accept` is False.
         """
         flow, layout = self._checked_flow(), self.layout
         epoch, row = state["epoch"], state["row"]
         if layout.rows is not None and row >= layout.rows:
             epoch, row = epoch + 1, 0
         here = flow.state_dict()
+        # The seeds decide the order of the epoch under way, so they are the checkpoint's; with another number of random
+        # stages nobody knows which seed is whose, and each stage keeps its own.
         if len(here["seeds"]) == len(state["flow"]["seeds"]):
             here["seeds"] = state["flow"]["seeds"]
         self._position = {"flow": {**here, "epoch": epoch, "position": None}, "passed": 0, "skip": 0}
         if row == 0:
             return None
         self._go_on_at(row, accept)
+        # Where the rows cannot be located (a stage above the batches may drop or reorder some), batches from the start
+        # of the epoch are made again and passed over, if a batch begins at this row.
         if self._rest is None and row % layout.batch == 0:
             self._position["skip"] = row // layout.batch
         elif self._rest is None:
@@ -186,10 +194,16 @@ class Feeding:
         return None if rows is None else -(-(rows - row) // layout.batch)
 
     def _go_on_at(self, row: int, accept: bool) -> None:
+        """Make the rest of an epoch from a row on; its last batch may be short, and is cut to what replicas can share.
+
+        Raises:
+            ConfigError: It must be cut, and `accept` is False.
+        """
         flow, layout = self._checked_flow(), self.layout
         self._start_row = row
         self._left_out = layout.last(row) % self._replicas
-        if self._left_out and not layout.drops(self._left_out):  # else every epoch leaves them out
+        # Not refused if each whole epoch leaves out as many rows (remainder=False): the resume loses nothing then.
+        if self._left_out and not layout.drops(self._left_out):
             lost = (
                 f"{self._left_out} of the rows that this epoch has left, from row {row} on, cannot be shared equally "
                 f"among {self._replicas} replicas in batches of {layout.batch}"
@@ -204,7 +218,7 @@ class Feeding:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """How the dataflow's batches are made of rows."""
+        """How many rows the dataflow's batches and epochs have. Cached: the stages are walked at each save."""
         return Layout.of(self._checked_flow())
 
     def _checked_flow(self) -> DataFlow:

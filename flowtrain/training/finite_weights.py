@@ -1,4 +1,4 @@
-"""Whether weights are still numbers: tested on the device before they are saved, and in checkpoints before use."""
+"""The test of weights for NaN and infinity: on the device before a save, and in a checkpoint before a resume."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["FiniteWeights"]
 class FiniteWeights:
     """Finds variables that hold NaN or infinity.
 
-    A finite cost says nothing about the gradient: that of ``sqrt`` at 0 is infinite. Weights that it made NaN in the
-    last step before a save would go into the checkpoint, and a run that resumes from it can only fail.
+    A finite cost says nothing about the gradient: that of ``sqrt`` at 0 is infinite. Weights that such a gradient made
+    NaN in the last step before a save would go into the checkpoint, and a run that resumes from it can only fail.
 
-    Variables that are not finite from the start (a constant mask of -inf, a "best so far") are left out.
+    Variables that are not finite at the start (a constant mask of -inf, a "best so far") are not tested.
 
     Args:
-        variables: Readable name -> variable; before the first step.
+        variables: Readable name -> variable, before the first step.
     """
 
     def __init__(self, variables: Mapping[str, Variable]) -> None:
@@ -45,7 +45,10 @@ class FiniteWeights:
         return [name for name in self._variables if name in values and not np.isfinite(values[name]).all()]
 
     def _compile(self) -> None:
-        """Trace here: a ``tf.function`` called once by each of many trainers would be warned of as retraced."""
+        """Trace the test of all variables in one function.
+
+        As a concrete function: TensorFlow would warn of a ``tf.function`` that each of many trainers makes and calls.
+        """
         if self._variables:
             self._test = tf.function(self._tested, autograph=False).get_concrete_function()
 

@@ -1,4 +1,4 @@
-"""The folder of a run: chosen without asking, locked while the run lives, described for whoever finds it later."""
+"""The folder of a run: chosen without asking, locked while the run lives, with files that say what the run was."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ _chosen: Path | None = None
 
 @names_arguments
 def auto_set_dir(name: str | None = None, resume: bool = False) -> Path:
-    """Choose a new folder for the runs that follow in this process and are given no ``log_dir``.
+    """Choose a new folder for the runs of this process that are given no ``log_dir``.
 
-    The first free one of ``train_log/<name>``, ``train_log/<name>-2``, ... It never asks and never reuses.
+    It is the first free one of ``train_log/<name>``, ``train_log/<name>-2``, ...: nothing is asked, no folder is used
+    again.
 
     Args:
-        name: None: the name of the script.
-        resume: Choose the newest of these folders that holds a run, where there is one: for scripts that have a flag
-            with which they go on.
+        name: Name of the folder; None: that of the script.
+        resume: Choose the newest of these folders that holds a run and is not in use, if there is one: for scripts
+            with a flag ``--resume``.
 
     Returns:
         The folder; it exists.
@@ -59,14 +60,18 @@ def auto_set_dir(name: str | None = None, resume: bool = False) -> Path:
 
 
 def default_dir(resume: bool) -> Path:
-    """The folder of a run that is given none: the newest of the script's that can be resumed, else a new one."""
+    """The folder of a run that is given none: what `auto_set_dir` chose, or a folder by the name of the script.
+
+    Args:
+        resume: Take the newest folder that holds a run and is not in use, if there is one; else a new one.
+    """
     if _chosen is not None and (resume or not holds_run(_chosen)):
         return _chosen
     return (_newest_run(_script()) if resume else None) or _make_free(_script())
 
 
 def _newest_run(name: str) -> Path | None:
-    """The newest folder of a name that holds a run which nobody is at."""
+    """The newest folder of a name that holds a run and that no living process uses."""
     return next((path for path in reversed(_numbered(name)) if holds_run(path) and not is_locked(path)), None)
 
 
@@ -76,7 +81,7 @@ def holds_run(path: Path) -> bool:
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):
-    """Log handler that makes the file and its folder again where they were deleted in mid-run."""
+    """Log handler that makes the file and its folder again if they are deleted in mid-run."""
 
     def reopenIfNeeded(self) -> None:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +89,11 @@ class _LogFile(logging.handlers.WatchedFileHandler):
 
 
 class LogFolder:
-    """A run's folder while it is open: holds the lock and writes the log file.
+    """A run's folder while it is open: holds its lock, and writes ``log.txt``.
 
     Args:
-        path: The folder; made where it does not exist.
-        resume: Whether a run that the folder holds is to be continued.
+        path: The folder; made if it does not exist.
+        resume: Whether to continue a run that the folder holds.
 
     Raises:
         TrainingError: A living run uses the folder.
@@ -105,6 +110,8 @@ class LogFolder:
                 f"the log folder {path} cannot be written ({error.strerror or error}). Give another one: log_dir=..."
             ) from error
         try:
+            # The lock before the look: of two runs that start at the same moment in an empty folder, the second is
+            # refused by the lock, not told to resume what has not begun.
             self._take_lock()
             if holds_run(path) and not resume:
                 raise ConfigError(
@@ -136,7 +143,7 @@ class LogFolder:
             )
 
     def describe(self, config: dict[str, Any]) -> None:
-        """Write ``config.json`` and ``versions.json``; those of earlier starts of the run are kept, numbered."""
+        """Write ``config.json`` and ``versions.json``; if an earlier start of the run wrote others, numbered ones."""
         for name, content in (("config", config), ("versions", versions())):
             text = json.dumps(content, indent=1, default=str)
             path = self.path / f"{name}.json"
@@ -147,17 +154,17 @@ class LogFolder:
             write_whole(path, text)
 
     def close(self) -> None:
-        """Release the lock and the log file."""
+        """Close the log file and release the lock."""
         logging.getLogger("flowtrain").removeHandler(self._handler)
         self._handler.close()
         self._lock.release()
 
 
 class FileClaims:
-    """Which writer has which file of a run: two that write one file would mix their lines.
+    """Register of the files of a run and their writers: two writers of one file would mix their lines.
 
     Args:
-        folder: What relative paths are relative to.
+        folder: Base of relative paths.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -165,10 +172,13 @@ class FileClaims:
         self._owners: dict[Path, object] = {}
 
     def claim(self, path: str | Path, owner: object) -> Path:
-        """Reserve a path for one writer.
+        """Reserve a path for one writer, which may ask again.
+
+        Returns:
+            The absolute path.
 
         Raises:
-            ConfigError: Another one has it.
+            ConfigError: Another writer has it.
         """
         path = (self._folder / in_run(path, f"the file of {owner}")).resolve()
         holder = self._owners.setdefault(path, owner)
@@ -178,7 +188,7 @@ class FileClaims:
 
 
 def versions() -> dict[str, Any]:
-    """What the run's result depends on: command, code version, packages, machine."""
+    """What the result of a run depends on besides its configuration: command, commit, packages, machine."""
     return {
         "command": sys.argv,
         "code": _code_version(),
@@ -190,7 +200,7 @@ def versions() -> dict[str, Any]:
 
 @cache
 def packages() -> dict[str, str]:
-    """The versions of the packages that a run depends on."""
+    """Versions of the installed packages that a run depends on. Cached: each save writes them into its manifest."""
     found = {}
     for package in ("flowtrain", "tensorflow", "keras", "numpy", "opencv-python-headless", "opencv-python"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -199,7 +209,7 @@ def packages() -> dict[str, str]:
 
 
 def _code_version() -> str | None:
-    """The commit of the script's repository, with a mark when files are changed; None where there is none."""
+    """The commit of the script's repository, "-dirty" added if files are changed; None without a repository or git."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # no git, no working directory any more
         folder = Path(sys.argv[0] or ".").resolve().parent
         done = subprocess.run(
@@ -219,11 +229,12 @@ def _script() -> str:
 
 
 def _make_free(name: str) -> Path:
+    """Make the first folder of a name that does not exist yet."""
     number = 1
     while True:
         path = Path(ROOT) / (name if number == 1 else f"{name}-{number}")
         try:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True)  # the test itself: two runs that start at the same moment get two folders
         except FileExistsError:
             number += 1
         except OSError as error:

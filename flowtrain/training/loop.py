@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, rounds of hooks, and the moments between rounds at which a run can be saved."""
+"""The training loop: epochs, steps, rounds of hooks, and saves and stops between rounds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from .run_variables import assign, optimizer_names
 
 __all__ = ["Loop", "Preempted"]
 
-# A call of several steps should not take longer: signals and the progress bar wait for it. How many steps are fused
-# follows from measured time and may differ after a resume; it changes no bit, since the loop inside is the same.
+# The longest that a call of several steps should take: signals and the progress bar wait for it. How many steps are
+# fused follows from measured time and may differ after a resume; it changes no bit, since the loop inside is the same.
 _CALL_SECONDS = 0.1
 
 
 class Preempted(SystemExit):
-    """The process was asked to end (SIGTERM); the run is saved and can be resumed. Exit code 143."""
+    """Exit of a process that was asked to end (SIGTERM), after saving its run. Exit code 143, as of a killed process.
+
+    A SystemExit, so that a script that does not catch it ends without a traceback.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(128 + 15)
@@ -39,20 +42,20 @@ class Preempted(SystemExit):
 
 
 class Loop:
-    """Runs the epochs of a run.
+    """Runs the epochs of a run: steps, rounds of hooks, and between them what was asked for (saves, stops, SIGTERM).
 
-    A checkpoint is only ever made between rounds of hooks: when all callbacks have had the same hook, so that a
-    run that goes on from it is in a state that the first run was in, too. One Loop serves all ``train()`` calls of a
-    trainer: after a Ctrl-C the next call goes on in the middle of the round of hooks, or of the epoch.
+    A checkpoint is made only between rounds of hooks, when all callbacks have had the same hook, so that a resumed run
+    begins in a state that the first run was in, too. One Loop serves all ``train()`` calls of a trainer: after a Ctrl-C
+    the next call goes on where it was, in the middle of a round of hooks or of an epoch.
 
     Args:
-        state: The run's state.
-        program: Runs the steps.
-        requests: What callbacks and signals ask for.
+        state: The run's variables, counts, data, callbacks and monitors.
+        program: The compiled functions that run steps.
+        requests: The saves and stops that callbacks and signals ask for.
         steps_per_epoch: Steps of an epoch.
-        steps_per_call: How many steps to run in one call at most; None: any number.
+        steps_per_call: The most steps in one call; None: as many as no callback wants to see.
         is_chief: Whether this worker saves.
-        log_dir: For messages.
+        log_dir: The run's folder, for messages.
     """
 
     def __init__(
@@ -73,10 +76,13 @@ class Loop:
         self._times = EpochTimes()
 
     def run(self, last_epoch: int) -> None:
-        """Run until the end of an epoch, or until something stops the training.
+        """Run until an epoch is done, or until a callback or another worker stops the training.
+
+        Args:
+            last_epoch: The number of the last epoch.
 
         Raises:
-            TrainingError: A cost or a weight was not finite, or no update was made.
+            TrainingError: A cost or a weight was not finite, or updates are skipped for good.
             Preempted: The process was asked to end.
         """
         progress, requests = self._state.progress, self._requests
@@ -96,7 +102,7 @@ class Loop:
                 self._end_epoch()
                 self.settle()
                 self._agree_to_stop()
-                if requests.stop_reason is not None:
+                if requests.stop_reason is not None:  # `_should_stop` is False with several workers
                     break
             self._check_weights()
             devices.share_history(self._state.strategy, self._state.monitors.history)
@@ -107,7 +113,7 @@ class Loop:
             raise
 
     def settle(self) -> None:
-        """Between two rounds of hooks: do the saves that were asked for, and obey SIGTERM."""
+        """Do the saves that were asked for, and obey SIGTERM; only called between two rounds of hooks."""
         # Ctrl-C may come inside a callback: some have had the hook and some not, and a checkpoint of that moment would
         # be of a state in which no run ever is. The round is finished when train() is called again.
         if self._state.callbacks.interrupted:
@@ -131,7 +137,7 @@ class Loop:
                 progress.begin_epoch()
                 state.graph.metrics.reset()
                 state.callbacks.call("before_epoch")
-            else:
+            else:  # a resume or an earlier train() left the epoch in its middle
                 state.callbacks.call_before_epoch_again(state.monitors.silenced)
                 state.callbacks.finish_round()  # of the step that a Ctrl-C came into
         state.check_trainable()  # a callback may have set it
@@ -142,10 +148,10 @@ class Loop:
         state, progress = self._state, self._state.progress
         if self._workers == 1:
             self._check_cost()
-        else:  # all workers see it; the chief alone would see it before a save, and leave the others waiting
+        else:  # here, where all workers do it: before a save the chief alone would raise, and leave the others waiting
             self._check_weights()
         with self._times.callbacks:
-            if progress.epoch_ending:
+            if progress.epoch_ending:  # an earlier train() was interrupted in this round
                 state.callbacks.finish_round()
             else:
                 progress.epoch_ending = True
@@ -160,14 +166,14 @@ class Loop:
         """Run the next step with the hooks that are due at it, or several steps that no callback wants to see.
 
         Args:
-            left: How many steps the epoch has left.
+            left: How many steps the epoch has left; at least 1.
         """
         state, progress = self._state, self._state.progress
-        due = state.callbacks.next_step(progress.global_step) - progress.global_step  # 1: the very next step
-        unseen = left if due > left else int(due) - 1
+        due = state.callbacks.next_step(progress.global_step) - progress.global_step  # in 1, 2, ... steps, or never
+        unseen = left if due > left else int(due) - 1  # steps before that one, within the epoch
         if unseen == 0:
             self._run_seen_step()
-        elif state.feeding is None:
+        elif state.feeding is None:  # a run without steps (NoOpTrainer) only counts
             progress.advance(unseen)
         else:
             block, row = self._next_block(state.feeding)
@@ -181,7 +187,7 @@ class Loop:
         # Waiting for data is where SIGTERM is obeyed and a save made, so it comes before the first hook of the step: in
         # the middle of a round nothing can be saved.
         place = None if state.feeding is None else self._next_block(state.feeding)
-        self._program.finish()
+        self._program.finish()  # before_run may read variables, so the steps that were started must be done
         with self._times.callbacks:
             wanted = state.callbacks.before_run(progress.global_step + 1)
         names = [name for its_names in wanted.values() for name in its_names]
@@ -216,17 +222,17 @@ class Loop:
     # ------------------------------------------------------------------ between rounds of hooks
 
     def _should_stop(self) -> bool:
-        """Whether to stop inside an epoch: never with several workers, which would wait for this one's gradients."""
+        """Whether to stop inside an epoch. Not with several workers: the others would wait for this one's gradients."""
         return self._requests.stop_reason is not None and self._workers == 1
 
     def _agree_to_stop(self) -> None:
-        """Stop all workers between epochs where one of them stops; a collective operation."""
+        """Stop all workers, between epochs, if one of them stops. A collective: all workers call it."""
         stopping = self._requests.stop_reason is not None
         if devices.any_worker(self._state.strategy, stopping) and not stopping:
             self._requests.stop("another worker stops", self._state.progress.global_step)
 
     def _share_scalars(self) -> None:
-        """Broadcast the scalar variables of the chief, whose callbacks set learning rates, at the start of an epoch."""
+        """Broadcast the chief's scalar variables at the start of an epoch: its callbacks alone set learning rates."""
         if self._workers == 1:
             return
         graph, strategy = self._state.graph, self._state.strategy
@@ -238,7 +244,7 @@ class Loop:
                 assign(variable, value)
 
     def _obey_signal(self) -> None:
-        """Save and leave when the process was asked to end."""
+        """Save the run and raise `Preempted`, if the process was asked to end."""
         reason = self._requests.leave_reason
         if reason is None:
             return
@@ -256,7 +262,7 @@ class Loop:
         raise Preempted(message)
 
     def _check_cost(self) -> None:
-        """Raise when a cost since the start was not finite, or no update is made. Waits for the device."""
+        """Raise if the cost of a step so far was not finite, or if updates are skipped for good; waits for the device."""
         self._program.finish()
         variables, epoch = self._state.step_variables, self._state.progress.epoch
         step = variables.first_bad_step()
@@ -279,7 +285,7 @@ class Loop:
             )
 
     def _check_weights(self) -> None:
-        """Raise when a weight is not finite, which a finite cost does not show. Waits for the device."""
+        """Raise if a weight is not finite, which a finite cost does not show. Waits for the device."""
         self._check_cost()
         bad = self._state.finite_weights.bad()
         if bad:
@@ -293,6 +299,7 @@ class Loop:
             )
 
     def _last_good(self) -> str:
+        """A sentence for errors: which checkpoint to go on from."""
         with contextlib.suppress(CheckpointError):
             self._state.checkpoints.wait()
             newest = self._state.newest_good()
