@@ -216,7 +216,7 @@ def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> tf.types.experimental.ConcreteFunction:
-    """The compiled all-reduce of `size` numbers. Cached: a new tf.function for each call is a trace each, with a warning."""
+    """The compiled all-reduce of `size` numbers. Cached: TensorFlow would trace anew, and warn, at each call."""
 
     def count(mine: tf.Tensor) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)

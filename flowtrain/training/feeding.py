@@ -182,8 +182,8 @@ class Feeding:
         if row == 0:
             return None
         self._go_on_at(row, accept)
-        # Where the rows cannot be located (a stage above the batches may drop or reorder some), batches from the start
-        # of the epoch are made again and passed over, if a batch begins at this row.
+        # Without a stage that makes batches there is no rest to make: each datapoint counts as a row, and as many as
+        # were consumed are made again and passed over.
         if self._rest is None and row % layout.batch == 0:
             self._position["skip"] = row // layout.batch
         elif self._rest is None:

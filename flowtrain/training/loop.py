@@ -262,7 +262,7 @@ class Loop:
         raise Preempted(message)
 
     def _check_cost(self) -> None:
-        """Raise if the cost of a step so far was not finite, or if updates are skipped for good; waits for the device."""
+        """Raise if a cost so far was not finite, or if updates are skipped for good. Waits for the device."""
         self._program.finish()
         variables, epoch = self._state.step_variables, self._state.progress.epoch
         step = variables.first_bad_step()

@@ -64,8 +64,8 @@ class StepPipeline:
         steps = self._under_way[-1][1] if self._under_way else 1
         seconds = self.seconds_per_step * steps
         most = min(self._room, int(_SECONDS / seconds)) if seconds else 1
-        # Down to a quarter and not by one: Python then starts several calls in a row, and the threads of TensorFlow and
-        # Python take turns seldom. A quarter is left, so the device has work meanwhile.
+        # Down to a quarter and not by one: several calls are then started in a row, and a thread is woken once for all
+        # of them. A quarter is left, so the device has work meanwhile.
         if len(self._under_way) >= most:
             self._wait_for_all_but(most // 4)
 

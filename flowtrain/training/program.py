@@ -25,7 +25,7 @@ __all__ = ["Program"]
 
 logger = logging.getLogger("flowtrain.training")
 
-# operations that draw from a state inside TensorFlow, which no checkpoint can hold
+# Operations that draw from a state inside TensorFlow, which no checkpoint can hold.
 _UNSAVED_RANDOM = {
     "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "RandomGamma",
     "RandomPoissonV2", "Multinomial", "ParameterizedTruncatedNormal", "SampleDistortedBoundingBoxV2",
@@ -33,18 +33,18 @@ _UNSAVED_RANDOM = {
 
 
 class Program:
-    """Traces ``run_step`` as often as needed and runs it.
+    """Compiles a trainer's ``run_step``, for one step or many in one call, and runs it.
 
-    On small models the cost of a step is mostly that of calling TensorFlow. So stacked blocks of batches run in a loop
-    inside one call. It is one compiled function, whatever the number of steps, and computes the same bits.
+    On small models the cost of a step is mostly that of calling TensorFlow. So steps over a stacked block of batches
+    run in a loop inside one call: one compiled function for any number of steps, which computes the same bits.
 
     Args:
-        run_step: The trainer's; traced with a Step.
-        graph: The ModelGraph.
-        variables: Training's own.
-        strategy: Where to run.
+        run_step: The trainer's method; traced with a `Step`.
+        graph: The built model.
+        variables: The variables of training itself, such as the step's number.
+        strategy: The strategy that the step runs under.
         after_step: Functions of the tower that callbacks want traced after the update.
-        config: How many steps make an update, and whether XLA compiles.
+        config: Its ``accumulate`` and ``jit`` are obeyed.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class Program:
     ) -> None:
         self._run_step, self._graph, self._variables = run_step, graph, variables
         self._strategy, self._after_step, self._accumulate = strategy, after_step, config.accumulate
+        # On one replica XLA compiles the whole step; on several only what each computes alone (see `Step.minimize`).
         self._jit_all = config.jit and strategy.num_replicas_in_sync == 1
         self._jit_replica = config.jit and not self._jit_all
-        # several workers call TensorFlow alike, one call after the other: it numbers exchanges within each
+        # Several workers make the same calls, one after the other: TensorFlow numbers the exchanges within each call.
         self._pipeline = StepPipeline() if part(strategy)[1] == 1 else None
         self._seconds_per_step = 0.0
-        self._functions: dict[Any, Any] = {}
-        self._numbers: dict[int, tf.Tensor] = {}
+        self._functions: dict[Any, Any] = {}  # see `_function`
+        self._numbers: dict[int, tf.Tensor] = {}  # see `_number`
         self._warned = False
 
     def run(self, block: Block, start: int, stop: int) -> tf.Tensor:
@@ -76,7 +77,7 @@ class Program:
         return self._call(block, start, stop)()
 
     def start(self, block: Block, start: int, stop: int) -> None:
-        """As `run`, but return while they still run, where that is possible. Then call `throttle`."""
+        """As `run`, but return while the steps still run, unless there are several workers. Then call `throttle`."""
         call, steps = self._call(block, start, stop), stop - start
         if self._pipeline is None:
             began = time.perf_counter()
@@ -86,10 +87,10 @@ class Program:
             self._pipeline.start(call, steps, block.nbytes)
 
     def throttle(self) -> float:
-        """Wait while too much is under way to start more.
+        """Wait while too many calls are under way to start another one.
 
         Returns:
-            How many seconds a step takes; 0.0 before that is known.
+            Seconds per step; 0.0 before that is known.
 
         Raises:
             OpError: An operation failed.
@@ -100,7 +101,7 @@ class Program:
         return self._pipeline.seconds_per_step
 
     def finish(self) -> None:
-        """Wait for what was started.
+        """Wait until all started steps are done.
 
         Raises:
             OpError: An operation failed.
@@ -109,19 +110,19 @@ class Program:
             self._pipeline.finish()
 
     def abandon(self) -> int:
-        """Wait for what was started, after an error; gives the number of steps that were started and failed."""
+        """After an error: wait for the started steps, and return how many of them failed or were not run."""
         return 0 if self._pipeline is None else self._pipeline.abandon()
 
     def run_fetching(self, block: Block, row: int, names: Sequence[str]) -> tuple[tf.Tensor, dict[str, np.ndarray]]:
         """Run one step and bring tensors of it to the host.
 
         Args:
-            block: Holds the batch.
-            row: Which batch of the block.
+            block: The block that holds the batch.
+            row: Index of the batch in the block.
             names: Names of tensors of the training graph.
 
         Returns:
-            The cost, and name -> array. With several replicas: of scalars the mean, else all rows in order.
+            The cost, and name -> array. With several replicas: the mean of scalars, else the replicas' rows in order.
         """
         names = tuple(sorted(set(names)))
         place = [self._number(row)] if block.stacked else []
@@ -131,6 +132,7 @@ class Program:
     # ------------------------------------------------------------------ tracing
 
     def _call(self, block: Block, start: int, stop: int) -> Callable[[], tf.Tensor]:
+        """The call that runs some steps, traced if it has to be; calling it gives the last cost."""
         if not block.stacked:
             one = self._function(block, ())
             return lambda: one(block.tensors)[0]
@@ -140,6 +142,8 @@ class Program:
 
     def _function(self, block: Block, fetches: tuple[str, ...] | None) -> Callable[[Sequence[tf.Tensor]], Any]:
         """The compiled function for blocks like this one; `fetches` of None: the one that runs many steps."""
+        # With the dtypes of the batch, which are not always those of the inputs: uint8 pictures travel as they are and
+        # are cast in the step. Shapes follow from the specs, so a short last batch needs no trace of its own.
         key = fetches, block.stacked, *(tensor.dtype for tensor in block.tensors)
         if key not in self._functions:
             with self._strategy.scope():
@@ -169,6 +173,7 @@ class Program:
             function, signature = one_of_block, [index, *rows]
         else:
             function, signature = one, batch
+        # None and not False: TensorFlow compiles for a TPU by itself, and False would forbid that.
         compiled = tf.function(function, input_signature=signature, autograph=False, jit_compile=self._jit_all or None)
         return compiled.get_concrete_function()
 
@@ -186,7 +191,7 @@ class Program:
         return tf.while_loop(more, body, (start, tf.constant(0.0)), parallel_iterations=1)[1]
 
     def _specs(self) -> list[tuple[str, tf.TensorSpec]]:
-        """(suffix of the name, spec) of each tensor of a batch: each replica of this process has its rows of it."""
+        """(suffix of the name, spec) of each tensor of a batch: for each replica of this process, one of each input."""
         specs, replicas = self._graph.input_specs, local_replicas(self._strategy)
         if replicas == 1:
             return [("", spec) for spec in specs]
@@ -194,6 +199,7 @@ class Program:
         return [(f"_replica{number}", spec) for number in range(replicas) for spec in parts]
 
     def _one(self, inputs: Sequence[tf.Tensor], row: tf.Tensor | None, fetches: Sequence[str]) -> Step:
+        """Trace one step: the trainer's update, then the average of weights, the counts, and what callbacks added."""
         graph, strategy = self._graph, self._strategy
         step = Step(graph, inputs, self._variables, strategy, fetches, self._accumulate, self._jit_replica, row)
         self._run_step(step)
@@ -206,12 +212,12 @@ class Program:
         return step
 
     def _has_updated(self, step: Step) -> tf.Tensor | None:
-        """Whether the step has changed weights: not each does, with accumulated gradients or a loss scale."""
+        """Bool tensor: whether the step changed weights; None: each does (no accumulation, no loss scale)."""
         always = self._accumulate == 1 and self._variables.loss_scale is None
         return None if always or not step.updated else tf.reduce_any(step.updated)
 
     def _number(self, value: int) -> tf.Tensor:
-        if value not in self._numbers:  # made once: the same few come again in every call
+        if value not in self._numbers:  # a new tensor costs a part of a small call, and the same few come again
             self._numbers[value] = tf.constant(value, tf.int32)
         return self._numbers[value]
 
@@ -230,11 +236,13 @@ class Program:
 
 
 def _total(step: Step) -> tf.Tensor:
+    """The sum of a step's costs."""
     costs = list(step.costs.values())
     return costs[0] if len(costs) == 1 else tf.add_n(costs)
 
 
 def _joined(parts: Sequence[tf.Tensor]) -> np.ndarray:
+    """One array of what each replica fetched."""
     arrays = [part.numpy() for part in parts]
     if len(arrays) == 1:
         return arrays[0]

@@ -1,4 +1,4 @@
-"""Where a training is, counted in epochs and steps."""
+"""Counters of a training: epochs and steps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ _SAVED = ("epoch", "epoch_done", "local_step", "global_step")
 
 
 class Progress:
-    """Counts epochs and steps.
+    """Counters of a training: the epoch, and the steps in it and in all.
 
     Args:
         epoch: The last epoch that counts as done.
 
     Attributes:
         epoch: The epoch under way.
-        epoch_done: Whether its last hooks have run.
-        epoch_ending: Whether they have begun. Never so in a checkpoint, which is made between rounds of hooks.
-        local_step: How many steps of it are done.
-        global_step: How many steps are done over all epochs.
+        epoch_done: Whether the hooks at its end have run.
+        epoch_ending: Whether the hooks at its end have begun. It is not saved: a checkpoint is made between rounds of
+            hooks, when it is False.
+        local_step: How many steps of the epoch are done.
+        global_step: How many steps are done in all epochs.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -31,25 +32,25 @@ class Progress:
         self.global_step = 0
 
     def begin_epoch(self) -> None:
-        """Count the next epoch."""
+        """Begin the next epoch."""
         self.epoch += 1
         self.epoch_done = False
         self.local_step = 0
 
     def end_epoch(self) -> None:
-        """Count the epoch under way as done."""
+        """Mark the epoch under way as done."""
         self.epoch_done, self.epoch_ending = True, False
 
     def advance(self, steps: int) -> None:
-        """Count steps."""
+        """Count steps; a negative number takes back steps that were started and failed."""
         self.local_step += steps
         self.global_step += steps
 
     def state_dict(self) -> dict[str, Any]:
-        """All counts."""
+        """The counters, for a checkpoint."""
         return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Take the counters of a checkpoint."""
         for name in _SAVED:
             setattr(self, name, state[name])

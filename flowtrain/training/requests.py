@@ -1,4 +1,4 @@
-"""What callbacks, users and signals ask of a run; the loop does it between two rounds of hooks."""
+"""Requests of callbacks, users and signals: saves, stops, SIGTERM. The loop meets them between two rounds of hooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("flowtrain.training")
 
 
 class Save(NamedTuple):
-    """A checkpoint that was asked for."""
+    """Request for a checkpoint; the fields are the arguments of `Trainer.save_checkpoint`."""
 
     keep: int | None
     background: bool
@@ -22,13 +22,13 @@ class Save(NamedTuple):
 class Requests:
     """Stops, saves and deferred SIGTERM: the handler records the request, the loop acts on it between steps.
 
-    Entered, it handles SIGTERM; a second SIGTERM ends the process at once.
+    In a ``with`` block it handles SIGTERM; a second SIGTERM ends the process at once.
 
     Attributes:
-        stop_reason: Why training is to end; None while it is to go on.
-        then: What ``train`` is to raise after that; None: nothing.
-        leave_reason: Why the run should be saved and the process ended; None while it should not.
-        saves: The checkpoints to make, by name; None names that of the present step.
+        stop_reason: Why training is to end regularly; None while it is to go on.
+        then: What ``train`` raises after a regular end; None: nothing.
+        leave_reason: Why the run is to be saved and the process ended; None while it is to go on.
+        saves: The requested checkpoints by name; the name None stands for ``step-<global_step>``.
     """
 
     def __init__(self) -> None:
@@ -39,32 +39,32 @@ class Requests:
         self._handler_before: Any = None
 
     def stop(self, reason: str, step: int, then: Exception | None = None) -> None:
-        """Ask for the regular end of training."""
+        """Request the regular end of training; only the first request of a ``train()`` counts."""
         if self.stop_reason is None:
             logger.info("training stops at step %d: %s", step, reason)
             self.stop_reason, self.then = reason, then
 
     def raise_then(self) -> None:
-        """Raise what the stop asked for, once."""
+        """Raise the exception that `stop` was given, if any, once."""
         then, self.then = self.then, None
         try:
             if then is not None:
                 raise then
         finally:
-            del then  # its traceback holds this frame
+            del then  # the exception's traceback holds this frame: with the name it would be a reference cycle
 
     def leave(self, reason: str) -> None:
-        """Ask for a save and the end of the process, as SIGTERM does."""
+        """Request a save and the end of the process, as SIGTERM does. Safe in signal handlers."""
         self.leave_reason = self.leave_reason or reason
 
     def take_saves(self) -> dict[str | None, Save]:
-        """The checkpoints to make, which then count as made."""
+        """The requested checkpoints, which are removed from the requests."""
         saves, self.saves = self.saves, {}
         return saves
 
     def __enter__(self) -> Requests:
         self.leave_reason = None
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses to set a handler
             self._handler_before = signal.signal(signal.SIGTERM, self._on_sigterm)
         return self
 
@@ -74,8 +74,8 @@ class Requests:
             self._handler_before = None
 
     def _on_sigterm(self, number: int, frame: object) -> None:
-        # The handler only takes a note: it runs between any two bytecodes, perhaps while a checkpoint is being written
-        # or a callback is half done. Who cannot wait sends the signal twice.
+        # The handler only notes the request: it runs between any two bytecodes, perhaps while a checkpoint is being
+        # written or a callback is half done. A sender that cannot wait sends the signal twice.
         if self.leave_reason is not None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)

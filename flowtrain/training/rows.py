@@ -1,4 +1,4 @@
-"""Where in the rows of its source a flow of batches stands, and how to go on at any row."""
+"""Positions of a flow of batches, counted in rows of its source (which no batch size changes); the rest of an epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from flowtrain.utils.description import arguments_of
 
 __all__ = ["GROUPING", "ONE_TO_ONE", "Layout", "rest_of_epoch"]
 
-# Stages that give one datapoint for each that they take, in its order: a row stays where it is.
+# Stages that give one datapoint for each that they take, in its order: a row stays where it is. By the names of the
+# classes, since checkpoints hold these names too (see changes.py); a class that a user derives may do anything.
 ONE_TO_ONE = {
     "AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates", "MapData", "MapDataComponent",
     "MultiProcessMapData", "MultiThreadMapData", "MultiThreadRunner", "PrefetchData", "PrefetchDataZMQ", "PrintData",
@@ -20,12 +21,12 @@ GROUPING = {"BatchData", "MultiProcessMapAndBatchData", "PaddedBatchData"}
 
 
 class Layout(NamedTuple):
-    """How the datapoints of a flow are made of rows.
+    """Rows and batches of a flow's epoch.
 
     Attributes:
-        rows: Of an epoch; None where that is not known.
-        batch: Rows of a datapoint; 1 where no stage that makes batches is found, and each datapoint counts as a row.
-        batches: Datapoints of an epoch; None where that is not known.
+        rows: Rows of an epoch; None if not known.
+        batch: Rows of a datapoint; 1 if no stage makes batches: then each datapoint counts as a row.
+        batches: Datapoints of an epoch; None if not known.
     """
 
     rows: int | None
@@ -42,23 +43,23 @@ class Layout(NamedTuple):
         return cls(stage.ds.size_or_none(), stage.batch_size, batches)
 
     def shortened(self, rows: int) -> Layout:
-        """The layout of an epoch that lacks so many rows at its end."""
+        """The layout of an epoch without `rows` rows at its end."""
         return self if self.rows is None else self._replace(rows=self.rows - rows)
 
     def last(self, row: int) -> int:
-        """How many rows the last batch has where batches begin at a row, if it is a short one; else 0."""
+        """The number of rows of a short last batch, if batches begin at `row`; 0 if the last one is full."""
         return 0 if self.rows is None else max(self.rows - row, 0) % self.batch
 
     def drops(self, rows: int) -> bool:
-        """Whether each epoch leaves out so many rows, as they are not enough for a batch."""
+        """Whether each whole epoch leaves out at least `rows` rows, as they do not fill a batch (remainder=False)."""
         return self.rows is not None and self.batches == self.rows // self.batch and self.last(0) >= rows
 
     def place(self, epoch: int, row: int, batches: int) -> tuple[int, int]:
-        """Where a flow stands when it has given some datapoints after a row.
+        """The position of a flow that began at a row and has given some datapoints since.
 
         Args:
             epoch: The epoch of the row.
-            row: The row.
+            row: The row at which it began.
             batches: Datapoints given since.
 
         Returns:
@@ -66,8 +67,10 @@ class Layout(NamedTuple):
         """
         if self.batches is None:
             return epoch, row + batches * self.batch
+        # An epoch that begins at a row has a short last batch even where whole epochs drop it (see `rest_of_epoch`), so
+        # its batches are counted from the rows, those of whole epochs by the flow's own length.
         if row:
-            left = -(-((self.rows or 0) - row) // self.batch)
+            left = -(-((self.rows or 0) - row) // self.batch)  # rounded up
             if batches < left:
                 return epoch, row + batches * self.batch
             epoch, batches = epoch + 1, batches - left
@@ -75,17 +78,18 @@ class Layout(NamedTuple):
 
 
 def rest_of_epoch(flow: DataFlow, row: int, left_out: int = 0) -> DataFlow | None:
-    """A flow like another one, whose epochs begin at a row; a last batch that is shorter is handed out.
+    """A copy of a flow whose epochs begin at a row. A short last batch is handed out.
 
-    Its random numbers are those that the other flow draws for these rows; stages above the batches count from 0.
+    Stages beneath the batches draw the random numbers that the flow draws for these rows; stages above count batches
+    from 0, and draw as for the first ones.
 
     Args:
         flow: The flow, which stays as it is.
-        row: The row of the flow beneath the stage that makes batches.
-        left_out: How many rows at the end are not used.
+        row: The first row; a datapoint of the flow beneath the stage that makes batches.
+        left_out: How many rows at the end to leave out.
 
     Returns:
-        The flow; None where the rows cannot be located.
+        The flow; None if no stage makes batches, or one above it changes number or order of them.
     """
     if _grouping(flow) is None:
         return None
@@ -94,7 +98,9 @@ def rest_of_epoch(flow: DataFlow, row: int, left_out: int = 0) -> DataFlow | Non
 
 def _from_row(stage: Any, row: int, left_out: int) -> DataFlow:
     copied = copy.copy(stage)
-    for name, value in vars(copied).items():  # a pool of workers serves one flow
+    # An object of flowtrain's that a stage holds, such as its kept workers, belongs to one flow: the original would
+    # find its workers busy with, or kept by, the copy. A copy of it starts workers of its own.
+    for name, value in vars(copied).items():
         if type(value).__module__.startswith("flowtrain.") and not isinstance(value, DataFlow):
             setattr(copied, name, copy.copy(value))
     if type(stage).__name__ in GROUPING:
@@ -107,7 +113,7 @@ def _from_row(stage: Any, row: int, left_out: int) -> DataFlow:
 
 
 def _grouping(flow: Any) -> Any:
-    """The stage that makes batches, where all stages above it keep number and order."""
+    """The stage that makes batches, if all stages above it keep number and order of datapoints; else None."""
     while type(flow).__name__ not in GROUPING:
         if type(flow).__name__ not in ONE_TO_ONE or arguments_of(flow).get("may_drop"):
             return None

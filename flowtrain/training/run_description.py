@@ -1,4 +1,4 @@
-"""What a run is made of, as JSON values that two equal runs share: logged, and kept in each checkpoint."""
+"""Description of a run in JSON values, alike for equal runs: logged, and kept in checkpoints to be compared with."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ __all__ = ["describe_run", "for_log"]
 def describe_run(
     config: TrainConfig, graph: ModelGraph, callbacks: Sequence[Callback], names: Sequence[str], steps_per_epoch: int
 ) -> dict[str, Any]:
-    """Describe a run before it has done anything.
+    """Describe a run before its first step, and before a checkpoint is restored: as the script has it.
 
     Args:
-        config: Its configuration.
-        graph: Its model, with initial values.
-        callbacks: All of them.
-        names: Their names, each another.
+        config: The run's configuration.
+        graph: The built model, with initial values.
+        callbacks: All callbacks of the run.
+        names: A unique name for each callback.
         steps_per_epoch: Steps of an epoch.
+
+    Returns:
+        The keys ``data`` (the chain of stages, each a dict), ``rows`` and ``batches`` (of an epoch; None if not known),
+        ``model``, ``optimizer``, ``scalars`` (initial values), ``training``, ``callbacks`` and ``python``.
     """
     flow = config.dataflow
     layout = Layout.of(flow) if isinstance(flow, DataFlow) else Layout(None, 1, None)
@@ -73,7 +77,7 @@ def describe_run(
 
 
 def for_log(description: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
-    """The description with what a reader wants to know besides: how long, from which weights, with which packages."""
+    """The description for people: with the last epoch, the initial weights, the monitors and the packages."""
     weights = config.weights
     if isinstance(weights, Mapping):
         weights = f"{len(weights)} arrays, {sum(np.size(value) for value in weights.values())} numbers"

@@ -1,4 +1,4 @@
-"""The whole of a run that a checkpoint holds, and how it is saved and resumed."""
+"""The state of a run that a checkpoint holds: how it is put together, saved, compared and restored."""
 
 from __future__ import annotations
 
@@ -33,21 +33,22 @@ logger = logging.getLogger("flowtrain.training")
 
 
 class RunState:
-    """A run's variables, counts, data position, callbacks, monitors and random generators, and its checkpoints.
+    """Saves and resumes a run: variables, counters, data position, callbacks, monitors, random generators.
 
     Args:
-        graph: The model's graph.
-        step_variables: What the training step keeps besides the model.
-        progress: Epochs and steps.
-        callbacks: All of the run.
-        monitors: All of the run.
+        graph: The built model.
+        step_variables: The variables that the training step keeps besides the model's.
+        progress: The counters of epochs and steps.
+        callbacks: All callbacks of the run.
+        monitors: All monitors of the run.
         feeding: The training data; None in a run without steps.
-        checkpoints: Where to save.
-        strategy: Under which variables are assigned.
+        checkpoints: The checkpoints of the run.
+        strategy: The strategy in whose scope variables are assigned.
         description: What the run is made of; see `describe_run`.
 
     Attributes:
         variables: All variables by readable name.
+        finite_weights: The test for NaN and infinity; of no variables before `begin`.
     """
 
     def __init__(
@@ -71,17 +72,20 @@ class RunState:
         self._trainable = {name: bool(variable.trainable) for name, variable in graph.store.variables.items()}
 
     def begin(self) -> None:
-        """Note which variables are finite before the first step; once callbacks have set up theirs."""
+        """Note which variables are finite, after setup_graph and before the first step.
+
+        The model's scalars with a summary (a learning rate, ...) are not tested.
+        """
         store = self.graph.store
         weights = {name: v for name, v in store.variables.items() if name not in store.summary_scalars}
         sums = self.step_variables.accumulated()
         self.finite_weights = FiniteWeights({**weights, **optimizer_names(self.graph.objectives), **sums})
 
     def check_trainable(self) -> None:
-        """Refuse that ``trainable`` of a layer was set since the trainer was made: the optimizer has its variables.
+        """Refuse a change of ``trainable`` since the trainer was made, which the optimizer would not see.
 
         Raises:
-            TrainingError: It was; says how to go on.
+            TrainingError: A variable is trainable now and was not, or the reverse; says how to go on.
         """
         variables = self.graph.store.variables
         changed = [name for name, before in self._trainable.items() if bool(variables[name].trainable) != before]
@@ -95,7 +99,7 @@ class RunState:
             )
 
     def newest_good(self) -> Path | None:
-        """The newest checkpoint that is whole and holds numbers alone."""
+        """The newest checkpoint that is whole and holds neither NaN nor infinity in a weight; None without any."""
         return self.checkpoints.newest(lambda path: self._flaw(read_checkpoint(path)))
 
     def _flaw(self, values: Mapping[str, np.ndarray]) -> str | None:
@@ -103,7 +107,12 @@ class RunState:
         return f"it holds NaN or infinity in {_first_of(bad)}" if bad else None
 
     def save(self, name: str | None, request: Save) -> None:
-        """Save the run as it is now; only between two rounds of hooks."""
+        """Save the run as it is now. Only between two rounds of hooks.
+
+        Args:
+            name: Name of the checkpoint; None: ``step-<global_step>``.
+            request: How many to keep, and whether to write beside training.
+        """
         step = self.progress.global_step
         state = {
             "progress": self.progress.state_dict(),
@@ -127,14 +136,14 @@ class RunState:
         self.checkpoints.save(name or f"step-{step:08d}", snapshot, state, about, request.keep, background)
 
     def resume(self, where: str | Path | bool, accept: bool = False) -> None:
-        """Go on from a checkpoint; with ``"auto"`` from the newest whole one of the log folder, if there is any.
+        """Restore the run from a checkpoint.
 
         Args:
-            where: ``"auto"`` or a path.
-            accept: Go on also where data is skipped or repeated, because the run is not what it was.
+            where: The path of a checkpoint; or ``"auto"``: the newest whole one of the log folder, if there is any.
+            accept: Go on also if data is skipped or repeated, because the run is not what it was.
 
         Raises:
-            CheckpointError: There is no such checkpoint, or it is of another model.
+            CheckpointError: There is no such checkpoint, it is damaged or not finite, or it is of another model.
             ConfigError: Data would be skipped or repeated; says what differs.
         """
         if where in ("auto", True):
@@ -167,14 +176,18 @@ class RunState:
         logger.info("resumed from %s: epoch %d, step %d", path, self.progress.epoch, self.progress.global_step)
 
     def _find_position(self, state: dict[str, Any], values: Mapping[str, np.ndarray], accept: bool) -> None:
-        """Take the position in the data, and say what differs between the checkpoint's run and this one."""
+        """Restore the position in the data, and log what differs between the checkpoint's run and this one.
+
+        Raises:
+            ConfigError: Data would be skipped or repeated, and `accept` is False.
+        """
         feeding, data, then = self.feeding, state["data"], state.get("description")
         if feeding is None:
             return
-        # A position counts datapoints, which another batch size or another list of files makes others. So what the run
-        # was made of is saved with it and compared: without that, a changed flow would skip or repeat data without a
-        # word.
-        if then is None or "row" not in data:  # of a version that kept neither
+        # A position counts datapoints, and another batch size or list of files makes other datapoints. So a checkpoint
+        # holds a description of its run, which is compared: without that, a changed flow would skip or repeat data
+        # without a word.
+        if then is None or "row" not in data:  # a checkpoint of a version that kept neither
             feeding.load_state_dict(data, accept)
             return
         changes = find_changes(then, self.description, Place(data["row"], then["rows"]), values)
@@ -192,7 +205,9 @@ class RunState:
             feeding.load_state_dict(data, accept)
             return
         left = feeding.go_to(data, accept)
-        # whether the epochs of the training are those of the data, then and now
+        # With batches of another size the epoch has another number of steps, and another number of them is done. If an
+        # epoch of training is one of the data, then and now, the steps that are left are the batches that are left: so
+        # both end together. If not, training counts its steps on.
         aligned = [about["training"]["steps_per_epoch"] == about["batches"] for about in (then, self.description)]
         if all(aligned) and left is not None and not self.progress.epoch_done:
             self.progress.local_step = max(self.description["batches"] - left, 0)
@@ -204,10 +219,14 @@ def _first_of(names: Sequence[str], count: int = 3) -> str:
 
 
 def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray]) -> None:
-    """Start from given values, where names agree.
+    """Set initial weights: each variable of the model of which there is a value. Logs those of which there is none.
+
+    Args:
+        graph: The built model.
+        source: Name -> array, or the path of a checkpoint.
 
     Raises:
-        CheckpointError: A value has another shape, or no name agrees.
+        CheckpointError: A value has another shape, or none has the name of a variable.
     """
     values = source if isinstance(source, Mapping) else read_checkpoint(source)
     variables = graph.store.variables
@@ -231,6 +250,7 @@ def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray
 
 
 def _mend(variables: Sequence[str], values: Mapping[str, np.ndarray], wrong: Sequence[str]) -> str:
+    """What to write instead, for the error: a renaming, or a dict without the layer whose shapes differ."""
     if not wrong:
         return (
             f"The model has {', '.join(variables[:3])}, ...; given are {', '.join(list(values)[:3])}, .... Rename "

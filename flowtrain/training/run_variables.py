@@ -1,4 +1,4 @@
-"""The variables that training itself keeps, and the names of all that a checkpoint holds."""
+"""The variables of training itself (step number, averages, loss scale, gradient sums), and the names of all others."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ Variable: TypeAlias = "keras.Variable | tf.Variable"
 
 DECAY = 0.95  # of moving averages
 _NEVER = tf.int64.max
-_FIRST_SCALE, _GROW_AFTER = 2.0**15, 2000
+_FIRST_SCALE, _GROW_AFTER = 2.0**15, 2000  # of the loss scale: its first value, and the good steps before it doubles
 _STARVED = 40  # skipped updates in a row: after 15 the loss scale has come down to 1, its least value
 
 
 class StepVariables:
-    """What the step function keeps from step to step besides the model.
+    """Variables that the compiled step keeps besides the model's: step number, averages, loss scale, gradient sums.
+
+    They are variables, so that a step needs no Python and its values stay on the device until somebody reads them.
 
     Args:
         averaged: Names of the scalars that have a moving average.
-        objectives: The model's, for gradient accumulation.
+        objectives: The model's objectives by name, whose gradients are summed and tested.
         accumulate: Steps per update.
-        loss_scaling: Whether gradients are made of a scaled loss (float16).
+        loss_scaling: Whether gradients are those of a scaled loss (float16).
     """
 
     def __init__(
@@ -45,11 +47,11 @@ class StepVariables:
         if loss_scaling:
             self.loss_scale = tf.Variable(tf.constant(_FIRST_SCALE), trainable=False, name="loss_scale")
             self._good_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="good_steps")
-            # of each objective: updates skipped in a row, now and at most; not saved, as it says nothing about the run
+            # (objectives, 2): updates skipped in a row, now and at most. Not saved: a resumed run may count anew.
             zeros = tf.zeros([len(objectives), 2], tf.int64)
             self._skipped = tf.Variable(zeros, trainable=False, name="skipped_updates")
             self._objectives = list(objectives)
-            # of each objective: which gradients were finite in the last step, in the order of its variables
+            # Objective -> names of its variables, and which of their gradients were finite when it starved.
             self._finite = {
                 name: (
                     list(objective.variables),
@@ -66,12 +68,12 @@ class StepVariables:
                 }
 
     def accumulators(self, objective: Objective) -> dict[int, tf.Variable]:
-        """The sums of gradients of one objective, by the identity of the variable they belong to."""
+        """The sums of gradients of one objective, by the ``id`` of their variable (``==`` of variables is by value)."""
         sums = self._accumulators[objective.name]
         return {id(variable): sums[name] for name, variable in objective.variables.items()}
 
     def named(self) -> dict[str, tf.Variable]:
-        """All by the names they have in a checkpoint."""
+        """Name in a checkpoint -> variable, of those that are saved."""
         found = {"global_step": self.global_step}
         if self.averaged:
             found["training/moving_averages"] = self.averages
@@ -81,7 +83,7 @@ class StepVariables:
         return {**found, **self.accumulated()}
 
     def accumulated(self) -> dict[str, tf.Variable]:
-        """The sums of gradients since the last update, by the names they have in a checkpoint."""
+        """Name in a checkpoint -> sum of gradients since the last update."""
         return {
             f"training/accumulated/{objective}/{name}": variable
             for objective, sums in self._accumulators.items()
@@ -93,15 +95,17 @@ class StepVariables:
     def finish_step(
         self, costs: Mapping[str, tf.Tensor], scalars: Mapping[str, tf.Tensor], updated: Sequence[tf.Tensor]
     ) -> None:
-        """Count the step, note a cost that is not finite, and move the averages.
+        """Count the step, note the first cost that is not finite, and update the moving averages.
 
         Args:
-            costs: The costs of the step.
+            costs: The costs of the step by name.
             scalars: The scalars that have a moving average.
-            updated: What has to be there before the step counts: when an operation fails, the count tells where.
+            updated: Tensors that must be computed before the step counts, so that after an error of an operation the
+                count says in which step it was.
         """
         with tf.control_dependencies(updated):
             step = self.global_step.assign_add(1)
+        # The step of the first bad cost stays in a variable: reading each cost would make Python wait for each step.
         total = tf.add_n(list(costs.values()))  # one operation for the usual one cost; NaN and infinity survive it
         this = tf.where(tf.math.is_finite(total), _NEVER, step)
         self.bad_step.assign(tf.minimum(self.bad_step, this))
@@ -111,14 +115,16 @@ class StepVariables:
             self.averages.assign_sub((self.averages - now) * (1.0 - DECAY))
 
     def adjust_loss_scale(self, objective: str, finite: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Halve the loss scale after gradients that overflowed, double it after many that did not.
+        """Dynamic loss scaling: halve the scale after an overflow, double it after 2000 steps without one.
+
+        The scale stays between 1 and 2**24.
 
         Args:
-            objective: The name of the cost whose gradients they are.
-            finite: Name of a variable -> whether its gradient did not overflow.
+            objective: The name of the cost whose gradients are tested.
+            finite: Name of a variable -> bool tensor: whether its gradient is finite.
 
         Returns:
-            Whether all did not.
+            Bool tensor: whether all gradients are finite.
         """
         all_finite = tf.reduce_all(list(finite.values()))
         scale, good = self.loss_scale, self._good_steps
@@ -139,16 +145,19 @@ class StepVariables:
     # ------------------------------------------------------------------ read by the trainer
 
     def steps_done(self) -> int:
-        """How many steps the device has done: more than were counted, when one of several in a call failed."""
+        """How many steps the device has done: more than `Progress` counts if one of several in a call failed."""
         return int(self.global_step.numpy())
 
     def first_bad_step(self) -> int | None:
-        """The first step whose cost was not finite. Waits for the device."""
+        """The first step whose cost was not finite, or None. Waits for the device."""
         step = int(self.bad_step.numpy())
         return None if step == _NEVER else step
 
     def starved(self) -> list[str]:
-        """The variables whose gradients were not finite so often in a row that no loss scale helps."""
+        """Names of the variables whose gradients kept an objective from 40 updates in a row; empty if none was.
+
+        By then the loss scale is 1, so a smaller one does not help. Waits for the device.
+        """
         if self.loss_scale is None:
             return []
         longest = self._skipped.numpy()[:, 1]
@@ -159,10 +168,10 @@ class StepVariables:
         return [name for name, fine in zip(names, flags.numpy(), strict=True) if not fine]
 
     def read_averages(self) -> dict[str, float]:
-        """The moving averages without their bias towards the zero they started from.
+        """The moving averages by name, without the bias towards the zero that they start from. Waits for the device.
 
-        After t steps the weights of the values seen sum up to 1 - decay**t (Kingma and Ba, "Adam", ICLR 2015,
-        section 3): dividing by it gives a mean.
+        After t steps the weights of the values sum up to 1 - decay**t (Kingma and Ba, "Adam", ICLR 2015, section 3):
+        dividing by it gives a mean.
         """
         steps = int(self.global_step.numpy())
         if not self.averaged or steps == 0:
@@ -172,11 +181,11 @@ class StepVariables:
 
 
 class RunVariables:
-    """All variables of a run by readable name: the model's, the optimizers', training's own, callbacks'.
+    """All variables of a run by readable name: of the model, the optimizers, training itself, metrics and callbacks.
 
     Args:
-        graph: The ModelGraph.
-        step: Training's own.
+        graph: The built model.
+        step: The variables of training itself.
     """
 
     def __init__(self, graph: ModelGraph, step: StepVariables) -> None:
@@ -184,18 +193,22 @@ class RunVariables:
         self._all.update({f"training/{name}": variable for name, variable in graph.metrics.variables().items()})
 
     def add(self, variables: Mapping[str, Variable]) -> None:
-        """Take in more, under names that are not taken."""
+        """Add variables of a callback.
+
+        Raises:
+            CheckpointError: A name is taken.
+        """
         for name, variable in variables.items():
             if name in self._all:
                 raise CheckpointError(f"there is a variable named {name!r} in this run already")
             self._all[name] = variable
 
     def names(self) -> list[str]:
-        """All names."""
+        """The names of all variables."""
         return list(self._all)
 
     def find(self, name: str) -> Variable:
-        """The variable of a name; that of the only optimizer without ``optimizer/``.
+        """The variable of a name. A variable of the only optimizer is also found without ``optimizer/``.
 
         Raises:
             TensorNameError: There is none; names the nearest.
@@ -206,7 +219,7 @@ class RunVariables:
         raise TensorNameError(f"there is no variable named {name!r}. {closest(name, list(self._all))}")
 
     def set(self, name: str, value: np.ndarray | float) -> None:
-        """Assign one, in the scope of the run's strategy.
+        """Assign a value to a variable. Call it in the scope of the run's strategy.
 
         Raises:
             TensorNameError: There is none; names the nearest.
@@ -218,11 +231,15 @@ class RunVariables:
         assign(variable, value)
 
     def snapshot(self) -> dict[str, tf.Tensor]:
-        """The present values. They stay as they are when training goes on: TensorFlow copies on write."""
+        """Name -> tensor of the present value, which later steps do not change: TensorFlow copies on write."""
         return {name: local_variable(variable).read_value() for name, variable in self._all.items()}
 
     def restore(self, values: Mapping[str, np.ndarray], source: str) -> None:
-        """Assign all.
+        """Assign all variables, after checking that names and shapes agree. Call it in the scope of the strategy.
+
+        Args:
+            values: Name -> array.
+            source: Where the values are from, for messages.
 
         Raises:
             CheckpointError: Names or shapes differ; lists the missing, the unexpected and the misshapen.
@@ -249,13 +266,13 @@ class RunVariables:
 
 
 def assign(variable: Variable, value: object) -> None:
-    """Give a variable a value, on all replicas."""
+    """Assign a value, cast to the variable's dtype, on all replicas."""
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     raw.assign(tf.cast(tf.convert_to_tensor(value), raw.dtype))
 
 
 def optimizer_names(objectives: Mapping[str, Objective]) -> dict[str, Variable]:
-    """Readable names for what optimizers keep: ``optimizer/momentum/conv1/kernel``.
+    """Readable name -> variable of the optimizers: ``optimizer/momentum/conv1/kernel``, ``optimizer/learning_rate``.
 
     With several optimizers: ``optimizer/<cost>/momentum/conv1/kernel``.
     """
@@ -272,7 +289,11 @@ def optimizer_names(objectives: Mapping[str, Objective]) -> dict[str, Variable]:
 
 
 def local_variable(variable: Variable) -> tf.Variable:
-    """The copy of a variable that the first replica of this process has."""
+    """The copy of a variable on the first replica of this process.
+
+    A variable that is synchronised ON_READ has another value on each replica, which reading it as a whole combines:
+    it is returned as it is.
+    """
     raw = variable.value if isinstance(variable, keras.Variable) else variable
     if isinstance(raw, tf.distribute.DistributedValues) and raw.synchronization != tf.VariableSynchronization.ON_READ:
         return tf.distribute.get_strategy().experimental_local_results(raw)[0]

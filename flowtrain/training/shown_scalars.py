@@ -1,4 +1,4 @@
-"""Which scalars of a model are averaged over steps, and what a run shows of all of them."""
+"""Scalars of a run for logs: which have a moving average over steps, and the present values of all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["averaged_scalars", "shown_scalars"]
 
 
 def averaged_scalars(graph: ModelGraph) -> list[str]:
-    """The names with a moving average: ``add_moving_summary``'s, and the costs; variables are shown as they are."""
+    """Names of the scalars with a moving average: those of ``add_moving_summary`` and the costs, not variables."""
     tower = graph.build_tower
     names = [name for name in tower.scalars if name not in graph.store.summary_scalars]
     return names + [name for name in tower.costs if name not in names]
 
 
 def shown_scalars(graph: ModelGraph, step_variables: StepVariables) -> dict[str, float]:
-    """Moving averages, Keras's metrics for the epoch so far, scalar variables and the loss scale, read from the device.
+    """Name -> value of moving averages, Keras metrics over the epoch so far, scalar variables and the loss scale.
 
-    Before the first step there are no averages and no metrics.
+    Read from the device. Before the first step there are no averages and no metrics.
     """
     values = step_variables.read_averages()
     if values:

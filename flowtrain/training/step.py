@@ -1,6 +1,6 @@
-"""What happens in one training step, as it is traced: forward passes, gradients, updates.
+"""One training step, as it is traced: forward passes, gradients, updates.
 
-Gradients are made on the replicas and summed; everything after that (gradient processors, accumulation, loss scaling,
+Gradients are computed on the replicas and summed. All that follows (gradient processors, accumulation, loss scaling,
 the optimizer) happens once, on the sums, so it means the same for one replica and for many.
 """
 
@@ -29,16 +29,16 @@ logger = logging.getLogger("flowtrain.training")
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 _Replica: TypeAlias = "tuple[list[Any], dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]"
-"""What one replica computes: the gradients of each objective, the costs, the scalars and what was fetched."""
+"""What one replica computes: the gradients of each objective, and by name the costs, scalars and fetched tensors."""
 
 
 class Step:
-    """One training step while it is traced; what a trainer's ``run_step`` works with.
+    """One training step while it is traced: the argument of a trainer's ``run_step``.
 
     Attributes:
-        graph: The ModelGraph.
+        graph: The built model (a ModelGraph).
         number: int64 tensor: the number of this step, from 1.
-        costs: All costs as the last `minimize` computed them: scalar tensors, means over all replicas.
+        costs: Name -> scalar tensor: the costs as the last `minimize` computed them, means over all replicas.
 
     Example:
         >>> class GANTrainer(Trainer):                                       # doctest: +SKIP
@@ -77,7 +77,7 @@ class Step:
         """Do one forward pass, take the gradients of some costs, and update the variables of each.
 
         Args:
-            *names: Of the costs; none: all of them, from one forward pass.
+            *names: Names of costs; without any: all costs.
 
         Raises:
             ConfigError: No cost of that name, or the model has no optimizer.
@@ -97,9 +97,10 @@ class Step:
             inputs = self._share()
             if not self._jit_replica:
                 return self._forward(inputs, chosen)
-            # On several replicas XLA compiles the forward and backward pass alone, without the exchange between them.
+            # On several replicas XLA compiles the forward and backward pass only, without the exchange between them.
+            # The function is made here, on the replica that is being traced, so that each has its own variables in it.
             compiled = tf.function(lambda *its: self._forward(its, chosen), jit_compile=True, autograph=False)
-            return compiled(*inputs)  # made here: each replica compiles its own, with its own variables
+            return compiled(*inputs)
 
         with own_randomness(self._strategy):
             gradients, costs, scalars, fetched = self._strategy.run(forward)
@@ -114,11 +115,13 @@ class Step:
 
     def _forward(self, inputs: Sequence[tf.Tensor], chosen: Sequence[Objective]) -> _Replica:
         scale = self._variables.loss_scale
-        # Divided before the gradients are taken: so their sum over the replicas is the gradient of the mean cost,
-        # whoever sums them up, Keras's optimizer or this class.
+        # The cost is divided, not the gradients: so their sum over the replicas is the gradient of the mean cost,
+        # whether Keras's optimizer sums them up or `_update`. The loss scale comes in here too, before small float16
+        # gradients would become zero.
         factor = tf.constant(1.0 / self._replicas)
         if scale is not None:
             factor = factor * scale
+        # A persistent tape keeps all values until it is dropped, so only where several gradients are taken from it.
         with tf.GradientTape(persistent=len(chosen) > 1) as tape:
             tower = self.graph.training_tower(inputs)
             losses = [tower.costs[objective.name] * factor for objective in chosen]
@@ -128,7 +131,7 @@ class Step:
         return gradients, dict(tower.costs), dict(tower.scalars), fetched
 
     def _share(self) -> list[tf.Tensor]:
-        """This replica's tensors of the batch, in the dtypes of the inputs."""
+        """This replica's part of the batch, one tensor for each input, cast to the input's dtype."""
         specs, local = self.graph.input_specs, local_replicas(self._strategy)
         inputs = self._inputs
         if local > 1:
@@ -144,6 +147,7 @@ class Step:
     # ------------------------------------------------------------------ once, on the sums
 
     def _mean(self, value: object) -> tf.Tensor:
+        """The mean of a value over the replicas, by an all-reduce."""
         if self._replicas == 1:
             return value
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
@@ -156,7 +160,11 @@ class Step:
         return dict(zip(scalars, tf.unstack(self._mean(stacked), len(scalars)), strict=True))
 
     def _update(self, objective: Objective, gradients: Sequence[Gradient | None]) -> tf.Tensor:
-        """Update the variables of one cost; gives a tensor that is there once the gradients are checked."""
+        """Trace the update of one cost's variables.
+
+        Returns:
+            Bool tensor: whether weights were changed. It is computed only after all checks of the gradients.
+        """
         names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]
         self._report_missing(objective, names)
         pairs = [
@@ -164,8 +172,10 @@ class Step:
             for name, gradient in zip(objective.variables, gradients, strict=True)
             if gradient is not None
         ]
+        # Keras's optimizer sums gradients over the replicas by itself. Where something has to look at the sums before
+        # that, they are summed here, and Keras is given a part of each, so that its sum is the same.
         if self._replicas > 1 and not self._needs_sums(objective):
-            self._keras_apply(objective, pairs)  # which sums them up
+            self._keras_apply(objective, pairs)
             return tf.constant(True)
         if self._replicas > 1:
             summed = self._strategy.extended.batch_reduce_to(
@@ -184,11 +194,12 @@ class Step:
         return self._accumulated(objective, pairs)
 
     def _accumulated(self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]]) -> tf.Tensor:
+        """Apply gradients at once, or add them to the sums and apply those at each `accumulate`-th step."""
         if self._accumulate == 1:
             return self._apply(objective, pairs)
         sums = self._variables.accumulators(objective)
         check = next((processor for processor in objective.processors if isinstance(processor, CheckGradient)), None)
-        if check is not None:  # here it tells the step whose gradient it is; in the sums only that of the update
+        if check is not None:  # here it names the step of a bad gradient; on the sums, only the step of their update
             pairs = check.process(pairs)
         for gradient, variable in pairs:
             accumulator = sums[id(variable)]
@@ -200,21 +211,24 @@ class Step:
                 sums[id(variable)].assign(tf.zeros_like(sums[id(variable)]))
             return tf.constant(True)
 
+        # By the number of the step, which is in the checkpoint: a resumed run updates at the same steps.
         with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
             return tf.cond(tf.equal(tf.math.floormod(self.number, self._accumulate), 0), apply, _nothing)
 
     def _apply(self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]]) -> tf.Tensor:
+        """Run the gradient processors and the optimizer on gradients that are summed over the replicas."""
         pairs = process_gradients(objective.processors, pairs)
         pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
         self._keras_apply(objective, pairs, summed=True)
-        # So that a processor's check (CheckGradient) has run when the step is done: nothing else would wait for it.
+        # The result waits for the processed gradients, so a processor's check (CheckGradient) has run when the step
+        # counts: nothing else would wait for it.
         with tf.control_dependencies([_values(gradient) for gradient, _ in pairs]):
             return tf.identity(tf.constant(True))
 
     def _keras_apply(
         self, objective: Objective, pairs: list[tuple[Gradient, keras.Variable]], summed: bool = False
     ) -> None:
-        """Apply the optimizer on all replicas. Keras sums over them, so what is summed already is divided first."""
+        """Apply the optimizer on all replicas. Keras sums gradients over them, so `summed` ones are divided first."""
         variables = [variable for _, variable in pairs]
         divide = summed and self._replicas > 1
 
@@ -226,7 +240,10 @@ class Step:
         self._strategy.run(apply, ([gradient for gradient, _ in pairs],))
 
     def _needs_sums(self, objective: Objective) -> bool:
-        """Whether something other than the optimizer's update looks at the gradients of all replicas together."""
+        """Whether something besides the optimizer's update must see the gradients summed over the replicas.
+
+        Clipping is among it, as no function of one replica's gradient gives the clipped sum.
+        """
         optimizer = objective.optimizer
         clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
         return bool(
@@ -247,11 +264,11 @@ class Step:
 
 
 def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf.Tensor]:
-    """Those of the replica that is being traced, among the tensors of all replicas of this process."""
+    """The tensors of the replica that is being traced, among those of all replicas of this process."""
     count = len(tensors) // replicas
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     known = tf.get_static_value(number)
-    if known is None:  # on TPUs all run one program
+    if known is None:  # on TPUs all replicas run one program, in which the number is a tensor
         return [tf.stack(tensors[place::count])[number % replicas] for place in range(count)]
     return tensors[known % replicas * count :][:count]
 
@@ -262,6 +279,7 @@ def _any_replica(value: object) -> tf.Tensor:
 
 
 def _map_gradient(gradient: Gradient, function: Callable[[tf.Tensor], tf.Tensor]) -> Gradient:
+    """A function applied to the values of a gradient, dense or of an embedding."""
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
@@ -272,4 +290,5 @@ def _values(gradient: Gradient) -> tf.Tensor:
 
 
 def _nothing() -> tf.Tensor:
+    """The branch of a step that changes no weights."""
     return tf.constant(False)

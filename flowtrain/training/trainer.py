@@ -1,4 +1,4 @@
-"""The trainer: builds a run from its configuration, and is what callbacks and users see of it."""
+"""The trainer: builds a run from a TrainConfig, drives it, and is the face of it for callbacks and users."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ from .step import Step
 
 __all__ = ["Trainer"]
 
-_LEAVE = 0.5  # seconds
+_LEAVE = 0.5  # seconds to wait for the feeder after Ctrl-C or SIGTERM
 
 
 class Trainer:
-    """Trains a model: ``train(config)`` makes one, a notebook may use it directly.
+    """Trains a model: ``train(config)`` makes a trainer, a notebook may use it directly.
 
-    Override `run_step` for another update than the minimisation of the cost.
+    Override `run_step` for an update other than the minimisation of all costs.
 
     Args:
-        config: The run.
-        resume: ``"auto"``: go on from the newest whole checkpoint in the log folder, start where there is none; a path:
-            go on from that checkpoint; None: start, and refuse a folder that holds a run.
+        config: Model, data, callbacks and settings of the run.
+        resume: ``"auto"``: continue from the newest whole checkpoint in the log folder, or start if there is none; a
+            path: continue from that checkpoint; None: start a new run, and refuse a folder that holds one.
         resume_changes: ``"accept"``: go on although the configuration differs from the checkpoint's in a way that
             skips or repeats data; None: refuse that.
 
     Attributes:
-        config: As given.
-        model: Its ModelDesc.
-        graph: Its ModelGraph.
+        config: The TrainConfig.
+        model: The ModelDesc.
+        graph: The built model (a ModelGraph).
         strategy: The ``tf.distribute.Strategy`` of the run.
         log_dir: The run's folder.
-        monitors: Where numbers go.
+        monitors: The monitors, to which callbacks write scalars, pictures and histograms.
         callbacks: All callbacks, in order.
         is_chief: Whether this process logs and saves.
         steps_per_epoch: Steps of an epoch.
-        max_epoch: Number of the last epoch of the present `train`.
+        max_epoch: Number of the last epoch of the present call of `train`.
 
     Example:
         >>> with SimpleTrainer(config) as trainer:                           # doctest: +SKIP
@@ -99,6 +99,7 @@ class Trainer:
         devices.prepare(config)
         given = config.log_dir
         self.log_dir = default_dir(bool(resume)) if given is None else Path(in_run(given, "log_dir"))
+        # Before the folder is opened: whether it holds a run to resume may depend on what is fetched.
         if resume in ("auto", True) and self.is_chief:
             for mirror in mirrors_among(config.callbacks):
                 mirror.fetch(self.log_dir)
@@ -123,6 +124,11 @@ class Trainer:
         return Feeding(config, graph.input_specs, self.strategy, lambda batch: block_capacity(batch, graph, config))
 
     def _build(self, resume: str | Path | bool | None, resume_changes: str | None) -> None:
+        """Make all parts of the run. In this order: each part needs the ones before, and a resume needs them all.
+
+        Callbacks set up their parts of the graph before the step is compiled, since the step holds them, and before a
+        checkpoint is restored, since it holds their variables.
+        """
         config = self.config
         tf.random.set_seed(default_seed() % 2**31)
         self.graph = ModelGraph(
@@ -170,15 +176,15 @@ class Trainer:
     # ------------------------------------------------------------------ training
 
     def run_step(self, step: Step) -> None:
-        """One training step, to be traced. Override it for models with several costs.
+        """One training step, traced into a graph. Override it to update costs apart, in an order or with a condition.
 
         Args:
-            step: Its `minimize` makes a forward pass and updates; see `Step`.
+            step: Its `minimize` does a forward pass and an update; see `Step`.
         """
         step.minimize()
 
     def train(self, max_epoch: int | None = None) -> Trainer:
-        """Train until the end of an epoch, or until a callback stops it.
+        """Train until an epoch is done, or until a callback stops the training.
 
         After a KeyboardInterrupt it may be called again and goes on where it was: with the next step, or in the middle
         of a round of hooks with the callback after the interrupted one.
@@ -190,10 +196,11 @@ class Trainer:
             The trainer itself.
 
         Raises:
-            TrainingError: The cost or the weights became NaN or infinite; names the step.
+            TrainingError: The cost or the weights became NaN or infinite (names the step); or the trainer has failed
+                before.
             CheckpointError: A checkpoint could not be saved.
             Preempted: The process got SIGTERM; the run is saved.
-            KeyboardInterrupt: As it came; nothing is saved half.
+            KeyboardInterrupt: The user pressed Ctrl-C; no checkpoint is left half written.
         """
         if self._failed:
             raise TrainingError(
@@ -225,6 +232,11 @@ class Trainer:
         return self
 
     def _finish(self, failure: BaseException | None) -> None:
+        """End a call of `train`: after_train, the last saves; then, whatever they raise, stop the feeder, record the end.
+
+        Args:
+            failure: What ended the training; None: its regular end. It hides errors of the callbacks' after_train.
+        """
         try:
             self.callbacks.call_after_train(failing=failure is not None)
             if failure is None:
@@ -234,9 +246,11 @@ class Trainer:
             failure = failure or error
             raise
         finally:
+            # After an error the run is in no state to be saved. After a Ctrl-C it is, when the interrupted round is
+            # finished: the next train() makes the saves.
             if not isinstance(failure, KeyboardInterrupt | None):
-                self._requests.saves.clear()  # the run is in no state to be saved
-            # who wants to leave need not wait for a datapoint, or for workers that are still starting
+                self._requests.saves.clear()
+            # After Ctrl-C or SIGTERM nobody wants to wait for a datapoint, or for workers that are still starting.
             if self._state.feeding is not None:
                 self._state.feeding.stop(_LEAVE if isinstance(failure, Preempted | KeyboardInterrupt) else 10.0)
             self._checkpoints.abandon()
@@ -248,8 +262,8 @@ class Trainer:
                     mirror.finish()  # what was saved and logged since after_train
 
     def close(self) -> None:
-        """Release the log folder and what else the run holds; weights and predictors stay usable."""
-        if hasattr(self, "_state"):
+        """Stop the feeder, close the monitors, release the log folder; weights and predictors stay usable."""
+        if hasattr(self, "_state"):  # __init__ calls this too, when _build failed at any place
             if self._state.feeding is not None:
                 self._state.feeding.stop()
             self._checkpoints.abandon()
@@ -265,7 +279,7 @@ class Trainer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # ------------------------------------------------------------------ what can be read
+    # ------------------------------------------------------------------ reading the run
 
     @property
     def epoch_num(self) -> int:
@@ -274,7 +288,7 @@ class Trainer:
 
     @property
     def global_step(self) -> int:
-        """How many steps are done, over all epochs."""
+        """How many steps are done in all epochs."""
         return self._progress.global_step
 
     @property
@@ -284,12 +298,12 @@ class Trainer:
 
     @property
     def stop_reason(self) -> str | None:
-        """What `stop` was given; None while training is to go on."""
+        """The reason that `stop` was given; None while training is to go on."""
         return self._requests.stop_reason
 
     @property
     def workers(self) -> int:
-        """How many processes train together."""
+        """The number of processes that train together."""
         return devices.part(self.strategy)[1]
 
     @property
@@ -302,12 +316,12 @@ class Trainer:
         return self.graph.store.get_weights()
 
     def get_predictor(self, inputs: Sequence[str], outputs: Sequence[str]) -> Predictor:
-        """A function over named tensors that runs on the live weights.
+        """A predictor: a function from some inputs to named tensors, computed with the present weights at each call.
 
         Args:
-            inputs: Names of the inputs it takes, by position or by name.
-            outputs: Names of the tensors it returns, as a list of arrays; ``NAME_crop32`` is NAME without 32 pixels on
-                each side.
+            inputs: Names of the inputs that it takes, by position or by name.
+            outputs: Names of the tensors that it returns, as a list of arrays; ``NAME_crop32`` is NAME without 32
+                pixels on each side.
 
         Raises:
             TensorNameError: An unknown name; lists the nearest.
@@ -316,11 +330,11 @@ class Trainer:
         return self.graph.predictor(inputs, outputs)
 
     def variable_names(self) -> list[str]:
-        """All names that get_variable takes."""
+        """All names that `get_variable` takes."""
         return self._state.variables.names()
 
     def get_variable(self, name: str) -> np.ndarray:
-        """The present value of a variable: the model's, ``optimizer/...``, or one that a callback added.
+        """The present value of a variable of the model, of an optimizer (``optimizer/...``), or of a callback.
 
         Raises:
             TensorNameError: There is none; names the nearest.
@@ -328,7 +342,7 @@ class Trainer:
         return np.array(read_value(self._state.variables.find(name)))
 
     def set_variable(self, name: str, value: np.ndarray | float) -> None:
-        """Give a variable a new value, which the next step sees.
+        """Set the value of a variable; the next step sees it.
 
         Raises:
             TensorNameError: There is none; names the nearest.
@@ -338,10 +352,10 @@ class Trainer:
             self._state.variables.set(name, value)
 
     def moving_averages(self) -> dict[str, float]:
-        """Moving averages of all ``add_moving_summary`` scalars and the cost, read from the device now.
+        """Name -> moving average of each ``add_moving_summary`` scalar and each cost, read from the device now.
 
-        Metrics of Keras are shown as they are for the epoch so far. Scalar variables made with ``summary=True`` are
-        shown as they are; in float16 training the loss scale too.
+        Besides them: Keras metrics over the epoch so far, the values of scalar variables made with ``summary=True``,
+        and in float16 training the loss scale.
         """
         return shown_scalars(self.graph, self._step_variables)
 
@@ -353,23 +367,23 @@ class Trainer:
         """Summary name -> tensor name of all histogram summaries."""
         return {name: f"histogram_summary/{name}" for name in self.graph.build_tower.histograms}
 
-    # ------------------------------------------------------------------ what can be asked for
+    # ------------------------------------------------------------------ requests
 
     def add_to_step(self, function: Callable[[TowerContext], None]) -> None:
-        """Trace `function(tower)` into every training step, after the update; only from setup_graph."""
+        """Trace `function(tower)` into every training step, after the update. Only from setup_graph."""
         self._in_setup("add_to_step")
         self._after_step.append(function)
 
     def add_variables(self, variables: Mapping[str, tf.Variable | keras.Variable]) -> None:
-        """Put variables of a callback into checkpoints, by name; only from setup_graph."""
+        """Put variables of a callback into checkpoints, by name. Only from setup_graph."""
         self._in_setup("add_variables")
         self._state.variables.add(variables)
 
     def save_checkpoint(self, name: str | None = None, keep: int | None = None, background: bool = False) -> None:
-        """Save the whole run once all callbacks have finished the present hook.
+        """Request a checkpoint of the whole run, made once all callbacks have finished the present hook.
 
         Args:
-            name: None: ``step-<global_step>``; else it is replaced at each save and never deleted.
+            name: Name of a checkpoint that is replaced at each save and never deleted; None: ``step-<global_step>``.
             keep: How many ``step-...`` checkpoints stay; None: all.
             background: Whether training goes on while the file is written, at the cost of a copy of the variables on
                 their device. On the CPU it always does.
@@ -377,23 +391,26 @@ class Trainer:
         self._requests.saves[name] = Save(keep, background)
 
     def stop(self, reason: str, then: Exception | None = None) -> None:
-        """End training regularly after the present hook; in a step hook: after this step.
+        """Request the regular end of training after the present hook; in a step hook: after this step.
 
         Args:
-            reason: Goes into the log.
-            then: What ``train`` raises at its very end, instead of returning the trainer.
+            reason: Why, for the log.
+            then: An exception that ``train`` raises at its very end, instead of returning the trainer.
         """
         self._requests.stop(reason, self.global_step, then)
 
     def preempt(self, reason: str) -> None:
-        """Save the run and end the process between two steps, as SIGTERM does."""
+        """Request a save and the end of the process between two steps, as SIGTERM does."""
         self._requests.leave(reason)
 
     def claim_file(self, path: str | Path, owner: object) -> Path:
         """Reserve a path (relative: inside log_dir) for one writer.
 
+        Returns:
+            The absolute path.
+
         Raises:
-            ConfigError: Another one has it.
+            ConfigError: Another writer has it.
         """
         return self._claims.claim(path, owner)
 

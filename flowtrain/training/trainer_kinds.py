@@ -1,4 +1,4 @@
-"""The trainers that there are besides those of users: one that trains, one that runs callbacks alone."""
+"""The two trainers of flowtrain: SimpleTrainer trains, NoOpTrainer only runs the callbacks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["NoOpTrainer", "SimpleTrainer"]
 
 
 class SimpleTrainer(Trainer):
-    """The trainer that ``train`` uses: one update by all costs in each step."""
+    """The trainer that ``train`` uses: each step is one forward pass and an update by each cost."""
 
 
 class NoOpTrainer(Trainer):
-    """Runs the callbacks and no steps: to evaluate a checkpoint with the callbacks of a training.
+    """A trainer that runs callbacks and no steps: evaluates a checkpoint with the callbacks of a training.
 
     Example:
         >>> config = TrainConfig(  # doctest: +SKIP
