@@ -1,4 +1,4 @@
-"""From NumPy batches to tensors on the device, ahead of time and without losing a value."""
+"""Feed: NumPy batches as tensors on the device, ahead of time and without losing a value; flows for other libraries."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

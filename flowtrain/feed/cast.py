@@ -1,4 +1,4 @@
-"""Which dtypes may become which: a component keeps every value on its way to the dtype of its TensorSpec.
+"""Cast rules of the feed: a component keeps every value on its way to the dtype of its TensorSpec.
 
 =================================  ==================================================================
 component -> spec                  what happens
@@ -31,23 +31,24 @@ logger = logging.getLogger("flowtrain.feed")
 
 Cast = Callable[[np.ndarray], np.ndarray]
 
+# The only casts that round: NumPy computes in 64 bits where nobody says otherwise, and models want 32.
 _NARROWED = {("float64", "float32"), ("complex128", "complex64")}
-# bits of the significand: the integers up to 2**n are exact
+# Bits of the significand: a float holds all integers up to 2**n exactly.
 _EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
 def host_cast(name: str, dtype: np.dtype, wanted: tf.DType, empty: bool = False) -> Cast | None:
-    """What to do on the host with arrays of one input, before they travel.
+    """The cast of one input's arrays on the host, before they are copied to the device.
 
     Args:
-        name: The input, for messages.
-        dtype: What the dataflow gives.
+        name: Name of the input, for messages.
+        dtype: The dtype that the dataflow gives.
         wanted: The dtype of the TensorSpec.
         empty: Whether the arrays have no elements: of an empty list NumPy makes float64, whatever it stands for.
 
     Returns:
-        A function from array to array; None where the array travels as it is (and is cast on the device when
-        the dtypes differ).
+        A function from array to array, which raises DataFlowError for values that do not fit. None if the array
+        travels as it is (and is cast on the device if the dtypes differ): uint8 is a quarter of float32 to copy.
 
     Raises:
         DataFlowError: The cast could lose values; names the input, both dtypes and the mend.
@@ -74,7 +75,8 @@ def host_cast(name: str, dtype: np.dtype, wanted: tf.DType, empty: bool = False)
 
 
 def _survives(dtype: np.dtype, target: np.dtype) -> bool:
-    """Whether every value of `dtype` is one of `target`."""
+    """Whether `target` holds every value of `dtype` exactly."""
+    # Not np.can_cast alone: it takes int64 -> float64 for safe, which rounds beyond 2**53.
     if dtype.kind == "b":
         return target.kind in "iuf" or target.name in _EXACT_BITS
     if dtype.kind in "iu" and target.name in _EXACT_BITS:

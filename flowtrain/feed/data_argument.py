@@ -1,4 +1,4 @@
-"""What users give as data: taken as a dataflow, or refused with what to write instead."""
+"""Checks of arguments that take data: a DataFlow or a ``tf.data.Dataset``; else an error that says what to write."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["as_dataflow", "never_ends"]
 
 
 def as_dataflow(data: object, what: str) -> DataFlow:
-    """Take a dataflow or a ``tf.data.Dataset``.
+    """Make sure that an argument is a dataflow; a ``tf.data.Dataset`` is wrapped into one.
 
     Args:
-        data: What was given.
-        what: The argument it was given for, such as ``"dataflow="``.
+        data: The argument.
+        what: Its name for messages, such as ``"dataflow="``.
 
     Raises:
         ConfigError: It is something else; says what to wrap it with.
@@ -38,7 +38,7 @@ def as_dataflow(data: object, what: str) -> DataFlow:
 
 
 def never_ends(flow: object) -> bool:
-    """Whether a flow or a ``tf.data.Dataset`` is known to have no end. A generator that does not end is not known."""
+    """Whether a flow or ``tf.data.Dataset`` is known to have no end; False for a generator, of which nobody knows."""
     if isinstance(flow, tf.data.Dataset):
         flow = from_tf_dataset(flow)
     if not isinstance(flow, DataFlow):

@@ -1,7 +1,7 @@
-"""A thread that keeps the next batches ready as tensors, and knows which of them were consumed.
+"""Prefetch thread of a training run: keeps the next batches ready as tensors, and knows which of them were consumed.
 
 Small batches travel in *blocks*: several of them stacked in one aligned buffer, which TensorFlow uses without a copy,
-so that several training steps can run in one call. A block is handed over early when the consumer waits.
+so that several training steps can run in one call. A block that is not full is handed over if the consumer waits.
 """
 
 from __future__ import annotations
@@ -30,30 +30,37 @@ logger = logging.getLogger("flowtrain.feed")
 
 
 class Block(NamedTuple):
-    """Some batches in a row: with `stacked` tensors of shape (>= rows, batch, ...), else one batch as it is.
+    """Consecutive batches as tensors: stacked along a new first axis, or a single batch as it is.
 
-    With several replicas `tensors` are those of the first one, with its part of each batch, then those of the second.
+    Attributes:
+        tensors: One for each input, of shape (>= rows, batch, ...) if `stacked`, else (batch, ...). With several
+            replicas: those of the first replica, with its rows of each batch, then those of the second, and so on.
+        rows: How many batches the block holds.
+        stacked: Whether the batches are stacked.
+        position: The feeder's position before the first batch.
+        nbytes: Bytes of the tensors.
     """
 
     tensors: list[tf.Tensor]
     rows: int
     stacked: bool
-    position: dict[str, Any]  # of the dataflow before the first row
+    position: dict[str, Any]
     nbytes: int
 
 
 class Feeder:
-    """Iterate a dataflow for ever, ahead of the training loop, from the start of its first epoch.
+    """Iterates a dataflow epoch after epoch in a thread, ahead of the training loop, from the start of epoch 0.
 
-    The position that `state_dict` gives is that of the consumer: what was made ahead and not consumed is made again.
+    The position that `state_dict` gives is that of the consumer: batches that were made ahead and not consumed are made
+    again after a resume.
 
     Args:
-        flow: What is iterated, again and again.
-        inputs: The model's inputs.
-        capacity: How many batches to stack in a block; or a function that says so when it sees the first
-            batch. 0: hand over single batches, unstacked and without a copy where that is safe.
+        flow: The dataflow.
+        inputs: The model's inputs, which check and cast each batch.
+        capacity: How many batches to stack in a block; or a function from the first batch to that number. 0: hand over
+            single batches, unstacked, and without a copy where that is safe.
         depth: How many blocks to keep ready.
-        placement: Who computes with the batches, and where; None: one replica, on the host.
+        placement: The devices that compute with the batches; None: one replica, on the host.
 
     Example:
         >>> with Feeder(flow, inputs, capacity=0) as feeder:                 # doctest: +SKIP
@@ -74,16 +81,19 @@ class Feeder:
         # From epoch 0, whatever the user iterated before (a look at a batch): else the data of a run would depend on
         # that.
         go_to_epoch(flow, 0)
+        # Shared by the two threads, under the condition; all else belongs to one of them once the thread runs.
         self._ready: collections.deque[Block | BaseException] = collections.deque()
         self._change = threading.Condition()
         self._waiting = self._stopping = False
         self._thread: threading.Thread | None = None
+        # The thread's:
         self._skip = 0  # batches to pass over at the start, which were consumed before a resume
         self._passed = 0  # datapoints that the present epoch of the flow has given
-        self._handed_over = False  # whether the feed alone holds what the flow under way gives
-        self._rest: DataFlow | None = None  # what is iterated first, once: the rest of an epoch
+        self._handed_over = False  # whether only the feed holds the arrays of the flow under way
+        self._rest: DataFlow | None = None  # the rest of an epoch, iterated once, before the flow
+        # The consumer's:
         self._position: dict[str, Any] | None = None  # before the block that is being consumed
-        self._consumed = 0  # batches of it
+        self._consumed = 0  # batches of that block
 
     def __enter__(self) -> Feeder:
         return self
@@ -92,7 +102,11 @@ class Feeder:
         self.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The dataflow's position after the last consumed batch."""
+        """The position after the last consumed batch.
+
+        Keys: ``flow``, the dataflow's state; ``passed``, how many datapoints of the epoch it had given by then;
+        ``skip``, how many batches after it are consumed too; ``in_rest``, True while that is the rest of an epoch.
+        """
         if self._position is None:
             return self._where()
         # The position before the block, and how many of its batches are used up: the flow itself is ahead by all that
@@ -104,8 +118,8 @@ class Feeder:
 
         Args:
             state: What `state_dict` gave.
-            rest: A flow that gives the rest of the epoch under way, whose position it then is; after it the feeder's
-                own flow follows from the next epoch on.
+            rest: A flow that gives the rest of the epoch under way; the position is then its own. After it the feeder
+                goes on with its flow, from the next epoch on.
 
         Raises:
             StateError: The feeder runs already, or the state belongs to another dataflow.
@@ -119,13 +133,13 @@ class Feeder:
         """The next block.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: The most seconds to wait.
 
         Returns:
-            The block, or None when there was none in time.
+            The block; None if there was none in time.
 
         Raises:
-            Exception: What the dataflow raised, once all batches before it are handed out.
+            Exception: The error of the dataflow, after all batches before it are handed out; again at each later call.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="flowtrain-feeder", daemon=True)
@@ -138,23 +152,23 @@ class Feeder:
             if not self._ready:
                 return None
             item = self._ready[0]
-            if isinstance(item, BaseException):  # stays there: every later call raises it, and none waits for a thread
-                raise item  # that is gone
+            if isinstance(item, BaseException):
+                raise item  # it stays in the queue: a later call raises it again, and does not wait for a dead thread
             self._ready.popleft()
-            if len(self._ready) <= self._depth // 2:
+            if len(self._ready) <= self._depth // 2:  # see `_put`
                 self._change.notify_all()
         self._position, self._consumed = item.position, 0
         return item
 
     def consumed(self, rows: int) -> None:
-        """Say that training has used so many more batches of the block that `get` gave last."""
+        """Note that training has used `rows` more batches of the block that `get` gave last."""
         self._consumed += rows
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Stop the thread and close the dataflow's iterator. What was not consumed is dropped.
+        """Stop the thread and close the dataflow's iterator. Batches that are not consumed are dropped.
 
         Args:
-            timeout: Seconds to wait for a datapoint that is being made.
+            timeout: The most seconds to wait for a datapoint that is being made.
 
         Returns:
             Whether the thread has ended. If not, it ends after its datapoint; call again to wait for it.
@@ -185,17 +199,19 @@ class Feeder:
 
     def _put(self, item: Block | BaseException) -> bool:
         with self._change:
-            if len(self._ready) >= self._depth:  # made anew several at a time: waking for each costs as much again
+            # Once the queue is full it is refilled from half on, several blocks at a time: waking this thread for each
+            # block would cost as much as making a small one.
+            if len(self._ready) >= self._depth:
                 self._change.wait_for(lambda: self._stopping or len(self._ready) <= self._depth // 2)
             if self._stopping:
                 return False
             self._ready.append(item)
-            if self._waiting:
+            if self._waiting:  # a notification without a waiter is spared, too
                 self._change.notify_all()
             return True
 
     def _batches(self) -> Generator[list[np.ndarray], None, None]:
-        """All batches, for ever."""
+        """The batches of all epochs as checked arrays; ends only when the feeder is closed."""
         while not self._stopping:
             flow = self._flow if self._rest is None else self._rest
             self._handed_over = hands_over(flow)
@@ -212,7 +228,9 @@ class Feeder:
                         arrays = self._inputs.arrays(datapoint)
                     except DataFlowError as error:
                         raise annotate_error(error, f"datapoint {self._passed - 1} of the training dataflow") from None
-                    del datapoint  # and not in this frame until the next has come: they may lie in a worker's slot
+                    # No name in this frame keeps the arrays until the next datapoint has come: they may lie in a
+                    # worker's slot, which the worker can fill again only when nobody holds them.
+                    del datapoint
                     yield arrays
                     del arrays
             finally:
@@ -222,11 +240,13 @@ class Feeder:
             if self._rest is None:
                 self._check_epoch()
             else:
-                self._flow.load_state_dict({**self._rest.state_dict(), "position": None})  # its next epoch
+                # The rest is a copy of the flow, so the epoch after it is the flow's next one, with the same seeds.
+                self._flow.load_state_dict({**self._rest.state_dict(), "position": None})
                 self._rest = None
             self._passed = 0
 
     def _check_epoch(self) -> None:
+        """Raise if the epoch that ended has another number of datapoints than the flow's length, or none."""
         if self._stopping:
             return
         expected = self._flow.size_or_none()
@@ -244,6 +264,11 @@ class Feeder:
             )
 
     def _blocks(self, batches: Iterator[list[np.ndarray]]) -> Iterator[Block]:
+        """The batches as blocks, each with the position before its first batch.
+
+        `batches` runs in this thread and only when it is asked, so `_where` after a batch is the position before the
+        next one.
+        """
         position = self._where()
         builder: _Stack | None = None
         capacity: int | None = None
@@ -251,7 +276,7 @@ class Feeder:
             arrays, failure = None, None
             try:
                 arrays = next(batches, None)
-            except Exception as error:  # after what was made before it
+            except Exception as error:  # raised below, after the batches that were made before it
                 failure = error
             if arrays is None:
                 if builder is not None:
@@ -267,6 +292,8 @@ class Feeder:
                 position = self._where()
                 continue
             if builder is not None and not builder.fits(arrays):
+                # The flow has given this batch already, so its state is that after it: the position before the batch is
+                # told by the last one and a count.
                 yield builder.block(position)
                 position = {**position, "skip": position["skip"] + builder.rows}
                 builder = None
@@ -275,7 +302,8 @@ class Feeder:
             builder.add(arrays)
             del arrays
             # A block that is not full goes out when training waits: with a slow flow 32 batches would take seconds, and
-            # how many steps share a call changes no bit.
+            # how many steps share a call changes no bit. Read without the lock: a look that comes too early or too late
+            # moves the border of a block, nothing else.
             if builder.rows == capacity or (self._waiting and not self._ready):
                 yield builder.block(position)
                 position, builder = self._where(), None
@@ -285,14 +313,14 @@ class Feeder:
         return self._placement.put([_owned_tensors(part, self._handed_over) for part in parts])
 
     def _where(self) -> dict[str, Any]:
-        """The position after what the flow has given so far."""
+        """The position after the last datapoint that the flow has given."""
         flow = self._flow if self._rest is None else self._rest
         state = {"flow": flow.state_dict(), "passed": self._passed, "skip": self._skip}
         return state if self._rest is None else {**state, "in_rest": True}
 
 
 class _Stack:
-    """A block in the making. The buffers have room for all rows at once, so that shapes stay the same."""
+    """A block in the making. Its buffers have room for all rows from the start, so every block has the same shape."""
 
     def __init__(self, arrays: Sequence[np.ndarray], capacity: int, placement: Placement) -> None:
         self.rows = 0
@@ -315,14 +343,19 @@ class _Stack:
 
 
 def _room(capacity: int, array: np.ndarray) -> np.ndarray:
-    """Uninitialised memory for some arrays like this one."""
+    """Uninitialised memory for `capacity` arrays like this one."""
     if array.dtype.kind in "OSU":
         return np.full((capacity, *array.shape), "", object)
     return aligned_empty((capacity, *array.shape), array.dtype)
 
 
 def _owned_tensors(arrays: Sequence[np.ndarray], handed_over: bool) -> list[tf.Tensor]:
-    """Tensors whose memory nobody writes into any more; `handed_over`: nobody else in this process holds the arrays."""
+    """Tensors whose memory nobody writes into any more: that of the arrays where it is safe, else a copy.
+
+    Args:
+        arrays: The arrays of one replica.
+        handed_over: Whether nobody else in this process holds the arrays; see `hands_over`.
+    """
     tensors = []
     for array in arrays:
         if handed_over and is_leased(array) and can_alias(array):
@@ -337,6 +370,7 @@ def _bytes_of(arrays: Sequence[np.ndarray]) -> int:
 
 
 def _aligned_copy(array: np.ndarray) -> np.ndarray:
+    """A copy in native byte order that DLPack can share; texts as they are, since TensorFlow copies those anyway."""
     if array.dtype.hasobject or array.dtype.kind in "SU":
         return array
     copy = aligned_empty(array.shape, array.dtype.newbyteorder("="))

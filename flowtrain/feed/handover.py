@@ -1,4 +1,4 @@
-"""Datapoints as other frameworks take them: what PyTorch and JAX are given of each component."""
+"""Iterable of a flow's datapoints with the arrays as tensors of another framework: the base of to_torch and to_jax."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from .ownership import hands_over, is_leased
 __all__ = ["Handover", "check_flow"]
 
 Convert = Callable[[np.ndarray, bool, str], Any]
-"""Makes a tensor of an array, given whether its memory may be used as it is, and where it is, for errors."""
+"""Function (array, whether its memory may be shared, place for errors) -> tensor."""
 
 
 def check_flow(ds: object, owner: str) -> DataFlow:
-    """Raise unless this is a DataFlow."""
+    """Raise unless `ds` is a DataFlow.
+
+    Raises:
+        DataFlowError: It is something else.
+    """
     if not isinstance(ds, DataFlow):
         raise DataFlowError(f"{owner} takes a DataFlow, got {type(ds).__name__}")
     return ds
 
 
 class Handover:
-    """A flow whose arrays and numbers are handed over as tensors; each iteration is its next epoch.
+    """Iterable of a flow's datapoints, with arrays and numbers as tensors; each iteration is the flow's next epoch.
 
     Args:
         ds: The flow.
-        owner: Named in errors.
+        owner: Name of the public function, for errors.
         convert: Makes the tensors.
     """
 
     def __init__(self, ds: DataFlow, owner: str, convert: Convert) -> None:
         self._ds, self._owner, self._convert = check_flow(ds, owner), owner, convert
-        # memory of a worker's slot stays as it is while a tensor holds it; a function in this process may write again
+        # Memory of a worker's slot stays as it is while a tensor holds it. Other arrays may be written into again by a
+        # function in this process, so they are copied.
         self._untouched = hands_over(ds)
 
     def __iter__(self) -> Iterator[Any]:
@@ -70,7 +75,7 @@ class Handover:
         return len(self._ds)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position after the last datapoint that was handed out: that of the flow."""
+        """The flow's position after the last datapoint that was handed out."""
         return self._ds.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

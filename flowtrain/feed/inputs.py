@@ -1,4 +1,4 @@
-"""From a datapoint to the arrays of a model's inputs, with every misfit named."""
+"""The inputs of a model: turns a datapoint into their arrays, and names every misfit of names, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger("flowtrain.feed")
 
 
 class Inputs:
-    """The inputs of a model, as a dataflow has to fill them.
+    """The inputs of a model: checks and casts the components of each datapoint for them.
 
     Args:
-        specs: One TensorSpec per input; their names are the inputs' names.
-        part: (index, count): of the rows of each batch take the index-th of count equal parts. So each
-            worker of several feeds its share of the global batch.
-        divide: The rows of each part must be a multiple of this (the replicas of one worker).
+        specs: One named TensorSpec per input.
+        part: (index, count): take the index-th of count equal parts of each batch's rows. So each of several workers
+            feeds its part of the global batch.
+        divide: The rows of each part must be a multiple of this: the number of replicas of this worker.
         rows: How many rows every batch must have; None: any number.
 
     Example:
@@ -61,13 +61,15 @@ class Inputs:
             datapoint: A list or tuple in the order of the inputs, or a dict by their names.
 
         Returns:
-            Arrays in the dtype they travel in (see `flowtrain.feed.cast`).
+            One array per input, in the dtype in which it travels (see `flowtrain.feed.cast`); of several workers this
+            one's rows.
 
         Raises:
-            DataFlowError: Number or names of components, a shape or a dtype does not fit.
+            DataFlowError: Number or names of components, a shape, a dtype or a value does not fit.
         """
         components = self._ordered(datapoint)
         arrays = []
+        # Checks depend on dtype and shape alone, so they are done once for each pair that comes, not for each batch.
         for place, (spec, component) in enumerate(zip(self.specs, components, strict=True)):
             array = component if type(component) is np.ndarray else _as_array(component, str(spec.name))
             key = place, array.dtype, array.shape
@@ -148,10 +150,10 @@ class Inputs:
 
 
 def check_specs(specs: object) -> list[tf.TensorSpec]:
-    """Make sure that these are TensorSpecs with names.
+    """Make sure that `specs` is a list of TensorSpecs.
 
     Raises:
-        ConfigError: They are not.
+        ConfigError: It is something else.
     """
     if not isinstance(specs, list | tuple) or not all(isinstance(spec, tf.TensorSpec) for spec in specs):
         raise ConfigError(f"specs must be a list of tf.TensorSpec, got {specs!r:.200}")
@@ -159,7 +161,7 @@ def check_specs(specs: object) -> list[tf.TensorSpec]:
 
 
 def _as_array(component: Component, name: str) -> np.ndarray:
-    """The array of a component that is none yet, without loss (see `flowtrain.dataflow.core.values`)."""
+    """The array of a component that is not an array yet, without loss (see `flowtrain.dataflow.core.values`)."""
     if isinstance(component, tf.Tensor):
         return component.numpy()
     if not isinstance(component, list | tuple):
@@ -173,6 +175,7 @@ def _shown(shape: tf.TensorShape) -> str:
 
 
 def _hint(spec: tf.TensorSpec, array: np.ndarray) -> str:
+    """A guess at what is missing when an array has one axis less than its input."""
     rank = spec.shape.rank
     if rank is not None and array.ndim == rank - 1 and spec.shape[1:].is_compatible_with(array.shape):
         return " Is a BatchData missing at the end of the dataflow?"

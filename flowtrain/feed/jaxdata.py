@@ -1,4 +1,4 @@
-"""A dataflow for JAX."""
+"""Dataflows as iterables of JAX arrays."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NARROW = {"i8": "i4", "u8": "u4", "f8": "f4", "c16": "c8"}
 
 @names_arguments
 def to_jax(ds: DataFlow, *, device: Any = None, narrow: bool = False) -> Handover:
-    """Make an iterable of JAX arrays of a dataflow.
+    """Make an iterable of a dataflow's datapoints with JAX arrays.
 
     Args:
         ds: The flow; each iteration is its next epoch.
         device: A ``jax.Device`` or a ``Sharding``; None: JAX's default device.
         narrow: What to do with numbers of 64 bits, which JAX without ``jax_enable_x64`` makes 32 bits without a word.
-            False: they are an error. True: whole numbers are cast where each fits, else an error; floats are rounded.
+            False: raise an error. True: round floats, and cast whole numbers if each fits, else raise an error.
 
     Returns:
         An iterable. Its elements are the flow's datapoints, lists or dicts, with each array and number as a
@@ -64,6 +64,7 @@ def to_jax(ds: DataFlow, *, device: Any = None, narrow: bool = False) -> Handove
 
 
 def _narrowed(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
+    """A cast to 32 bits that raises if a whole number would change or a float become infinite."""
     with np.errstate(over="ignore"):
         found = array.astype(dtype)
     if dtype.kind in "iu":

@@ -1,4 +1,4 @@
-"""A dataflow for Keras's own ``fit``, ``evaluate`` and ``predict``."""
+"""Dataflows as a ``keras.utils.PyDataset``, for Keras's own ``fit``, ``evaluate`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ __all__ = ["to_keras"]
 Parts: TypeAlias = "str | int | Sequence[Any] | Mapping[str, Any] | None"
 """Which components: a name or a position, a list of these, or a dict, name of the model's input -> component."""
 
-_KEPT = 4096  # positions: tf.data reads far fewer batches ahead
-_LOOKED_AT = 2  # batches of which Keras looks at the shapes before an epoch
+_KEPT = 4096  # positions that are kept: tf.data reads far fewer batches ahead
+_LOOKED_AT = 2  # batches that Keras takes before an epoch, to know their shapes
 
 
 @names_arguments
 def to_keras(ds: DataFlow, inputs: Parts = None, targets: Parts = None, sample_weights: Parts = None) -> KerasData:
     """Make a ``keras.utils.PyDataset`` of a dataflow of batches, for ``model.fit``, ``evaluate`` and ``predict``.
 
-    flowtrain's own trainers do not need it, and are faster without. For any backend of Keras.
+    It works with any backend of Keras. flowtrain's own trainers do not need it, and are faster without.
 
     Args:
         ds: The flow, which must have a length; each pass over the dataset is its next epoch.
         inputs: Which components the model takes: a name, or a position in a list; a list of these for a model with
             several inputs; a dict, name of the model's input -> component. None: datapoints are lists of inputs,
             targets (if there are two or three components) and sample weights (if there are three).
-        targets: Which components are the targets, in the same words; None: none.
-        sample_weights: Which are the weights of the samples; None: none.
+        targets: Which components are the targets, in the same form; None: none.
+        sample_weights: Which components are the weights of the samples, in the same form; None: none.
 
     Returns:
-        The dataset: batches in the flow's order, whatever ``fit`` says of ``shuffle``: give the source
-        ``shuffle=True`` instead. The flow has the workers (``PrefetchData``); those of the dataset are refused.
+        The dataset. Batches come in the flow's order, also with ``fit(shuffle=True)``: give the source
+        ``shuffle=True`` instead. The flow has the workers (``PrefetchData``); ``workers`` of the dataset are refused.
 
         An epoch that Keras left early (an error, ``stop_training`` within it) begins again with the next ``fit``,
-        unless a state is loaded. ``state_dict(batches)`` is the position after so many batches in all; None: after
+        unless a state is loaded. ``state_dict(batches)`` is the position after `batches` batches in all; None: after
         those that Keras took. With TensorFlow Keras takes some ahead, so count those that were trained on
         (``on_train_batch_end`` of a callback). After ``load_state_dict(state)`` the next epoch is what is left of the
-        one that was interrupted. It takes a ``fit`` of its own, since Keras counts the batches of an epoch once:
+        one that was interrupted. It needs a ``fit`` of its own, since Keras counts the batches of an epoch only once:
         ``fit(data, initial_epoch=e, epochs=e + 1)``, then ``fit(data, initial_epoch=e + 1, epochs=n)``.
 
     Raises:
@@ -72,20 +72,19 @@ def to_keras(ds: DataFlow, inputs: Parts = None, targets: Parts = None, sample_w
 
 
 class KerasData(keras.utils.PyDataset):
-    """Passes over a flow's batches, behind Keras's interface by index; see `to_keras`.
+    """PyDataset over the batches of a flow; see `to_keras`.
 
-    Keras asks for batches by number: in a random order with ``fit(shuffle=True)``, its default; for the first two
-    before an epoch, to know their shapes; and in walks that it drops. A walk of Keras's begins with a look at
-    ``num_batches``.
-    So the k-th number that a walk asks for is answered by the epoch's k-th batch, and a walk that begins before the
-    last one is complete begins at the same batch.
+    Keras asks for batches by number: in a random order with ``fit(shuffle=True)``, its default; the first two before an
+    epoch, to know their shapes; and in iterations that it does not complete. Each of Keras's iterations begins with a
+    look at ``num_batches``. So the k-th number that an iteration asks for is answered by the k-th batch of the epoch,
+    and an iteration that begins before the last one is complete begins at the same batch.
     """
 
     def __init__(self, ds: DataFlow, inputs: Parts, targets: Parts, sample_weights: Parts) -> None:
         super().__init__()
         self._ds, self._parts = ds, (inputs, targets, sample_weights)
-        self._turn = threading.Lock()
-        self._within = False
+        self._turn = threading.Lock()  # Keras asks from a thread of tf.data, callbacks for states from their own
+        self._within = False  # whether a fit is in an epoch
         self._forget(None)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -97,22 +96,25 @@ class KerasData(keras.utils.PyDataset):
         super().__setattr__(name, value)
 
     def _forget(self, left: int | None) -> None:
+        """Begin at the flow's position; `left` batches of the present epoch are left, None: all."""
         self._done = 0  # batches of all passes that are complete
-        self._short = bool(left) and left != len(self._ds)
-        self._short_ended = False
+        self._short = bool(left) and left != len(self._ds)  # the pass is what is left of an epoch
+        self._short_ended = False  # such a pass is complete, in the fit that is under way
         self._positions: deque[tuple[int, dict[str, Any]]] = deque(maxlen=_KEPT)
         self._begin_pass(left or len(self._ds))
 
     def _begin_pass(self, size: int) -> None:
+        """Begin a pass of `size` batches at the flow's position."""
         self._size, self._pass_start = size, self._ds.state_dict()
         self._note(0, size)
         self._walk: Iterator[Any] | None = None
-        self._taken = 0  # batches of the flow in this pass
-        self._first: list[Any] = []  # the first of them, since Keras looks at them before
-        self._ranks: dict[int, int] = {}  # number that Keras asked for -> which of its questions it was
-        self._asked = False
+        self._taken = 0  # batches that the flow has given in this pass
+        self._first: list[Any] = []  # the first of them, which Keras takes twice
+        self._ranks: dict[int, int] = {}  # number that Keras asked for -> k: it was the k-th of this iteration
+        self._asked = False  # Keras looked at num_batches: its next question begins an iteration
 
     def _note(self, taken: int, left: int) -> None:
+        """Keep the position after `taken` batches of the pass, for `state_dict`."""
         self._positions.append((self._done + taken, {"batches_left": left, "flow": self._ds.state_dict()}))
 
     def __len__(self) -> int:
@@ -134,7 +136,7 @@ class KerasData(keras.utils.PyDataset):
                 batch = self._first[rank]
             elif rank == self._taken:
                 batch = self._next()
-            else:  # a walk that Keras has dropped asks once more
+            else:  # an iteration that Keras has left asks once more
                 raise DataFlowError(f"to_keras: batch {index} was taken already")
             if len(self._ranks) == self._size:
                 self._done += self._size
@@ -150,18 +152,18 @@ class KerasData(keras.utils.PyDataset):
         self._within = True
 
     def on_epoch_end(self) -> None:
-        if not self._within:  # as Keras does at the start of a fit
+        if not self._within:  # Keras calls it without a beginning at the start of a fit
             self._short_ended = False
         self._within = False
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
-        """The position after so many batches in all, since the dataset was made or a state was loaded.
+        """The position after some batches, counted since the dataset was made or a state was loaded.
 
         Args:
-            batches: How many; None: those that Keras took.
+            batches: How many; None: all that Keras took.
 
         Raises:
-            DataFlowError: It is not known.
+            DataFlowError: The position is not known: too long ago, or not reached.
         """
         with self._turn:
             for number, position in reversed(self._positions):
@@ -171,10 +173,10 @@ class KerasData(keras.utils.PyDataset):
         raise DataFlowError(f"to_keras: positions after {known} batches are known, not after {batches}")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on at a saved position: the next epoch is what is left of that one.
+        """Go on at a saved position: the next epoch is what is left of the one that was saved.
 
         Raises:
-            StateError: It is no state of such a dataset, or the flow is another.
+            StateError: `state` is not of such a dataset, or of another flow.
         """
         if not isinstance(state, dict) or state.keys() != {"batches_left", "flow"}:
             raise StateError(f"not a state of to_keras: {state!r:.80}")
@@ -183,7 +185,7 @@ class KerasData(keras.utils.PyDataset):
             self._forget(state["batches_left"])
 
     def _restart(self) -> None:
-        """A walk of Keras's begins: at the first batch of the pass."""
+        """Begin an iteration of Keras's at the first batch of the pass."""
         self._asked = False
         if self._short_ended and self._within:
             raise DataFlowError(
@@ -199,7 +201,7 @@ class KerasData(keras.utils.PyDataset):
 
     def _next(self) -> tuple[Any, ...]:
         """The next batch of the pass."""
-        for _ in range(2):
+        for _ in range(2):  # twice, as an iterator that begins at the end of an epoch ends at once
             if self._walk is None:
                 self._walk = iter(self._ds)
             for datapoint in self._walk:
@@ -209,7 +211,7 @@ class KerasData(keras.utils.PyDataset):
                 if self._taken <= _LOOKED_AT:
                     self._first.append(batch)
                 return batch
-            self._walk = None  # a position at the end of an epoch: the next one is due
+            self._walk = None
         raise DataFlowError(f"to_keras: {self._ds} gave {self._taken} batches of {self._size}")
 
     def _chosen(self, datapoint: Datapoint) -> tuple[Any, ...]:
@@ -226,6 +228,7 @@ class KerasData(keras.utils.PyDataset):
 
 
 def _taken(datapoint: Datapoint, part: Parts) -> Component:
+    """The components that an argument of `to_keras` names, in its form."""
     if isinstance(part, list | tuple):
         return tuple(_taken(datapoint, one) for one in part)
     if isinstance(part, Mapping):

@@ -1,9 +1,9 @@
-"""Which arrays of a dataflow the feed may use as they are, because nobody else can write into them later.
+"""Ownership of a dataflow's arrays: which ones the feed may share with TensorFlow, as nobody writes into them later.
 
-It takes two things. The array lies in memory that its maker leaves alone: a slot of a worker, under a `Lease`. And it
-reached the feed unseen: a function in this process may have kept it, to write into it at its next call. The first is
-asked of the array, the second follows from the stages of the flow. Neither counts references: the count of an object
-differs between Pythons (without a global lock it is split between threads), and says nothing of who will write.
+Two conditions must hold. The array lies in memory that its maker leaves alone: a slot of a worker, under a `Lease`. And
+no function in this process has seen it, which might keep it and write into it at its next call. The first is a property
+of the array, the second follows from the stages of the flow. Neither counts references: the count of an object differs
+between Pythons (without a global lock it is split between threads), and says nothing about who will write.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flowtrain.ipc.arena import Lease
 
 __all__ = ["hands_over", "is_leased"]
 
-# A closed list, by the class itself: a class that a user derives from one of these may do anything.
+# Closed lists, by exact class: a class that a user derives from one of these may do anything.
 _FROM_WORKERS = {MultiProcessMapAndBatchData, MultiProcessMapData, PrefetchData}
 _KEEPING_NOTHING = {
     FixedSizeData, PrintData, RepeatedData, SelectComponent, ShardData, ShuffleData, SkipData, TakeData, TestDataSpeed,
@@ -39,7 +39,7 @@ _KEEPING_NOTHING = {
 
 
 def hands_over(flow: DataFlow) -> bool:
-    """Whether what a flow gives comes from workers, through stages that keep nothing of it and call no function.
+    """Whether a flow's arrays come from workers, through stages that keep nothing of them and call no function.
 
     Example:
         >>> from flowtrain.dataflow import BatchData, DataFromList, MapData, PrefetchData
@@ -54,7 +54,8 @@ def hands_over(flow: DataFlow) -> bool:
 
 
 def is_leased(array: np.ndarray) -> bool:
-    """Whether an array lies in memory that its maker leaves alone while the array lives: a slot of a worker."""
+    """Whether an array lies in a slot of a worker, which is not written into while the array lives."""
+    # A view leads to the array or buffer that it is a view of; at the end of the chain is who owns the memory.
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview) and not isinstance(owner, Lease):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj

@@ -1,7 +1,7 @@
-"""Each replica's rows of a batch, on the replica's device before the step asks for them.
+"""Placement of batches: copies each replica's rows to the replica's device before the step asks for them.
 
-Rows are cut on the host, so that a device is sent its own rows and no others; and by the feeding thread, so that they
-travel while the device still computes the step before.
+Rows are cut on the host, so that a device is sent only its own; and by the feeding thread, so that they travel while
+the device still computes the step before.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ __all__ = ["Placement"]
 
 
 class Placement:
-    """Where the batches of this process go.
+    """The devices of the replicas of this process, and the way of batches to them.
 
     Args:
-        devices: The device of each of its replicas, in order; None: one replica, on the host.
+        devices: The device of each replica, in order; None for the host.
     """
 
     def __init__(self, devices: Sequence[str | None] = (None,)) -> None:
         self.devices = tuple(device if device is None or not _is_host(device) else None for device in devices)
 
     def parts(self, arrays: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
-        """Each replica's rows of the arrays: equal parts, which `Inputs` has made sure of. Views, not copies."""
+        """Each replica's rows of the arrays, as views: equal parts, as `Inputs` has made sure that rows divide."""
         count = len(self.devices)
         if count == 1:
             return [arrays]
@@ -36,13 +36,13 @@ class Placement:
         ]
 
     def put(self, tensors: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
-        """Copy tensors to where they are computed with; what is there already, or is text, stays.
+        """Copy tensors to the devices that compute with them; those of the host, and texts, stay on the host.
 
         Args:
-            tensors: Those of each replica, on the host.
+            tensors: For each replica its tensors, on the host.
 
         Returns:
-            All of the first replica, then all of the second, and so on.
+            All tensors of the first replica, then all of the second, and so on.
         """
         return [tensor for device, own in zip(self.devices, tensors, strict=True) for tensor in _on(device, own)]
 

@@ -1,7 +1,8 @@
-"""NumPy arrays as tensors, without a copy where that is safe.
+"""Tensors that share the memory of NumPy arrays, where that is safe.
 
-TensorFlow copies every NumPy array it is given. DLPack lets it use the array's memory instead, for C-contiguous,
-writable arrays that start at a 64-byte boundary: on less TensorFlow aborts the process, so it is checked before.
+TensorFlow copies every NumPy array that it is given. DLPack lets it use the array's memory instead, if the array is
+C-contiguous, writable and starts at a 64-byte boundary. Given another one TensorFlow aborts the process, so this is
+checked before.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from flowtrain.ipc.buffers import ALIGNMENT
 
 __all__ = ["aligned_empty", "can_alias", "share", "to_tensor"]
 
-# what DLPack and TensorFlow both know
+# The dtypes that both DLPack and TensorFlow know.
 _KINDS = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
 
 
 def to_tensor(array: np.ndarray, alias: bool = True) -> tf.Tensor:
-    """Make a tensor of an array, sharing its memory where possible.
+    """Make a tensor of an array, sharing its memory if possible.
 
     Sharing takes 0.03 ms whatever the size. The tensor keeps the array alive, and shows what is written
     into the array later: pass ``alias=False`` for an array that you write into again.
 
     Args:
         array: Any array that TensorFlow has a dtype for.
-        alias: Whether the tensor may share the array's memory; where it cannot, it is copied.
+        alias: Whether the tensor may share the array's memory. An array that cannot be shared is copied.
 
     Returns:
         The tensor, on the CPU.
@@ -41,7 +42,7 @@ def to_tensor(array: np.ndarray, alias: bool = True) -> tf.Tensor:
 
 
 def share(array: np.ndarray) -> tf.Tensor:
-    """A tensor in the memory of an array that `can_alias`."""
+    """A tensor in the memory of an array, for which `can_alias` must hold."""
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
@@ -61,9 +62,10 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """An uninitialised array at a 64-byte boundary, which `to_tensor` can share.
 
     Args:
-        shape: Its shape.
-        dtype: Its dtype, of a fixed size.
+        shape: Shape of the array.
+        dtype: A dtype of a fixed size, no objects or texts.
     """
+    # NumPy promises no such alignment, so a part of a larger block is taken.
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)

@@ -1,4 +1,4 @@
-"""The way to and from ``tf.data``."""
+"""Dataflows of ``tf.data`` datasets, and the reverse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TFDatasetFlow(DataFlow):
 
     @property
     def never_ends(self) -> bool:
-        """Whether the dataset is known to have no end."""
+        """Whether ``tf.data`` knows that the dataset has no end."""
         return int(self._dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
 
     def __iter__(self) -> Iterator[Any]:
@@ -54,17 +54,18 @@ class TFDatasetFlow(DataFlow):
 
 
 def from_tf_dataset(dataset: tf.data.Dataset) -> DataFlow:
-    """Use a ``tf.data.Dataset`` where a dataflow is expected. TrainConfig does this by itself.
+    """Make a dataflow of a ``tf.data.Dataset``. TrainConfig does this by itself.
 
     Args:
-        dataset: Its elements become datapoints: tuples become lists, dicts stay, one tensor a list of one.
+        dataset: Its elements become datapoints: a tuple becomes a list, a dict stays, a single tensor becomes a list of
+            one.
 
     Returns:
         A flow that can be iterated, not indexed.
 
     Note:
         Order: the dataset's own; give its shuffles a seed and ``reshuffle_each_iteration=False``, or epochs
-        cannot be repeated. State: a count; going on in mid-epoch walks over what was consumed.
+        cannot be repeated. State: a count of elements; resuming in mid-epoch iterates over those that were consumed.
 
     Example:
         >>> ds = from_tf_dataset(tf.data.Dataset.range(3))
@@ -75,7 +76,7 @@ def from_tf_dataset(dataset: tf.data.Dataset) -> DataFlow:
 
 
 def to_tf_dataset(ds: DataFlow, specs: Sequence[tf.TensorSpec]) -> tf.data.Dataset:
-    """Make a ``tf.data.Dataset`` of a dataflow, for Keras ``fit`` or other code that wants one.
+    """Make a ``tf.data.Dataset`` of a dataflow, for Keras ``fit`` or other code that takes one.
 
     flowtrain's own trainers do not need it, and are faster without.
 
@@ -84,7 +85,7 @@ def to_tf_dataset(ds: DataFlow, specs: Sequence[tf.TensorSpec]) -> tf.data.Datas
         specs: One TensorSpec per component. Dtypes are cast by the rules of training.
 
     Returns:
-        A dataset whose elements are tuples in the order of the specs; its cardinality is ``len(ds)`` where known.
+        A dataset whose elements are tuples in the order of the specs; its cardinality is ``len(ds)``, if known.
 
     Raises:
         DataFlowError: `ds` is no DataFlow; while iterating: a datapoint does not fit the specs.

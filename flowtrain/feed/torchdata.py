@@ -1,4 +1,4 @@
-"""A dataflow for PyTorch."""
+"""Dataflows as a ``torch.utils.data.IterableDataset``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TorchDataset: TypeAlias = Any
 def to_torch(ds: DataFlow) -> TorchDataset:
     """Make a ``torch.utils.data.IterableDataset`` of a dataflow, for a loop of your own or a ``DataLoader``.
 
-    The flow makes the batches, in workers of its own (``PrefetchData``); a DataLoader around it takes them as they are:
+    The flow makes the batches, in workers of its own (``PrefetchData``); a DataLoader hands them on as they are:
     ``DataLoader(to_torch(ds), batch_size=None, num_workers=0)``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a training go."""
+"""Monitors: write the scalars, pictures, histograms and events of a training to files, consoles and services."""
 
 from flowtrain.utils.lazy_names import lazy_names
 

@@ -1,4 +1,4 @@
-"""The table of an epoch's numbers in the terminal and in the log."""
+"""Monitor that logs an epoch's scalars as a table, for the terminal and the log file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ logger = logging.getLogger("flowtrain.monitors")
 
 
 class ConsoleMonitor(Monitor):
-    """Writes a table of the scalars of each epoch: the value now, the value before, and the change.
+    """Logs a table of the scalars of each epoch: the value now, the value before, and the change.
 
-    It goes to the logger ``flowtrain``, and so into the log of the run as well. Where epochs are short, those between
+    It uses the logger ``flowtrain``, so the table is also in ``log.txt`` of the run. If epochs are short, those between
     two tables get one line each, with the values and their changes.
 
     Args:
         include: Patterns (``"val*"``) of the names to show.
-        exclude: Patterns of names not to show.
-        table_every: Seconds between two tables at least; 0: a table for each epoch.
+        exclude: Patterns of the names not to show.
+        table_every: The least seconds between two tables; 0: a table for each epoch.
 
     Example:
         >>> ConsoleMonitor(exclude=["*/throughput"])
@@ -75,6 +75,7 @@ class ConsoleMonitor(Monitor):
         self._now = {}
 
     def _compared(self, name: str, value: float) -> tuple[str, str]:
+        """The value before and the change in per cent, as text; empty if there is none, or the value before was 0."""
         before = self._before.get(name)
         if before is None:
             return "", ""

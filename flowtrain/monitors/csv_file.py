@@ -1,4 +1,4 @@
-"""Scalars as a CSV table: the log for spreadsheets."""
+"""Monitor that writes scalars as a CSV table, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger("flowtrain.monitors")
 
 
 class CSVMonitor(Monitor):
-    """Keeps a table with a column per scalar and a row per step in the run's folder.
+    """Writes a CSV file in the run's folder, with a column per scalar and a row per step.
 
-    A scalar that appears for the first time makes a new column: the file is then written anew, under another
-    name and renamed, so that it is whole at every moment. A resumed run goes back to the rows and columns of
-    its checkpoint. Cells of scalars that were not logged at a step are empty.
+    A scalar that is logged for the first time makes a new column: the file is then written anew, beside the old one,
+    and renamed, so that it is whole at every moment. A resumed run goes back to the rows and columns of its checkpoint.
+    The cell of a scalar that was not logged at a step is empty.
 
     Args:
         filename: The file, inside the run's folder.
@@ -36,12 +36,12 @@ class CSVMonitor(Monitor):
     def __init__(self, filename: str = "metrics.csv") -> None:
         self.filename = in_run(filename, "the file of CSVMonitor")
         self._columns: list[str] = []
-        self._rows = 0
-        self._size = 0  # bytes of what was written whole
-        self._step: int | None = None
-        self._values: dict[str, float] = {}
-        self._pending: list[dict[str, Any]] = []
-        self._ours = False
+        self._rows = 0  # in the file
+        self._size = 0  # bytes of the file after the last write that succeeded
+        self._step: int | None = None  # of the row that is being filled
+        self._values: dict[str, float] = {}  # the row that is being filled
+        self._pending: list[dict[str, Any]] = []  # full rows that are not in the file yet
+        self._ours = False  # whether the file is this run's; else one that exists is set aside
 
     def open(self, log_dir: Path) -> None:
         self._path = log_dir / self.filename
@@ -94,6 +94,7 @@ class CSVMonitor(Monitor):
         self._size = self._path.stat().st_size
 
     def _end_row(self) -> None:
+        """Move the row that is being filled to the pending ones; a scalar called "step" must not hide the step."""
         if self._values:
             renamed = {"scalar/step" if name == "step" else name: v for name, v in self._values.items()}
             self._pending.append({"step": self._step, **renamed})

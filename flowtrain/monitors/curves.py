@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""Monitor that draws the curves of a run's scalars as a picture; and the function that draws them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _VALIDATION = ("validation_", "val_")
 
 
 class CurvesMonitor(Monitor):
-    """Draws ``curves.png`` in the run's folder, at the end and, in long runs, now and then in between.
+    """Draws ``curves.png`` in the run's folder, at the end and, in long runs, at ends of epochs in between.
 
-    Drawing takes some tenths of a second, so it is done again only once fifty times the last drawing's time
-    has gone by: it never costs more than two per cent of a run.
+    Drawing takes some tenths of a second. It is done again only when fifty times that time has passed, so it never
+    costs more than two per cent of a run.
 
     Args:
-        filename: The picture, inside the run's folder.
+        filename: The picture, inside the run's folder; its ending chooses the format.
 
     Example:
         >>> CurvesMonitor("loss.png").filename
         'loss.png'
     """
 
-    _SHARE = 50.0
-    _FIRST_SECONDS = 10.0
+    _SHARE = 50.0  # the least time between two drawings, in times of the last drawing
+    _FIRST_SECONDS = 10.0  # before the first drawing
 
     def __init__(self, filename: str = "curves.png") -> None:
         self.filename = in_run(filename, "the file of CurvesMonitor")
@@ -66,8 +66,8 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path |
 
     Args:
         history: Name -> (step, value) pairs, such as `trainer.history` or what `read_jsonl` gives.
-        path: Where to write the picture, also a URL; its ending chooses the format.
-        columns: How many plots stand beside each other.
+        path: Path or URL of the picture; its ending chooses the format.
+        columns: How many plots stand beside each other at most.
 
     Returns:
         The path.
@@ -75,7 +75,7 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path |
     Example:
         >>> plot_history({"cost": [(1, 2.0), (2, 1.0)]}, "/tmp/curves.png")  # doctest: +SKIP
     """
-    # Without pyplot: no window system, no global state, and any thread may draw.
+    # Without pyplot, which has global state and opens a window system: so any thread may draw, on any machine.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -103,7 +103,7 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path |
 
 
 def base_name(name: str) -> str:
-    """The scalar in whose plot another one is drawn: ``validation_x`` belongs to ``x``."""
+    """The name of the plot that a scalar is drawn in: ``x`` for ``x``, ``validation_x`` and ``val_x``."""
     for prefix in _VALIDATION:
         if name.startswith(prefix):
             return name.removeprefix(prefix)

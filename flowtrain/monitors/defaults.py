@@ -1,4 +1,4 @@
-"""The monitors of a run whose configuration names none."""
+"""The default monitors of a run."""
 
 from .console import ConsoleMonitor
 from .curves import CurvesMonitor
@@ -11,7 +11,7 @@ __all__ = ["default_monitors"]
 
 
 def default_monitors() -> list[Monitor]:
-    """The monitors of a run that names none: TensorBoard, JSON lines, times, the console and the curves' picture.
+    """The default monitors of a run: TensorBoard, JSON lines, times, the console and a picture of the curves.
 
     Example:
         >>> [monitor.name for monitor in default_monitors()]

@@ -1,4 +1,4 @@
-"""What makes one monitor that fails for a while a complete one in the end."""
+"""Delivery of what is logged to one monitor, repeated after a failure until the monitor has all of it."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ _LASTING = (
 
 
 class Delivery:
-    """Tells a monitor what is logged; after a failure tells it again what it missed, at each flush until it works.
+    """Calls a monitor with what is logged; after a failure repeats the missed calls, at each flush until it works.
 
-    Since the last flush that worked, calls are kept beside the monitor's state at that flush. A monitor that failed is
-    taken back to that state, as a resumed run takes it back, and told these calls again: what it wrote half is gone,
-    nothing is left out. Pictures and histograms of the meantime are not kept.
+    The calls since the last flush that worked are kept beside the monitor's state at that flush. A monitor that failed
+    is taken back to that state, as by a resume, and gets these calls again: what it wrote half is gone, nothing is left
+    out. Pictures and histograms are not kept: the kept calls are part of each checkpoint.
 
     Args:
         monitor: The monitor.
-        history: Every scalar of the run.
+        history: Every scalar of the run: name -> (step, value) pairs.
 
     Attributes:
-        state: The monitor's state at the last flush that worked; empty where it takes part no more.
-        calls: What it was told since, as JSON values.
+        state: The monitor's state at the last flush that worked; empty if the monitor was left out.
+        calls: The calls since that flush, as JSON values: lists of the method's name and the arguments.
     """
 
     def __init__(self, monitor: Monitor, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
         self.monitor, self._history = monitor, history
         self.state: dict[str, Any] = {}
         self.calls: list[list[Any]] = []
-        self._down = self._out = False
+        self._down = False  # it failed, and is tried again at each flush
+        self._out = False  # it failed for good, and gets no more calls
         monitor.history = history
 
     def open(self, log_dir: Path) -> None:
-        """Open the monitor; one that cannot be opened takes no part."""
+        """Open the monitor; one that cannot be opened is left out."""
         try:
             self.monitor.open(log_dir)
         except Exception as error:
@@ -58,7 +59,7 @@ class Delivery:
             self._note()
 
     def tell(self, method: str, *args: object) -> None:
-        """Call one of its methods that take what is logged."""
+        """Call a method of the monitor that takes what is logged: ``put_scalar``, ``put_event``, ..."""
         if self._out:
             return
         if method == "put_scalar" or (method == "put_event" and args[0] in _KEPT_EVENTS):
@@ -67,10 +68,11 @@ class Delivery:
             self._try(method, *args)
 
     def flush(self) -> None:
-        """Flush, and bring up to date a monitor that has failed."""
+        """Flush the monitor; if it has failed before, try to bring it up to date."""
         if self._out:
             return
-        # A line of a log holds what came between two flushes, so these are told again too.
+        # Kept among the calls: a line of a log holds what came between two flushes, and a repetition must make the same
+        # lines.
         if self.calls and self.calls[-1] != ["flush"]:
             self.calls.append(["flush"])
         if not self._down and self._try("flush"):
@@ -88,18 +90,23 @@ class Delivery:
                 self._try("close")
 
     def load(self, state: dict[str, Any], calls: Sequence[Sequence[Any]]) -> None:
-        """Take the monitor to a state and tell it what it had missed then."""
-        if self._out or not (state or calls):  # it took no part
+        """Resume: take the monitor to a saved state, and make the calls that it had missed then."""
+        if self._out or not (state or calls):  # left out, now or in the run that was saved
             return
         self.state, self.calls = state, [list(call) for call in calls if call and call[0] in _REPEATED]
         self._down = True
         self._catch_up(first=True)
 
     def _catch_up(self, first: bool = False) -> None:
+        """Take the monitor back to the state, and repeat the calls since.
+
+        Args:
+            first: Whether this is a resume, and not a repetition after a failure that was logged.
+        """
         monitor = self.monitor
         try:
-            # A monitor may rewrite its file from the history when it is taken back; what it is told again afterwards
-            # must not be there yet, or it would stand there twice.
+            # A monitor may rewrite its file from the history when it is taken back. The values of the calls that follow
+            # must not be in the history yet, or they would be in the file twice.
             monitor.history = _before(self._history, self.calls)
             monitor.load_state_dict(self.state)
             monitor.history = self._history
@@ -108,7 +115,7 @@ class Delivery:
             monitor.flush()
             self._note()
         except Exception as error:
-            self._down = not first  # only the first failure is said
+            self._down = not first  # `_failed` warns only of a monitor that was not down before
             self._failed("load_state_dict", error)
         else:
             self._down = False
@@ -118,6 +125,7 @@ class Delivery:
             monitor.history = self._history
 
     def _note(self) -> None:
+        """Keep the monitor's state, after which no call is missed."""
         self.state, self.calls = dict(self.monitor.state_dict()), []
 
     def _try_to_note(self) -> None:
@@ -135,7 +143,7 @@ class Delivery:
         return True
 
     def _failed(self, method: str, error: Exception) -> None:
-        # Not raised: a run of a week must not end because a tracking server does. What it missed is in the checkpoints.
+        # Not raised: a run of a week must not end because a tracking server does. Missed calls are in the checkpoints.
         if isinstance(error, _LASTING):
             self._leave(method, error)
         elif not self._down:
@@ -156,7 +164,7 @@ class Delivery:
 def _before(
     history: Mapping[str, Sequence[tuple[int, float]]], calls: Sequence[Sequence[Any]]
 ) -> dict[str, list[tuple[int, float]]]:
-    """The history as it was before some calls: without the values that their ``put_scalar`` added."""
+    """The history before some calls: without the values that their ``put_scalar`` added at its end."""
     counts: dict[str, int] = {}
     for method, *args in calls:
         if method == "put_scalar":

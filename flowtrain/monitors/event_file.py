@@ -1,7 +1,7 @@
 """TensorBoard's event files, written without the `tensorboard` package.
 
-An event file is a TFRecord file of `Event` protocol buffers. TensorFlow carries the record writer and the
-messages; what only the package has is the message of the hparams plugin, whose few fields are encoded here.
+An event file is a TFRecord file of `Event` protocol buffers. TensorFlow has the record writer and the messages, all but
+the message of the hparams plugin, whose few fields are encoded here.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from flowtrain.dataflow.formats.protobuf import bytes_field
 __all__ = ["EventFile", "histogram_value", "hparams_value", "image_value"]
 
 
-_SECONDS = 5.0  # how long TensorBoard may have to wait for a value
+_SECONDS = 5.0  # the longest that TensorBoard waits for a value, while values come
 
 
 class EventFile:
-    """One event file, new.
+    """A new event file, open for appending.
 
     Args:
-        folder: The folder; made when missing.
-        start_step: When given, TensorBoard forgets what earlier files hold from this step on.
-        after: The name of the newest file there. The new one is named so that it follows, also where the clock was
-            set back: TensorBoard reads the files of a folder in the order of their names.
+        folder: The folder; made if missing.
+        start_step: Have TensorBoard forget what earlier files hold from this step on; None: nothing.
+        after: The name of the newest file in the folder. The new file's name follows it also if the clock was set back:
+            TensorBoard reads the files of a folder in the order of their names.
     """
 
-    _made = 0
+    _made = 0  # files that this process made: part of the name
 
     def __init__(self, folder: Path, start_step: int | None = None, after: str = "") -> None:
         import tensorflow as tf
@@ -55,21 +55,31 @@ class EventFile:
         self.flush()
 
     def add(self, step: int, **fields: object) -> None:
-        """Append one event; the fields are those of the Event message."""
+        """Append an event.
+
+        Args:
+            step: The global step.
+            **fields: Fields of the Event message.
+        """
         now = time.time()
         self._writer.write(self._event(wall_time=now, step=step, **fields).SerializeToString())
         if now > self._flushed + _SECONDS:
             self.flush()
 
     def add_value(self, step: int, **fields: object) -> None:
-        """Append one summary value; the fields are those of Summary.Value."""
+        """Append an event with one summary value.
+
+        Args:
+            step: The global step.
+            **fields: Fields of the Summary.Value message.
+        """
         import tensorflow as tf
 
         summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(**fields)])
         self.add(step, summary=summary)
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Hand all events to the operating system."""
         self._flushed = time.time()
         self._writer.flush()
 
@@ -79,7 +89,11 @@ class EventFile:
 
 
 def image_value(image: np.ndarray) -> Any:
-    """One uint8 picture (H, W, 1, 3 or 4) as the image message, a PNG."""
+    """A picture as TensorBoard's image message, which holds a PNG.
+
+    Args:
+        image: uint8 (H, W, C), C = 1 (gray), 3 (RGB) or 4 (RGBA).
+    """
     import cv2
     import tensorflow as tf
 
@@ -93,7 +107,12 @@ def image_value(image: np.ndarray) -> Any:
 
 
 def histogram_value(values: np.ndarray, bins: int = 40) -> Any:
-    """Numbers as the histogram message; what is not finite is left out."""
+    """The distribution of some numbers as TensorBoard's histogram message; NaN and infinity are left out.
+
+    Args:
+        values: Numbers of any shape.
+        bins: How many buckets of equal width.
+    """
     import tensorflow as tf
 
     values = np.asarray(values, np.float64).ravel()
@@ -118,11 +137,11 @@ def histogram_value(values: np.ndarray, bins: int = 40) -> Any:
 
 
 def hparams_value(hparams: Mapping[str, bool | float | str], start: float) -> dict[str, Any]:
-    """The fields of a summary value that opens a session of TensorBoard's hparams tab.
+    """A run's hyperparameters as a summary value for TensorBoard's hparams tab.
 
     Args:
-        hparams: Names to booleans, numbers and strings.
-        start: When the run began, in seconds of the epoch.
+        hparams: Name -> boolean, number or string.
+        start: When the run began, in seconds since 1970.
 
     Returns:
         Fields for `EventFile.add_value`.

@@ -1,4 +1,4 @@
-"""Scalars as lines of JSON: the log for scripts."""
+"""Monitor that writes scalars as JSON lines, for scripts; and their reader."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["JSONLMonitor", "read_jsonl"]
 class JSONLMonitor(Monitor):
     """Appends ``{"step": 100, "cost": 0.25, ...}`` to a file in the run's folder.
 
-    One line holds what was logged at one step up to a flush. Numbers are written so that reading gives back
-    the same float64; what JSON does not know is written as the strings "nan", "inf" and "-inf". Wall-clock
-    times are left out: the file of a run that was killed and resumed is byte for byte that of an undisturbed
-    one, because a resumed run first cuts off what was logged after its checkpoint.
+    One line holds what was logged at one step between two flushes. Reading gives back the same float64; NaN and
+    infinity, which JSON lacks, are written as the strings "nan", "inf" and "-inf". A resumed run first cuts off what
+    was logged after its checkpoint, and no times are written, so the file of a run that was killed and resumed is byte
+    for byte that of an undisturbed one.
 
     Args:
         filename: The file, inside the run's folder.
@@ -69,6 +69,7 @@ class JSONLMonitor(Monitor):
             self._file.write(line)
 
     def _all_lines(self) -> list[str]:
+        """The lines of the whole history, for a file that was lost."""
         return [_line(row) for row in rows_of(self.history)]
 
 
@@ -78,13 +79,13 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Read the log of a run, also of one that is under way or was killed.
+    """Read what a JSONLMonitor wrote, also of a run that is under way or was killed.
 
     Args:
         path: The file, or the run's folder; or the URL of one of them.
 
     Returns:
-        Name -> (step, value) pairs, as `trainer.history`. A last line that is cut short is left out.
+        Name -> (step, value) pairs, as `trainer.history`. A last line without its end is left out.
 
     Example:
         >>> read_jsonl("train_log/run")["cost"]  # doctest: +SKIP

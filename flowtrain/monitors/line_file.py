@@ -1,4 +1,4 @@
-"""A text file that only grows, and that a resumed run can take back to where it was."""
+"""Append-only text file of a monitor, which a resumed run truncates to the position in its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["LineFile", "check_grown", "rows_of", "set_aside"]
 
 logger = logging.getLogger("flowtrain.monitors")
 
-_SECONDS = 5.0  # how long who follows the file may have to wait for a line
+_SECONDS = 5.0  # the longest that a reader of the file waits for a line, while lines come
 
 
 class LineFile:
-    """Lines in a file, appended; opened when the first line is written.
+    """Lines appended to a file, which is opened when the first one is written.
 
-    Content of a run that was killed before its first checkpoint belongs to nothing that goes on: unless
-    `cut` was called before the first line, an existing file is set aside under another name.
+    A file that exists then, and was not taken over by `cut`, was left by a run that was killed before its first
+    checkpoint. No run continues it, so it is set aside under another name.
 
     Args:
         path: The file.
@@ -32,10 +32,11 @@ class LineFile:
 
     def __init__(self, path: Path, rebuild: Callable[[], Iterable[str]] | None = None) -> None:
         self.path, self._rebuild = path, rebuild
+        # Raw, without Python's buffer: that would keep what a full disk refused, and write it later at another place.
         self._file: io.FileIO | None = None
         self._lines: list[str] = []  # not written yet
         self._size = 0  # bytes that were written whole; after a full disk the file may hold a part of a line more
-        self._ours = False
+        self._ours = False  # whether the file is this run's
         self._flushed = time.monotonic()
 
     def write(self, line: str) -> None:
@@ -45,10 +46,10 @@ class LineFile:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the operating system: it survives a kill of this process.
+        """Hand all lines to the operating system, so that they survive a kill of this process.
 
         Raises:
-            OSError: The disk is full; or somebody deleted the file, or cut it short.
+            OSError: The disk is full, or the file was deleted, replaced or cut short. The lines are kept.
         """
         self._flushed = time.monotonic()
         if not self._lines and self._file is None:
@@ -61,7 +62,7 @@ class LineFile:
             self._file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         with explained(self.path):
             content = memoryview("".join(self._lines).encode())
-            self._file.seek(self._size)
+            self._file.seek(self._size)  # over what an earlier flush left of a line
             done = 0
             while done < len(content):
                 done += self._file.write(content[done:]) or 0
@@ -69,12 +70,15 @@ class LineFile:
         self._lines.clear()
 
     def position(self) -> int:
-        """The length of what was written, in bytes."""
+        """Flush, and return the length of the file in bytes."""
         self.flush()
         return self._size
 
     def cut(self, position: int) -> None:
-        """Go back to an earlier position and go on from there."""
+        """Truncate the file to an earlier position; lines that are not written yet are dropped.
+
+        A file that is shorter, or has no end of a line there, has lost lines: it is rebuilt, or goes on as it is.
+        """
         self._drop()
         if position == 0 and not self._ours:
             set_aside(self.path)
@@ -88,7 +92,7 @@ class LineFile:
         self._size = self.path.stat().st_size if self.path.exists() else 0
 
     def close(self) -> None:
-        """Release the file; a later write opens it again."""
+        """Flush and close the file; a later write opens it again."""
         self.flush()
         self._drop()
 
@@ -106,6 +110,7 @@ class LineFile:
             return file.read(1) == b"\n"
 
     def _mend(self, position: int, size: int) -> None:
+        """Write a file that has lost lines anew; if nobody knows them, cut it to its last whole line."""
         lost = f"{self.path} has {size} of the {position} bytes that the run had written"
         if self._rebuild is not None:
             write_whole(self.path, "".join(f"{line}\n" for line in self._rebuild()))
@@ -118,10 +123,17 @@ class LineFile:
 
 
 def check_grown(path: Path, size: int, file: io.FileIO | None = None) -> None:
-    """Raise where a file that a run appends to is not the one it was: deleted, replaced or cut short.
+    """Raise if a file that a run appends to was deleted, replaced or cut short since the last write.
+
+    Writing would succeed all the same, into a file that has no name any more or has lost its beginning.
+
+    Args:
+        path: The file.
+        size: The bytes that the run has written.
+        file: The open file; None: it is opened for each write.
 
     Raises:
-        FileNotFoundError: It is so.
+        FileNotFoundError: The file is not the one that it was.
     """
     try:
         there = os.stat(path)
@@ -133,9 +145,9 @@ def check_grown(path: Path, size: int, file: io.FileIO | None = None) -> None:
 
 
 def rows_of(history: Mapping[str, Sequence[tuple[int, float]]]) -> list[dict[str, float]]:
-    """The scalars of a history as rows ``{"step": step, name: value, ...}`` in the order of steps.
+    """The scalars of a history as rows ``{"step": step, name: value, ...}``, in the order of steps.
 
-    A scalar that was logged twice at a step is in two rows; one that is itself called "step" is ``scalar/step``.
+    A step at which a scalar was logged twice has two rows. A scalar that is itself called "step" is ``scalar/step``.
     """
     rows: dict[int, list[dict[str, float]]] = {}
     row: dict[str, float] | None
@@ -152,7 +164,7 @@ def rows_of(history: Mapping[str, Sequence[tuple[int, float]]]) -> list[dict[str
 
 
 def set_aside(path: Path) -> None:
-    """Rename a file that is not empty to ``name.old``, ``name.old1``, ...; never over another one."""
+    """Rename a file, unless it is missing or empty, to the first free name of ``name.old``, ``name.old1``, ..."""
     if not path.exists() or path.stat().st_size == 0:
         return
     number, target = 0, path.with_name(path.name + ".old")

@@ -1,4 +1,4 @@
-"""MLflow behind the methods of a monitor."""
+"""Monitor that logs to MLflow."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 class MLflowMonitor(Monitor):
-    """Sends scalars and the config to MLflow; pictures stay with the other monitors.
+    """Sends scalars and the config to MLflow, no pictures.
 
     Needs ``pip install 'flowtrain[trackers]'``. A resumed run goes on in the same MLflow run, where steps that
     are done again are logged a second time with the same values.
 
     Args:
-        experiment: The experiment's name; made when missing.
-        tracking_uri: The server or folder; default: a SQLite file ``mlflow.db`` in the run's folder.
-        run_name: How the run is called there; default: the name of the run's folder.
+        experiment: Name of the experiment; made if missing.
+        tracking_uri: URI of the server or folder; None: a SQLite file ``mlflow.db`` in the run's folder.
+        run_name: Name of the MLflow run; None: the name of the run's folder.
 
     Example:
         >>> MLflowMonitor("colorize", tracking_uri="http://localhost:5000").experiment
@@ -68,7 +68,7 @@ class MLflowMonitor(Monitor):
         self._run_id = state["run_id"]
 
     def _run(self) -> str:
-        """The MLflow run's id, begun with the first value: only then is it known whether an old one goes on."""
+        """The id of the MLflow run, begun with the first value: until then `load_state_dict` may name an older run."""
         run_id = self._run_id
         if run_id is None:
             found = self._client.get_experiment_by_name(self.experiment)

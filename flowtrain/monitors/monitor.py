@@ -1,4 +1,4 @@
-"""Where numbers go: the base of all monitors, and the dispatcher that the trainer and its callbacks talk to."""
+"""The base class of all monitors, and the dispatcher through which the trainer and its callbacks log."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .delivery import Delivery
 __all__ = ["WRITER", "Monitor", "Monitors"]
 
 WRITER: contextvars.ContextVar[Any] = contextvars.ContextVar("WRITER", default=None)
-"""The callback whose hook is running, in its thread; the trainer sets it."""
+"""The callback whose hook is running in this thread, or None; set by the trainer."""
 
 
 class Monitor:
-    """A place that numbers are written to. Override what it can show; each method may be called often.
+    """Base class of what a run logs to: a file, a console, a service. Override the methods for what it can show.
 
-    Exact resume: `state_dict` is asked after `flush` when a checkpoint is made, and `load_state_dict` is called
-    after `open` when a run is resumed from it. A monitor that writes files must then drop everything that it
-    logged after that state (a killed run has logged steps that are now done again).
+    Exact resume: `state_dict` is called after `flush` when a checkpoint is made, and `load_state_dict` after `open`
+    when a run resumes from it. A monitor that writes files must then drop all that it wrote after that state, as a
+    killed run may have logged steps that are now done again.
 
     Example:
         >>> class Shout(Monitor):
@@ -37,7 +37,7 @@ class Monitor:
     """
 
     history: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({})
-    """Every scalar of the run so far, name -> (step, value) pairs; `Monitors` keeps it."""
+    """Every scalar of the run so far, name -> (step, value) pairs; set by `Monitors`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -45,57 +45,64 @@ class Monitor:
 
     @property
     def name(self) -> str:
-        """How the monitor is called in messages."""
+        """The monitor's name in messages and checkpoints: that of its class."""
         return type(self).__name__
 
     def open(self, log_dir: Path) -> None:
-        """Called once before anything is put; `log_dir` exists."""
+        """Called once, before anything is put.
+
+        Args:
+            log_dir: The run's folder, which exists.
+        """
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
         """Take one number."""
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Take pictures: uint8 RGB or gray (N, H, W, C)."""
+        """Take N pictures: uint8 (N, H, W, C), C = 1 (gray), 3 (RGB) or 4 (RGBA)."""
 
     def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
-        """Take numbers whose distribution is to be shown; any shape, float."""
+        """Take numbers whose distribution is to be shown: float64 of any shape."""
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """Take what is neither: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each), ``"end"``.
+        """Take an event of the run.
 
-        ``"config"`` holds the run's settings (names to numbers and strings), ``"graph"`` a serialised
-        GraphDef under ``"graph_def"``, ``"epoch"`` at least ``"epoch"``, the number of the one that ended; in a
-        training also ``"seconds"``, spent on ``"steps"``, ``"data"``, ``"callbacks"`` and ``"saving"``.
-        ``"end"`` holds the ``"status"`` with which training ended, ``"finished"``, ``"failed"`` or ``"interrupted"``.
+        Args:
+            kind: ``"config"``, ``"graph"``, ``"epoch"`` (at the end of each epoch) or ``"end"``.
+            content: For ``"config"`` the run's settings, JSON values by name. For ``"graph"`` a serialised GraphDef
+                under ``"graph_def"``. For ``"epoch"`` the number of the epoch that ended under ``"epoch"``, and in a
+                training under ``"seconds"`` those spent on ``"steps"``, ``"data"``, ``"callbacks"`` and ``"saving"``.
+                For ``"end"`` the ``"status"``: ``"finished"``, ``"failed"`` or ``"interrupted"``.
+            step: The global step.
         """
 
     def flush(self) -> None:
-        """Bring everything to where it survives the process."""
+        """Bring all that was put to where it survives a kill of the process."""
 
     def close(self) -> None:
         """Flush and release files."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in what is written, as JSON values."""
+        """The position after what is written so far, as JSON values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Drop what was written after the position."""
+        """Drop what was written after a position."""
 
 
 class Monitors:
-    """All monitors of a run, and the history of every scalar.
+    """Dispatcher to all monitors of a run, and the history of every scalar.
 
-    A monitor that fails warns once and does not stop training. After what may pass (a full disk, a server that is
-    away) it is tried again at the end of each epoch, and then told the numbers that it missed; after an error of its
-    code it is told nothing more.
+    A monitor that fails is logged once and does not stop training. After an error that may pass (a full disk, a server
+    that is away) it is tried again at the end of each epoch, and then gets the numbers that it missed. After an error
+    of its code it gets nothing more.
 
     Args:
         monitors: The monitors, in order.
-        log_dir: The folder of the run; None when nothing is to be written.
+        log_dir: The run's folder; None: the monitors are not opened.
 
     Raises:
-        ConfigError: One is no monitor, or two write one file.
+        ConfigError: An entry is no monitor, or two monitors write one file.
 
     Example:
         >>> monitors = Monitors([])
@@ -112,8 +119,8 @@ class Monitors:
         _check_files(self._monitors)
         self._silent = False
         self._listeners: list[Callable[[str, float, int], None]] = []
-        self._claims: dict[str, Any] = {}  # who is going to put each scalar
-        self._last: dict[str, tuple[int, float, Any]] = {}  # what each was last, at which step, and by whom
+        self._claims: dict[str, Any] = {}  # scalar -> the callback that is going to put it
+        self._last: dict[str, tuple[int, float, Any]] = {}  # scalar -> its last step, value and writer
         self.history: dict[str, list[tuple[int, float]]] = {}
         self._deliveries = [Delivery(monitor, self.history) for monitor in self._monitors]
         if log_dir is not None:
@@ -127,7 +134,7 @@ class Monitors:
         """Log one number: to the history, the listeners and all monitors.
 
         Raises:
-            ConfigError: Another callback has put another value at the same step: two values of one curve.
+            ConfigError: Another callback has put another value of this scalar at the same step.
         """
         value, step = float(value), int(step)
         if self._silent:
@@ -144,26 +151,30 @@ class Monitors:
             listener(name, value, step)
 
     def claim(self, name: str, writer: object) -> None:
-        """Say who is going to put a scalar, so that two who would are told apart before training begins.
+        """Announce who is going to put a scalar, so that two writers are an error before training begins.
 
         Args:
-            name: The scalar.
-            writer: A callback.
+            name: Name of the scalar.
+            writer: The callback that puts it.
 
         Raises:
-            ConfigError: Another one puts it.
+            ConfigError: Another callback has announced it.
         """
         other = self._claims.setdefault(name, writer)
         if other is not writer:
             raise _two_writers(other, writer, name)
 
     def put_image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Log pictures: (N, H, W, C) or one (H, W, C), gray, RGB or RGBA; uint8, or floats in [0, 1].
+        """Log pictures.
 
-        Values beyond the range are clipped.
+        Args:
+            name: Name of the summary.
+            image: (N, H, W, C) or one picture (H, W, C), C = 1 (gray), 3 (RGB) or 4 (RGBA): whole numbers from 0 to
+                255, or floats from 0 to 1. Values beyond are clipped, NaN is 0.
+            step: The global step.
 
         Raises:
-            ConfigError: The shape is another.
+            ConfigError: The shape is another one.
         """
         image = np.asarray(image)
         if image.ndim == 3:
@@ -177,11 +188,11 @@ class Monitors:
         self._tell("put_image", name, image, int(step))
 
     def put_histogram(self, name: str, values: np.ndarray, step: int) -> None:
-        """Log a distribution."""
+        """Log the distribution of some numbers, of any shape."""
         self._tell("put_histogram", name, np.asarray(values, dtype=np.float64), int(step))
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """Log what is neither number nor picture; at an epoch's end all is flushed."""
+        """Log an event (see `Monitor.put_event`); ``"epoch"`` flushes all monitors."""
         self._tell("put_event", kind, content, int(step))
         if kind == "epoch":
             self.flush()
@@ -190,7 +201,7 @@ class Monitors:
         """The last value of a scalar.
 
         Raises:
-            TensorNameError: Nothing of that name was logged yet; names the nearest.
+            TensorNameError: No scalar of that name was logged yet; names the nearest.
         """
         values = self.history.get(name)
         if not values:
@@ -198,12 +209,12 @@ class Monitors:
         return values[-1][1]
 
     def listen(self, listener: Callable[[str, float, int], None]) -> None:
-        """Call `listener(name, value, step)` at the very moment a scalar is put."""
+        """Call `listener(name, value, step)` whenever a scalar is put, within that call."""
         self._listeners.append(listener)
 
     @contextlib.contextmanager
     def silenced(self) -> Iterator[None]:
-        """A scope in which what is put goes nowhere."""
+        """Scope in which all that is put is dropped."""
         self._silent = True
         try:
             yield
@@ -211,12 +222,12 @@ class Monitors:
             self._silent = False
 
     def flush(self) -> None:
-        """Flush all."""
+        """Flush all monitors."""
         for delivery in self._deliveries:
             delivery.flush()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all monitors."""
         for delivery in self._deliveries:
             delivery.close()
 
@@ -230,12 +241,14 @@ class Monitors:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the history and drop everything logged after it."""
+        """Take the history of a checkpoint, and have each monitor drop what was logged after it."""
         self.history.clear()
         for name, values in state["history"].items():
             self.history[name] = [(int(step), float(value)) for step, value in values]
         missed = state.get("missed") or [[] for _ in state["monitors"]]
         saved = [(name, position, calls) for (name, position), calls in zip(state["monitors"], missed, strict=True)]
+        # Matched by class and file, not by place in the list, which changes when a monitor is added. Each state is
+        # given once: of two monitors of one class without a file the first takes the first.
         for delivery in self._deliveries:
             known = _identity(delivery.monitor), delivery.monitor.name  # earlier versions had the name alone
             for entry in saved:
@@ -272,11 +285,11 @@ def _check_files(monitors: Sequence[Monitor]) -> None:
 
 
 def _target(monitor: Monitor) -> str:
-    """The file or folder that a monitor writes."""
+    """The file or folder that a monitor writes, by its attribute ``filename`` or ``folder``; else empty."""
     return str(getattr(monitor, "filename", None) or getattr(monitor, "folder", None) or "")
 
 
 def _identity(monitor: Monitor) -> str:
-    """What tells monitors of one class apart, wherever in the list they stand."""
+    """A monitor's name in checkpoints: its class, and its file or folder if it has one."""
     target = _target(monitor)
     return f"{monitor.name}({target})" if target else monitor.name

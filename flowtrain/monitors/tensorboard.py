@@ -1,4 +1,4 @@
-"""Everything a run logs, for TensorBoard."""
+"""Monitor that writes event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class TensorBoardMonitor(Monitor):
     """Writes scalars, pictures, histograms, the graph and the hyperparameters as event files.
 
     Look at them with ``tensorboard --logdir train_log`` (``pip install tensorboard``; writing does not need
-    it). A resumed run takes back what was written after its checkpoint and goes on in a new file, so that a
-    TensorBoard that is open all the while follows it.
+    it). A resumed run cuts off what was written after its checkpoint and goes on in a new file, so that a TensorBoard
+    that is open all the while follows it.
 
     Args:
-        folder: The folder inside the run's folder.
-        max_images: How many pictures of a batch are kept.
+        folder: Folder of the event files, inside the run's folder.
+        max_images: How many pictures of a batch are written at most.
 
     Example:
         >>> TensorBoardMonitor(max_images=3).max_images
@@ -42,10 +42,10 @@ class TensorBoardMonitor(Monitor):
 
     def __init__(self, folder: str = "tensorboard", max_images: int = 10) -> None:
         self.folder, self.max_images = in_run(folder, "the folder of TensorBoardMonitor"), max_images
-        self._file: EventFile | None = None
-        self._newest: Path | None = None
+        self._file: EventFile | None = None  # open; the next value opens one
+        self._newest: Path | None = None  # the file that was written last
         self._last_step = 0
-        self._start_step: int | None = None
+        self._start_step: int | None = None  # from which on a new file replaces older ones; None: a new run
 
     def open(self, log_dir: Path) -> None:
         self._path = log_dir / self.folder
@@ -63,7 +63,7 @@ class TensorBoardMonitor(Monitor):
         self._at(step).add_value(step, tag=name, histo=histogram_value(values))
 
     def put_event(self, kind: str, content: dict[str, Any], step: int) -> None:
-        """See Monitor: the graph goes to the graph tab, the config to the hparams tab."""
+        """Show the graph in the graph tab, the config in the hparams tab; other events are not written."""
         if kind == "graph":
             graph = content["graph_def"]
             serialised = graph if isinstance(graph, bytes) else graph.SerializeToString()
@@ -91,6 +91,8 @@ class TensorBoardMonitor(Monitor):
         return {"step": self._last_step, "file": newest, "bytes": files.get(newest, 0), "files": files}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        # A file is cut to its size at the checkpoint and no more appended to: a TensorBoard that has read further would
+        # not see what changes behind its place. A new file with a START event makes it forget those steps.
         with contextlib.suppress(Exception):  # what the disk did not take is written again
             self.close()
         self._file = None
@@ -110,7 +112,7 @@ class TensorBoardMonitor(Monitor):
             self._write_history(sizes.keys() - known.keys())
 
     def _write_history(self, missing: Iterable[str]) -> None:
-        """Put the scalars of lost files into a new one, from which on TensorBoard forgets all that was before."""
+        """Write the scalars of the history into a new file that replaces all others, because some were lost."""
         logger.warning(
             "%s: %s is gone; the scalars are written anew from the run's history, its pictures and histograms are lost",
             self._path, ", ".join(sorted(missing)),
@@ -122,6 +124,7 @@ class TensorBoardMonitor(Monitor):
                     self.put_scalar("step" if tag == "scalar/step" else tag, value, int(row["step"]))
 
     def _at(self, step: int) -> EventFile:
+        """The open file, to which something of a step is going to be appended."""
         if self._file is None:
             if self._start_step is None:
                 self._set_aside()
@@ -136,12 +139,13 @@ class TensorBoardMonitor(Monitor):
         return list(self._path.glob("events.out.tfevents.*"))
 
     def _set_aside(self) -> None:
-        """Hide from TensorBoard what a run wrote that was killed before its first checkpoint."""
+        """Hide from TensorBoard the files of a run that was killed before its first checkpoint."""
         for path in self._event_files():
             _hide(path)
 
 
 def _hide(path: Path) -> None:
+    """Rename an event file so that TensorBoard, which looks for "tfevents", does not read it."""
     path.rename(path.with_name(path.name.replace("tfevents", "unfinished")))
 
 

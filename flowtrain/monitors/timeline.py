@@ -1,4 +1,4 @@
-"""When things were logged, and where the time of each epoch went."""
+"""Monitor that writes wall-clock times: when scalars were logged, and what the time of each epoch was spent on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["TimelineMonitor"]
 class TimelineMonitor(Monitor):
     """Appends wall-clock times to ``timeline.jsonl`` in the run's folder, for ``flowtrain report``.
 
-    A line for each step at which scalars were logged, ``{"time": 1764383000.1, "step": 100}``, and one for each epoch,
-    which also has ``"epoch"`` and ``"seconds"``: how long training waited for data, ran steps, was in callbacks and
-    saved. These times are kept apart from ``metrics.jsonl``, which is the same in each repetition of a run.
+    There is a line for each step at which scalars were logged, ``{"time": 1764383000.1, "step": 100}`` (seconds since
+    1970), and one for each epoch, with ``"epoch"`` and ``"seconds"``: how long training waited for data, ran steps,
+    was in callbacks and saved. The times are not in ``metrics.jsonl``, which is the same in each repetition of a run.
 
     Args:
         filename: The file, inside the run's folder.

@@ -1,4 +1,4 @@
-"""Weights & Biases behind the methods of a monitor."""
+"""Monitor that logs to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["WandbMonitor"]
 class WandbMonitor(Monitor):
     """Sends scalars, pictures, histograms and the config to Weights & Biases.
 
-    Needs ``pip install 'flowtrain[trackers]'``. A resumed run goes on in the same W&B run; W&B keeps the first
-    value it was given for a step, so steps that are done again change nothing there.
+    Needs ``pip install 'flowtrain[trackers]'``. A resumed run goes on in the same W&B run. W&B keeps the first value
+    that it gets for a step, so steps that are done again change nothing there.
 
     Args:
-        project: The project's name.
+        project: Name of the project.
         offline: Only write into the run's folder; ``wandb sync`` sends it later.
-        **init: More arguments of ``wandb.init``, such as ``entity`` or ``tags``.
+        **init: Further arguments of ``wandb.init``, such as ``entity`` or ``tags``.
 
     Example:
         >>> WandbMonitor("colorize", offline=True).project
@@ -70,7 +70,7 @@ class WandbMonitor(Monitor):
         self._run_id = state["run_id"]
 
     def _started(self) -> Any:
-        """The W&B run, begun with the first value: only then is it known whether an old one goes on."""
+        """The W&B run, begun with the first value: until then `load_state_dict` may name an older run."""
         if self._run is None:
             self._run = self._wandb.init(
                 project=self.project,

@@ -232,7 +232,7 @@ class Trainer:
         return self
 
     def _finish(self, failure: BaseException | None) -> None:
-        """End a call of `train`: after_train, the last saves; then, whatever they raise, stop the feeder, record the end.
+        """End a call of `train`: after_train, last saves; then, whatever they raise, stop the feeder, record the end.
 
         Args:
             failure: What ended the training; None: its regular end. It hides errors of the callbacks' after_train.
