@@ -124,11 +124,7 @@ class Trainer:
         return Feeding(config, graph.input_specs, self.strategy, lambda batch: block_capacity(batch, graph, config))
 
     def _build(self, resume: str | Path | bool | None, resume_changes: str | None) -> None:
-        """Make all parts of the run. In this order: each part needs the ones before, and a resume needs them all.
-
-        Callbacks set up their parts of the graph before the step is compiled, since the step holds them, and before a
-        checkpoint is restored, since it holds their variables.
-        """
+        """Make all parts of the run, in the order in which they need each other; last, resume."""
         config = self.config
         tf.random.set_seed(default_seed() % 2**31)
         self.graph = ModelGraph(
@@ -157,6 +153,7 @@ class Trainer:
         self._state = RunState(
             graph, variables, self._progress, callbacks, self.monitors, feeding, self._checkpoints, self.strategy, about
         )
+        # Before the step is traced and a checkpoint is restored: both hold what callbacks add in setup_graph.
         self._after_step: list[Callable[[TowerContext], None]] = []
         self._setting_up = True
         self.callbacks.attach(self)
@@ -232,11 +229,7 @@ class Trainer:
         return self
 
     def _finish(self, failure: BaseException | None) -> None:
-        """End a call of `train`: after_train, last saves; then, whatever they raise, stop the feeder, record the end.
-
-        Args:
-            failure: What ended the training; None: its regular end. It hides errors of the callbacks' after_train.
-        """
+        """End a call of `train`: after_train, last saves; then, whatever they raise, stop the feeder, record the end."""
         try:
             self.callbacks.call_after_train(failing=failure is not None)
             if failure is None:
@@ -354,8 +347,8 @@ class Trainer:
     def moving_averages(self) -> dict[str, float]:
         """Name -> moving average of each ``add_moving_summary`` scalar and each cost, read from the device now.
 
-        Besides them: Keras metrics over the epoch so far, the values of scalar variables made with ``summary=True``,
-        and in float16 training the loss scale.
+        Also Keras metrics over the epoch so far, scalar variables made with ``summary=True``, and in float16 training
+        the loss scale.
         """
         return shown_scalars(self.graph, self._step_variables)
 
@@ -404,10 +397,7 @@ class Trainer:
         self._requests.leave(reason)
 
     def claim_file(self, path: str | Path, owner: object) -> Path:
-        """Reserve a path (relative: inside log_dir) for one writer.
-
-        Returns:
-            The absolute path.
+        """Reserve a path (relative: inside log_dir) for one writer; returns it as an absolute path.
 
         Raises:
             ConfigError: Another writer has it.
