@@ -251,7 +251,7 @@ class CallbackList(Sequence[Callback]):
             with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
                 if state:
-                    pack_state(state)  # only as a test: here an error names the callback, when the file is written not
+                    pack_state(state)  # a trial: an error here names the callback, one of the whole state would not
                     states[name] = state
         return states
 

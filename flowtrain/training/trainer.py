@@ -229,7 +229,7 @@ class Trainer:
         return self
 
     def _finish(self, failure: BaseException | None) -> None:
-        """End a call of `train`: after_train, last saves; then, whatever they raise, stop the feeder, record the end."""
+        """End `train`: call after_train, make the last saves; whatever they raise, stop the feeder, record the end."""
         try:
             self.callbacks.call_after_train(failing=failure is not None)
             if failure is None:
