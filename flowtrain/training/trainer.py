@@ -173,7 +173,7 @@ class Trainer:
     # ------------------------------------------------------------------ training
 
     def run_step(self, step: Step) -> None:
-        """One training step, traced into a graph. Override it to update costs apart, in an order or with a condition.
+        """One training step, traced into a graph. Override it for another update, such as one cost after the other.
 
         Args:
             step: Its `minimize` does a forward pass and an update; see `Step`.
