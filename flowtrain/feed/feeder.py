@@ -142,6 +142,9 @@ class Feeder:
             Exception: The error of the dataflow, after all batches before it are handed out; again at each later call.
         """
         if self._thread is None:
+            # Taken before the thread runs: from then on the flow is ahead of the consumer, who may be interrupted or
+            # asked for a checkpoint while it waits for the first block.
+            self._position = self._where()
             self._thread = threading.Thread(target=self._run, name="flowtrain-feeder", daemon=True)
             self._thread.start()
         with self._change:

@@ -59,6 +59,34 @@ def consume(feeder, count):
     return numbers
 
 
+class Gated(Numbers):
+    """Its first and second datapoints wait to be let through; `asked` says that the second one is being made."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.asked = [threading.Event(), threading.Event()], threading.Event()
+
+    def get(self, index, epoch=0):
+        if index == 1:
+            self.asked.set()
+        if index < 2:
+            self.gates[index].wait(60)
+        return super().get(index, epoch)
+
+
+def test_what_is_made_before_the_first_block_is_not_consumed():
+    flow = Gated()
+    with Feeder(flow, Inputs(SPECS), capacity=4) as feeder:
+        assert feeder.get(0.01) is None
+        flow.gates[0].set()
+        assert flow.asked.wait(60)  # a batch is made, and not handed out
+        position = feeder.state_dict()
+        flow.gates[1].set()
+    with Feeder(Numbers(), Inputs(SPECS), capacity=4) as feeder:
+        feeder.load_state_dict(position)
+        assert consume(feeder, 3) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("capacity", [0, 1, 4, 32])
 def test_batches_come_in_order_for_ever(capacity):
     with Feeder(Numbers(), Inputs(SPECS), capacity) as feeder:
