@@ -218,7 +218,8 @@ class CallbackList(Sequence[Callback]):
                 continue
             names: Sequence[str] | None = None
             with _ErrorContext(callback, "before_run"):
-                if (callback.next_step() or math.inf) > step:
+                due = callback.next_step()
+                if due is None or due > step:
                     continue
                 names = callback.before_run()
                 if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):

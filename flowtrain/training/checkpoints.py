@@ -164,8 +164,8 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise the error of a save that failed for a reason that will not pass, once; without waiting for one."""
-        fatal, self._fatal = self._fatal, None
-        if fatal is not None:
+        if self._fatal is not None:  # looked at first: the thread may set it at any moment, and it must not be lost
+            fatal, self._fatal = self._fatal, None
             raise fatal
 
     def finish(self) -> None:
@@ -216,14 +216,11 @@ class Checkpoints:
         """
         candidates = list_checkpoints(self.folder)
         for path in candidates:
-            problem = _problem(path)
+            damage = _problem(path)
+            problem = damage or flaw(path)
             if problem is None:
-                problem = flaw(path)
-                if problem is None:
-                    return path
-                logger.warning("checkpoint %s is passed over: %s", path, problem)
-            else:
-                logger.warning("checkpoint %s is damaged and is passed over: %s", path, problem)
+                return path
+            logger.warning("checkpoint %s is %spassed over: %s", path, "damaged and is " if damage else "", problem)
         if candidates:
             raise CheckpointError(
                 f"all {len(candidates)} checkpoints in {self.folder} are damaged or not finite (see the log above). "
