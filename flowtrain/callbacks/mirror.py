@@ -34,7 +34,7 @@ from flowtrain.utils.storage import (
 
 from .base import Callback
 from .periodic import check_period
-from .proxy import ProxyCallback
+from .proxy import with_wrapped
 
 __all__ = ["MirrorTo", "mirrors_among"]
 
@@ -140,11 +140,7 @@ class MirrorTo(Callback):
 
 def mirrors_among(callbacks: Sequence[Any]) -> Iterator[MirrorTo]:
     """The MirrorTo callbacks in a list, also those wrapped by another callback."""
-    for callback in callbacks:
-        while isinstance(callback, ProxyCallback):
-            callback = callback.callback
-        if isinstance(callback, MirrorTo):
-            yield callback
+    return (callback for callback in with_wrapped(callbacks) if isinstance(callback, MirrorTo))
 
 
 class _Copier:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .base import Callback, TrainerView, uses_steps
 from .check import check_callback
 
-__all__ = ["ProxyCallback"]
+__all__ = ["ProxyCallback", "with_wrapped"]
 
 
 class ProxyCallback(Callback):
@@ -108,3 +108,12 @@ class ProxyCallback(Callback):
 
     def _held_next_step(self) -> float:
         return self.callback.next_step() if uses_steps(self.callback) else math.inf
+
+
+def with_wrapped(callbacks: Iterable[Callback]) -> Iterator[Callback]:
+    """Each callback, followed by those that it wraps, to any depth."""
+    for callback in callbacks:
+        yield callback
+        while isinstance(callback, ProxyCallback):
+            callback = callback.callback
+            yield callback

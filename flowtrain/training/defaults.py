@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, ProxyCallback, TensorSummaries
+from flowtrain.callbacks import Callback, MovingAverageSummary, ProgressBar, TensorSummaries
+from flowtrain.callbacks.proxy import with_wrapped
 from flowtrain.utils.arguments import names_arguments
 
 __all__ = ["default_callbacks"]
@@ -25,11 +26,5 @@ def default_callbacks(given: Sequence[Any] = ()) -> list[Callback]:
         >>> [callback.name for callback in default_callbacks()]
         ['MovingAverageSummary', 'TensorSummaries', 'ProgressBar']
     """
-    kinds = {kind for callback in given for kind in _kinds(callback)}
+    kinds = {type(callback) for callback in with_wrapped(given)}
     return [kind() for kind in (MovingAverageSummary, TensorSummaries, ProgressBar) if kind not in kinds]
-
-
-def _kinds(callback: object) -> Iterator[type]:
-    yield type(callback)
-    if isinstance(callback, ProxyCallback):
-        yield from _kinds(callback.callback)

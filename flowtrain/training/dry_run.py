@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tabulate import tabulate
 
-from flowtrain.callbacks import Callback, InferenceRunner, ProxyCallback
+from flowtrain.callbacks import InferenceRunner
 from flowtrain.callbacks.check import check_callback
+from flowtrain.callbacks.proxy import with_wrapped
 from flowtrain.dataflow import DataFlow, DataFromList
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint
 from flowtrain.utils.errors import CheckpointError, TrainingError
@@ -48,45 +50,35 @@ def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -
     Example:
         >>> train(config, dry_run=True)                                      # doctest: +SKIP
     """
-    table = _Table()
-    with tempfile.TemporaryDirectory() as folder:
-        small = replace(
-            config, callbacks=[], default_callbacks=[], monitors=[], log_dir=Path(folder) / "run", steps_per_epoch=1
-        )
-        small = replace(small, steps_per_call=1, max_epoch=small.starting_epoch, weights=config.weights)
-        with table:
-            table.part("callbacks", lambda: _check(config))
-            trainer = table.part("model", lambda: _built(small, trainer_class))
-            with trainer:
-                table.part("one batch and one step", lambda: _step(trainer))
-                table.part("one save", lambda: _save(trainer))
-                table.part("one restore", lambda: _restore(trainer))
-                for runner in _runners(config.callbacks):
-                    table.part("one validation batch", lambda runner=runner: _validate(trainer, runner))
-        return trainer
+    rows: list[list[str]] = []
 
-
-class _Table:
-    """Table of verdicts, logged at the end of the block: part, "ok" or the error, what was seen, milliseconds."""
-
-    def __init__(self) -> None:
-        self.rows: list[list[str]] = []
-
-    def part(self, title: str, action: Callable[[], tuple[T, str]]) -> T:
+    def part(title: str, action: Callable[..., tuple[T, str]], *arguments: Any) -> T:
         began = time.perf_counter()
         try:
-            result, seen = action()
+            result, seen = action(*arguments)
         except Exception as error:
-            self.rows.append([title, "FAILED", f"{type(error).__name__}: {error}"[:100], ""])
+            rows.append([title, "FAILED", f"{type(error).__name__}: {error}"[:100], ""])
             raise
-        self.rows.append([title, "ok", seen, f"{(time.perf_counter() - began) * 1000:.0f} ms"])
+        rows.append([title, "ok", seen, f"{(time.perf_counter() - began) * 1000:.0f} ms"])
         return result
 
-    def __enter__(self) -> _Table:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        logger.info("dry run\n%s", tabulate(self.rows, headers=["part", "verdict", "", "time"]))
+    with tempfile.TemporaryDirectory() as folder:
+        small = replace(
+            config, callbacks=[], default_callbacks=[], monitors=[], log_dir=Path(folder) / "run",
+            steps_per_epoch=1, steps_per_call=1, max_epoch=config.starting_epoch,
+        )  # fmt: skip
+        try:
+            part("callbacks", _check, config)
+            with part("model", _built, small, trainer_class) as trainer:
+                part("one batch and one step", _step, trainer)
+                part("one save", _save, trainer)
+                part("one restore", _restore, trainer)
+                for runner in with_wrapped(config.callbacks):
+                    if isinstance(runner, InferenceRunner):
+                        part("one validation batch", _validate, trainer, runner)
+        finally:
+            logger.info("dry run\n%s", tabulate(rows, headers=["part", "verdict", "", "time"]))
+        return trainer
 
 
 def _check(config: TrainConfig) -> tuple[None, str]:
@@ -129,18 +121,6 @@ def _restore(trainer: Trainer) -> tuple[None, str]:
     return None, f"{len(values)} variables, all as saved"
 
 
-def _runners(callbacks: Iterable[Callback]) -> list[InferenceRunner]:
-    """The validation runs among the callbacks, also those inside of proxies (PeriodicTrigger, ...)."""
-    found = []
-    for callback in callbacks:
-        inner: Callback = callback
-        while isinstance(inner, ProxyCallback):
-            inner = inner.callback
-        if isinstance(inner, InferenceRunner):
-            found.append(inner)
-    return found
-
-
 def _validate(trainer: Trainer, runner: InferenceRunner) -> tuple[None, str]:
     flows, before = runner.flows, set(trainer.history)
     try:
@@ -159,7 +139,7 @@ def _first(flow: DataFlow) -> DataFlow:
     position = flow.state_dict()
     iterator = iter(flow)
     try:
-        return DataFromList([datapoint for datapoint, _ in zip(iterator, range(1), strict=False)], shuffle=False)
+        return DataFromList(list(itertools.islice(iterator, 1)), shuffle=False)
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
