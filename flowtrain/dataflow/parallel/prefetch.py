@@ -130,7 +130,7 @@ class PrefetchData(Runner):
     Args:
         ds: The flow to run in the workers.
         num_prefetch: How many datapoints are kept ready, beyond those that are being made. Tiny datapoints count
-            by the group in which they travel (about a millisecond's worth).
+            by the group in which they travel (what takes 4 ms to make or has 4 MB, 256 of them at most).
         num_proc: How many workers. 0: none, everything runs in this process, for debugging. ``"auto"``: as many as
             this machine has use for. When the first datapoint is wanted, a worker makes datapoints for up to a second
             to measure them. The choice is one worker for each core that the process may use (its affinity, and the
