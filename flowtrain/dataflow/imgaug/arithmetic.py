@@ -21,7 +21,7 @@ except ImportError:
 _CHANNELS_AT_ONCE = 4  # the most that OpenCV resizes, warps and extends at the border in one call
 
 LEVELS = np.arange(256, dtype=np.float32)
-"""What a uint8 can hold, as floats: the start of every look-up table."""
+"""The 256 values of a uint8, as floats: a function of them is a look-up table."""
 
 
 def as_rows(img: np.ndarray) -> np.ndarray:

@@ -309,8 +309,8 @@ class Augmentor:
     """
 
     draws_from_size: ClassVar[bool] = False
-    """Whether ``get_transform`` looks at nothing of a picture but its shape and dtype. True lets a crop that comes
-    first be drawn before a JPEG is decoded, so that only what it keeps is decoded."""
+    """Whether ``get_transform`` reads only the shape and dtype of a picture, never its pixels. If True, a crop at the
+    start of a list is drawn before a JPEG is decoded, and only the region that it keeps is decoded."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

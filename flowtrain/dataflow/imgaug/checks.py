@@ -35,9 +35,9 @@ __all__ = [
 
 UINT8, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
 PICTURE_DTYPES = (UINT8, FLOAT32)
-"""What changes of values take."""
+"""The dtypes that transforms of values take."""
 OPENCV_DTYPES = (UINT8, FLOAT32, np.dtype(np.uint16), np.dtype(np.int16), np.dtype(np.float64))
-"""What OpenCV can interpolate."""
+"""The dtypes that OpenCV can interpolate."""
 
 
 def name_of(owner: object) -> str:

@@ -29,7 +29,7 @@ class BackgroundFiller:
     """Base of what makes the background of :class:`CenterPaste` and :class:`RandomPaste`; override :meth:`fill`."""
 
     draws = True
-    """False where :meth:`fill` draws nothing; it is then called with ``rng=None``, which saves making one."""
+    """Whether :meth:`fill` draws random numbers. If False, it is called with ``rng=None``, which saves making one."""
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Make a background.

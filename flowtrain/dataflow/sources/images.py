@@ -25,7 +25,7 @@ from .turbojpeg import why_no_regions
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder", "ImageFromFile"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""The endings that count as pictures where a folder is given."""
+"""File name endings of pictures, for finding them in a folder."""
 
 _RESIZABLE = ("uint8", "uint16", "int16", "float32", "float64")
 _log = logging.getLogger("flowtrain")

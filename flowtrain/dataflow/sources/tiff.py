@@ -7,13 +7,13 @@ import struct
 __all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "RGB", "TIFF", "first_tags"]
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How the two byte orders begin, in files of up to 4 GB and in those of more (BigTIFF)."""
+"""The first bytes of a file, for both byte orders: of TIFF, and of BigTIFF (more than 4 GB)."""
 
 BITS, COLORS, ORIENTATION = 0x0102, 0x0106, 0x0112
 """BitsPerSample, PhotometricInterpretation and Orientation."""
 
 RGB, PALETTE = 2, 3
-"""The values of COLORS for red, green and blue, and for numbers of colours."""
+"""Values of COLORS: red, green and blue; palette indices."""
 
 _SHORT = 3  # the type of 16-bit numbers
 
