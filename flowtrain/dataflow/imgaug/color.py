@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ConfigError
 from ...utils.arguments import old_spellings
 from .arithmetic import as_rows, limit
 from .augmentor import Augmentor, PixelTransform
-from .checks import as_number, as_range
+from .checks import as_number, as_range, draw_uniform
 
 __all__ = ["Hue", "Lighting", "Saturation"]
 
@@ -60,8 +60,7 @@ class Hue(Augmentor):
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> HueTransform:
         """Draw the angle."""
-        low, high = self.degrees
-        return HueTransform(low + (high - low) * rng.random())
+        return HueTransform(draw_uniform(rng, self.degrees))
 
 
 @dataclass(eq=False)

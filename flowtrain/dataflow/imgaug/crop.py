@@ -153,10 +153,10 @@ class RandomCropRandomShape(Augmentor):
                 f"{self!r}: no window whose sides differ by at most max_aspect_ratio fits into the picture of "
                 f"{rows} x {columns} (height x width)"
             )
-        width = narrowest + draw_int(rng, widest - narrowest + 1)
+        width = draw_int(rng, narrowest, widest)
         if ratio is not None:  # the outer min and max: width / ratio may be rounded to just beyond a bound
             lowest = min(highest, max(lowest, math.ceil(width / ratio)))
             highest = max(lowest, min(highest, int(width * ratio)))
-        height = lowest + draw_int(rng, highest - lowest + 1)
+        height = draw_int(rng, lowest, highest)
         y, x = draw_corner(rng, rows - height + 1, columns - width + 1)
         return CropTransform(x, y, width, height, (rows, columns))

@@ -10,9 +10,9 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError
 
-from ...utils.arguments import old_spellings
+from ...utils.arguments import check_int, old_spellings
 from .augmentor import Augmentor, PixelTransform, TransformList
-from .checks import as_fill, as_positive_int, as_range, as_size, check_fill, check_image, draw_corner, draw_int
+from .checks import as_fill, as_range, as_size, check_fill, check_image, draw_corner, draw_int
 from .crop import CropTransform, require_room
 from .interpolation import Interpolation, as_interpolation
 from .resize import ResizeTransform
@@ -80,16 +80,15 @@ class RandomCutout(Augmentor):
 
 
 def _as_lengths(given: Lengths, name: str) -> tuple[int, int]:
-    low, high = given if isinstance(given, Sequence) and len(given) == 2 else (given, given)
-    bounds = as_positive_int(low, "RandomCutout", name), as_positive_int(high, "RandomCutout", name)
-    if bounds[0] > bounds[1]:
+    both = given if isinstance(given, Sequence) and len(given) == 2 else (given, given)
+    low, high = (check_int("RandomCutout", name, length) for length in both)
+    if low > high:
         raise ConfigError(f"RandomCutout: {name} must be (lowest, highest), not {given!r}")
-    return bounds
+    return low, high
 
 
 def _draw_length(bounds: tuple[int, int], rng: np.random.Generator) -> int:
-    low, high = bounds
-    return low if low == high else low + draw_int(rng, high - low + 1)
+    return bounds[0] if bounds[0] == bounds[1] else draw_int(rng, *bounds)
 
 
 @old_spellings(

@@ -18,7 +18,7 @@ from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from .arithmetic import as_rows, limit, to_uint8
 from .augmentor import Augmentor, IdentityTransform, PixelTransform, Transform
-from .checks import as_number, as_prob, as_range, draw_int
+from .checks import as_int_range, as_number, as_prob, as_range, draw_int, draw_uniform
 
 __all__ = ["GaussianBlur", "GaussianNoise", "JpegNoise", "PoissonNoise", "SaltPepperNoise"]
 
@@ -65,10 +65,7 @@ class GaussianBlur(Augmentor):
     def __init__(
         self, size_range: tuple[int, int] = (0, 2), sigma_range: Bounds = (0.0, 0.0), symmetric: bool = True
     ) -> None:
-        low, high = as_range(size_range, self, "size_range", 0)
-        self.size_range = int(low), int(high)
-        if (low, high) != self.size_range:
-            raise ConfigError(f"GaussianBlur: size_range must be of whole numbers, not {size_range!r}")
+        self.size_range = as_int_range(size_range, self, "size_range", 0)
         self.sigma_range = as_range(sigma_range, self, "sigma_range", 0.0)
         self.symmetric = bool(symmetric)
 
@@ -81,9 +78,7 @@ class GaussianBlur(Augmentor):
         return GaussianBlurTransform(size_x, size_y, sigma_x, sigma_y)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, float]:
-        low, high = self.size_range
-        least, most = self.sigma_range
-        return 2 * (low + draw_int(rng, high - low + 1)) + 1, least + (most - least) * rng.random()
+        return 2 * draw_int(rng, *self.size_range) + 1, draw_uniform(rng, self.sigma_range)
 
 
 @dataclass(eq=False)
@@ -124,15 +119,11 @@ class JpegNoise(Augmentor):
     """
 
     def __init__(self, quality_range: tuple[int, int] = (40, 100)) -> None:
-        low, high = as_range(quality_range, self, "quality_range", 1, 100)
-        self.quality_range = int(low), int(high)
-        if (low, high) != self.quality_range:
-            raise ConfigError(f"JpegNoise: quality_range must be of whole numbers, not {quality_range!r}")
+        self.quality_range = as_int_range(quality_range, self, "quality_range", 1, 100)
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> JpegNoiseTransform:
         """Draw the quality."""
-        low, high = self.quality_range
-        return JpegNoiseTransform(low + draw_int(rng, high - low + 1))
+        return JpegNoiseTransform(draw_int(rng, *self.quality_range))
 
 
 @functools.cache

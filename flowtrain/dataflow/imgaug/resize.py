@@ -10,10 +10,10 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
-from ...utils.arguments import old_spellings
+from ...utils.arguments import check_int, old_spellings
 from .arithmetic import in_fours
 from .augmentor import Augmentor, GeometricTransform
-from .checks import OPENCV_DTYPES, as_number, as_positive_int, as_range, as_size, check_image
+from .checks import OPENCV_DTYPES, as_number, as_range, as_size, check_image
 from .interpolation import Interpolation, as_interpolation, as_stand_in
 
 __all__ = ["RandomResize", "Resize", "ResizeShortestEdge", "ResizeTransform"]
@@ -98,8 +98,8 @@ class ResizeShortestEdge(Augmentor):
     """
 
     def __init__(self, size: int, interpolation: Interpolation = "linear", max_size: int | None = None) -> None:
-        self.size = as_positive_int(size, self, "size")
-        self.max_size = None if max_size is None else as_positive_int(max_size, self, "max_size")
+        self.size = check_int("ResizeShortestEdge", "size", size)
+        self.max_size = None if max_size is None else check_int("ResizeShortestEdge", "max_size", max_size)
         if self.max_size is not None and self.max_size < self.size:
             raise ConfigError(f"ResizeShortestEdge: max_size={max_size} is less than size={size}")
         self.interpolation = interpolation

@@ -12,7 +12,7 @@ from flowtrain.utils.errors import ConfigError
 from ...utils.arguments import old_spellings
 from .arithmetic import LEVELS, apply_table, as_rows, limit, linear, make_table, to_float32
 from .augmentor import Augmentor, PixelTransform
-from .checks import as_number, as_range
+from .checks import as_number, as_range, draw_uniform
 
 __all__ = [
     "Brightness",
@@ -85,8 +85,7 @@ class BrightnessScale(Augmentor):
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> BrightnessScaleTransform:
         """Draw the factor."""
-        low, high = self.factor_range
-        return BrightnessScaleTransform(low + (high - low) * rng.random(), self.clip)
+        return BrightnessScaleTransform(draw_uniform(rng, self.factor_range), self.clip)
 
 
 @dataclass(eq=False)
@@ -124,8 +123,7 @@ class Contrast(Augmentor):
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ContrastTransform:
         """Draw the factor."""
-        low, high = self.factor_range
-        return ContrastTransform(low + (high - low) * rng.random(), self.per_channel, self.clip)
+        return ContrastTransform(draw_uniform(rng, self.factor_range), self.per_channel, self.clip)
 
 
 @dataclass(eq=False)
@@ -161,8 +159,7 @@ class Gamma(Augmentor):
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> GammaTransform:
         """Draw the exponent."""
-        low, high = self.gamma_range
-        return GammaTransform(low + (high - low) * rng.random())
+        return GammaTransform(draw_uniform(rng, self.gamma_range))
 
 
 @dataclass(eq=False)

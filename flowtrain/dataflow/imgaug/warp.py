@@ -14,7 +14,7 @@ from flowtrain.utils.errors import ConfigError
 from ...utils.arguments import old_spellings
 from .arithmetic import in_fours
 from .augmentor import Augmentor, GeometricTransform
-from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image
+from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image, draw_uniform
 from .interpolation import Border, Interpolation, as_border, as_interpolation, as_stand_in
 
 __all__ = ["Affine", "Rotation", "RotationAndCropValid", "Shift", "ShiftTransform", "WarpTransform"]
@@ -201,8 +201,7 @@ class Rotation(Augmentor):
         """Draw the angle and the centre."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
-        low, high = self.center_range
-        x, y = low + (high - low) * rng.random(), low + (high - low) * rng.random()
+        x, y = draw_uniform(rng, self.center_range), draw_uniform(rng, self.center_range)
         angle = _draw_angle(self.max_deg, self.step_deg, rng)
         # - 0.5: the picture goes from -0.5 to width - 0.5, as (0, 0) is the centre of the first pixel.
         matrix = rotation_matrix(angle, (x * width - 0.5, y * height - 0.5))
@@ -299,8 +298,7 @@ class Affine(Augmentor):
         """Draw the scale, the shift, the angle and the shear, each uniformly."""
         check_image(img, self, None, None)
         height, width = img.shape[:2]
-        low, high = self.scale
-        scale = low + (high - low) * rng.random()
+        scale = draw_uniform(rng, self.scale)
         move_x = width * self.translate_frac[0] * (2 * rng.random() - 1)
         move_y = height * self.translate_frac[1] * (2 * rng.random() - 1)
         angle = self.rotate_max_deg * (2 * rng.random() - 1)
