@@ -23,6 +23,7 @@ from .checks import PICTURE_DTYPES, check_coords, check_image, check_same_size, 
 
 __all__ = [
     "Augmentor",
+    "FixedAugmentor",
     "FunctionTransform",
     "GeometricTransform",
     "IdentityTransform",
@@ -42,10 +43,8 @@ def _described(thing: object) -> str:
             continue
         if isinstance(value, np.ndarray) and value.size > 6:
             value = f"<{value.dtype} array {value.shape}>"
-        elif isinstance(value, np.ndarray):
+        elif isinstance(value, (np.ndarray, np.generic)):
             value = value.tolist()
-        elif isinstance(value, np.generic):
-            value = value.item()
         elif callable(value) and hasattr(value, "__qualname__"):
             value = value.__qualname__
         parts.append(f"{name}={value}" if isinstance(value, str) and value[:1] == "<" else f"{name}={value!r}")
@@ -176,22 +175,13 @@ class GeometricTransform(Transform):
         return keep_channel_axis(self.move(mask, exact=True), mask)
 
 
-class IdentityTransform(Transform):
+class IdentityTransform(PixelTransform):
     """The transform that changes nothing: it returns the picture and mask themselves, not copies."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Return the picture itself."""
         check_image(img, self, None, None)
         return img
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points as they are (checked, as floats)."""
-        return check_coords(coords, self)
-
-    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Return the mask itself."""
-        check_image(mask, self, None, None)
-        return mask
 
 
 class FunctionTransform(Transform):
@@ -365,6 +355,16 @@ class Augmentor:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(unknown_attribute(self, name, _OLD_METHODS))
+
+
+class FixedAugmentor(Augmentor):
+    """Base of augmentors that draw nothing: one transform, ``_transform``, serves all pictures."""
+
+    _transform: Transform
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
+        """Return the transform, which is the same for every picture."""
+        return self._transform
 
 
 _OLD_METHODS = {

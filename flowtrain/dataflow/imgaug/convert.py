@@ -11,7 +11,7 @@ from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
 from ...utils.arguments import old_spellings
 from .arithmetic import to_float32, to_uint8
-from .augmentor import Augmentor, PixelTransform
+from .augmentor import FixedAugmentor, PixelTransform
 from .checks import as_number
 
 __all__ = ["ColorSpace", "Grayscale", "ToFloat32", "ToUint8"]
@@ -57,7 +57,7 @@ def _require_real(img: np.ndarray, owner: object) -> None:
         raise DataFlowError(f"{type(owner).__name__}: expected a picture of real numbers, got {img.dtype}")
 
 
-class ToFloat32(Augmentor):
+class ToFloat32(FixedAugmentor):
     """Convert a picture of any real dtype to float32.
 
     Args:
@@ -69,12 +69,8 @@ class ToFloat32(Augmentor):
         self.scale = as_number(scale, self, "scale")
         self._transform = ToFloat32Transform(self.scale)
 
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ToFloat32Transform:
-        """Draw nothing."""
-        return self._transform
 
-
-class ToUint8(Augmentor):
+class ToUint8(FixedAugmentor):
     """Convert a picture of any real dtype to uint8: rounded to the nearest, limited to 0..255; NaN becomes 0.
 
     Args:
@@ -84,10 +80,6 @@ class ToUint8(Augmentor):
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = as_number(scale, self, "scale")
         self._transform = ToUint8Transform(self.scale)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ToUint8Transform:
-        """Draw nothing."""
-        return self._transform
 
 
 @dataclass(eq=False)
@@ -109,7 +101,7 @@ class ColorSpaceTransform(PixelTransform):
             ) from error
 
 
-class ColorSpace(Augmentor):
+class ColorSpace(FixedAugmentor):
     """Convert to another colour space.
 
     Args:
@@ -134,10 +126,6 @@ class ColorSpace(Augmentor):
                 raise ConfigError(f"ColorSpace: mode={mode!r} is none of cv2's COLOR_ constants")
         self.mode = name
         self._transform = ColorSpaceTransform(name, known[name])
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ColorSpaceTransform:
-        """Draw nothing."""
-        return self._transform
 
 
 @dataclass(eq=False)
@@ -165,7 +153,7 @@ class GrayscaleTransform(PixelTransform):
     rgb="Pictures are RGB. Leave it out",
     keepshape="Write channels=3 instead",
 )
-class Grayscale(Augmentor):
+class Grayscale(FixedAugmentor):
     """Make a picture gray, by the luma of ITU-R BT.601.
 
     Args:
@@ -178,7 +166,3 @@ class Grayscale(Augmentor):
             raise ConfigError(f"Grayscale: channels must be 1 or 3, not {channels!r}")
         self.channels = channels
         self._transform = GrayscaleTransform(channels)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> GrayscaleTransform:
-        """Draw nothing."""
-        return self._transform

@@ -9,7 +9,15 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
-from .augmentor import Augmentor, FunctionTransform, IdentityTransform, Transform, TransformList, check_rng
+from .augmentor import (
+    Augmentor,
+    FixedAugmentor,
+    FunctionTransform,
+    IdentityTransform,
+    Transform,
+    TransformList,
+    check_rng,
+)
 from .checks import as_prob, check_image, name_of
 
 __all__ = ["AugmentorList", "Identity", "MapImage", "RandomApplyAug", "RandomChooseAug", "RandomOrderAug"]
@@ -40,7 +48,46 @@ def checked_augmentor(augmentor: Augmentor, owner: object) -> Augmentor:
     raise ConfigError(f"{name_of(owner)}: {augmentor!r} is not an augmentor. {advice}")
 
 
-class AugmentorList(Augmentor):
+class _Several(Augmentor):
+    """Base of augmentors that apply all of several augmentors, one after the other."""
+
+    def __init__(self, augmentors: Sequence[Augmentor]) -> None:
+        self.augmentors = _checked_list(augmentors, self)
+
+    def _in_order(self, rng: np.random.Generator) -> list[Augmentor]:
+        return self.augmentors
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> TransformList:
+        """Draw all transforms. The picture is augmented on the way: :meth:`augment_return_transform` returns it too."""
+        transforms: list[Transform] = []
+        augmentors = self._in_order(rng)
+        for augmentor in augmentors[:-1]:
+            img, transform = augmentor.augment_return_transform(img, rng)
+            transforms.append(transform)
+        if augmentors:  # the last one is not applied, since no other draws for its result
+            transforms.append(augmentors[-1].get_transform(img, rng))
+        return TransformList(transforms)
+
+    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Draw and apply each once; see :meth:`Augmentor.augment`."""
+        rng = check_rng(rng)  # once, so that all augmentors draw from one generator
+        for augmentor in self._in_order(rng):
+            img = augmentor.augment(img, rng)
+        return img
+
+    def augment_return_transform(
+        self, img: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Transform]:
+        """Draw and apply each once; see :meth:`Augmentor.augment_return_transform`."""
+        rng = check_rng(rng)
+        transforms = []
+        for augmentor in self._in_order(rng):
+            img, transform = augmentor.augment_return_transform(img, rng)
+            transforms.append(transform)
+        return img, TransformList(transforms)
+
+
+class AugmentorList(_Several):
     """Several augmentors, one after the other; each draws for the picture that the augmentors before it made.
 
     Args:
@@ -52,37 +99,6 @@ class AugmentorList(Augmentor):
         >>> img.shape
         (256, 256, 3)
     """
-
-    def __init__(self, augmentors: Sequence[Augmentor]) -> None:
-        self.augmentors = _checked_list(augmentors, self)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> TransformList:
-        """Draw all transforms. The picture is augmented on the way: :meth:`augment_return_transform` returns it too."""
-        transforms: list[Transform] = []
-        for augmentor in self.augmentors[:-1]:
-            img, transform = augmentor.augment_return_transform(img, rng)
-            transforms.append(transform)
-        if self.augmentors:  # the last one is not applied, since no other draws for its result
-            transforms.append(self.augmentors[-1].get_transform(img, rng))
-        return TransformList(transforms)
-
-    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Draw and apply each once; see :meth:`Augmentor.augment`."""
-        rng = check_rng(rng)  # once, so that all augmentors draw from one generator
-        for augmentor in self.augmentors:
-            img = augmentor.augment(img, rng)
-        return img
-
-    def augment_return_transform(
-        self, img: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Transform]:
-        """Draw and apply each once; see :meth:`Augmentor.augment_return_transform`."""
-        rng = check_rng(rng)
-        transforms = []
-        for augmentor in self.augmentors:
-            img, transform = augmentor.augment_return_transform(img, rng)
-            transforms.append(transform)
-        return img, TransformList(transforms)
 
 
 class Identity(Augmentor):
@@ -97,7 +113,7 @@ class Identity(Augmentor):
 
 
 @old_spellings(func="function", coord_func="coords")
-class MapImage(Augmentor):
+class MapImage(FixedAugmentor):
     """Make an augmentor of a function of a picture.
 
     The function must not draw random numbers of its own; for an augmentor that draws see :class:`Augmentor`.
@@ -125,10 +141,6 @@ class MapImage(Augmentor):
             raise ConfigError(f"MapImage: expected a function that takes and returns a picture, got {function!r}")
         self.function = function
         self._transform = FunctionTransform(function, coords, mask, moves)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> FunctionTransform:
-        """Draw nothing."""
-        return self._transform
 
 
 @old_spellings(aug="augmentor")
@@ -193,31 +205,12 @@ def _as_weights(weights: Sequence[float]) -> np.ndarray:
 
 
 @old_spellings(aug_lists="augmentors")
-class RandomOrderAug(Augmentor):
+class RandomOrderAug(_Several):
     """Apply all of several augmentors in random order.
 
     Args:
         augmentors: The augmentors.
     """
 
-    def __init__(self, augmentors: Sequence[Augmentor]) -> None:
-        self.augmentors = _checked_list(augmentors, self)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
-        """Draw the order, then let each augmentor draw in it."""
-        return self._ordered(rng).get_transform(img, rng)
-
-    def augment(self, img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Draw and apply each once; see :meth:`Augmentor.augment`."""
-        rng = check_rng(rng)
-        return self._ordered(rng).augment(img, rng)
-
-    def augment_return_transform(
-        self, img: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Transform]:
-        """Draw and apply each once; see :meth:`Augmentor.augment_return_transform`."""
-        rng = check_rng(rng)
-        return self._ordered(rng).augment_return_transform(img, rng)
-
-    def _ordered(self, rng: np.random.Generator) -> AugmentorList:
-        return AugmentorList([self.augmentors[i] for i in rng.permutation(len(self.augmentors))])
+    def _in_order(self, rng: np.random.Generator) -> list[Augmentor]:
+        return [self.augmentors[i] for i in rng.permutation(len(self.augmentors))]

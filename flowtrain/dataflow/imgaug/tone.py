@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +12,7 @@ from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
 from .arithmetic import LEVELS, apply_table, as_rows, limit, linear, make_table, to_float32
-from .augmentor import Augmentor, PixelTransform
+from .augmentor import Augmentor, FixedAugmentor, PixelTransform
 from .checks import as_number, as_range, draw_uniform
 
 __all__ = [
@@ -97,13 +98,17 @@ class ContrastTransform(PixelTransform):
     clip: bool
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        if self.per_channel and img.ndim == 3 and img.shape[2] > 1:
-            parts = [self._about(part, cv2.mean(part)[0]) for part in cv2.split(img)]
-            return cv2.merge(parts)
-        return self._about(img, cv2.mean(as_rows(img))[0])
+        return _by_channel(img, self._scaled) if self.per_channel else self._scaled(img)
 
-    def _about(self, img: np.ndarray, mean: float) -> np.ndarray:
+    def _scaled(self, img: np.ndarray) -> np.ndarray:
+        mean = cv2.mean(as_rows(img))[0]
         return linear(img, self.factor, mean * (1 - self.factor), self.clip)
+
+
+def _by_channel(img: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function to each channel by itself."""
+    parts = [change(part) for part in (cv2.split(img) if img.ndim == 3 else [img])]
+    return cv2.merge(parts) if len(parts) > 1 else parts[0]
 
 
 @old_spellings(rgb="Means are over all values, or write per_channel=True")
@@ -178,7 +183,7 @@ class ClipTransform(PixelTransform):
         return img.clip(np.float32(self.min), np.float32(self.max))
 
 
-class Clip(Augmentor):
+class Clip(FixedAugmentor):
     """Limit all values, alpha included, to a range.
 
     Args:
@@ -192,10 +197,6 @@ class Clip(Augmentor):
             raise ConfigError(f"Clip: min must be at most max, and 0..255 must not be missed: got {min!r}, {max!r}")
         self._transform = ClipTransform(self.min, self.max)
 
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> ClipTransform:
-        """Draw nothing."""
-        return self._transform
-
 
 @dataclass(eq=False)
 class MeanVarianceTransform(PixelTransform):
@@ -207,9 +208,7 @@ class MeanVarianceTransform(PixelTransform):
     channels = None
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        if self.all_channel or img.ndim == 2:
-            return self._normalized(img)
-        return _merged([self._normalized(part) for part in cv2.split(img)])
+        return self._normalized(img) if self.all_channel else _by_channel(img, self._normalized)
 
     @staticmethod
     def _normalized(img: np.ndarray) -> np.ndarray:
@@ -219,11 +218,7 @@ class MeanVarianceTransform(PixelTransform):
         return to_float32(img, scale, -mean * scale)
 
 
-def _merged(parts: list[np.ndarray]) -> np.ndarray:
-    return cv2.merge(parts) if len(parts) > 1 else parts[0]
-
-
-class MeanVarianceNormalize(Augmentor):
+class MeanVarianceNormalize(FixedAugmentor):
     """Normalise each picture to mean 0 and variance 1. The result is float32.
 
     The standard deviation is taken as at least 1 / sqrt(number of values), so a picture of one value becomes all 0.
@@ -235,10 +230,6 @@ class MeanVarianceNormalize(Augmentor):
     def __init__(self, all_channel: bool = True) -> None:
         self.all_channel = bool(all_channel)
         self._transform = MeanVarianceTransform(self.all_channel)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> MeanVarianceTransform:
-        """Draw nothing."""
-        return self._transform
 
 
 @dataclass(eq=False)
@@ -253,9 +244,7 @@ class MinMaxTransform(PixelTransform):
     channels = None
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        if self.all_channel or img.ndim == 2:
-            return self._stretched(img)
-        return _merged([self._stretched(part) for part in cv2.split(img)])
+        return self._stretched(img) if self.all_channel else _by_channel(img, self._stretched)
 
     def _stretched(self, img: np.ndarray) -> np.ndarray:
         low, high = float(img.min()), float(img.max())
@@ -265,7 +254,7 @@ class MinMaxTransform(PixelTransform):
         return to_float32(img, scale, self.min - low * scale)
 
 
-class MinMaxNormalize(Augmentor):
+class MinMaxNormalize(FixedAugmentor):
     """Map each picture's values linearly so that its smallest becomes ``min`` and its largest ``max``.
 
     The dtype is kept: put ToFloat32 first for a range such as (0, 1). A picture of one value becomes all ``min``.
@@ -282,7 +271,3 @@ class MinMaxNormalize(Augmentor):
             raise ConfigError(f"MinMaxNormalize: min must be below max, not {min!r} and {max!r}")
         self.all_channel = bool(all_channel)
         self._transform = MinMaxTransform(self.min, self.max, self.all_channel)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> MinMaxTransform:
-        """Draw nothing."""
-        return self._transform
