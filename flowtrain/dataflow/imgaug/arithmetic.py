@@ -6,12 +6,23 @@ limited to 0..255.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
-__all__ = ["LEVELS", "apply_table", "as_rows", "in_fours", "limit", "linear", "make_table", "to_float32", "to_uint8"]
+__all__ = [
+    "LEVELS",
+    "apply_table",
+    "as_rows",
+    "blank",
+    "in_fours",
+    "limit",
+    "linear",
+    "make_table",
+    "to_float32",
+    "to_uint8",
+]
 
 try:  # It looks bytes up with vector instructions: ten times as fast as cv2.LUT, with the same result.
     from stringzilla import translate as _translate
@@ -75,6 +86,22 @@ def to_float32(img: np.ndarray, scale: float, shift: float) -> np.ndarray:
     out = np.multiply(img, np.float32(scale), dtype=np.float32)
     if shift:
         out += np.float32(shift)
+    return out
+
+
+def blank(size: tuple[int, int], img: np.ndarray, fill: Sequence[float] | np.ndarray) -> np.ndarray:
+    """A new picture of one colour, with the dtype and the channels of another.
+
+    Args:
+        size: (height, width), in pixels.
+        img: (H, W) or (H, W, C), the other picture.
+        fill: One number, or one for each channel.
+    """
+    out = np.empty((*size, *img.shape[2:]), img.dtype)
+    if len(fill) == 1:
+        out.fill(fill[0])  # a third of the time of an assignment, which casts each value
+    else:
+        out[...] = fill
     return out
 
 

@@ -47,9 +47,7 @@ class CutoutTransform(PixelTransform):
     def change(self, img: np.ndarray) -> np.ndarray:
         check_fill(self.fill, img, self)
         out = img.copy(order="C")
-        out[self.y : self.y + self.height, self.x : self.x + self.width] = (
-            self.fill[0] if len(self.fill) == 1 else self.fill
-        )
+        out[self.y : self.y + self.height, self.x : self.x + self.width] = self.fill
         return out
 
 

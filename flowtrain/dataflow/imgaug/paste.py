@@ -10,6 +10,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
 from ...utils.arguments import names_arguments, old_spellings
+from .arithmetic import blank
 from .augmentor import Augmentor, GeometricTransform
 from .checks import as_fill, as_size, check_fill, check_image, draw_corner, name_of
 from .noise import draw_seed, noise_stream
@@ -48,15 +49,6 @@ class BackgroundFiller:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in vars(self).items())})"
 
 
-def _plain(size: tuple[int, int], img: np.ndarray, value: float | np.ndarray) -> np.ndarray:
-    out = np.empty((*size, *img.shape[2:]), img.dtype)
-    if np.ndim(value):
-        out[...] = value
-    else:
-        out.fill(value)  # a third of the time of an assignment, which casts each value
-    return out
-
-
 @names_arguments
 class ConstantBackgroundFiller(BackgroundFiller):
     """A background of one fixed colour.
@@ -73,7 +65,7 @@ class ConstantBackgroundFiller(BackgroundFiller):
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Fill with the value; this draws nothing."""
         check_fill(self.value, img, self)
-        return _plain(size, img, self.value[0] if len(self.value) == 1 else np.array(self.value))
+        return blank(size, img, self.value)
 
 
 class RandomColorBackgroundFiller(BackgroundFiller):
@@ -81,7 +73,7 @@ class RandomColorBackgroundFiller(BackgroundFiller):
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw the colour."""
-        return _plain(size, img, rng.integers(0, 256, img.shape[2:]))
+        return blank(size, img, rng.integers(0, 256, img.shape[2:] or 1))
 
 
 class NoiseBackgroundFiller(BackgroundFiller):
@@ -117,7 +109,7 @@ class PasteTransform(GeometricTransform):
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         size = (self.height, self.width)
         if exact:
-            out = np.zeros((*size, *img.shape[2:]), img.dtype)
+            out = blank(size, img, (0,))
         else:
             # From the seed each time, so that pictures that share the transform get the same background.
             rng = None if self.seed is None else noise_stream(self.seed)

@@ -22,7 +22,6 @@ Region = tuple[int, int, int, int]
 """(y, x, height, width) in pixels."""
 
 _KEEP_ALL = (Flip, Transpose, Identity)
-_LISTS = {AugmentorList: "augmentors", TransformList: "transforms"}
 
 
 class Kept(NamedTuple):
@@ -76,8 +75,7 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
 
 def may_crop(augmentors: Augmentor) -> bool:
     """Whether :func:`draw_region` can find a region smaller than the picture."""
-    listed = list(_flat(augmentors))
-    return any(map(_crops, listed)) and in_the_way(augmentors) is None
+    return any(map(_crops, _flat(augmentors))) and in_the_way(augmentors) is None
 
 
 def in_the_way(augmentors: Augmentor) -> Augmentor | None:
@@ -108,11 +106,11 @@ def _draws_from_size(augmentor: Augmentor) -> bool:
 
 def _flat(item: Any) -> Iterator[Any]:
     """Flatten nested AugmentorLists to augmentors, or nested TransformLists to transforms."""
-    if type(item) not in _LISTS:
+    if type(item) is AugmentorList or type(item) is TransformList:
+        for part in item.augmentors if type(item) is AugmentorList else item.transforms:
+            yield from _flat(part)
+    else:
         yield item
-        return
-    for part in getattr(item, _LISTS[type(item)]):
-        yield from _flat(part)
 
 
 def _before(region: Region, moves: list[FlipTransform | TransposeTransform]) -> tuple[Region, list[Transform]]:

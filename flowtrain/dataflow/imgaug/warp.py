@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from flowtrain.utils.errors import ConfigError
 
 from ...utils.arguments import old_spellings
-from .arithmetic import in_fours
+from .arithmetic import blank, in_fours
 from .augmentor import Augmentor, GeometricTransform
 from .checks import OPENCV_DTYPES, as_fill, as_number, as_range, check_fill, check_image, draw_uniform
 from .interpolation import Border, Interpolation, as_border, as_interpolation, as_stand_in
@@ -43,7 +43,7 @@ class WarpTransform(GeometricTransform):
     source: tuple[int, int]
     interpolation: int = cv2.INTER_LINEAR
     border: int = cv2.BORDER_REPLICATE
-    border_value: tuple[float, ...] = field(default=(0.0,))
+    border_value: tuple[float, ...] = (0.0,)
 
     dtypes = OPENCV_DTYPES
 
@@ -80,7 +80,7 @@ class ShiftTransform(GeometricTransform):
     y: int
     source: tuple[int, int]
     border: int = cv2.BORDER_REPLICATE
-    border_value: tuple[float, ...] = field(default=(0.0,))
+    border_value: tuple[float, ...] = (0.0,)
 
     dtypes = WarpTransform.dtypes
 
@@ -89,9 +89,7 @@ class ShiftTransform(GeometricTransform):
             check_fill(self.border_value, img, self)
         height, width = self.source
         if exact or self.border == cv2.BORDER_CONSTANT:
-            fill = (0.0,) if exact else self.border_value
-            out = np.empty(img.shape, img.dtype)
-            out[...] = fill[0] if len(fill) == 1 else np.asarray(fill)
+            out = blank(self.source, img, (0,) if exact else self.border_value)
             kept = img[max(0, -self.y) : height - self.y, max(0, -self.x) : width - self.x]
             out[max(0, self.y) : height + self.y, max(0, self.x) : width + self.x] = kept
             return out
