@@ -52,8 +52,28 @@ def require_room(img: np.ndarray, height: int, width: int, owner: object) -> Non
         )
 
 
+class _SizedCrop(Augmentor):
+    """Base of crops of a fixed size, anywhere in the picture."""
+
+    draws_from_size = True
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size = as_size(size, self)
+
+    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> CropTransform:
+        """Choose the window's corner."""
+        check_image(img, self, None, None)
+        height, width = self.size
+        require_room(img, height, width, self)
+        y, x = self._place(img.shape[0] - height, img.shape[1] - width, rng)
+        return CropTransform(x, y, width, height, img.shape[:2])
+
+    def _place(self, room_y: int, room_x: int, rng: np.random.Generator) -> tuple[int, int]:
+        raise NotImplementedError
+
+
 @old_spellings(crop_shape="size", shape="size")
-class RandomCrop(Augmentor):
+class RandomCrop(_SizedCrop):
     """Crop a window of a fixed size at a random place; all places are equally likely.
 
     Args:
@@ -64,39 +84,20 @@ class RandomCrop(Augmentor):
         (256, 256, 3)
     """
 
-    draws_from_size = True
-
-    def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size = as_size(size, self)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> CropTransform:
-        """Draw the window's corner."""
-        check_image(img, self, None, None)
-        height, width = self.size
-        require_room(img, height, width, self)
-        y, x = draw_corner(rng, img.shape[0] - height + 1, img.shape[1] - width + 1)
-        return CropTransform(x, y, width, height, img.shape[:2])
+    def _place(self, room_y: int, room_x: int, rng: np.random.Generator) -> tuple[int, int]:
+        return draw_corner(rng, room_y + 1, room_x + 1)
 
 
 @old_spellings(crop_shape="size", shape="size")
-class CenterCrop(Augmentor):
+class CenterCrop(_SizedCrop):
     """Crop a window of a fixed size from the middle; of an odd remainder the bottom and the right lose one pixel more.
 
     Args:
         size: An int for a square, or (height, width), in pixels.
     """
 
-    draws_from_size = True
-
-    def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size = as_size(size, self)
-
-    def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> CropTransform:
-        """Place the window; draws nothing."""
-        check_image(img, self, None, None)
-        height, width = self.size
-        require_room(img, height, width, self)
-        return CropTransform((img.shape[1] - width) // 2, (img.shape[0] - height) // 2, width, height, img.shape[:2])
+    def _place(self, room_y: int, room_x: int, rng: np.random.Generator) -> tuple[int, int]:
+        return room_y // 2, room_x // 2
 
 
 @old_spellings(
