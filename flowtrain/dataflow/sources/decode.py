@@ -121,23 +121,30 @@ def decode_image(
     """
     if not data.size:
         raise BrokenImage(f"{name}: the file is empty")
-    head, size = data[:32].tobytes(), data.size
-    header = _jpeg_header(data) if head.startswith(_JPEG) else None
-    if not _has_end(head, header, size, _reader(data)):
+
+    def read(at: int, length: int) -> bytes:
+        return data[at : at + length].tobytes()
+
+    head, size = read(0, 32), data.size
+    header = read_header(read, size) if head.startswith(_JPEG) else None
+    if not _has_end(head, header, size, read):
         raise BrokenImage(f"{name}: the picture is cut short: its end is missing ({size} bytes)")
     try:  # before any decoder, as decoders allocate what a header claims
         _check_claimed(head, header, size)
     except ValueError as error:
         raise BrokenImage(f"{name}: the picture is damaged: its header tells of more than there is: {error}") from error
-    if header and palette != "index" and (left := _left(data, header, channel, min_size)):
-        return left  # type: ignore[return-value]  # only callers that asked for it get one
+    scale = _scale(header, min_size) if header else 1
+    if header and palette != "index" and may_leave() and UndecodedJpeg.can(header, scale):
+        return UndecodedJpeg(data, header, channel, scale)  # type: ignore[return-value]  # for callers that ask for it
     # The header is asked first, so that gray pictures without a palette are not opened by Pillow as well.
     if palette == "index" or (channel == 1 and palette is None and _has_palette(data, head)):
         indices = _indices(data, name, palette == "index")
         if indices is not None:
             return indices
     try:
-        image = _decoded_jpeg(data, header, channel, min_size) if header else _decoded(data, head, name, channel)
+        image = decode_jpeg(data, header, channel, scale) if header else None
+        if image is None:
+            image = _decoded(data, head, name, channel, scale)
     except (cv2.error, ValueError) as error:  # e.g. a header that claims a huge picture
         raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
     if image is None:
@@ -193,10 +200,6 @@ def unreachable(error: Exception) -> bool:
     return isinstance(error, StorageError) and not isinstance(error, StorageMissing)
 
 
-def _reader(data: np.ndarray) -> Callable[[int, int], bytes]:
-    return lambda at, length: data[at : at + length].tobytes()
-
-
 def _check_claimed(head: bytes, header: JpegHeader | None, size: int) -> None:
     """Refuse a header that claims more pixels than the file can hold, for JPEG, PNG and GIF, which bound that number.
 
@@ -217,10 +220,6 @@ def _check_claimed(head: bytes, header: JpegHeader | None, size: int) -> None:
         check_claim(width * height, size, ratio=_GIF_PIXELS_PER_BYTE, limit=_GIF_FREE, unit="pixels")
 
 
-def _jpeg_header(data: np.ndarray) -> JpegHeader:
-    return read_header(_reader(data), data.size)
-
-
 def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Callable[[int, int], bytes]) -> bool:
     """Whether the end marker of a JPEG or PNG is there; True for other formats."""
     if header is not None:
@@ -236,25 +235,13 @@ def _has_end(head: bytes, header: JpegHeader | None, size: int, read: Callable[[
     return mark in read(tail, size - tail) or mark in read(start, size - start)
 
 
-def _left(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> UndecodedJpeg | None:
-    """The JPEG undecoded, if the caller up the stack allows it and a region of it could be decoded; else None."""
-    scale = _scale(header, min_size)
-    return UndecodedJpeg(data, header, channel, scale) if may_leave() and UndecodedJpeg.can(header, scale) else None
-
-
-def _decoded_jpeg(data: np.ndarray, header: JpegHeader, channel: int, min_size: int | None) -> np.ndarray | None:
-    scale = _scale(header, min_size)
-    image = decode_jpeg(data, header, channel, scale)
-    return _decoded(data, _JPEG, "", channel, scale) if image is None else image
-
-
 def _scale(header: JpegHeader, min_size: int | None) -> int:
     """The denominator of the size at which a JPEG is decoded: 1, 2, 4 or 8."""
     shorter = min(header.height, header.width)
     return next((scale for scale in (8, 4, 2) if min_size is not None and shorter >= scale * min_size), 1)
 
 
-def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int = 1) -> np.ndarray | None:
+def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int) -> np.ndarray | None:
     reduced = 0 if scale == 1 else 8 * scale  # OpenCV's IMREAD_REDUCED_GRAYSCALE_2, _4, _8 are 16, 32, 64
     if head.startswith(TIFF):
         return _decoded_tiff(data, name, channel)

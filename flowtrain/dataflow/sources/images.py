@@ -12,7 +12,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from ...utils.arguments import check_int
+from ...utils.arguments import as_int, check_int
 from ...utils.errors import DataFlowError
 from ...utils.storage import first_missing, is_folder, is_url, list_folder, path_or_url
 from ..core.cursor import Datapoint
@@ -257,7 +257,7 @@ def _resized(image: np.ndarray, size: tuple[int, int], mixed: bool) -> np.ndarra
 def _as_size(resize: Any) -> tuple[int, int] | None:
     if resize is None:
         return None
-    pair = (resize, resize) if isinstance(resize, (int, np.integer)) else tuple(resize)
-    if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in pair):
+    size = [as_int(side) for side in (resize if isinstance(resize, Iterable) else (resize, resize))]
+    if len(size) != 2 or not all(side is not None and side > 0 for side in size):
         raise DataFlowError(f"ImageFromFile: resize is (height, width) in pixels, not {resize!r}")
-    return int(pair[0]), int(pair[1])
+    return size[0], size[1]  # type: ignore[return-value]

@@ -84,48 +84,6 @@ def why_no_regions() -> str | None:
     return None if _library() else "there is no TurboJPEG 3 on this machine (pip install pylibjxl)"
 
 
-class _Decoder:
-    """A TurboJPEG decompressor, for one picture only.
-
-    libjpeg keeps the tables of the picture before: with a handle that is used again, a damaged JPEG without tables
-    would be decoded by those of another picture instead of raising an error.
-    """
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
-        self._handle = library.tj3Init(_DECOMPRESS)
-        if not self._handle:
-            raise ValueError("TurboJPEG gives no decompressor")
-
-    def __enter__(self) -> _Decoder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._library.tj3Destroy(self._handle)
-
-    def decode(self, data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
-        library, handle, start, size = self._library, self._handle, data.ctypes.data, data.size
-        self._check(library.tj3DecompressHeader(handle, start, size))
-        mcu = _MCU_WIDTH.get(library.tj3Get(handle, _SUBSAMPLING))
-        if mcu is None:
-            raise ValueError("its colours are sampled in a way that TurboJPEG has no name for")
-        width = -(-library.tj3Get(handle, _WIDTH) // scale)
-        y, x, rows, columns = region
-        # At the region's left and right edges colours are upsampled as if the picture ended there, so a margin is
-        # decoded too and cut off. TurboJPEG takes only a left edge that is a multiple of the (scaled) MCU's width.
-        first = max(0, x - _MARGIN) // (mcu // scale) * (mcu // scale)
-        last = min(width, x + columns + _MARGIN)
-        out = np.empty((rows, last - first, channel), np.uint8)
-        self._check(library.tj3SetScalingFactor(handle, _Factor(1, scale)))
-        self._check(library.tj3SetCroppingRegion(handle, _Region(first, y, last - first, rows)))
-        self._check(library.tj3Decompress8(handle, start, size, out.ctypes.data, 0, _PIXELS[channel]))
-        return out[:, x - first : x - first + columns]
-
-    def _check(self, result: int) -> None:
-        if result:  # -1 for warnings of damage too, after which libjpeg-turbo would return a picture
-            raise ValueError(self._library.tj3GetErrorStr(self._handle).decode(errors="replace"))
-
-
 def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int, int, int, int]) -> np.ndarray:
     """Decode a region of a JPEG.
 
@@ -146,5 +104,32 @@ def decode_region(data: np.ndarray, channel: int, scale: int, region: tuple[int,
     library = _library()
     if library is None:
         raise ValueError("there is no TurboJPEG 3")
-    with _Decoder(library) as decoder:
-        return decoder.decode(data, channel, scale, region)
+    # A new decompressor for each picture: libjpeg keeps the tables of the picture before, by which it would decode a
+    # damaged JPEG that has none instead of reporting an error.
+    handle = library.tj3Init(_DECOMPRESS)
+    if not handle:
+        raise ValueError("TurboJPEG gives no decompressor")
+
+    def check(result: int) -> None:
+        if result:  # -1 for warnings of damage too, after which libjpeg-turbo would return a picture
+            raise ValueError(library.tj3GetErrorStr(handle).decode(errors="replace"))
+
+    start, size = data.ctypes.data, data.size
+    try:
+        check(library.tj3DecompressHeader(handle, start, size))
+        mcu = _MCU_WIDTH.get(library.tj3Get(handle, _SUBSAMPLING))
+        if mcu is None:
+            raise ValueError("its colours are sampled in a way that TurboJPEG has no name for")
+        width = -(-library.tj3Get(handle, _WIDTH) // scale)
+        y, x, rows, columns = region
+        # At the region's left and right edges colours are upsampled as if the picture ended there, so a margin is
+        # decoded too and cut off. TurboJPEG takes only a left edge that is a multiple of the (scaled) MCU's width.
+        first = max(0, x - _MARGIN) // (mcu // scale) * (mcu // scale)
+        last = min(width, x + columns + _MARGIN)
+        out = np.empty((rows, last - first, channel), np.uint8)
+        check(library.tj3SetScalingFactor(handle, _Factor(1, scale)))
+        check(library.tj3SetCroppingRegion(handle, _Region(first, y, last - first, rows)))
+        check(library.tj3Decompress8(handle, start, size, out.ctypes.data, 0, _PIXELS[channel]))
+        return out[:, x - first : x - first + columns]
+    finally:
+        library.tj3Destroy(handle)
