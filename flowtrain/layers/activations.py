@@ -59,7 +59,9 @@ def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.
         Same shape and dtype. The slope is ``name/alpha``.
     """
     if shared_axes == "space":
-        shared_axes = list(range(1, _rank(x, "PReLU") - 1)) or None  # (N, C) has no axes in space
+        if x.shape.rank is None:
+            raise ModelError("PReLU needs an input whose number of dimensions is known.")
+        shared_axes = list(range(1, x.shape.rank - 1)) or None  # (N, C) has no axes in space
     return apply_keras_layer(keras.layers.PReLU, x, {"shared_axes": shared_axes, **options})
 
 
@@ -97,10 +99,3 @@ def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: object) ->
         ...     y = Conv2D("conv1", x, 64)
     """
     return leaky_relu(BatchNorm("bn", x, **options), negative_slope)
-
-
-def _rank(x: tf.Tensor, layer: str) -> int:
-    rank = x.shape.rank
-    if rank is None:
-        raise ModelError(f"{layer} needs an input whose number of dimensions is known.")
-    return rank

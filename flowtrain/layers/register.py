@@ -49,11 +49,12 @@ class NamedLayer(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function = function
         self.nameless = nameless
-        own = inspect.signature(function)
-        self._has_options = any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
-        self._signature = own
-        known = [p.name for p in own.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        self.arguments: tuple[str, ...] = tuple(known[1:] + [x for x in _options(options_of) if x not in known])
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters
+        self._input = next(iter(parameters), "")
+        own = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        known = [*own, *(option for option in _options(options_of) if option not in own)]
+        self.arguments = tuple(name for name in known if name != self._input)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Call the layer with its name, its input, then its own arguments."""
@@ -61,7 +62,8 @@ class NamedLayer(Generic[P, R]):
         if "name" in kwargs:
             args = (kwargs.pop("name"), *args)
         name, args = self._name_and_rest(args)
-        self._refuse_unknown(kwargs)
+        given = [argument for argument in kwargs if argument != self._input]
+        refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS, LayerArgumentError)
         call = self._bind(args, {**self._from_scope(args), **kwargs})
         _refuse_old_format(self.__name__, call)
         if not name and self.nameless == "inline":
@@ -86,10 +88,6 @@ class NamedLayer(Generic[P, R]):
             )
         return "", args
 
-    def _refuse_unknown(self, kwargs: Mapping[str, Any]) -> None:
-        given = [argument for argument in kwargs if argument != self._first]
-        refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS, LayerArgumentError)
-
     def _run(self, call: inspect.BoundArguments, operations: str) -> R:
         """The layer's result, named; errors of Keras and TensorFlow gain the layer's name, and keep their type."""
         try:
@@ -99,10 +97,6 @@ class NamedLayer(Generic[P, R]):
         except Exception as error:
             noted = annotate_error(error, f"layer {operations!r}: {self.__name__} of {_shown(call.args)}")
             raise noted.with_traceback(error.__traceback__) from error.__cause__
-
-    @property
-    def _first(self) -> str:
-        return next(iter(self._signature.parameters))
 
     def _from_scope(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """The arguments that an argscope gives, without those that the call gives by position."""
@@ -257,9 +251,7 @@ def _named_output(result: object) -> Nested:
         set_keras_mask(named, keras_mask(result))
         return named
     if isinstance(result, (list, tuple)) and all(tf.is_tensor(part) for part in result):
-        return type(result)(
-            tf.identity(part, name="output" if i == 0 else f"state_{i - 1}") for i, part in enumerate(result)
-        )
+        return type(result)(tf.identity(part, name=suffix) for suffix, part in _outputs(result))
     return result
 
 
