@@ -180,9 +180,7 @@ def layer_register(
     return register if function is None else register(function)
 
 
-def apply_keras_layer(
-    make: Callable[..., keras.Layer], x: tf.Tensor, settings: Mapping[str, Any], **call: object
-) -> Nested:
+def apply_keras_layer(make: Callable[..., keras.Layer], x: tf.Tensor, settings: Mapping[str, Any]) -> Nested:
     """Run a Keras layer as the body of the named layer whose scope is open.
 
     The Keras layer is made once, when the model is built, and found by the scope's path in all later traces.
@@ -191,7 +189,6 @@ def apply_keras_layer(
         make: The Keras class.
         x: The input or inputs.
         settings: The constructor's arguments.
-        **call: Further arguments of the layer's call.
 
     Returns:
         The output of the layer.
@@ -222,7 +219,7 @@ def apply_keras_layer(
         tower.own_layers[id(layer)] = layer
     elif reason := _difference(store.settings[path], settings):
         raise ModelError(f"the layer {path!r} is shared with other settings than it was made with: {reason}.")
-    return layer(x, **call)
+    return layer(x)
 
 
 def compute_cast(x: tf.Tensor) -> tf.Tensor:

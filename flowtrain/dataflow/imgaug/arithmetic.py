@@ -66,10 +66,7 @@ def linear(img: np.ndarray, scale: float, shift: float, clip: bool) -> np.ndarra
     """``img * scale + shift`` of a uint8 picture (by a look-up table) or of a float32 picture (limited if ``clip``)."""
     if img.dtype == np.uint8:
         return apply_table(img, make_table(LEVELS * np.float32(scale) + np.float32(shift)))
-    out = img * np.float32(scale)
-    if shift:
-        out += np.float32(shift)
-    return limit(out, clip)
+    return limit(to_float32(img, scale, shift), clip)
 
 
 def to_uint8(img: np.ndarray) -> np.ndarray:

@@ -126,9 +126,8 @@ class RandomCropRandomShape(Augmentor):
     ) -> None:
         self.min_size = as_size(min_size, self, "min_size")
         self.max_size = None if max_size is None else as_size(max_size, self, "max_size")
-        self.max_aspect_ratio = max_aspect_ratio
-        if max_aspect_ratio is not None:
-            self.max_aspect_ratio = as_number(max_aspect_ratio, self, "max_aspect_ratio", 1.0)
+        ratio = max_aspect_ratio
+        self.max_aspect_ratio = None if ratio is None else as_number(ratio, self, "max_aspect_ratio", 1.0)
         if self.max_size is None:
             return
         if self.max_size[0] < self.min_size[0] or self.max_size[1] < self.min_size[1]:

@@ -159,9 +159,7 @@ class RandomResize(Augmentor):
         self.x_range = as_range(x_range, self, "x_range", 0.0)
         self.y_range = None if y_range is None else as_range(y_range, self, "y_range", 0.0)
         self.min_size = as_size(min_size, self, "min_size")
-        self.max_distortion = max_distortion
-        if max_distortion is not None:
-            self.max_distortion = as_number(max_distortion, self, "max_distortion", 0.0)
+        self.max_distortion = None if max_distortion is None else as_number(max_distortion, self, "max_distortion", 0.0)
         self.interpolation = interpolation
         self._method = as_interpolation(interpolation, self)
         self._pixels = _in_pixels(x_range)

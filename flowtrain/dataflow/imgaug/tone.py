@@ -249,9 +249,7 @@ class MinMaxTransform(PixelTransform):
     def _stretched(self, img: np.ndarray) -> np.ndarray:
         low, high = float(img.min()), float(img.max())
         scale = (self.max - self.min) / (high - low) if high > low else 0.0
-        if img.dtype == np.uint8:
-            return linear(img, scale, self.min - low * scale, clip=True)
-        return to_float32(img, scale, self.min - low * scale)
+        return linear(img, scale, self.min - low * scale, clip=False)
 
 
 class MinMaxNormalize(FixedAugmentor):

@@ -158,10 +158,8 @@ def _read_only(array: object, key: object, owner: str) -> np.ndarray:
     if rows.ndim == 0:
         what = "a single number" if rows.dtype != object else f"a {type(array).__name__}, of which NumPy makes no rows"
         raise DataFlowError(f"{owner}: {key!r} is {what}; an array with one row per datapoint is needed")
-    array = rows
-    if array.dtype.kind in "US":
-        array = array.astype(object)  # so that a row is a str or bytes, not NumPy's string of fixed width
-    view = array.view()
+    # Objects, so that a row is a str or bytes, not NumPy's string of fixed width.
+    view = rows.astype(object) if rows.dtype.kind in "US" else rows.view()
     view.flags.writeable = False
     return view
 

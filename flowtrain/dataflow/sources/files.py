@@ -83,7 +83,8 @@ class DataFromFiles(Ordered):
             raise DataFlowError(f"DataFromFiles: labels is 'folder' or None, not {labels!r}")
         folders = [Path(path).parent.name for path in self.files]
         self.classes = sorted(set(folders)) if labels else []
-        self._labels = [self.classes.index(folder) for folder in folders] if labels else None
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self._labels = [numbers[folder] for folder in folders] if labels else None
 
     def __len__(self) -> int:
         return len(self.files)

@@ -182,12 +182,12 @@ def _draw(
 ) -> np.ndarray | np.generic:
     low, high = domain
     if dtype.kind == "b":
-        return rng.integers(0, 2, shape).astype(bool) if shape else np.bool_(rng.integers(0, 2))
-    if dtype.kind in "iu":
+        drawn = rng.integers(0, 2, shape)
+    elif dtype.kind in "iu":
         drawn = rng.integers(low, high, shape, dtype=dtype)
-        return drawn if shape else dtype.type(drawn)
-    if dtype.kind != "f":
+    elif dtype.kind == "f":
+        drawn = rng.random(shape, np.float32 if dtype == np.float32 else np.float64) * (high - low) + low
+    else:
         raise DataFlowError(f"FakeData: no data of dtype {dtype} can be made up; use float, int, uint or bool")
-    drawn = rng.random(shape, np.float32 if dtype == np.float32 else np.float64)
-    scaled = np.asarray(drawn * (high - low) + low, dtype)
-    return scaled if shape else scaled[()]
+    array = np.asarray(drawn, dtype)
+    return array if shape else array[()]
