@@ -73,8 +73,9 @@ def to_uint8(img: np.ndarray) -> np.ndarray:
     """Round floats of shape (H, W) or (H, W, C) to uint8, limited to 0..255."""
     if img.dtype == np.uint8:
         return img
-    # addWeighted rounds and saturates in one pass; NumPy's rint, clip and astype make three, each with a new array.
-    rows = as_rows(img)
+    # addWeighted rounds and saturates in one pass, where NumPy's rint, clip and astype take three. But it rounds to
+    # int32, in which numbers from 2 ** 31 on, and infinity, become the lowest one: these are limited before.
+    rows = np.minimum(as_rows(img), np.float32(255))
     return cv2.addWeighted(rows, 1, rows, 0, 0, dtype=cv2.CV_8U).reshape(img.shape)
 
 

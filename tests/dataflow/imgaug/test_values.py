@@ -170,6 +170,8 @@ def test_conversions():
     np.testing.assert_array_equal(imgaug.ToUint8(255).augment(np.array([[0.0, 0.5, 1.0]])), [[0, 128, 255]])
     np.testing.assert_array_equal(imgaug.ToUint8().augment(np.array([[-1, 70000, 7]])), [[0, 255, 7]])
     np.testing.assert_array_equal(imgaug.ToUint8().augment(np.array([[True, False]])), [[1, 0]])
+    far = np.array([[3e9, -3e9, 1e30, -1e30, np.inf, -np.inf, np.nan] * 3], np.float32)
+    np.testing.assert_array_equal(imgaug.ToUint8().augment(far), [[255, 0, 255, 0, 255, 0, 0] * 3])
     out = imgaug.ToFloat32(1 / 255).augment(np.array([[0, 51, 255]], np.uint8))
     assert out.dtype == np.float32
     np.testing.assert_allclose(out, [[0, 0.2, 1]], rtol=1e-6)
