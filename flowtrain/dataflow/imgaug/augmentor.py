@@ -275,7 +275,7 @@ class TransformList(Transform):
 _Draw = TypeVar("_Draw", bound="Callable[..., Transform]")
 
 
-def _alone_too(get_transform: _Draw) -> _Draw:
+def _with_optional_rng(get_transform: _Draw) -> _Draw:
     """Make the argument ``rng`` optional, for calls in a notebook; type checkers see the method as it was written."""
 
     @functools.wraps(get_transform)
@@ -307,9 +307,9 @@ class Augmentor:
         names_arguments(cls)
         # Wrapped here, so that users' augmentors, written with a required rng, can be called without one as well.
         if "get_transform" in vars(cls):
-            cls.get_transform = _alone_too(cls.get_transform)  # type: ignore[method-assign]
+            cls.get_transform = _with_optional_rng(cls.get_transform)  # type: ignore[method-assign]
 
-    @_alone_too
+    @_with_optional_rng
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:
         """Draw the transform for a picture. Augmentors of your own define it as ``get_transform(self, img, rng)``.
 

@@ -62,7 +62,7 @@ def draw_region(augmentors: Augmentor, shape: tuple[int, int, int], rng: np.rand
         steps = list(_flat(augmentor.get_transform(hollow, rng)))
         for place, step in enumerate(steps, 1):
             if type(step) is CropTransform:
-                region, transforms = _before((step.y, step.x, step.height, step.width), moves)
+                region, transforms = _undo_moves((step.y, step.x, step.height, step.width), moves)
                 return Kept(region, [*transforms, *steps[place:]], listed[number:])
             if type(step) is TransposeTransform:
                 height, width = width, height
@@ -113,7 +113,7 @@ def _flat(item: Any) -> Iterator[Any]:
         yield item
 
 
-def _before(region: Region, moves: list[FlipTransform | TransposeTransform]) -> tuple[Region, list[Transform]]:
+def _undo_moves(region: Region, moves: list[FlipTransform | TransposeTransform]) -> tuple[Region, list[Transform]]:
     """Map a region of a flipped and transposed picture back to the picture itself.
 
     Args:

@@ -87,7 +87,7 @@ class ImageFromFile(Ordered):
         check_reading(type(self).__name__, channel, palette, depth)
         if on_error not in ("raise", "skip"):
             raise DataFlowError(f"ImageFromFile: on_error is 'raise' or 'skip', not {on_error!r}")
-        self.files = _listed(files)
+        self.files = _picture_paths(files)
         self.channel, self.on_error = channel, on_error
         self.palette: Palette = palette
         self.depth: Depth = depth
@@ -205,7 +205,7 @@ class ImageFolder(ImageFromFile):
         return [self._read(self.files[at]), self.labels[at]]
 
 
-def _listed(files: Any) -> list[str]:
+def _picture_paths(files: Any) -> list[str]:
     """The paths to read, as strings; for a folder those of the pictures in it."""
     if isinstance(files, (str, os.PathLike)) and not _is_pattern(path_or_url(files)):
         folder = path_or_url(files)

@@ -126,8 +126,8 @@ class FakeData(RNGDataFlow):
         if bad:
             raise DataFlowError(f"FakeData: {bad[0]!r} is not a shape; give a list of shapes, e.g. [(28, 28), ()]")
         self._as_list = not isinstance(shapes, dict)
-        dtypes = _each(dtype, named, one=lambda given: not isinstance(given, (list, tuple, dict)))
-        domains = _each(domain, named, one=lambda given: given is None or _is_pair(given))
+        dtypes = _per_component(dtype, named, one=lambda given: not isinstance(given, (list, tuple, dict)))
+        domains = _per_component(domain, named, one=lambda given: given is None or _is_pair(given))
         self._parts = {
             key: (tuple(int(n) for n in shape), np.dtype(dtypes[key]), _domain(np.dtype(dtypes[key]), domains[key]))
             for key, shape in named.items()
@@ -156,7 +156,7 @@ def _is_pair(value: object) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.isscalar(bound) for bound in value)
 
 
-def _each(given: Any, named: dict[Any, Any], one: Callable[[Any], bool]) -> dict[Any, Any]:
+def _per_component(given: Any, named: dict[Any, Any], one: Callable[[Any], bool]) -> dict[Any, Any]:
     """Spread a setting over the components: ``given`` is one for all, as ``one`` says, or has one for each."""
     if one(given):
         return dict.fromkeys(named, given)

@@ -17,7 +17,7 @@ from ..stages.map import function_name
 __all__ = ["DataFromGenerator", "DataFromIterable", "DataFromQueue"]
 
 
-class _Restarted(DataFlow):
+class _IteratorSource(DataFlow):
     """Base of sources that start a new iterator for each epoch; a wrong ``size=`` is an error."""
 
     _size_is_exact = True
@@ -48,7 +48,7 @@ class _Restarted(DataFlow):
 
 
 @old_spellings(gen="make")
-class DataFromGenerator(_Restarted):
+class DataFromGenerator(_IteratorSource):
     """Yield what a generator function yields.
 
     Args:
@@ -97,7 +97,7 @@ class DataFromGenerator(_Restarted):
         return f"DataFromGenerator({function_name(self.make)})"
 
 
-class DataFromIterable(_Restarted):
+class DataFromIterable(_IteratorSource):
     """Yield the items of an object that can be iterated repeatedly: a set, a deque, a reader object.
 
     Args:
