@@ -212,8 +212,9 @@ def test_no_pictures_is_one_clear_error(tmp_path, photos):
         ImageFromFile(photos, channel=4)
     with pytest.raises(DataFlowError, match="on_error is"):
         ImageFromFile(photos, on_error="ignore")
-    with pytest.raises(DataFlowError, match="resize is"):
-        ImageFromFile(photos, resize=(1, 2, 3))
+    for size in ((1, 2, 3), True, 1.5, (2.0, 3), (0, 4)):
+        with pytest.raises(DataFlowError, match="resize is"):
+            ImageFromFile(photos, resize=size)
 
 
 def test_a_folder_per_class(tmp_path):

@@ -234,6 +234,17 @@ def test_a_layer_of_ones_own_knows_argscope_and_errors():
         built(lambda x: Scale("s", x, inital=3.0))
 
 
+@ft.layer_register
+def Shifted(x, /, by=1.0):
+    return x + by
+
+
+def test_the_input_may_be_positional_only():
+    assert "s/output" in built(lambda x: Shifted("s", x, by=2.0)).tensor_names()
+    with pytest.raises(ModelError, match="positional only"):
+        built(lambda x: Shifted("s", x=x))
+
+
 def test_frozen_variables_are_not_trained():
     def build(x):
         with ft.freeze_variables():

@@ -74,8 +74,10 @@ def to_uint8(img: np.ndarray) -> np.ndarray:
     if img.dtype == np.uint8:
         return img
     # addWeighted rounds and saturates in one pass, where NumPy's rint, clip and astype take three. But it rounds to
-    # int32, in which numbers from 2 ** 31 on, and infinity, become the lowest one: these are limited before.
-    rows = np.minimum(as_rows(img), np.float32(255))
+    # int32, where numbers from 2 ** 31 on, and infinity, become the lowest one: these are limited before.
+    rows = as_rows(img)
+    if not rows.max() < 2**31:  # or NaN
+        rows = np.minimum(rows, np.float32(255))
     return cv2.addWeighted(rows, 1, rows, 0, 0, dtype=cv2.CV_8U).reshape(img.shape)
 
 
