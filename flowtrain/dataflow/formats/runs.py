@@ -8,6 +8,7 @@ from operator import length_hint
 
 import numpy as np
 
+from ..core import process
 from ..core.cursor import Datapoint, IndexCursor
 from ..core.datapoint import Position
 from ..sources.memory import Ordered
@@ -39,7 +40,8 @@ class RunCursor(IndexCursor):
     def __init__(self, flow: Ordered, epoch: int, state: Position, reader: Callable[[], ReadRun]) -> None:
         super().__init__(flow, epoch, state)
         self._flow, self._reader = flow, reader
-        self._read: ReadRun | None = None
+        self._read: ReadRun
+        self._process: object = None  # in which _read was made
         # The rest of the run, and the position after it: one object, so that `state` in another thread sees both agree.
         self._run: tuple[Iterator[Datapoint], int] = iter(()), self._next
         self._places: tuple[int, list[int]] = -1, []  # number of a block of indices, and the places of its records
@@ -74,10 +76,9 @@ class RunCursor(IndexCursor):
             return left
         if start == self._limit:
             return None
-        read = self._read
-        if read is None:
-            read = self._read = self._reader()
-        run = read(self._places_from(start))
+        if self._process is not process.current:  # at the first step, and in the child of a fork: it opens files anew
+            self._read, self._process = self._reader(), process.current
+        run = self._read(self._places_from(start))
         self._run = iter(run), start + len(run)
         return self._run[0]
 

@@ -21,6 +21,7 @@ from ...utils.storage import (
     path_or_url,
     stat,
 )
+from ..core import process
 from ..core.base import Cursor, Datapoint
 from ..core.datapoint import Position
 from ..sources.files import matching_paths
@@ -181,7 +182,7 @@ class FileSource(Ordered):
         seed: Seed of the order; see :class:`~flowtrain.dataflow.RNGDataFlow`.
     """
 
-    _held: tuple[int, Any] | None = None  # number of the process that opened the files, and what _open_files returned
+    _held: tuple[object, Any] | None = None  # the process that opened the files, and what _open_files returned
     _size: int | None = None
     _reads_ahead: bool = False  # whether a walk reads runs of records; never if that calls a user's function
 
@@ -205,14 +206,14 @@ class FileSource(Ordered):
 
     @property
     def _handle(self) -> Any:
-        # Double-checked locking: a datapoint pays for the first test alone. Number and handle are one tuple, so that no
-        # thread sees the number of this process beside the handle of its parent.
+        # Double-checked locking: a datapoint pays for the first test alone. Process and handle are one tuple, so that no
+        # thread sees this process beside the handle of its parent.
         held = self._held
-        if held is None or held[0] != _process.number:
-            with _process.opening:
+        if held is None or held[0] is not process.current:
+            with _opening:
                 held = self._held
-                if held is None or held[0] != _process.number:
-                    held = self._held = (_process.number, self._open_files())
+                if held is None or held[0] is not process.current:
+                    held = self._held = (process.current, self._open_files())
         return held[1]
 
     # -- the contract
@@ -251,20 +252,16 @@ class FileSource(Ordered):
         return state
 
 
-class _Process:
-    """State of this process that the child of a fork must not share with its parent."""
-
-    def __init__(self) -> None:
-        self.number = 0  # counts forks; compared for each datapoint, for which os.getpid() is slower
-        self.opening = threading.RLock()
-
-    def renew(self) -> None:
-        self.number += 1
-        self.opening = threading.RLock()  # a thread that exists in the parent alone may hold the old one forever
+_opening = threading.RLock()
 
 
-_process = _Process()
-os.register_at_fork(after_in_child=_process.renew)
+def _renew_lock() -> None:
+    """Replace the lock in the child of a fork: a thread that exists in the parent alone may hold the old one forever."""
+    global _opening
+    _opening = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def describe_paths(paths: Sequence[str]) -> str:
