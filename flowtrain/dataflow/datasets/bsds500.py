@@ -77,9 +77,6 @@ class BSDS500(FileSource):
         if not self._pictures or missing:
             raise DataFlowError(f"{missing[0]} is missing" if missing else f"no picture in {data}/images/{split}")
 
-    def _open_files(self) -> None:
-        return None
-
     def _count(self) -> int:
         return len(self._pictures)
 

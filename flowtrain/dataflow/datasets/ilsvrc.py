@@ -167,9 +167,6 @@ class ILSVRC12Files(FileSource):
         self._root = root
         resolve_file(f"{root}/{self._list[0][0]}", what=f"first picture of the {split} list")
 
-    def _open_files(self) -> None:
-        return None
-
     def _count(self) -> int:
         return len(self._list)
 

@@ -92,12 +92,6 @@ class LMDBData(FileSource):
             return records
         return _DecodedRecords(records, self._decode if callable(self._decode) else _pair)
 
-    def _count(self) -> int:
-        return self._handle.count
-
-    def _read(self, index: int) -> Datapoint:
-        return self._handle.read(index)
-
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         return get_leaving(self, index, epoch)
 

@@ -80,9 +80,6 @@ class PatchesImages(FileSource):
         whole.flags.writeable = False
         return whole
 
-    def _open_files(self) -> dict[str, list[RasterFile]]:
-        return self._files
-
     def _count(self) -> int:
         return len(self._patches)
 

@@ -174,8 +174,9 @@ def resolve_files(path: PathLike | Sequence[PathLike], *, what: str) -> list[str
 class FileSource(Ordered):
     """Base of finite, indexable sources over files that each process opens when it first needs them.
 
-    A subclass defines ``_open_files``, ``_count`` and ``_read``. What ``_open_files`` returns is available as
-    ``self._handle``. It is never pickled, and never used in another process than the one that opened it.
+    A subclass defines ``_open_files``, whose result is available as ``self._handle``; it is never pickled, and never
+    used in another process than the one that opened it. ``count`` and ``read(index)`` of this handle are used, unless
+    the subclass defines ``_count`` and ``_read``.
 
     Args:
         shuffle: Use a new random order in each epoch.
@@ -194,11 +195,11 @@ class FileSource(Ordered):
 
     def _count(self) -> int:
         """The number of records."""
-        raise NotImplementedError
+        return self._handle.count
 
     def _read(self, index: int) -> Datapoint:
         """Read the datapoint of a record. Several threads may call this at once."""
-        raise NotImplementedError
+        return self._handle.read(index)
 
     def _run_reader(self) -> ReadRun:
         """Return the function that reads a run of records. Only called if ``_reads_ahead``."""
@@ -206,8 +207,8 @@ class FileSource(Ordered):
 
     @property
     def _handle(self) -> Any:
-        # Double-checked locking: a datapoint pays for the first test alone. Process and handle are one tuple, so that no
-        # thread sees this process beside the handle of its parent.
+        # Double-checked locking: a datapoint pays for the first test alone. Process and handle are one tuple, so that
+        # no thread sees this process beside the handle of its parent.
         held = self._held
         if held is None or held[0] is not process.current:
             with _opening:
@@ -256,7 +257,7 @@ _opening = threading.RLock()
 
 
 def _renew_lock() -> None:
-    """Replace the lock in the child of a fork: a thread that exists in the parent alone may hold the old one forever."""
+    """Make a new lock in the child of a fork: a thread that exists in the parent alone may hold the old one forever."""
     global _opening
     _opening = threading.RLock()
 

@@ -242,12 +242,6 @@ class TableSource(FileSource):
             self._check_whole(arrays, table.names_of_arrays())
         return table
 
-    def _count(self) -> int:
-        return self._handle.count
-
-    def _read(self, index: int) -> Datapoint:
-        return self._handle.read(index)
-
     @property
     def vectorized(self) -> bool:
         """Whether ``get_batch`` indexes the arrays once for all rows."""
