@@ -15,9 +15,9 @@ import numpy as np
 from ...utils.errors import DataFlowError
 from ...utils.storage import is_folder, is_url, list_folder
 from ..core.base import Datapoint
-from ..formats.source import FileSource, PathLike, damaged
+from ..formats.source import FileSource, PathLike, damaged, parsing
 from .arrays import check_split, read_picture
-from .fetch import Remote, fetch, folder_of, has_folder
+from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_folder
 from .svhn import load_mat
 
 __all__ = ["BSDS500"]
@@ -93,12 +93,10 @@ class BSDS500(FileSource):
     @staticmethod
     def _share(path: str) -> np.ndarray:
         """The mean of all annotators' contours."""
-        try:
+        with parsing(path, "no groundTruth with Boundaries in it"):
             people = load_mat(path)["groundTruth"].ravel()
             drawn = [np.asarray(person["Boundaries"][0, 0], np.float32) for person in people]
             return np.stack(drawn).mean(axis=0)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise damaged(path, f"no groundTruth with Boundaries in it: {error}") from error
 
     def describe(self) -> str:
         return f"BSDS500({self.split!r})"
@@ -127,7 +125,7 @@ def _unpacked(folder: str) -> str:
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         # If another process has unpacked the archive meanwhile, the rename fails because the target is not empty.
         if not os.path.isdir(f"{folder}/{_INSIDE}/images"):
-            raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
+            raise damaged(archive, f"{NOT_THE_ARCHIVE}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return f"{folder}/{_INSIDE}"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tarfile
-import zlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ...utils.errors import FormatError
 from ...utils.storage import carried, local_copy
-from ..formats.source import PathLike, damaged
+from ..formats.source import PathLike, damaged, parsing
 from .arrays import PicturesAndLabels, check_split
-from .fetch import Remote, fetch, has_file
+from .fetch import NOT_THE_ARCHIVE, Remote, fetch, has_file
 
 __all__ = ["Cifar10", "Cifar100"]
 
@@ -51,20 +49,14 @@ class _Cifar(PicturesAndLabels):
 
     def _unpack(self, archive: str) -> list[tuple[str, bytes]]:
         """(name, content) of the split's files in the archive; nothing is extracted to disk."""
-        local = local_copy(archive)
-        try:
-            with tarfile.open(local) as tar:
-                parts = []
-                for name in self._members[self.split]:
-                    member = tar.extractfile(f"{self._inside}/{name}")
-                    if member is None:
-                        raise damaged(archive, f"{name} is not a file")
-                    parts.append((f"{archive}/{name}", member.read()))
-                return parts
-        except (tarfile.TarError, EOFError, zlib.error, KeyError, OSError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise damaged(archive, f"cut short, damaged or another archive: {error}") from error
+        local, parts = local_copy(archive), []
+        with parsing(archive, NOT_THE_ARCHIVE), tarfile.open(local) as tar:
+            for name in self._members[self.split]:
+                member = tar.extractfile(f"{self._inside}/{name}")
+                if member is None:
+                    raise damaged(archive, f"{name} is not a file")
+                parts.append((f"{archive}/{name}", member.read()))
+        return parts
 
 
 class Cifar10(_Cifar):

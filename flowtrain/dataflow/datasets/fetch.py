@@ -21,7 +21,9 @@ from ...utils.files import writing
 from ...utils.storage import carried, exists, is_folder, is_url, path_or_url
 from ..formats.source import PathLike
 
-__all__ = ["DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file", "has_folder"]
+__all__ = ["NOT_THE_ARCHIVE", "DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file", "has_folder"]
+
+NOT_THE_ARCHIVE = "cut short, damaged or another archive"
 
 _log = logging.getLogger("flowtrain.dataflow")
 _TIMEOUT = 30.0  # seconds in which no byte arrives

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +13,11 @@ from ...utils.errors import DataFlowError
 from ...utils.storage import carried, is_url, local_copy
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
-from ..formats.protobuf import WireError, fields
-from ..formats.source import FileSource, PathLike, damaged, resolve_file
+from ..formats.protobuf import fields
+from ..formats.source import FileSource, PathLike, damaged, parsing, resolve_file
 from ..sources.turbojpeg import why_no_regions
 from .arrays import check_split, read_picture
-from .fetch import Remote, fetch, folder_of, has_file, has_folder
+from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_file, has_folder
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
 
@@ -83,15 +82,13 @@ class ILSVRCMeta:
         content = self._content("imagenet_mean.binaryproto")
         sizes: dict[int, int] = {}
         parts: list[Any] = []
-        try:
+        with parsing(f"{self.folder}/imagenet_mean.binaryproto", "not a mean picture"):
             for number, _, value in fields(content):  # BlobProto of caffe.proto: 2-4 channels, height, width; 5 data
                 if number in (2, 3, 4):
                     sizes[number] = int(value)
                 elif number == 5:
                     parts.append(value)
             planes = np.frombuffer(b"".join(parts), "<f4").reshape(sizes[2], sizes[3], sizes[4])
-        except (WireError, ValueError, KeyError, TypeError) as error:
-            raise damaged(f"{self.folder}/imagenet_mean.binaryproto", f"not a mean picture: {error}") from error
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def _lines(self, name: str) -> list[str]:
@@ -102,13 +99,10 @@ class ILSVRCMeta:
             found = resolve_file(f"{self.folder}/{name}", what="ILSVRC12 metadata file")
             return Path(local_copy(found)).read_bytes()
         local = local_copy(self._archive)
-        try:
-            with tarfile.open(local) as tar:
-                for member in tar:
-                    if Path(member.name).name == name and member.isfile():
-                        return tar.extractfile(member).read()  # type: ignore[union-attr]
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise damaged(self._archive, f"cut short, damaged or another archive: {error}") from error
+        with parsing(self._archive, NOT_THE_ARCHIVE), tarfile.open(local) as tar:
+            for member in tar:
+                if Path(member.name).name == name and member.isfile():
+                    return tar.extractfile(member).read()  # type: ignore[union-attr]
         raise damaged(self._archive, f"there is no {name} in it")
 
 

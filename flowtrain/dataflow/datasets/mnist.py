@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ...utils.dtypes import array_from_bytes
 from ...utils.storage import local_copy, path_or_url
-from ..formats.source import damaged
+from ..formats.source import damaged, parsing
 from .arrays import PicturesAndLabels
 from .fetch import Remote, fetch
 
@@ -37,11 +36,8 @@ def read_idx(path: str | Path) -> np.ndarray:
     path = local_copy(path_or_url(path))
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if zipped else open(path, "rb") as file:
-            return _array_in(path, file)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise damaged(path, f"cut short or damaged: {error}") from error
+    with parsing(path, "cut short or damaged"), gzip.open(path) if zipped else open(path, "rb") as file:
+        return _array_in(path, file)
 
 
 def _array_in(path: str | Path, file: io.BufferedIOBase) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...utils.optional import require
 from ...utils.storage import local_copy
-from ..formats.source import damaged
+from ..formats.source import damaged, parsing
 from .arrays import PicturesAndLabels
 from .fetch import Remote, fetch
 
@@ -28,10 +28,8 @@ def load_mat(path: str) -> dict[str, Any]:
     """
     io = require("scipy.io", extra="images", needed_for=f"Reading {os.path.basename(path)}")
     local = local_copy(path)
-    try:
+    with parsing(path, "not a MATLAB file, cut short, or damaged"):
         return io.loadmat(local)
-    except Exception as error:  # scipy raises many types on damaged files
-        raise damaged(path, f"not a MATLAB file, cut short, or damaged: {error}") from error
 
 
 class SVHNDigit(PicturesAndLabels):
