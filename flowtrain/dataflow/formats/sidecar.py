@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Callable
 
 from ...utils.files import write_whole
-from ...utils.storage import is_url, kept, place_of, stat
-from .source import PathLike, damaged
+from ...utils.storage import Stat, is_url, kept, place_of, stat
+from .source import damaged
 
 __all__ = ["SUFFIX", "load_or_build"]
 
@@ -42,38 +42,28 @@ def load_or_build(
     Raises:
         FormatError: The file changed while the index was built, or ``build`` found it damaged.
     """
-    if is_url(path):
-        return _of_url(path, kind, build, suits)
-    stamp = _stamp(path)
-    body = _load(path + SUFFIX, kind, stamp)
-    if body is not None and (suits is None or suits(body)):
-        return body
-    body = build(path)
-    if _stamp(path) != stamp:
-        raise damaged(path, "the file changed while its index was made: is it still being written?")
-    _save(path + SUFFIX, _HEAD.pack(_MAGIC, kind, *stamp, len(body), zlib.crc32(body)) + body)
-    return body
-
-
-def _of_url(url: str, kind: int, build: Callable[[str], bytes], suits: Callable[[bytes], bool] | None) -> bytes:
-    """As `load_or_build`, for a URL: the index is in the cache folder, under a name that depends on size and ETag."""
-    found = stat(url)
-    place = str(place_of(url, found, f"index-{kind}")) if kept(url) else None
-    stamp = found.size, 0  # no mtime: `place_of` has the ETag in the name
+    stamp, remote = _stamp(path)
+    place: str | None = path + SUFFIX
+    if remote is not None:  # in the cache folder, under a name that depends on size and ETag
+        place = str(place_of(path, remote, f"index-{kind}")) if kept(path) else None
     body = _load(place, kind, stamp) if place else None
     if body is not None and (suits is None or suits(body)):
         return body
-    body = build(url)
-    if stat(url) != found:
-        raise damaged(url, "the file changed while its index was made: is it still being written?")
+    body = build(path)
+    if _stamp(path) != (stamp, remote):
+        raise damaged(path, "the file changed while its index was made: is it still being written?")
     if place:
         _save(place, _HEAD.pack(_MAGIC, kind, *stamp, len(body), zlib.crc32(body)) + body)
     return body
 
 
-def _stamp(path: PathLike) -> tuple[int, int]:
+def _stamp(path: str) -> tuple[tuple[int, int], Stat | None]:
+    """Size and mtime of a local file and None; size and 0 of a file at a URL, and what the server tells of it."""
+    if is_url(path):
+        found = stat(path)
+        return (found.size, 0), found
     status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
+    return (status.st_size, status.st_mtime_ns), None
 
 
 def _load(path: str, kind: int, stamp: tuple[int, int]) -> bytes | None:
