@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from .arrowcells import NullCell
 from .arrowvalues import gathers, null_paths
 from .columnsource import ColumnSource, check_columns
 from .grouporder import GroupOrder
-from .layout import Layout, join
+from .layout import join
 from .parquetfile import GroupCache, ParquetFile, RowGroup, same_columns
 from .pictures import picture_decoder
 from .runs import ReadRun
@@ -156,15 +156,13 @@ class ParquetData(ColumnSource, ShardedSource):
             raise damaged(file.path, str(error), record=number) from error
         except UnicodeDecodeError as error:
             raise damaged(file.path, f"a text is not UTF-8: {error}", record=number) from error
-        if file.layout is not None and self._columns is None:
-            return _joined(file.layout, cells)
+        if rows.layout is not None:
+            return rows.joined(cells)
         return self._make(cells) if self._make else cells
 
     def _run_reader(self) -> ReadRun:
         rows: _Rows = self._handle
-        read, decoders = self._read, self._decoders
-        layout = rows.files[0].layout if self._columns is None else None
-        names = rows.files[0].names
+        read, decoders, names = self._read, self._decoders, rows.files[0].names
 
         def read_run(records: Sequence[int]) -> list[Datapoint]:
             try:
@@ -174,7 +172,7 @@ class ParquetData(ColumnSource, ShardedSource):
             if not columns:
                 return [read(records[0])]
             made = [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
-            return made if layout is None else [_joined(layout, cells) for cells in made]
+            return made if rows.layout is None else list(map(rows.joined, made))
 
         return read_run
 
@@ -191,17 +189,13 @@ class ParquetData(ColumnSource, ShardedSource):
         return all(map(gathers, file.types.values())) and None not in self._missing.values()
 
     def _joined(self, cells: dict[str, Any]) -> Datapoint:
-        layout = self._handle.files[0].layout if self._columns is None else None
-        return cells if layout is None else _joined(layout, cells)
+        rows: _Rows = self._handle
+        return cells if rows.layout is None else rows.joined(cells)
 
     @property
     def groups_read(self) -> int:
         """Number of row groups that this process has read so far: it tells whether an order suits the files."""
         return self._handle.cache.reads
-
-
-def _joined(layout: Layout, cells: dict[str, Any]) -> Datapoint:
-    return join(layout, lambda _, name: cells[name])
 
 
 class _Rows:
@@ -217,7 +211,7 @@ class _Rows:
     """
 
     def __init__(self, files: list[ParquetFile], shuffled: bool, cache_bytes: int, groups: int | None) -> None:
-        self.files = files
+        self.files, self.layout = files, files[0].layout
         firsts = [0, *accumulate(file.count for file in files)]
         # of each row group: its file, its number there, the file's first row, the group's first row in the file
         self._places = [
@@ -247,14 +241,17 @@ class _Rows:
     def run(self, records: Sequence[int]) -> list[list[Any]]:
         """The cells of the first rows of a sequence, up to the end of a row group: a list for each column."""
         _, _, group, row = self.locate(records[0])
-        start, count, in_order = records[0] - row, 1, True
-        end = self._ends[bisect_right(self._ends, records[0])] if group.columns else 0
-        while count < len(records) and start <= records[count] < end:
-            in_order = in_order and records[count] == records[count - 1] + 1
-            count += 1
-        if in_order:
-            return [column.rows(row, row + count) for column in group.columns.values()]
-        return [[column.get(record - start) for record in records[:count]] for column in group.columns.values()]
+        if not group.columns:
+            return []
+        start, end = records[0] - row, self._ends[bisect_right(self._ends, records[0])]
+        rows = [record - start for record in takewhile(lambda record: start <= record < end, records)]
+        if rows == list(range(row, row + len(rows))):
+            return [column.rows(row, row + len(rows)) for column in group.columns.values()]
+        return [list(map(column.get, rows)) for column in group.columns.values()]
+
+    def joined(self, cells: dict[str, Any]) -> Datapoint:
+        """The datapoint, or the batch, that `write` was given, from its cells."""
+        return join(self.layout, lambda _, name: cells[name])
 
     def gather(self, records: np.ndarray) -> dict[str, np.ndarray]:
         """The cells of any rows as an array for each column; each row group is looked up once."""

@@ -51,7 +51,7 @@ class ParquetFile:
         rows: Number of rows of each row group.
         sizes: About how many bytes the wanted columns of each row group take in memory.
         count: Number of datapoints; more than ``sum(rows)`` if datapoints have no components.
-        layout: Layout of the datapoints in a file of ``write``; else None.
+        layout: Layout of the datapoints in a file of ``write`` of which all columns are read; else None.
         kinds: Column -> [kind, dtype, shape] in a file of ``write``; else empty.
         names: The columns to read.
         types: Column -> Arrow type.
@@ -82,6 +82,8 @@ class ParquetFile:
             notes = self._footer.metadata or {}
             if HEADER in notes or MARK in notes or (not notes and has_mark(schema)):
                 self._take_header(notes, schema, as_stored)
+            if columns is not None:
+                self.layout = None  # it is that of all columns
             self.names = list(schema.names) if columns is None else list(columns)
             self._check_names(schema)
             self.types = {name: schema.field(name).type for name in self.names}
@@ -226,7 +228,7 @@ class GroupCache:
 
 
 def same_columns(files: Sequence[ParquetFile]) -> None:
-    """Check that all files have the wanted columns in the same types.
+    """Check that all files have the wanted columns in the same types, and datapoints of one layout.
 
     Raises:
         DataFlowError: Two files differ; names both, and the column.
@@ -240,4 +242,9 @@ def same_columns(files: Sequence[ParquetFile]) -> None:
             raise DataFlowError(
                 f"{file.path} has {shown}, {first.path} has {other}: files of one source have the same columns. Choose "
                 "those that they share with columns=[...], or join sources with ConcatData"
+            )
+        if file.layout != first.layout:
+            raise DataFlowError(
+                f"{file.path} and {first.path} have the same columns for datapoints of different forms, such as lists "
+                'and dicts. Join them with ConcatData, or take dicts of the columns with decode="raw"'
             )

@@ -149,6 +149,14 @@ def test_several_files_are_one_flow(tmp_path, same):
     same([{"text": row(0)["text"]}], [ParquetData(tmp_path / "*.parquet", ["text"]).get(30)])
 
 
+def test_lists_and_dicts_with_the_same_columns_are_not_mixed(tmp_path):
+    for name, datapoint in (("a", [1, 2]), ("b", {"0": 3, "1": 4})):
+        write(DataFromList([datapoint]), tmp_path / f"{name}.parquet", progress=False)
+    with pytest.raises(DataFlowError, match=r"b\.parquet and .*a\.parquet have the same columns .*ConcatData"):
+        len(ParquetData(tmp_path / "*.parquet"))
+    assert list(ParquetData(tmp_path / "*.parquet", decode="raw")) == [{"0": 1, "1": 2}, {"0": 3, "1": 4}]
+
+
 BIG = 2**53 + 1
 NULLS = {
     "whole": pa.array([BIG, None, -BIG], pa.int64()),
