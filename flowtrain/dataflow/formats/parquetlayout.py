@@ -136,19 +136,15 @@ def arrow_column(column: Column, arrays: dict[str, np.ndarray], name: str, start
     pa = arrow()
     if column.fixed:
         rows = np.ascontiguousarray(arrays[name][start:stop])
-        if not column.shape and _as_number(column):
+        if not column.shape and (column.kind == "scalar" or _is_native(rows.dtype)):
             return pa.array(rows)
-        if _is_list(column):
-            ends = np.arange(len(rows) + 1, dtype=np.int64) * column.shape[0]
-            return pa.LargeListArray.from_arrays(ends, pa.array(rows.reshape(-1)))
-        width = column.row_bytes
-        ends = np.arange(len(rows) + 1, dtype=np.int64) * width
-        data = pa.py_buffer(rows.tobytes())
-        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), [None, pa.py_buffer(ends), data])
-    ends = arrays[f"{name}.ends"][start:stop].astype(np.int64)
-    first = int(arrays[f"{name}.ends"][start - 1]) if start else 0
-    ends = np.concatenate([[0], ends - first]).astype(np.int64)
-    data = arrays[f"{name}.bytes"][first : first + int(ends[-1])].tobytes()
+        ends = np.arange(len(rows) + 1, dtype=np.int64) * column.row_bytes
+        data = rows.tobytes()
+    else:
+        ends = arrays[f"{name}.ends"][start:stop].astype(np.int64)
+        first = int(arrays[f"{name}.ends"][start - 1]) if start else 0
+        ends = np.concatenate([[0], ends - first]).astype(np.int64)
+        data = arrays[f"{name}.bytes"][first : first + int(ends[-1])].tobytes()
     if _is_list(column):
         values = np.frombuffer(data, column.dtype)
         return pa.LargeListArray.from_arrays(ends // values.itemsize, pa.array(values))
@@ -172,11 +168,6 @@ def has_mark(schema: ArrowSchema) -> bool:
     """Whether some field has the id that ``write`` gave it."""
     numbers = [(schema.field(i).metadata or {}).get(_FIELD_ID) for i in range(len(schema))]
     return any(number == str(_FIRST_ID + i).encode() for i, number in enumerate(numbers))
-
-
-def _as_number(column: Column) -> bool:
-    dtype = np.dtype(column.dtype)
-    return column.kind == "scalar" or _is_native(dtype)
 
 
 def checksum(column: ArrowArray) -> int:

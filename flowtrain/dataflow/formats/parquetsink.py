@@ -9,6 +9,8 @@ import base64
 import os
 from typing import Any
 
+import numpy as np
+
 from .arrowcells import ArrowTable
 from .arrowvalues import arrow
 from .columns import ColumnSpool
@@ -81,19 +83,10 @@ class ParquetSink:
         bounds, start = [], 0
         while start < state.count:
             stop = min(state.count, start + _GROUP_ROWS)
-            before = [int(array[start - 1]) if start else 0 for array in ends]
-
-            def size(stop: int, start: int = start, before: list[int] = before) -> int:
-                grown = sum(int(array[stop - 1]) - at for array, at in zip(ends, before, strict=True))
-                return (stop - start) * fixed + grown
-
-            low = start + 1
-            while low < stop:  # binary search: the size grows with the number of rows
-                middle = (low + stop + 1) // 2
-                if size(middle) <= _GROUP_BYTES:
-                    low = middle
-                else:
-                    stop = middle - 1
-            bounds.append((start, low))
-            start = low
+            sizes = fixed * np.arange(1, stop - start + 1)  # of a group of so many rows
+            for array in ends:
+                sizes += array[start:stop].astype(np.int64) - (int(array[start - 1]) if start else 0)
+            stop = start + max(1, int(np.searchsorted(sizes, _GROUP_BYTES, "right")))
+            bounds.append((start, stop))
+            start = stop
         return bounds
