@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import math
 import os
 import re
@@ -203,22 +204,11 @@ def parse_npy(content: bytes) -> np.ndarray:
     Raises:
         FormatError: It is cut short, damaged or not npy, or holds pickled objects.
     """
-    header = _read_header(_reader(content))
+    header = _read_header(io.BytesIO(content).read)
     try:
         return header.array(content, header.length).copy()
     except ValueError as error:
         raise FormatError(f"cut short or damaged: {error}") from error
-
-
-def _reader(content: bytes) -> Read:
-    view, at = memoryview(content), 0
-
-    def read(size: int) -> bytes:
-        nonlocal at
-        at += size
-        return bytes(view[at - size : at])
-
-    return read
 
 
 def _place_of(path: str, file: BoundedReader, info: zipfile.ZipInfo) -> int:

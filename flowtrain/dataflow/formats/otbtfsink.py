@@ -43,8 +43,10 @@ class OTBTFSink:
         if start["per_file"] != per_file:
             raise FormatError(f"{folder} has {start['per_file']} records a file: pass resume=False to start again")
         self._count, self._types, self._shapes = start["count"], start["types"], start["shapes"]
-        for name in os.listdir(self.path):  # shards that were begun after the last commit
-            if int(name.partition(".")[0]) > max(self._count - 1, 0) // per_file:
+        last = max(self._count - 1, 0) // per_file
+        for name in os.listdir(self.path):  # shards that were begun after the last commit, and what `finish` wrote
+            number, _, ending = name.partition(".")
+            if ending != "records" or int(number) > last:
                 os.unlink(os.path.join(self.path, name))
         # The shard of the last committed datapoint goes on from its position, unless it is full and finished.
         full = self._count and self._count % per_file == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -261,6 +262,25 @@ def _filled(dp):
         if isinstance(dp, list)
         else {"deep": {"x": [np.ma.filled(x) for x in dp["deep"]["x"]]}}
     )
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "lmdb", "hdf5", "npz", "tar", "parquet", "otbtf"])
+def test_a_failure_after_the_last_datapoint_is_gone_on_from(tmp_path, monkeypatch, kind):
+    def refuse(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    def attempt():
+        return write(DataFromList([{"x": np.full(2, i)} for i in range(5)]), tmp_path / "x", kind, **options)
+
+    options = {"commit_every": 2, "progress": False}
+    monkeypatch.setattr(
+        "flowtrain.dataflow.formats.writer.replace", refuse
+    )  # the file is complete, and cannot get its name
+    with pytest.raises(OSError, match="Permission denied"):
+        attempt()
+    monkeypatch.undo()
+    source = df.OTBTFData if kind == "otbtf" else SOURCES["h5" if kind == "hdf5" else kind]
+    assert [dp["x"].tolist() for dp in source(attempt())] == [[i, i] for i in range(5)]
 
 
 def test_the_progress_bar_counts_from_where_it_goes_on(tmp_path, capsys):
