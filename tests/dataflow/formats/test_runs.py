@@ -1,12 +1,15 @@
 """Sources that read ahead hand out the same as reading one by one would, and are damaged at the same place."""
 
+import os
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from flowtrain.dataflow import DataFromList
 from flowtrain.dataflow.formats import LMDBData, TFRecordData, TFRecordWriter, write
+from flowtrain.dataflow.formats.source import FileSource
 from flowtrain.utils.errors import FormatError
 
 SIZE = 2500  # more than the places that are computed at once
@@ -95,6 +98,33 @@ def test_what_lies_before_the_damage_is_handed_out(folder, make, tmp_path):
             found.append(datapoint)
     assert found == [whole.get(i) for i in range(21)]
     assert ds.state_dict()["position"] == 21
+
+
+class Processes(FileSource):
+    """Numbers, and the process that opened the files; read in runs of 10."""
+
+    _reads_ahead = True
+
+    def _open_files(self):
+        return SimpleNamespace(count=100, process=os.getpid())
+
+    def _run_reader(self):
+        handle = self._handle
+        return lambda records: [[record, handle.process] for record in records[:10]]
+
+
+def test_the_child_of_a_fork_opens_files_of_its_own():
+    walk = iter(Processes(False, None))
+    assert next(walk) == [0, os.getpid()]
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            code = 0 if {process for _, process in list(walk)[9:]} == {os.getpid()} else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [[0, os.getpid()], *walk] == [[i, os.getpid()] for i in range(100)]
 
 
 def test_a_decode_function_is_not_called_ahead(folder):

@@ -273,9 +273,7 @@ def test_a_failure_after_the_last_datapoint_is_gone_on_from(tmp_path, monkeypatc
         return write(DataFromList([{"x": np.full(2, i)} for i in range(5)]), tmp_path / "x", kind, **options)
 
     options = {"commit_every": 2, "progress": False}
-    monkeypatch.setattr(
-        "flowtrain.dataflow.formats.writer.replace", refuse
-    )  # the file is complete, and cannot get its name
+    monkeypatch.setattr("flowtrain.dataflow.formats.writer.replace", refuse)  # by which a complete file gets its name
     with pytest.raises(OSError, match="Permission denied"):
         attempt()
     monkeypatch.undo()
