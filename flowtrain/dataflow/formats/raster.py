@@ -190,7 +190,4 @@ def _moved(transform: Any, origin: tuple[float, float], pixel: tuple[float, floa
 
 
 def _rasterio() -> ModuleType:
-    rasterio = require("rasterio", extra="rasters", needed_for="Reading and writing rasters")
-    # a submodule, which importing the package alone need not load
-    require("rasterio.errors", extra="rasters", needed_for="Reading and writing rasters")
-    return rasterio
+    return require("rasterio", extra="rasters", needed_for="Reading and writing rasters")

@@ -8,11 +8,12 @@ kill interrupts, the next attempt takes both from the last whole journal.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,24 +96,24 @@ def write(
     given = path_or_url(path)
     kind = format_of(given, format)
     options = _options(kind, keys, per_file)
+    here = functools.partial(_write_here, ds, kind, options, resume, commit_every, progress)
     if is_url(given):
-        return _write_far(ds, given, kind, options, (overwrite, resume, commit_every, progress))
+        return _write_far(here, given, kind, overwrite, resume)
     target = Path(given)
     if target.exists() and not overwrite:
         raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
-    _write_here(ds, target, kind, options, resume, commit_every, progress)
+    here(target)
     return target
 
 
-def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: tuple[bool, bool, int, bool]) -> str:
+def _write_far(here: Callable[[Path], None], url: str, kind: str, overwrite: bool, resume: bool) -> str:
     """Write a local file and, when it is complete, send it to the URL.
 
     The name of the local folder is a hash of the URL, so that the next call finds what this one leaves: an unfinished
     file, or a complete one that could not be sent.
     """
-    overwrite, resume, commit_every, progress = how
     if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
         raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
     folder = cache_folder() / f"write-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
@@ -123,7 +124,7 @@ def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: 
     elif not resume:
         whole.unlink(missing_ok=True)
     if not whole.exists():
-        _write_here(ds, whole, kind, options, resume, commit_every, progress)
+        here(whole)
     if whole.is_dir():
         put_folder(whole, url, last=(".json",))  # sent last, since readers refuse a folder without them
     else:
@@ -133,7 +134,7 @@ def _write_far(ds: DataFlow, url: str, kind: str, options: dict[str, Any], how: 
 
 
 def _write_here(
-    ds: DataFlow, target: Path, kind: str, options: dict[str, Any], resume: bool, commit_every: int, progress: bool
+    ds: DataFlow, kind: str, options: dict[str, Any], resume: bool, commit_every: int, progress: bool, target: Path
 ) -> None:
     folder = target.with_name(target.name + ".partial")
     with _locked(folder, target):
