@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ user's own group where there is none of that name; a pax header for each file wo
 
 _EMPTY = "__empty__"
 _PICTURES = ("jpg", "jpeg", "png", "ppm", "webp", "bmp", "tif", "tiff")
-_OURS = ("npy", "txt", "mp", "bin")  # last extensions that `write` appends: an array, a str, anything else, bytes
+# the last extensions that `write` appends: for an array, a str, anything else, bytes
+_OURS: dict[str, Callable[[bytes], Any]] = {"npy": parse_npy, "txt": bytes.decode, "mp": unpack, "bin": bytes}
 
 
 def encode_members(datapoint: object) -> tuple[str, list[tuple[str, bytes]]]:
@@ -140,16 +142,12 @@ def _encode(name: str, value: Component) -> tuple[str, bytes]:
 
 def _decode(name: str, content: bytes) -> tuple[str, Any]:
     stem, dot, last = name.rpartition(".")
+    if not dot or last not in _OURS:
+        return name, content
     try:
-        if dot and last == "npy":
-            return stem, parse_npy(content)
-        if dot and last == "txt":
-            return stem, content.decode()
-        if dot and last == "mp":
-            return stem, unpack(content)
+        return stem, _OURS[last](content)
     except (ValueError, EOFError) as error:
         raise FormatError(f"the file .{name} is damaged: {error}") from error
-    return (stem, content) if dot and last == "bin" else (name, content)
 
 
 def _quote(key: str) -> str:
