@@ -95,16 +95,13 @@ class ParquetData(ColumnSource, ShardedSource):
                 'decode is None, "raw", a dict {column: "image", "gray" or a function of the cell}, or a function of '
                 f"the row; got {decode!r}"
             )
-        self._asked = self._missing = dict(missing or {})
-        self._decoders = {}
-        if isinstance(decode, Mapping):
-            self._decoders = {name: picture_decoder("ParquetData", name, how) for name, how in decode.items()}
-            # Hugging Face writes a picture as a struct of bytes and path, one of which is null: no error here
-            parts = [
-                f"{name}.{part}" for name, how in decode.items() if not callable(how) for part in ("bytes", "path")
-            ]
-            self._missing = {**dict.fromkeys(parts), **self._asked}
+        by_column = decode if isinstance(decode, Mapping) else {}
+        self._decoders = {name: picture_decoder("ParquetData", name, how) for name, how in by_column.items()}
         self._make = decode if callable(decode) else None
+        # Hugging Face writes a picture as a struct of bytes and path, one of which is null: no error here
+        pictures = [name for name, how in by_column.items() if not callable(how)]
+        self._asked = dict(missing or {})
+        self._missing = {f"{name}.{part}": None for name in pictures for part in ("bytes", "path")} | self._asked
         self._as_stored = decode is not None  # the layout of a file of `write` is then ignored
         self._groups = (
             None if shuffle_groups is None else check_int("ParquetData", "shuffle_groups", shuffle_groups, least=1)
@@ -112,8 +109,7 @@ class ParquetData(ColumnSource, ShardedSource):
         self._cache_bytes = check_int("ParquetData", "cache_bytes", cache_bytes, least=0)
         self._verify = verify
         # A run of rows read ahead would call the user's function for rows that may never be asked for.
-        calls_users = callable(decode) or (isinstance(decode, Mapping) and any(map(callable, decode.values())))
-        self._reads_ahead = not calls_users
+        self._reads_ahead = not any(map(callable, (decode, *by_column.values())))
 
     def _open_files(self) -> _Rows:
         files = self._open_each(

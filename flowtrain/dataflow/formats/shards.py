@@ -6,11 +6,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ...utils.storage import is_url
 from ..core.base import Datapoint
-from .source import FileSource, PathLike, describe_paths, resolve_files
+from .source import FileSource, PathLike, resolve_files
 
 __all__ = ["ShardedSource"]
 
@@ -70,4 +71,5 @@ class ShardedSource(FileSource):
         return shard.read(number)
 
     def describe(self) -> str:
-        return f"{type(self).__name__}({describe_paths(self.paths)})"
+        first, more = Path(self.paths[0]).name, len(self.paths) - 1
+        return f"{type(self).__name__}({first} and {more} more)" if more else f"{type(self).__name__}({first})"

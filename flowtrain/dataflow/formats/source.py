@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ...utils.errors import USER_ERRORS, DataFlowError, FlowtrainError, FormatError
@@ -263,9 +262,3 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
-
-
-def describe_paths(paths: Sequence[str]) -> str:
-    """One short text for a list of files, as ``describe`` shows it."""
-    first = Path(paths[0]).name
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
