@@ -77,6 +77,10 @@ class Names:
         """The path of the open scopes: the prefix of variables made here."""
         return self._frames[-1].variables
 
+    def full_name(self, name: str) -> str:
+        """The full name of a layer or variable that is called ``name`` in the open scopes."""
+        return _join(self.path, name)
+
     @property
     def reuse(self) -> bool | str:
         """The ``reuse`` of the innermost scope: False, True or ``"auto"``; see :func:`flowtrain.variable_scope`."""
@@ -116,12 +120,9 @@ class Names:
     def _framed(self, frame: _Frame, name: str) -> Iterator[None]:
         self._frames.append(frame)
         try:
-            with contextlib.ExitStack() as stack:
-                for part in name.split("/"):
-                    stack.enter_context(self.scopes.inside(part))
-                # The slash at its end makes TensorFlow take the path as it is, instead of below the open scopes and
-                # with a number of its own.
-                stack.enter_context(tf.name_scope(f"{self.prefix}{frame.operations}/"))
+            # The slash at its end makes TensorFlow take the path as it is, instead of below the open scopes and with a
+            # number of its own.
+            with self.scopes.inside(*name.split("/")), tf.name_scope(f"{self.prefix}{frame.operations}/"):
                 yield
         finally:
             self._frames.pop()
@@ -155,7 +156,7 @@ class Names:
     def automatic_name(self, base: str) -> str:
         """Make up a name for an unnamed layer: ``dropout``, ``dropout_1``, ..."""
         while True:  # a name that the user has given to another layer is skipped
-            path = self._numbered(_join(self.path, base))
+            path = self._numbered(self.full_name(base))
             if self.reuse or path not in self._used:
                 return path.rsplit("/", 1)[-1]
 

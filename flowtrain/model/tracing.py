@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 import traceback
-import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -290,15 +289,10 @@ _INSIDE = tuple(
 
 def _plain(error: BaseException) -> BaseException:
     """Cut an error's traceback so that it begins with the user's first frame, without frames of Keras and flowtrain."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append(trace)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_INSIDE):
         trace = trace.tb_next
-    kept: types.TracebackType | None = None
-    first = next((i for i, t in enumerate(frames) if not _is_inside(t)), 0)
-    for part in reversed(frames[first:]):
-        kept = types.TracebackType(kept, part.tb_frame, part.tb_lasti, part.tb_lineno)
-    return error.with_traceback(kept)
+    return error.with_traceback(trace or error.__traceback__)
 
 
 def _add_note(error: Exception, model: ModelDesc, is_training: bool) -> None:
@@ -316,7 +310,3 @@ def _add_note(error: Exception, model: ModelDesc, is_training: bool) -> None:
             "build_graph is traced, not run: tensors have shapes and dtypes in it, but no values. Use TensorFlow's "
             "operations on them, and tf.cond or tf.where to decide by their values."
         )
-
-
-def _is_inside(trace: types.TracebackType) -> bool:
-    return trace.tb_frame.f_code.co_filename.startswith(_INSIDE)

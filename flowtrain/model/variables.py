@@ -206,15 +206,13 @@ def get_variable(
     """
     check_name(name, "variable")
     tower = get_current_tower_context()
-    path = "/".join(part for part in (tower.path, name) if part)
+    path = tower.full_name(name)
     tower.claim(path, "variable")
     found = tower.store.find(path)
     if found is None:
         tower.forget_number(path)  # the name was claimed: the variable gets it without a number
         *scopes, last = name.split("/")
-        with contextlib.ExitStack() as stack:
-            for part in scopes:
-                stack.enter_context(tower.scopes.inside(part))
+        with tower.scopes.inside(*scopes), variable_making(tower):  # optimizer() does not run inside the root layer
             found = keras.Variable(
                 keras.initializers.get(initializer),
                 shape=tuple(shape),
@@ -269,14 +267,12 @@ def get_scalar_var(name: str, init: float, summary: bool = False) -> tf.Tensor:
     check_name(name, "variable")
     tower = get_current_tower_context()
     store = tower.store
-    path = "/".join(part for part in (tower.path, name) if part)
+    path = tower.full_name(name)
     found = store.find(path)
     if found is None:
         tower.forget_number(path)
         *scopes, last = name.split("/")
-        with contextlib.ExitStack() as stack, variable_making(tower):  # optimizer() does not run inside the root layer
-            for part in scopes:
-                stack.enter_context(tower.scopes.inside(part))
+        with tower.scopes.inside(*scopes), variable_making(tower):
             found = ScalarVariable(
                 lambda shape, dtype: tf.constant(init, dtype), shape=(), dtype="float32", trainable=False, name=last
             )

@@ -49,6 +49,16 @@ def test_map_and_scale_gradient():
     assert names == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
 
 
+def test_a_variable_that_optimizer_makes_is_one_of_the_models():
+    def optimizer():
+        warmth = ft.get_variable("warmth", (2,), "ones", trainable=False)
+        return keras.optimizers.SGD(ft.get_scalar_var("learning_rate", 0.1)) if warmth.shape == (2,) else None
+
+    graph = ModelGraph(desc(line, optimizer=optimizer))
+    graph.store.set_weights({"warmth": [2.0, 3.0]})
+    assert graph.store.get_weights()["warmth"].tolist() == [2.0, 3.0]
+
+
 def test_scale_gradient_of_nothing_is_refused():
     with pytest.raises(ModelError, match="matches 'c/"):
         changes([ft.ScaleGradient({"c/.*": 2.0})])

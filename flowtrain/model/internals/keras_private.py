@@ -72,15 +72,15 @@ class KerasScopes(list):
         super().append(scope)
 
     @contextlib.contextmanager
-    def inside(self, name: str) -> Iterator[None]:
-        """Scope of one part of a path that belongs to no layer."""
-        super().append(name_scope(name))
+    def inside(self, *names: str) -> Iterator[None]:
+        """Scope of parts of a path that belong to no layer."""
         depth = len(self)
+        self.extend(map(name_scope, names))
         try:
             yield
         finally:
-            # By depth and not by a pop: an error in a layer may leave scopes above this one on the stack.
-            del self[depth - 1 :]
+            # By depth and not by pops: an error in a layer may leave scopes above these on the stack.
+            del self[depth:]
 
 
 @contextlib.contextmanager
