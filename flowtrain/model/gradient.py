@@ -111,9 +111,11 @@ class MapGradient(GradientProcessor):
         self.function = function
         self.pattern = pattern
         try:
-            self._takes_variable = len(inspect.signature(function).parameters) > 1
+            parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):  # some builtins have no signature
-            self._takes_variable = False
+            parameters = ()
+        # Optional parameters do not count: tf.sign(x, name=None) takes a gradient alone.
+        self._takes_variable = sum(parameter.default is parameter.empty for parameter in parameters) > 1
 
     def process(self, pairs: list[Pair]) -> list[Pair]:
         """Apply the function to the gradients whose variable matches."""
@@ -203,7 +205,7 @@ class SummaryGradient(GradientProcessor):
 
 
 @names_arguments
-class PrintGradient(GradientProcessor):
+class PrintGradient(MapGradient):
     """Print each gradient's variable, root mean square and largest absolute value in every step; for debugging.
 
     Args:
@@ -211,37 +213,27 @@ class PrintGradient(GradientProcessor):
     """
 
     def __init__(self, pattern: str = ".*") -> None:
-        self.pattern = pattern
-
-    def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Print; the gradients pass unchanged."""
-        result = []
-        for gradient, variable in pairs:
-            if gradient is not None and re.fullmatch(self.pattern, _name(variable)):
-                dense = tf.convert_to_tensor(gradient)
-                rms, largest = tf.sqrt(tf.reduce_mean(tf.square(dense))), tf.reduce_max(tf.abs(dense))
-                show = tf.print("gradient of", _name(variable), "rms", rms, "largest", largest)
-                # tf.print returns an operation in a graph, and None when executed eagerly.
-                with tf.control_dependencies([show] if show is not None else []):
-                    gradient = tf.identity(gradient)
-            result.append((gradient, variable))
-        return result
+        super().__init__(_printed, pattern)
 
 
-class CheckGradient(GradientProcessor):
+def _printed(gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable) -> tf.Tensor | tf.IndexedSlices:
+    dense = tf.convert_to_tensor(gradient)
+    rms, largest = tf.sqrt(tf.reduce_mean(tf.square(dense))), tf.reduce_max(tf.abs(dense))
+    show = tf.print("gradient of", _name(variable), "rms", rms, "largest", largest)
+    # tf.print returns an operation in a graph, and None when executed eagerly.
+    with tf.control_dependencies([show] if show is not None else []):
+        return tf.identity(gradient)
+
+
+class CheckGradient(MapGradient):
     """Fail the step with an error that names the variable if a gradient holds NaN or infinity."""
 
-    def process(self, pairs: list[Pair]) -> list[Pair]:
-        """Check; the gradients pass unchanged."""
-        return [
-            (
-                gradient
-                if gradient is None
-                else tf.debugging.check_numerics(tf.convert_to_tensor(gradient), f"the gradient of {_name(variable)}"),
-                variable,
-            )
-            for gradient, variable in pairs
-        ]
+    def __init__(self) -> None:
+        super().__init__(_checked)
+
+
+def _checked(gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable) -> tf.Tensor:
+    return tf.debugging.check_numerics(tf.convert_to_tensor(gradient), f"the gradient of {_name(variable)}")
 
 
 class FilterNoneGrad(GradientProcessor):
@@ -272,8 +264,7 @@ def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[P
         ModelError: A gradient is None and no ``FilterNoneGrad`` is among the processors, or they leave no pair.
     """
     result = list(pairs)
-    if not any(isinstance(processor, FilterNoneGrad) for processor in processors):
-        refuse_missing("cost", [_name(variable) for gradient, variable in result if gradient is None])
+    refuse_missing("cost", [_name(variable) for gradient, variable in result if gradient is None], processors)
     for processor in processors:
         result = list(processor.process(result))
     if not result:
@@ -281,17 +272,18 @@ def process_gradients(processors: Sequence[GradientProcessor], pairs: Sequence[P
     return result
 
 
-def refuse_missing(cost: str, names: Sequence[str]) -> None:
+def refuse_missing(cost: str, names: Sequence[str], processors: Sequence[GradientProcessor]) -> None:
     """Refuse variables whose gradient is None.
 
     Args:
         cost: The cost's name, for the message.
         names: The names of such variables; may be empty.
+        processors: The model's gradient processors.
 
     Raises:
-        ModelError: There are some.
+        ModelError: There are some, and no ``FilterNoneGrad`` allows them.
     """
-    if names:
+    if names and not any(isinstance(processor, FilterNoneGrad) for processor in processors):
         raise ModelError(
             f"the {cost!r} does not depend on the trainable variable(s) {', '.join(names)}: their gradient is None. "
             f"Use them in it, make them with trainable=False or in freeze_variables(), or name FilterNoneGrad() in "

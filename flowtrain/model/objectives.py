@@ -12,7 +12,7 @@ import tensorflow as tf
 from flowtrain.utils.errors import ModelError, closest
 
 from .ancestors import ancestors
-from .gradient import FilterNoneGrad, GradientProcessor, refuse_missing
+from .gradient import GradientProcessor, refuse_missing
 from .internals import external_captures, raw_variable, replica_values
 from .porting import old_spellings_named
 from .store import VariableStore
@@ -61,8 +61,7 @@ class Objective:
         """
         cost = tower.costs[self.name] if cost is None else cost
         found = gradients(tower, tape, cost, list(self.variables.values()))
-        if not any(isinstance(processor, FilterNoneGrad) for processor in self.processors):
-            refuse_missing(self.name, [n for n, g in zip(self.variables, found, strict=True) if g is None])
+        refuse_missing(self.name, [n for n, g in zip(self.variables, found, strict=True) if g is None], self.processors)
         return found
 
 
@@ -178,8 +177,7 @@ def _check_dependence(objective: Objective, tower: TowerContext) -> None:
             f"the {objective.name!r} that build_graph returns does not depend on any trainable variable, so there is "
             f"nothing to train."
         )
-    if not any(isinstance(processor, FilterNoneGrad) for processor in objective.processors):
-        refuse_missing(objective.name, missing)
+    refuse_missing(objective.name, missing, objective.processors)
 
 
 def handles(variables: Mapping[str, keras.Variable]) -> set[Any]:

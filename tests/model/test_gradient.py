@@ -46,6 +46,8 @@ def test_map_and_scale_gradient():
     assert not mapped["b/bias"].any()
     names = []
     changes([ft.MapGradient(lambda g, v: names.append(v.path) or g)])
+    signs, _ = changes([ft.MapGradient(tf.sign)])  # its second parameter, name, is optional
+    assert all(np.isin(np.round(change, 4), [-1, 0, 1]).all() for change in signs.values())
     assert names == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
 
 
