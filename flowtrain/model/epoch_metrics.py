@@ -9,6 +9,8 @@ import numpy as np
 
 from flowtrain.utils.errors import ModelError
 
+from .names import numbered
+
 __all__ = ["EpochMetrics", "RunningMetric", "numbers_of"]
 
 
@@ -84,10 +86,9 @@ class EpochMetrics:
         for name, metric in self._metrics.items():
             # Compiled metrics have variables of the same name (each Mean has a "total"): later ones are numbered, in
             # the metric's own order, which does not change between processes.
-            counts: dict[str, int] = {}
+            last: dict[str, int] = {}
             for variable in metric.variables:
-                count = counts[variable.name] = counts.get(variable.name, -1) + 1
-                yield f"metrics/{name}/{variable.name}{f'_{count}' if count else ''}", variable
+                yield f"metrics/{name}/{numbered(variable.name, last)}", variable
 
 
 def numbers_of(name: str, result: object) -> dict[str, float]:

@@ -281,8 +281,8 @@ class ModelGraph:
             if outermost:
                 adopt(layer, tower.known_name(layer))
         # Last, what the graph captures and no layer lists. Metrics have variables of their own, beside the model's.
-        metrics = {name: variable for name, variable in self.store.metrics.variables().items()}
-        for variable in captured_variables(tower.graph, handles({**self.store.variables, **metrics})):
+        owned = handles({**self.store.variables, **self.metrics.variables()})
+        for variable in captured_variables(tower.graph, owned):
             self.store.add(self._free_name(_counted_anew(tower, re.sub(r":\d+$", "", variable.name))), variable)
 
     def _check_strategy(self, path: str, variable: keras.Variable) -> None:

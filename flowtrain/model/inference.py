@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -90,7 +90,9 @@ class InferenceGraph:
             ModelError: Not lists of names, an input twice, no output, or an output needs an input that is not given.
         """
         for what, names in (("inputs", inputs), ("outputs", outputs)):
-            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            # A generator is no list: looking at its names would use them up.
+            listed = isinstance(names, Collection) and not isinstance(names, str)
+            if not listed or not all(isinstance(name, str) for name in names):
                 raise ModelError(f"a predictor's {what} are a list of names, got {names!r:.120}.")
         if not outputs:
             raise ModelError("a predictor needs at least one output.")

@@ -15,6 +15,7 @@ from flowtrain.utils.errors import ModelError
 from .internals import auto_named, clear_losses, compile_apart, compiled_as, flat_layers
 from .internals import output_losses as losses_by_output
 from .metric_summary import batch_results, example_of
+from .names import numbered
 
 __all__ = ["CompiledModel", "refuse_own_training"]
 
@@ -163,10 +164,8 @@ class CompiledModel:
     def _counted_anew(self) -> dict[str, str]:
         """Names that Keras made up for metrics -> names numbered among this model's metrics alone."""
         found: dict[str, str] = {}
-        used: dict[str, int] = {}
+        last: dict[str, int] = {}
         for metric in self._compiled_metrics().metrics if self._has_metrics else ():
             if auto_named(metric) and metric.name not in found:
-                base = re.sub(r"_\d+$", "", metric.name)
-                count = used[base] = used.get(base, -1) + 1
-                found[metric.name] = f"{base}_{count}" if count else base
+                found[metric.name] = numbered(re.sub(r"_\d+$", "", metric.name), last)
         return found

@@ -18,7 +18,7 @@ from flowtrain.utils.errors import ModelError, closest
 
 from .internals import KerasScopes, auto_named, clear_losses
 
-__all__ = ["Names"]
+__all__ = ["Names", "numbered"]
 
 
 class _Frame:
@@ -26,6 +26,17 @@ class _Frame:
 
     def __init__(self, variables: str, operations: str, reuse: bool | str) -> None:
         self.variables, self.operations, self.reuse = variables, operations, reuse
+
+
+def numbered(name: str, last: dict[str, int]) -> str:
+    """Number names that come again: ``dense``, ``dense_1``, ``dense_2``, ...
+
+    Args:
+        name: The name that is wanted.
+        last: The last number that each name has got; kept by the caller, changed here.
+    """
+    number = last[name] = last.get(name, -1) + 1
+    return f"{name}_{number}" if number else name
 
 
 def _join(*parts: str) -> str:
@@ -59,8 +70,8 @@ class Names:
         self._layer_names: dict[int, tuple[Any, str]] = {}
         self._frames = [_Frame("", "", False)]
         self._used: set[str] = set()  # names of layers and variables that were claimed
-        self._uses: dict[str, int] = {}  # path of operations -> how often it was opened
-        self._auto: dict[str, int] = {}  # path -> how many names were made from it by numbering
+        self._opened: dict[str, int] = {}  # path of operations -> its last number, see `numbered`
+        self._auto: dict[str, int] = {}  # path of a variable or unnamed layer -> its last number
 
     def _entered(self, layer: keras.Layer, outermost: bool) -> None:
         clear_losses(layer)
@@ -96,9 +107,9 @@ class Names:
             # Numbering starts again, so that the n-th unnamed layer or variable inside is the n-th of the first time.
             # Operations cannot be shared: they are made again, under a path with a number.
             self._forget_automatic_names(_join(above.variables, name))
-            operations = self._unique_operations(operations)
+            operations = numbered(operations, self._opened)
         else:  # the path counts as opened, so that a layer or a reusing scope of this name gets a number
-            self._uses.setdefault(operations, 1)
+            self._opened.setdefault(operations, 0)
         with self._framed(_Frame(_join(above.variables, name), operations, reuse), name):
             yield
 
@@ -112,7 +123,7 @@ class Names:
         above = self._frames[-1]
         path = _join(above.variables, name)
         self.claim(path, "layer")
-        operations = self._unique_operations(_join(above.operations, name))
+        operations = numbered(_join(above.operations, name), self._opened)
         with self._framed(_Frame(path, operations, above.reuse), name):
             yield path, operations
 
@@ -126,11 +137,6 @@ class Names:
                 yield
         finally:
             self._frames.pop()
-
-    def _unique_operations(self, operations: str) -> str:
-        uses = self._uses.get(operations, 0)
-        self._uses[operations] = uses + 1
-        return f"{operations}_{uses}" if uses else operations
 
     def claim(self, path: str, what: str) -> None:
         """Mark a name of a layer or variable as used, as the scope's ``reuse`` allows.
@@ -156,7 +162,7 @@ class Names:
     def automatic_name(self, base: str) -> str:
         """Make up a name for an unnamed layer: ``dropout``, ``dropout_1``, ..."""
         while True:  # a name that the user has given to another layer is skipped
-            path = self._numbered(self.full_name(base))
+            path = numbered(self.full_name(base), self._auto)
             if self.reuse or path not in self._used:
                 return path.rsplit("/", 1)[-1]
 
@@ -181,13 +187,13 @@ class Names:
             if wanted[: len(opened)] == opened:
                 for part in wanted[len(opened) :]:
                     path = self._renumbered(path, part)
-        return self._numbered(_join(path, name))
+        return numbered(_join(path, name), self._auto)
 
     def _renumbered(self, path: str, name: str) -> str:
         """The full path of a layer's closed scope, with Keras's number in its name counted anew."""
         key = (path, name)
         if key not in self._closed:
-            self._closed[key] = self._numbered(_join(path, re.sub(r"_\d+$", "", name)))
+            self._closed[key] = numbered(_join(path, re.sub(r"_\d+$", "", name)), self._auto)
         return self._closed[key]
 
     def keras_path(self) -> str:
@@ -205,7 +211,7 @@ class Names:
         if id(caller) not in self._layer_names:
             name = str(caller.name)
             if auto_named(caller):
-                name = self._numbered(_join(path, re.sub(r"_\d+$", "", name))).rsplit("/", 1)[-1]
+                name = numbered(_join(path, re.sub(r"_\d+$", "", name)), self._auto).rsplit("/", 1)[-1]
             self._layer_names[id(caller)] = (caller, name)
         return self._layer_names[id(caller)][1]
 
@@ -216,11 +222,6 @@ class Names:
     def forget_number(self, path: str) -> None:
         """Restart the numbering of a path: the next variable gets exactly this name."""
         self._auto.pop(path, None)
-
-    def _numbered(self, path: str) -> str:
-        count = self._auto.get(path, 0)
-        self._auto[path] = count + 1
-        return f"{path}_{count}" if count else path
 
     def set_layer_name(self, layer: keras.Layer, name: str) -> None:
         """Name a Keras layer that was made outside of ``build_graph``."""

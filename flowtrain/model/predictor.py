@@ -93,9 +93,9 @@ class Predictor:
         if self._compiled is None:
             signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in self.specs]
             compiled = tf.function(lambda *its: self.function(*its), input_signature=signature, autograph=False)
-            # _quick first: another thread that finds _compiled set needs both.
-            self._quick = quick_call(compiled.get_concrete_function())
-            self._compiled = compiled.get_concrete_function()
+            concrete = compiled.get_concrete_function()
+            self._quick = quick_call(concrete)
+            self._compiled = concrete  # last: another thread that finds it set needs both
         # The quick call leaves out what records the call on a gradient tape.
         return self._compiled(*tensors) if may_be_watched else self._quick(tensors)
 
@@ -136,9 +136,8 @@ def to_input(spec: tf.TensorSpec, name: str, value: object) -> tf.Tensor:
     """
     if _is_tensor(value):
         tensor = tf.convert_to_tensor(value)
-        given, dtype = tensor.dtype.as_numpy_dtype, spec.dtype
-        _check_cast(np.dtype(given), dtype, name)
-        tensor = tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
+        _check_cast(np.dtype(tensor.dtype.as_numpy_dtype), spec.dtype, name)
+        tensor = tf.cast(tensor, spec.dtype)
     else:
         try:
             array = np.asarray(value)

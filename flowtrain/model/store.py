@@ -42,11 +42,11 @@ class VariableStore:
         self.layers: dict[str, keras.Layer] = {}
         """The Keras layers made by named layers, e.g. ``layers["conv1"]``."""
         self.settings: dict[str, dict[str, Any]] = {}
-        """How each of those layers was asked for."""
+        """The arguments with which each of those layers was made."""
         self.summary_scalars: dict[str, keras.Variable] = {}
-        """Scalar variables to be shown among the moving summaries."""
+        """Scalar variables that are shown among the moving summaries."""
         self.metrics = EpochMetrics()
-        """Metrics that add up over an epoch."""
+        """Metrics accumulated over an epoch."""
         self._variables: dict[str, keras.Variable] = {}
 
     @property
@@ -87,11 +87,6 @@ class VariableStore:
         rename(variable, name)
         self._variables[name] = variable
         return variable
-
-    def replace(self, name: str, variable: keras.Variable) -> None:
-        """Replace the store's own wrapper of a ``tf.Variable`` by the Keras variable that a layer holds for it."""
-        rename(variable, name)
-        self._variables[name] = variable
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """Copies of all variables' values by name."""

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from flowtrain.model import ModelDesc, ModelGraph
 from flowtrain.model.keras_names import names_in_run
-from flowtrain.model.store import VariableStore, read_value
+from flowtrain.model.store import read_value
 from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import CheckpointError, ModelError
 
@@ -260,8 +260,6 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
 def _variables_of(model: Any) -> Mapping[str, Any]:
     if isinstance(model, type):
         raise ModelError(f"give a model, not its class: {model.__name__}().")
-    if isinstance(model, VariableStore):
-        return model.variables
     if isinstance(model, ModelGraph):
         return model.store.variables
     if isinstance(model, keras.Model):

@@ -111,7 +111,7 @@ def test_wrong_calls_are_refused(graph, call, message):
         call(graph.predictor(["x"], ["prediction/output"]))
 
 
-@pytest.mark.parametrize("names", ["x", [], [1]])
+@pytest.mark.parametrize("names", ["x", [], [1], None, iter(["prediction/output"])])
 def test_wrong_lists_of_names_are_refused(graph, names):
     with pytest.raises(ModelError):
         graph.predictor(["x"], names)

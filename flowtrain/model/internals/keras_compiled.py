@@ -47,7 +47,9 @@ def compile_apart(model: keras.Model, **arguments: Any) -> dict[str, Any]:
         model.compile(**arguments)
         return {name: value for name, value in vars(model).items() if name not in before or before[name] is not value}
     finally:
-        _put_back(model, before)
+        for name in vars(model).keys() - before.keys():
+            del vars(model)[name]
+        vars(model).update(before)
 
 
 @contextlib.contextmanager
@@ -64,12 +66,6 @@ def compiled_as(model: keras.Model, state: dict[str, Any]) -> Iterator[None]:
         for name in state:
             vars(model).pop(name, None)
         vars(model).update(before)
-
-
-def _put_back(model: keras.Model, before: dict[str, Any]) -> None:
-    for name in [name for name in vars(model) if name not in before]:
-        del vars(model)[name]
-    vars(model).update(before)
 
 
 def output_losses(model: keras.Model, targets: Nested, outputs: Nested, sample_weight: Nested) -> list[tf.Tensor]:

@@ -92,8 +92,9 @@ _changing_lock = threading.Lock()
 
 def _draw_changed(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Tensor:
     seed = _draw(generator, ordered=ordered)
-    # Any entry will do, as all do the same.
-    change = _changing[0] if _changing else None
+    # Any entry will do, as all do the same. One step and no look at the length first: the last one out may empty the
+    # list meanwhile.
+    change = next(iter(_changing), None)
     return seed if change is None else change(seed)
 
 

@@ -270,13 +270,7 @@ class _CallingWriter(tf.summary.SummaryWriter):
     def _resource(self) -> tf.Tensor:
         return self._function()
 
-    def init(self) -> None:
-        return None
-
-    def flush(self) -> None:
-        return None
-
-    def close(self) -> None:
+    def flush(self) -> None:  # as_default calls it at its end
         return None
 
 
