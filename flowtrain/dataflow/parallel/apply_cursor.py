@@ -40,7 +40,7 @@ class _Walked:
         self.place: int = state["from"]  # of the next datapoint
         self._walk = ds._open(epoch, state["below"])
         self._positions: deque[tuple[int, Any]] = deque([(self.place, state["below"])])
-        self._taken_at, self._cost = time.monotonic(), 0.001
+        self._note_at = time.monotonic() + 0.05
         self.ended = False
         self.error: Exception | None = None  # of the flow, due after all that came before it
 
@@ -49,10 +49,9 @@ class _Walked:
         now = time.monotonic()
         # A position may be large (the buffer of a shuffle), so positions take at most a fiftieth of the time. A saved
         # state without one of its own place reopens the flow at the last one and passes over some datapoints.
-        if now - self._taken_at > 50 * self._cost:
+        if now >= self._note_at:
             self._positions.append((self.place, self._walk.state()))
-            self._taken_at = time.monotonic()
-            self._cost = max(self._taken_at - now, 0.001)
+            self._note_at = now + 50 * max(time.monotonic() - now, 0.001)
         made = []
         for _ in range(count):
             try:
@@ -152,6 +151,9 @@ class _Planned:
             cursor.close()
 
 
+_Source = _Walked | _Indices | _Planned
+
+
 class SentCursor(CrewCursor):
     """Cursor whose crew applies the stage to datapoints: in order, or (``strict=False``) in order of completion.
 
@@ -168,12 +170,10 @@ class SentCursor(CrewCursor):
 
     knows_after_error = True  # a place counts when it is handed out, and groups before a failure are handed out first
 
-    def __init__(
-        self, stage: Any, source: _Walked | _Indices | _Planned, epoch: int, strict: bool, state: dict[str, Any]
-    ) -> None:
+    def __init__(self, stage: Any, source: _Source, epoch: int, strict: bool, state: dict[str, Any]) -> None:
         super().__init__(stage, epoch)
         self._strict, self._keeps_sent = strict, stage._keeps_sent
-        self._source: _Walked | _Indices | _Planned = source
+        self._source = source
         self._next: int = state["next"]  # the first place that was not handed out
         self._ahead: set[int] = set(state["ahead"])  # the places after it that were, without the order
         self._sent: dict[int, _Group | None] = {}  # groups that are out or done, in the order of sending

@@ -47,20 +47,19 @@ class Cluster(Protocol):
     """Machines that a parallel stage can have its workers on: :class:`flowtrain.dataflow.Ray`."""
 
     def crews(self, workers: int, window: int, *, timeout: float, restart: bool, preload: tuple[str, ...]) -> Crews:
-        """Return the supplier of workers for a stage; the arguments are those of :func:`crews_on`."""
+        """Return the supplier of workers for a stage.
+
+        Args:
+            workers: How many.
+            window: How many tasks may be ahead of the consumer.
+            timeout: Seconds that one datapoint may take.
+            restart: Whether to replace workers that died.
+            preload: Modules to import before the flow is unpacked.
+        """
         ...
 
 
-def crews_on(
-    cluster: Cluster | None,
-    owner: str,
-    workers: int,
-    window: int,
-    *,
-    timeout: float,
-    restart: bool,
-    preload: tuple[str, ...],
-) -> Crews:
+def crews_on(cluster: Cluster | None, owner: str, workers: int, window: int, **options: Any) -> Crews:
     """Return the supplier of workers for a stage: of this machine, or of a cluster.
 
     Args:
@@ -68,21 +67,19 @@ def crews_on(
         owner: The stage, for errors.
         workers: How many.
         window: How many tasks may be ahead of the consumer.
-        timeout: Seconds that one datapoint may take.
-        restart: Whether to replace workers that died.
-        preload: Modules to import before the flow is unpacked.
+        options: ``timeout``, ``restart`` and ``preload``, see :meth:`Cluster.crews`.
 
     Raises:
         ConfigError: ``cluster`` is something else.
     """
     if cluster is None:
-        return ProcessCrews(workers, window, timeout=timeout, restart=restart, preload=preload)
+        return ProcessCrews(workers, window, **options)
     if not callable(getattr(cluster, "crews", None)):
         raise ConfigError(
             f"{owner}: cluster must be flowtrain.dataflow.Ray(address=...) or None (processes of this machine), "
             f"got {cluster!r:.200}"
         )
-    return cluster.crews(workers, window, timeout=timeout, restart=restart, preload=preload)
+    return cluster.crews(workers, window, **options)
 
 
 def replaces(restart: bool | None, cluster: Cluster | None) -> bool:

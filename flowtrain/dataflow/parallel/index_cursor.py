@@ -35,7 +35,7 @@ class IndexedCursor(CrewCursor):
 
     knows_after_error = True  # _next counts what was handed out, and what was made before an error is handed out first
 
-    def __init__(self, stage: CrewStage, runs: Runs, epoch: int, flow: DataFlow | None = None, first: int = 0) -> None:
+    def __init__(self, stage: CrewStage, runs: Runs, epoch: int, flow: DataFlow, first: int) -> None:
         super().__init__(stage, epoch)
         self._runs, self._flow = runs, flow
         self._next = self._asked = first  # the first place that was not handed out; that no task was made of
@@ -93,8 +93,7 @@ class IndexedCursor(CrewCursor):
             while (event := crew.poll()) is not None:
                 self._take(crew, event)
         while result is None:
-            due = self._out.get(self._next)
-            self._take(crew, crew.wait(None if due is None else due[2]))
+            self._take(crew, crew.wait(self._out[self._next][2]))
             result = self._done.pop(self._next, None)
         first, end, _ = result.task.args
         self._grouping.learn(end - first, result.seconds, result.used)

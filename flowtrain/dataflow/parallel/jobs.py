@@ -78,7 +78,7 @@ class WalkJob:
         self.flows = flows
         self._walk: Cursor | None = None
         self._ended = False
-        self._told = self._cost = 0.0
+        self._tell_at = 0.0
 
     def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> tuple[bool, Any]:
         place, count, which = args
@@ -102,7 +102,7 @@ class WalkJob:
             self._walk.close()
         flow._ensure_reset()
         self._walk, self._ended = flow._open(epoch, position), False
-        self._told, self._cost = time.monotonic(), 0.001
+        self._tell_at = time.monotonic() + 0.05
         for _ in range(skip):
             next(self._walk)
 
@@ -110,9 +110,8 @@ class WalkJob:
         # A position may be large (the buffer of a shuffle), so telling positions takes at most a fiftieth of the time.
         # The consumer counts from the last one that it was told. In a list, as a position may itself be None.
         now = time.monotonic()
-        if now - self._told < 50 * self._cost:
+        if now < self._tell_at:
             return None
         position = walk.state()
-        self._told = time.monotonic()
-        self._cost = max(self._told - now, 0.001)
+        self._tell_at = now + 50 * max(time.monotonic() - now, 0.001)
         return [position]

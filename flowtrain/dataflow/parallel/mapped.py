@@ -121,7 +121,11 @@ class _ProcessSpread(_Spread):
         super().__init__(ds, serial, self.num_proc, strict)
         self._keeps_sent = replaces(restart, cluster)
         self.cluster = cluster
-        self._options = {"restart": self._keeps_sent, "preload": ("flowtrain.dataflow", *preload)}
+        self._options = {
+            "timeout": self.timeout,
+            "restart": self._keeps_sent,
+            "preload": ("flowtrain.dataflow", *preload),
+        }
         if self._number is not None:
             self._engage(self._number)
 
@@ -135,8 +139,7 @@ class _ProcessSpread(_Spread):
         name, size = type(self).__name__, 2 * max(count, 1) if self.buffer_size is None else self.buffer_size
         self.num_proc = count
         self.buffer_size = _clamped(name, size, count, self._serial)
-        options = {"timeout": self.timeout, **self._options}
-        self._crews = crews_on(self.cluster, name, count, self.buffer_size, **options)
+        self._crews = crews_on(self.cluster, name, count, self.buffer_size, **self._options)
 
     def describe(self) -> str:
         return f"{type(self).__name__}(num_proc={self.num_proc}{named(self.cluster)})"

@@ -182,7 +182,11 @@ class PrefetchData(Runner):
         self.num_proc = checked_workers("PrefetchData", num_proc, cluster=cluster, duplicate=duplicate)
         self.timeout = check_seconds("PrefetchData", "timeout", timeout)
         self.cluster = cluster
-        self._options = {"restart": replaces(restart, cluster), "preload": ("flowtrain.dataflow", *preload)}
+        self._options = {
+            "timeout": self.timeout,
+            "restart": replaces(restart, cluster),
+            "preload": ("flowtrain.dataflow", *preload),
+        }
         super().__init__(ds, self.num_proc, duplicate)
         if self._number is not None:
             self._engage(self._number)
@@ -193,9 +197,8 @@ class PrefetchData(Runner):
         return chosen_for(self.ds, self.timeout)
 
     def _engage(self, count: int) -> None:
-        window, options = self.num_prefetch + count, {"timeout": self.timeout, **self._options}
         self.num_proc = count
-        self._crews = crews_on(self.cluster, "PrefetchData", count, window, **options)
+        self._crews = crews_on(self.cluster, "PrefetchData", count, self.num_prefetch + count, **self._options)
 
     def describe(self) -> str:
         return f"PrefetchData(num_proc={self.num_proc}{named(self.cluster)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -106,7 +107,7 @@ class ThreadCrew:
                 return result
 
     def _counted(self, result: _Result) -> _Result | None:
-        if any(task is result.task for task in self._given_up):
+        if result.task in self._given_up:
             return None
         self._loads[result.task.worker] -= 1
         return result
@@ -115,7 +116,7 @@ class ThreadCrew:
         """Answer in place of a thread that is stuck: what it had made, and an error."""
         now = time.monotonic()
         for number, note in enumerate(self._notes):
-            if note is None or now - note.since < self._timeout or any(task is note.task for task in self._given_up):
+            if note is None or now - note.since < self._timeout or note.task in self._given_up:
                 continue
             error = WorkerTimeout(
                 f"thread {number} of {self.name} has been making datapoint {note.datapoint} for "
@@ -130,11 +131,9 @@ class ThreadCrew:
         if not self.closed:
             self.closed = True
             for tasks in self._tasks:
-                while not tasks.empty():  # what was not begun is not wanted
-                    try:
+                with contextlib.suppress(queue.Empty):
+                    while True:  # what was not begun is not wanted
                         tasks.get_nowait()
-                    except queue.Empty:
-                        break
                 tasks.put(None)
 
     def __del__(self) -> None:

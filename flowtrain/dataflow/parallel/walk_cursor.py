@@ -21,11 +21,11 @@ class _Part:
     how many datapoints after it were handed out.
     """
 
-    def __init__(self, position: object = None, skip: int = 0, ended: bool = False, left: int | None = None) -> None:
+    def __init__(self, position: object, skip: int, ended: bool, share: int | None) -> None:
         self.position, self.skip = position, skip
         self.ended = ended  # no further datapoints will be asked for; some may still be ready
-        self.left = left  # how many datapoints may still be asked for; None: until the part ends
-        self.place = 0  # how many were asked for
+        self.share = share  # how many datapoints to ask for; None: until the part ends
+        self.asked = 0  # how many were asked for
         self.handed = 0  # how many were handed out
         # Positions that the worker told, within what is ready: (how many datapoints after the entry before, position).
         self.told: deque[tuple[int, Any]] = deque()
@@ -76,31 +76,24 @@ class WalkedCursor(CrewCursor):
         super().__init__(stage, epoch)
         saved = _checked(state, parts, stage)
         self._turn = saved["turn"]
-        self._parts = [
-            _Part(position, skip, ended, left)
-            for (position, skip, ended), left in zip(
-                saved["parts"], saved["left"] or shares or [None] * parts, strict=True
-            )
-        ]
-        self._handed = [part.left for part in self._parts]  # how many each part may still hand out
+        lefts = saved["left"] or shares or [None] * parts
+        self._parts = [_Part(*at, left) for at, left in zip(saved["parts"], lefts, strict=True)]
 
     def __next__(self) -> Datapoint:
         if self._process is not process.current:
             raise self._foreign()
         for _ in self._parts:
-            number, part = self._turn, self._parts[self._turn]
-            if self._fill(number, part):
-                datapoint = part.pop()
-                left = self._handed[number]
-                self._handed[number] = left - 1 if left is not None else None
-                self._turn = (number + 1) % len(self._parts)
-                return datapoint
-            self._turn = (number + 1) % len(self._parts)
+            part = self._parts[self._turn]
+            filled = self._fill(part)  # before the turn goes on: an error leaves the position at this part
+            self._turn = (self._turn + 1) % len(self._parts)
+            if filled:
+                return part.pop()
         self._finish()
         raise StopIteration
 
     def state(self) -> dict[str, Any]:
-        return {"turn": self._turn, "parts": [part.state() for part in self._parts], "left": list(self._handed)}
+        lefts = [None if part.share is None else part.share - part.handed for part in self._parts]
+        return {"turn": self._turn, "parts": [part.state() for part in self._parts], "left": lefts}
 
     def _forget(self) -> None:
         for part in self._parts:
@@ -118,13 +111,13 @@ class WalkedCursor(CrewCursor):
                 part.results.popleft().drop()
         super()._finish()
 
-    def _fill(self, number: int, part: _Part) -> bool:
+    def _fill(self, part: _Part) -> bool:
         """Wait until datapoints of a part are ready; False when it has no more."""
         while not part.ready:
             if part.failure is not None:
                 self._failure, part.failure = part.failure, None
                 raise self._ended_by()
-            if part.ended or self._handed[number] == 0:
+            if part.ended or part.handed == part.share:
                 part.ended = True
                 return False
             crew = self._working()
@@ -139,7 +132,7 @@ class WalkedCursor(CrewCursor):
         return True
 
     def _open(self, part: _Part, result: Result) -> None:
-        self._grouping.learn(max(result.task.args[1], 1), result.seconds, result.used)
+        self._grouping.learn(result.task.args[1], result.seconds, result.used)
         made, extra, part.failure = self._taken(result)
         part.ready.extend(made)
         if extra is None:
@@ -156,16 +149,14 @@ class WalkedCursor(CrewCursor):
         depth = max(1, crew.window // len(self._parts))
         for number, part in enumerate(self._parts):
             while not part.ended and part.failure is None and part.out + len(part.results) < depth:
-                count = self._grouping.size if part.left is None else min(self._grouping.size, part.left)
+                count = self._grouping.size if part.share is None else min(self._grouping.size, part.share - part.asked)
                 if count == 0:
                     break
                 begin = None if part.begun else (self.epoch, part.position, part.skip + len(part.ready))
-                crew.submit(number, (part.place, count, number), begin)
+                crew.submit(number, (part.asked, count, number), begin)
                 part.begun = True
-                part.place += count
+                part.asked += count
                 part.out += 1
-                if part.left is not None:
-                    part.left -= count
 
     def _arrived(self, crew: Crew, event: Result | Lost) -> None:
         if not isinstance(event, Lost):
@@ -182,9 +173,7 @@ class WalkedCursor(CrewCursor):
         for result in part.results:
             result.drop()
         part.results.clear()
-        part.begun, part.place = False, part.handed + len(part.ready)
-        if part.left is not None:
-            part.left = (self._handed[event.worker] or 0) - len(part.ready)
+        part.begun, part.asked = False, part.handed + len(part.ready)
 
 
 def _checked(state: object, parts: int, owner: object) -> dict[str, Any]:
