@@ -22,6 +22,7 @@ _FILE = b"+"  # the packet of a message that is in a file; no other message is a
 _COUNT = struct.Struct("<q")
 _TIMEVAL = struct.Struct("@ll")  # seconds and microseconds
 _BUFFER = 1 << 20  # bytes that the kernel may hold for a side that is not looking
+_FDS = socket.CMSG_SPACE(struct.calcsize("i"))  # bytes of ancillary data that carry one descriptor
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -121,9 +122,6 @@ class Channel:
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
-
-
-_FDS = socket.CMSG_SPACE(struct.calcsize("i")) if hasattr(socket, "CMSG_SPACE") else 0
 
 
 def _read(fd: int) -> list[Any]:

@@ -111,19 +111,14 @@ def pack_frames(obj: object, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     frames: list[Buffer] = [b""]
 
     def default(value: object, depth: int = 0) -> object:
-        if isinstance(value, np.ma.MaskedArray):
-            return _pack_masked(value, _one_deeper(default, depth))
-        if isinstance(value, np.ndarray) and value.nbytes >= min_bytes and not _is_boxed(value.dtype):
+        is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+        if is_array and value.nbytes >= min_bytes and not (value.dtype.hasobject or value.dtype.kind == "T"):
             data = contiguous(value)
             # dtypes such as datetime64 have no buffer of their own: all go as bytes
             frames.append(data.reshape(-1).view(np.uint8).data)
             payload = struct.pack("<I", len(frames) - 1) + array_head(value.dtype, value.shape)
             return msgpack.ExtType(_FRAME, payload)
-        if isinstance(value, tuple):
-            return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(default, depth)))
-        if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-            return _pack_objects(value, _one_deeper(default, depth))
-        return _default(value, depth)
+        return _default(value, depth, default)
 
     frames[0] = _packb(obj, default)
     return frames
@@ -186,15 +181,21 @@ def _one_deeper(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
     return functools.partial(function, depth=depth + 1)
 
 
-def _default(value: Any, depth: int = 0) -> object:
-    """Turn a value that msgpack does not know into an extension type, or into the plain type that it extends."""
+def _default(value: Any, depth: int = 0, inner: Callable[..., Any] | None = None) -> object:
+    """Turn a value that msgpack does not know into an extension type, or into the plain type that it extends.
+
+    Args:
+        value: The value.
+        depth: How many messages the value's message is inside of.
+        inner: The function for the parts of tuples, masked arrays and arrays of objects; None: this one.
+    """
     kind = type(value)
     if isinstance(value, tuple):
-        return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(_default, depth)))
+        return msgpack.ExtType(_TUPLE, _packb(list(value), _one_deeper(inner or _default, depth)))
     if isinstance(value, np.ma.MaskedArray):
-        return _pack_masked(value, _one_deeper(_default, depth))
+        return _pack_masked(value, _one_deeper(inner or _default, depth))
     if isinstance(value, np.ndarray):
-        return _pack_array(value, depth)
+        return _pack_array(value, depth, inner or _default)
     if isinstance(value, np.generic):
         if value.dtype.hasobject:
             raise TypeError("a NumPy scalar that holds Python objects cannot be packed")
@@ -220,27 +221,16 @@ def _no_way(value: object) -> str:
     )
 
 
-def _is_boxed(dtype: np.dtype) -> bool:
-    return dtype.hasobject or dtype.kind == "T"
-
-
-def _pack_array(array: np.ndarray, depth: int) -> msgpack.ExtType:
-    if array.dtype.kind == "O":
-        return _pack_objects(array, _one_deeper(_default, depth))
-    if array.dtype.kind == "T":
-        payload = _packb([list(array.shape), array.ravel().tolist()], _default)
-        return msgpack.ExtType(_STRINGS, payload)
+def _pack_array(array: np.ndarray, depth: int, inner: Callable[..., Any]) -> msgpack.ExtType:
+    if array.dtype.kind in "OT":
+        payload = _packb([list(array.shape), array.ravel().tolist()], _one_deeper(inner, depth))
+        return msgpack.ExtType(_OBJECTS if array.dtype.kind == "O" else _STRINGS, payload)
     if array.dtype.hasobject:
         raise TypeError(f"an array of {array.dtype}, which has fields of Python objects, cannot be packed")
     if array.nbytes > _EXT_MAX - DTYPE_TEXT_MAX:
         raise ValueError(f"an array of {array.nbytes:,} bytes does not fit into one message: use pack_frames")
     data = contiguous(array)
     return msgpack.ExtType(_ARRAY, array_head(array.dtype, array.shape) + data.tobytes())
-
-
-def _pack_objects(array: np.ndarray, default: Callable[[Any], Any]) -> msgpack.ExtType:
-    payload = _packb([list(array.shape), array.ravel().tolist()], default)
-    return msgpack.ExtType(_OBJECTS, payload)
 
 
 def _pack_masked(array: np.ma.MaskedArray, default: Callable[[Any], Any]) -> msgpack.ExtType:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import time
 from collections import deque
@@ -45,8 +46,8 @@ class Host(Protocol):
         """
         ...
 
-    def interrupt(self, number: int) -> bool:
-        """Signal a worker to look whether its datapoint is to be aborted; False where that cannot be done."""
+    def interrupt(self, number: int) -> None:
+        """Signal a worker to look whether its datapoint is to be aborted."""
         ...
 
     def dead(self) -> dict[int, int | None]:
@@ -175,9 +176,8 @@ class LinuxHost:
                 poll.register(channel, select.POLLIN | select.POLLOUT if channel.behind else select.POLLIN)
         return poll
 
-    def interrupt(self, number: int) -> bool:
+    def interrupt(self, number: int) -> None:
         launcher().interrupt(self._ids[number])
-        return True
 
     def dead(self) -> dict[int, int | None]:
         ended: dict[int, int | None] = {}
@@ -211,8 +211,6 @@ class LinuxHost:
 
 def _check_descriptors(workers: int) -> None:
     """Refuse to start workers when descriptors would run out: where they do, no error can say what is needed."""
-    import resource
-
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit > 65536:
         return

@@ -24,7 +24,7 @@ from .payload import THREADS, import_path
 from .worker import INTERRUPT
 from .zygote import MESSAGE_BYTES
 
-__all__ = ["ALWAYS", "Launcher", "interpreter", "launcher"]
+__all__ = ["ALWAYS", "Launcher", "interpreter", "launcher", "signal_name"]
 
 _LINGER = 1.0  # seconds that an unused zygote is kept
 _START = 60.0  # seconds in which it must have answered, preloading included
@@ -40,6 +40,11 @@ def interpreter(boot: str) -> tuple[list[str], dict[str, str]]:
     path = os.pathsep.join(import_path(working_folder()))
     # -P: the working folder must not come first, or a user's random.py there would stand in for the library's own
     return [sys.executable, "-P", "-c", boot], {**os.environ, **THREADS, "PYTHONPATH": path}
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, or its number where Python has no name for it (real-time signals)."""
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
 
 
 class Launcher:
@@ -93,7 +98,7 @@ class Launcher:
                 f"ended by itself with exit code {self._code} before it had started one: does a module of preload= end "
                 "its process?"
             )
-        name = signal.Signals(-self._code).name if -self._code in list(signal.Signals) else f"signal {-self._code}"
+        name = signal_name(-self._code)
         return f"was killed by {name} {deaths} times in a row before it had started one: is the memory full?"
 
     def stop(self, workers: list[int]) -> None:
@@ -226,5 +231,4 @@ def _after_fork() -> None:
         _launcher = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

@@ -21,7 +21,7 @@ import numpy as np
 from ..utils.errors import FlowtrainError
 from .arena import SlotWriter
 
-__all__ = ["HEADER", "NotSendable", "Parcel", "culprit", "dump", "pack", "parse", "relocate", "unpack"]
+__all__ = ["HEADER", "NotSendable", "Parcel", "culprit", "dump", "out_of_band", "pack", "parse", "relocate", "unpack"]
 
 HEADER = struct.Struct("<qii5q")
 """Of a message: the task's number, slot, flags, three numbers of the sender's choice, place and length of the pickle.
@@ -180,26 +180,31 @@ def dump(value: object, name: str = "the value") -> tuple[bytes, list[memoryview
         NotSendable: Pickle cannot carry it; the message names the part.
     """
     views: list[memoryview] = []
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _IN_BAND:
-            return True
-        views.append(raw)
-        return False
-
     # The plain pickler first: cloudpickle takes 19 us for a tiny datapoint in place of 3, and few need it.
     try:
-        return pickle.dumps(value, 5, buffer_callback=keep_inside), views
+        return pickle.dumps(value, 5, buffer_callback=out_of_band(views, _IN_BAND)), views
     except Exception:  # lambdas, classes of the main script
         views.clear()
     try:
-        return cloudpickle.dumps(value, 5, keep_inside), views  # type: ignore[call-arg]
+        return cloudpickle.dumps(value, 5, out_of_band(views, _IN_BAND)), views  # type: ignore[call-arg]
     except Exception as error:
         raise NotSendable(
             f"{culprit(value, name)} cannot go from one process to another: {error}. "
             "Make it in the consumer (a MapData after the workers), or hand over what it is made of."
         ) from error
+
+
+def out_of_band(views: list[memoryview], least: int) -> Callable[[pickle.PickleBuffer], bool]:
+    """Make a pickler's ``buffer_callback`` that collects buffers of ``least`` bytes and more, and pickles others."""
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < least:
+            return True
+        views.append(raw)
+        return False
+
+    return keep_inside
 
 
 def culprit(value: object, path: str, seen: tuple[int, ...] = ()) -> str:

@@ -22,7 +22,7 @@ from ..utils.errors import FlowtrainError
 from ..utils.files import working_folder
 from .arena import aligned
 from .mapping import anonymous_file
-from .parcel import culprit
+from .parcel import culprit, out_of_band
 
 __all__ = ["THREADS", "Payload", "import_path", "load"]
 
@@ -63,7 +63,7 @@ class Payload:
         self.views: list[memoryview] = []
         before = time.perf_counter()
         try:
-            self.data = cloudpickle.dumps(job, 5, self._keep_inside)  # type: ignore[call-arg]
+            self.data = cloudpickle.dumps(job, 5, out_of_band(self.views, _SHARED_MIN))  # type: ignore[call-arg]
         except Exception as error:
             raise FlowtrainError(
                 f"the flow cannot be sent to worker processes: {type(error).__name__}: {error} "
@@ -72,13 +72,6 @@ class Payload:
                 "or keep the flow in this process with num_proc=0."
             ) from error
         self.seconds = time.perf_counter() - before
-
-    def _keep_inside(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _SHARED_MIN:
-            return True
-        self.views.append(raw)
-        return False
 
     def write(self) -> int:
         """Write it to a file without a name, with this process's import path, folder and environment. Only once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import signal
 import sys
 import time
 import weakref
@@ -18,7 +17,7 @@ from .arena import Arena, SlotPool, SlotWriter
 from .context import end_context
 from .failures import Failure
 from .host import BRIEF, Host, LinuxHost
-from .launcher import launcher
+from .launcher import launcher, signal_name
 from .parcel import EMPTY, Parcel, pack, parse, unpack
 from .payload import Payload
 from .spawn import SpawnHost
@@ -331,7 +330,8 @@ class WorkerPool:
                 f"for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
             )
             self._status[worker].abort_started_ns = since
-            if since and self._host.interrupt(worker):
+            if since:
+                self._host.interrupt(worker)
                 self._late[worker] = text, time.monotonic() + _GRACE
                 return
         self.close()
@@ -378,7 +378,7 @@ def _ending(code: int | None) -> str:
     if code is None:
         return "was killed together with the process that starts the workers"
     if code < 0:
-        name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else f"signal {-code}"
+        name = signal_name(-code)
         return f"was killed by {name}{_REASONS.get(name, '')}"
     return f"ended with exit code {code}"
 

@@ -122,11 +122,10 @@ class SpawnHost:
         self._busy[number] = False
         self._send_on(number)
 
-    def interrupt(self, number: int) -> bool:
+    def interrupt(self, number: int) -> None:
         process = self._processes[number]
         if process is not None:
             process.send_signal(INTERRUPT)
-        return True
 
     def dead(self) -> dict[int, int | None]:
         codes = {number: process.poll() for number, process in enumerate(self._processes) if process is not None}
@@ -150,12 +149,7 @@ def _end_all() -> None:
         host.close()
 
 
-def _after_fork() -> None:
-    _hosts.clear()  # they are the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_hosts.clear)  # in the child of a fork: they are the parent's
 
 
 class _End:

@@ -53,11 +53,9 @@ def kind_of(frames: Sequence[Any]) -> int:
     Raises:
         ForeignFrame: It is no message of this protocol and version; the text says why.
     """
-    if not frames or len(frames[0]) != _HEAD.size:
+    if not frames or len(frames[0]) != _HEAD.size or bytes(frames[0])[: len(_MAGIC)] != _MAGIC:
         raise ForeignFrame("it does not start with our header")
-    magic, version, kind = _HEAD.unpack(bytes(frames[0]))
-    if magic != _MAGIC:
-        raise ForeignFrame("it does not start with our header")
+    _, version, kind = _HEAD.unpack(bytes(frames[0]))
     if version != VERSION:
         raise ForeignFrame(
             f"it is of protocol version {version}, here it is {VERSION}: use one flowtrain on both sides"

@@ -37,8 +37,8 @@ HELD = 1
 LOADING = -1
 """The datapoint's index in a worker's status while the job is being unpacked."""
 
-INTERRUPT = getattr(signal, "SIGUSR1", 0)
-"""Signal sent to a hung worker to make it raise Overdue; 0 where the platform has none."""
+INTERRUPT = signal.SIGUSR1
+"""Signal sent to a hung worker to make it raise Overdue."""
 
 _serving = False
 
@@ -134,8 +134,7 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
     """
     become_worker()
     worker = _Worker(arena, number)
-    if INTERRUPT:
-        signal.signal(INTERRUPT, worker.interrupted)
+    signal.signal(INTERRUPT, worker.interrupted)
     worker.mark(LOADING)
     worker.load(load_job)
     worker.status.started_ns = 0

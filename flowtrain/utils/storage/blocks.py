@@ -169,5 +169,4 @@ def _renew() -> None:
     _room = _Room()  # its lock may have been held by another thread of the parent
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+os.register_at_fork(after_in_child=_renew)

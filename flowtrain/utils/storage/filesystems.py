@@ -42,8 +42,7 @@ def _renew() -> None:
     _making = threading.RLock()  # another thread of the parent may have held it
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+os.register_at_fork(after_in_child=_renew)
 
 
 def _open(url: str) -> tuple[Any, str]:
