@@ -8,7 +8,7 @@ from typing import Any
 
 import cloudpickle
 
-from ..utils.errors import FlowtrainError
+from ..utils.errors import FlowtrainError, shown_as
 
 __all__ = ["Failure", "WorkerError", "WorkerTraceback"]
 
@@ -103,12 +103,8 @@ def _from_parts(kind: Any, args: tuple[Any, ...], attributes: dict[str, Any], te
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
-    if _text(error) != text:  # its __str__ needs what did not travel: a subclass shows the text as it was
-        shown = type(kind.__name__, (kind,), {"__str__": lambda self: text, "__module__": kind.__module__})
-        error = shown.__new__(shown, *args)
-        error.args = args
-        error.__dict__.update(attributes)
-    return error
+    # Its __str__ may need what did not travel.
+    return error if _text(error) == text else shown_as(text, kind, args, attributes)
 
 
 def _sendable(value: object) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import Any
 
 __all__ = [
     "USER_ERRORS",
@@ -24,6 +25,7 @@ __all__ = [
     "WorkerTimeout",
     "annotate_error",
     "closest",
+    "shown_as",
 ]
 
 
@@ -143,19 +145,27 @@ def annotate_error(error: BaseException, where: str) -> BaseException:
     return _retyped(error, text, where)
 
 
+def shown_as(text: str, kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    """Make an exception of a subclass of ``kind`` whose message is ``text``, whatever its arguments are.
+
+    Args:
+        text: The message.
+        kind: The type. Its constructor is not called, as what that takes is not known.
+        args: The exception's ``args``.
+        attributes: The exception's ``__dict__``.
+    """
+    namespace = {"__str__": lambda self: text, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    made = type(kind.__name__, (kind,), namespace)
+    error = made.__new__(made, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
 def _retyped(error: BaseException, text: str, where: str) -> BaseException:
     """Make an error of a subclass that shows ``text``, for types whose message is not their first argument."""
-    kind = type(error)
-
-    def shown(self: BaseException) -> str:
-        return text
-
-    namespace = {"__str__": shown, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
-        made = type(kind.__name__, (kind,), namespace)
-        new = made.__new__(made, *error.args)  # without __init__, whose arguments are not known
-        new.args = error.args
-        new.__dict__.update(error.__dict__)
+        new = shown_as(text, type(error), error.args, error.__dict__)
         for slot in ("errno", "strerror", "filename", "filename2"):  # OSError keeps these outside of __dict__
             if hasattr(error, slot):
                 setattr(new, slot, getattr(error, slot))
