@@ -1,60 +1,35 @@
 """Files at URLs (``s3://``, ``gs://``, ``https://``, ``memory://``, ...), over fsspec."""
 
-from .access import (
-    Stat,
-    exists,
-    expand,
-    first_missing,
-    is_folder,
-    is_there,
-    list_folder,
-    read_all,
-    read_range,
-    stat,
-)
-from .cache import kept, place_of
-from .copies import as_local, download, fetched, local_copy, named_by_url
-from .memory import carried
-from .reader import RemoteFile, StorageFile
-from .sending import delete, put, put_folder, writing_to
-from .settings import cache_folder, set_remote_storage, settings
-from .urls import NotLocal, StorageError, StorageMissing, in_run, is_url, local_only, path_or_url, protocol_of, url_name
-
-__all__ = [
-    "NotLocal",
-    "RemoteFile",
-    "Stat",
-    "StorageError",
-    "StorageFile",
-    "StorageMissing",
-    "as_local",
-    "cache_folder",
-    "carried",
-    "delete",
-    "download",
-    "exists",
-    "expand",
-    "fetched",
-    "first_missing",
-    "in_run",
-    "is_folder",
-    "is_there",
-    "is_url",
-    "kept",
-    "list_folder",
-    "local_copy",
-    "local_only",
-    "named_by_url",
-    "path_or_url",
-    "place_of",
-    "protocol_of",
-    "put",
-    "put_folder",
-    "read_all",
-    "read_range",
-    "set_remote_storage",
-    "settings",
-    "stat",
-    "url_name",
-    "writing_to",
-]
+from .access import exists as exists
+from .access import expand as expand
+from .access import first_missing as first_missing
+from .access import is_folder as is_folder
+from .access import is_there as is_there
+from .access import list_folder as list_folder
+from .access import read_all as read_all
+from .access import stat as stat
+from .cache import kept as kept
+from .cache import place_of as place_of
+from .copies import as_local as as_local
+from .copies import download as download
+from .copies import fetched as fetched
+from .copies import local_copy as local_copy
+from .copies import named_by_url as named_by_url
+from .memory import carried as carried
+from .reader import RemoteFile as RemoteFile
+from .reader import StorageFile as StorageFile
+from .sending import delete as delete
+from .sending import put as put
+from .sending import put_folder as put_folder
+from .sending import writing_to as writing_to
+from .settings import cache_folder as cache_folder
+from .settings import set_remote_storage as set_remote_storage
+from .settings import settings as settings
+from .urls import NotLocal as NotLocal
+from .urls import StorageError as StorageError
+from .urls import StorageMissing as StorageMissing
+from .urls import in_run as in_run
+from .urls import is_url as is_url
+from .urls import local_only as local_only
+from .urls import path_or_url as path_or_url
+from .urls import url_name as url_name
