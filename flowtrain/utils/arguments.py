@@ -203,12 +203,9 @@ def names_arguments(target: T) -> T:
     Base classes call it in ``__init_subclass__``, so that nothing has to be written at each class. Users' classes are
     left as they are: code that calls them may expect Python's own error.
     """
-    if not isinstance(target, type):
-        return _refusing(target, target.__name__, {})  # type: ignore[return-value]
-    cls: Any = target
-    if "__init__" in vars(cls) and cls.__module__.partition(".")[0] == _OURS:
-        cls.__init__ = _refusing(cls.__init__, None, {})
-    return cls
+    if isinstance(target, type) and ("__init__" not in vars(target) or target.__module__.partition(".")[0] != _OURS):
+        return target
+    return old_spellings()(target)
 
 
 _OURS = __name__.partition(".")[0]

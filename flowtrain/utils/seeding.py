@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import Literal
 
+from .arguments import as_int
 from .errors import ConfigError
 
 __all__ = ["default_seed", "resolve_seed", "set_seed"]
@@ -60,7 +61,7 @@ def resolve_seed(seed: int | Literal["random"] | None) -> int:
 
 
 def _checked(seed: object) -> int:
-    number = getattr(seed, "__index__", None)
-    if number is None or isinstance(seed, bool) or not 0 <= number() < _LIMIT:
+    number = as_int(seed)
+    if number is None or not 0 <= number < _LIMIT:
         raise ConfigError(f"a seed is a whole number from 0 to 2**63 - 1, None or 'random'; got {seed!r}")
-    return int(number())
+    return number

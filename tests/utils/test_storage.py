@@ -219,7 +219,7 @@ def test_a_file_object_reads_as_pythons_own(tmp_path, storage_cache):
 
 
 def test_settings_are_checked_and_reach_other_processes(storage_cache):
-    set_remote_storage(attempts=3, timeout=7)
+    set_remote_storage(attempts=np.int64(3), timeout=7)
     assert (storage.settings().attempts, storage.settings().timeout) == (3, 7)
     for wrong in [
         {"attempts": 0},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ class Settings:
     cache: str | None = None
     cache_bytes: int = 20_000_000_000
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        who = "set_remote_storage"
+        check_int(who, "attempts", self.attempts)
+        check_int(who, "cache_bytes", self.cache_bytes, least=0)
+        check_seconds(who, "timeout", self.timeout)
 
 
 @names_arguments
@@ -68,15 +74,15 @@ def set_remote_storage(
         >>> set_remote_storage(attempts=3, timeout=10)
     """
     current = settings()
-    changed: dict[str, Any] = {
-        "attempts": current.attempts if attempts is None else attempts,
-        "timeout": current.timeout if timeout is None else timeout,
-        "cache": current.cache if cache is None else os.path.abspath(local_only(cache, "the cache folder", _LOCAL)),
-        "cache_bytes": current.cache_bytes if cache_bytes is None else cache_bytes,
-        "options": current.options if options is None else {**current.options, **_plain(options)},
+    given: dict[str, Any] = {
+        "attempts": attempts,
+        "timeout": timeout,
+        "cache": None if cache is None else os.path.abspath(local_only(cache, "the cache folder", _LOCAL)),
+        "cache_bytes": cache_bytes,
+        "options": None if options is None else {**current.options, **_plain(options)},
     }
-    _checked(changed)
-    os.environ[VARIABLE] = json.dumps(changed)
+    changed = replace(current, **{name: value for name, value in given.items() if value is not None})
+    os.environ[VARIABLE] = json.dumps(asdict(changed), default=int)  # NumPy's integers are whole numbers too
 
 
 def settings() -> Settings:
@@ -114,17 +120,6 @@ def _parsed(text: str) -> Settings:
         unknown = found.keys() - Settings.__dataclass_fields__.keys()
         if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        _checked(found)
         return Settings(**found)
     except ValueError as error:  # JSON's is one, and ours
         raise ConfigError(f"the environment variable {VARIABLE} is wrong: {error}") from error
-
-
-def _checked(found: Mapping[str, Any]) -> None:
-    who = "set_remote_storage"
-    if "attempts" in found:
-        check_int(who, "attempts", found["attempts"])
-    if "cache_bytes" in found:
-        check_int(who, "cache_bytes", found["cache_bytes"], least=0)
-    if "timeout" in found:
-        check_seconds(who, "timeout", found["timeout"])
