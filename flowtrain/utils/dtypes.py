@@ -13,6 +13,7 @@ The strings inside a structured type are Python literals, since files hold them 
 
 from __future__ import annotations
 
+import ast
 import functools
 import math
 import re
@@ -34,9 +35,8 @@ _PLAIN = re.compile(
     r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV]\d{1,10}"
     r"|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
-_TOKEN = re.compile(r"\s*(?:([\[\](),])|(\d{1,18})|'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")", re.DOTALL)
-_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
+_ESCAPE = r"\\(?:[ntr\\'\"]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+_LITERALS = re.compile(rf"(?:[\[\](),\s]|\d{{1,18}}(?!\d)|'(?:[^'\\]|{_ESCAPE})*+'|\"(?:[^\"\\]|{_ESCAPE})*+\")*+")
 _DEPTH = 32
 _BODILESS_MAX = 1 << 20  # elements of a dtype of no bytes (S0, V0): no length of a file bounds how many there are
 
@@ -75,7 +75,7 @@ def dtype_from_text(text: str) -> np.dtype:
         ValueError: The text names no such dtype.
     """
     if text.startswith("["):
-        return _Parser(text).whole()
+        return _structured(text)
     return _plain(text)
 
 
@@ -167,119 +167,54 @@ def _of_ml_dtypes(name: str) -> np.dtype:
         raise ValueError(f"dtype {name} needs a newer ml_dtypes: pip install -U ml_dtypes") from error
 
 
-class _Parser:
-    """Recursive descent over the text of a structured dtype."""
+def _structured(text: str) -> np.dtype:
+    # literal_eval of any text may make Python's parser run out of stack or memory. Of these tokens it makes only lists,
+    # tuples, ints and strings, and it refuses more than 200 brackets inside each other.
+    if not _LITERALS.fullmatch(text):
+        raise _not_structured(text)
+    try:
+        return _of_description(ast.literal_eval(text), 0)
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise _not_structured(text) from error
 
-    def __init__(self, text: str) -> None:
-        self._text, self._at = text, 0
-        self._token: str | int | None = None  # a bracket or comma, or a number
-        self._string: str | None = None  # what a literal holds, where the token is one
-        self._advance()
 
-    def whole(self) -> np.dtype:
-        found = self._type(0)
-        if self._at != len(self._text) or self._token is not None:
-            raise self._error()
-        return found
-
-    def _type(self, depth: int) -> np.dtype:
-        if self._token != "[":
-            return _plain(self._take_string())
-        if depth == _DEPTH:
-            raise ValueError(f"a structured dtype is nested more than {_DEPTH} deep")
-        self._take("[")
-        parts: dict[str, list[Any]] = {"names": [], "formats": [], "offsets": [], "titles": []}
-        offset = 0
-        while not self._skip("]"):
-            title, name, kind = self._field(depth)
+def _of_description(found: object, depth: int) -> np.dtype:
+    """Make a dtype of what ``dtype.descr`` gives for it: its plain name, or a list of its fields."""
+    if isinstance(found, str):
+        return _plain(found)
+    if not isinstance(found, list):
+        raise _not_structured(found)
+    if depth == _DEPTH:
+        raise ValueError(f"a structured dtype is nested more than {_DEPTH} deep")
+    parts: dict[str, list[Any]] = {"names": [], "formats": [], "offsets": [], "titles": []}
+    offset = 0
+    try:
+        for field in found:
+            title, name, kind = _of_field(field, depth)
             if name or kind.kind != "V" or kind.names is not None:  # else it is padding, as dtype.descr shows it
                 for key, value in zip(parts, (name, kind, offset, title), strict=True):
                     parts[key].append(value)
             offset += kind.itemsize
-            self._separator("]")
-        try:
-            return np.dtype({**parts, "itemsize": offset})  # type: ignore[call-overload]
-        except (TypeError, ValueError, OverflowError) as error:  # two fields of one name, too large, ...
-            raise ValueError(f"not a structured dtype: {error}") from error
-
-    def _field(self, depth: int) -> tuple[str | None, str, np.dtype]:
-        self._take("(")
-        title = None
-        if self._skip("("):
-            title = self._take_string()
-            self._take(",")
-            name = self._take_string()
-            self._take(")")
-        else:
-            name = self._take_string()
-        self._take(",")
-        kind = self._type(depth + 1)
-        if self._skip(","):
-            kind = self._array_of(kind)
-        self._take(")")
-        return title, name, kind
-
-    def _array_of(self, kind: np.dtype) -> np.dtype:
-        shape = []
-        self._take("(")
-        while not self._skip(")"):
-            if not isinstance(self._token, int):
-                raise self._error()
-            shape.append(self._token)
-            self._advance()
-            self._separator(")")
-        try:
-            return np.dtype((kind, tuple(shape)))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"not a dtype's shape: {error}") from error
-
-    def _advance(self) -> None:
-        self._token = self._string = None
-        if self._at == len(self._text):
-            return
-        match = _TOKEN.match(self._text, self._at)
-        if match is None:
-            raise self._error()
-        self._at = match.end()
-        mark, digits, single, double = match.groups()
-        if mark is not None:
-            self._token = mark
-        elif digits is not None:
-            self._token = int(digits)
-        else:
-            self._string = _ESCAPE.sub(_unescaped, single if single is not None else double)
-
-    def _skip(self, token: str) -> bool:
-        if self._token != token:
-            return False
-        self._advance()
-        return True
-
-    def _take(self, token: str) -> None:
-        if not self._skip(token):
-            raise self._error()
-
-    def _take_string(self) -> str:
-        if self._string is None:
-            raise self._error()
-        found = self._string
-        self._advance()
-        return found
-
-    def _separator(self, end: str) -> None:
-        """Take a comma; before the end it may be missing."""
-        if not self._skip(",") and self._token != end:
-            raise self._error()
-
-    def _error(self) -> ValueError:
-        return ValueError(f"not a structured dtype, near {self._text[max(0, self._at - 20) : self._at + 20]!r}")
+        return np.dtype({**parts, "itemsize": offset})  # type: ignore[call-overload]
+    except (TypeError, OverflowError) as error:  # sizes that are too large
+        raise ValueError(f"not a structured dtype: {error}") from error
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    code = match[1]
-    if code[0] in "xuU" and len(code) > 1:
-        number = int(code[1:], 16)
-        if number > 0x10FFFF:
-            raise ValueError(f"{match[0]!r} is no character")
-        return chr(number)
-    return _ESCAPED.get(code, match[0])
+def _of_field(field: Any, depth: int) -> tuple[str | None, str, np.dtype]:
+    """Read a field, ``(name, type)`` or ``(name, type, shape)``: its title, its name and its dtype."""
+    if not isinstance(field, tuple) or len(field) not in (2, 3):
+        raise _not_structured(field)
+    title, name = field[0] if isinstance(field[0], tuple) and len(field[0]) == 2 else (None, field[0])
+    if not isinstance(name, str) or not isinstance(title, str | None):
+        raise _not_structured(field)
+    kind = _of_description(field[1], depth + 1)
+    if len(field) == 3:
+        shape = field[2] if isinstance(field[2], tuple) else (field[2],)
+        if not all(type(size) is int for size in shape):  # NumPy takes anything else for a dtype or a title
+            raise _not_structured(field)
+        kind = np.dtype((kind, shape))
+    return title, name, kind
+
+
+def _not_structured(found: object) -> ValueError:
+    return ValueError(f"not a structured dtype: {str(found)[:80]}")

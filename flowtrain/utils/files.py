@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileLock", "explained", "fsync", "replace", "sync", "working_folder", "write_whole", "writing"]
+__all__ = ["FileLock", "explained", "fsync", "remove", "replace", "sync", "working_folder", "write_whole", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -45,7 +45,7 @@ def writing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[P
             if durable:  # the rename is durable when the folder is
                 fsync(path.parent)
     finally:
-        _remove(beside)
+        remove(beside)
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str, *, durable: bool = True) -> None:
@@ -102,11 +102,12 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, as far as the disk lets it."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             path.unlink()
 
 

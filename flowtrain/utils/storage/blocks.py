@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import remove
 from .access import Stat
-from .cache import kept, place_of, remove
+from .cache import kept, place_of
 from .settings import cache_folder, settings
 
 __all__ = ["BLOCK", "DiskBlocks", "MemoryBlocks", "blocks_of"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
+from ..files import remove
 from .access import Stat
 from .settings import cache_folder
 from .urls import protocol_of
 
-__all__ = ["kept", "place_of", "remove"]
+__all__ = ["kept", "place_of"]
 
 
 def kept(url: str) -> bool:
@@ -43,12 +43,3 @@ def place_of(url: str, stat: Stat, kind: str) -> Path:
     with contextlib.suppress(OSError):
         os.utime(folder)  # its time of last use, by which blocks.py evicts
     return path
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, as far as the disk lets it."""
-    with contextlib.suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
