@@ -9,7 +9,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..utils.errors import WorkerDied, WorkerTimeout
@@ -62,7 +62,7 @@ class Reply:
     _pool: WorkerPool
     _kept: list[int] | None  # if user code in the worker holds arrays of the slot: the list of all slots it so holds
     _late: str  # the message of the WorkerTimeout, if the worker was interrupted in this task
-    _taken: bool = field(default=False)
+    _taken: bool = False
 
     def take(self) -> tuple[list[Any], Any, Failure | None]:
         """Unpack the results: as views of the shared memory while slots are plenty, else as copies.

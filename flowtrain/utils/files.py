@@ -9,6 +9,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,11 +165,15 @@ class FileLock:
         Returns:
             Whether it is ours now.
         """
-        try:
-            # flock, and not a file whose existence is the lock: the kernel releases it when the process dies, by
-            # whatever signal, so a killed run never has to be unlocked by hand.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        # flock, and not a file whose existence is the lock: the kernel releases it when the process dies, by whatever
+        # signal, so a killed run never has to be unlocked by hand. It is tried a few times, as a look at a run's status
+        # (run_status.is_locked) holds it for a moment.
+        for pause in (0.01, 0.02, 0.04, 0.0):
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(pause)
+        else:
             return False
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a note
             self._file.truncate(0)

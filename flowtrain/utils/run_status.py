@@ -21,7 +21,8 @@ def is_locked(path: Path) -> bool:
     """Whether a living process uses the folder of a run."""
     try:
         with (path / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several may ask at once
+            # Shared, as several may ask at once; a run that takes the lock in this moment tries again (FileLock).
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:

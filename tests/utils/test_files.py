@@ -1,10 +1,12 @@
 """Files that are whole or not there, after errors, kills and full disks."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +66,7 @@ def test_other_errors_pass_as_they_are(tmp_path):
 
 _HOLD = """
 import sys
+import time
 from flowtrain.utils.files import FileLock
 lock = FileLock(sys.argv[1])
 assert lock.acquire("process 7")
@@ -83,5 +86,15 @@ def test_a_lock_says_who_has_it_and_ends_with_a_killed_process(tmp_path):
         assert lock.holder() == "process 7"
         other.send_signal(signal.SIGKILL)
         other.wait()
+        assert lock.acquire("me")
+        lock.release()
+
+
+def test_one_who_only_looks_does_not_keep_the_lock_from_another(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    with path.open("ab") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda seconds: looking.close())  # the look ends
+        lock = FileLock(path)
         assert lock.acquire("me")
         lock.release()

@@ -21,7 +21,6 @@ from .urls import StorageError, is_url, path_or_url, url_name
 __all__ = ["as_local", "download", "fetched", "local_copy", "named_by_url"]
 
 _RUN = 1 << 23  # bytes of one request
-_HASHED = 1 << 22
 
 _log = logging.getLogger("flowtrain.storage")
 
@@ -129,11 +128,8 @@ def _is_as_noted(path: Path, note: Path) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while part := file.read(_HASHED):
-            digest.update(part)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, stat: Stat, path: Path) -> str:
