@@ -59,6 +59,7 @@ class Parcel:
     @property
     def end(self) -> int:
         """The offset after its last byte in the memory; 0 if nothing of it lies there."""
+        # No value lies at 0, as the memory begins with the status of the workers; -1 is a frame, 0 the empty parcel.
         return max(
             [place + length for place, length in ((self.place, self.length), *self.table) if place > 0], default=0
         )

@@ -137,7 +137,7 @@ def annotate_error(error: BaseException, where: str) -> BaseException:
     text = f"{message} [in {where}]" if message else f"[in {where}]"
     # Only with BaseException's __str__ is the message made of args; a class with its own is shown by a subclass.
     if type(error).__str__ is BaseException.__str__:
-        error.args = (text, *error.args[1:]) if len(error.args) <= 1 else (text,)
+        error.args = (text,)
         with contextlib.suppress(Exception):
             error.flowtrain_where = where  # type: ignore[attr-defined]
         if str(error) == text:

@@ -284,6 +284,13 @@ def test_how_deep_a_value_may_be():
     boxed[0] = value
     with pytest.raises(CodecError, match="nested more than 32 deep"):
         pack(boxed)
+    strings = np.array(["a"], np.dtypes.StringDType())  # what is packed is unpacked: its elements are a message too
+    for _ in range(31):
+        strings = (strings,)
+    same(strings, unpack(pack(strings)))
+    for function in (pack, pack_frames):
+        with pytest.raises(CodecError, match="nested more than 32 deep"):
+            function((strings,))
 
 
 def test_elements_that_do_not_fit_their_array():

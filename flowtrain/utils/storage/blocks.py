@@ -119,7 +119,7 @@ def blocks_of(url: str, stat: Stat) -> DiskBlocks | MemoryBlocks:
     if kept(url) and stat.size and settings().cache_bytes:
         try:
             path = place_of(url, stat, "blocks")
-            allocated = path.stat().st_blocks * 512 if path.exists() else 0
+            allocated = path.stat().st_blocks * 512 if path.exists() else 0  # of a sparse file: less than its size
             if _room.take(max(0, stat.size - allocated)):
                 return DiskBlocks(path, stat.size)
             _log.info("%s is read without a cache: %s has no room for it.", url, cache_folder())
@@ -159,7 +159,7 @@ class _Room:
                 break
             remove(folder)
             left += size
-        return min(left, int(0.9 * shutil.disk_usage(root).free))
+        return min(left, int(0.9 * shutil.disk_usage(root).free))  # the disk is not ours alone
 
 
 _room = _Room()

@@ -59,7 +59,7 @@ def _open(url: str) -> tuple[Any, str]:
         try:
             if len(chain) > 1:  # as "filecache::s3://": fsspec caches these filesystems itself
                 return core.url_to_fs(url, **given)
-            if fs is None:
+            if fs is None:  # an instance of our own, as its retries are changed: the user's code may use fsspec too
                 fs, path = core.url_to_fs(url, skip_instance_cache=True, **_bounds(chain, given))
                 if isinstance(getattr(fs, "retries", None), int):
                     fs.retries = 1  # s3fs and gcsfs try again by themselves, which would multiply the bounds
