@@ -110,7 +110,7 @@ def pack_frames(obj: object, *, min_bytes: int = _FRAME_MIN) -> list[Buffer]:
     """
     frames: list[Buffer] = [b""]
 
-    def default(value: object, depth: int = 0) -> object:
+    def default(value: Any, depth: int = 0) -> object:
         is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
         if is_array and value.nbytes >= min_bytes and not (value.dtype.hasobject or value.dtype.kind == "T"):
             data = contiguous(value)
