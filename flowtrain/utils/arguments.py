@@ -203,7 +203,8 @@ def names_arguments(target: T) -> T:
     Base classes call it in ``__init_subclass__``, so that nothing has to be written at each class. Users' classes are
     left as they are: code that calls them may expect Python's own error.
     """
-    if isinstance(target, type) and ("__init__" not in vars(target) or target.__module__.partition(".")[0] != _OURS):
+    made: Any = target
+    if isinstance(made, type) and ("__init__" not in vars(made) or made.__module__.partition(".")[0] != _OURS):
         return target
     return old_spellings()(target)
 

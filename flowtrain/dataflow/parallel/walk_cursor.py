@@ -77,7 +77,10 @@ class WalkedCursor(CrewCursor):
         saved = _checked(state, parts, stage)
         self._turn = saved["turn"]
         lefts = saved["left"] or shares or [None] * parts
-        self._parts = [_Part(*at, left) for at, left in zip(saved["parts"], lefts, strict=True)]
+        self._parts = [
+            _Part(position, skip, ended, left)
+            for (position, skip, ended), left in zip(saved["parts"], lefts, strict=True)
+        ]
 
     def __next__(self) -> Datapoint:
         if self._process is not process.current:
