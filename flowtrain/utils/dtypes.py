@@ -6,7 +6,7 @@ so no dtype that holds pointers can be named:
 
     type    = plain | "[" field, field, ... "]"
     plain   = byte order, kind and size, as in dtype.str: "<f4", "|S5", "<M8[25us]"; or "ml_dtypes." and a type's name
-    field   = "(" name, type [, shape] ")"        name = string | "(" title, string ")"        shape = int | "(" ints ")"
+    field   = "(" name, type [, shape] ")"      name = string | "(" title, string ")"      shape = int | "(" ints ")"
 
 The strings inside a structured type are Python literals, since files hold them as NumPy's ``dtype.descr`` prints them.
 """
