@@ -79,13 +79,12 @@ class TrainingError(FlowtrainError, RuntimeError):
     """Training cannot go on."""
 
 
-def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> str:
+def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Make the end of an error message that names the nearest known names to a wrong one.
 
     Args:
         name: The wrong name.
         known: The names that exist.
-        limit: How many near ones to list at most.
 
     Returns:
         "Did you mean 'a' or 'b'?" where something is near, else "There are: ..." (or "There are none.").
@@ -98,7 +97,7 @@ def closest(name: str, known: list[str] | tuple[str, ...], limit: int = 5) -> st
 
     if not known:
         return "There are none."
-    near = difflib.get_close_matches(name, known, n=limit, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(sorted(known)[:20])
