@@ -23,7 +23,7 @@ from typing import Any
 from .arena import Arena
 from .launcher import ALWAYS, interpreter
 from .payload import Payload, load
-from .worker import INTERRUPT, Job, quiet, serve
+from .worker import INTERRUPT, Job, become_worker, quiet, serve
 
 __all__ = ["SpawnHost", "main"]
 
@@ -187,6 +187,7 @@ def main(number: int, parent: int, memory: int, job: int, channel: int, request:
     def load_job() -> Job:
         for module in asked["preload"]:
             importlib.import_module(module)
+        become_worker()  # again, as OpenCV is imported only now
         return load(job)
 
     serve(_End(Connection(channel)), arena, number, load_job)

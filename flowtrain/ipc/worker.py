@@ -132,7 +132,6 @@ def serve(channel: Line, arena: Arena, number: int, load_job: Callable[[], Any])
         number: Which worker this is.
         load_job: Makes the job; an error in it is the answer to every task.
     """
-    become_worker()
     worker = _Worker(arena, number)
     signal.signal(INTERRUPT, worker.interrupted)
     worker.mark(LOADING)

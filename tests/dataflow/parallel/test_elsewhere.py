@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -75,6 +76,10 @@ def test_the_same_datapoints_and_positions(name):
     ds.load_state_dict(state)
     same(taken + list(ds), expected[0])
     same(list(ds), expected[1])
+
+
+def test_opencv_has_one_thread_in_a_worker():
+    assert list(df.PrefetchData(df.MapData(Numbers(1), lambda dp: [cv2.getNumThreads()]))) == [[1]]
 
 
 def failing(dp):
