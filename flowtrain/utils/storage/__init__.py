@@ -1,5 +1,6 @@
 """Files at URLs (``s3://``, ``gs://``, ``https://``, ``memory://``, ...), over fsspec."""
 
+from .access import Stat as Stat
 from .access import exists as exists
 from .access import expand as expand
 from .access import first_missing as first_missing
