@@ -14,7 +14,7 @@ from flowtrain.utils.arguments import names_arguments
 if TYPE_CHECKING:
     from flowtrain.monitors.monitor import Monitors
 
-__all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "uses_steps"]
+__all__ = ["HOOKS", "STEP_HOOKS", "Callback", "TrainerView", "overrides", "uses_steps"]
 
 
 class TrainerView(Protocol):
@@ -273,6 +273,13 @@ HOOKS = (
 )
 
 
+def overrides(callback: Callback, hook: str) -> bool:
+    """Whether a callback defines a hook, in its class or as an attribute of its own; others are never called."""
+    if hook == "trigger_epoch" and overrides(callback, "trigger"):  # Callback's trigger_epoch calls that
+        return True
+    return hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)
+
+
 def uses_steps(callback: Callback) -> bool:
     """Whether a callback overrides a step hook; only then is its next_step called."""
-    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
+    return any(overrides(callback, hook) for hook in STEP_HOOKS)

@@ -31,7 +31,7 @@ class CallbackFactory(Callback):
     def __new__(cls, **hooks: Callable[..., Any]) -> CallbackFactory:
         """Make an instance of a new subclass that has exactly these hooks.
 
-        They stand on a class, not on the instance: there a function binds `self`, and `uses_steps` sees the override.
+        They stand on a class, not on the instance, so that a copy's hooks are bound to the copy.
         """
         for name, function in hooks.items():
             if name not in HOOKS:

@@ -8,7 +8,7 @@ from typing import Any
 from flowtrain.utils.arguments import check_int
 from flowtrain.utils.errors import ConfigError
 
-from .base import Callback
+from .base import Callback, overrides
 from .conditional import EnableCallbackIf
 from .proxy import ProxyCallback
 
@@ -47,7 +47,7 @@ class PeriodicTrigger(ProxyCallback):
             raise ConfigError(f"{self.name} needs a period: every_k_steps=... or every_k_epochs=...")
         check_period(self, "every_k_steps", every_k_steps)
         check_period(self, "every_k_epochs", every_k_epochs)
-        if type(callback).trigger is Callback.trigger:
+        if not overrides(callback, "trigger"):
             raise ConfigError(
                 f"{self.name} calls trigger(), which {type(callback).__name__} does not define. Move its work "
                 "from trigger_epoch to trigger (an epoch's end calls that too), or use PeriodicCallback."

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flowtrain.callbacks.base import HOOKS, STEP_HOOKS, Callback, TrainerView
+from flowtrain.callbacks.base import HOOKS, Callback, TrainerView, overrides, uses_steps
 from flowtrain.callbacks.check import check_callback
 from flowtrain.callbacks.stopping import StopTraining
 from flowtrain.model.checkpoint_io import pack_state
@@ -54,17 +54,15 @@ class CallbackList(Sequence[Callback]):
         # All workers must call the same compiled step with the same fetches, since exchanges between them are matched
         # by call. So a chief-only callback that may fetch is asked on every worker, after the hooks that prepare its
         # answer; what it does with the values (after_run and all later hooks) happens on the chief alone.
-        fetching = {c for c in self._all if _overrides(c, "before_run")}
+        fetching = {c for c in self._all if overrides(c, "before_run")}
         self._by_hook: dict[str, list[Callback]] = {}
         for hook in HOOKS:
             told = set(self._all) if hook == "setup_graph" else here
             if hook in ("before_train", "before_epoch", "before_run"):
                 told = here | fetching
-            self._by_hook[hook] = [c for c in self._all if c in told and _overrides(c, hook)]
+            self._by_hook[hook] = [c for c in self._all if c in told and overrides(c, hook)]
         self._here = here
-        self._with_step_hooks = [
-            c for c in self._all if c in here | fetching and any(_overrides(c, hook) for hook in STEP_HOOKS)
-        ]
+        self._with_step_hooks = [c for c in self._all if c in here | fetching and uses_steps(c)]
         self._round: collections.deque[tuple[Callback, str, tuple[Any, ...]]] = collections.deque()
         self._step = -1  # the step for which _fetches holds answers; -1: none
         self._fetches: dict[Callback, list[str]] = {}  # the answer of before_run of each callback that is due
@@ -276,14 +274,6 @@ class CallbackList(Sequence[Callback]):
                 name,
                 closest(name, names),
             )
-
-
-def _overrides(callback: Callback, hook: str) -> bool:
-    # The base's trigger_epoch calls trigger, so a class that overrides trigger alone needs it called. A hook may also
-    # be set on the object itself: then it stands in its vars.
-    if hook == "trigger_epoch" and type(callback).trigger is not Callback.trigger:
-        return True
-    return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
 
 
 class _ErrorContext:

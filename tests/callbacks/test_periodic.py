@@ -111,3 +111,16 @@ def test_a_factory_takes_any_callable(make_trainer):
 def test_mistakes_are_named(call, word):
     with pytest.raises(FlowtrainError, match=word):
         call()
+
+
+def test_hooks_that_an_object_was_given_are_called_in_a_list_and_through_a_proxy(make_looped):
+    def given(seen):
+        callback = Callback()
+        callback.trigger_step = lambda: seen.append("step")
+        callback.trigger = lambda: seen.append("trigger")
+        return callback
+
+    alone, wrapped, periodic = [], [], []
+    callbacks = [given(alone), ProxyCallback(given(wrapped)), PeriodicTrigger(given(periodic), every_k_steps=2)]
+    make_looped(*callbacks, steps_per_epoch=2, max_epoch=2).run()
+    assert alone == wrapped == periodic == ["step", "step", "trigger"] * 2
