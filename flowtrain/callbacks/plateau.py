@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from flowtrain.utils.arguments import old_spellings
 
 from .hyperparams import check_param, set_param
-from .periodic import check_period
-from .watch import WatchingCallback
+from .watch import PatientCallback
 
 __all__ = ["StatMonitorParamSetter"]
 
 
 @old_spellings(stat_name="monitor", threshold="min_delta", last_k="patience", reverse="mode")
-class StatMonitorParamSetter(WatchingCallback):
+class StatMonitorParamSetter(PatientCallback):
     """Changes a hyperparameter when a scalar has stopped improving (reduces the learning rate on a plateau).
 
     Args:
@@ -43,13 +41,8 @@ class StatMonitorParamSetter(WatchingCallback):
         patience: int = 10,
         min_delta: float = 0.0,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
-        check_period(self, "patience", patience)
-        self.param, self.value_func, self.patience = param, value_func, patience
-
-    def reset(self) -> None:
-        super().reset()
-        self._waited = 0
+        super().__init__(monitor, mode, patience, min_delta)
+        self.param, self.value_func = param, value_func
 
     @property
     def name(self) -> str:
@@ -60,15 +53,6 @@ class StatMonitorParamSetter(WatchingCallback):
         super().setup_graph()
         check_param(self, self.param)
 
-    def heard(self, value: float, step: int) -> None:
-        self._waited = 0 if self.is_best(value) else self._waited + 1
-        if self._waited >= self.patience:
-            self._waited = 0
-            set_param(self, self.param, self.value_func(float(self.trainer.get_variable(self.param))))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "waited": self._waited}
-
-    def take_state(self, state: Mapping[str, Any]) -> None:
-        super().take_state(state)
-        self._waited = int(state["waited"])
+    def lose_patience(self) -> None:
+        self._waited = 0
+        set_param(self, self.param, self.value_func(float(self.trainer.get_variable(self.param))))

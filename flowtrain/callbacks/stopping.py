@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from .periodic import check_period
-from .watch import WatchingCallback
+from .watch import PatientCallback
 
 __all__ = ["EarlyStopping", "StopTraining"]
 
@@ -24,7 +20,7 @@ class StopTraining(Exception):
     """
 
 
-class EarlyStopping(WatchingCallback):
+class EarlyStopping(PatientCallback):
     """Ends training when a scalar has stopped improving.
 
     Args:
@@ -42,31 +38,13 @@ class EarlyStopping(WatchingCallback):
     """
 
     def __init__(self, monitor: str, mode: str, patience: int = 10, min_delta: float = 0.0) -> None:
-        super().__init__(monitor, mode, min_delta)
-        check_period(self, "patience", patience)
-        self.patience = patience
-
-    def reset(self) -> None:
-        super().reset()
-        self._waited = 0
+        super().__init__(monitor, mode, patience, min_delta)
 
     def before_train(self) -> None:
         """Stop at once if a run that this callback ended is resumed, unless with a greater `patience`."""
         if self._waited >= self.patience:
-            self._stop()
+            self.lose_patience()
 
-    def heard(self, value: float, step: int) -> None:
-        self._waited = 0 if self.is_best(value) else self._waited + 1
-        if self._waited >= self.patience:
-            self._stop()
-
-    def _stop(self) -> None:
+    def lose_patience(self) -> None:
         best = "never a number" if self.best is None else f"best {self.best:.6g}"
         self.trainer.stop(f"{self.monitor} was not better {self._waited} times in a row ({best})")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "waited": self._waited}
-
-    def take_state(self, state: Mapping[str, Any]) -> None:
-        super().take_state(state)
-        self._waited = int(state["waited"])

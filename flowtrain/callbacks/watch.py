@@ -10,9 +10,10 @@ from typing import Any
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .base import Callback
+from .periodic import check_period
 from .proxy import ProxyCallback
 
-__all__ = ["WatchingCallback"]
+__all__ = ["PatientCallback", "WatchingCallback"]
 
 logger = logging.getLogger("flowtrain.callbacks")
 
@@ -121,6 +122,35 @@ class WatchingCallback(Callback):
                 f"{self.name}: nothing logs a scalar {self.monitor!r}. "
                 f"{closest(self.monitor, list(self.trainer.history))}"
             )
+
+
+class PatientCallback(WatchingCallback):
+    """Base class: counts the values in a row that are no improvement, and calls `lose_patience` at so many."""
+
+    def __init__(self, monitor: str, mode: str, patience: int, min_delta: float) -> None:
+        super().__init__(monitor, mode, min_delta)
+        check_period(self, "patience", patience)
+        self.patience = patience
+
+    def reset(self) -> None:
+        super().reset()
+        self._waited = 0
+
+    def heard(self, value: float, step: int) -> None:
+        self._waited = 0 if self.is_best(value) else self._waited + 1
+        if self._waited >= self.patience:
+            self.lose_patience()
+
+    def lose_patience(self) -> None:
+        """Act after `patience` values without improvement; called again at the next one, unless the count is reset."""
+        raise NotImplementedError(f"{type(self).__name__} must define lose_patience(self).")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "waited": self._waited}
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        super().take_state(state)
+        self._waited = int(state["waited"])
 
 
 def _pending(callback: Callback) -> bool:
