@@ -114,17 +114,18 @@ class MirrorTo(Callback):
         Raises:
             StorageError: The mirror cannot be read, and the folder has no whole checkpoint to resume from.
         """
-        here = [int(path.name.rpartition("-")[2]) for path in list_checkpoints(log_dir / _CHECKPOINTS) if _whole(path)]
+        here = list_checkpoints(log_dir / _CHECKPOINTS)
+        newest = next((_step(path.name) for path in here if check_checkpoint(path) is None), -1)
         try:
             names = _names(self.url)
             for name in _steps(names):
-                if here and int(name.rpartition("-")[2]) <= max(here):
+                if _step(name) <= newest:
                     return
                 if _fetch_checkpoint(self.url, names, name, log_dir):
                     break
             else:  # no whole checkpoint there: logs alone must not make the folder look like a run to resume
                 return
-            for name in {part[1] for part in map(_split, names) if len(part) == 3}:
+            for name in _checkpoints(names):
                 if not is_step(name):
                     _fetch_checkpoint(self.url, names, name, log_dir)
             for name in names:
@@ -133,7 +134,7 @@ class MirrorTo(Callback):
         except StorageMissing:
             return
         except OSError:
-            if not here:
+            if newest < 0:
                 raise
             logger.warning("MirrorTo: %s cannot be read; going on from the log folder", self.url, exc_info=True)
 
@@ -154,11 +155,10 @@ class _Copier:
         self._copied: dict[str, Any] = {}  # name of a checkpoint -> its manifest; /path of a log -> its size and time
         self._logged = -float("inf")  # time of the last copy of the logs
         self._wake, self._ending = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failed = False
         self._start()
 
     def _start(self) -> None:
+        self._failed = False
         self._ending.clear()
         # A daemon: an upload that hangs must not keep the process alive after finish() has given up on it.
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
@@ -166,25 +166,21 @@ class _Copier:
 
     def look_now(self) -> None:
         """Look for new checkpoints at once, not after the usual wait."""
-        if self._thread is None or not self._thread.is_alive():  # train() was called again after finish()
+        if not self._thread.is_alive():  # train() was called again after finish()
             self._start()
         self._wake.set()
 
     def finish(self, seconds: float) -> bool:
         """Copy everything, waiting at most so many seconds; returns whether all is copied."""
         # Ended by an earlier finish(): the trainer calls again after its last save, for which one more pass is needed.
-        if self._thread is not None and self._ending.is_set() and not self._thread.is_alive():
+        if self._ending.is_set() and not self._thread.is_alive():
             self._start()
         self._ending.set()
         self._wake.set()
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(seconds)
-        return not thread.is_alive() and not self._failed
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and not self._failed
 
     def _run(self) -> None:
-        self._failed = False
         while True:
             # Both before the copy: what was saved before finish() is in this last pass, and a look_now() during the
             # pass leads to another one.
@@ -276,10 +272,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _whole(path: Path) -> bool:
-    return check_checkpoint(path) is None
-
-
 # -- what is in a mirror
 
 
@@ -288,14 +280,19 @@ def _names(url: str) -> list[str]:
     return [found.removeprefix(f"{url}/") for found in list_folder(url, deep=True)] if is_folder(url) else []
 
 
-def _split(name: str) -> list[str]:
-    return name.split("/")
+def _step(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _checkpoints(names: list[str]) -> set[str]:
+    """Names of the checkpoints that have a manifest, among the files of a mirror."""
+    parts = (name.split("/") for name in names)
+    return {part[1] for part in parts if part[0] == _CHECKPOINTS and part[2:] == [MANIFEST]}
 
 
 def _steps(names: list[str]) -> list[str]:
     """Names of the ``step-...`` checkpoints that have a manifest, newest first."""
-    whole = {part[1] for part in map(_split, names) if part[0] == _CHECKPOINTS and part[-1] == MANIFEST}
-    return sorted(filter(is_step, whole), key=lambda name: -int(name.rpartition("-")[2]))
+    return sorted(filter(is_step, _checkpoints(names)), key=_step, reverse=True)
 
 
 def _fetch_checkpoint(url: str, names: list[str], name: str, log_dir: Path) -> bool:
