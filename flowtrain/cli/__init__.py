@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 import click
@@ -66,7 +65,3 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="flowtrain")
 def main() -> None:
     """Flowtrain: dataflow, named tensors and callbacks for TensorFlow 2."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

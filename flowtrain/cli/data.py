@@ -10,16 +10,14 @@ import click
 from flowtrain.dataflow.core.datapoint import Datapoint
 
 from ..dataflow import PrintData, TestDataSpeed, show
-from .load import arguments, flow_of
+from .load import argument_option, flow_of
 
 __all__ = ["command"]
 
 
 @click.command("data")
 @click.argument("target", metavar="FILE.py:NAME")
-@click.option(
-    "-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help="An argument of the function; repeatable."
-)
+@argument_option("An argument of the function; repeatable.")
 @click.option("-n", "--num", default=50, show_default=True, help="How many datapoints to measure.")
 @click.option("-p", "--print", "printed", default=1, show_default=True, help="How many datapoints to describe.")
 @click.option("--consumer-ms", default=0.0, help="Pretend that a training step takes this long for each datapoint.")
@@ -42,7 +40,7 @@ def command(
 
         flowtrain data train.py:get_data -a folder=photos/train -a training=True
     """
-    ds = flow_of(target, arguments(args))
+    ds = flow_of(target, args)
     # Copies: each of the parts below looks at the flow's first epoch, whatever the others have read of it.
     if printed:
         walk = iter(PrintData(copy.copy(ds), num=printed))

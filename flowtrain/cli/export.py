@@ -17,7 +17,6 @@ __all__ = ["command"]
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @model_options
-@click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
     "-i",
     "--input",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 __all__ = ["Ended", "ProcessGroup", "Together", "handling", "run_together"]
@@ -64,7 +64,7 @@ class _Member:
     process: subprocess.Popen[bytes]
     pidfd: int  # readable when the process has ended
     rest: bytes = b""  # the start of a line whose end has not come yet
-    prefix: bytes = field(default=b"")
+    prefix: bytes = b""  # of each of its lines
 
     @property
     def output(self) -> BinaryIO:

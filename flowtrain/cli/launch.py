@@ -16,7 +16,7 @@ from .places import local_environments, slurm_environment, slurm_script
 __all__ = ["command"]
 
 
-@click.command("launch", context_settings={"ignore_unknown_options": False})
+@click.command("launch")
 @click.option("-n", "--num", type=click.IntRange(1), default=1, show_default=True, help="How many processes.")
 @click.option("--gpus", type=click.IntRange(0), help="How many GPUs each process gets. Without it all see all.")
 @click.option(

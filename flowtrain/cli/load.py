@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, UnionType
+from typing import Any, TypeVar
 
 import click
 import cloudpickle
@@ -16,8 +17,9 @@ from ..dataflow import DataFlow
 from ..utils.errors import closest
 from ..utils.loading import LoadingEnded, look_only
 
-__all__ = ["arguments", "flow_of", "load_name", "load_script"]
+__all__ = ["argument_option", "flow_of", "load_script", "made_by"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 _ENDED = "__flowtrain_loading_ended__"  # attribute of a script's module: why its loading ended before its last line
 
 
@@ -57,14 +59,17 @@ def load_script(path: str) -> ModuleType:
     return module
 
 
-def load_name(target: str) -> Any:
-    """Import the object that ``FILE.py:name`` names.
+def made_by(target: str, args: tuple[str, ...], kinds: type | UnionType) -> Any:
+    """Import the object that ``FILE.py:name`` names; if it is a function or class and of none of the kinds, call it.
 
     Args:
         target: ``FILE.py:name``.
+        args: ``name=value``, arguments of the function or class.
+        kinds: Of what is wanted; what is returned may be of another.
 
     Raises:
-        click.ClickException: `target` has another form, or the file does not define the name.
+        click.ClickException: `target` has another form, the file does not define the name, or other arguments are
+            needed.
     """
     path, colon, name = target.rpartition(":")
     if not colon or not path or not name:
@@ -75,28 +80,30 @@ def load_name(target: str) -> Any:
         ended = getattr(module, _ENDED, None)
         why = f" above the place where loading ends ({ended})" if ended else ""
         raise click.ClickException(f"{path} has no {name!r}{why}. {closest(name, own)}")
-    return getattr(module, name)
+    found = getattr(module, name)
+    if isinstance(found, kinds) or not callable(found):
+        return found
+    given = _parsed(args)
+    try:
+        return found(**given)
+    except TypeError as error:
+        # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise
+        raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
 
 
-def flow_of(target: str, given: dict[str, Any]) -> DataFlow:
+def flow_of(target: str, args: tuple[str, ...]) -> DataFlow:
     """The dataflow that ``FILE.py:name`` is, or that the function of that name returns.
 
     Args:
         target: ``FILE.py:name``.
-        given: Keyword arguments of the function.
+        args: ``name=value``, arguments of the function.
 
     Raises:
         click.ClickException: It is not a dataflow, or the function takes other arguments.
     """
-    made = found = load_name(target)
-    if not isinstance(found, DataFlow) and callable(found):
-        try:
-            made = found(**given)
-        except TypeError as error:
-            # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise
-            raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
+    made = made_by(target, args, DataFlow)
     if not isinstance(made, DataFlow):
         raise click.ClickException(
             f"{target} must be a function that returns a dataflow; it gave {type(made).__name__}"
@@ -104,17 +111,23 @@ def flow_of(target: str, given: dict[str, Any]) -> DataFlow:
     return made
 
 
-def arguments(given: tuple[str, ...]) -> dict[str, Any]:
-    """Parse ``name=value`` into keyword arguments.
+def argument_option(what: str) -> Callable[[F], F]:
+    """The option -a NAME=VALUE, whose values `made_by` takes.
 
     Args:
-        given: Values are parsed as Python literals; anything else stays a string.
+        what: The help text.
+    """
+    return click.option("-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help=what)
+
+
+def _parsed(args: tuple[str, ...]) -> dict[str, Any]:
+    """Parse ``name=value`` into keyword arguments: values are Python literals, anything else stays a string.
 
     Raises:
         click.ClickException: One has no ``=``, or its name is not an identifier.
     """
     found: dict[str, Any] = {}
-    for text in given:
+    for text in args:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise click.ClickException(f"expected name=value, got {text!r}")

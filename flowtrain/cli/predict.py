@@ -30,7 +30,6 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.argument("source", type=click.Path())
 @click.argument("files", nargs=-1, required=True, type=LocalPath(exists=True, dir_okay=False))
 @model_options
-@click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps.")
 @click.option(
     "-i", "--input", "inputs", multiple=True, metavar="NAME", help="An input; repeatable. Default: as needed."
 )

@@ -8,7 +8,7 @@ import click
 
 from ..dataflow.inspect.profile import write_profile
 from ..report import watch, write_report
-from .load import arguments, flow_of
+from .load import argument_option, flow_of
 from .options import FOLDER
 
 __all__ = ["command"]
@@ -27,9 +27,7 @@ __all__ = ["command"]
 @click.option(
     "--data", metavar="FILE.py:NAME", help="Also measure this dataflow, and note its profile in the runs' folders."
 )
-@click.option(
-    "-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help="An argument of its function; repeatable."
-)
+@argument_option("An argument of its function; repeatable.")
 def command(
     runs: tuple[str, ...],
     output: str,
@@ -46,7 +44,7 @@ def command(
         flowtrain report train_log/colorize train_log/colorize-2 -o report.html
     """
     if data is not None:
-        found = flow_of(data, arguments(args)).explain(quiet=True)
+        found = flow_of(data, args).explain(quiet=True)
         for run in runs:
             write_profile(found, Path(run))
     path = (

@@ -10,7 +10,7 @@ import click
 from ..dataflow.remote import send_dataflow
 from ..utils.loading import to_run
 from .group import run_together
-from .load import arguments, flow_of
+from .load import argument_option, flow_of
 from .options import LocalPath
 
 __all__ = ["command"]
@@ -19,9 +19,7 @@ __all__ = ["command"]
 @click.command("serve")
 @click.argument("target", metavar="FILE.py:NAME")
 @click.argument("address", metavar="ADDRESS")
-@click.option(
-    "-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help="An argument of the function; repeatable."
-)
+@argument_option("An argument of the function; repeatable.")
 @click.option("-n", "--num", type=click.IntRange(1), default=1, show_default=True, help="How many senders to start.")
 @click.option("--shard", metavar="I/N", help="Which part this is of how many, for a flow that can only be iterated.")
 @click.option("--key", type=LocalPath(exists=True, dir_okay=False), help="The sender.key, where the receiver has one.")
@@ -42,7 +40,7 @@ def command(
         single = [sys.executable, "-m", "flowtrain.cli", "serve", target, address, "--wait", str(wait)]
         single += [part for arg in args for part in ("-a", arg)] + (["--key", key] if key else [])
         sys.exit(run_together(single, [{}] * num).status)
-    flow = flow_of(target, arguments(args))
+    flow = flow_of(target, args)
     with to_run():  # send_dataflow starts a run, which is refused while a command only looks at a script
         sent = send_dataflow(flow, address, shard=_part(shard), key=key, wait=wait)
     click.echo(f"sent {sent:,} datapoints")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import keras
@@ -11,20 +10,17 @@ import keras
 from ..model import ModelDesc
 from ..predict.load import WeightsOnlyError, load_graph
 from ..predict.loader import with_weights
-from .load import arguments, load_name
+from .load import F, argument_option, made_by
 
 __all__ = ["model_options", "open_source"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 def model_options(function: F) -> F:
-    """Decorator: adds the options --model, --arg and --signature, for `open_source`."""
+    """Decorator: adds the options --model, --arg, --signature and --averaged, for `open_source`."""
     for option in (
+        click.option("--averaged", is_flag=True, help="Use the averages of the weights that the model keeps."),
         click.option("--signature", metavar="NAME", help="Which signature of a SavedModel."),
-        click.option(
-            "-a", "--arg", "args", multiple=True, metavar="NAME=VALUE", help="An argument of the model's class."
-        ),
+        argument_option("An argument of the model's class."),
         click.option(
             "-m",
             "--model",
@@ -59,15 +55,7 @@ def open_source(
             raise click.ClickException(
                 f"{path} holds weights only. Give the model that they belong to: --model FILE.py:NAME"
             ) from None
-    made = load_name(model)
-    if not isinstance(made, ModelDesc | keras.Model) and callable(made):
-        try:
-            made = made(**arguments(args))
-        except TypeError as error:
-            # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise
-            raise click.ClickException(f"{model}: {error}. Give arguments with -a name=value") from error
+    made = made_by(model, args, ModelDesc | keras.Model)
     if not isinstance(made, ModelDesc | keras.Model):
         raise click.ClickException(
             f"{model} is no model: expected a ModelDesc or Keras model, got {type(made).__name__}"
