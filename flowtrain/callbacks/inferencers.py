@@ -144,8 +144,23 @@ class ScalarStats(Inferencer):
         return {name: float(mean) for name, mean in zip(self.logged_names(), means, strict=True)}
 
 
+class _Mean(Inferencer):
+    """Base class: the mean of a number over all datapoints; `on_fetches` adds to `_sum` and `_count`."""
+
+    name: str
+
+    def logged_names(self) -> Sequence[str]:
+        return [self.name]
+
+    def before_inference(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def after_inference(self) -> dict[str, float]:
+        return {self.name: self._sum / max(self._count, 1)}
+
+
 @old_spellings(wrong_tensor_name="wrong", summary_name="name")
-class ClassificationError(Inferencer):
+class ClassificationError(_Mean):
     """The error rate of a classifier: wrong datapoints / all datapoints.
 
     Args:
@@ -181,12 +196,6 @@ class ClassificationError(Inferencer):
     def get_fetches(self) -> Sequence[str]:
         return [name for name in (self.wrong, self.logits, self.labels) if name is not None]
 
-    def logged_names(self) -> Sequence[str]:
-        return [self.name]
-
-    def before_inference(self) -> None:
-        self._wrong = self._count = 0
-
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
         wrong = np.asarray(outputs[0]) if self.wrong is not None else top_k_errors(outputs[0], outputs[1], self.k)
         if wrong.ndim != 1:
@@ -194,11 +203,8 @@ class ClassificationError(Inferencer):
                 f"ClassificationError takes a vector with one number per datapoint; {self.wrong!r} has shape "
                 f"{wrong.shape}."
             )
-        self._wrong += int(np.count_nonzero(wrong))
+        self._sum += int(np.count_nonzero(wrong))
         self._count += wrong.size
-
-    def after_inference(self) -> dict[str, float]:
-        return {self.name: self._wrong / max(self._count, 1)}
 
 
 @old_spellings(pred_tensor_name="prediction", label_tensor_name="label")
@@ -275,7 +281,7 @@ class ImageStats(Inferencer):
         return {**stats, "ssim": float(np.mean(self._ssim))} if self.ssim else stats
 
 
-class MetricStats(Inferencer):
+class MetricStats(_Mean):
     """The mean of a function of arrays over a validation set.
 
     Args:
@@ -312,12 +318,6 @@ class MetricStats(Inferencer):
     def get_fetches(self) -> Sequence[str]:
         return self.tensors
 
-    def logged_names(self) -> Sequence[str]:
-        return [self.name]
-
-    def before_inference(self) -> None:
-        self._sum, self._count = 0.0, 0
-
     def on_fetches(self, outputs: list[np.ndarray]) -> None:
         values = np.asarray(self.function(*outputs), np.float64)
         if values.shape not in ((), (self.batch_size,)):
@@ -327,6 +327,3 @@ class MetricStats(Inferencer):
             )
         self._sum += float(values.sum()) if values.ndim else float(values) * self.batch_size
         self._count += self.batch_size
-
-    def after_inference(self) -> dict[str, float]:
-        return {self.name: self._sum / max(self._count, 1)}
