@@ -6,6 +6,7 @@ import base64
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,6 @@ def _panels(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
     events = read_events(run.path / "tensorboard", images)
-    trained = sum(sum(epoch.seconds.values()) for epoch in run.epochs)
     return {
         "name": name,
         "path": str(run.path),
@@ -82,7 +82,7 @@ def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
         "epochs": run.config.get("max_epoch"),
         "step": run.step,
         "started": run.started and time.strftime("%F %H:%M", time.localtime(run.started)),
-        "seconds": trained or ((run.ended or time.time()) - run.started if run.started else None),
+        "seconds": run.trained or ((run.ended or time.time()) - run.started if run.started else None),
         "curves": {name: _curve(run, name, events) for name in run.history},
         "results": {
             name: {key: _number(value) for key, value in found.items()} for name, found in run.results().items()
@@ -95,14 +95,7 @@ def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
             if epoch.seconds
         ],
         "checkpoints": [
-            {
-                "name": found.name,
-                "epoch": found.epoch,
-                "step": found.step,
-                "saved": found.saved,
-                "megabytes": round(found.megabytes, 2),
-                "values": _values_at(run, found.step),
-            }
+            {**asdict(found), "megabytes": round(found.megabytes, 2), "values": _values_at(run, found.step)}
             for found in run.checkpoints
         ],
         "pictures": [*_logged_pictures(events, side), *_own_pictures(run, images, side)],

@@ -112,6 +112,11 @@ class RunFolder:
         logged = max((values[-1][0] for values in self.history.values() if values), default=0)
         return max(logged, self.epochs[-1].step if self.epochs else 0)
 
+    @property
+    def trained(self) -> float:
+        """Seconds of all finished epochs."""
+        return sum(sum(epoch.seconds.values()) for epoch in self.epochs)
+
     def results(self) -> dict[str, dict[str, float]]:
         """For each scalar but rates (of learning, of speed) and the loss scale: last value, best value and its step."""
         found = {}

@@ -90,7 +90,6 @@ def runs_table(folder: str | Path, metrics: Sequence[str] = (), sort: str | None
 def _row(run: RunFolder, folder: Path) -> dict[str, Any]:
     name = run.path.relative_to(folder)
     results = run.results()
-    trained = sum(sum(epoch.seconds.values()) for epoch in run.epochs)
     return {
         "run": str(name) if name.parts else run.name,
         "status": run.status,
@@ -98,7 +97,7 @@ def _row(run: RunFolder, folder: Path) -> dict[str, Any]:
         "max_epoch": run.config.get("max_epoch"),
         "step": run.step,
         "started": time.strftime("%F %H:%M", time.localtime(run.started)) if run.started else "",
-        "minutes": trained / 60,
+        "minutes": run.trained / 60,
         "note": run.note,
         "best": {name: found["best"] for name, found in results.items()},
         "last": {name: found["last"] for name, found in results.items()},
