@@ -196,17 +196,16 @@ def _source(encoded: bytes, side: int) -> str:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     elif len(encoded) < 20_000:
-        return (
-            f"data:{'image/png' if encoded[:4] == bytes([137, 80, 78, 71]) else 'image/jpeg'};base64,{_ascii(encoded)}"
-        )
+        return _data_url(encoded)
     alpha = picture.ndim == 3 and picture.shape[2] == 4
     kind = ".png" if alpha or picture.dtype != np.uint8 else ".jpg"
     done, small = cv2.imencode(kind, picture, [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return f"data:image/{'png' if kind == '.png' else 'jpeg'};base64,{_ascii(small.tobytes())}" if done else ""
+    return _data_url(small.tobytes()) if done else ""
 
 
-def _ascii(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+def _data_url(data: bytes) -> str:
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _histograms(events: Events) -> list[dict[str, Any]]:
