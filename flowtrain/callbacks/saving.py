@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import re
 import shutil
@@ -11,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowtrain.model.checkpoint_io import MANIFEST
+from flowtrain.model.manifest import read_manifest
 from flowtrain.utils.arguments import old_spellings
-from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.errors import CheckpointError, ConfigError
 
 from .base import Callback
 from .periodic import check_period
@@ -30,12 +29,6 @@ class _Best(NamedTuple):
     value: float
     place: int
     step: int = -1  # unknown: saved by an earlier version
-
-
-def _step_of(checkpoint: Path) -> int | None:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return int(json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["global_step"])
-    return None
 
 
 @old_spellings(max_to_keep="keep")
@@ -169,10 +162,11 @@ class BestSaver(WatchingCallback):
         A folder is identified by the step in its manifest, not by its name, so that this can be killed and repeated.
         """
         folder = Path(self.trainer.log_dir) / "checkpoints"
-        there: dict[int | None, Path] = {}
+        there: dict[int, Path] = {}
         for path in folder.glob("*"):
             if re.fullmatch(rf"({re.escape(self._before)}|{re.escape(self.checkpoint)})(-\d+)?", path.name):
-                there.setdefault(_step_of(path), path)
+                with contextlib.suppress(CheckpointError, KeyError):
+                    there.setdefault(read_manifest(path)["global_step"], path)
         for dropped in self._dropped:
             path = there.get(dropped.step)
             if path is not None:
