@@ -92,8 +92,9 @@ class LRFinder(Callback):
         if self._finished:  # train() was called again after the search: an ordinary training
             return
         # All variables, the optimizer's too: momentum from rates that diverge would spoil the training that follows.
-        names = [name for name in self.trainer.variable_names() if not _counts_steps(name)]
-        self._before = {name: self.trainer.get_variable(name) for name in names}
+        # But not the trainer's counts of steps.
+        kept = (n for n in self.trainer.variable_names() if n != "global_step" and not n.startswith("training/"))
+        self._before = {name: self.trainer.get_variable(name) for name in kept}
         self.trainer.set_variable(self.param, self.start)
 
     def before_run(self) -> list[str]:
@@ -164,8 +165,3 @@ class LRFinder(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing(path, durable=False) as beside:
             figure.savefig(beside)
-
-
-def _counts_steps(name: str) -> bool:
-    """Whether a variable is the trainer's count of steps, which continues while all others are restored."""
-    return name == "global_step" or name.startswith("training/")

@@ -203,7 +203,7 @@ class _Copier:
     def _copy(self, last: bool) -> None:
         checkpoints = self._folder / _CHECKPOINTS
         steps = list_checkpoints(checkpoints)[: self._keep]
-        named = [path for path in _folders(checkpoints) if not is_step(path.name) and not path.name.startswith(".")]
+        named = [path for path in checkpoints.glob("[!.]*") if path.is_dir() and not is_step(path.name)]
         new = [path for path in [*steps, *named] if _content(path) not in (None, self._copied.get(path.name))]
         for path in new:
             self._copy_checkpoint(path)
@@ -250,10 +250,6 @@ class _Copier:
                     shutil.copyfile(path, copy.name)
                     put(copy.name, f"{self._url}/{name}")
                 self._copied[f"/{name}"] = content
-
-
-def _folders(path: Path) -> list[Path]:
-    return [child for child in path.iterdir() if child.is_dir()] if path.is_dir() else []
 
 
 def _content(checkpoint: Path) -> bytes | None:

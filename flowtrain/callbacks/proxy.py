@@ -9,7 +9,7 @@ from typing import Any
 from .base import Callback, TrainerView, uses_steps
 from .check import check_callback
 
-__all__ = ["ProxyCallback", "with_wrapped"]
+__all__ = ["ProxyCallback", "is_pending", "with_wrapped"]
 
 
 class ProxyCallback(Callback):
@@ -57,7 +57,7 @@ class ProxyCallback(Callback):
 
         As long as a callback is pending, `WatchingCallback` does not complain that nobody logs its scalar.
         """
-        return isinstance(self.callback, ProxyCallback) and self.callback.pending
+        return is_pending(self.callback)
 
     def setup_graph(self) -> None:
         self.callback.setup_graph()
@@ -108,6 +108,11 @@ class ProxyCallback(Callback):
 
     def _held_next_step(self) -> float:
         return self.callback.next_step() if uses_steps(self.callback) else math.inf
+
+
+def is_pending(callback: Callback) -> bool:
+    """Whether a callback is a proxy whose wrapped callback has not been triggered yet."""
+    return isinstance(callback, ProxyCallback) and callback.pending
 
 
 def with_wrapped(callbacks: Iterable[Callback]) -> Iterator[Callback]:

@@ -11,7 +11,7 @@ from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .base import Callback
 from .periodic import check_period
-from .proxy import ProxyCallback
+from .proxy import is_pending
 
 __all__ = ["PatientCallback", "WatchingCallback"]
 
@@ -86,7 +86,7 @@ class WatchingCallback(Callback):
 
     def before_epoch(self) -> None:
         # Not at the epoch's end, where callbacks later in the list have not logged yet.
-        if self._epochs_ended and not any(_pending(callback) for callback in self.trainer.callbacks):
+        if self._epochs_ended and not any(map(is_pending, self.trainer.callbacks)):
             self._require_name()
 
     def trigger_epoch(self) -> None:
@@ -151,7 +151,3 @@ class PatientCallback(WatchingCallback):
     def take_state(self, state: Mapping[str, Any]) -> None:
         super().take_state(state)
         self._waited = int(state["waited"])
-
-
-def _pending(callback: Callback) -> bool:
-    return isinstance(callback, ProxyCallback) and callback.pending

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..utils.errors import ConfigError, FlowtrainError
-from ..utils.files import writing
+from ..utils.files import write_whole
 from ..utils.storage import NotLocal, local_only
 from .errors import in_one_line
 
@@ -165,5 +165,4 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
     done, encoded = cv2.imencode(path.suffix.lower(), bgr)
     if not done:
         raise ConfigError(f"{path}: OpenCV cannot write {picture.shape} as {path.suffix}.")
-    with writing(path, durable=False) as beside:
-        beside.write_bytes(encoded.tobytes())
+    write_whole(path, encoded.tobytes(), durable=False)

@@ -131,10 +131,9 @@ def _values(record: bytes) -> Iterator[tuple[int, float, str, dict[int, bytes]]]
         if not isinstance(wall, bytes) or not isinstance(step, int) or not isinstance(summary, bytes):
             return
         for _, _, entry in fields(summary):
-            if isinstance(entry, bytes):
-                parts = {number: value for number, _, value in fields(entry) if isinstance(value, bytes)}
-                if 1 in parts:
-                    yield step, struct.unpack("<d", wall)[0], parts[1].decode(), parts
+            parts = _parts(entry) if isinstance(entry, bytes) else {}
+            if 1 in parts:
+                yield step, struct.unpack("<d", wall)[0], parts[1].decode(), parts
     except (WireError, struct.error, UnicodeDecodeError):  # a damaged or foreign record: the others may be whole
         return
 
@@ -150,8 +149,7 @@ def _read(place: _Place, tag: str, kind: int) -> bytes:
 
 def _picture(step: int, image: bytes) -> Picture:
     """Parse Summary.Image (encoded_image_string = 4); if it is damaged the picture's data is empty."""
-    found = _parts(image).get(4, b"")
-    return Picture(step, found if isinstance(found, bytes) else b"")
+    return Picture(step, _parts(image).get(4, b""))
 
 
 def _histogram(step: int, message: bytes) -> Histogram | None:
@@ -162,17 +160,15 @@ def _histogram(step: int, message: bytes) -> Histogram | None:
     """
     parts = _parts(message)
     limits, counts = parts.get(6, b""), parts.get(7, b"")
-    if not isinstance(limits, bytes) or not isinstance(counts, bytes):
-        return None
     if len(limits) < 16 or len(limits) % 8 or len(limits) != len(counts):
         return None
     edges, buckets = np.frombuffer(limits, "<f8"), np.frombuffer(counts, "<f8")
     return Histogram(step, edges, buckets[1:])
 
 
-def _parts(message: bytes) -> dict[int, int | bytes]:
-    """The fields of a message, by number; empty if it is damaged."""
+def _parts(message: bytes) -> dict[int, bytes]:
+    """The fields of a message that hold bytes, by number; empty if it is damaged."""
     try:
-        return {number: value for number, _, value in fields(message)}
+        return {number: value for number, _, value in fields(message) if isinstance(value, bytes)}
     except WireError:
         return {}
