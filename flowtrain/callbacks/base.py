@@ -274,7 +274,7 @@ HOOKS = (
 
 
 def overrides(callback: Callback, hook: str) -> bool:
-    """Whether a callback defines a hook, in its class or as an attribute of its own; others are never called."""
+    """Whether a callback defines a hook, in its class or on the object itself; other hooks are never called."""
     if hook == "trigger_epoch" and overrides(callback, "trigger"):  # Callback's trigger_epoch calls that
         return True
     return hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)

@@ -53,7 +53,7 @@ class FetchingCallback(Callback):
         raise NotImplementedError(f"{type(self).__name__} must define process(self, values).")
 
     def before_run(self) -> Sequence[str]:
-        return self.names
+        return self.names  # always: it is only called at the steps of next_step
 
     def after_run(self, values: dict[str, Any]) -> None:
         self.process([values[name] for name in self.names])
@@ -166,6 +166,7 @@ class DumpTensorAsImage(FetchingCallback):
         self.map_func, self.max_images = map_func, max_images
 
     def setup_graph(self) -> None:
+        # The prefix stands for all files, whose names have the step in them: a second callback with it is refused.
         self._path: Path = self.trainer.claim_file(self.prefix, self).parent
 
     def process(self, values: list[Any]) -> None:

@@ -136,6 +136,7 @@ class ScalarStats(Inferencer):
                     f"ScalarStats takes scalars; {name!r} has shape {np.shape(value)}. Reduce it in build_graph, "
                     "or write an Inferencer."
                 )
+        # float64, since a float32 sum over thousands of batches would lose the last digits of each.
         self._sums += self.batch_size * np.array(outputs, np.float64)
         self._count += self.batch_size
 
@@ -231,6 +232,7 @@ class BinaryClassificationStats(Inferencer):
         return ["accuracy", "precision", "recall", "f1", "iou"]
 
     def before_inference(self) -> None:
+        # Counts and not means over batches: the precision of a set is not the mean of its batches' precisions.
         self.counts = BinaryCounts()
 
     def on_fetches(self, outputs: list[np.ndarray]) -> None:

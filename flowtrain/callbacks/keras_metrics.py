@@ -53,6 +53,7 @@ class KerasMetric(Inferencer):
         self._made: Any = None
 
     def get_fetches(self) -> Sequence[str]:
+        # The name that KerasModelDesc gives to the mask of an output: a fetched array no longer carries Keras's own.
         mask = f"{self.prediction.removesuffix(':0')}_mask"
         self._mask = mask if mask in self.trainer.graph.tensor_names() else None
         return [name for name in (self.target, self.prediction, self.sample_weight, self._mask) if name is not None]

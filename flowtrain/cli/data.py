@@ -43,6 +43,7 @@ def command(
     ds = flow_of(target, args)
     # Copies: each of the parts below looks at the flow's first epoch, whatever the others have read of it.
     if printed:
+        # By hand and closed: no more datapoints are made than are printed, and workers of the flow end here.
         walk = iter(PrintData(copy.copy(ds), num=printed))
         for _ in range(printed):
             next(walk, None)

@@ -133,14 +133,15 @@ def slurm_script(command: Sequence[str], count: int, gpus: int | None, restarts:
         f"--nodes={count}",
         "--ntasks-per-node=1",
         *([f"--gpus-per-task={gpus}"] if gpus else []),
-        "--open-mode=append",
-        "--signal=TERM@120",
+        "--open-mode=append",  # a requeued job goes on with its output file
+        "--signal=TERM@120",  # to the tasks, 120 seconds before the time is over
         *(["--requeue"] if restarts else []),
     ]
     lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in options), ""]
     lines += ["# Add what your cluster wants: --partition, --time, --account, --cpus-per-task."]
     lines += ["# SIGTERM comes 120 seconds before the time is over: the run saves itself and ends.", ""]
     resumed = [f"--restarts={restarts}"] if restarts else []
+    # Without --kill-on-bad-exit the other tasks would wait for the one that failed, in a collective operation.
     words = ["srun", "--kill-on-bad-exit=1", "flowtrain", "launch", "--slurm", *resumed, command[0]]
     words += ["--", *command[1:]] if command[1:] else []
     lines += [shlex.join(words)]

@@ -37,6 +37,7 @@ def command(
     if num > 1:
         if shard:
             raise click.UsageError("-n starts several senders of one indexable flow; --shard is for parts of another")
+        # By this interpreter: the program `flowtrain` on the PATH may belong to another environment.
         single = [sys.executable, "-m", "flowtrain.cli", "serve", target, address, "--wait", str(wait)]
         single += [part for arg in args for part in ("-a", arg)] + (["--key", key] if key else [])
         sys.exit(run_together(single, [{}] * num).status)

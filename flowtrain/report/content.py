@@ -107,7 +107,7 @@ def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
 def _curve(run: RunFolder, name: str, events: Events) -> dict[str, Any]:
     pairs = run.history[name]
     kept, every = _thinned(pairs)
-    walls = run.times or {step: wall for step, _, wall in events.scalars.get(name, ())}
+    walls = run.times or {step: wall for step, _, wall in events.scalars.get(name, ())}  # runs without timeline.jsonl
     first = min(walls.values(), default=0.0)
     times = [round(walls[step] - first, 2) if step in walls else None for step, _ in kept]
     curve: dict[str, Any] = {"x": [step for step, _ in kept], "y": [_number(value) for _, value in kept]}

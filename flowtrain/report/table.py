@@ -108,6 +108,6 @@ def _key(row: dict[str, Any], sort: str) -> tuple[bool, Any]:
     if sort in _COLUMNS:
         return False, row[sort]
     value = row["best"].get(sort)
-    if value is None or value != value:
+    if value is None or value != value:  # runs without the scalar, or with NaN alone, come last
         return True, 0.0
     return False, -value if higher_is_better(sort) else value
