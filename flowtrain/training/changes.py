@@ -85,7 +85,7 @@ def table(changes: Sequence[Change]) -> str:
 
 def _data(then: Mapping[str, Any], now: Mapping[str, Any], place: Place) -> Iterator[Change]:
     before, after = _flat(then["data"]), _flat(now["data"])
-    sources = {_label_of_source(then["data"]), _label_of_source(now["data"])}
+    sources = {chain[0]["stage"] for chain in (then["data"], now["data"]) if chain}
     inside = place.row > 0
     lost = (
         f"the order of the epoch is another: after {place.row} rows of it, some would come again, others not at all"
@@ -97,7 +97,7 @@ def _data(then: Mapping[str, Any], now: Mapping[str, Any], place: Place) -> Iter
     # What a change of the data does depends on the stage it is in. A stage of one datapoint for one leaves each row at
     # its place; one that makes batches moves the borders of batches, not the rows; the source decides what the rows
     # hold. Any other stage may change the number or the order of rows: in mid-epoch that would lose or repeat some.
-    for key in [*before, *(key for key in after if key not in before)]:
+    for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
         if old == new:
             continue
@@ -201,7 +201,7 @@ def _differences(then: object, now: object, path: str) -> Iterator[tuple[str, An
     if then == now:
         return
     if isinstance(then, Mapping) and isinstance(now, Mapping):
-        for key in [*then, *(key for key in now if key not in then)]:
+        for key in {**then, **now}:
             yield from _differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
     else:
         yield path, then, now
@@ -217,10 +217,6 @@ def _flat(chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         label = name if count == 1 else f"{name}-{count}"
         flat.update({f"{label}.{key}": value for key, value in stage.items()})
     return flat
-
-
-def _label_of_source(chain: Sequence[Mapping[str, Any]]) -> str:
-    return chain[0]["stage"] if chain else ""
 
 
 def _is_code(value: object) -> bool:

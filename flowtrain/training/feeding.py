@@ -167,7 +167,7 @@ class Feeding:
             How many batches the epoch under way has left; None at an epoch's start, or where it is not known.
 
         Raises:
-            ConfigError: The flow cannot begin at that row; or there are such rows, and `accept` is False.
+            ConfigError: There are such rows, and `accept` is False.
         """
         flow, layout = self._checked_flow(), self.layout
         epoch, row = state["epoch"], state["row"]
@@ -184,10 +184,8 @@ class Feeding:
         self._go_on_at(row, accept)
         # Without a stage that makes batches there is no rest to make: each datapoint counts as a row, and as many as
         # were consumed are made again and passed over.
-        if self._rest is None and row % layout.batch == 0:
-            self._position["skip"] = row // layout.batch
-        elif self._rest is None:
-            raise ConfigError(f"the dataflow {flow} cannot go on at row {row}: no stage of it makes batches of rows")
+        if self._rest is None:
+            self._position["skip"] = row
         else:
             self._position["in_rest"] = True
         rows = layout.shortened(self._left_out).rows

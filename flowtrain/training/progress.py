@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["Progress"]
@@ -9,14 +10,12 @@ __all__ = ["Progress"]
 _SAVED = ("epoch", "epoch_done", "local_step", "global_step")
 
 
+@dataclass
 class Progress:
     """Counters of a training: the epoch, and the steps in it and in all.
 
-    Args:
-        epoch: The last epoch that counts as done.
-
     Attributes:
-        epoch: The epoch under way.
+        epoch: The epoch under way; given is the last epoch that counts as done.
         epoch_done: Whether the hooks at its end have run.
         epoch_ending: Whether the hooks at its end have begun. It is not saved: a checkpoint is made between rounds of
             hooks, when it is False.
@@ -24,12 +23,11 @@ class Progress:
         global_step: How many steps are done in all epochs.
     """
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.epoch_done = True
-        self.epoch_ending = False
-        self.local_step = 0
-        self.global_step = 0
+    epoch: int
+    epoch_done: bool = True
+    epoch_ending: bool = False
+    local_step: int = 0
+    global_step: int = 0
 
     def begin_epoch(self) -> None:
         """Begin the next epoch."""

@@ -166,7 +166,7 @@ class RunState:
             self.variables.restore(values, str(path))
         self.progress.load_state_dict(state["progress"])
         if self.feeding is not None and state["data"] is not None:
-            self._find_position(state, values, accept)
+            self._find_position(self.feeding, state, values, accept)
         then = state.get("description")
         same = None if then is None else same_callbacks(then["callbacks"], self.description["callbacks"])
         self.callbacks.load_state_dict(state["callbacks"], same)
@@ -175,32 +175,29 @@ class RunState:
         np.random.set_state(state["random"]["numpy"])
         logger.info("resumed from %s: epoch %d, step %d", path, self.progress.epoch, self.progress.global_step)
 
-    def _find_position(self, state: dict[str, Any], values: Mapping[str, np.ndarray], accept: bool) -> None:
+    def _find_position(
+        self, feeding: Feeding, state: dict[str, Any], values: Mapping[str, np.ndarray], accept: bool
+    ) -> None:
         """Restore the position in the data, and log what differs between the checkpoint's run and this one.
 
         Raises:
             ConfigError: Data would be skipped or repeated, and `accept` is False.
         """
-        feeding, data, then = self.feeding, state["data"], state.get("description")
-        if feeding is None:
-            return
+        data, then = state["data"], state.get("description")
         # A position counts datapoints, and another batch size or list of files makes other datapoints. So a checkpoint
         # holds a description of its run, which is compared: without that, a changed flow would skip or repeat data
         # without a word.
-        if then is None or "row" not in data:  # a checkpoint of a version that kept neither
-            feeding.load_state_dict(data, accept)
-            return
-        changes = find_changes(then, self.description, Place(data["row"], then["rows"]), values)
-        if not changes:
-            feeding.load_state_dict(data, accept)
-            return
-        text = f"this run differs from the one that made the checkpoint:\n{table(changes)}"
-        if any(change.refused for change in changes) and not accept:
-            raise ConfigError(
-                f"{text}\nSome data of the epoch would be left out, or come again. Make the run what it was; or go on "
-                'all the same: train(config, resume=..., resume_changes="accept").'
-            )
-        logger.warning("%s", text)
+        changes = []
+        if then is not None and "row" in data:  # else a checkpoint of a version that kept neither
+            changes = find_changes(then, self.description, Place(data["row"], then["rows"]), values)
+        if changes:
+            text = f"this run differs from the one that made the checkpoint:\n{table(changes)}"
+            if any(change.refused for change in changes) and not accept:
+                raise ConfigError(
+                    f"{text}\nSome data of the epoch would be left out, or come again. Make the run what it was; or go "
+                    'on all the same: train(config, resume=..., resume_changes="accept").'
+                )
+            logger.warning("%s", text)
         if not any(change.moves for change in changes):
             feeding.load_state_dict(data, accept)
             return
@@ -239,7 +236,7 @@ def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray
     if wrong or not shared:
         problem = f"values of another shape: {', '.join(wrong)}" if wrong else "no variable of the model is among them"
         raise CheckpointError(
-            f"the initial weights {_shown(source)} do not fit the model: {problem}. "
+            f"the initial weights {'' if isinstance(source, Mapping) else source} do not fit the model: {problem}. "
             f"{_mend(list(variables), values, wrong)}"
         )
     graph.store.set_weights({name: values[name] for name in shared})
@@ -263,7 +260,3 @@ def _mend(variables: Sequence[str], values: Mapping[str, np.ndarray], wrong: Seq
         f"weights={{name: value for name, value in read_checkpoint(path).items() if not name.startswith({scope!r})}}; "
         "or give the layer another name."
     )
-
-
-def _shown(source: object) -> str:
-    return "" if isinstance(source, Mapping) else str(source)
