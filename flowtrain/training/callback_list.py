@@ -76,14 +76,16 @@ class CallbackList(Sequence[Callback]):
     def __iter__(self) -> Iterator[Callback]:
         return iter(self._all)
 
-    def names(self) -> list[str]:
-        """A unique name for each callback, in order: its own, numbered from the second of that name on."""
-        seen: dict[str, int] = {}
-        names = []
+    def named(self) -> dict[str, Callback]:
+        """Unique name -> callback, in order: the callback's own name, numbered from the second one of it on."""
+        named: dict[str, Callback] = {}
         for callback in self._all:
-            seen[callback.name] = count = seen.get(callback.name, 0) + 1
-            names.append(callback.name if count == 1 else f"{callback.name}-{count}")
-        return names
+            name, count = callback.name, 1
+            while name in named:
+                count += 1
+                name = f"{callback.name}-{count}"
+            named[name] = callback
+        return named
 
     def attach(self, trainer: TrainerView) -> None:
         """Give each callback the trainer of a new run, and reset what it holds of an earlier run."""
@@ -245,8 +247,7 @@ class CallbackList(Sequence[Callback]):
     def state_dict(self) -> dict[str, Any]:
         """Unique name -> state, of the callbacks that have a state."""
         states = {}
-        for name, callback in zip(self.names(), self._all, strict=True):
-            state = None
+        for name, callback in self.named().items():
             with _ErrorContext(callback, "state_dict"):
                 state = callback.state_dict()
                 if state:
@@ -261,9 +262,9 @@ class CallbackList(Sequence[Callback]):
             states: Name in the checkpoint -> state.
             same: Name here -> name in the checkpoint; None: names are the same. See `same_callbacks`.
         """
-        names = self.names()
-        same = dict(zip(names, names, strict=True)) if same is None else same
-        for name, callback in zip(names, self._all, strict=True):
+        named = self.named()
+        same = {name: name for name in named} if same is None else same
+        for name, callback in named.items():
             state = states.get(same.get(name, ""))
             if state is not None:
                 with _ErrorContext(callback, "load_state_dict"):
@@ -272,7 +273,7 @@ class CallbackList(Sequence[Callback]):
             logger.warning(
                 "the checkpoint has a state of callback %r, which this run lacks: it is dropped. %s",
                 name,
-                closest(name, names),
+                closest(name, list(named)),
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,14 @@ __all__ = ["describe_run", "for_log"]
 
 
 def describe_run(
-    config: TrainConfig, graph: ModelGraph, callbacks: Sequence[Callback], names: Sequence[str], steps_per_epoch: int
+    config: TrainConfig, graph: ModelGraph, callbacks: Mapping[str, Callback], steps_per_epoch: int
 ) -> dict[str, Any]:
     """Describe a run before its first step, and before a checkpoint is restored: as the script has it.
 
     Args:
         config: The run's configuration.
         graph: The built model, with initial values.
-        callbacks: All callbacks of the run.
-        names: A unique name for each callback.
+        callbacks: Unique name -> callback, of all in the run.
         steps_per_epoch: Steps of an epoch.
 
     Returns:
@@ -71,7 +70,7 @@ def describe_run(
             "workers": 1 if config.strategy is None else devices.part(config.strategy)[1],
             "seed": default_seed(),
         },
-        "callbacks": {name: describe(callback) for name, callback in zip(names, callbacks, strict=True)},
+        "callbacks": {name: describe(callback) for name, callback in callbacks.items()},
         "python": platform.python_version(),
     }
 

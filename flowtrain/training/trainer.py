@@ -145,7 +145,7 @@ class Trainer:
         self.monitors = Monitors(monitors if self.is_chief else [], self.log_dir)
         chosen = default_callbacks(config.callbacks) if config.default_callbacks is None else config.default_callbacks
         self.callbacks = CallbackList([*chosen, *config.callbacks], self.is_chief)
-        about = describe_run(config, self.graph, self.callbacks, self.callbacks.names(), self.steps_per_epoch)
+        about = describe_run(config, self.graph, self.callbacks.named(), self.steps_per_epoch)
         logged = for_log(about, config)
         if self._folder is not None:
             self._folder.describe(logged)
