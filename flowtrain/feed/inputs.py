@@ -87,8 +87,8 @@ class Inputs:
     def tensors(self, datapoint: object) -> list[tf.Tensor]:
         """The components as tensors of the declared dtypes, for single calls (a predictor, a validation)."""
         return [
-            tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor
-            for spec, tensor in zip(self.specs, map(to_tensor, self.arrays(datapoint)), strict=True)
+            tf.cast(to_tensor(array), spec.dtype)
+            for spec, array in zip(self.specs, self.arrays(datapoint), strict=True)
         ]
 
     def _check_shape(self, spec: tf.TensorSpec, array: np.ndarray) -> None:

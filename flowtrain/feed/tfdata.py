@@ -10,6 +10,7 @@ import tensorflow as tf
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
+from .handover import check_flow
 from .inputs import Inputs, check_specs
 
 __all__ = ["TFDatasetFlow", "from_tf_dataset", "to_tf_dataset"]
@@ -94,8 +95,7 @@ def to_tf_dataset(ds: DataFlow, specs: Sequence[tf.TensorSpec]) -> tf.data.Datas
         >>> dataset = to_tf_dataset(ds, [tf.TensorSpec((None, 28, 28), tf.float32, "image")])  # doctest: +SKIP
         >>> keras_model.fit(dataset)  # doctest: +SKIP
     """
-    if not isinstance(ds, DataFlow):
-        raise DataFlowError(f"to_tf_dataset takes a DataFlow, got {type(ds).__name__}")
+    check_flow(ds, "to_tf_dataset")
     inputs = Inputs(check_specs(specs))
 
     def generate() -> Iterator[tuple[tf.Tensor, ...]]:

@@ -126,8 +126,9 @@ class TensorBoardMonitor(Monitor):
     def _at(self, step: int) -> EventFile:
         """The open file, to which something of a step is going to be appended."""
         if self._file is None:
-            if self._start_step is None:
-                self._set_aside()
+            if self._start_step is None:  # what is there is of a run that was killed before its first checkpoint
+                for path in self._event_files():
+                    _hide(path)
             self._file = EventFile(
                 self._path, self._start_step, after=max((f.name for f in self._event_files()), default="")
             )
@@ -137,11 +138,6 @@ class TensorBoardMonitor(Monitor):
 
     def _event_files(self) -> list[Path]:
         return list(self._path.glob("events.out.tfevents.*"))
-
-    def _set_aside(self) -> None:
-        """Hide from TensorBoard the files of a run that was killed before its first checkpoint."""
-        for path in self._event_files():
-            _hide(path)
 
 
 def _hide(path: Path) -> None:

@@ -7,7 +7,7 @@ the optimizer) happens once, on the sums, so it means the same for one replica a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -140,8 +140,7 @@ class Step:
         if self._row is not None:
             inputs = [block[self._row] for block in inputs]
         return [
-            tf.ensure_shape(tf.cast(tensor, spec.dtype) if tensor.dtype != spec.dtype else tensor, spec.shape)
-            for tensor, spec in zip(inputs, specs, strict=True)
+            tf.ensure_shape(tf.cast(tensor, spec.dtype), spec.shape) for tensor, spec in zip(inputs, specs, strict=True)
         ]
 
     # ------------------------------------------------------------------ once, on the sums
@@ -165,13 +164,9 @@ class Step:
         Returns:
             Bool tensor: whether weights were changed. It is computed only after all checks of the gradients.
         """
-        names = [n for n, g in zip(objective.variables, gradients, strict=True) if g is not None]
-        self._report_missing(objective, names)
-        pairs = [
-            (gradient, objective.variables[name])
-            for name, gradient in zip(objective.variables, gradients, strict=True)
-            if gradient is not None
-        ]
+        given = {name: g for name, g in zip(objective.variables, gradients, strict=True) if g is not None}
+        self._report_missing(objective, given)
+        pairs = [(gradient, objective.variables[name]) for name, gradient in given.items()]
         # Keras's optimizer sums gradients over the replicas by itself. Where something has to look at the sums before
         # that, they are summed here, and Keras is given a part of each, so that its sum is the same.
         if self._replicas > 1 and not self._needs_sums(objective):
@@ -181,13 +176,14 @@ class Step:
             summed = self._strategy.extended.batch_reduce_to(
                 tf.distribute.ReduceOp.SUM, [(gradient, variable.value) for gradient, variable in pairs]
             )
-            pairs = [(_any_replica(gradient), variable) for gradient, (_, variable) in zip(summed, pairs, strict=True)]
+            # after an all-reduce the value is the same on all replicas
+            pairs = [(replica_values(g)[0], variable) for g, (_, variable) in zip(summed, pairs, strict=True)]
         scale = self._variables.loss_scale
         if scale is not None:
             inverse = 1.0 / scale.read_value()
             pairs = [(_map_gradient(g, lambda x: x * inverse), v) for g, v in pairs]
             flags = [tf.reduce_all(tf.math.is_finite(_values(gradient))) for gradient, _ in pairs]
-            finite = self._variables.adjust_loss_scale(objective.name, dict(zip(names, flags, strict=True)))
+            finite = self._variables.adjust_loss_scale(objective.name, dict(zip(given, flags, strict=True)))
             # A skipped update must leave no trace: neither in accumulated gradients nor in the optimizer's count of
             # steps, so all of it stands inside the condition.
             return tf.cond(finite, lambda: self._accumulated(objective, pairs), _nothing)
@@ -253,7 +249,7 @@ class Step:
             or any(clip is not None for clip in clips)
         )
 
-    def _report_missing(self, objective: Objective, names: Sequence[str]) -> None:
+    def _report_missing(self, objective: Objective, names: Collection[str]) -> None:
         if not names:
             raise TrainingError(f"the cost {objective.name!r} has no gradient with respect to any of its variables")
         missing = [name for name in objective.variables if name not in names]
@@ -271,11 +267,6 @@ def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf
     if known is None:  # on TPUs all replicas run one program, in which the number is a tensor
         return [tf.stack(tensors[place::count])[number % replicas] for place in range(count)]
     return tensors[known % replicas * count :][:count]
-
-
-def _any_replica(value: object) -> tf.Tensor:
-    """One replica's copy of a value that is the same on all, as after an all-reduce."""
-    return replica_values(value)[0]
 
 
 def _map_gradient(gradient: Gradient, function: Callable[[tf.Tensor], tf.Tensor]) -> Gradient:
