@@ -198,6 +198,8 @@ def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tupl
     (length,) = from_chief(strategy, np.array([len(text)], np.float64))
     mine = text if is_chief(strategy) else np.zeros(int(length))
     sizes = json.loads(from_chief(strategy, mine.astype(np.float64)).astype(np.uint8).tobytes())
+    if not sizes:
+        return
     pairs = np.array([pair for values in history.values() for pair in values], np.float64).reshape(-1)
     mine = pairs if is_chief(strategy) else np.zeros(2 * sum(sizes.values()))
     pairs = from_chief(strategy, mine).reshape(-1, 2)
@@ -209,17 +211,22 @@ def share_history(strategy: tf.distribute.Strategy, history: dict[str, list[tupl
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """All-reduce: the sum over the workers, whatever the number of replicas of each."""
-    # Every replica of a worker contributes, so each is given an equal part of the worker's values.
-    first = tf.constant(values / local_replicas(strategy), tf.float64)
-    return _all_reduce(strategy, len(values))(first).numpy()
+    return _all_reduce(strategy, len(values))(tf.constant(values, tf.float64)).numpy()
 
 
 @functools.lru_cache(maxsize=16)
 def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> tf.types.experimental.ConcreteFunction:
     """The compiled all-reduce of `size` numbers. Cached: TensorFlow would trace anew, and warn, at each call."""
 
-    def count(mine: tf.Tensor) -> tf.Tensor:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None)
+    local = local_replicas(strategy)
+
+    def once(mine: tf.Tensor) -> tf.Tensor:
+        # A worker's first replica gives its values, the others zeros: equal parts of them would not add up to the bit.
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.where(tf.equal(number % local, 0), mine, tf.zeros_like(mine))
+
+    def total(mine: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(once, (mine,)), axis=None)
 
     specs = [tf.TensorSpec((size,), tf.float64)]
-    return tf.function(count, autograph=False, input_signature=specs).get_concrete_function()
+    return tf.function(total, autograph=False, input_signature=specs).get_concrete_function()

@@ -31,7 +31,7 @@ from flowtrain.model import GlobalNormClip, get_scalar_var
 from flowtrain.model.checkpoint_io import list_checkpoints
 from flowtrain.model.internals import all_operations
 from flowtrain.monitors import JSONLMonitor
-from flowtrain.training import TrainConfig, train
+from flowtrain.training import TrainConfig, devices, train
 from flowtrain.training import feeding as feeding_module
 from flowtrain.training import trainer as trainer_module
 from flowtrain.training.program import Program
@@ -151,7 +151,10 @@ def nbytes(tensor):
 def mirrored(folder: Path) -> None:
     trainer_module.Program = Watched
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 7)
+    values = np.random.default_rng(0).normal(size=1000)
+    seven = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(7)])
+    assert np.array_equal(devices._summed(seven, values), values)  # one worker, whatever its replicas
     fetch_one, alone = configured(folder / "alone", None)
     one = train(alone)
     Watched.blocks.clear(), Watched.graphs.clear()

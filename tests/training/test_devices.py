@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from flowtrain.model.checkpoint_io import list_checkpoints
-from flowtrain.training import train
+from flowtrain.training import devices, train
 
 from . import devices_run
 
@@ -40,6 +41,23 @@ def test_two_replicas_equal_one(tmp_path):
 
 def test_batches_are_put_on_the_steps_device_by_the_feeding_thread(tmp_path):
     finish(start("ahead", tmp_path))
+
+
+@pytest.mark.parametrize("history", [{}, {"cost": [(1, 0.5), (2, float("inf"))], "rate": [(2, 0.1)]}])
+def test_a_history_reaches_the_other_workers(monkeypatch, history):
+    sent, mine = [], {}
+    monkeypatch.setattr(devices, "part", lambda strategy: (0, 2))
+    monkeypatch.setattr(devices, "from_chief", lambda strategy, values: sent.append(values) or values)
+    devices.share_history(tf.distribute.get_strategy(), history)
+    monkeypatch.setattr(devices, "part", lambda strategy: (1, 2))
+
+    def received(strategy, values):
+        assert values.shape == sent[0].shape and values.dtype == np.float64
+        return sent.pop(0)
+
+    monkeypatch.setattr(devices, "from_chief", received)
+    devices.share_history(tf.distribute.get_strategy(), mine)
+    assert mine == history and not sent
 
 
 def start_workers(folder, what="worker", epochs=1):
