@@ -100,20 +100,21 @@ class CallbackList(Sequence[Callback]):
         """Whether calls of a round are still to be made, because a KeyboardInterrupt ended it."""
         return bool(self._round)
 
-    def call(self, *hooks: str) -> None:
-        """Call some hooks on all callbacks, one hook after the other.
+    def begin_round(self, *hooks: str) -> None:
+        """Note the calls of some hooks without arguments, on all callbacks, one hook after the other."""
+        self._round.extend((callback, hook, ()) for hook in hooks for callback in self._by_hook[hook])
 
-        Args:
-            *hooks: Names of hooks without arguments.
+    def call(self, *hooks: str) -> None:
+        """Call some hooks without arguments on all callbacks, one hook after the other."""
+        self.begin_round(*hooks)
+        self.finish_round()
+
+    def finish_round(self) -> None:
+        """Make the calls of a round, or those that an interrupt has left of it.
 
         Raises:
             Exception: What a callback raised, at once, with its name added.
         """
-        self._round.extend((callback, hook, ()) for hook in hooks for callback in self._by_hook[hook])
-        self.finish_round()
-
-    def finish_round(self) -> None:
-        """Make the calls of an interrupted round that are left."""
         while self._round:
             # Taken out before the call: a hook that a Ctrl-C came into has done part of its work (logged a value,
             # written a file), and doing it twice is worse than leaving the rest of it out. A callback for which it is
@@ -227,8 +228,10 @@ class CallbackList(Sequence[Callback]):
             self._fetches[callback] = list(names or ())
         return {callback: names for callback, names in self._fetches.items() if names}
 
-    def after_run(self, values: Values) -> None:
-        """Call after_run of the callbacks that were due, then trigger_step of the same.
+    def step_done(self, values: Values) -> None:
+        """Begin the round after a step: after_run of the callbacks that were due, then trigger_step of the same.
+
+        The calls are only noted; `finish_round` makes them.
 
         Args:
             values: The fetched tensors by name; each callback gets the ones that it asked for.
@@ -240,7 +243,6 @@ class CallbackList(Sequence[Callback]):
             (callback, "after_run", ({name: values[name] for name in fetches[callback]},)) for callback in due
         )
         self._round.extend((callback, "trigger_step", ()) for callback in due)
-        self.finish_round()
 
     # ------------------------------------------------------------------ state
 

@@ -134,12 +134,13 @@ class Loop:
         state, progress = self._state, self._state.progress
         with self._times.callbacks:
             if progress.epoch_done:
-                progress.begin_epoch()
-                state.graph.metrics.reset()
-                state.callbacks.call("before_epoch")
-            else:  # a resume or an earlier train() left the epoch in its middle
+                with self._requests.uninterrupted:  # a begun epoch whose round is not noted would have no before_epoch
+                    progress.begin_epoch()
+                    state.graph.metrics.reset()
+                    state.callbacks.begin_round("before_epoch")
+            else:  # a resume or an earlier train() left the epoch in its middle, perhaps in the round of a step
                 state.callbacks.call_before_epoch_again(state.monitors.silenced)
-                state.callbacks.finish_round()  # of the step that a Ctrl-C came into
+            state.callbacks.finish_round()
         state.check_trainable()  # a callback may have set it
         self.settle()
         self._share_scalars()
@@ -151,11 +152,11 @@ class Loop:
         else:  # here, where all workers do it: before a save the chief alone would raise, and leave the others waiting
             self._check_weights()
         with self._times.callbacks:
-            if progress.epoch_ending:  # an earlier train() was interrupted in this round
-                state.callbacks.finish_round()
-            else:
-                progress.epoch_ending = True
-                state.callbacks.call("after_epoch", "trigger_epoch")
+            if not progress.epoch_ending:  # else an earlier train() was interrupted in this round
+                with self._requests.uninterrupted:
+                    progress.epoch_ending = True
+                    state.callbacks.begin_round("after_epoch", "trigger_epoch")
+            state.callbacks.finish_round()
         progress.end_epoch()
         about = {"epoch": progress.epoch, "seconds": self._times.take()}
         state.monitors.put_event("epoch", about, progress.global_step)
@@ -178,8 +179,9 @@ class Loop:
         else:
             block, row = self._next_block(state.feeding)
             count = min(unseen, block.rows - row, self._most_per_call())
-            self._program.start(block, row, row + count)
-            self._consumed(count)
+            with self._requests.uninterrupted:  # a step that was made and not counted would be made again
+                self._program.start(block, row, row + count)
+                self._consumed(count)
             self._seconds_per_step = self._program.throttle()
 
     def _run_seen_step(self) -> None:
@@ -192,17 +194,19 @@ class Loop:
             wanted = state.callbacks.before_run(progress.global_step + 1)
         names = [name for its_names in wanted.values() for name in its_names]
         values: dict[str, Any] = {}
-        if place is None:
-            progress.advance(1)
-        else:
-            block, row = place
-            if names:
-                _, values = self._program.run_fetching(block, row, names)
+        with self._requests.uninterrupted:  # made, counted, and its hooks noted for a train() that goes on
+            if place is None:
+                progress.advance(1)
             else:
-                self._program.run(block, row, row + 1)
-            self._consumed(1)
+                block, row = place
+                if names:
+                    _, values = self._program.run_fetching(block, row, names)
+                else:
+                    self._program.run(block, row, row + 1)
+                self._consumed(1)
+            state.callbacks.step_done(values)
         with self._times.callbacks:
-            state.callbacks.after_run(values)
+            state.callbacks.finish_round()
 
     def _next_block(self, feeding: Feeding) -> tuple[Block, int]:
         with self._times.data:

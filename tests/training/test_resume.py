@@ -344,6 +344,31 @@ def test_ctrl_c_saves_nothing_half_and_leaves_the_folder(tmp_path):
     train(config(tmp_path, max_epoch=3), resume="auto")
 
 
+@pytest.mark.parametrize(("every", "method"), [(1, "run_fetching"), (100, "start")])
+def test_ctrl_c_within_a_step_is_raised_after_it(tmp_path, monkeypatch, every, method):
+    before, expected = signal.getsignal(signal.SIGINT), Count(every)
+    whole = train(config(tmp_path / "a", callbacks=[expected]))
+    count = Count(every)
+    with SimpleTrainer(config(tmp_path / "b", callbacks=[count], steps_per_call=1)) as trainer:
+        calls, step = [], getattr(trainer._loop._program, method)
+
+        def interrupted(*arguments):
+            made = step(*arguments)
+            calls.append(arguments)
+            if len(calls) == 5:
+                signal.raise_signal(signal.SIGINT)
+            return made
+
+        monkeypatch.setattr(trainer._loop._program, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+        assert trainer.global_step == 5 == trainer.get_variable("global_step")
+        trainer.train()
+    assert same_weights(whole, trainer) and whole.history == trainer.history
+    assert count.state_dict() == expected.state_dict()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_initial_weights(tmp_path):
     first = train(config(tmp_path / "a"))
     second = SimpleTrainer(config(tmp_path / "b", weights=tmp_path / "a"))
