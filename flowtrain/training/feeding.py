@@ -72,11 +72,16 @@ class Feeding:
 
         Raises:
             ConfigError: The configuration has no dataflow.
+            TrainingError: The feeder of an earlier `train` is still busy with a datapoint after ``data_timeout``.
         """
         flow = self._checked_flow()
-        if self._left_behind is not None:  # two threads cannot iterate one flow: wait for the older one to end
-            self._left_behind.close()
-            self._left_behind = None
+        # Two threads must not iterate one flow, whose functions may belong to one.
+        if self._left_behind is not None and not self._left_behind.close(self._limit):
+            raise TrainingError(
+                f"the dataflow {flow} is busy with a datapoint of an earlier train(), still after {self._limit:g} s. "
+                "If a datapoint may take longer: data_timeout=..."
+            )
+        self._left_behind = None
         self._block = None
         self._feeder = Feeder(flow, self._inputs, self._capacity, self._prefetch, self._placement)
         if self._position is not None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -367,6 +368,41 @@ def test_ctrl_c_within_a_step_is_raised_after_it(tmp_path, monkeypatch, every, m
     assert same_weights(whole, trainer) and whole.history == trainer.history
     assert count.state_dict() == expected.state_dict()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class Held(Points):
+    """Its third batch waits to be let through."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.gate = threading.Event(), threading.Event()
+
+    def get(self, index, epoch=0):
+        if index == 2:
+            self.asked.set()
+            self.gate.wait(60)
+        return super().get(index, epoch)
+
+
+def test_a_datapoint_of_an_earlier_train_is_waited_for(tmp_path, monkeypatch):
+    flow = Held()
+
+    class Interrupt(Callback):
+        def trigger_step(self):
+            if self.global_step == 1:
+                assert flow.asked.wait(60)
+                raise KeyboardInterrupt
+
+    whole = train(config(tmp_path / "a"))
+    with SimpleTrainer(config(tmp_path / "b", dataflow=flow, callbacks=[Interrupt()])) as trainer:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+        with monkeypatch.context() as patch, pytest.raises(TrainingError, match="busy with a datapoint of an earlier"):
+            patch.setattr(trainer._state.feeding, "_limit", 0.01)
+            trainer.train()
+        flow.gate.set()
+        trainer.train()
+    assert same_weights(whole, trainer)
 
 
 def test_initial_weights(tmp_path):
