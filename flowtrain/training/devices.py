@@ -217,7 +217,6 @@ def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _all_reduce(strategy: tf.distribute.Strategy, size: int) -> tf.types.experimental.ConcreteFunction:
     """The compiled all-reduce of `size` numbers. Cached: TensorFlow would trace anew, and warn, at each call."""
-
     local = local_replicas(strategy)
 
     def once(mine: tf.Tensor) -> tf.Tensor:
