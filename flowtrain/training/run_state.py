@@ -198,7 +198,7 @@ class RunState:
                     'on all the same: train(config, resume=..., resume_changes="accept").'
                 )
             logger.warning("%s", text)
-        if not any(change.moves for change in changes):
+        if then is None or not any(change.moves for change in changes):
             feeding.load_state_dict(data, accept)
             return
         left = feeding.go_to(data, accept)
