@@ -20,19 +20,10 @@ from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, annotate_error
 from . import explanation, process
 from .ahead import AheadCursor, Piece, RunQueue, Runs, has_workers
-from .cursor import (
-    Cursor,
-    Datapoint,
-    IndexCursor,
-    Iteration,
-    IteratorCursor,
-    RetracedCursor,
-    StageCursor,
-    checked_index,
-    promised_size,
-)
+from .cursor import Cursor, Datapoint, IndexCursor, IteratorCursor, StageCursor, checked_index, promised_size
 from .datapoint import Position
 from .guards import GUARDS, Absent, at_home, counted, recorded
+from .iteration import Iteration, RetracedCursor
 from .position import go_on_at, position_of
 
 if TYPE_CHECKING:
@@ -332,9 +323,7 @@ class DataFlow:
         self._begin(epoch)
         return iter(self._user_iter())  # type: ignore[misc]
 
-    def _promised_size(self) -> int | None:
-        """The least number of datapoints that the iterator has to give; None if no length was declared for it."""
-        return promised_size(self)
+    _promised_size = promised_size
 
     def _ended_early(self, size: int, given: int, epoch: int) -> DataFlowError:
         return DataFlowError(

@@ -15,8 +15,8 @@ import numpy as np
 from ...utils.arguments import check_int
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
-from ..core.cursor import Iteration
 from ..core.datapoint import Datapoint
+from ..core.iteration import Iteration
 from ..core.proxy import ProxyDataFlow
 
 __all__ = ["DataSpeed", "TestDataSpeed", "datapoint_bytes"]
