@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ...utils.errors import USER_ERRORS, DataFlowError
 from .cursor import Cursor, Datapoint, checked_index
@@ -29,7 +29,6 @@ __all__ = [
     "Planner",
     "Run",
     "RunQueue",
-    "Runs",
     "got",
     "has_workers",
     "made_ahead",
@@ -57,21 +56,8 @@ def has_workers(flow: DataFlow) -> bool:
     return flow._makes_in_workers() or any(has_workers(child) for child in flow.children())
 
 
-class Runs(Protocol):
-    """The indices that a walk's workers are to make next, in order."""
-
-    @property
-    def ended(self) -> bool:
-        """True if no indices follow. Before that ``take`` may still return none: which ones follow is not known yet."""
-        ...
-
-    def take(self, count: int) -> list[Run]:
-        """The next ``count`` indices as runs, or fewer."""
-        ...
-
-
 class RunQueue:
-    """First-in, first-out queue of runs; a run that continues the last one is merged into it."""
+    """First-in, first-out queue of runs: the indices that a cursor is to give, in order."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self._queue = deque(runs)
@@ -83,19 +69,15 @@ class RunQueue:
 
     @property
     def ended(self) -> bool:
+        """True if no indices follow. Before that ``take`` may still return none: which ones follow is not known yet."""
         return not self._queue
 
     def add(self, first: int, stop: int, epoch: int) -> None:
         """Append a run."""
-        queue = self._queue
-        if queue:  # merged: else thousands of single indices would travel one by one
-            begin, end, its = queue[-1]
-            if end == first and its == epoch:
-                queue[-1] = begin, stop, epoch
-                return
-        queue.append((first, stop, epoch))
+        _append(self._queue, first, stop, epoch)
 
     def take(self, count: int) -> list[Run]:
+        """The next ``count`` indices as runs, or fewer."""
         queue = self._queue
         taken: list[Run] = []
         while count > 0 and queue:
@@ -106,11 +88,16 @@ class RunQueue:
             else:
                 queue.popleft()
             count -= stop - first
-            if taken and taken[-1][1] == first and taken[-1][2] == epoch:
-                taken[-1] = taken[-1][0], stop, epoch
-            else:
-                taken.append((first, stop, epoch))
+            _append(taken, first, stop, epoch)
         return taken
+
+
+def _append(runs: list[Run] | deque[Run], first: int, stop: int, epoch: int) -> None:
+    # Merged into the last run if it continues that: else thousands of single indices would travel one by one.
+    if runs and runs[-1][1:] == (first, epoch):
+        runs[-1] = runs[-1][0], stop, epoch
+    else:
+        runs.append((first, stop, epoch))
 
 
 class AheadCursor(Cursor):
@@ -153,11 +140,11 @@ class AheadCursor(Cursor):
             cursor.close()
 
 
-def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> Iterator[Datapoint]:
-    """Make datapoints of a flow at given indices, with the help of the workers beneath.
+def made_ahead(flow: DataFlow, runs: RunQueue, epoch: int, opened: list[Cursor]) -> Iterator[Datapoint]:
+    """Make datapoints of a flow at given indices, with the help of its workers.
 
     Args:
-        flow: Indexable.
+        flow: Indexable, itself or a flow beneath with workers.
         runs: The indices.
         epoch: The cursor's epoch, for messages.
         opened: The cursors that have to be closed are added here.
@@ -167,8 +154,6 @@ def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> 
     """
     if flow._makes_in_workers():
         cursor = flow._cursor_over(runs, flow, epoch)
-    elif not has_workers(flow):
-        return _made_here(flow, runs)
     elif flow._passes:
         return made_ahead(flow.children()[0], runs, epoch, opened)
     elif flow._knows_needs:
@@ -181,6 +166,8 @@ def made_ahead(flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> 
 
 def made_at(flow: DataFlow, indices: Sequence[int], epoch: int) -> list[Datapoint]:
     """Make some datapoints of an indexable flow, with the workers beneath if there are any."""
+    if not has_workers(flow):
+        return [got(flow, index, epoch) for index in indices]
     opened: list[Cursor] = []
     try:
         return list(made_ahead(flow, RunQueue((index, index + 1, epoch) for index in indices), epoch, opened))
@@ -196,12 +183,6 @@ def _topmost_with_workers(flow: DataFlow) -> DataFlow:
         if has_workers(child):
             return _topmost_with_workers(child)
     raise AssertionError(f"no stage of {flow} has workers")
-
-
-def _made_here(flow: DataFlow, runs: Runs) -> Iterator[Datapoint]:
-    while part := runs.take(1):
-        ((index, _, epoch),) = part
-        yield got(flow, index, epoch)
 
 
 def got(flow: DataFlow, index: int, epoch: int) -> Datapoint:
@@ -244,7 +225,7 @@ class Planner:
         opened: The cursors that have to be closed are added here.
     """
 
-    def __init__(self, flow: DataFlow, runs: Runs, epoch: int, opened: list[Cursor]) -> None:
+    def __init__(self, flow: DataFlow, runs: RunQueue, epoch: int, opened: list[Cursor]) -> None:
         self.flow, self._runs = flow, runs
         self._plans: deque[_Plan] = deque()
         self._planned = 0  # datapoints in the plans
@@ -253,11 +234,11 @@ class Planner:
         self._held: dict[_Key, Datapoint] = {}  # datapoints beneath that a later datapoint needs too
         self._known: dict[_Key, None] = {}  # the keys that _held will have when the latest plan is made
         children = flow.children()
-        for child in children:
-            if id(child) not in self._inputs:
-                requested = _Requested(self) if has_workers(child) else None
-                made = None if requested is None else iter(made_ahead(child, requested, epoch, opened))
-                self._inputs[id(child)] = None if requested is None or made is None else (requested, made)
+        for child in {id(child): child for child in children}.values():
+            self._inputs[id(child)] = None
+            if has_workers(child):
+                requested = _Requested(self)
+                self._inputs[id(child)] = requested, iter(made_ahead(child, requested, epoch, opened))
         # If one cursor makes several parts of a datapoint, those of a longer piece cannot be taken side by side, as
         # `made` does it: both would come from the same iterator.
         self._one_by_one = bool(flow._reuses) or len(self._inputs) < len(children)

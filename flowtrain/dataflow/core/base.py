@@ -19,7 +19,7 @@ import numpy as np
 from ...utils.arguments import names_arguments
 from ...utils.errors import DataFlowError, annotate_error
 from . import explanation, process
-from .ahead import AheadCursor, Piece, RunQueue, Runs, has_workers
+from .ahead import AheadCursor, Piece, RunQueue, has_workers
 from .cursor import Cursor, Datapoint, IndexCursor, IteratorCursor, StageCursor, checked_index, promised_size
 from .datapoint import Position
 from .guards import GUARDS, Absent, at_home, counted, recorded
@@ -297,7 +297,7 @@ class DataFlow:
         """
         return False
 
-    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+    def _cursor_over(self, runs: RunQueue, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
         """Make the cursor over some datapoints of an indexable flow, which this stage's workers make.
 
         Args:

@@ -14,7 +14,7 @@ from ...ipc.parcel import NotSendable
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
 from ..core import process
-from ..core.ahead import Planner, Run, Runs, got, has_workers
+from ..core.ahead import Planner, Run, RunQueue, got, has_workers
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint
 from ..core.datapoint import Position
@@ -108,7 +108,7 @@ class _Planned:
     Workers further down make them ahead of time, as a ``Planner`` asks; without any, this process makes them.
     """
 
-    def __init__(self, stage: DataFlow, runs: Runs, epoch: int, first: int) -> None:
+    def __init__(self, stage: DataFlow, runs: RunQueue, epoch: int, first: int) -> None:
         self.place = first
         self._opened: list[Cursor] = []
         (self._below,), self._runs = stage.children(), runs
@@ -203,7 +203,7 @@ class SentCursor(CrewCursor):
         return cls(stage, source, epoch, strict, state)
 
     @classmethod
-    def over_runs(cls, stage: DataFlow, runs: Runs, epoch: int, first: int) -> SentCursor:
+    def over_runs(cls, stage: DataFlow, runs: RunQueue, epoch: int, first: int) -> SentCursor:
         """Open the walk over some datapoints of an indexable stage, in order; its position is a number.
 
         Args:

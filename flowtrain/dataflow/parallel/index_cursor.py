@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ...ipc.pool import Lost
 from ..core import process
-from ..core.ahead import Run, Runs
+from ..core.ahead import Run, RunQueue
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint
 from .crew import Crew, CrewCursor, CrewStage, Result
@@ -35,7 +35,7 @@ class IndexedCursor(CrewCursor):
 
     knows_after_error = True  # _next counts what was handed out, and what was made before an error is handed out first
 
-    def __init__(self, stage: CrewStage, runs: Runs, epoch: int, flow: DataFlow, first: int) -> None:
+    def __init__(self, stage: CrewStage, runs: RunQueue, epoch: int, flow: DataFlow, first: int) -> None:
         super().__init__(stage, epoch)
         self._runs, self._flow = runs, flow
         self._next = self._asked = first  # the first place that was not handed out; that no task was made of

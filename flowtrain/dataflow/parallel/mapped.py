@@ -10,7 +10,7 @@ from ...ipc.worker import Job
 from ...utils.arguments import check_int, check_seconds, old_spellings
 from ...utils.cores import available_cores
 from ...utils.errors import DataFlowError
-from ..core.ahead import Piece, Runs
+from ..core.ahead import Piece, RunQueue
 from ..core.base import DataFlow
 from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.datapoint import Position
@@ -359,7 +359,7 @@ class MultiThreadMapData(_Spread):
     def _needs(self, first: int, stop: int, epoch: int) -> Iterable[Piece]:
         return ((first, stop, ((self.ds, first, stop, epoch),)),)
 
-    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+    def _cursor_over(self, runs: RunQueue, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
         if flow is not self:
             raise DataFlowError(
                 f"{flow} has a get of its own, which its threads cannot help to make: put {type(flow).__name__} "

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 
 from ...ipc.worker import Job
-from ..core.ahead import Runs
+from ..core.ahead import RunQueue
 from ..core.base import DataFlow
 from ..core.cursor import Cursor
 from ..core.proxy import ProxyDataFlow
@@ -61,7 +61,7 @@ class WorkerStage(ProxyDataFlow):
     def _makes_in_workers(self) -> bool:
         return self._parallel and self.indexable
 
-    def _cursor_over(self, runs: Runs, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
+    def _cursor_over(self, runs: RunQueue, flow: DataFlow, epoch: int, first: int = 0) -> Cursor:
         return IndexedCursor(self, runs, epoch, flow, first)
 
     def _take_crew(self, epoch: int, flow: DataFlow | None) -> Crew:
