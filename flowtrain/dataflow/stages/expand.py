@@ -26,14 +26,10 @@ class ExpandedData(ProxyDataFlow):
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         raise NotImplementedError
 
-    def _indexable_itself(self) -> bool:
-        return False
+    get = DataFlow.get  # it can only be iterated, also over a flow that is indexable
 
     def __len__(self) -> int:
         raise TypeError(f"the length of {self} is not known: each datapoint may become any number of them")
-
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
-        return DataFlow.get(self, index, epoch)  # says what is in the way
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         first, handed = memory or (0, 0)

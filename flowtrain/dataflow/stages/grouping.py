@@ -168,14 +168,10 @@ class BatchDataByShape(ProxyDataFlow):
         self.batch_size = check_int("BatchDataByShape", "batch_size", batch_size)
         self.index, self.remainder = check_key(index, "BatchDataByShape"), remainder
 
-    def _indexable_itself(self) -> bool:
-        return False
+    get = DataFlow.get  # it can only be iterated, also over a flow that is indexable
 
     def __len__(self) -> int:
         raise TypeError(f"the length of {self} is not known: it depends on the shapes")
-
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
-        return DataFlow.get(self, index, epoch)
 
     def shape_of(self, datapoint: Datapoint) -> tuple[int, ...]:
         """The shape that decides with whom a datapoint is stacked."""

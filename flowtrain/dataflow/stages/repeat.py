@@ -113,9 +113,6 @@ class RepeatedDataPoint(ExpandedData):
         self.num = check_int("RepeatedDataPoint", "num", num)
         self._held: tuple[int, int, Any] | None = None  # (index beneath, epoch, datapoint): set at once, for threads
 
-    def _indexable_itself(self) -> bool:
-        return True
-
     def __len__(self) -> int:
         return len(self.ds) * self.num
 

@@ -94,14 +94,10 @@ class FilterData(EachData):
         check_callable(predicate, "FilterData", "a datapoint")
         self.predicate = predicate
 
-    def _indexable_itself(self) -> bool:
-        return False
+    get = DataFlow.get  # it can only be iterated, also over a flow that is indexable
 
     def __len__(self) -> int:
         raise TypeError(f"the length of {self} is not known: nobody knows beforehand what passes")
-
-    def get(self, index: int, epoch: int = 0) -> Datapoint:
-        return DataFlow.get(self, index, epoch)  # says what is in the way
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         try:
