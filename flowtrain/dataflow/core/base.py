@@ -57,6 +57,7 @@ class DataFlow:
     _knows_needs: ClassVar[bool] = False  # whether _needs tells what this class's get takes from the flows beneath
     _size_is_exact: ClassVar[bool] = False  # of iterated flows: whether more datapoints than the length are an error
     _replays: ClassVar[bool] = True  # of iterated flows: whether starting anew gives the same datapoints again
+    _caches: ClassVar[tuple[str, ...]] = ()  # attributes that are None in a pickled copy, and after a new seed
     _reuses: int = 0  # how many datapoints of the flows beneath are held, since later datapoints need them again
     _epoch: int = 0  # of the next iteration
     _resume: Any = None  # the position in it at which to start

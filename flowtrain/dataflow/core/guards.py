@@ -77,12 +77,13 @@ def recorded(user_reset: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def at_home(flow: DataFlow) -> dict[str, Any]:
-    """The attributes of a flow for pickling: without what ``reset_state`` opened, which belongs to one process."""
+    """The attributes of a flow for pickling: without caches, and what ``reset_state`` opened for this process."""
     # What it opened is found by comparing the attributes before and after it (see recorded): a file handle cannot be
     # pickled for a worker, and a list of names would be one more duty of whoever writes a source.
     state = flow.__dict__.copy()
     for name in ("_latest", "_reset_in", "_opened"):
         state.pop(name, None)
+    state.update(dict.fromkeys(flow._caches))
     for name, (before, after) in (flow._opened or {}).items():
         if state.get(name, _MISSING) is not after:
             continue  # it has been set to something else since

@@ -50,6 +50,7 @@ class RNGDataFlow(DataFlow):
     def _set_seed(self, seed: int) -> None:
         self._seed = resolve_seed(seed)
         vars(self).pop("stream", None)  # cached with the seed of before
+        vars(self).update(dict.fromkeys(self._caches))
 
     def _begin(self, epoch: int) -> None:
         super()._begin(epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         >>> sum(dp == ["b"] for dp in ds) in range(80, 121)
         True
     """
+
+    _caches = ("_held",)
 
     def __init__(
         self,
@@ -132,13 +134,6 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         before = walk.epoch * size
         turns = (self._draw(before + index)[0] for index in range(size))
         return _in_turns(self, walk, memory, turns, first_epoch=walk.epoch * _AGAIN)
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._held = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_held": None}
 
 
 @old_spellings(df_lists="flows")

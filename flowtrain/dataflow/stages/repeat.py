@@ -107,6 +107,7 @@ class RepeatedDataPoint(ExpandedData):
     """
 
     _reuses = 1
+    _caches = ("_held",)
 
     def __init__(self, ds: DataFlow, num: int) -> None:
         super().__init__(ds)
@@ -134,9 +135,6 @@ class RepeatedDataPoint(ExpandedData):
     def _expand(self, datapoint: Datapoint, index: int, epoch: int) -> Iterable[Datapoint]:
         return (protected(datapoint) for _ in range(self.num))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_held": None}
-
     def describe(self) -> str:
         return f"RepeatedDataPoint({self.num})"
 
@@ -163,6 +161,7 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
     """
 
     _in_order = True
+    _caches = ("_kept",)
 
     def __init__(self, ds: DataFlow, size: int, keep_state: bool = True) -> None:
         super().__init__(ds)
@@ -233,9 +232,6 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
             if datapoint is _END:
                 raise DataFlowError(f"FixedSizeData: an epoch of {self.ds} is empty, so repeating it gives nothing")
         return datapoint, times, rest
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_kept": None}
 
     def describe(self) -> str:
         return f"FixedSizeData({self._size})"

@@ -49,6 +49,8 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
         True
     """
 
+    _caches = ("_held",)
+
     def __init__(self, ds: DataFlow, buffer_size: int, seed: int | Literal["random"] | None = None) -> None:
         ProxyDataFlow.__init__(self, ds)
         RNGDataFlow.__init__(self, seed)
@@ -128,13 +130,6 @@ class LocallyShuffleData(IndexMap, ProxyDataFlow, RNGDataFlow):
             buffer[place] = datapoint
             place += 1
         return place - first
-
-    def _set_seed(self, seed: int) -> None:
-        super()._set_seed(seed)
-        self._held = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_held": None}
 
     def describe(self) -> str:
         return f"LocallyShuffleData({self.buffer_size})"
