@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...utils.errors import USER_ERRORS, StateError
+from ...utils.errors import USER_ERRORS, DataFlowError, StateError
 from . import process
 from .datapoint import Datapoint, Position
 from .guards import unguarded
@@ -34,6 +34,9 @@ __all__ = [
     "in_a_row",
     "promised_size",
 ]
+
+
+_END = object()
 
 
 class Cursor:
@@ -241,6 +244,7 @@ class StageCursor(Cursor):
 
     def __init__(self, stage: DataFlow, epoch: int, state: object = None) -> None:
         super().__init__(epoch)
+        self._stage = stage
         if state is not None and not (isinstance(state, (list, tuple)) and len(state) == 2):
             raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
         self.memory, self.inputs_at = state or (None, None)
@@ -279,10 +283,35 @@ class StageCursor(Cursor):
         self._inputs[:], self._saved[:], self.inputs_at = [cursor], [None], None
         return cursor
 
-    def release(self) -> None:
-        """Give up the inputs: closing this cursor will leave them open. Its position stays as it is now."""
+    def take(self, flow: DataFlow, epoch: int, number: int = 0) -> tuple[Datapoint, int]:
+        """Take the next datapoint of an open input; at the end of its epoch, the first of the next one.
+
+        Args:
+            flow: The flow beneath.
+            epoch: The epoch of that flow that the input is in.
+            number: Which input.
+
+        Returns:
+            The datapoint, and the epoch that it is of.
+
+        Raises:
+            DataFlowError: The next epoch is empty.
+        """
+        datapoint = next(self._inputs[number], _END)  # type: ignore[arg-type]
+        if datapoint is _END:
+            epoch += 1
+            datapoint = next(self.open(flow, epoch, number), _END)
+            if datapoint is _END:
+                raise DataFlowError(f"{self._stage}: an epoch of {flow} is empty, so repeating it gives nothing")
+        return datapoint, epoch
+
+    def release(self) -> Cursor | None:
+        """Give up the only input, which is returned: closing this cursor will leave it open.
+
+        The position stays as it is now.
+        """
         self.inputs_at = (self.state() or (None, None))[1]
-        self._inputs.clear()
+        return self._inputs.pop()
 
     def __iter__(self) -> Iterator[Datapoint]:
         return self._steps

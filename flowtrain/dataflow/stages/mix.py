@@ -22,7 +22,6 @@ __all__ = ["RandomChooseData", "RandomMixData"]
 
 _BLOCK = 4096
 _AGAIN = 2**20  # offset between two epochs: of an endless stage in blocks, of an iterated one in epochs beneath
-_END = object()
 
 
 @old_spellings(df_lists="flows")
@@ -187,16 +186,12 @@ def _in_turns(
 ) -> Iterator[Datapoint]:
     """Take each datapoint from the flow whose number ``turns`` gives; a flow that has ended begins its next epoch."""
     handed, epochs = memory or (0, [first_epoch] * len(stage.flows))
-    inputs = [walk.open(flow, epochs[number], number) for number, flow in enumerate(stage.flows)]
+    for number, flow in enumerate(stage.flows):
+        walk.open(flow, epochs[number], number)
     for number in itertools.islice(turns, handed, None):
-        datapoint = next(inputs[number], _END)
-        if datapoint is _END:
-            # a new list: the one of before may be in a position that somebody holds
-            epochs = [epoch + (other == number) for other, epoch in enumerate(epochs)]
-            inputs[number] = walk.open(stage.flows[number], epochs[number], number)
-            datapoint = next(inputs[number], _END)
-            if datapoint is _END:
-                raise DataFlowError(f"{stage}: an epoch of {stage.flows[number]} is empty")
+        datapoint, epoch = walk.take(stage.flows[number], epochs[number], number)
+        if epoch != epochs[number]:
+            epochs = [*epochs[:number], epoch, *epochs[number + 1 :]]  # a new list: that of before is in a position
         handed += 1
         walk.memory = [handed, epochs]
         yield datapoint

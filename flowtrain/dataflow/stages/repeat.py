@@ -24,8 +24,6 @@ _AGAIN = 2**20
 So no two of them share epochs of that flow, unless one goes on for more than a million.
 """
 
-_END = object()
-
 
 @old_spellings(nb="num", nr="num")
 class RepeatedData(IndexMap, ProxyDataFlow):
@@ -188,50 +186,36 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed, times = memory or (0, 0)
         if memory is not None:
-            rest = walk.open(self.ds, times)
+            walk.open(self.ds, times)
         else:
-            times, rest, to_pass = self._begun(walk)
+            times, to_pass = self._begin_at(walk)
             for _ in range(to_pass):
-                _, times, rest = self._next(walk, times, rest)
+                _, times = walk.take(self.ds, times)
         while handed < self._size:
-            datapoint, times, rest = self._next(walk, times, rest)
+            datapoint, times = walk.take(self.ds, times)
             handed += 1
             walk.memory = [handed, times]
             if handed == self._size and self.keep_state:
                 # before the yield: whoever takes just this many datapoints never resumes this generator
-                walk.release()
-                self._kept = walk.epoch + 1, times, rest
+                self._kept = walk.epoch + 1, times, walk.release()
             yield datapoint
 
-    def _begun(self, walk: StageCursor) -> tuple[int, Cursor, int]:
-        """Where an epoch begins: (epoch beneath, its cursor, how many datapoints to pass over)."""
+    def _begin_at(self, walk: StageCursor) -> tuple[int, int]:
+        """Open the flow beneath at the start of an epoch: (epoch beneath, how many datapoints to pass over)."""
         below = self.ds.size_or_none()
-        if not self.keep_state:
-            times = walk.epoch * (-(-self._size // below) if below else _AGAIN)
-            return times, walk.open(self.ds, times), 0
+        to_pass = 0
         kept, self._kept = self._kept, None
         if kept is not None and kept[0] == walk.epoch:
-            return kept[1], walk.adopt(kept[2]), 0
+            walk.adopt(kept[2])
+            return kept[1], to_pass
         if kept is not None:  # of another epoch: a state was loaded, or two iterations go on at once
             kept[2].close()
-        place = walk.epoch * self._size
-        times, rest = divmod(place, below) if below else (0, place)
-        return times, walk.open(self.ds, times), rest
-
-    def _next(self, walk: StageCursor, times: int, rest: Cursor) -> tuple[Datapoint, int, Cursor]:
-        """Take the next datapoint; at the end of an epoch beneath, from the next one.
-
-        Returns:
-            (datapoint, epoch beneath, its cursor)
-        """
-        datapoint = next(rest, _END)
-        if datapoint is _END:
-            times += 1
-            rest = walk.open(self.ds, times)
-            datapoint = next(rest, _END)
-            if datapoint is _END:
-                raise DataFlowError(f"FixedSizeData: an epoch of {self.ds} is empty, so repeating it gives nothing")
-        return datapoint, times, rest
+        if self.keep_state:
+            times, to_pass = divmod(walk.epoch * self._size, below) if below else (0, walk.epoch * self._size)
+        else:
+            times = walk.epoch * (-(-self._size // below) if below else _AGAIN)
+        walk.open(self.ds, times)
+        return times, to_pass
 
     def describe(self) -> str:
         return f"FixedSizeData({self._size})"
