@@ -51,14 +51,10 @@ def missing_component(datapoint: object, key: Key, owner: str) -> DataFlowError:
 
 def replaced(datapoint: Datapoint, key: Key, value: object) -> Datapoint:
     """A copy of the datapoint with one component changed; what was given stays as it is."""
-    if type(datapoint) is tuple:
-        changed = list(datapoint)
-        changed[key] = value  # type: ignore[call-overload]
-        return tuple(changed)
-    if isinstance(datapoint, tuple):  # a named tuple
-        changed = list(datapoint)
-        changed[key] = value  # type: ignore[call-overload]
-        return type(datapoint)(*changed)
+    if isinstance(datapoint, tuple):
+        changed: Any = list(datapoint)
+        changed[key] = value
+        return tuple(changed) if type(datapoint) is tuple else type(datapoint)(*changed)  # else a named tuple
     changed = datapoint.copy()
     changed[key] = value
     return changed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,12 @@ from ..imgaug.region import draw_region, in_the_way, may_crop
 from .each import EachData
 
 __all__ = ["AugmentImageComponent", "AugmentImageComponents", "AugmentImageCoordinates"]
+
+
+_OLD = {
+    "copy": "What is given is never written to",
+    "catch_exceptions": "To leave pictures out, use MapData(..., may_drop=True)",
+}
 
 
 class _Augmented(EachData, RNGDataFlow):
@@ -58,10 +65,7 @@ class _Augmented(EachData, RNGDataFlow):
         return f"{type(self).__name__}({', '.join(type(augmentor).__name__ for augmentor in listed)})"
 
 
-@old_spellings(
-    copy="What is given is never written to",
-    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
-)
+@old_spellings(**_OLD)
 class AugmentImageComponent(_Augmented):
     """Augment the picture in one component of each datapoint.
 
@@ -154,11 +158,27 @@ class AugmentImageComponent(_Augmented):
         return replaced(datapoint, self.index, image)
 
 
-@old_spellings(
-    copy="What is given is never written to",
-    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
-)
-class AugmentImageComponents(_Augmented):
+class _AugmentedAlike(_Augmented):
+    """The base of stages that change several components with what is drawn for the first picture."""
+
+    _keys: tuple[list[Key], ...]  # of pictures, of label maps, of points
+
+    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
+        images, masks, points = ([self._component(datapoint, key) for key in keys] for keys in self._keys)
+        try:
+            first, transform = self.augmentors.augment_return_transform(images[0], self.stream.at(epoch, index))
+            changed = [first, *map(transform.apply_image, images[1:])]
+            changed += map(transform.apply_mask, masks)
+            changed += map(transform.apply_coords, points)
+        except USER_ERRORS as error:
+            self._fail(error, index, epoch)
+        for key, value in zip(itertools.chain(*self._keys), changed, strict=True):
+            datapoint = replaced(datapoint, key, value)
+        return datapoint
+
+
+@old_spellings(**_OLD)
+class AugmentImageComponents(_AugmentedAlike):
     """Augment several components of each datapoint alike: a picture, its target, its label map and points in it.
 
     Random parameters are drawn once, for the first picture, and applied to all components.
@@ -197,32 +217,14 @@ class AugmentImageComponents(_Augmented):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(ds, augmentors, seed)
-        self.index, self.mask_index, self.coords_index = _keys(index), _keys(mask_index), _keys(coords_index)
+        self._keys = tuple(_checked(keys) for keys in (index, mask_index, coords_index))
+        self.index, self.mask_index, self.coords_index = self._keys
         if not self.index:
             raise DataFlowError("AugmentImageComponents: index must name at least one picture")
 
-    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
-        images = [self._component(datapoint, key) for key in self.index]
-        masks = [self._component(datapoint, key) for key in self.mask_index]
-        points = [self._component(datapoint, key) for key in self.coords_index]
-        try:
-            first, transform = self.augmentors.augment_return_transform(images[0], self.stream.at(epoch, index))
-            changed = [first, *map(transform.apply_image, images[1:])]
-            changed += map(transform.apply_mask, masks)
-            changed += map(transform.apply_coords, points)
-        except USER_ERRORS as error:
-            self._fail(error, index, epoch)
-        for key, value in zip((*self.index, *self.mask_index, *self.coords_index), changed, strict=True):
-            datapoint = replaced(datapoint, key, value)
-        return datapoint
 
-
-@old_spellings(
-    copy="What is given is never written to",
-    catch_exceptions="To leave pictures out, use MapData(..., may_drop=True)",
-    img_index="index",
-)
-class AugmentImageCoordinates(_Augmented):
+@old_spellings(**_OLD, img_index="index")
+class AugmentImageCoordinates(_AugmentedAlike):
     """Augment a picture and move points in it with it: boxes' corners, landmarks.
 
     Args:
@@ -253,19 +255,10 @@ class AugmentImageCoordinates(_Augmented):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(ds, augmentors, seed)
-        self.index, self.coords_index = _keys([index])[0], _keys([coords_index])[0]
-
-    def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
-        image = self._component(datapoint, self.index)
-        points = self._component(datapoint, self.coords_index)
-        try:
-            image, transform = self.augmentors.augment_return_transform(image, self.stream.at(epoch, index))
-            points = transform.apply_coords(points)
-        except USER_ERRORS as error:
-            self._fail(error, index, epoch)
-        return replaced(replaced(datapoint, self.index, image), self.coords_index, points)
+        self.index, self.coords_index = (check_key(key, "AugmentImageCoordinates") for key in (index, coords_index))
+        self._keys = [self.index], [], [self.coords_index]
 
 
-def _keys(given: Key | Sequence[Key]) -> list[Key]:
-    listed = [given] if isinstance(given, (int, str)) else list(given)
+def _checked(keys: Key | Iterable[Key]) -> list[Key]:
+    listed = keys if isinstance(keys, Iterable) and not isinstance(keys, str) else [keys]
     return [check_key(key, "AugmentImageComponents") for key in listed]
