@@ -175,7 +175,7 @@ class _Column:
         raise NotImplementedError
 
     def finish(self, count: int) -> Component:
-        raise NotImplementedError
+        return self.data if count == len(self.data) else self.data[:count]
 
 
 class _ArrayColumn(_Column):
@@ -191,9 +191,6 @@ class _ArrayColumn(_Column):
         if value.shape != self.shape or value.dtype != self.dtype:
             raise self._differs(row, value)
         self.data[row] = value
-
-    def finish(self, count: int) -> np.ndarray:
-        return self.data if count == len(self.data) else self.data[:count]
 
     def _read(self, row: int, value: Component) -> np.ndarray:
         array = as_array(value, f"{self._where}, row {row}", self.dtype)
@@ -233,8 +230,7 @@ class _ScalarColumn(_Column):
     """Rows that are numbers of one dtype: Python's or NumPy's."""
 
     def __init__(self, first: Component, rows: int, where: str, row: int) -> None:
-        self.exact = self._type = type(first)
-        self._where, self._first = where, row
+        self.exact, self._where, self._first = type(first), where, row
         self.data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
 
     def write(self, row: int, value: Component) -> None:
@@ -248,16 +244,13 @@ class _ScalarColumn(_Column):
                 "that holds it, e.g. numpy.uint64"
             ) from error
 
-    def finish(self, count: int) -> np.ndarray:
-        return self.data if count == len(self.data) else self.data[:count]
-
     def _read(self, row: int, value: object) -> Component:
         """Read a value of another type than the first row's; its dtype must be the column's: an int beside an int64."""
         array = as_array(value, f"{self._where}, row {row}")
         if array is None or array.shape or array.dtype != self.data.dtype:
             got = _shown_object(value) if array is None else _shown_number(value, array)
             raise DataFlowError(
-                f"{self._where} cannot be stacked: row {self._first} is {self._type.__name__}, row {row} is {got}; "
+                f"{self._where} cannot be stacked: row {self._first} is {self.exact.__name__}, row {row} is {got}; "
                 "nothing is cast silently, so make them one type where they are made"
             )
         return array[()]
@@ -275,9 +268,6 @@ class _ObjectColumn(_Column):
         if type(value) is not self.exact:
             self._check(row, value)
         self.data[row] = value
-
-    def finish(self, count: int) -> np.ndarray:
-        return self.data[:count]
 
     def _check(self, row: int, value: object) -> None:
         if is_hollow(value):
@@ -306,18 +296,19 @@ class _HollowColumn(_Column):
         if self._column is None:
             if isinstance(value, dict):
                 raise DataFlowError(f"{self._where} cannot be stacked: row 0 is an empty list, row {row} is a dict")
-            self._column = _column(value, self._rows, self._where, row)
-            for place, held in enumerate(self._held):
-                self._column.write(place, held)
+            self._column = self._filled(_column(value, self._rows, self._where, row))
         self._column.write(row, value)
 
     def finish(self, count: int) -> Component:
-        column = self._column
-        if column is None:  # all were empty: float64, NumPy's dtype for an empty list
-            column = _ArrayColumn(np.array(self._held[0], np.float64), self._rows, self._where, 0)
-            for place, held in enumerate(self._held):
-                column.write(place, held)
-        return column.finish(count)
+        if self._column is None:  # all were empty: float64, NumPy's dtype for an empty list
+            first = np.array(self._held[0], np.float64)
+            self._column = self._filled(_ArrayColumn(first, self._rows, self._where, 0))
+        return self._column.finish(count)
+
+    def _filled(self, column: _Column) -> _Column:
+        for row, value in enumerate(self._held):
+            column.write(row, value)
+        return column
 
 
 class _DictColumn(_Column):
