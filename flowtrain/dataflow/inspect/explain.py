@@ -17,6 +17,7 @@ from ..core.base import DataFlow
 from ..core.explanation import Explanation, StageCost
 from .bottleneck import verdict
 from .measure import Clock, Stage, instrumented
+from .speed import Endless
 
 __all__ = ["explain"]
 
@@ -60,7 +61,7 @@ class _Run:
     def measure(self, n: int, max_seconds: float) -> None:
         # The first datapoint is taken apart: it starts the workers and opens the files.
         began = time.perf_counter()
-        self._walk = iter(self._flow)
+        self._walk = Endless(self._flow, "explain")
         self._take()
         self.first = time.perf_counter() - began
         before = self._read()
@@ -80,26 +81,22 @@ class _Run:
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         """The clock's sums until now: (this thread's, all others'), other machines' included."""
-        for stage in [self._flow, *_beneath(self._flow)]:
+        for stage in _stages(self._flow):
             if (crews := vars(stage).get("_crews")) is not None:
                 crews.collect(self._clock.folder)
         return self._clock.read()
 
     def _take(self) -> None:
-        for _ in range(2):
-            for datapoint in self._walk:
-                taken = time.perf_counter()
-                if self._consumer is not None:
-                    self._consumer(datapoint)
-                self._consumed += time.perf_counter() - taken
-                return
-            self._walk = iter(self._flow)  # the next epoch
-        raise DataFlowError(f"explain: {self._flow} gave no datapoint at all")
+        datapoint = next(self._walk)
+        if self._consumer is not None:
+            taken = time.perf_counter()
+            self._consumer(datapoint)
+            self._consumed += time.perf_counter() - taken
 
     def close(self) -> None:
         if self._walk is not None:
             self._walk.close()
-        for stage in [self._flow, *_beneath(self._flow)]:
+        for stage in _stages(self._flow):
             stage._end_workers()
 
     def explained(self) -> Explanation:
@@ -184,10 +181,10 @@ def _without_delay(measured: np.ndarray) -> np.ndarray:
     return stages
 
 
-def _beneath(flow: DataFlow) -> Iterator[DataFlow]:
+def _stages(flow: DataFlow) -> Iterator[DataFlow]:
+    yield flow
     for child in flow.children():
-        yield child
-        yield from _beneath(child)
+        yield from _stages(child)
 
 
 def _name(flow: DataFlow) -> str:

@@ -8,6 +8,7 @@ not matter how the stages reach their workers, and no measurement travels with t
 from __future__ import annotations
 
 import copy
+import functools
 import mmap
 import os
 import threading
@@ -212,23 +213,19 @@ def _copied(
     made[id(flow)] = twin
     for name, value in list(vars(twin).items()):
         within = inner or name == _INNER
-        if _is_flow(value):
+        if isinstance(value, DataFlow):
             vars(twin)[name] = _copied(value, clock, numbers, number, made, within)
-        elif isinstance(value, (list, tuple)) and value and all(map(_is_flow, value)):
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(part, DataFlow) for part in value):
             vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
     if inner and callable(func := getattr(flow, "func", None)):
         twin.func = _TimedFunction(func, clock, number)  # workers may apply it without the stage
     if "_crews" in vars(twin):
         twin._crews = copy.copy(twin._crews)  # workers of its own: those of the original are left alone
-    for method, count in _TIMED.items():  # attributes of the copy, found before the methods of its class
-        vars(twin)[method] = _TimedMethod(twin, method, clock, number, count)
+    for method in _TIMED:  # attributes of the copy, found before the methods of its class
+        vars(twin)[method] = functools.partial(_timed_method, twin, method, clock, number)
     for method in ("_open", "_cursor_over"):
-        vars(twin)[method] = _TimedOpen(twin, method, clock, number)
+        vars(twin)[method] = functools.partial(_timed_open, twin, method, clock, number)
     return twin
-
-
-def _is_flow(value: object) -> bool:
-    return isinstance(value, DataFlow)
 
 
 _TIMED: dict[str, Callable[..., int]] = {
@@ -240,18 +237,12 @@ _TIMED: dict[str, Callable[..., int]] = {
 """Name of a method that makes datapoints -> how many it makes for given arguments."""
 
 
-class _TimedMethod:
-    """A method of a stage's class, timed."""
-
-    def __init__(self, flow: DataFlow, name: str, clock: Clock, number: int, count: Callable[..., int]) -> None:
-        self._flow, self._name, self._clock, self._number, self._count = flow, name, clock, number, count
-
-    def __call__(self, *args: Any) -> Any:
-        method = getattr(type(self._flow), self._name)
-        made = _timed(self._clock, self._number, self._count(*args), method, self._flow, *args)
-        if self._name != "_get_undecoded" or self._flow.children():
-            return made
-        return with_undecoded(made, lambda picture: _TimedPicture(picture, self._clock, self._number))
+def _timed_method(flow: DataFlow, name: str, clock: Clock, number: int, *args: Any) -> Any:
+    """Call a method of a stage's class, timed."""
+    made = _timed(clock, number, _TIMED[name](*args), getattr(type(flow), name), flow, *args)
+    if name != "_get_undecoded" or flow.children():
+        return made
+    return with_undecoded(made, lambda picture: _TimedPicture(picture, clock, number))
 
 
 class _TimedPicture(Undecoded):
@@ -268,13 +259,8 @@ class _TimedPicture(Undecoded):
         return _timed(self._clock, self._number, 0, self._picture.read_region, region)
 
 
-class _TimedOpen:
-    """A method of a stage that opens a walk, whose steps are timed."""
-
-    def __init__(self, flow: DataFlow, name: str, clock: Clock, number: int) -> None:
-        self._flow, self._name, self._clock, self._number = flow, name, clock, number
-
-    def __call__(self, *args: Any) -> Cursor:
-        cursor = getattr(type(self._flow), self._name)(self._flow, *args)
-        # It is timed already if the stage hands on the cursor of the flow beneath: the steps are that flow's then.
-        return cursor if isinstance(cursor, _TimedCursor) else _TimedCursor(cursor, self._clock, self._number)
+def _timed_open(flow: DataFlow, name: str, clock: Clock, number: int, *args: Any) -> Cursor:
+    """Call a method of a stage that makes a cursor, whose steps are timed."""
+    cursor = getattr(type(flow), name)(flow, *args)
+    # It is timed already if the stage hands on the cursor of the flow beneath: the steps are that flow's then.
+    return cursor if isinstance(cursor, _TimedCursor) else _TimedCursor(cursor, clock, number)

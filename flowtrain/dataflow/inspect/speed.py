@@ -19,7 +19,7 @@ from ..core.datapoint import Datapoint
 from ..core.iteration import Iteration
 from ..core.proxy import ProxyDataFlow
 
-__all__ = ["DataSpeed", "TestDataSpeed", "datapoint_bytes"]
+__all__ = ["DataSpeed", "Endless", "TestDataSpeed", "datapoint_bytes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class TestDataSpeed(ProxyDataFlow):
         """
         self._measured = True  # so that iterating the stage later passes on, and does not measure again
         began = time.perf_counter()
-        source = _Endless(self.ds)
+        source = Endless(self.ds, "TestDataSpeed")
         try:
             count = held = 0
             next(source)
@@ -129,11 +129,19 @@ class TestDataSpeed(ProxyDataFlow):
         return super()._start()
 
 
-class _Endless:
-    """Endless iterator over the epochs of a flow."""
+class Endless:
+    """Endless iterator over the epochs of a flow.
 
-    def __init__(self, ds: DataFlow) -> None:
-        self._ds = ds
+    Args:
+        ds: The flow.
+        owner: Named in errors.
+
+    Raises:
+        DataFlowError: An epoch is empty.
+    """
+
+    def __init__(self, ds: DataFlow, owner: str) -> None:
+        self._ds, self._owner = ds, owner
         self._iterator: Any = iter(ds)
 
     def __next__(self) -> Datapoint:
@@ -141,7 +149,7 @@ class _Endless:
             for datapoint in self._iterator:
                 return datapoint
             self._iterator = iter(self._ds)
-        raise DataFlowError(f"TestDataSpeed: {self._ds} gave no datapoint at all")
+        raise DataFlowError(f"{self._owner}: {self._ds} gave no datapoint at all")
 
     def close(self) -> None:
         self._iterator.close()
