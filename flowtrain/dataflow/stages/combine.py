@@ -45,6 +45,9 @@ class SeveralFlows(DataFlow):
     def children(self) -> tuple[DataFlow, ...]:
         return tuple(self.flows)
 
+    def __len__(self) -> int:
+        return sum(self._sizes())
+
     def _sizes(self) -> list[int]:
         return [len(flow) for flow in self.flows]
 
@@ -74,9 +77,6 @@ class ConcatData(IndexMap, SeveralFlows):
     def __init__(self, flows: Sequence[DataFlow]) -> None:
         super().__init__(flows, finite=True)
         self._ends: list[int] | None = None
-
-    def __len__(self) -> int:
-        return sum(self._sizes())
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         if self._ends is None:
@@ -197,9 +197,6 @@ class InterleaveData(IndexMap, SeveralFlows):
         super().__init__(flows, finite=True)
         self.block = check_int("InterleaveData", "block", block)
         self._table: tuple[list[int], list[Any]] | None = None
-
-    def __len__(self) -> int:
-        return sum(self._sizes())
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         if self._table is None:

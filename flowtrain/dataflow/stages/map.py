@@ -109,7 +109,7 @@ class MapData(_Mapped):
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         if self.batched:
-            return _first_row(self._called(_columns_of_one(datapoint, self.describe()), 1, index, epoch))
+            return _first_row(self._called(stack([datapoint], self.describe()), 1, index, epoch))
         try:
             made = self.func(datapoint)
         except USER_ERRORS as error:
@@ -129,11 +129,6 @@ class MapData(_Mapped):
                 f"it returned {shapes}"
             )
         return made
-
-
-def _columns_of_one(datapoint: Datapoint, owner: str) -> Datapoint:
-    """A datapoint as columns with one row."""
-    return stack([datapoint], owner)
 
 
 def _first_row(columns: Datapoint) -> Datapoint:

@@ -81,7 +81,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
             return self._size
         if any(endless(flow) for flow in self.flows):
             raise TypeError(f"{self} never ends")
-        return sum(self._sizes())
+        return super().__len__()
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = self.size_or_none()
