@@ -15,7 +15,7 @@ import numpy as np
 from ...utils.errors import DataFlowError, closest
 from .datapoint import Component, Datapoint
 
-__all__ = ["Key", "check_key", "holds_objects", "missing_component", "own_objects", "protected", "replaced"]
+__all__ = ["Key", "check_key", "holds_objects", "items_of", "missing_component", "own_objects", "protected", "replaced"]
 
 Key = int | str
 """A position in a list or tuple, or a key of a dict."""
@@ -28,6 +28,13 @@ def check_key(key: object, owner: str) -> Key:
     if isinstance(key, str):
         return key
     raise DataFlowError(f"{owner}: a component is named by a position (int) or a dict's key (str), not {key!r}")
+
+
+def items_of(datapoint: Datapoint) -> list[tuple[Any, Component]]:
+    """The components with their positions or keys; none of what is no list, tuple or dict."""
+    if isinstance(datapoint, dict):
+        return list(datapoint.items())
+    return list(enumerate(datapoint)) if isinstance(datapoint, (list, tuple)) else []
 
 
 def missing_component(datapoint: object, key: Key, owner: str) -> DataFlowError:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...utils.inherited import written_for
 from .base import DataFlow
-from .components import Key, replaced
+from .components import Key, items_of, replaced
 from .cursor import Datapoint
 
 __all__ = [
@@ -117,7 +117,7 @@ def is_undecoded(datapoint: Datapoint, key: Key) -> bool:
 
 def holds_undecoded(datapoint: Datapoint) -> bool:
     """Whether any component is an undecoded picture."""
-    return any(is_undecoded(datapoint, key) for key in _keys(datapoint))
+    return any(isinstance(value, Undecoded) for _, value in items_of(datapoint))
 
 
 def decoded(datapoint: Datapoint) -> Datapoint:
@@ -131,16 +131,10 @@ def decoded(datapoint: Datapoint) -> Datapoint:
 
 def with_undecoded(datapoint: Datapoint, change: Callable[[Undecoded], Any]) -> Datapoint:
     """The datapoint with each undecoded picture replaced by ``change(picture)``."""
-    for key in _keys(datapoint):
-        if is_undecoded(datapoint, key):
-            datapoint = replaced(datapoint, key, change(datapoint[key]))
+    for key, value in items_of(datapoint):
+        if isinstance(value, Undecoded):
+            datapoint = replaced(datapoint, key, change(value))
     return datapoint
-
-
-def _keys(datapoint: Datapoint) -> Iterable[Key]:
-    if isinstance(datapoint, dict):
-        return list(datapoint)
-    return range(len(datapoint)) if isinstance(datapoint, (list, tuple)) else ()
 
 
 def _can(flow: DataFlow) -> bool:

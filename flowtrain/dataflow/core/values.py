@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...utils.errors import DataFlowError
+from .components import items_of
 from .datapoint import Component
 
 __all__ = ["SCALARS", "as_array", "check_unmasked", "column_of", "is_hollow", "refuse_masked"]
@@ -126,7 +127,7 @@ def refuse_masked(value: Component, where: str) -> None:
     if not _holds_masked(value):
         return
     check_unmasked(value, where)
-    for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+    for place, item in items_of(value):
         refuse_masked(item, f"{where}, component {place!r}")
 
 

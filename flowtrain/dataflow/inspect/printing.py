@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 
 from ...utils.arguments import check_int, old_spellings
 from ..core.base import DataFlow
+from ..core.components import items_of
 from ..core.cursor import Datapoint
 from ..core.datapoint import Component
 from ..stages.each import EachData
@@ -74,14 +74,10 @@ def describe_datapoint(datapoint: Datapoint, number: int, total: int, max_depth:
     if not isinstance(datapoint, (list, tuple, dict)):
         return f"datapoint {number}<{total} is no list or dict of components, but {describe_component(datapoint)[3:]}"
     lines = [f"datapoint {number}<{total} with {len(datapoint)} components consists of"]
-    for key, value in _items(datapoint):
+    for key, value in items_of(datapoint):
         lines.append(f"   dp {key}: {describe_component(value)}")
         lines += _within(value, "      ", max_depth - 1, max_list)
     return "\n".join(lines)
-
-
-def _items(value: Component) -> list[tuple[Any, Any]]:
-    return list(value.items() if isinstance(value, dict) else enumerate(value))
 
 
 def _within(value: object, indent: str, depth: int, max_list: int) -> list[str]:
@@ -89,7 +85,7 @@ def _within(value: object, indent: str, depth: int, max_list: int) -> list[str]:
     if not isinstance(value, (list, tuple, dict)) or depth <= 0:
         return []
     lines = []
-    for key, entry in _items(value)[:max_list]:
+    for key, entry in items_of(value)[:max_list]:
         lines.append(f"{indent}{key}: {describe_component(entry)}")
         lines += _within(entry, indent + "   ", depth - 1, max_list)
     if len(value) > max_list:

@@ -17,6 +17,7 @@ from ...utils.arguments import check_int, names_arguments
 from ...utils.errors import DataFlowError
 from ...utils.storage import writing_to
 from ..core.base import DataFlow
+from ..core.components import items_of
 from ..core.datapoint import Datapoint
 from .printing import describe_component
 
@@ -106,7 +107,7 @@ def _rows(datapoint: Datapoint) -> list[Any]:
 
 def _cell(datapoint: Datapoint, titles: Sequence[str] | None) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
     pictures, lines = [], []
-    items = list(datapoint.items() if isinstance(datapoint, dict) else enumerate(datapoint))
+    items = items_of(datapoint)
     if titles is not None:
         if len(titles) != len(items):
             raise DataFlowError(f"show: {len(titles)} titles for datapoints of {len(items)} components")

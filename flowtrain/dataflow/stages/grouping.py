@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.ahead import Piece, made_at
 from ..core.base import DataFlow
-from ..core.components import Key, check_key, missing_component, protected
+from ..core.components import Key, check_key, items_of, missing_component, protected
 from ..core.cursor import Datapoint, StageCursor
 from ..core.datapoint import Component, Memory
 from ..core.proxy import ProxyDataFlow
@@ -69,17 +69,14 @@ class _Padder(Collector):
 
     def _add(self, datapoint: Datapoint) -> None:
         """Keep a row, its lists of numbers as arrays."""
-        row, items = len(self._rows), _items(datapoint)
-        if items is not None:
-            read = {key: self._read(key, value, row) for key, value in items}
-            datapoint = read if isinstance(datapoint, dict) else list(read.values())
-        self._rows.append(datapoint)
+        row = len(self._rows)
+        self._rows.append(_changed(datapoint, lambda key, value: self._read(key, value, row)))
 
     def finish(self) -> Datapoint:
         # For each component an array of the padded shape and its dtype: one value, broadcast, which takes no memory.
         largest: dict[Any, np.ndarray] = {}
         for row, datapoint in enumerate(self._rows):
-            for key, value in _items(datapoint) or ():
+            for key, value in items_of(datapoint):
                 if isinstance(value, np.ndarray) and value.ndim:
                     held = largest.get(key)
                     if held is not None and held.ndim != value.ndim:
@@ -89,20 +86,14 @@ class _Padder(Collector):
                         )
                     shape = value.shape if held is None else tuple(map(max, held.shape, value.shape))
                     largest[key] = np.broadcast_to(np.empty((), value.dtype if held is None else held.dtype), shape)
-        return stack([self._padded(datapoint, largest) for datapoint in self._rows], self._owner)
+        padded = [_changed(row, lambda key, value: self._filled(key, value, largest.get(key))) for row in self._rows]
+        return stack(padded, self._owner)
 
     def _read(self, key: object, value: object, row: int) -> Component:
         if not isinstance(value, (list, tuple)) or is_hollow(value):
             return value
         array = as_array(value, f"{self._owner}: component {key!r}, row {row}")
         return value if array is None else array
-
-    def _padded(self, datapoint: Datapoint, largest: dict[Any, np.ndarray]) -> Datapoint:
-        items = _items(datapoint)
-        if items is None:
-            return datapoint  # the error is the stacker's
-        padded = {key: self._filled(key, value, largest.get(key)) for key, value in items}
-        return padded if isinstance(datapoint, dict) else list(padded.values())
 
     def _filled(self, key: object, value: object, largest: np.ndarray | None) -> Component:
         if largest is None:
@@ -131,11 +122,12 @@ class _Padder(Collector):
         return out
 
 
-def _items(datapoint: Datapoint) -> Iterable[tuple[Any, Any]] | None:
-    """The (key, component) pairs of a datapoint; None if the value is not a datapoint."""
-    if isinstance(datapoint, dict):
-        return datapoint.items()
-    return enumerate(datapoint) if isinstance(datapoint, (list, tuple)) else None
+def _changed(datapoint: Datapoint, change: Callable[[Any, Component], Component]) -> Datapoint:
+    """A datapoint with ``change(key, component)`` for each component; what is none is left to the stacker to refuse."""
+    if not isinstance(datapoint, (list, tuple, dict)):
+        return datapoint
+    made = {key: change(key, value) for key, value in items_of(datapoint)}
+    return made if isinstance(datapoint, dict) else list(made.values())
 
 
 @old_spellings(idx="index")
