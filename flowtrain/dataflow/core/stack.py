@@ -136,12 +136,10 @@ class Stacker(Collector):
         ]
 
     def _different(self, datapoint: Datapoint) -> DataFlowError:
-        def shown(keys: list[Any], kind: type) -> str:
-            return f"the keys {keys}" if kind is dict else f"{len(keys)} components"
-
-        got = shown(list(datapoint), dict) if isinstance(datapoint, dict) else f"{len(datapoint)} components"
+        had = f"the keys {self._keys}" if self._kind is dict else f"{len(self._keys)} components"
+        got = f"the keys {list(datapoint)}" if isinstance(datapoint, dict) else f"{len(datapoint)} components"
         return DataFlowError(
-            f"{self._owner}: row 0 has {shown(self._keys, self._kind)}, row {self.count} has {got}: "
+            f"{self._owner}: row 0 has {had}, row {self.count} has {got}: "
             f"all datapoints of a batch must have the same{self._mend(datapoint)}"
         )
 

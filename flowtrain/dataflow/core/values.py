@@ -178,20 +178,17 @@ def _filled(value: Component, dtype: npt.DTypeLike, where: str) -> np.ndarray:
 
 
 def _refuse_ragged(value: Component, where: str) -> NoReturn:
-    shapes: list[str] = []
-    for item in value:
-        shape = (
-            str(item.shape)
-            if isinstance(item, np.ndarray)
-            else f"({len(item)}, ...)"
-            if isinstance(item, _NESTED)
-            else "()"
-        )
-        shapes += [shape] if shape not in shapes else []
+    shapes = list(dict.fromkeys(map(_shown_shape, value)))
     raise DataFlowError(
         f"{where} is a list whose rows differ in shape ({', '.join(shapes[:4])}): no regular array. Bring them to one "
         "shape where they are made, or keep the rows apart (BatchData(..., use_list=True); as a source DataFromList)"
     )
+
+
+def _shown_shape(item: object) -> str:
+    if isinstance(item, np.ndarray):
+        return str(item.shape)
+    return f"({len(item)}, ...)" if isinstance(item, _NESTED) else "()"
 
 
 def _held_kind(values: object) -> str:
