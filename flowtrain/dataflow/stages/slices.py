@@ -51,16 +51,12 @@ class _Part(IndexMap, ProxyDataFlow):
 
     def _walk(self, walk: StageCursor, memory: Memory) -> Iterator[Datapoint]:
         handed = memory or 0
-        rest = iter(walk.open(self.ds))
-        while handed != self.limit:
-            passed = self.step - 1 if handed else self.first
-            for datapoint in itertools.islice(rest, passed, passed + 1):
-                handed += 1
-                walk.memory = handed
-                yield datapoint
-                break
-            else:
-                return
+        passed = self.step - 1 if handed else self.first
+        rest = itertools.islice(walk.open(self.ds), passed, None, self.step)
+        for datapoint in itertools.islice(rest, None if self.limit is None else self.limit - handed):
+            handed += 1
+            walk.memory = handed
+            yield datapoint
 
 
 class TakeData(_Part):
