@@ -10,7 +10,7 @@ from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.components import protected
-from ..core.cursor import Cursor, Datapoint, StageCursor
+from ..core.cursor import Datapoint, StageCursor
 from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from .expand import ExpandedData
@@ -165,8 +165,8 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         super().__init__(ds)
         self._size = check_int("FixedSizeData", "size", size)
         self.keep_state = keep_state
-        # The cursor at the end of an epoch, for the next one to go on with: (that next epoch, epoch beneath, cursor).
-        self._kept: tuple[int, int, Cursor] | None = None
+        # The cursor at the end of an epoch, for the next one to go on with: (_state_of that one, epoch beneath, cursor).
+        self._kept: tuple[Any, int, Any] | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -197,18 +197,22 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
             walk.memory = [handed, times]
             if handed == self._size and self.keep_state:
                 # before the yield: whoever takes just this many datapoints never resumes this generator
-                self._kept = walk.epoch + 1, times, walk.release()
+                self._kept = self._state_of(walk.epoch + 1), times, walk.release()
             yield datapoint
+
+    def _state_of(self, epoch: int) -> tuple[int, list[int]]:
+        """What the datapoints of an epoch depend on: a kept cursor is of no use to another."""
+        return epoch, [stage.seed for stage in self._random_stages()]
 
     def _begin_at(self, walk: StageCursor) -> tuple[int, int]:
         """Open the flow beneath at the start of an epoch: (epoch beneath, how many datapoints to pass over)."""
         below = self.ds.size_or_none()
         to_pass = 0
         kept, self._kept = self._kept, None
-        if kept is not None and kept[0] == walk.epoch:
+        if kept is not None and kept[0] == self._state_of(walk.epoch):
             walk.adopt(kept[2])
             return kept[1], to_pass
-        if kept is not None:  # of another epoch: a state was loaded, or two iterations go on at once
+        if kept is not None:  # a state of another epoch or other seeds was loaded, or two iterations go on at once
             kept[2].close()
         if self.keep_state:
             times, to_pass = divmod(walk.epoch * self._size, below) if below else (0, walk.epoch * self._size)
