@@ -236,6 +236,22 @@ def test_epochs_of_a_fixed_size_go_on():
         assert [dp[1] for dp in resumed] == [3, 4]
 
 
+def test_an_epoch_of_a_fixed_size_goes_on_with_loaded_seeds():
+    def build(seed):
+        return df.FixedSizeData(df.LocallyShuffleData(Stream(12), 6, seed=seed), 6)
+
+    saved, ds = build(1), build(2)
+    list(saved), list(ds)
+    ds.load_state_dict(saved.state_dict())
+    assert same(list(ds), list(saved))
+
+
+@pytest.mark.parametrize("stage", [df.BatchData, df.PaddedBatchData, df.WindowData])
+def test_an_index_below_0_is_an_error_over_endless_flows_too(stage):
+    with pytest.raises(IndexError, match="there is no number -1"):
+        stage(df.RepeatedData(Numbers(3)), 2).get(-1)
+
+
 def test_two_walks_at_once():
     own = list(Own())
     ds = Own()

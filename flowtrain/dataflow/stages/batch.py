@@ -15,6 +15,7 @@ from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor, in_a_row
 from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector, Stacker
+from .index_map import out_of_range
 
 __all__ = ["BatchData", "GroupingData"]
 
@@ -50,7 +51,7 @@ class GroupingData(ProxyDataFlow):
         size = self.ds.size_or_none()
         stop = start + self.batch_size if size is None else min(start + self.batch_size, size)
         if index < 0 or stop <= start or (stop < start + self.batch_size and not self.remainder):
-            raise IndexError(f"{self} has {len(self)} batches; there is no number {index}")
+            raise out_of_range(self, index)
         return start, stop
 
     def _collector(self, rows: int) -> Collector:
