@@ -168,6 +168,8 @@ def test_data_that_does_not_fit(build, message):
         (lambda: df.WindowData(Numbers(3), 5), "a window spans 5"),
         (lambda: df.MapData(Numbers(3), str, may_drop=True, batched=True), "use FilterData"),
         (lambda: df.AugmentImageComponents(Numbers(3), [], index=[]), "at least one picture"),
+        (lambda: df.AugmentImageComponents(Numbers(3), [], index=1.5), "AugmentImageComponents: a component is named"),
+        (lambda: df.AugmentImageCoordinates(Numbers(3), [], 1.5), "AugmentImageCoordinates: a component is named"),
         (lambda: df.DataFromList([1], shuffle="yes"), "shuffle is True or False"),
         (lambda: df.DataFromList([1], seed=-1), "a seed is a whole number"),
     ],
