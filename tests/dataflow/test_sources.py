@@ -326,6 +326,17 @@ def test_what_a_function_writes_into_stays_out_of_the_source():
         list(MapData(DataFromArrays(np.zeros((2, 2))), into_the_array))
 
 
+def test_structured_scalars_are_the_consumers_own():
+    record = np.zeros(1, [("x", "int64"), ("more", object)])[0]
+    record["more"] = [1]
+    ds = DataFromList([[record], [record]], shuffle=False)
+    for _ in range(2):
+        for (found,) in ds:
+            assert found["x"] == 0 and found["more"] == [1]
+            found["x"] = 5
+            found["more"].append(2)
+
+
 def test_sources_refuse_what_they_cannot_use():
     def numbers():
         yield [1]

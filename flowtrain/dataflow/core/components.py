@@ -109,7 +109,7 @@ _UNCHANGING: frozenset[type] = frozenset(
         *(int, float, bool, complex, str, bytes, type(None), range, types.FunctionType),
         *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
         *(decimal.Decimal, fractions.Fraction, pathlib.PosixPath, pathlib.PurePosixPath),
-        *set(np.sctypeDict.values()),
+        *(set(np.sctypeDict.values()) - {np.void, np.object_}),  # the fields of a structured scalar can be set
     ]
 )
 """Types whose objects never change, so that they need no copy."""

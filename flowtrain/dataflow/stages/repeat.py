@@ -165,7 +165,7 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         super().__init__(ds)
         self._size = check_int("FixedSizeData", "size", size)
         self.keep_state = keep_state
-        # The cursor at the end of an epoch, with which the next one goes on: (_state_of that one, epoch beneath, cursor).
+        # The cursor at the end of an epoch, with which the next goes on: (_state_of that one, epoch beneath, cursor).
         self._kept: tuple[Any, int, Any] | None = None
 
     def __len__(self) -> int:
