@@ -64,6 +64,7 @@ class DataFlow:
     _latest: Cursor | None = None
     _reset_in: object = None  # the process in which reset_state was called
     _opened: dict[str, tuple[Any, Any]] | None = None  # attributes that reset_state set: (before, after)
+    _crews: Any = None  # the workers that a parallel stage keeps from one walk to the next
     _advice: str = "make it cheaper"  # what explain says where this stage is the limit
 
     def __init_subclass__(cls, **options: object) -> None:
@@ -388,8 +389,7 @@ class DataFlow:
         """How many random stages there are on the way down to a source, at most."""
         return max((child._random_depth() for child in self.children()), default=0)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return at_home(self)
+    __getstate__ = at_home
 
 
 _OLD_METHODS = {
@@ -397,6 +397,4 @@ _OLD_METHODS = {
     "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
 }
 for _name, _instead in _OLD_METHODS.items():
-    # Python calls __set_name__ by itself only for what stands in the body of a class.
-    setattr(DataFlow, _name, Absent(_instead))
-    vars(DataFlow)[_name].__set_name__(DataFlow, _name)
+    setattr(DataFlow, _name, Absent(_instead, _name))  # not in the class body: unknown names to editors and checkers

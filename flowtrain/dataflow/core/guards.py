@@ -33,8 +33,8 @@ class Absent:
     specialise the look-up on classes that define it. An instance may still set the attribute, and then has it.
     """
 
-    def __init__(self, instead: str) -> None:
-        self._instead = instead
+    def __init__(self, instead: str, name: str = "") -> None:
+        self._instead, self._name = instead, name
         self.__doc__ = None  # for tools that list what a class has
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -76,14 +76,12 @@ class _Run:
         after = self._read()
         self.seconds, self.count = now - start, count
         self.here, self.elsewhere = (_without_delay(last - first) for last, first in zip(after, before, strict=True))
-        parallel = [stage for stage in self._stages if self._runs_workers(stage)]
-        self._waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel)
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         """The clock's sums until now: (this thread's, all others'), other machines' included."""
         for stage in _stages(self._flow):
-            if (crews := vars(stage).get("_crews")) is not None:
-                crews.collect(self._clock.folder)
+            if stage._crews is not None:
+                stage._crews.collect(self._clock.folder)
         return self._clock.read()
 
     def _take(self) -> None:
@@ -100,25 +98,21 @@ class _Run:
             stage._end_workers()
 
     def explained(self) -> Explanation:
-        costs = [self._cost(stage) for stage in reversed(self._stages) if self._measured(stage)]
+        made = (self.here + self.elsewhere)[:, 0]
+        costs = [self._cost(stage) for stage in reversed(self._stages) if made[stage.number]]
         if self._consumer is not None:
             each = 1e3 * self._consumed / self.count
             costs.append(StageCost("(consumer)", _HERE, self.count, each, each, 1.0, 0.0, None, 0))
         total = sum(cost.ms_per_output for cost in costs) or 1.0
         costs = [dataclasses.replace(cost, share=cost.ms_per_output / total) for cost in costs]
         parallel = [stage for stage in self._stages if self._runs_workers(stage)]
-        waited = self._waited / self.seconds
+        waited = sum(sum(self._clock.waits.get(stage.number, ())) for stage in parallel) / self.seconds
         workers = max((stage.workers for stage in parallel), default=0)
-        cores = max(
-            [vars(stage.flow)["_crews"].cores() for stage in parallel if "_crews" in vars(stage.flow)], default=0
-        )
+        cores = max((stage.flow._crews.cores() for stage in parallel if stage.flow._crews is not None), default=0)
         text = verdict(costs, workers, cores or available_cores())
         flows = [stage.flow for stage in reversed(self._stages)]
         notes = tuple(f"{flow.describe()} {note}" for flow in flows if (note := getattr(flow, "_note", "")))
         return Explanation(costs, self.count / self.seconds, self.first, min(waited, 1.0), text, notes)
-
-    def _measured(self, stage: Stage) -> bool:
-        return bool(self.here[stage.number, 0] or self.elsewhere[stage.number, 0])
 
     def _runs_workers(self, stage: Stage) -> bool:
         """Whether a stage had workers in this run: it was walked here, and something was measured elsewhere."""

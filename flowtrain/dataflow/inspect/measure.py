@@ -219,7 +219,7 @@ def _copied(
             vars(twin)[name] = type(value)(_copied(part, clock, numbers, number, made, within) for part in value)
     if inner and callable(func := getattr(flow, "func", None)):
         twin.func = _TimedFunction(func, clock, number)  # workers may apply it without the stage
-    if "_crews" in vars(twin):
+    if twin._crews is not None:
         twin._crews = copy.copy(twin._crews)  # workers of its own: those of the original are left alone
     for method in _TIMED:  # attributes of the copy, found before the methods of its class
         vars(twin)[method] = functools.partial(_timed_method, twin, method, clock, number)
