@@ -177,12 +177,8 @@ def made_at(flow: DataFlow, indices: Sequence[int], epoch: int) -> list[Datapoin
 
 
 def _topmost_with_workers(flow: DataFlow) -> DataFlow:
-    for child in flow.children():
-        if child._makes_in_workers():
-            return child
-        if has_workers(child):
-            return _topmost_with_workers(child)
-    raise AssertionError(f"no stage of {flow} has workers")
+    child = next(filter(has_workers, flow.children()))
+    return child if child._makes_in_workers() else _topmost_with_workers(child)
 
 
 def got(flow: DataFlow, index: int, epoch: int) -> Datapoint:
