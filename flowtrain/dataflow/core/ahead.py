@@ -113,20 +113,17 @@ class AheadCursor(Cursor):
 
     def __init__(self, flow: DataFlow, epoch: int, state: Position = None) -> None:
         super().__init__(epoch)
-        self._flow = flow
         self._next = checked_index(flow, state)
         self._opened: list[Cursor] = []
         runs = RunQueue.span(self._next, flow.size_or_none(), epoch)
-        self._steps: Iterator[Datapoint] | None = made_ahead(flow, runs, epoch, self._opened)
+        self._steps = made_ahead(flow, runs, epoch, self._opened)
 
     def __iter__(self) -> Iterator[Datapoint]:
-        for datapoint in self._steps or ():  # cheaper than calling __next__; both keep the position
+        for datapoint in self._steps:  # cheaper than calling __next__; both keep the position
             self._next += 1
             yield datapoint
 
     def __next__(self) -> Datapoint:
-        if self._steps is None:  # closed
-            raise StopIteration
         datapoint = next(self._steps)
         self._next += 1
         return datapoint
@@ -135,7 +132,7 @@ class AheadCursor(Cursor):
         return self._next
 
     def close(self) -> None:
-        self._steps = None
+        self._steps = iter(())
         for cursor in self._opened:
             cursor.close()
 
