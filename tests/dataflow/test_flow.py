@@ -132,6 +132,10 @@ def test_a_forgotten_return_is_an_error():
         (lambda: df.FlatMapData(Numbers(3), lambda dp: 5), "must return a list of datapoints"),
         (lambda: df.RepeatedData(df.DataFromGenerator(lambda: iter([]))), "an epoch of .* is empty"),
         (lambda: df.FixedSizeData(df.DataFromGenerator(lambda: iter([])), 3), "an epoch of .* is empty"),
+        (lambda: df.RepeatedData(Numbers(0)), "an epoch of .* is empty"),
+        (lambda: df.FixedSizeData(Numbers(0), 3), "an epoch of .* is empty"),
+        (lambda: df.RandomChooseData([Numbers(3), Numbers(0)], size=9), "an epoch of .* is empty"),
+        (lambda: df.RandomChooseData([Stream(3), Stream(0)], size=9), "an epoch of .* is empty"),
     ],
 )
 def test_data_that_does_not_fit(build, message):

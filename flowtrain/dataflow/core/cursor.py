@@ -31,6 +31,7 @@ __all__ = [
     "IteratorCursor",
     "StageCursor",
     "checked_index",
+    "empty_epoch",
     "in_a_row",
     "promised_size",
 ]
@@ -124,6 +125,11 @@ class IndexCursor(Cursor):
 
     def state(self) -> int:
         return self._next
+
+
+def empty_epoch(stage: DataFlow, flow: DataFlow) -> DataFlowError:
+    """The error for a flow without datapoints that a stage is to repeat."""
+    return DataFlowError(f"{stage}: an epoch of {flow} is empty, so repeating it gives nothing")
 
 
 def in_a_row(flow: DataFlow, first: int, stop: int, epoch: int) -> Iterator[Datapoint]:
@@ -302,7 +308,7 @@ class StageCursor(Cursor):
             epoch += 1
             datapoint = next(self.open(flow, epoch, number), _END)
             if datapoint is _END:
-                raise DataFlowError(f"{self._stage}: an epoch of {flow} is empty, so repeating it gives nothing")
+                raise empty_epoch(self._stage, flow)
         return datapoint, epoch
 
     def release(self) -> Cursor | None:

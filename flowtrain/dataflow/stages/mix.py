@@ -12,7 +12,7 @@ import numpy as np
 from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
-from ..core.cursor import Datapoint, StageCursor
+from ..core.cursor import Datapoint, StageCursor, empty_epoch
 from ..core.datapoint import Memory
 from ..core.random_flow import RNGDataFlow
 from .combine import SeveralFlows
@@ -90,6 +90,8 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         number, place = self._draw(epoch * (size or _AGAIN * self._block_size) + index)
         flow = self.flows[number]
         below = flow.size_or_none()
+        if below == 0:
+            raise empty_epoch(self, flow)
         times, place = divmod(place, below) if below else (0, place)
         return flow, place, times
 

@@ -10,7 +10,7 @@ from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
 from ..core.components import protected
-from ..core.cursor import Datapoint, StageCursor
+from ..core.cursor import Datapoint, StageCursor, empty_epoch
 from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
 from .expand import ExpandedData
@@ -61,6 +61,8 @@ class RepeatedData(IndexMap, ProxyDataFlow):
 
     def _source(self, index: int, epoch: int) -> tuple[DataFlow, int, int]:
         size = len(self.ds)
+        if not size:
+            raise empty_epoch(self, self.ds)
         times, place = divmod(index, size)
         if index < 0 or times >= self.num > 0:
             raise out_of_range(self, index)
@@ -78,7 +80,7 @@ class RepeatedData(IndexMap, ProxyDataFlow):
                 walk.memory = [times, some]
                 yield datapoint
             if not some:
-                raise DataFlowError(f"{self}: an epoch of {self.ds} is empty, so repeating it gives nothing")
+                raise empty_epoch(self, self.ds)
             times, some = times + 1, False
 
     def describe(self) -> str:
@@ -177,6 +179,8 @@ class FixedSizeData(IndexMap, ProxyDataFlow):
         below = self.ds.size_or_none()
         if below is None:  # it never ends
             return (self.ds, epoch * self._size + index, 0) if self.keep_state else (self.ds, index, epoch)
+        if not below:
+            raise empty_epoch(self, self.ds)
         if self.keep_state:
             times, place = divmod(epoch * self._size + index, below)
             return self.ds, place, times
