@@ -389,7 +389,8 @@ class DataFlow:
         """How many random stages there are on the way down to a source, at most."""
         return max((child._random_depth() for child in self.children()), default=0)
 
-    __getstate__ = at_home
+    def __getstate__(self) -> dict[str, Any]:
+        return at_home(self)
 
 
 _OLD_METHODS = {

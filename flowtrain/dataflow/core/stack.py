@@ -228,7 +228,8 @@ class _ScalarColumn(_Column):
     """Rows that are numbers of one dtype: Python's or NumPy's."""
 
     def __init__(self, first: Component, rows: int, where: str, row: int) -> None:
-        self.exact, self._where, self._first = type(first), where, row
+        self.exact = self._type = type(first)
+        self._where, self._first = where, row
         self.data = empty((rows,), SCALARS.get(type(first)) or first.dtype)
 
     def write(self, row: int, value: Component) -> None:
@@ -248,7 +249,7 @@ class _ScalarColumn(_Column):
         if array is None or array.shape or array.dtype != self.data.dtype:
             got = _shown_object(value) if array is None else _shown_number(value, array)
             raise DataFlowError(
-                f"{self._where} cannot be stacked: row {self._first} is {self.exact.__name__}, row {row} is {got}; "
+                f"{self._where} cannot be stacked: row {self._first} is {self._type.__name__}, row {row} is {got}; "
                 "nothing is cast silently, so make them one type where they are made"
             )
         return array[()]
