@@ -92,7 +92,7 @@ class NamedLayer(Generic[P, R]):
         """The layer's result, named; errors of Keras and TensorFlow gain the layer's name, and keep their type."""
         try:
             return _named_output(self.function(*call.args, **call.kwargs))
-        except FlowtrainError:
+        except FlowtrainError:  # it names its layer itself
             raise
         except Exception as error:
             noted = annotate_error(error, f"layer {operations!r}: {self.__name__} of {_shown(call.args)}")
@@ -100,6 +100,7 @@ class NamedLayer(Generic[P, R]):
 
     def _from_scope(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """The arguments that an argscope gives, without those that the call gives by position."""
+        # Without this, a call that gives the argument by position would have it twice, which bind refuses.
         by_position = list(self._signature.parameters)[: len(args)]
         return {key: value for key, value in scoped_arguments(self).items() if key not in by_position}
 
@@ -215,7 +216,7 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: tf.Tensor, settings: 
         if tower.frozen_depth:
             layer.trainable = False
         store.layers[path] = layer
-        store.settings[path] = dict(settings)
+        store.settings[path] = dict(settings)  # what a later call that shares the layer is compared with
         tower.own_layers[id(layer)] = layer
     elif reason := _difference(store.settings[path], settings):
         raise ModelError(f"the layer {path!r} is shared with other settings than it was made with: {reason}.")

@@ -60,7 +60,7 @@ def _chosen(layers: object, arguments: dict[str, Any]) -> list[Any]:
     if isinstance(layers, ModuleType):
         names = {*vars(layers), *getattr(layers, "__all__", ())}  # vars of a lazy package has only what was used so far
         values = [getattr(layers, name) for name in names]
-        inside = {id(value): value for value in values if hasattr(value, "arguments")}
+        inside = {id(value): value for value in values if hasattr(value, "arguments")}  # an alias counts once
         taking = [layer for layer in inside.values() if all(name in layer.arguments for name in arguments)]
         if not taking:
             raise ModelError(f"argscope: no layer in {layers.__name__} takes {', '.join(arguments)}.")

@@ -50,6 +50,7 @@ def _tensor_pair(reference: object, image: object, metric: str) -> tuple[Any, An
 
     pair = [tf.convert_to_tensor(value) for value in (reference, image)]
     kind = tf.float64 if tf.float64 in (pair[0].dtype, pair[1].dtype) else tf.float32
+    # Sizes that are not known yet (None) fit anything; TensorFlow compares them when the graph runs.
     shapes = [tuple(tensor.shape) if tensor.shape.rank is not None else None for tensor in pair]
     if shapes[0] is not None and shapes[1] is not None:
         _check_shapes(shapes[0], shapes[1], metric)

@@ -67,6 +67,7 @@ def psnr(reference: npt.ArrayLike, image: npt.ArrayLike, *, data_range: float, p
     peak = check_range(data_range, "psnr")
     true, judged = picture_pair(reference, image, "psnr")
     error = mean((true - judged) ** 2, per_image, "psnr")
+    # Not log10(peak ** 2 / error): equal pictures have an error of 0, and then no division by zero.
     return 20.0 * float(np.log10(peak)) - 10.0 * log10(error)
 
 

@@ -62,6 +62,7 @@ def ssim(
     weights = _gaussian_weights() if gaussian else _uniform_weights(win_size)
     rows = _row_axis(true.shape, len(weights), per_image)
 
+    # Both windows are the product of a column and a row: two passes of n weights instead of one of n * n.
     def blur(values: object) -> Array:
         return _valid_filter(_valid_filter(values, weights, rows), weights, rows + 1)
 

@@ -58,6 +58,8 @@ class Transform:
     argument (a crop is a view).
     """
 
+    # No abstract methods: a transform that defines apply_image alone is complete until masks or points are asked for.
+
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Change a picture.
 
@@ -257,7 +259,7 @@ class TransformList(Transform):
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Apply all to points."""
-        coords = check_coords(coords, self)
+        coords = check_coords(coords, self)  # an empty list checks and copies too
         for transform in self.transforms:
             coords = transform.apply_coords(coords)
         return coords

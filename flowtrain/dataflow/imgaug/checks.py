@@ -35,6 +35,7 @@ __all__ = [
     "name_of",
 ]
 
+# In the machine's byte order: a dtype of the other order equals none of these, and OpenCV would misread it.
 UINT8, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
 PICTURE_DTYPES = (UINT8, FLOAT32)
 """The dtypes that transforms of values take."""
@@ -184,6 +185,7 @@ def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
 
 def as_number(value: object, owner: object, name: str, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite number in [low, high]."""
+    # A bool is a Real in Python, but True as a number is a mistake.
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not math.isfinite(number) or not low <= number <= high:
         raise ConfigError(f"{name_of(owner)}: {name} must be {_bounds(low, high)}, not {value!r}")

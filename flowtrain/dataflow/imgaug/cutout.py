@@ -146,6 +146,7 @@ class RandomResizedCrop(Augmentor):
             if 0 < width <= columns and 0 < height <= rows:
                 y, x = draw_corner(rng, rows - height + 1, columns - width + 1)
                 return x, y, width, height
+        # The picture's own aspect ratio, limited to the range: the window then spans the picture along one axis.
         aspect = min(max(columns / rows, self.aspect_range[0]), self.aspect_range[1])
         width, height = min(columns, max(1, round(rows * aspect))), min(rows, max(1, round(columns / aspect)))
         return (columns - width) // 2, (rows - height) // 2, width, height

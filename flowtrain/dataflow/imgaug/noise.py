@@ -73,7 +73,7 @@ class GaussianBlur(Augmentor):
         """Draw the kernel's radius and standard deviation."""
         size_x, sigma_x = self._draw(rng)
         size_y, sigma_y = (size_x, sigma_x) if self.symmetric else self._draw(rng)
-        if size_x == size_y == 1:
+        if size_x == size_y == 1:  # a kernel of one pixel
             return IdentityTransform()
         return GaussianBlurTransform(size_x, size_y, sigma_x, sigma_y)
 

@@ -116,7 +116,7 @@ class ResizeShortestEdge(Augmentor):
 
 
 def _scaled(length: int, scale: float) -> int:
-    return max(1, math.floor(length * scale + 0.5))
+    return max(1, math.floor(length * scale + 0.5))  # round() would round halves to even: 2.5 to 2, 3.5 to 4
 
 
 @old_spellings(
@@ -181,7 +181,7 @@ class RandomResize(Augmentor):
             y_factor = x_factor if self.y_range is None else self._draw(self.y_range, height, rng)
             new_width = max(_scaled(width, x_factor), self.min_size[1])
             new_height = max(_scaled(height, y_factor), self.min_size[0])
-            if self.max_distortion is None or self.y_range is None:
+            if self.max_distortion is None or self.y_range is None:  # one factor for both axes keeps the ratio
                 break
             x_factor, y_factor = new_width / width, new_height / height
             if max(x_factor / y_factor, y_factor / x_factor) - 1 <= self.max_distortion:

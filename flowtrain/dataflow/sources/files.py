@@ -68,6 +68,7 @@ class DataFromFiles(Ordered):
         self.files = matching_paths(pattern)
         if alone:
             self.files = [path for path in self.files if is_url(path) or os.path.isfile(path)]  # "**" finds folders too
+            # matching_paths has not looked up a URL that is no pattern.
             if not self.files or (is_url(self.files[0]) and not exists(self.files[0])):
                 hint, folder = "", path_or_url(pattern)
                 if is_folder(folder) if is_url(folder) else os.path.isdir(folder):
@@ -166,6 +167,7 @@ def labelled_files(
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise DataFlowError(f"{root} holds no folders; expected one per class")
+    # Sorted, as the order of a folder's entries depends on the file system.
     files = [
         (str(path), number)
         for number, name in enumerate(classes)

@@ -104,6 +104,7 @@ class ImageFromFile(Ordered):
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:
         place = self._place(index, epoch)
+        # Instead of a broken file the next one in the order of ``files``: the same in every process, and bounded.
         for step in range(len(self.files)):
             at = (place + step) % len(self.files)
             try:

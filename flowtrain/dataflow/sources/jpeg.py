@@ -65,6 +65,7 @@ def read_header(read: Callable[[int, int], bytes], size: int) -> JpegHeader:
             return JpegHeader(*frame, orientation, at)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES and at + 10 <= size:
             frame = (*struct.unpack(">HHB", read(at + 5, 5)), marker)
+        # Of several Exif segments the first that notes an orientation counts. length includes its own 2 bytes.
         if marker == _APP1 and read(at + 4, 6) == b"Exif\0\0" and orientation == 1:
             orientation = _orientation(read(at + 10, length - 8))
         at += 2 + length

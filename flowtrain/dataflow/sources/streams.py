@@ -88,7 +88,7 @@ class DataFromGenerator(_IteratorSource):
     def _start_iterator(self, epoch: int) -> Iterator[Any]:
         try:
             return iter(self.make())
-        except TypeError as error:
+        except TypeError as error:  # of the call itself: a generator function runs nothing before the first next()
             raise DataFlowError(
                 f"{self}: the function must take no argument and return an iterator of datapoints: {error}"
             ) from error

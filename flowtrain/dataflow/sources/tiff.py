@@ -29,7 +29,7 @@ def first_tags(tiff: bytes | memoryview) -> dict[int, tuple[int, int]] | None:
         meaningless. None if the data are damaged.
     """
     order = "<" if bytes(tiff[:2]) == b"II" else ">"
-    big = b"+" in bytes(tiff[2:4])
+    big = b"+" in bytes(tiff[2:4])  # 43, the version number of BigTIFF, whose offsets and counts have 8 bytes
     start, number, place, entry = ("Q", "Q", "Q", "HHQ") if big else ("I", "H", "I", "HHI")
     head, size = struct.calcsize("<" + entry), 20 if big else 12
     found = {}
