@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import as_int, names_arguments
 from flowtrain.utils.errors import ModelError, closest
 
 from .desc import ModelDesc
@@ -16,7 +16,7 @@ from .gradient import FilterNoneGrad, GradientProcessor
 from .inputs import checked_specs
 from .internals import Nested, clear_losses, flat_layers, keras_mask, set_keras_mask
 from .keras_compile import CompiledModel, refuse_own_training
-from .keras_io import arranged_inputs, call_model, declared_inputs, readable, symbolic_output
+from .keras_io import arranged_inputs, declared_inputs, readable, symbolic_output
 from .store import VariableStore
 from .tower import TowerContext, get_current_tower_context
 from .variables import get_scalar_var, kept_apart
@@ -181,14 +181,12 @@ class KerasModelDesc(ModelDesc):
         """Call the model; its outputs are the tensors ``prediction`` (or ``prediction_0``, ...), the cost ``loss``."""
         tower = get_current_tower_context()
         compiled = self._compiled(tower)
-        x = arranged_inputs(self.keras_model, tensors[: len(self._inputs)])
-        targets = tensors[len(self._inputs) : len(self._inputs) + len(self._targets)]
-        weight = tensors[-1] if self._sample_weight is not None else None
+        x, targets, weight = self._parts(tensors)
         if tower.is_training and self._class_weight is not None:  # fit does not apply class weights in validation
             weight = self._weight_of(targets)
         for layer in flat_layers(self.keras_model):
             clear_losses(layer)  # of all layers: one that is not called in this trace still has an earlier one's losses
-        outputs = call_model(self.keras_model, tensors[: len(self._inputs)])
+        outputs = self.keras_model(x)
         y = self._arranged(targets)
         for name, output in zip(self.output_names, tf.nest.flatten(outputs), strict=True):
             tower.add_tensor(name, tf.identity(output, name=name))
@@ -225,18 +223,18 @@ class KerasModelDesc(ModelDesc):
             values: Arrays by name: each of `inputs`, each output (``prediction``, ...), and ``NAME_mask`` of an output
                 that has a mask.
         """
-        given = [tf.constant(values[str(spec.name)]) for spec in self.inputs()]
-        targets = given[len(self._inputs) : len(self._inputs) + len(self._targets)]
+        x, targets, weight = self._parts([tf.constant(values[str(spec.name)]) for spec in self.inputs()])
         outputs = [tf.constant(values[name]) for name in self.output_names]
         for name, output in zip(self.output_names, outputs, strict=True):
             if f"{name}_mask" in values:
                 set_keras_mask(output, tf.constant(values[f"{name}_mask"]))
-        compiled.measure(
-            arranged_inputs(self.keras_model, given[: len(self._inputs)]),
-            self._arranged(targets),
-            tf.nest.pack_sequence_as(self._output, outputs),
-            given[-1] if self._sample_weight is not None else None,
-        )
+        compiled.measure(x, self._arranged(targets), tf.nest.pack_sequence_as(self._output, outputs), weight)
+
+    def _parts(self, tensors: Sequence[Any]) -> tuple[Nested, Sequence[Any], Any]:
+        """Split a datapoint's tensors into inputs as the model nests them, targets, and sample weights or None."""
+        first, last = len(self._inputs), len(self._inputs) + len(self._targets)
+        weight = tensors[-1] if self._sample_weight is not None else None
+        return arranged_inputs(self.keras_model, tensors[:first]), tensors[first:last], weight
 
     def _compiled(self, tower: TowerContext) -> CompiledModel:
         """The compiled loss and metrics of the tower's run; made in the build pass, before the store is frozen."""
@@ -324,7 +322,8 @@ def _class_weights(given: Mapping[int, float] | None, several: bool, weighted: b
         raise ModelError(
             f"class_weight cannot be used with {other}: make the weights in the dataflow, sample_weight=True."
         )
-    if not isinstance(given, Mapping) or not given or not all(isinstance(c, int) and c >= 0 for c in given):
+    classes = [as_int(key) for key in given] if isinstance(given, Mapping) else []
+    if not classes or any(key is None or key < 0 for key in classes):
         raise ModelError(f"class_weight is a dict from whole numbers (classes) to weights, got {given!r:.80}.")
     return {int(key): float(weight) for key, weight in given.items()}
 

@@ -13,7 +13,7 @@ from flowtrain.utils.errors import ModelError
 
 from .internals import Nested, input_structure
 
-__all__ = ["arranged_inputs", "call_keras", "call_model", "declared_inputs", "readable", "symbolic_output"]
+__all__ = ["arranged_inputs", "call_keras", "declared_inputs", "readable", "symbolic_output"]
 
 
 def declared_inputs(model: keras.Model, what_to_write: str) -> list[tf.TensorSpec]:
@@ -56,20 +56,6 @@ def readable(specs: Sequence[tf.TensorSpec]) -> list[tf.TensorSpec]:
     return named
 
 
-def call_model(model: keras.Model, tensors: Sequence[Any], **call: object) -> Nested:
-    """Call a model on a flat list of tensors.
-
-    Args:
-        model: The Keras model.
-        tensors: One for each input, in order; nested as the model takes them.
-        **call: Further arguments of the call, e.g. ``training=False``.
-
-    Returns:
-        The model's return value itself: Keras attaches masks to these very tensors.
-    """
-    return model(arranged_inputs(model, tensors), **call)
-
-
 def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Nested:
     """Nest a flat list of tensors, one for each input, as the model takes them."""
     structure = input_structure(model)
@@ -79,8 +65,14 @@ def arranged_inputs(model: keras.Model, tensors: Sequence[Any]) -> Nested:
 
 
 def call_keras(model: keras.Model, tensors: Sequence[Any], **call: object) -> list[Any]:
-    """Call a model as `call_model` does, and flatten its outputs to a list."""
-    return tf.nest.flatten(call_model(model, tensors, **call))
+    """Call a model on a flat list of tensors, one for each input, and flatten its outputs to a list.
+
+    Args:
+        model: The Keras model.
+        tensors: One for each input, in order.
+        **call: Further arguments of the call, e.g. ``training=False``.
+    """
+    return tf.nest.flatten(model(arranged_inputs(model, tensors), **call))
 
 
 def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Nested:
@@ -94,7 +86,7 @@ def symbolic_output(model: keras.Model, specs: Sequence[tf.TensorSpec]) -> Neste
     """
     symbols = [keras.Input(batch_shape=spec.shape.as_list(), dtype=spec.dtype.name, name=spec.name) for spec in specs]
     try:
-        return call_model(model, symbols)
+        return model(arranged_inputs(model, symbols))
     except Exception as error:  # the model's code is the user's and may raise anything
         shown = ", ".join(f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in specs)
         raise ModelError(f"the Keras model {model.name!r} cannot be called on its inputs ({shown}): {error}") from error

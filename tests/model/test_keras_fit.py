@@ -131,8 +131,8 @@ CELLS = {
         lambda: dense(3, "softmax"), ONE_HOT, {"loss": "categorical_crossentropy"}, "adam", {"class_weight": {1: 5.0}},
     ),
     "class weights, yes or no": (
-        lambda: dense(1, "sigmoid"), BINARY, {"loss": "binary_crossentropy"}, "adam", {"class_weight": {0: 1.0, 1:
-            9.0}},
+        lambda: dense(1, "sigmoid"), BINARY, {"loss": "binary_crossentropy"}, "adam",
+        {"class_weight": {0: 1.0, np.int64(1): 9.0}},
     ),
     # several outputs
     "list": (
