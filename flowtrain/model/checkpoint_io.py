@@ -16,7 +16,6 @@ earlier checkpoints and at most a temporary folder, which the next run removes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -33,7 +32,7 @@ from flowtrain.utils.errors import CheckpointError, closest
 from flowtrain.utils.files import explained, fsync, replace, sync
 from flowtrain.utils.storage import as_local
 
-from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
+from .manifest import MANIFEST, PREFIX, STATE, read_manifest, sha256_of, write_manifest
 
 __all__ = [
     "CheckpointWriter",
@@ -46,6 +45,7 @@ __all__ = [
     "read_checkpoint",
     "read_manifest",
     "read_state",
+    "refuse_missing_path",
 ]
 
 _TEMPORARY = ".unfinished-"
@@ -201,7 +201,7 @@ def check_checkpoint(path: str | Path, deep: bool = False) -> str | None:
             size = file.stat().st_size
             if size != expected["bytes"]:
                 return f"{name} has {size} bytes instead of {expected['bytes']}"
-            if "sha256" in expected and _sha256(file) != expected["sha256"]:
+            if "sha256" in expected and sha256_of(file) != expected["sha256"]:
                 return f"{name} does not match its checksum"
         if deep:
             _read_bundle(path / PREFIX)
@@ -247,10 +247,19 @@ def find_checkpoint(path: str | Path) -> Path:
         damaged.append(f"{candidate.name}: {problem}")
     if damaged:
         raise CheckpointError(f"no whole checkpoint in {folder}. Damaged: {'; '.join(damaged)}")
+    refuse_missing_path(path)
+    raise CheckpointError(f"{path} is not a checkpoint (it has no {MANIFEST}) and holds none")
+
+
+def refuse_missing_path(path: Path) -> None:
+    """Refuse a path at which there is nothing.
+
+    Raises:
+        CheckpointError: There is nothing; lists the nearest names beside it.
+    """
     if not path.exists():
         near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
-    raise CheckpointError(f"{path} is not a checkpoint (it has no {MANIFEST}) and holds none")
 
 
 def clear_unfinished(folder: str | Path) -> None:
@@ -311,8 +320,3 @@ def _require_space(folder: Path, needed: int) -> None:
         raise OSError(
             f"the checkpoint needs {needed / 1e6:.1f} MB, the disk of {folder.parent} has {free / 1e6:.1f} MB left"
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

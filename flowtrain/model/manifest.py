@@ -22,7 +22,7 @@ from typing import Any
 from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.schema import Anything, ListOf, MapOf, Record, Text, Whole, mismatch
 
-__all__ = ["FORMAT", "MANIFEST", "PREFIX", "STATE", "read_manifest", "write_manifest"]
+__all__ = ["FORMAT", "MANIFEST", "PREFIX", "STATE", "read_manifest", "sha256_of", "write_manifest"]
 
 FORMAT = 1
 PREFIX = "variables"
@@ -56,8 +56,7 @@ def write_manifest(folder: Path, about: Mapping[str, Any], variables: Mapping[st
     for file in sorted(folder.iterdir()):
         files[file.name] = {"bytes": file.stat().st_size}
         if not _is_data(file.name):  # gigabytes perhaps: each tensor in them has its CRC32C in the index
-            with file.open("rb") as stream:
-                files[file.name]["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+            files[file.name]["sha256"] = sha256_of(file)
     text = json.dumps({"format": FORMAT, **about, "files": files, "variables": variables}, indent=1).encode()
     rest = b'",' + text.removeprefix(b"{")
     digest = hashlib.sha256(rest).hexdigest().encode()
@@ -95,6 +94,12 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no whole checkpoint: its {MANIFEST} is damaged ({problem})")
     manifest.pop("sha256", None)
     return manifest
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _damage(content: bytes) -> str | None:

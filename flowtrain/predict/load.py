@@ -15,7 +15,6 @@ from flowtrain.model.desc import ModelDesc
 from flowtrain.model.inference import InferenceGraph
 from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
-from flowtrain.utils.optional import require
 from flowtrain.utils.storage import as_local
 
 from .graphfile import read_graph, read_meta, with_own_functions
@@ -23,7 +22,7 @@ from .loader import with_weights
 from .named_graph import NamedGraph, as_graph, keras_graph
 from .offline import LoadedPredictor
 from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
-from .weights import read_weights
+from .weights import open_h5, read_weights
 
 __all__ = ["WeightsOnlyError", "load_graph", "load_predictor"]
 
@@ -223,37 +222,29 @@ def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) ->
 
 def _keras(path: Path) -> NamedGraph:
     try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_code(archive.read("config.json").decode(), path)
+        _refuse_code(_keras_config(path), path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except FlowtrainError:
+        raise
     except Exception as error:  # a damaged file can make Keras raise anything
-        raise _unreadable(path, error) from error
+        raise CheckpointError(
+            f"{path} cannot be loaded as a Keras model: it is damaged, or it has layers of your own (register them "
+            "with keras.saving.register_keras_serializable, or build the model and load its weights with "
+            f"get_model_loader). ({error})"
+        ) from error
     return keras_graph(model)
 
 
-def _h5(path: Path) -> NamedGraph:
-    h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
-    try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs["model_config"]
-            _refuse_code(config.decode() if isinstance(config, bytes) else config, path)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return keras_graph(model)
+def _keras_config(path: Path) -> str | bytes:
+    """The JSON that describes the layers in a .keras or .h5 file."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("config.json")
+    with open_h5(path) as file:
+        return file.attrs["model_config"]
 
 
-def _unreadable(path: Path, error: Exception) -> Exception:
-    if isinstance(error, FlowtrainError):
-        return error
-    return CheckpointError(
-        f"{path} cannot be loaded as a Keras model: it is damaged, or it has layers of your own (register them with "
-        f"keras.saving.register_keras_serializable, or build the model and load its weights with get_model_loader). "
-        f"({error})"
-    )
-
-
-def _refuse_code(config: str, path: Path) -> None:
+def _refuse_code(config: str | bytes, path: Path) -> None:
     """Refuse a model with Python code in it, before Keras reads its configuration."""
     # Beside safe_mode=True, so that it does not depend on what Keras's readers of each format check.
     if _has_code(json.loads(config)):
@@ -273,9 +264,8 @@ def _has_code(config: object) -> bool:
 
 def _is_whole(path: Path) -> bool:
     """Whether an .h5 file holds a whole model and not only weights."""
-    h5py = require("h5py", extra="formats", needed_for="reading .h5 files")
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file:
             return "model_config" in file.attrs
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read; is it cut short or damaged? ({error})") from error
@@ -286,5 +276,5 @@ _GRAPHS: dict[str, Callable[..., NamedGraph]] = {
     "meta": _meta,
     "saved_model": _saved_model,
     "keras": _keras,
-    "h5": _h5,
+    "h5": _keras,
 }

@@ -13,20 +13,14 @@ from flowtrain.dataflow import BatchData, DataFlow
 from flowtrain.dataflow.core.datapoint import Datapoint
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
-from flowtrain.utils.arguments import names_arguments
-from flowtrain.utils.errors import ConfigError, closest
+from flowtrain.utils.arguments import names_arguments, old_spellings
+from flowtrain.utils.errors import ConfigError
 
 from .loader import with_weights
 from .named_graph import as_graph, predictor_of
 
 __all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
 
-_OLD_SPELLINGS = {
-    "session_init": "weights=get_model_loader(path), or weights=path",
-    "input_names": "inputs=[...]",
-    "output_names": "outputs=[...]",
-    "return_input": "outputs=[...], with the inputs' names in it",
-}
 _log = logging.getLogger("flowtrain")
 
 
@@ -69,6 +63,12 @@ class LoadedPredictor(Predictor):
         return predict_dataflow(self, dataflow, batch_size, progress, names)
 
 
+@old_spellings(
+    session_init="Write weights=get_model_loader(path), or weights=path",
+    input_names="inputs",
+    output_names="outputs",
+    return_input="Write outputs=[...], with the inputs' names in it",
+)
 class PredictConfig:
     """Configuration of an OfflinePredictor: model, weights, inputs and outputs.
 
@@ -96,13 +96,7 @@ class PredictConfig:
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         averaged: bool = False,
-        **unknown: object,
     ) -> None:
-        for name in unknown:
-            if name in _OLD_SPELLINGS:
-                raise ConfigError(f"PredictConfig({name}=...) is spelled {_OLD_SPELLINGS[name]} here")
-            known = ["model", "weights", "inputs", "outputs", "averaged"]
-            raise ConfigError(f"PredictConfig takes no {name}=. {closest(name, known)}")
         if model is None:
             raise ConfigError(
                 "PredictConfig needs model=, an object of a class that extends ModelDesc, or a Keras model"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from flowtrain.utils.errors import CheckpointError, closest
+from flowtrain.model.checkpoint_io import refuse_missing_path
+from flowtrain.utils.errors import CheckpointError
 
 __all__ = ["KINDS", "checkpoint_prefix", "kind_of", "model_path"]
 
@@ -55,9 +55,7 @@ def kind_of(path: str | Path) -> str:
         return "meta"
     if checkpoint_prefix(path) is not None:
         return "bundle"
-    if not path.exists():
-        near = _names(path.parent.iterdir()) if path.parent.is_dir() else []
-        raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
+    refuse_missing_path(path)
     if path.name == _SAVED_MODEL:
         return "saved_model"
     if path.suffix in (".h5", ".hdf5"):
@@ -80,7 +78,8 @@ def _kind_of_folder(path: Path) -> str:
         return "own"
     if (path / "checkpoint").is_file() or any(path.glob("*.index")):
         return "bundle"
-    raise CheckpointError(f"the folder {path} holds no model: {_shown(path.iterdir())}. Expected {_KINDS}.")
+    shown = ", ".join(sorted(entry.name for entry in path.iterdir())[:10]) or "it is empty"
+    raise CheckpointError(f"the folder {path} holds no model: {shown}. Expected {_KINDS}.")
 
 
 def checkpoint_prefix(path: str | Path) -> Path | None:
@@ -100,11 +99,3 @@ def checkpoint_prefix(path: str | Path) -> Path | None:
         if prefix.with_name(prefix.name + ".index").exists():
             return prefix
     return None
-
-
-def _names(entries: Iterable[Path]) -> list[str]:
-    return [entry.name for entry in entries]
-
-
-def _shown(entries: Iterable[Path]) -> str:
-    return ", ".join(sorted(_names(entries))[:10]) or "it is empty"

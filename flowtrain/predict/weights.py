@@ -21,7 +21,7 @@ from flowtrain.utils.storage import as_local
 
 from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
-__all__ = ["OWN_NAMES", "read_weights"]
+__all__ = ["OWN_NAMES", "open_h5", "read_weights"]
 
 HDF5Group: TypeAlias = Any
 """An ``h5py.Group``; h5py is imported when it is used."""
@@ -141,16 +141,17 @@ def _place(key: str) -> str:
 
 
 def _h5(path: Path) -> dict[str, np.ndarray]:
-    with _open_h5(path) as file:
+    with open_h5(path) as file:
         return _from_h5(file)
 
 
 def _keras(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive, _open_h5(io.BytesIO(archive.read("model.weights.h5"))) as file:
+    with zipfile.ZipFile(path) as archive, open_h5(io.BytesIO(archive.read("model.weights.h5"))) as file:
         return _from_h5(file)
 
 
-def _open_h5(file: object) -> HDF5Group:
+def open_h5(file: object) -> HDF5Group:
+    """Open an .h5 file for reading, given its path or an open binary file; h5py is optional."""
     return require("h5py", extra="formats", needed_for="reading .h5 and .keras files").File(file, "r")
 
 

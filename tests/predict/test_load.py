@@ -246,8 +246,10 @@ def test_offline_predictor(graph, noisy, expected, tmp_path):
         OfflinePredictor(PredictConfig(Denoiser(), {"a": noisy}, ["noisy"], ["output"]))
     with pytest.raises(ConfigError, match=r"Denoiser\(\)"):
         PredictConfig(Denoiser)
-    with pytest.raises(ConfigError, match="spelled inputs"):
+    with pytest.raises(ConfigError, match="Write inputs= instead"):
         PredictConfig(Denoiser(), input_names=["noisy"])
+    with pytest.raises(ConfigError, match=r"Write weights=get_model_loader\(path\), or weights=path"):
+        PredictConfig(Denoiser(), session_init="a")
     with pytest.raises(ConfigError, match="'outputs'"):
         PredictConfig(Denoiser(), output=["noisy"])
     with pytest.raises(ConfigError, match=r"\['noisy'\]"):
