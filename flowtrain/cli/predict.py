@@ -88,7 +88,7 @@ def command(
     if tile is None and (margin is not None or rfield is not None):
         raise click.UsageError("--margin and --rfield are about tiles: give --tile as well.")
     graph = as_graph(open_source(source, model, args, signature, averaged), averaged)
-    predictor = LoadedPredictor.of(graph, list(inputs) or None, list(outputs) or None)
+    predictor = LoadedPredictor(graph, list(inputs) or None, list(outputs) or None)
     read = Reader(predictor, (span[0], span[1]), bands, gray)
     target = Path(folder)
     stems = distinct(files, [target / Path(name).stem for name in files])

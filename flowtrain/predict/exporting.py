@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowtrain.model.store import read_value
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import check_int, names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError, closest
 from flowtrain.utils.storage import is_there, is_url, writing_to
 
@@ -79,6 +79,9 @@ def export(
     """
     path = path if is_url(path) else Path(path)
     kind = _format_of(Path(path), format)
+    for name, size in (("height", height), ("width", width)):
+        if size is not None:
+            check_int("export", name, size)
     if (height is not None or width is not None) and kind not in _FIXABLE:
         raise ExportError(f"a fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
     if kind in ("npz", "keras", "h5", "weights_h5") and (inputs or outputs):

@@ -20,9 +20,9 @@ from google.protobuf.message import DecodeError
 
 from flowtrain.utils.errors import CheckpointError
 
-__all__ = ["read_graph", "read_meta", "with_own_functions", "write_graph"]
+__all__ = ["VARIABLES", "op_name", "read_graph", "read_meta", "with_own_functions", "write_graph"]
 
-_VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
+VARIABLES = {"VariableV2", "Variable", "VarHandleOp"}
 _count = itertools.count()
 _READS = {"ReadVariableOp", "ResourceGather"}
 _REF = 100  # DT_FLOAT_REF is DT_FLOAT + 100, and so for every dtype
@@ -49,14 +49,19 @@ def read_graph(path: str | Path) -> tf.compat.v1.GraphDef:
         CheckpointError: The file is missing, damaged, cut short or no graph.
     """
     graph = tf.compat.v1.GraphDef()
+    _parse(path, graph, "no frozen graph")
+    _check_whole(graph, path)
+    return graph
+
+
+def _parse(path: str | Path, message: Any, kind: str) -> None:
+    """Parse a file into a protocol buffer; ``kind`` says in errors what a file that cannot be parsed is not."""
     try:
-        graph.ParseFromString(_unsealed(Path(path).read_bytes(), path))
+        message.ParseFromString(_unsealed(Path(path).read_bytes(), path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except DecodeError as error:
-        raise CheckpointError(f"{path} is no frozen graph, or it is cut short: {error}") from None
-    _check_whole(graph, path)
-    return graph
+        raise CheckpointError(f"{path} is {kind}, or it is cut short: {error}") from None
 
 
 def _unsealed(content: bytes, path: str | Path) -> bytes:
@@ -93,12 +98,7 @@ def read_meta(
         CheckpointError: The file is missing, damaged, cut short or no graph.
     """
     meta = tf.compat.v1.MetaGraphDef()
-    try:
-        meta.ParseFromString(Path(path).read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    except DecodeError as error:
-        raise CheckpointError(f"{path} is no graph of TensorFlow 1, or it is cut short: {error}") from None
+    _parse(path, meta, "no graph of TensorFlow 1")
     _check_whole(meta.graph_def, path)
     try:
         return _with_values(meta.graph_def, _with_parts(meta.graph_def, values))
@@ -114,11 +114,14 @@ def _check_whole(graph: tf.compat.v1.GraphDef, path: str | Path) -> None:
     names = {node.name for node in graph.node}
     for node in graph.node:
         for given in node.input:
-            if _op(given) not in names:
-                raise CheckpointError(f"{path} is cut short: {node.name!r} needs {_op(given)!r}, which is not in it.")
+            if op_name(given) not in names:
+                raise CheckpointError(
+                    f"{path} is cut short: {node.name!r} needs {op_name(given)!r}, which is not in it."
+                )
 
 
-def _op(tensor: str) -> str:
+def op_name(tensor: str) -> str:
+    """The operation of an input as a node names it: of ``^name`` (control), ``name`` and ``name:1``."""
     return tensor.removeprefix("^").split(":")[0]
 
 
@@ -130,7 +133,7 @@ def _with_parts(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) 
     parts: dict[str, dict[int, list[int]]] = {}
     for node in graph.node:
         found = re.fullmatch(r"(.+)/part_(\d+)", node.name)
-        if node.op in _VARIABLES and found and node.name not in values and found[1] in values:
+        if node.op in VARIABLES and found and node.name not in values and found[1] in values:
             parts.setdefault(found[1], {})[int(found[2])] = [size.size for size in node.attr["shape"].shape.dim]
     made: dict[str, np.ndarray] = {}
     for name, shapes in parts.items():
@@ -148,11 +151,11 @@ def _with_values(
 ) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray], dict[str, str]]:
     handles = {node.name for node in graph.node if node.op == "VarHandleOp"}
     passed_on = {
-        _op(given)
+        op_name(given)
         for node in graph.node
         if node.op not in _READS and not _writes(node)
         for given in node.input
-        if not given.startswith("^") and _op(given) in handles
+        if not given.startswith("^") and op_name(given) in handles
     }
     kept: dict[str, tf.compat.v1.NodeDef] = {}
     removed: set[str] = set()
@@ -162,9 +165,9 @@ def _with_values(
         if node.name in passed_on and _value(node, values) is not None:
             live[node.name] = _value(node, values)
             made = _handle(node)
-        elif node.op in _VARIABLES:
+        elif node.op in VARIABLES:
             made = _constant(node, values)
-        elif node.op in _READS and node.input and _op(node.input[0]) in handles - live.keys():
+        elif node.op in _READS and node.input and op_name(node.input[0]) in handles - live.keys():
             made = _read(node)
         elif _writes(node):
             made = None
@@ -172,10 +175,11 @@ def _with_values(
             made = _without_references(node)
         # An operation goes, too, when it needs the value of one that has gone; since nodes come in order, `removed` is
         # complete for its inputs. One that only waits for it (a control input) stays and waits no longer.
-        before = [] if made is None else [_op(x) for x in made.input if not x.startswith("^") and _op(x) in removed]
+        needed = [] if made is None else [op_name(given) for given in made.input if not given.startswith("^")]
+        before = [name for name in needed if name in removed]
         if made is None or before:
             removed.add(node.name)
-            reason = node.name if made is None and node.op in _VARIABLES else next(map(lacking.get, before), None)
+            reason = node.name if made is None and node.op in VARIABLES else next(map(lacking.get, before), None)
             if reason is not None:
                 lacking[node.name] = reason
         else:
@@ -189,9 +193,7 @@ def _with_values(
         copy = result.node.add()
         copy.CopyFrom(node)
         # What has been removed can be left here as a control input only: a wait for an update, which is training's.
-        staying = [given for given in node.input if _op(given) not in removed]
-        del copy.input[:]
-        copy.input.extend(staying)
+        copy.input[:] = [given for given in node.input if op_name(given) not in removed]
         copy.attr.pop("_class", None)
         copy.attr.pop("_output_shapes", None)
         copy.device = ""
@@ -200,16 +202,14 @@ def _with_values(
 
 def _leave_out_updates(function: tf.compat.v1.GraphDef) -> None:
     """Remove operations that write variables (moving averages) from the body of a branch or loop, in place."""
-    used = {_op(given) for node in function.node_def for given in node.input if not given.startswith("^")}
-    used |= {_op(tensor) for tensor in function.ret.values()}
+    used = {op_name(given) for node in function.node_def for given in node.input if not given.startswith("^")}
+    used |= {op_name(tensor) for tensor in function.ret.values()}
     gone = {node.name for node in function.node_def if _writes(node)} - used
     if not gone:
         return
     staying = [node for node in function.node_def if node.name not in gone]
     for node in staying:
-        given = [name for name in node.input if not (name.startswith("^") and _op(name) in gone)]
-        del node.input[:]
-        node.input.extend(given)
+        node.input[:] = [name for name in node.input if not (name.startswith("^") and op_name(name) in gone)]
     # As copies: clearing the list below would clear the messages in it.
     copies = [type(node).FromString(node.SerializeToString()) for node in staying]
     del function.node_def[:]
@@ -261,7 +261,7 @@ def _in_order(graph: tf.compat.v1.GraphDef) -> list[tf.compat.v1.NodeDef]:
                 continue
             open_nodes.add(node.name)
             stack.append((node, True))
-            stack += [(nodes[_op(given)], False) for given in node.input if _op(given) not in done]
+            stack += [(nodes[op_name(given)], False) for given in node.input if op_name(given) not in done]
     return list(done.values())
 
 
@@ -297,12 +297,12 @@ def _read(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:
     if node.op == "ReadVariableOp":
         made.op = "Identity"
         made.attr["T"].CopyFrom(node.attr["dtype"])
-        made.input.append(_op(node.input[0]))
+        made.input.append(op_name(node.input[0]))
     else:
         made.op = "Gather"
         made.attr["Tparams"].CopyFrom(node.attr["dtype"])
         made.attr["Tindices"].CopyFrom(node.attr["Tindices"])
-        made.input.extend([_op(node.input[0]), node.input[1]])
+        made.input.extend([op_name(node.input[0]), node.input[1]])
     made.input.extend(given for given in node.input if given.startswith("^"))
     return made
 

@@ -17,7 +17,7 @@ from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import CheckpointError, FlowtrainError, ModelError, closest
 from flowtrain.utils.storage import as_local
 
-from .graphfile import read_graph, read_meta, with_own_functions
+from .graphfile import VARIABLES, op_name, read_graph, read_meta, with_own_functions
 from .loader import with_weights
 from .named_graph import NamedGraph, as_graph, keras_graph
 from .offline import LoadedPredictor
@@ -70,7 +70,7 @@ def load_predictor(
         >>> denoise = load_predictor("dncnn.pb", ["input"], ["output"])          # doctest: +SKIP
         >>> (clean,) = denoise(noisy[None])                                     # doctest: +SKIP
     """
-    return LoadedPredictor.of(load_graph(path, model, signature, averaged), inputs, outputs)
+    return LoadedPredictor(load_graph(path, model, signature, averaged), inputs, outputs)
 
 
 def load_graph(
@@ -122,7 +122,7 @@ def _frozen(path: Path) -> NamedGraph:
 def _is_variable(node: tf.compat.v1.NodeDef) -> bool:
     if node.op in _INPUTS:  # the graph of a tf.function takes its variables' handles through placeholders
         return node.attr["dtype"].type == tf.resource.as_datatype_enum
-    return node.op in ("VariableV2", "Variable", "VarHandleOp")
+    return node.op in VARIABLES
 
 
 def _meta(path: Path) -> NamedGraph:
@@ -145,7 +145,7 @@ def _imported(
     definition = with_own_functions(definition)
     variables = variables or {}
     placeholders = [node.name for node in definition.node if node.op in _INPUTS and node.name not in variables]
-    used = {given.removeprefix("^").split(":")[0] for node in definition.node for given in node.input}
+    used = {op_name(given) for node in definition.node for given in node.input}
     ends = [
         node.name
         for node in definition.node

@@ -27,30 +27,20 @@ _log = logging.getLogger("flowtrain")
 class LoadedPredictor(Predictor):
     """A predictor that keeps its inference graph: it lists the graph's tensors, and runs over dataflows.
 
+    Args:
+        graph: The inference graph.
+        inputs: Names of inputs; None for those that the outputs need.
+        outputs: Names of tensors; None for the outputs that the graph declares, else for the last layer's.
+
     Attributes:
         graph: The inference graph.
     """
 
-    graph: InferenceGraph
-
-    @classmethod
-    def of(
-        cls, graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
-    ) -> LoadedPredictor:
-        """Make a predictor from a graph.
-
-        Args:
-            graph: The inference graph.
-            inputs: Names of inputs; None for those that the outputs need.
-            outputs: Names of tensors; None for the outputs that the graph declares, else for the last layer's.
-        """
-        predictor = cls.__new__(cls)  # past __init__: that of OfflinePredictor takes a configuration
-        predictor._take(graph, inputs, outputs)
-        return predictor
-
-    def _take(self, graph: InferenceGraph, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> None:
+    def __init__(
+        self, graph: InferenceGraph, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+    ) -> None:
         made = predictor_of(graph, inputs, outputs)
-        Predictor.__init__(self, made.function, made.specs, made.inputs, made.outputs)
+        super().__init__(made.function, made.specs, made.inputs, made.outputs)
         self.graph = graph
 
     def tensor_names(self) -> list[str]:
@@ -134,7 +124,7 @@ class OfflinePredictor(LoadedPredictor):
         elif isinstance(model, ModelDesc):
             model = ModelGraph(model)
             _log.warning("OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__)
-        self._take(as_graph(model, config.averaged), config.inputs, config.outputs)
+        super().__init__(as_graph(model, config.averaged), config.inputs, config.outputs)
 
 
 @names_arguments

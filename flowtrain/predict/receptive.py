@@ -73,20 +73,10 @@ class ValidCrop(int):
         """A table of the layers with the sizes of their outputs and of the valid parts, for a picture of this size."""
         rows = [["input", "", "", "", size, size]]
         for layer in self.layers:
-            out = math.ceil(size / layer.scale)
-            rows.append(
-                [
-                    layer.name,
-                    layer.kind,
-                    layer.kernel,
-                    str(layer.stride),
-                    out,
-                    math.floor((size - layer.lost) / layer.scale),
-                ]
-            )
-        return tabulate(
-            rows, ["layer", "operation", "kernel", "stride", "output", "valid output"], disable_numparse=True
-        )
+            output, valid = math.ceil(size / layer.scale), math.floor((size - layer.lost) / layer.scale)
+            rows.append([layer.name, layer.kind, layer.kernel, str(layer.stride), output, valid])
+        headers = ["layer", "operation", "kernel", "stride", "output", "valid output"]
+        return tabulate(rows, headers, disable_numparse=True)
 
     def __repr__(self) -> str:
         return f"ValidCrop({int(self)}, crop={self.crop}, align={self.align})"

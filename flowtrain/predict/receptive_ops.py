@@ -69,6 +69,10 @@ class Field:
         """The field with its reach extended, in pixels of the picture."""
         return replace(self, before=self.before + before, after=self.after + after)
 
+    def cropped(self, distance: Fraction | int) -> Field:
+        """The field behind a crop at the beginning, in pixels of the picture; behind a padding if it is negative."""
+        return self.seeing(-distance, distance).moved(distance)
+
     def count(self) -> int:
         """The number of valid pixels of the tensor."""
         return math.floor(self.valid / self.scale)
@@ -135,10 +139,6 @@ def _padding(op: tf.Operation, axis: int, size: int, kernel: int, stride: int) -
     return 0
 
 
-def _known(tensor: tf.Tensor) -> Any:
-    return tf.get_static_value(tensor)
-
-
 # -- the rules ------------------------------------------------------------------------------------------
 
 
@@ -192,11 +192,11 @@ def _transposed(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int]:
 
 def _shift(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     """Rule of padding: output pixel i is input pixel i - begin."""
-    paddings = _known(op.inputs[1])
+    paddings = tf.get_static_value(op.inputs[1])
     made = op.outputs[0].shape[_place(op, axis)]
     # Amounts that are computed in the graph are not known here; then half of the growth is the best guess.
     begin = int(paddings[_place(op, axis)][0]) if paddings is not None else (made - field.size) // 2
-    return field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin), None
+    return field.cropped(-field.scale * begin), None
 
 
 def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -207,11 +207,11 @@ def _slice(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None
     place = _place_in_slice(op, 1 + axis)
     first = _entry(op.inputs[1], place, 0)
     first += field.size if first < 0 else 0
-    moved = field.seeing(-field.scale * first, field.scale * first).moved(field.scale * first)
+    cropped = field.cropped(field.scale * first)
     step = _entry(op.inputs[3], place, 1) if op.type == "StridedSlice" else 1
     if step < 0:
         raise ModelError(f"{op.name!r} turns the picture around: no margin is enough.")
-    scaled = moved.scaled(step, moved.count() // step if step > 1 else moved.count())
+    scaled = cropped.scaled(step, cropped.count() // step)
     # What is left by a crop may be less than what was valid.
     return replace(scaled, valid=min(scaled.valid, size * scaled.scale)), None
 
@@ -229,27 +229,26 @@ def _place_in_slice(op: tf.Operation, dimension: int) -> int:
 
 
 def _entry(tensor: tf.Tensor, place: int, default: int) -> int:
-    values = _known(tensor)
+    values = tf.get_static_value(tensor)
     return int(values[place]) if values is not None and len(values) > place else default
 
 
 def _to_batch(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
     """Rule of SpaceToBatch, which moves each block-th pixel to a picture of its own, for a dilated convolution."""
-    block = int(_known(op.inputs[1])[axis])
+    block = int(tf.get_static_value(op.inputs[1])[axis])
     made = op.outputs[0].shape[1 + axis]
     # For a kernel of odd size, the padding in front is a multiple of block, and at the end there is the same and less
     # than a block more, to fill the last one. So half of the growth, rounded down to a multiple of block, is in front.
     begin = (made * block - field.size) // 2 // block * block
-    moved = field.seeing(field.scale * begin, -field.scale * begin).moved(-field.scale * begin)
-    return replace(moved, scale=field.scale * block), None
+    return replace(field.cropped(-field.scale * begin), scale=field.scale * block), None
 
 
 def _from_batch(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-    block = int(_known(op.inputs[1])[axis])
-    crops = _known(op.inputs[2])
+    block = int(tf.get_static_value(op.inputs[1])[axis])
+    crops = tf.get_static_value(op.inputs[2])
     begin = int(crops[axis][0]) if crops is not None else 0
     pixel = field.scale / block
-    return replace(field.seeing(-pixel * begin, pixel * begin).moved(pixel * begin), scale=pixel), None
+    return replace(field.cropped(pixel * begin), scale=pixel), None
 
 
 def _depth_to_space(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
@@ -344,7 +343,7 @@ def _refuse_global(op: tf.Operation, inputs: Sequence[Field | None], axis: int) 
         raise ModelError(f"{op.name!r} ({op.type}) cannot be seen through: its receptive field is not known.")
     whole = op.type in _WHOLE
     if op.type in _REDUCTIONS:
-        axes, rank = _known(op.inputs[1]), op.inputs[0].shape.rank
+        axes, rank = tf.get_static_value(op.inputs[1]), op.inputs[0].shape.rank
         if axes is None or rank is None:
             whole = True
         else:

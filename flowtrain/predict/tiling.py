@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import check_int, names_arguments
 from flowtrain.utils.errors import ConfigError, ModelError
 
 from .placing import SAME, Placement, placements
@@ -199,9 +199,8 @@ class _Run:
         except Exception:  # any error: if the size is not its reason, the padded tile raises it again
             return False
         return all(
-            array.ndim >= 3 and all(_follows(array.shape[1 + a], length, place[a]) for a, length in enumerate(lengths))
-            for lengths in [(rows.length, columns.length)]
-            for array, place in zip(outputs, self.places, strict=True)
+            array.shape[1:3] == (vertical.size(rows.length), horizontal.size(columns.length))
+            for array, (vertical, horizontal) in zip(outputs, self.places, strict=True)
         )
 
     # -- reading, computing, writing --
@@ -245,7 +244,7 @@ class _Run:
         for array, place in zip(outputs, self.places, strict=True):
             _check_is_picture(array)
             for axis, window in enumerate(tile):
-                if not _follows(array.shape[1 + axis], window.length, place[axis]):
+                if array.shape[1 + axis] != place[axis].size(window.length):
                     raise ModelError(
                         f"a tile of {window.length} pixels gives an output of {array.shape[1 + axis]}, where its "
                         f"operations say {float(place[axis].size(window.length)):g}: it cannot be "
@@ -285,10 +284,6 @@ class _Run:
             target[:, spots[0], spots[1]] = part[:, sources[0], sources[1]]
 
 
-def _follows(output: int, size: int, place: Placement) -> bool:
-    return output == place.size(size)
-
-
 def _check_is_picture(output: np.ndarray) -> None:
     if output.ndim < 3 or min(output.shape[1:3]) == 0:
         raise ModelError(
@@ -318,8 +313,7 @@ def _check_sizes(expression: int, margin: int, align: int, pad: str, batch_size:
     for name, value, least in (
         ("expression", expression, 1), ("margin", margin, 0), ("align", align, 1), ("batch_size", batch_size, 1)
     ):  # fmt: skip
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it is at least {least}.")
+        check_int("tiled", name, value, least)
     for name, value in (("expression", expression), ("margin", margin)):
         if value % align:
             raise ConfigError(

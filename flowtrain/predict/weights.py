@@ -19,6 +19,7 @@ from flowtrain.utils.errors import CheckpointError
 from flowtrain.utils.optional import require
 from flowtrain.utils.storage import as_local
 
+from .graphfile import read_graph
 from .path_kinds import KINDS, checkpoint_prefix, kind_of, model_path
 
 __all__ = ["OWN_NAMES", "open_h5", "read_weights"]
@@ -137,7 +138,7 @@ def _named(values: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[s
 
 def _place(key: str) -> str:
     """A readable name from a key of an object-based checkpoint, in which ``.S`` means ``/`` and ``..`` means ``.``."""
-    return key.removesuffix(_ENDING).replace(".S", "/").replace("..", ".")
+    return re.sub(r"\.([.S])", lambda found: "." if found[1] == "." else "/", key.removesuffix(_ENDING))
 
 
 def _h5(path: Path) -> dict[str, np.ndarray]:
@@ -194,13 +195,11 @@ def _text(value: object) -> str:
 
 
 def _frozen(path: Path) -> dict[str, np.ndarray]:
-    from .graphfile import read_graph
-
     return {
         node.name: tf.make_ndarray(node.attr["value"].tensor)
         for node in read_graph(path).node
         if node.op == "Const"
-        and node.attr["dtype"].type in (1, 2, 14, 19)  # float32, float64, bfloat16, float16
+        and tf.as_dtype(node.attr["dtype"].type).is_floating
         and node.attr["value"].tensor.tensor_shape.dim
     }
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import flowtrain.predict.exporting as export_module
 from flowtrain.layers import LSTM, BatchNorm, Conv2D, Embedding
-from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph
+from flowtrain.model import KerasModelDesc, ModelDesc, ModelGraph, get_variable
 from flowtrain.predict import OfflinePredictor, PredictConfig, export, get_model_loader, load_predictor, read_weights
 from flowtrain.predict.freeze import frozen
 from flowtrain.utils.errors import ConfigError, ExportError, FlowtrainError, TensorNameError
@@ -70,6 +70,18 @@ def test_a_saved_model_runs_in_a_fresh_process_without_flowtrain(graph, image, e
     assert set(read_weights(path)) == set(graph.store.variables)
     other = ModelGraph(Segment(), seed=99)
     assert get_model_loader(path).restore(other).fits
+
+
+def test_a_saved_model_keeps_names_with_dots(tmp_path):
+    class Scaled(ModelDesc):
+        def inputs(self):
+            return [tf.TensorSpec((None, 2), tf.float32, "x")]
+
+        def build_graph(self, x):
+            return tf.reduce_mean(tf.multiply(x, get_variable("block.Second/scale", (), "ones"), name="scaled"))
+
+    path = export(ModelGraph(Scaled()), tmp_path / "exported", ["x"], ["scaled"])
+    assert set(read_weights(path)) == {"block.Second/scale"}  # TensorFlow writes dots and slashes in keys as .. and .S
 
 
 def test_a_frozen_graph_keeps_the_names(graph, image, expected, tmp_path):
@@ -261,6 +273,8 @@ def test_wrong_arguments(graph, tmp_path):
         export(graph, tmp_path / "model", format="frozen")
     with pytest.raises(ExportError, match="not as saved_model"):
         export(graph, tmp_path / "model", height=32)
+    with pytest.raises(ConfigError, match="export: height must be a whole number of at least 1, got 0"):
+        export(graph, tmp_path / "model.pb", height=0)
     for name in ("model.keras", "model.h5", "model.weights.h5"):
         with pytest.raises(ExportError, match="TFSMLayer"):
             export(graph, tmp_path / name)

@@ -146,6 +146,7 @@ def test_every_pixel_comes_from_its_own_place(height, width, blocks, margins, al
         ({"margin": 31}, "Take 32"),
         ({"pad": "mirror"}, "one of 'reflect'"),
         ({"batch_size": 0}, "at least 1"),
+        ({"expression": 64.0}, "tiled: expression must be a whole number of at least 1, got 64.0"),
     ],
 )
 def test_wrong_options(options, message):
