@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...utils.errors import DataFlowError
-from ...utils.storage import (
-    carried,
-    exists,
-    expand,
-    first_missing,
-    is_folder,
-    is_url,
-    list_folder,
-    path_or_url,
-    url_name,
-)
+from ...utils.storage import carried, exists, expand, first_missing, is_folder, is_url, list_folder, path_or_url
 from ..core.cursor import Datapoint
 from .memory import Ordered
 
@@ -158,38 +148,38 @@ def labelled_files(
         DataFlowError: The folder does not exist, or holds no folder with such files.
     """
     place = path_or_url(folder)
-    if is_url(place):
-        return _labelled_urls(place.rstrip("/"), suffixes)
-    root = Path(place)
+    root = place.rstrip("/") if is_url(place) else str(Path(place))
+    found = _urls_by_class(root) if is_url(place) else _paths_by_class(Path(root))
+    classes = sorted(found)
+    files = [
+        (path, number)
+        for number, name in enumerate(classes)
+        for path in found[name]
+        if os.path.splitext(path)[1].lower() in suffixes
+    ]
+    if not files:
+        raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
+    return classes, files
+
+
+def _paths_by_class(root: Path) -> dict[str, list[str]]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise DataFlowError(f"{root} {what}; expected a folder that holds one folder per class")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not classes:
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not folders:
         raise DataFlowError(f"{root} holds no folders; expected one per class")
     # Sorted, as the order of a folder's entries depends on the file system.
-    files = [
-        (str(path), number)
-        for number, name in enumerate(classes)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in suffixes
-    ]
-    if not files:
-        raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
-    return classes, files
+    return {folder.name: [str(path) for path in sorted(folder.rglob("*"))] for folder in folders}
 
 
-def _labelled_urls(root: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[tuple[str, int]]]:
-    parts = {url: url.removeprefix(f"{root}/").split("/") for url in list_folder(root, deep=True)}
-    classes = sorted({names[0] for names in parts.values() if len(names) > 1 and not names[0].startswith(".")})
-    if not classes:
+def _urls_by_class(root: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    # By the parts of their paths, as paths are sorted: "a/b" before "a-b/c".
+    for url in sorted(list_folder(root, deep=True), key=lambda url: url.split("/")):
+        name, slash, _ = url.removeprefix(f"{root}/").partition("/")
+        if slash and not name.startswith("."):
+            found.setdefault(name, []).append(url)
+    if not found:
         raise DataFlowError(f"{root} does not exist, or holds no folders; expected one per class")
-    numbers = {name: number for number, name in enumerate(classes)}
-    files = [
-        (url, numbers[names[0]])
-        for url, names in sorted(parts.items(), key=lambda item: item[1])
-        if len(names) > 1 and names[0] in numbers and os.path.splitext(url_name(url))[1].lower() in suffixes
-    ]
-    if not files:
-        raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
-    return classes, files
+    return found
