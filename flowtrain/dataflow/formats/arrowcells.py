@@ -64,6 +64,10 @@ class Cells:
         """The cells of the rows from ``start`` up to, not including, ``stop``."""
         return [self.get(row) for row in range(start, stop)]
 
+    def piece(self, start: int, stop: int) -> Component:
+        """The cells of these rows as the elements of a list: an array where they are numbers."""
+        return self.rows(start, stop)
+
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The cells of any rows as one array; called only for types of which ``arrowvalues.gathers`` is true."""
         column = np.empty(len(rows), object)  # np.array() of texts has a dtype <U, which drops NULs at their end
@@ -87,6 +91,9 @@ class Numbers(Cells):
     def rows(self, start: int, stop: int) -> list[Any]:
         return list(self.values[start:stop])
 
+    def piece(self, start: int, stop: int) -> Component:
+        return self.values[start:stop].copy()
+
     def gather(self, rows: np.ndarray) -> np.ndarray:
         return self.values[rows]
 
@@ -99,6 +106,9 @@ class Rows(Numbers):
 
     def rows(self, start: int, stop: int) -> list[Any]:
         return [np.array(row) for row in self.values[start:stop]]
+
+    def piece(self, start: int, stop: int) -> Component:
+        return self.rows(start, stop)
 
 
 class Bytes(Cells):
@@ -133,15 +143,9 @@ class Lists(Cells):
 
     def __init__(self, offsets: np.ndarray, items: Cells) -> None:
         self._offsets, self._items = offsets, items
-        self._numbers = items.values if type(items) is Numbers else None  # not of Rows: they make a list of arrays
 
     def get(self, row: int) -> Component:
-        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
-        if self._numbers is not None:
-            return self._numbers[start:stop].copy()
-        if isinstance(self._items, Refusing | Filled):
-            return self._items.piece(start, stop)
-        return self._items.rows(start, stop)
+        return self._items.piece(int(self._offsets[row]), int(self._offsets[row + 1]))
 
 
 class Maps(Cells):
@@ -241,10 +245,8 @@ class Refusing(Cells):
         return self._inner.rows(start, stop)
 
     def piece(self, start: int, stop: int) -> Component:
-        """Elements of a list: an array where they are numbers."""
         self._check(slice(start, stop))
-        inner = self._inner
-        return inner.values[start:stop].copy() if type(inner) is Numbers else inner.rows(start, stop)
+        return self._inner.piece(start, stop)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         self._check(rows)
@@ -261,7 +263,7 @@ class Filled(Cells):
         return copy.deepcopy(self._fill) if self._null[row] else self._inner.get(row)
 
     def piece(self, start: int, stop: int) -> Component:
-        """Elements of a list: an array where they are numbers; where the fill value is None, always a list."""
+        """As of all cells; but where the fill value is None, always a list."""
         inner = self._inner
         # By the fill value, not by whether a null is there: else the type of a cell would change from row to row.
         if type(inner) is not Numbers or self._fill is None:
