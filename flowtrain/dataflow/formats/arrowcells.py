@@ -296,11 +296,11 @@ class Chunks(Cells):
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         numbers = np.searchsorted(self._ends, rows, "right")
-        found: np.ndarray | None = None
-        for number in np.unique(numbers).tolist():
+        found: Any = None
+        for number in np.unique(numbers).tolist() or [0]:  # of no rows: an empty array, of the column's dtype
             chosen = numbers == number
             part = self._parts[number].gather(rows[chosen] - (self._ends[number - 1] if number else 0))
             if found is None:
                 found = np.empty((len(rows), *part.shape[1:]), part.dtype)
             found[chosen] = part
-        return super().gather(rows) if found is None else found
+        return found

@@ -52,6 +52,7 @@ from .arrowcells import (
 __all__ = ["arrow", "cells_of", "gathers", "null_paths", "numbers_of", "unreadable"]
 
 _BLOCKED = ("sparse_union", "dense_union", "run_end_encoded", "list_view", "large_list_view", "month_day_nano_interval")
+_BYTES = ("string", "large_string", "binary", "large_binary")  # types whose cells lie end to end in one buffer
 
 
 def arrow() -> ModuleType:
@@ -85,9 +86,7 @@ def null_paths(kind: ArrowType, path: str) -> list[str]:
 
 def gathers(kind: ArrowType) -> bool:
     """Whether cells of this type batch into an array with a row per cell, so that ``Cells.gather`` may be used."""
-    types = arrow().types
-    tests = (_is_number, _is_moment, types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    return any(test(kind) for test in tests)
+    return _is_number(kind) or _is_moment(kind) or str(kind) in _BYTES
 
 
 def _is_number(kind: ArrowType) -> bool:
@@ -153,35 +152,32 @@ def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) ->
         return Numbers(numbers_of(column))
     if _is_moment(kind):
         return Numbers(column.to_numpy(zero_copy_only=False))
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
-        text = types.is_string(kind) or types.is_large_string(kind)
+    if str(kind) in _BYTES:
         width = np.int64 if str(kind).startswith("large") else np.int32
         _, ends, data = column.buffers()
         offsets = _view(ends, width, column.offset, len(column) + 1)
-        return Bytes(memoryview(data) if data is not None else memoryview(b""), offsets, text)
+        return Bytes(memoryview(data or b""), offsets, "string" in str(kind))
     if str(kind) in ("string_view", "binary_view"):
         return _without_nulls(column.cast(pa.large_string() if "string" in str(kind) else pa.large_binary()), path, {})
     if types.is_fixed_size_binary(kind):
         width, data = kind.byte_width, column.buffers()[1]
         start = column.offset * width
         offsets = start + np.arange(len(column) + 1, dtype=np.int64) * width
-        return Bytes(memoryview(data) if data is not None else memoryview(b""), offsets, False)
+        return Bytes(memoryview(data or b""), offsets, False)
     if types.is_fixed_size_list(kind):
         size, start = kind.list_size, column.offset * kind.list_size  # not flatten(): it leaves out null rows
         child = column.values.slice(start, len(column) * size)
         offsets = np.arange(len(column) + 1, dtype=np.int64) * size
         return Lists(offsets, cells_of(child, f"{path}[]", missing))
     if types.is_map(kind):
-        names = (f"{path}.key", f"{path}.value")
-        keys, items = (cells_of(p, name, missing) for p, name in zip((column.keys, column.items), names, strict=True))
+        keys, items = cells_of(column.keys, f"{path}.key", missing), cells_of(column.items, f"{path}.value", missing)
         return Maps(np.asarray(column.offsets), keys, items)
     if types.is_list(kind) or types.is_large_list(kind):
         return Lists(np.asarray(column.offsets), cells_of(column.values, f"{path}[]", missing))
     if types.is_struct(kind):
         fields = [kind.field(i).name for i in range(kind.num_fields)]
         # Not flatten(): it makes each field of a null struct null, and these would be refused as nulls of the fields.
-        parts = [column.field(i).slice(0, len(column)) for i in range(kind.num_fields)]
-        made = [cells_of(part, f"{path}.{name}", missing) for name, part in zip(fields, parts, strict=True)]
+        made = [cells_of(column.field(i), f"{path}.{name}", missing) for i, name in enumerate(fields)]
         return Structs(fields, made)
     return Objects(column)  # decimals, times, nulls
 
