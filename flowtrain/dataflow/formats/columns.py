@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,7 +29,6 @@ FIXED_KINDS = ("array", "int", "float", "bool")
 _SCALARS = {int: ("int", "<i8"), float: ("float", "<f8"), bool: ("bool", "|b1")}
 _ENDS = np.dtype("<u8")
 _CRCS = np.dtype("<u4")
-_CHUNK = 1 << 22
 
 
 def _divides(value: dict[Any, Any]) -> bool:
@@ -129,16 +129,6 @@ def row_value(kind: str, row: Component) -> Component:
     return unpack(row)
 
 
-@dataclass
-class _State:
-    """State of a `ColumnSpool`: the number of rows, the datapoint's layout, the columns and their sizes."""
-
-    count: int = 0
-    layout: Any = None
-    columns: dict[str, Column] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each variable column
-
-
 class ColumnSpool:
     """Columns under construction: each grows in files of its own, which the sink joins into one file at the end.
 
@@ -148,17 +138,20 @@ class ColumnSpool:
         folder: An existing folder.
         position: What ``commit`` returned in an earlier process, to go on from there; None starts anew.
         column: The format's class of columns.
+
+    Attributes:
+        count: The number of rows.
+        layout: The layout of every datapoint; None before the first.
+        columns: Name -> column.
     """
 
     def __init__(self, folder: str, position: list[Any] | None = None, column: type[Column] = Column) -> None:
         self._folder, self._column = folder, column
-        self._files: dict[str, Any] = {}
-        self.state = _State()
+        self._files: dict[tuple[str, str], BinaryIO] = {}  # by the column's name, and which part of it
         self._crc = crc32c()
-        if position is not None:
-            count, layout, columns, sizes = position
-            made = {name: column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
-            self.state = _State(count, layout, made, dict(sizes))
+        self.count, self.layout, columns, sizes = position or (0, None, {}, {})
+        self.columns = {name: column(kind, dtype, tuple(shape), v) for name, (kind, dtype, shape, v) in columns.items()}
+        self._sizes = Counter(sizes)  # bytes of each variable column
 
     def append(self, datapoint: object) -> None:
         """Add a row to each column.
@@ -173,32 +166,28 @@ class ColumnSpool:
             return name or "value"
 
         layout = split(datapoint, _divides, leaf)
-        state = self.state
-        if state.layout is None:
-            state.layout = layout
-            state.columns = {name: self._column.of(value) for name, value in leaves.items()}
-        elif layout != state.layout:
+        if self.layout is None:
+            self.layout = layout
+            self.columns = {name: self._column.of(value) for name, value in leaves.items()}
+        elif layout != self.layout:
             raise FormatError(
-                f"datapoint {state.count} has the components {_names(layout)}, the first one had "
-                f"{_names(state.layout)}: a table has the same columns in all rows. "
+                f"datapoint {self.count} has the components {_names(layout)}, the first one had "
+                f"{_names(self.layout)}: a table has the same columns in all rows. "
                 "Write to LMDB, TFRecord or tar instead."
             )
         try:  # encode all before the first is written: a component that fails must not leave columns of unequal length
             rows = {name: self._encode(name, value) for name, value in leaves.items()}
         except CodecError as error:
-            raise FormatError(f"datapoint {state.count}: {error}") from error
+            raise FormatError(f"datapoint {self.count}: {error}") from error
         for name, row in rows.items():
-            self._put(name, row, state.sizes.get(name, 0))
-            if not state.columns[name].fixed:
-                state.sizes[name] = state.sizes.get(name, 0) + len(row)
-        state.count += 1
+            self._put(name, row)
+        self.count += 1
 
     def commit(self) -> list[Any]:
         """Make all rows durable; returns the position from which a later process can go on."""
         self._flush(sync=True)
-        state = self.state
-        columns = {name: [c.kind, c.dtype, list(c.shape), c.version] for name, c in state.columns.items()}
-        return [state.count, state.layout, columns, dict(state.sizes)]
+        columns = {name: [c.kind, c.dtype, list(c.shape), c.version] for name, c in self.columns.items()}
+        return [self.count, self.layout, columns, dict(self._sizes)]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The columns as memory-mapped arrays, under their names in a file.
@@ -208,14 +197,13 @@ class ColumnSpool:
         """
         self._flush()
         found: dict[str, np.ndarray] = {}
-        count = self.state.count
-        for name, column in self.state.columns.items():
-            found[f"__crc__/{name}"] = self._mapped(name, "crc", _CRCS, (count,))
+        for name, column in self.columns.items():
+            found[f"__crc__/{name}"] = self._mapped(name, "crc", _CRCS, (self.count,))
             if column.fixed:
-                found[name] = self._mapped(name, "rows", np.dtype(column.dtype), (count, *column.shape))
+                found[name] = self._mapped(name, "rows", np.dtype(column.dtype), (self.count, *column.shape))
             else:
-                found[f"{name}.bytes"] = self._mapped(name, "rows", np.dtype("u1"), (self.state.sizes.get(name, 0),))
-                found[f"{name}.ends"] = self._mapped(name, "ends", _ENDS, (count,))
+                found[f"{name}.bytes"] = self._mapped(name, "rows", np.dtype("u1"), (self._sizes[name],))
+                found[f"{name}.ends"] = self._mapped(name, "ends", _ENDS, (self.count,))
         return found
 
     def header(self) -> dict[str, Any]:
@@ -223,10 +211,9 @@ class ColumnSpool:
 
         It repeats dtypes and shapes, because an npz and an HDF5 file store theirs without a checksum.
         """
-        kinds = {name: column.kind for name, column in self.state.columns.items()}
+        kinds = {name: column.kind for name, column in self.columns.items()}
         forms = {name: [array.dtype.str, list(array.shape)] for name, array in self.arrays().items()}
-        layout, count = self.state.layout, self.state.count
-        return {"version": 2, "count": count, "layout": layout, "kinds": kinds, "arrays": forms}
+        return {"version": 2, "count": self.count, "layout": self.layout, "kinds": kinds, "arrays": forms}
 
     def close(self) -> None:
         files, self._files = self._files, {}
@@ -237,56 +224,53 @@ class ColumnSpool:
     # -- files
 
     def _encode(self, name: str, value: object) -> bytes:
-        row = self.state.columns[name].encode(value)
+        row = self.columns[name].encode(value)
         if row is None:
             self._rewrite(name, value)
-            row = self.state.columns[name].encode(value)
+            row = self.columns[name].encode(value)
         return row  # type: ignore[return-value]
 
-    def _put(self, name: str, row: bytes, size: int) -> None:
-        column = self.state.columns[name]
+    def _put(self, name: str, row: bytes) -> None:
         self._file(name, "rows").write(row)
         self._file(name, "crc").write(_CRCS.type(self._crc(row)).tobytes())
-        if not column.fixed:
-            self._file(name, "ends").write(_ENDS.type(size + len(row)).tobytes())
+        if not self.columns[name].fixed:
+            self._sizes[name] += len(row)
+            self._file(name, "ends").write(_ENDS.type(self._sizes[name]).tobytes())
 
     def _rewrite(self, name: str, value: Component) -> None:
         """Widen a column so that it can hold a value: rows so far are encoded again, into new files."""
         self._flush()  # arrays() maps the files
-        old = self.state.columns[name]
+        old = self.columns[name]
         read = _reader(self.arrays(), name, old)
-        column = self.state.columns[name] = old.widened(value)
-        self.state.sizes[name] = 0
+        column = self.columns[name] = old.widened(value)
+        self._sizes[name] = 0
         for part in ("rows", "crc", "ends"):
-            held = self._files.pop(f"{name}\0{part}", None)
-            if held is not None:
-                held.close()
-            self._files[f"{name}\0{part}"] = open(self._path(name, part), "w+b")  # noqa: SIM115 - closed by close()
-        for number in range(self.state.count):
+            if (name, part) in self._files:
+                self._files[name, part].close()
+            self._files[name, part] = open(self._path(name, part), "w+b")  # noqa: SIM115 - closed by close()
+        for number in range(self.count):
             row = column.encode(old.value(read(number)))  # by way of the value, so that reading gives the same type
             assert row is not None, "a column that is widened holds what it held"
-            self._put(name, row, self.state.sizes[name])
-            self.state.sizes[name] += len(row)
+            self._put(name, row)
 
     def _path(self, name: str, part: str) -> str:
-        place = list(self.state.columns).index(name)  # a column's name may be no file name, or too long for one
-        return os.path.join(self._folder, f"{place}-{self.state.columns[name].version}.{part}")
+        place = list(self.columns).index(name)  # a column's name may be no file name, or too long for one
+        return os.path.join(self._folder, f"{place}-{self.columns[name].version}.{part}")
 
     def _file(self, name: str, part: str) -> BinaryIO:
-        key = f"{name}\0{part}"
-        if key not in self._files:
+        if (name, part) not in self._files:
             path = self._path(name, part)
             file = open(path, "r+b" if os.path.exists(path) else "w+b")  # noqa: SIM115 - closed by close()
-            self._files[key] = file
+            self._files[name, part] = file
             file.truncate(self._length(name, part))  # drop rows after the last commit: they are made again
             file.seek(0, os.SEEK_END)
-        return self._files[key]
+        return self._files[name, part]
 
     def _length(self, name: str, part: str) -> int:
-        column, count = self.state.columns[name], self.state.count
+        column = self.columns[name]
         if part == "rows":
-            return count * column.row_bytes if column.fixed else self.state.sizes.get(name, 0)
-        return count * (4 if part == "crc" else 8)
+            return self.count * column.row_bytes if column.fixed else self._sizes[name]
+        return self.count * (4 if part == "crc" else 8)
 
     def _flush(self, sync: bool = False) -> None:
         for file in self._files.values():

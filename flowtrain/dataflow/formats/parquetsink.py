@@ -38,13 +38,13 @@ class ParquetSink:
     def finish(self) -> str:
         pa, parquet = arrow(), parquet_package()
         path = os.path.join(self._folder, "data")
-        state, arrays = self._spool.state, self._spool.arrays()
-        names = list(state.columns)
+        spool, arrays = self._spool, self._spool.arrays()
+        names = list(spool.columns)
         bounds = self._bounds()
         crcs: dict[str, list[int]] = {name: [] for name in names}
 
         def group(start: int, stop: int) -> ArrowTable:
-            columns = [arrow_column(state.columns[name], arrays, name, start, stop) for name in names]
+            columns = [arrow_column(spool.columns[name], arrays, name, start, stop) for name in names]
             return pa.table(columns, names=names)
 
         schema = marked(group(0, 0).schema)
@@ -57,11 +57,11 @@ class ParquetSink:
                 for name in names:
                     crcs[name].append(checksum(table.column(name)))
                 writer.write_table(table, row_group_size=max(1, stop - start))
-            columns = {name: [c.kind, c.dtype, list(c.shape)] for name, c in state.columns.items()}
+            columns = {name: [c.kind, c.dtype, list(c.shape)] for name, c in spool.columns.items()}
             header = {
                 "version": 1,
-                "count": state.count,
-                "layout": state.layout,
+                "count": spool.count,
+                "layout": spool.layout,
                 "columns": columns,
                 "rows": [stop - start for start, stop in bounds],
                 "crcs": crcs,
@@ -75,14 +75,14 @@ class ParquetSink:
 
     def _bounds(self) -> list[tuple[int, int]]:
         """The first row and the end of each row group: as many rows as stay within both limits, at least one."""
-        state = self._spool.state
-        if not state.columns:
+        spool = self._spool
+        if not spool.columns:
             return []
-        fixed = sum(column.row_bytes for column in state.columns.values() if column.fixed)
-        ends = [array for name, array in self._spool.arrays().items() if name.endswith(".ends")]
+        fixed = sum(column.row_bytes for column in spool.columns.values() if column.fixed)
+        ends = [array for name, array in spool.arrays().items() if name.endswith(".ends")]
         bounds, start = [], 0
-        while start < state.count:
-            stop = min(state.count, start + _GROUP_ROWS)
+        while start < spool.count:
+            stop = min(spool.count, start + _GROUP_ROWS)
             sizes = fixed * np.arange(1, stop - start + 1)  # of a group of so many rows
             for array in ends:
                 sizes += array[start:stop].astype(np.int64) - (int(array[start - 1]) if start else 0)
