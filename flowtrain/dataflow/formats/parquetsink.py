@@ -6,14 +6,13 @@ A Parquet file has its footer at the end and cannot be appended to: a resumed `w
 from __future__ import annotations
 
 import base64
-import os
 from typing import Any
 
 import numpy as np
 
 from .arrowcells import ArrowTable
 from .arrowvalues import arrow
-from .columns import ColumnSpool
+from .columnsinks import TableSink
 from .framing import crc32c
 from .parquetfile import parquet_package
 from .parquetlayout import HEADER, MARK, ParquetColumn, arrow_column, check_name, checksum, marked
@@ -25,19 +24,18 @@ _GROUP_BYTES = 4 << 20  # of a row group; small, since a reader loads all of it 
 _GROUP_ROWS = 1 << 16
 
 
-class ParquetSink:
+class ParquetSink(TableSink):
     """Writes one Parquet file; ``parquetlayout`` says how its columns hold the datapoints."""
+
+    _column = ParquetColumn
 
     def __init__(self, folder: str, position: list[Any] | None) -> None:
         parquet_package()  # if pyarrow is missing, fail now and not after the last datapoint
         check_name(folder)
-        self._folder = folder
-        self._spool = ColumnSpool(folder, position, ParquetColumn)
-        self.append, self.commit, self.close = self._spool.append, self._spool.commit, self._spool.close
+        super().__init__(folder, position)
 
-    def finish(self) -> str:
+    def _write(self, path: str) -> None:
         pa, parquet = arrow(), parquet_package()
-        path = os.path.join(self._folder, "data")
         spool, arrays = self._spool, self._spool.arrays()
         names = list(spool.columns)
         bounds = self._bounds()
@@ -68,10 +66,6 @@ class ParquetSink:
             }
             sealed = base64.b64encode(pack_sealed(header, crc32c()))
             writer.add_key_value_metadata({HEADER: sealed, MARK: b"1"})
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        self.close()
-        return path
 
     def _bounds(self) -> list[tuple[int, int]]:
         """The first row and the end of each row group: as many rows as stay within both limits, at least one."""
