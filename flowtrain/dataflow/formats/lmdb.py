@@ -13,7 +13,7 @@ from ..core.undecoded import get_leaving
 from ..sources.turbojpeg import why_no_regions
 from .caffe import parse_datum
 from .framing import crc32c
-from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, parse_header, record_key
+from .lmdbchunks import HEADER_KEY, PLACES_KEY, ChunkedRecords, Decode, parse_header, record_key
 from .lmdbfile import Environment
 from .runs import RUN_BYTES, ReadRun
 from .sealed import unpack_sealed
@@ -75,10 +75,11 @@ class LMDBData(FileSource):
         full = path_or_url(path)
         folder = is_folder(full) if is_url(full) else os.path.isdir(full)
         self.path = resolve_file(os.path.join(full, "data.mdb") if folder else full, what="LMDB file")
-        self._decode, self._verify = parse_datum if decode == "caffe" else decode, verify
+        self._verify = verify
+        self._decode = parse_datum if decode == "caffe" else _pair if decode == "raw" else decode
         self._reads_ahead = not callable(decode)  # a user's function is called only for datapoints that are asked for
 
-    def _open_files(self) -> _KeyedRecords | ChunkedRecords | _DecodedRecords:
+    def _open_files(self) -> _KeyedRecords | ChunkedRecords:
         environment = Environment.of(local_copy(self.path))  # LMDB maps it
         header = environment.get(HEADER_KEY)
         # Without this, a file of ours whose header's key is damaged would be read as anybody's keys and values.
@@ -87,10 +88,7 @@ class LMDBData(FileSource):
         version, count = (0, 0) if header is None else parse_header(self.path, header)
         if version < 2:
             return _KeyedRecords(environment, self._decode, self._verify, count if version else None)
-        records = ChunkedRecords(environment, count, self._verify)
-        if self._decode is None:
-            return records
-        return _DecodedRecords(records, self._decode if callable(self._decode) else _pair)
+        return ChunkedRecords(environment, count, self._decode, self._verify)
 
     def _get_undecoded(self, index: int, epoch: int) -> Datapoint:
         return get_leaving(self, index, epoch)
@@ -105,34 +103,22 @@ class LMDBData(FileSource):
         return f"LMDBData({os.path.basename(self.path)})"
 
 
-class _DecodedRecords:
-    """Records of a file of version 2 as a function ``decode`` makes them from key and bytes."""
-
-    def __init__(self, records: ChunkedRecords, decode: Callable[[bytes, bytes], Datapoint]) -> None:
-        self._records, self._decode, self.count = records, decode, records.count
-
-    def read(self, index: int) -> Datapoint:
-        return self._decode(record_key(index), self._records.record(index))
-
-    def read_run(self, records: Sequence[int]) -> list[Datapoint]:
-        return [self.read(records[0])]
-
-
 class _KeyedRecords:
     """Records that are LMDB values, one each: of ``write`` version 1, of Tensorpack, or of any other LMDB.
 
     Args:
         environment: The open file.
-        decode: As in ``LMDBData``.
+        decode: Makes a datapoint of a key and a value; None: the record is the datapoint where the file is of ``write``
+            or Tensorpack, else [key, value].
         verify: Whether checksums are compared.
         count: How many records a file of version 1 has; None: the file is not of ``write``.
     """
 
-    def __init__(self, environment: Environment, decode: object, verify: bool, count: int | None) -> None:
+    def __init__(self, environment: Environment, decode: Decode | None, verify: bool, count: int | None) -> None:
         self._environment = environment
         self._keys: list[bytes] | None = None
         # Never a bound method: the cycle would keep the file open, and with it mapped, until a garbage collection.
-        self._make: Callable[[bytes, bytes], Datapoint]
+        self._make: Decode
         keys = environment.get(_TENSORPACK_KEYS) if count is None else None
         if decode is None and count is not None:
             if count > environment.entries:
@@ -148,7 +134,7 @@ class _KeyedRecords:
         else:
             ours = (HEADER_KEY, _TENSORPACK_KEYS)
             self._keys = [key for key in environment.list_keys() if key not in ours]
-            self._make = decode if callable(decode) else _pair
+            self._make = _pair if decode is None else decode
         self.count = len(self._keys)
 
     def read(self, index: int) -> Datapoint:

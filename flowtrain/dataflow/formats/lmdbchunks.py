@@ -30,7 +30,7 @@ from ..core.cursor import Datapoint
 from .framing import crc32c
 from .lmdbfile import Environment
 from .runs import RUN_BYTES
-from .sealed import seal, unpack_sealed
+from .sealed import unpack_sealed
 from .source import damaged
 
 __all__ = [
@@ -42,8 +42,8 @@ __all__ = [
     "PLACES_KEY",
     "VERSION",
     "ChunkedRecords",
+    "Decode",
     "pack_header",
-    "pack_table",
     "parse_header",
     "place_of",
     "record_key",
@@ -60,6 +60,8 @@ MAX_RECORDS = (MAX_RECORD_BYTES - 4) // 12
 _key_of = struct.Struct(">Q")  # big endian: LMDB's order of bytes is then the order of the numbers
 _ARRAY16 = struct.Struct(">BH")  # head of a msgpack array of up to 65,535 items: 0xdc, the number of items
 
+Decode = Callable[[bytes, bytes], Datapoint]
+
 _HEADER = Record({"version": Whole(0), "count": Whole(0)}, others=Anything())
 record_key = _key_of.pack
 place_of = struct.Struct("<III")
@@ -68,11 +70,6 @@ place_of = struct.Struct("<III")
 def pack_header(count: int) -> bytes:
     """The value of ``HEADER_KEY``."""
     return pack({"version": VERSION, "count": count, "checksum": "crc32c"})
-
-
-def pack_table(places: bytes, crc: Callable[[bytes], int]) -> bytes:
-    """The value of ``PLACES_KEY``: what :data:`place_of` packed for each record, and the checksum."""
-    return seal(places, crc)
 
 
 def parse_header(path: str, value: bytes) -> tuple[int, int]:
@@ -102,14 +99,15 @@ class ChunkedRecords:
     Args:
         environment: The open file.
         count: The number of records in its header.
-        verify: Whether records are compared with their checksums; the table always is.
+        decode: Makes a datapoint of the key and the bytes of a record; None: the record is the datapoint.
+        verify: Whether records are compared with their checksums, without ``decode``; the table always is.
 
     Raises:
         FormatError: The table is missing or damaged.
     """
 
-    def __init__(self, environment: Environment, count: int, verify: bool) -> None:
-        self.count, self._path, self._error = count, environment.path, environment.error
+    def __init__(self, environment: Environment, count: int, decode: Decode | None, verify: bool) -> None:
+        self.count, self._path, self._error, self._decode = count, environment.path, environment.error, decode
         self._crc = crc32c() if verify else None
         self._chunks, self._check_size = _Chunks(environment), environment.check_size
         try:
@@ -123,7 +121,7 @@ class ChunkedRecords:
             raise damaged(self._path, f"its table of places does not have its checksum, under the key {PLACES_KEY!r}")
         self._table = table
 
-    def record(self, index: int) -> bytes:
+    def _record(self, index: int) -> bytes:
         """The bytes of a record, unchecked.
 
         Raises:
@@ -145,7 +143,9 @@ class ChunkedRecords:
         Raises:
             FormatError: It is damaged, or cut short.
         """
-        record = self.record(index)
+        record = self._record(index)
+        if self._decode is not None:
+            return self._decode(record_key(index), record)
         try:
             return unpack_sealed(record, self._crc)
         except FormatError as error:
@@ -157,6 +157,8 @@ class ChunkedRecords:
 
     def read_run(self, records: Sequence[int]) -> list[Datapoint]:
         """Read some records ahead; see :data:`ReadRun`."""
+        if self._decode is not None:
+            return [self.read(records[0])]
         place, table, chunks = place_of.unpack_from, self._table, self._chunks
         parts: list[Any] = [b""]
         size = 0

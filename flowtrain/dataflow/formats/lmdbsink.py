@@ -23,11 +23,10 @@ from .lmdbchunks import (
     MAX_RECORDS,
     PLACES_KEY,
     pack_header,
-    pack_table,
     place_of,
     record_key,
 )
-from .sealed import pack_sealed
+from .sealed import pack_sealed, seal
 
 __all__ = ["LMDBSink"]
 
@@ -92,7 +91,7 @@ class LMDBSink:
     def finish(self) -> str:
         self._store()
         with open(self._places.finish(), "rb") as file:
-            self._put({PLACES_KEY: pack_table(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
+            self._put({PLACES_KEY: seal(file.read(), self._crc), HEADER_KEY: pack_header(self._count)})
         # Once more: LMDB keeps the last two states, each with a head of its own, and takes the older where the newer
         # head is damaged. After this second transaction both states hold the whole file.
         self._put({HEADER_KEY: pack_header(self._count)})
