@@ -102,7 +102,7 @@ class CSVData(ShardedSource):
         self._delimiter, self._quoting, self._encoding = delimiter, quoting, check_encoding(encoding)
         self._words, self._fill = _checked_missing(missing)
         self._on_error = on_error
-        self._splitter: CellSplitter | None = CellSplitter(delimiter, quoting)
+        self._splitter = CellSplitter(delimiter, quoting)
         self._plan: list[tuple[Column, int]] | None = None  # each with its place in the row
         self._width = 0
         self._skipped: int | None = None
@@ -131,7 +131,7 @@ class CSVData(ShardedSource):
             raise DataFlowError(f"{', '.join(self.paths)}: a header and no rows")
         self._plan = self._make_plan(names, rows)
         if self._on_error == "skip":
-            rows = self._without_bad(rows)
+            self._leave_out_bad(rows)
         return self._lay_out(rows)
 
     def _read(self, index: int) -> Datapoint:
@@ -163,7 +163,7 @@ class CSVData(ShardedSource):
         """
         line = file.read(index)
         try:
-            cells = self._split(line)
+            cells = self._splitter.split(line)
         except ValueError as error:
             raise damaged(file.path, f"line {file.number(index)}: {error}", record=index - self._header) from error
         if self._width and len(cells) != self._width:
@@ -171,12 +171,7 @@ class CSVData(ShardedSource):
             raise damaged(file.path, what, record=index - self._header)
         return cells
 
-    def _split(self, line: str) -> list[str]:
-        if self._splitter is None:
-            self._splitter = CellSplitter(self._delimiter, self._quoting)
-        return self._splitter.split(line)
-
-    def _without_bad(self, files: list[_Rows]) -> list[_Rows]:
+    def _leave_out_bad(self, files: list[_Rows]) -> None:
         """Read every row once, and keep those that can be read."""
         skipped, first = 0, ""
         for rows in files:
@@ -192,7 +187,6 @@ class CSVData(ShardedSource):
         if skipped and self._skipped is None:
             _log.warning("%s: %d rows are left out. The first: %s", self, skipped, first)
         self._skipped = skipped
-        return files
 
     # -- what the columns are
 
@@ -251,9 +245,7 @@ class CSVData(ShardedSource):
                         raise
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state["_plan"] = state["_splitter"] = None  # a plan holds lambdas; each process makes its own
-        return state
+        return {**super().__getstate__(), "_plan": None}  # a plan holds lambdas; each process makes its own
 
 
 class _Rows:

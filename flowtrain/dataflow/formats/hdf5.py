@@ -170,6 +170,7 @@ class _Rows:
             raise damaged(self._path, what) from error
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Component:
+        record = index if isinstance(index, int) else None
         if isinstance(index, slice):
             self._check(len(range(*index.indices(self.shape[0] if self.shape else 0))) * self._row_bytes)
         try:
@@ -179,9 +180,8 @@ class _Rows:
                 f"dataset {self._dataset.name!r} holds bytes that are not text in UTF-8 ({error}): write them as a "
                 "dataset of uint8, or as np.void"
             )
-            raise damaged(self._path, what, record=index if isinstance(index, int) else None) from error
+            raise damaged(self._path, what, record=record) from error
         except Exception as error:  # on damaged files h5py raises many types, and its filters still others
-            record = index if isinstance(index, int) else None
             raise damaged(self._path, f"dataset {self._dataset.name!r} is damaged: {error}", record=record) from error
 
 
