@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -126,17 +126,18 @@ class LineFile:
         """The start and end of each line, and its number from 0, for which every line break counts."""
         begin = 3 if self._bytes(0, min(3, self._size)) == _BOM else 0
         if begin == self._size:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+            return (np.empty(0, np.int64),) * 3
         breaks = _Breaks(rows)
         for at in range(begin, self._size, _CHUNK):
             # One byte more: a CR at the end of a chunk is no break of its own if an LF follows.
             breaks.add(self._bytes(at, min(at + _CHUNK + 1, self._size)), at, min(_CHUNK, self._size - at))
-        places, ends, numbers = breaks.found()
+        places, ends, outside = breaks.found()
         if rows is not None and not breaks.regular:
-            places, ends, numbers = self._walk(rows, begin, breaks.all_places())
-        elif breaks.within_quotes:
-            last = int(places[-1]) + 1 if len(places) else begin
-            raise self._never_closed(last)
+            places, ends, numbers = self._walk(rows, begin, places)
+        else:
+            places, ends, numbers = places[outside], ends[outside], np.flatnonzero(outside) + 1
+            if breaks.within_quotes:
+                raise self._never_closed(int(places[-1]) + 1 if len(places) else begin)
         starts = np.concatenate([[begin], places + 1])
         ends = np.append(ends, self._size)
         kept = starts < self._size  # no line follows a line break at the end of the file
@@ -190,9 +191,7 @@ class _Breaks:
 
     def __init__(self, rows: RowRule | None) -> None:
         self._rows = rows
-        self._all: list[np.ndarray] = []
-        self._outside: list[np.ndarray] = []
-        self._ends: list[np.ndarray] = []
+        self._found: list[tuple[np.ndarray, ...]] = []  # of each chunk
         self._quotes = 0
         self._before: int | None = None  # the last byte of the chunk before
         self._quote_before = -2  # the place of the last quote of the chunks before; -2: before no byte of the file
@@ -223,17 +222,12 @@ class _Breaks:
         places = np.flatnonzero(breaks)
         before = _shifted(chunk, self._before, places)
         ends = places - ((chunk[places] == _NEWLINE) & (before == _RETURN))  # a line ends before the CR of a CR LF
-        self._all.append(places + at)
-        outside = np.ones(len(places), bool)
-        if self._rows is not None:
-            outside = self._outside_quotes(chunk, at, places)
-        self._outside.append(outside)
-        self._ends.append(ends + at)
+        outside = np.ones(len(places), bool) if self._rows is None else self._outside(self._rows, chunk, at, places)
+        self._found.append((places + at, ends + at, outside))
         self._before = int(chunk[-1])
 
-    def _outside_quotes(self, chunk: np.ndarray, at: int, places: np.ndarray) -> np.ndarray:
+    def _outside(self, rule: RowRule, chunk: np.ndarray, at: int, places: np.ndarray) -> np.ndarray:
         """Whether each line break of a chunk is outside quotes; counts the chunk's quotes, and checks ``regular``."""
-        rule: Any = self._rows
         quotes = np.flatnonzero(chunk == rule.quote[0])
         opening = quotes[self._quotes % 2 :: 2]
         allowed = [_NEWLINE, _RETURN, rule.delimiter[-1]]
@@ -250,15 +244,10 @@ class _Breaks:
             self._quote_before = int(quotes[-1]) + at
         return outside
 
-    def all_places(self) -> np.ndarray:
-        """The place of every line break, those within quotes too."""
-        return np.concatenate(self._all)
-
     def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each line break outside quotes: its place, the end of the line before it, the number of the line after."""
-        outside = np.concatenate(self._outside)
-        numbers = np.flatnonzero(outside) + 1
-        return self.all_places()[outside], np.concatenate(self._ends)[outside], numbers
+        """Of each line break: its place, the end of the line before it, and whether it is outside quotes."""
+        places, ends, outside = map(np.concatenate, zip(*self._found, strict=True))
+        return places, ends, outside
 
 
 def _shifted(chunk: np.ndarray, before: int | None, places: np.ndarray) -> np.ndarray:
