@@ -11,7 +11,7 @@ from pathlib import Path
 import zmq
 
 from ...utils.errors import ConfigError
-from ...utils.storage import NotLocal, local_only
+from ...utils.storage import local_only
 
 __all__ = ["KEEPALIVE_MS", "checked_address", "load_key", "make_keys", "prepare", "warn_if_open"]
 
@@ -84,10 +84,9 @@ def load_key(path: str | os.PathLike[str], role: str) -> tuple[bytes, str]:
     Raises:
         ConfigError: The file cannot be read, or is no key of this role.
     """
+    file = Path(local_only(path, f"the {role}'s key", _KEPT))
     try:
-        kind, *parts = Path(local_only(path, f"the {role}'s key", _KEPT)).read_text().split()
-    except NotLocal:
-        raise
+        kind, *parts = file.read_text().split()
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the key {path}: {error}. make_keys(folder) makes keys") from error
     if kind != role or len(parts) != 2 or not all(_KEY.fullmatch(part) for part in parts):

@@ -6,6 +6,7 @@ before its size, fields, types and ranges have been checked.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -214,6 +215,7 @@ def fit(data: Data, args: tuple[int, int, int], by_index: bool) -> str | None:
     return None
 
 
-def described(error: Exception, trace: str) -> list[str]:
+def described(error: Exception) -> list[str]:
     """An error as the field ``problem`` of a DATA message, cut to the lengths that its schema allows."""
+    trace = "".join(traceback.format_exception(error))
     return [type(error).__name__[:_NAME], str(error)[:_TEXT], trace[-_TRACE:]]

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -135,12 +136,7 @@ class RemoteCrew:
         return self._arrived.popleft() if self._arrived else None
 
     def wait(self, worker: int | None = None) -> RemoteResult | Lost:
-        end = time.monotonic() + self.timeout
-        while not self._arrived:
-            if not self._hear(_LOOK):
-                self._look()
-            if time.monotonic() > end and not self._arrived:
-                self._give_up()
+        self._await(lambda: self._arrived)
         return self._arrived.popleft()
 
     def greet(self) -> None:
@@ -149,11 +145,7 @@ class RemoteCrew:
         Raises:
             WorkerTimeout: There was none for ``timeout`` seconds.
         """
-        end = time.monotonic() + self.timeout
-        while self.hello is None:
-            self._hear(_LOOK)
-            if self.hello is None and time.monotonic() > end:
-                self._give_up()
+        self._await(lambda: self.hello)
 
     def close(self) -> None:
         """End a walk: drop its tasks and results. The senders stay for the next walk."""
@@ -180,6 +172,15 @@ class RemoteCrew:
             self.end()
 
     # ---- senders
+
+    def _await(self, there: Callable[[], object]) -> None:
+        """Take in messages until something is there; WorkerTimeout when it is not for ``timeout`` seconds."""
+        end = time.monotonic() + self.timeout
+        while not there():
+            if not self._hear(_LOOK):
+                self._look()
+            if time.monotonic() > end and not there():
+                self._give_up()
 
     def _hear(self, timeout: float) -> bool:
         """Take in one message, waiting up to ``timeout`` seconds; False if there was none."""

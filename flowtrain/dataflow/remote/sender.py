@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import time
-import traceback
 from collections import deque
 from typing import Any
 
@@ -75,13 +74,9 @@ def send_dataflow(
         raise ConfigError(f"send_dataflow: shard is (index, count) with 0 <= index < count, got {shard!r}")
     context = zmq.Context()
     try:
-        sender = _Sender(context, ds, address, part, key)
-        try:
-            return sender.serve(wait, reconnect)
-        finally:
-            sender.close()
+        return _Sender(context, ds, address, part, key).serve(wait, reconnect)
     finally:
-        context.destroy(linger=0)
+        context.destroy(linger=0)  # with its sockets
 
 
 class _Sender:
@@ -143,11 +138,6 @@ class _Sender:
                 self.work(self.tasks.popleft())
         return self.sent
 
-    def close(self) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close(linger=0)
-
     def heard_of_connection(self) -> None:
         event = recv_monitor_message(self.monitor)["event"]
         before, self.connected = self.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -196,13 +186,13 @@ class _Sender:
             args = (first, second, third if self.by_index else 0)
             extra = self.job.run(args, task.begin, out, lambda datapoint: None)
         except Exception as error:
-            problem = _described(error)
+            problem = described(error)
         seconds = time.perf_counter() - start
         try:
             frames = encode(Kind.DATA, [task.number, out, extra, seconds, problem])
         except CodecError as error:  # a datapoint that cannot travel: the error goes in its place
             out = []
-            frames = encode(Kind.DATA, [task.number, out, None, seconds, _described(error)])
+            frames = encode(Kind.DATA, [task.number, out, None, seconds, described(error)])
         if self.deliver(frames):
             self.sent += len(out)
 
@@ -216,7 +206,3 @@ class _Sender:
             if self.monitor.poll(0):
                 self.heard_of_connection()
         return False
-
-
-def _described(error: Exception) -> list[str]:
-    return described(error, "".join(traceback.format_exception(error)))
