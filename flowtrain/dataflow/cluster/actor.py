@@ -15,11 +15,9 @@ from ...ipc.failures import Failure
 from ...ipc.parcel import NotSendable
 from ...ipc.worker import Overdue, become_worker
 from ...utils.errors import WorkerTimeout
-from .objects import packed, shared, unpacked
+from .objects import packed, unpacked
 
 __all__ = ["Maker"]
-
-_TIMER = getattr(signal, "SIGALRM", None)
 
 
 class Maker:
@@ -41,7 +39,7 @@ class Maker:
         self._since, self._datapoint = 0.0, 0
         # Python runs signal handlers in the main thread alone. Where Ray runs the actor in another one, no alarm can
         # interrupt a datapoint; `RayCrew` then notices that the actor does not answer.
-        self._timed = _TIMER is not None and threading.current_thread() is threading.main_thread()
+        self._timed = threading.current_thread() is threading.main_thread()
 
     def load(self, preload: tuple[str, ...], parts: list[Any], writable: list[bool]) -> tuple[int, Failure | None]:
         """Unpack the job.
@@ -59,7 +57,7 @@ class Maker:
             for module in preload:
                 importlib.import_module(module)
             become_worker()
-            self._job = shared(parts, writable)
+            self._job = unpacked(parts, writable)
         except BaseException as error:
             error.add_note(
                 "raised while a Ray actor unpacked the flow. What it imports has to be on every machine: runtime_env="

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -49,6 +50,7 @@ class RayResult:
         self._parts = None
 
 
+@dataclass(slots=True, eq=False)
 class _Work:
     """A task as it is sent to an actor.
 
@@ -59,23 +61,31 @@ class _Work:
         deaths: How many actors died while it was the first of their tasks.
     """
 
-    __slots__ = ("count", "deaths", "parts", "task")
+    task: Task
+    parts: list[Any] | None
+    count: int
+    deaths: int = 0
 
-    def __init__(self, task: Task, parts: list[Any] | None, count: int) -> None:
-        self.task, self.parts, self.count = task, parts, count
-        self.deaths = 0
 
-
+@dataclass(slots=True, eq=False)
 class _Place:
-    """One of the crew's workers, whose actor is replaced when it dies."""
+    """One of the crew's workers, whose actor is replaced when it dies.
 
-    def __init__(self) -> None:
-        self.actor: Any = None
-        self.loading: Any = None  # reference to the answer of its `load`; None: it has started
-        self.pid = 0
-        self.deaths = 0  # of actors here since the last answer
-        self.since = 0.0  # when the actor was requested, got work after being idle, or last answered
-        self.out: dict[Any, _Work] = {}  # by the reference to the result, in the order in which the actor does them
+    Attributes:
+        actor: Ray's handle of the actor.
+        loading: Reference to the answer of its ``load``; None: it has started.
+        pid: Its process id, 0 until it has started.
+        deaths: How many actors died here since the last answer.
+        since: When the actor was requested, got work after being idle, or last answered; ``time.monotonic``.
+        out: Its tasks by the reference to their results, in the order in which it does them.
+    """
+
+    actor: Any = None
+    loading: Any = None
+    pid: int = 0
+    deaths: int = 0
+    since: float = 0.0
+    out: dict[Any, _Work] = field(default_factory=dict)
 
 
 class RayCrew:
@@ -116,7 +126,6 @@ class RayCrew:
         self.tag: Any = None  # of KeptCrews: the job and seeds that the actors were started with
         self._cluster, self._bound, self._preload = cluster, bound, preload
         self._pid = os.getpid()
-        self._places: list[_Place] = []
         self._ray = ray = cluster.connect(name)
         self._job = ray.get_runtime_context().get_job_id()  # after ray.shutdown() and a new init it is another one
         # Ray restarts and retries nothing: a walk's actor has a state that only the cursor can rebuild, and `_lose` has

@@ -17,7 +17,7 @@ import numpy as np
 from ...ipc import buffers
 from ...ipc.parcel import dump
 
-__all__ = ["packed", "parts_of", "shared", "unpacked"]
+__all__ = ["packed", "parts_of", "unpacked"]
 
 
 def packed(value: object) -> list[Any]:
@@ -34,22 +34,17 @@ def parts_of(data: bytes, views: list[memoryview]) -> list[Any]:
     return [data, *(np.frombuffer(view, np.uint8) for view in views)]
 
 
-def unpacked(parts: list[Any]) -> Any:
-    """Unpack a value; its arrays are writable copies of the caller's own."""
-    data, *arrays = parts
-    return pickle.loads(data, buffers=[_own(array) for array in arrays])
-
-
-def shared(parts: list[Any], writable: list[bool]) -> Any:
-    """Unpack a value; its arrays are read-only views of Ray's object store, unless they have to be writable.
+def unpacked(parts: list[Any], writable: list[bool] | None = None) -> Any:
+    """Unpack a value.
 
     Args:
         parts: As :func:`packed` gave them.
-        writable: Of each array: whether it was writable where it was made.
+        writable: Of each array: whether it is copied, and so writable; else it is a read-only view of Ray's object
+            store. None: all are copied.
     """
     data, *arrays = parts
-    kept = [_own(array) if own else array for array, own in zip(arrays, writable, strict=True)]
-    return pickle.loads(data, buffers=kept)
+    copied = [True] * len(arrays) if writable is None else writable
+    return pickle.loads(data, buffers=[_own(a) if own else a for a, own in zip(arrays, copied, strict=True)])
 
 
 def _own(array: np.ndarray) -> np.ndarray:
