@@ -209,7 +209,7 @@ class RayCrew:
             self._receive(_LOOK)
             if self._arrived:
                 break
-            self._look()
+            self._check_times()
             if (waited := time.monotonic() - asked) >= told and not self._started():
                 told *= 2
                 _LOG.warning("%s has waited %.0f s for Ray: %s", self.name, waited, self._missing())
@@ -273,7 +273,7 @@ class RayCrew:
             self._give(place, self._queue.popleft())
 
     def _give(self, place: _Place, work: _Work) -> None:
-        if not place.out:  # it was idle: `_look` must not count that time
+        if not place.out:  # it was idle: `_check_times` must not count that time
             place.since = time.monotonic()
         parts = work.parts
         if parts is not None and len(parts) > 1:  # arrays go by way of the object store
@@ -354,7 +354,7 @@ class RayCrew:
             self._queue.extendleft(reversed(works))
             self._deal()
 
-    def _look(self) -> None:
+    def _check_times(self) -> None:
         """Raise WorkerTimeout if an actor hangs, or if none has started in time."""
         now = time.monotonic()
         for number, place in enumerate(self._places):

@@ -14,6 +14,7 @@ from ...utils.errors import DataFlowError
 from ..core.datapoint import Component
 
 __all__ = [
+    "Arrays",
     "ArrowArray",
     "ArrowSchema",
     "ArrowTable",
@@ -22,15 +23,14 @@ __all__ = [
     "Cells",
     "Chunks",
     "Dictionary",
-    "Filled",
     "Grids",
     "Lists",
     "Maps",
     "NullCell",
+    "NullsFilled",
+    "NullsRefused",
     "Numbers",
     "Objects",
-    "Refusing",
-    "Rows",
     "Structs",
 ]
 
@@ -98,7 +98,7 @@ class Numbers(Cells):
         return self.values[rows]
 
 
-class Rows(Numbers):
+class Arrays(Numbers):
     """Cells that are arrays of one shape."""
 
     def get(self, row: int) -> Component:
@@ -226,7 +226,7 @@ class Dictionary(Cells):
         return self._values.gather(self._numbers[rows])
 
 
-class Refusing(Cells):
+class NullsRefused(Cells):
     """Cells of which reading a null one raises `NullCell`."""
 
     def __init__(self, inner: Cells, null: np.ndarray, path: str) -> None:
@@ -253,7 +253,7 @@ class Refusing(Cells):
         return self._inner.gather(rows)
 
 
-class Filled(Cells):
+class NullsFilled(Cells):
     """Cells with a fill value in place of the nulls."""
 
     def __init__(self, inner: Cells, null: np.ndarray, fill: Component) -> None:

@@ -33,19 +33,19 @@ from ...utils.errors import DataFlowError
 from ...utils.optional import require
 from ..core.datapoint import Component
 from .arrowcells import (
+    Arrays,
     ArrowArray,
     ArrowType,
     Bytes,
     Cells,
     Chunks,
     Dictionary,
-    Filled,
     Lists,
     Maps,
+    NullsFilled,
+    NullsRefused,
     Numbers,
     Objects,
-    Refusing,
-    Rows,
     Structs,
 )
 
@@ -127,9 +127,9 @@ def cells_of(
     inner = _without_nulls(column, path, missing) if inner_of is None else inner_of(column)
     if path in missing:
         fill = _fitting(missing[path], kind.value_type if pa.types.is_dictionary(kind) else kind, path)
-        if fill is None or column.null_count:  # None changes the cells' type (see Filled), in chunks without nulls too
-            return Filled(inner, _null_rows(column), fill)
-    return Refusing(inner, _null_rows(column), path) if column.null_count else inner
+        if fill is None or column.null_count:  # None changes the type of cells, in chunks without nulls too
+            return NullsFilled(inner, _null_rows(column), fill)
+    return NullsRefused(inner, _null_rows(column), path) if column.null_count else inner
 
 
 def _null_rows(column: ArrowArray) -> np.ndarray:
@@ -147,7 +147,7 @@ def _without_nulls(column: ArrowArray, path: str, missing: Mapping[str, Any]) ->
     if types.is_dictionary(kind):
         return Dictionary(cells_of(column.dictionary, path, missing), numbers_of(column.indices))
     if isinstance(kind, pa.FixedShapeTensorType):
-        return Rows(_tensors(column))
+        return Arrays(_tensors(column))
     if _is_number(kind):
         return Numbers(numbers_of(column))
     if _is_moment(kind):

@@ -125,7 +125,7 @@ def _column(path: str, h5py: ModuleType, dataset: HDF5Dataset, may_map: bool) ->
         return np.empty((), dtype)
     if dataset.is_virtual:
         _check_sources(path, dataset)
-    if dataset.size == 0 and dtype.kind in "biufc":  # it has no place in the file, and mmap refuses no bytes
+    if dataset.size == 0 and dtype.kind in "biufc":  # it has no place in the file, and an empty range cannot be mapped
         return np.empty(dataset.shape, dtype)
     if not may_map or offset is None or dataset.external or dtype.kind not in "biufc" or not dataset.shape:
         return _Rows(path, h5py, dataset)

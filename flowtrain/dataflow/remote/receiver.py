@@ -103,7 +103,7 @@ class RemoteCrew:
         self._banned: set[bytes] = set()  # senders that answered what was not asked
         self._socket = context().socket(zmq.ROUTER)
         prepare(self._socket, max_bytes, high_water=1000)
-        self._socket.router_mandatory = True  # sending to a peer that is gone raises, by which `_say` notices it
+        self._socket.router_mandatory = True  # sending to a peer that is gone raises, by which `_send` notices it
         if secret is not None:
             self._socket.curve_server, self._socket.curve_secretkey = True, secret
         try:
@@ -164,7 +164,7 @@ class RemoteCrew:
                 if not self._hear(0):
                     break
             for identity in list(self._senders):
-                self._say(identity, Kind.BYE, None)
+                self._send(identity, Kind.BYE, None)
             self._socket.close(linger=500)
 
     def __del__(self) -> None:
@@ -178,7 +178,7 @@ class RemoteCrew:
         end = time.monotonic() + self.timeout
         while not there():
             if not self._hear(_LOOK):
-                self._look()
+                self._ping()
             if time.monotonic() > end and not there():
                 self._give_up()
 
@@ -218,7 +218,7 @@ class RemoteCrew:
             # Its task would never be answered: others get it, as if this sender had died. Banned, so that it gets no
             # task again if it says hello once more.
             self._banned.add(name)
-            self._say(name, Kind.REFUSED, f"what it sent is no answer: {error}"[:_SHOWN])
+            self._send(name, Kind.REFUSED, f"what it sent is no answer: {error}"[:_SHOWN])
             self._lose(name)
             self._deal()
 
@@ -227,7 +227,7 @@ class RemoteCrew:
             raise ForeignFrame("its key is another one")
         problem = "it answered what was not asked" if name in self._banned else self._unfit(name, hello)
         if problem:
-            self._say(name, Kind.REFUSED, problem[:_SHOWN])
+            self._send(name, Kind.REFUSED, problem[:_SHOWN])
             return
         self.hello = self.hello or hello
         if name in self._senders:  # it connected anew, and dropped its tasks then
@@ -247,7 +247,7 @@ class RemoteCrew:
                 return f"it counts {hello.part[1]} parts, the first sender {known.part[1]}: give shard=(i, n)"
         if hello.by_index:
             return None
-        self._look(everyone=True)  # a part's sender may be dead and not yet missed; another takes the part over then
+        self._ping(everyone=True)  # a part's sender may be dead and not yet missed; another takes the part over then
         if any(other.part == hello.part[0] for key, other in self._senders.items() if key != name):
             index, count = hello.part
             return (
@@ -281,10 +281,10 @@ class RemoteCrew:
                 self._queue.append((task, value))
                 continue
             sender.tasks[task.number] = task, value
-            if not self._say(sender.identity, Kind.REQUEST, [task.number, list(task.args), value]):
+            if not self._send(sender.identity, Kind.REQUEST, [task.number, list(task.args), value]):
                 self._lose(sender.identity)
 
-    def _say(self, name: bytes, kind: Kind, value: object) -> bool:
+    def _send(self, name: bytes, kind: Kind, value: object) -> bool:
         """Send a message without waiting; False if the peer is gone or takes no more."""
         try:
             self._socket.send_multipart([name, *encode(kind, value)], zmq.NOBLOCK)
@@ -292,10 +292,10 @@ class RemoteCrew:
             return False
         return True
 
-    def _look(self, everyone: bool = False) -> None:
+    def _ping(self, everyone: bool = False) -> None:
         """Find senders that are gone, by sending a PING to those that have tasks, or to all."""
         for name, sender in list(self._senders.items()):
-            if (everyone or sender.tasks) and not self._say(name, Kind.PING, None):
+            if (everyone or sender.tasks) and not self._send(name, Kind.PING, None):
                 self._lose(name)
         self._deal()
 
