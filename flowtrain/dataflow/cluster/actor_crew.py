@@ -343,7 +343,8 @@ class RayCrew:
             pid = f" (pid {place.pid})" if place.pid else ""
             self.close()
             raise WorkerDied(f"actor {number} of {self.name}{pid} has ended while {doing}{often}{again}") from error
-        _LOG.warning("actor %d of %s has ended, another one takes its place: %s", number, self.name, _first_line(error))
+        why = str(error).strip().partition("\n")[0][:300]
+        _LOG.warning("actor %d of %s has ended, another one takes its place: %s", number, self.name, why)
         self._kill(place)
         self._start(number)
         if self._bound:
@@ -391,7 +392,3 @@ class RayCrew:
 def _which(work: _Work) -> str:
     first, count = work.task.args[0], work.count
     return f"datapoint {first}" if count == 1 else f"datapoints {first} to {first + count - 1}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300]

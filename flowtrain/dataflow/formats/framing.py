@@ -86,7 +86,7 @@ class RecordFile:
         data = framed[:-FOOTER]
         if self._verify:  # `masked_crc`, written out here and in read_run to save a call per record
             crc = self._crc(data)
-            if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != _crc_of.unpack_from(framed, len(data))[0]:
+            if ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFF_FFFF != _crc_of.unpack_from(framed, len(data))[0]:
                 raise damaged(
                     self.path,
                     f"the {len(data):,} bytes of data do not have the checksum that is stored with them",
