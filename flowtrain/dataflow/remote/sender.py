@@ -72,36 +72,30 @@ def send_dataflow(
     part = shard or (0, 1)
     if len(part) != 2 or not 0 <= part[0] < part[1]:
         raise ConfigError(f"send_dataflow: shard is (index, count) with 0 <= index < count, got {shard!r}")
-    context = zmq.Context()
+    sender = _Sender(ds, address, part, key)
     try:
-        return _Sender(context, ds, address, part, key).serve(wait, reconnect)
+        return sender.serve(wait, reconnect)
     finally:
-        context.destroy(linger=0)  # with its sockets
+        sender.close()
 
 
 class _Sender:
     """The sender's end of a remote flow: its socket, and the loop that answers requests in their order."""
 
-    def __init__(
-        self,
-        context: zmq.Context,
-        ds: DataFlow,
-        address: str,
-        part: tuple[int, int],
-        key: str | os.PathLike[str] | None,
-    ) -> None:
+    def __init__(self, ds: DataFlow, address: str, part: tuple[int, int], key: str | os.PathLike[str] | None) -> None:
+        server_key, self.token = (None, "") if key is None else load_key(key, "sender")
         self.ds, self.address, self.part = ds, address, part
         # by index the receiver asks for datapoints that this process makes alone; workers of the flow need a walk
         self.by_index = ds.indexable and not has_workers(ds)
         self.job: Any = IndexJob(ds) if self.by_index else WalkJob([ds])
-        self.socket = context.socket(zmq.DEALER)
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
         # The same after a reconnection, by which the receiver knows the sender. Not to be guessed, so that nobody can
         # answer in its name. ZeroMQ reserves names that begin with a zero byte: hence the "s".
         self.socket.routing_id = b"s" + secrets.token_bytes(16)
         prepare(self.socket, _REQUEST_BYTES, high_water=64)
-        self.token = ""
-        if key is not None:
-            self.socket.curve_serverkey, self.token = load_key(key, "sender")
+        if server_key is not None:
+            self.socket.curve_serverkey = server_key
             self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self.monitor = self.socket.get_monitor_socket(events)
@@ -137,6 +131,10 @@ class _Sender:
             if self.tasks and not self.done:
                 self.work(self.tasks.popleft())
         return self.sent
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.context.destroy(linger=0)  # with its sockets
 
     def heard_of_connection(self) -> None:
         event = recv_monitor_message(self.monitor)["event"]
