@@ -126,7 +126,8 @@ class LineFile:
         """The start and end of each line, and its number from 0, for which every line break counts."""
         begin = 3 if self._bytes(0, min(3, self._size)) == _BOM else 0
         if begin == self._size:
-            return (np.empty(0, np.int64),) * 3
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing, nothing
         breaks = _Breaks(rows)
         for at in range(begin, self._size, _CHUNK):
             # One byte more: a CR at the end of a chunk is no break of its own if an LF follows.
