@@ -202,3 +202,13 @@ def test_what_is_refused_and_what_to_write_instead(saved):
     sounds = datasets.Dataset.from_dict({"sound": [b"RIFF"]}).cast_column("sound", datasets.Audio(decode=True))
     with pytest.raises(DataFlowError, match=r"'sound' is Audio.*Audio\(decode=False\)"):
         DataFromHuggingFace(sounds)
+
+
+def test_a_batch_of_no_rows_has_the_dtypes_of_the_columns():
+    part = datasets.Dataset.from_dict({"x": [1, 2], "text": ["a", "b"]})
+    for dataset in (part, datasets.concatenate_datasets([part, part])):  # a column in one piece, and in two
+        batch = DataFromHuggingFace(dataset).get_batch(np.empty(0, np.int64))
+        assert {name: (cells.dtype, cells.shape) for name, cells in batch.items()} == {
+            "x": (np.dtype(np.int64), (0,)),
+            "text": (np.dtype(object), (0,)),
+        }
