@@ -113,7 +113,7 @@ for name in flowtrain.__all__:
         assert f"flowtrain.{name} needs the package" in str(error) and "pip install " in str(error), error
         wanting[name] = str(error)
 print("as it should:", wanting["ModelDesc"])
-assert {"train", "TrainConfig", "Conv2D", "ModelSaver"} <= wanting.keys()
+assert {"train", "TrainConfig", "Conv2D", "InferenceRunner"} <= wanting.keys()
 result = CliRunner().invoke(cli.main, ["export", "a", "b"])
 assert "flowtrain export needs the package" in result.output and result.exit_code == 1, result.output
 assert not {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
