@@ -26,7 +26,7 @@ def start(what, folder, **environment):
     )
 
 
-def finish(process, seconds=250):
+def finish(process, seconds=500):
     try:
         output, _ = process.communicate(timeout=seconds)
     finally:
@@ -78,7 +78,7 @@ def start_workers(folder, what="worker", epochs=1):
     ]
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 def test_what_the_chief_sets_reaches_all_workers(tmp_path):
     for worker in start_workers(tmp_path, "setters"):
         finish(worker)
@@ -93,7 +93,7 @@ def test_what_the_chief_sets_reaches_all_workers(tmp_path):
         assert np.allclose(workers[0][name], alone.history[name.removeprefix("history/")], atol=1e-5)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 def test_two_workers_of_which_one_is_killed_go_on_and_equal_one_process(tmp_path):
     workers = start_workers(tmp_path, epochs=400)
     folder = tmp_path / "workers" / "checkpoints"

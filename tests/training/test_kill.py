@@ -32,7 +32,7 @@ def kill_a_worker(process):
     workers = [child for child in below if not child.children()]
     if workers:
         workers[-1].kill()
-        _, error = process.communicate(timeout=250)
+        _, error = process.communicate(timeout=500)
         assert process.returncode == 0 or "WorkerDied" in error, error[-4000:]
 
 
