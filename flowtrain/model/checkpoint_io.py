@@ -29,10 +29,10 @@ import tensorflow as tf
 
 from flowtrain.ipc.codec import CodecError, pack, unpack
 from flowtrain.utils.errors import CheckpointError, closest
-from flowtrain.utils.files import explained, fsync, replace, sync
+from flowtrain.utils.files import explained, fsync, replace, sha256_of, sync
 from flowtrain.utils.storage import as_local
 
-from .manifest import MANIFEST, PREFIX, STATE, read_manifest, sha256_of, write_manifest
+from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
 
 __all__ = [
     "CheckpointWriter",

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from flowtrain.utils.errors import CheckpointError
+from flowtrain.utils.files import sha256_of
 from flowtrain.utils.schema import Anything, ListOf, MapOf, Record, Text, Whole, mismatch
 
-__all__ = ["FORMAT", "MANIFEST", "PREFIX", "STATE", "read_manifest", "sha256_of", "write_manifest"]
+__all__ = ["FORMAT", "MANIFEST", "PREFIX", "STATE", "read_manifest", "write_manifest"]
 
 FORMAT = 1
 PREFIX = "variables"
@@ -94,12 +95,6 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no whole checkpoint: its {MANIFEST} is damaged ({problem})")
     manifest.pop("sha256", None)
     return manifest
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _damage(content: bytes) -> str | None:

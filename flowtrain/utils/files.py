@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -13,7 +14,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileLock", "explained", "fsync", "remove", "replace", "sync", "working_folder", "write_whole", "writing"]
+__all__ = [
+    "FileLock",
+    "explained",
+    "fsync",
+    "remove",
+    "replace",
+    "sha256_of",
+    "sync",
+    "working_folder",
+    "write_whole",
+    "writing",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -101,6 +113,12 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import FlowtrainError
-from ..files import FileLock, writing
+from ..files import FileLock, sha256_of, writing
 from .access import Stat, is_folder, list_folder, read_range, stat
 from .cache import place_of
 from .settings import cache_folder
@@ -122,14 +122,9 @@ def _is_as_noted(path: Path, note: Path) -> bool:
         status = path.stat()
         if (status.st_size, status.st_mtime_ns) == (int(size), int(changed)):
             return True
-        return status.st_size == int(size) and _sha256(path) == digest
+        return status.st_size == int(size) and sha256_of(path) == digest
     except (OSError, ValueError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, stat: Stat, path: Path) -> str:
