@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterator
 from types import NoneType
@@ -29,6 +30,7 @@ __all__ = [
     "Datapoint",
     "IndexCursor",
     "IteratorCursor",
+    "PositionPacer",
     "StageCursor",
     "checked_index",
     "empty_epoch",
@@ -84,6 +86,34 @@ def checked_index(flow: DataFlow, state: object) -> int:
     if size is not None and state > size:
         raise StateError(f"the saved position is {state}, but {flow} has only {size} datapoints")
     return state
+
+
+class PositionPacer:
+    """Takes a cursor's position now and then, which costs at most a fiftieth of the time.
+
+    A position may be large (the buffer of a shuffle), and no constant interval is right for both tiny and slow
+    datapoints: so the next one is due after 50 times what the last one took, and after 50 ms at the least.
+
+    Args:
+        first: Seconds until the first one is due.
+
+    Attributes:
+        due: The ``time.monotonic()`` from which on the next one is taken.
+    """
+
+    def __init__(self, first: float = 0.05) -> None:
+        self.due = time.monotonic() + first
+
+    def position(self, cursor: Cursor) -> list[Position] | None:
+        """The cursor's position if one is due, in a list, as a position may itself be None; else None."""
+        return [self.take(cursor)] if time.monotonic() >= self.due else None
+
+    def take(self, cursor: Cursor) -> Position:
+        """The cursor's position, whether or not one is due."""
+        now = time.monotonic()
+        position = cursor.state()
+        self.due = now + 50 * max(time.monotonic() - now, 0.001)
+        return position
 
 
 class IndexCursor(Cursor):

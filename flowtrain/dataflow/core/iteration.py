@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 from ...utils.errors import DataFlowError
-from .cursor import Cursor
+from .cursor import Cursor, PositionPacer
 from .datapoint import Datapoint, Position
 
 __all__ = ["Iteration", "RetracedCursor"]
@@ -32,7 +32,7 @@ class RetracedCursor(Cursor):
         super().__init__(cursor.epoch)
         self._cursor, self._known, self._since = cursor, state, skip
         self._left = skip  # how many are still to be passed over
-        self._note_at = 0.0  # monotonic time from which on the next position is saved
+        self._pacer = PositionPacer(first=0.0)
         self._clear = not skip  # whether the cursor's own position is that of the consumer
 
     @staticmethod
@@ -45,11 +45,9 @@ class RetracedCursor(Cursor):
             next(self._cursor)
             self._left -= 1
             self._clear = not self._left
-        if self._clear and (now := time.monotonic()) >= self._note_at:
-            self._known, self._since = self._cursor.state(), 0
-            # The positions of a chain may be large (a buffer's), and no constant interval is right for both tiny and
-            # slow datapoints: with 50 times its own cost, taking them is at most a fiftieth of the time.
-            self._note_at = now + 50 * max(time.monotonic() - now, 0.001)
+        # Compared here: a call for each datapoint would be a twentieth of the time of a flow that does nothing.
+        if self._clear and time.monotonic() >= self._pacer.due:
+            self._known, self._since = self._pacer.take(self._cursor), 0
         self._clear = False  # stays so if the next line raises
         datapoint = next(self._cursor)
         self._since, self._clear = self._since + 1, True

@@ -6,7 +6,6 @@ reorder buffer and the position are the same, in ``SentCursor``.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Any
 
@@ -16,7 +15,7 @@ from ...utils.errors import StateError
 from ..core import process
 from ..core.ahead import Planner, Run, RunQueue, got, has_workers
 from ..core.base import DataFlow
-from ..core.cursor import Cursor, Datapoint
+from ..core.cursor import Cursor, Datapoint, PositionPacer
 from ..core.datapoint import Position
 from ..stages.each import DROPPED
 from .crew import Crew, CrewCursor, Result
@@ -40,18 +39,15 @@ class _Walked:
         self.place: int = state["from"]  # of the next datapoint
         self._walk = ds._open(epoch, state["below"])
         self._positions: deque[tuple[int, Any]] = deque([(self.place, state["below"])])
-        self._note_at = time.monotonic() + 0.05
+        self._pacer = PositionPacer()
         self.ended = False
         self.error: Exception | None = None  # of the flow, due after all that came before it
 
     def take(self, count: int) -> tuple[int, _Group]:
         """Take up to ``count`` datapoints; returns how many, and what to send."""
-        now = time.monotonic()
-        # A position may be large (the buffer of a shuffle), so positions take at most a fiftieth of the time. A saved
-        # state without one of its own place reopens the flow at the last one and passes over some datapoints.
-        if now >= self._note_at:
-            self._positions.append((self.place, self._walk.state()))
-            self._note_at = now + 50 * max(time.monotonic() - now, 0.001)
+        # A saved state without a position of its own place reopens the flow at the last one, and passes over some.
+        if (taken := self._pacer.position(self._walk)) is not None:
+            self._positions.append((self.place, taken[0]))
         made = []
         for _ in range(count):
             try:

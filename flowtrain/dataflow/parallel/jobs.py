@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ...utils.errors import USER_ERRORS
 from ..core.base import DataFlow
-from ..core.cursor import Cursor
+from ..core.cursor import Cursor, PositionPacer
 from ..core.datapoint import Position
 
 __all__ = ["ApplyJob", "IndexJob", "WalkJob"]
@@ -78,7 +77,7 @@ class WalkJob:
         self.flows = flows
         self._walk: Cursor | None = None
         self._ended = False
-        self._tell_at = 0.0
+        self._pacer = PositionPacer()
 
     def run(self, args: tuple[int, int, int], value: Any, out: list[Any], mark: Mark) -> tuple[bool, Any]:
         place, count, which = args
@@ -95,23 +94,14 @@ class WalkJob:
                 out.append(next(walk))
             except StopIteration:
                 self._ended = True
-        return self._ended, None if self._ended else self._position(walk)
+        # The consumer counts from the last position that it was told.
+        return self._ended, None if self._ended else self._pacer.position(walk)
 
     def _begin(self, flow: DataFlow, epoch: int, position: Position, skip: int) -> None:
         if self._walk is not None:
             self._walk.close()
         flow._ensure_reset()
         self._walk, self._ended = flow._open(epoch, position), False
-        self._tell_at = time.monotonic() + 0.05
+        self._pacer = PositionPacer()
         for _ in range(skip):
             next(self._walk)
-
-    def _position(self, walk: Cursor) -> list[Position] | None:
-        # A position may be large (the buffer of a shuffle), so telling positions takes at most a fiftieth of the time.
-        # The consumer counts from the last one that it was told. In a list, as a position may itself be None.
-        now = time.monotonic()
-        if now < self._tell_at:
-            return None
-        position = walk.state()
-        self._tell_at = now + 50 * max(time.monotonic() - now, 0.001)
-        return [position]
