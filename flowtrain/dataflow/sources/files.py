@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from ...utils.errors import DataFlowError
-from ...utils.storage import carried, exists, expand, first_missing, is_folder, is_url, list_folder, path_or_url
+from ...utils.storage import (
+    carried,
+    exists,
+    expand,
+    first_missing,
+    is_folder,
+    is_url,
+    list_folder,
+    path_or_url,
+    url_name,
+)
 from ..core.cursor import Datapoint
 from .memory import Ordered
 
@@ -155,7 +165,7 @@ def labelled_files(
         (path, number)
         for number, name in enumerate(classes)
         for path in found[name]
-        if os.path.splitext(path)[1].lower() in suffixes
+        if os.path.splitext(url_name(path))[1].lower() in suffixes  # an address may end in a query
     ]
     if not files:
         raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
