@@ -262,22 +262,63 @@ def _space_to_depth(op: tf.Operation, field: Field, axis: int) -> tuple[Field, i
     return field.seeing(0, field.scale * (block - 1)).scaled(block, field.count() // block), None
 
 
-def _resize(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]:
-    """Make the rule of interpolation from ``reach`` neighbours on each side.
+def _interpolation(reach: int) -> Callable[[Any, Field, int], tuple[Field, int | None]]:
+    """Make the rule of interpolation from ``reach`` neighbours of a position on each side, whatever the stride."""
+    return lambda op, field, axis: _resized(op, field, axis, reach, field.scale * reach)
+
+
+def _nearest(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Rule of a resize to the nearest pixel: of each window it takes one, the middle one with half-pixel centres."""
+    stride = _stride(op, field, axis)
+    if op.node_def.attr["align_corners"].b or 1 not in (stride.numerator, stride.denominator):
+        return _resized(op, field, axis, 1, field.scale)
+    middle = math.floor(stride / 2) if op.node_def.attr["half_pixel_centers"].b else 0
+    return _by_size(op, field, axis).seeing(0, field.scale * middle), None
+
+
+def _area(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Rule of averages over the pixels that an output pixel covers; all lie within one output pixel of its centre."""
+    return _resized(op, field, axis, 1, max(field.scale, field.scale * _stride(op, field, axis)))
+
+
+# Half the width of each of ScaleAndTranslate's kernels, in pixels, rounded up (TensorFlow's sampling_kernels.h).
+_SUPPORT = {
+    b"lanczos1": 1, b"lanczos3": 3, b"lanczos5": 5, b"gaussian": 2,
+    b"box": 1, b"triangle": 1, b"keyscubic": 2, b"mitchellcubic": 2,
+}  # fmt: skip
+
+
+def _filtered(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
+    """Rule of ScaleAndTranslate: when it makes the picture smaller with antialias, its kernel grows with the stride."""
+    reach = _SUPPORT.get(op.node_def.attr["kernel_type"].s, max(_SUPPORT.values()))
+    widened = max(_stride(op, field, axis), Fraction(1)) if op.node_def.attr["antialias"].b else Fraction(1)
+    return _resized(op, field, axis, reach, field.scale * reach * widened)
+
+
+def _stride(op: tf.Operation, field: Field, axis: int) -> Fraction:
+    return Fraction(field.size, op.outputs[0].shape[1 + axis])
+
+
+def _resized(op: tf.Operation, field: Field, axis: int, reach: int, distance: Fraction) -> tuple[Field, int | None]:
+    """The field behind a resize whose pixels depend on what lies within ``distance`` of their position.
 
     Output pixel i lies at (i + 1/2) * stride - 1/2 of the input with half-pixel centres, and at i * stride without. The
-    reach covers both.
+    result covers both.
+
+    Args:
+        op: The resize.
+        field: The field of its input.
+        axis: 0 for the height, 1 for the width.
+        reach: Pixels on each side of the input, or of the output if those are larger, that the borders may spoil.
+        distance: In pixels of the picture.
     """
-
-    def rule(op: tf.Operation, field: Field, axis: int) -> tuple[Field, int | None]:
-        stride = Fraction(field.size, op.outputs[0].shape[1 + axis])
-        old, new = field.scale, field.scale * stride
-        near = replace(field, valid=field.valid - 2 * reach * max(old, new))
-        return near.seeing(old * Fraction(2 * reach + 1, 2), old * reach + new / 2).scaled(
-            stride, math.floor(near.valid / new)
-        ), 2 * reach
-
-    return rule
+    stride = _stride(op, field, axis)
+    new = field.scale * stride
+    valid = field.valid - 2 * reach * max(field.scale, new)
+    if op.type != "ScaleAndTranslate" and op.node_def.attr["align_corners"].b:  # i * (size - 1) / (new size - 1)
+        distance += abs(new - field.scale)
+    seeing = field.seeing(distance + field.scale / 2, distance + new / 2)
+    return seeing.scaled(stride, math.floor(valid / new)), 2 * reach
 
 
 def _by_size(op: tf.Operation, field: Field, axis: int) -> Field:
@@ -313,10 +354,11 @@ _RULES: dict[str, Callable[[Any, Field, int], tuple[Field, int | None]]] = {
     "BatchToSpaceND": _from_batch,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
-    "ResizeBilinear": _resize(1),
-    "ResizeBicubic": _resize(2),
-    "ResizeArea": _resize(1),
-    "ScaleAndTranslate": _resize(4),
+    "ResizeBilinear": _interpolation(1),
+    "ResizeBicubic": _interpolation(2),
+    "ResizeNearestNeighbor": _nearest,
+    "ResizeArea": _area,
+    "ScaleAndTranslate": _filtered,
 }
 # Depend on the shape of their inputs alone, not on pixels.
 _FORGETS = {"Shape", "ShapeN", "Rank", "Size", "ZerosLike", "OnesLike", "NoOp"}
@@ -326,15 +368,8 @@ _WHOLE = {
 }  # fmt: skip
 # Run functions or loops of their own, which are not followed.
 _CLOSED = {
-    "While",
-    "StatelessWhile",
-    "If",
-    "StatelessIf",
-    "Case",
-    "Enter",
-    "PartitionedCall",
-    "StatefulPartitionedCall",
-}
+    "While", "StatelessWhile", "If", "StatelessIf", "Case", "Enter", "PartitionedCall", "StatefulPartitionedCall",
+}  # fmt: skip
 _PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
 
 

@@ -77,6 +77,51 @@ def test_covers_what_gradients_reach_and_little_more(name):
     assert margin >= max(before, after)
 
 
+def _measured_by_changes(model, size=96, at=48):
+    """As `_measured`, for operations without gradients: which pixels change when one row of the picture does."""
+    picture = np.random.default_rng(1).normal(size=(size, size, 3)).astype("f4")
+    changed = np.repeat(picture[None], size, 0)
+    changed[np.arange(size), np.arange(size)] += 10
+    touched = np.abs(model(changed) - model(picture[None])).max((2, 3)) > 0  # [row of the picture, row of the output]
+    block = [np.flatnonzero(touched[:, pixel]) for pixel in range(at, at + 16)]
+    return max(at + i - rows.min() for i, rows in enumerate(block)), max(
+        rows.max() - at - i for i, rows in enumerate(block)
+    )
+
+
+def _there_and_back(method, antialias, factor):
+    """Resize to 1/factor of the height and width, and back without looking at neighbours."""
+
+    def smaller(x):
+        return tf.image.resize(x, tf.shape(x)[1:3] // factor, method, antialias=antialias)
+
+    return lambda x: L.UpSampling2D(factor)(L.Lambda(smaller, output_shape=(None, None, 2))(L.Conv2D(2, 1)(x)))
+
+
+@pytest.mark.parametrize(
+    ("method", "antialias", "factor"),
+    [
+        ("bilinear", False, 4),
+        ("bilinear", True, 4),
+        ("bicubic", True, 2),
+        ("area", False, 4),
+        ("gaussian", True, 4),
+        ("lanczos3", True, 3),
+        ("lanczos5", False, 2),
+        ("lanczos5", True, 2),
+        ("nearest", False, 2),
+        ("nearest", False, 3),
+    ],
+)
+def test_covers_what_a_resize_reaches(method, antialias, factor):
+    model = _functional(_there_and_back(method, antialias, factor))
+    margin = valid_crop(model)
+    before, after = _measured_by_changes(model)
+    assert before <= margin.radius[0] <= before + 3 * factor
+    assert after <= margin.radius[1] <= after + 3 * factor
+    assert margin >= max(before, after)
+
+
 @pytest.mark.parametrize("name", ["dilated", "landcover", "overlapping pools"])
 def test_tiles_with_this_margin_equal_the_whole(name):
     model = _functional(MODELS[name])
