@@ -132,6 +132,8 @@ def resolve_file(path: PathLike, *, what: str, folder: bool = False) -> str:
     if os.path.isdir(full) != folder:
         kinds = ("a file", "a folder") if folder else ("a folder", "a file")
         raise DataFlowError(f"{full} is {kinds[0]}; the {what} is {kinds[1]}")
+    if not folder and not os.path.isfile(full):  # opening a pipe waits until someone writes to it
+        raise DataFlowError(f"{full} is no regular file but a pipe or a device: write what it gives to a file")
     if not os.access(full, os.R_OK):
         raise DataFlowError(f"{full} may not be read: check its permissions")
     return full

@@ -10,14 +10,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin
+from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ...utils.claims import DEFLATE_MOST, check_claim
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.storage import RemoteFile, StorageError, StorageFile, StorageMissing, is_url, path_or_url, read_all
 from ..core.undecoded import may_leave
 from .jpeg import JpegHeader, UndecodedJpeg, check_pixels, decode_jpeg, read_header
-from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, first_tags
+from .tiff import BITS, COLORS, PALETTE, RGB, TIFF, beyond_opencv, first_tags
 
 __all__ = [
     "BrokenImage",
@@ -39,6 +39,7 @@ _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG", b"IEND"
 _PNG_PALETTE = 3  # the colour type in byte 25 (PNG, 11.2.1)
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_PNG_COLOURS = (b"\2", b"\3", b"\6")  # the colour types in colour
 _GIF, _BMP = b"GIF8", b"BM"
 _ISO_MEDIA = b"ftyp"  # at byte 4 of ISO base media files, such as AVIF
 _GIF_PIXELS_PER_BYTE = 1 << 12  # at most: an LZW code of n bits, up to 12, stands for fewer than 2 ** n pixels
@@ -145,6 +146,8 @@ def decode_image(
         image = decode_jpeg(data, header, channel, scale) if header else None
         if image is None:
             image = _decoded(data, head, name, channel, scale)
+    except DataFlowError:  # a ValueError too; the picture is whole, so on_error="skip" must not leave it out
+        raise
     except (cv2.error, ValueError) as error:  # e.g. a header that claims a huge picture
         raise BrokenImage(f"{name}: the picture is damaged: {error}") from error
     if image is None:
@@ -247,6 +250,9 @@ def _decoded(data: np.ndarray, head: bytes, name: str, channel: int, scale: int)
         return _decoded_tiff(data, name, channel)
     if head.startswith(_GIF):
         return _decoded_gif(data, channel)
+    if channel == 1 and _has_gamma(data, head):
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return image if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if channel == 1:
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | reduced)
     if _RGB is not None and head[4:8] != _ISO_MEDIA:  # for an AVIF with alpha this flag gives BGR all the same
@@ -268,17 +274,22 @@ def _decoded_gif(data: np.ndarray, channel: int) -> np.ndarray:
 def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | None:
     """A TIFF with its values as stored, also where OpenCV's own conversion to RGB or gray would change them."""
     tags = first_tags(data.data) or {}
-    count, bits = tags.get(BITS, (1, 1))
-    if count == 2 and bits > 8:
+    beyond = beyond_opencv(tags, channel)
+    if beyond:
         raise DataFlowError(
-            f"{name} is gray with transparency in {bits} bits, of which OpenCV would keep 8: read it in a MapData over "
-            "paths, by a library that knows such TIFFs (tifffile, rasterio)"
+            f"{name} {beyond}: read it in a MapData over DataFromFiles, by read_raster or a library that knows such "
+            "TIFFs (tifffile)"
         )
+    count, bits = tags.get(BITS, (1, 1))
     if count == 4 and bits == 8 and tags.get(COLORS, (1, 0))[1] == RGB:  # OpenCV multiplies these colours by alpha
-        with Image.open(io.BytesIO(data.data)) as file:
-            if file.mode == "RGBA":
-                image = np.array(ImageOps.exif_transpose(file))[:, :, :3]
-                return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channel == 1 else np.ascontiguousarray(image)
+        try:
+            with Image.open(io.BytesIO(data.data)) as file:
+                image = np.array(ImageOps.exif_transpose(file)) if file.mode == "RGBA" else None
+        except UnidentifiedImageError:  # planes without a word of transparency: OpenCV leaves the fourth out
+            image = None
+        if image is not None:
+            image = np.ascontiguousarray(image[:, :, :3])
+            return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channel == 1 else image
     if count == 1 and bits >= 32:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         return image if image is None or channel == 1 else np.repeat(image[:, :, None], channel, axis=2)
@@ -291,6 +302,17 @@ def _decoded_tiff(data: np.ndarray, name: str, channel: int) -> np.ndarray | Non
         return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # IMREAD_COLOR_RGB spoils 16 bits
     return image if image is None else np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _has_gamma(data: np.ndarray, head: bytes) -> bool:
+    """Whether a PNG in colour tells its gamma.
+
+    OpenCV's gray of it is then that of linear light, up to 60 levels off that of the same colours without the gamma.
+    """
+    if not head.startswith(_PNG) or head[25:26] not in _PNG_COLOURS:
+        return False
+    before = data.tobytes().partition(b"IDAT")[0]
+    return any(chunk in before for chunk in (b"gAMA", b"sRGB", b"iCCP"))
 
 
 def _has_palette(data: np.ndarray, head: bytes) -> bool:
@@ -314,8 +336,9 @@ def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
     try:
         with _opened(data) as file:
             mode = file.mode
-            if asked and mode in ("P", "1"):
-                return np.array(ImageOps.exif_transpose(file)).astype(np.uint8)[:, :, None]
+            if asked and mode in ("P", "PA", "1"):
+                indices = np.array(ImageOps.exif_transpose(file)).astype(np.uint8)
+                return indices[:, :, :1].copy() if mode == "PA" else indices[:, :, None]
     except Image.DecompressionBombError as error:
         advice = "set PIL.Image.MAX_IMAGE_PIXELS in the function or module that workers load, or save it as PNG"
         raise DataFlowError(f"{name} is larger than Pillow opens ({error}): {advice}") from error
@@ -327,7 +350,7 @@ def _indices(data: np.ndarray, name: str, asked: bool) -> np.ndarray | None:
         raise DataFlowError(
             f"{name} has no palette: it is a picture in colour ({mode}), of which no numbers can be made"
         )
-    if mode != "P" or asked:
+    if mode not in ("P", "PA") or asked:
         return None  # gray, also by a palette of grays
     raise DataFlowError(
         f"{name} has a palette: it stores numbers of colours, and a mask's numbers are its classes. Pass "

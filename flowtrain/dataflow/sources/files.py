@@ -136,7 +136,10 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
 
 
 def _no_file(path: str) -> str:
-    message = f"{path!r} {'is a folder' if not is_url(path) and os.path.isdir(path) else 'does not exist'}"
+    what = "does not exist"
+    if not is_url(path) and os.path.exists(path):
+        what = "is a folder" if os.path.isdir(path) else "is no regular file"
+    message = f"{path!r} {what}"
     if glob.has_magic(path):
         message += ". A list is taken literally: give a pattern as the one argument, without a list"
     return message

@@ -221,10 +221,11 @@ def _picture_paths(files: Any) -> list[str]:
     if not paths:
         raise DataFlowError("ImageFromFile got an empty list of files. Does the pattern that made it find any?")
     far = first_missing([path for path in paths if is_url(path)])
-    missing = [path for path in paths if path == far or not (is_url(path) or os.path.exists(path))]
+    missing = [path for path in paths if path == far or not (is_url(path) or os.path.isfile(path))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataFlowError(f"ImageFromFile: {missing[0]} does not exist{more} (of {len(paths)} files)")
+        what = "is no regular file" if os.path.exists(missing[0]) else "does not exist"
+        raise DataFlowError(f"ImageFromFile: {missing[0]} {what}{more} (of {len(paths)} files)")
     return paths
 
 

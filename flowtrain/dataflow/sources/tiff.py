@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "RGB", "TIFF", "first_tags"]
+__all__ = ["BITS", "COLORS", "ORIENTATION", "PALETTE", "RGB", "TIFF", "beyond_opencv", "first_tags"]
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first bytes of a file, for both byte orders: of TIFF, and of BigTIFF (more than 4 GB)."""
@@ -14,6 +14,11 @@ BITS, COLORS, ORIENTATION = 0x0102, 0x0106, 0x0112
 
 RGB, PALETTE = 2, 3
 """Values of COLORS: red, green and blue; palette indices."""
+
+_PLANAR, _SAMPLE_FORMAT = 0x011C, 0x0153
+_SEPARATE = 2  # value of _PLANAR: one plane for each channel
+_FLOAT, _COMPLEX = 3, (5, 6)  # values of _SAMPLE_FORMAT
+_GRAY, _MIXED = (0, 1), {5: "CMYK", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}  # values of COLORS
 
 _SHORT = 3  # the type of 16-bit numbers
 
@@ -48,3 +53,30 @@ def first_tags(tiff: bytes | memoryview) -> dict[int, tuple[int, int]] | None:
     except (struct.error, OverflowError):
         return None
     return found
+
+
+def beyond_opencv(tags: dict[int, tuple[int, int]], channel: int) -> str | None:
+    """What it is in a TIFF that OpenCV reads wrongly, or not at all, or of which it drops a part; None if nothing.
+
+    Planes of more than 8 bits it fills with memory that nobody wrote; of channels that are no colours it takes the
+    first for gray at 8 bits, mixes them to gray at more, and leaves out a fourth.
+
+    Args:
+        tags: What :func:`first_tags` found.
+        channel: The channels that are asked for: 1 or 3.
+    """
+    (count, bits), (_, colors) = tags.get(BITS, (1, 1)), tags.get(COLORS, (1, 0))
+    kind = tags.get(_SAMPLE_FORMAT, (1, 1))[1]
+    if kind in _COMPLEX or (kind == _FLOAT and bits < 32):
+        return f"holds {'complex numbers' if kind in _COMPLEX else 'floats'} of {bits} bits"
+    if count > 1 and bits > 8 and tags.get(_PLANAR, (1, 1))[1] == _SEPARATE:
+        return f"has a plane for each of its {count} channels of {bits} bits"
+    if count == 2 and bits > 8:
+        return f"is gray with transparency in {bits} bits, of which OpenCV would keep 8"
+    if count > 4 or (count == 4 and bits > 16):
+        return f"has {count} channels of {bits} bits"
+    if count > 2 and colors in _GRAY and not (count == channel and bits > 8):
+        return f"has {count} channels that are no colours"
+    if bits > 8 and colors in _MIXED:
+        return f"has colours in {_MIXED[colors]} of {bits} bits"
+    return None
