@@ -10,7 +10,7 @@ import numpy as np
 
 from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow import DataFlow
-from flowtrain.dataflow.inspect.chain import describe_chain
+from flowtrain.dataflow.core.chain import describe_chain
 from flowtrain.model import ModelGraph
 from flowtrain.model.store import read_value
 from flowtrain.model.variables import ScalarVariable

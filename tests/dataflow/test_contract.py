@@ -15,7 +15,7 @@ import pytest
 
 import flowtrain.dataflow as df
 from flowtrain.dataflow import imgaug
-from flowtrain.dataflow.inspect.chain import describe_chain
+from flowtrain.dataflow.core.chain import describe_chain
 from flowtrain.utils.errors import DataFlowError, StateError
 
 from .helpers_dataflow import Numbers, Stream, first, same

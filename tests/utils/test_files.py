@@ -66,7 +66,6 @@ def test_other_errors_pass_as_they_are(tmp_path):
 
 _HOLD = """
 import sys
-import time
 from flowtrain.utils.files import FileLock
 lock = FileLock(sys.argv[1])
 assert lock.acquire("process 7")

@@ -246,3 +246,48 @@ def test_paths():
     with pytest.raises(DataFlowError, match="three slashes"):
         storage.path_or_url("file://host/x")
     assert storage.url_name("https://host/x/a.npz?token=1/2") == "a.npz"
+
+
+class _Refused(Exception):
+    """What gcsfs raises for an answer that it has no other exception for."""
+
+    def __init__(self, code):
+        super().__init__(f"Denied, {code}")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (OSError("Forbidden: bucket/x\nno access"), "once"),
+        (ValueError("Bad Request: bucket/x\ninvalid argument"), "once"),
+        (_Refused(401), "once"),
+        (_Refused("403"), "once"),
+        (_Refused(429), "2 times"),
+        (_Refused(503), "2 times"),
+        (_Refused(None), "2 times"),
+        (OSError("connection lost"), "2 times"),
+        (type("NoCredentialsError", (Exception,), {})("Unable to locate credentials"), "once"),
+    ],
+)
+def test_what_a_server_refuses_is_not_tried_again(monkeypatch, storage_cache, error, times):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def refuse(self, path, **_):
+        raise error
+
+    set_remote_storage(attempts=2)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", refuse)
+    with pytest.raises(StorageError, match=rf"memory://x.*tried {times}"):
+        storage.read_all("memory://x")
+
+
+def test_a_timeout_that_is_set_later_holds(monkeypatch, storage_cache):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    made, make = [], MemoryFileSystem.__init__
+    monkeypatch.setattr(MemoryFileSystem, "__init__", lambda self, *a, **k: made.append(self) or make(self, *a, **k))
+    for timeout, count in [(30, 1), (30, 1), (7, 2), (30, 2)]:
+        set_remote_storage(timeout=timeout, options={"memory": {"use_listings_cache": False}})
+        assert not storage.exists("memory://nothing")
+        assert len(made) == count

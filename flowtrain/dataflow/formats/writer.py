@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -20,10 +21,12 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from ...utils.arguments import check_int, names_arguments
+from ...utils.description import describe
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
 from ...utils.storage import cache_folder, exists, is_folder, is_url, path_or_url, put, put_folder, url_name
 from ..core.base import DataFlow
+from ..core.chain import describe_chain
 from ..core.datapoint import Position
 from ..core.values import refuse_masked
 from .framing import crc32c
@@ -80,7 +83,7 @@ def write(
         OSError: The disk is full or refuses; names the file and the free space. The next call can resume.
         StorageError: The URL cannot be written. The complete file is kept, and the next call only sends it.
         DataFlowError: The flow has no datapoint, the file exists, another process is writing it, the folder is missing,
-            or ``<path>.partial`` belongs to another flow or format.
+            ``<path>.partial`` belongs to another flow or format, or the complete file that is kept for the URL does.
         FormatError: A datapoint cannot be written in this format; names the datapoint and the reason.
 
     Example:
@@ -98,7 +101,8 @@ def write(
     options = _options(kind, keys, per_file)
     here = functools.partial(_write_here, ds, kind, options, resume, commit_every, progress)
     if is_url(given):
-        return _write_far(here, given, kind, overwrite, resume)
+        recipe = json.dumps([kind, ds.size_or_none(), describe(options), describe_chain(ds, held=False)])
+        return _write_far(here, recipe, given, kind, overwrite, resume)
     target = Path(given)
     if target.exists() and not overwrite:
         raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
@@ -108,11 +112,11 @@ def write(
     return target
 
 
-def _write_far(here: Callable[[Path], None], url: str, kind: str, overwrite: bool, resume: bool) -> str:
+def _write_far(here: Callable[[Path], None], recipe: str, url: str, kind: str, overwrite: bool, resume: bool) -> str:
     """Write a local file and, when it is complete, send it to the URL.
 
     The name of the local folder is a hash of the URL, so that the next call finds what this one leaves: an unfinished
-    file, or a complete one that could not be sent.
+    file, or a complete one that could not be sent, with the recipe of the flow that it is of.
     """
     if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
         raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
@@ -123,8 +127,17 @@ def _write_far(here: Callable[[Path], None], url: str, kind: str, overwrite: boo
         shutil.rmtree(whole)
     elif not resume:
         whole.unlink(missing_ok=True)
+    note = folder / "recipe"
     if not whole.exists():
+        write_whole(note, recipe)
         here(whole)
+    elif not note.exists() or note.read_text() != recipe:
+        raise DataFlowError(
+            f"{whole}, which could not be sent to {url}, is of another flow, or of this one with other arguments or "
+            "functions: pass resume=False to throw it away"
+        )
+    else:
+        _log.warning("Sending %s, which could not be sent before; resume=False writes it anew.", whole)
     if whole.is_dir():
         put_folder(whole, url, last=(".json",))  # sent last, since readers refuse a folder without them
     else:

@@ -28,11 +28,13 @@ T = TypeVar("T")
 _log = logging.getLogger("flowtrain.storage")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError)
 _AGAIN = (408, 425, 429)  # HTTP's client errors that may pass: timeout, too early, too many requests
+_REFUSED = ("Forbidden: ", "Bad Request: ")  # how gcsfs begins what it raises as a plain OSError and ValueError
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")  # botocore, Google
 _ABSENT = (404, 410)  # HTTP's errors for a file that is not there
 _EXTRA = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "gcs": "gcsfs"}
 _LONGEST_PAUSE = 5.0
 
-_filesystems: dict[tuple[str, str], Any] = {}
+_filesystems: dict[tuple[str, str, float], Any] = {}
 _making = threading.RLock()
 
 
@@ -53,7 +55,7 @@ def _open(url: str) -> tuple[Any, str]:
     given: dict[str, Any] = {}
     for protocol in chain:
         given = {**given, **({protocol: options.get(protocol, {})} if len(chain) > 1 else options.get(protocol, {}))}
-    key = chain[0], json.dumps(given, sort_keys=True)
+    key = chain[0], json.dumps(given, sort_keys=True), settings().timeout  # s3fs keeps the timeout it was made with
     with _making:
         fs = _filesystems.get(key)
         try:
@@ -184,10 +186,11 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
 
 def _may_pass(error: Exception) -> bool:
     """Whether another attempt may succeed: not where a name, a permission or an argument is wrong."""
-    if isinstance(error, _FINAL):
+    if isinstance(error, _FINAL) or str(error).startswith(_REFUSED) or type(error).__name__ in _NO_CREDENTIALS:
         return False
-    status = getattr(error, "status", None)
-    return not (isinstance(status, int) and 400 <= status < 500 and status not in _AGAIN)
+    # aiohttp calls it status; gcsfs code, as the server spells it: a number or its digits
+    status = str(getattr(error, "status", None) or getattr(error, "code", None))
+    return not (status.isdecimal() and 400 <= int(status) < 500 and int(status) not in _AGAIN)
 
 
 def _said(error: BaseException) -> str:

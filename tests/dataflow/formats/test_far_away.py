@@ -390,6 +390,28 @@ def test_a_write_that_fails_leaves_nothing_there_and_goes_on(s3):
     assert list(TFRecordData(url)) == [[i] for i in range(10)]
 
 
+@pytest.mark.parametrize(("rows", "factor"), [(10, 2), (10, 3), (9, 2)])
+def test_a_complete_file_that_could_not_be_sent_is_not_sent_as_another(s3, rows, factor, caplog):
+    def build(rows, factor):
+        return MapData(DataFromList([[i] for i in range(rows)]), lambda dp: [dp[0] * factor])
+
+    url = f"{s3.url}/x.tfrecord"
+    set_remote_storage(attempts=1)
+    s3.proxy.always("503", "PUT")
+    with pytest.raises(StorageError, match="cannot write"):
+        write(build(10, 2), url, progress=False)
+    s3.proxy.reset()
+    ds = build(rows, factor)
+    if (rows, factor) == (10, 2):
+        write(ds, url, progress=False)
+        assert "could not be sent before" in caplog.text
+    else:
+        with pytest.raises(DataFlowError, match=r"is of another flow.*resume=False"):
+            write(ds, url, progress=False)
+        write(ds, url, progress=False, resume=False)
+    assert list(TFRecordData(url)) == list(ds)
+
+
 def test_records_written_one_by_one(s3):
     url = f"{s3.url}/two.tfrecord"
     with TFRecordWriter(url) as writer:
