@@ -7,7 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from flowtrain.dataflow import CacheData, DataFlow, DataFromGenerator, DataFromList, MapData, RepeatedData
+from flowtrain.dataflow import (
+    CacheData,
+    DataFlow,
+    DataFromGenerator,
+    DataFromList,
+    MapData,
+    RandomMapData,
+    RepeatedData,
+)
 from flowtrain.utils.errors import DataFlowError
 
 from .helpers_dataflow import Numbers, Stream, first, same
@@ -94,6 +102,26 @@ def test_the_folder_of_another_flow_is_refused(tmp_path):
         CacheData(Numbers(5), tmp_path / "other")
     with pytest.raises(DataFlowError, match="is a file"):
         CacheData(Numbers(5), tmp_path / "other" / "thesis.txt")
+
+
+def test_a_flow_that_has_changed_is_told_from_the_one_that_was_kept(tmp_path, caplog):
+    def build(factor=2, seed=0, spare=0, walked=False):
+        ds = DataFromGenerator(lambda: ([i] for i in range(5))) if walked else DataFromList([[i] for i in range(5)])
+        ds = RandomMapData(ds, lambda dp, rng: [dp[0] * factor, rng.random()], seed=seed)
+        return CacheData(MapData(ds, lambda dp: [*dp, spare][:2]), tmp_path / str(walked))
+
+    kept = {walked: list(build(walked=walked)) for walked in (True, False)}
+    assert all(list(build(walked=walked)) == kept[walked] for walked in kept)
+    assert not caplog.text
+    with pytest.raises(DataFlowError, match=r"datapoint 4 .*func of RandomMapData was changed. Delete the folder"):
+        build(factor=3)  # 0 * 3 is 0 * 2: the last datapoint tells
+    assert not caplog.text
+    for told, ds in {
+        "func of MapData was changed": build(spare=1),
+        "seed of RandomMapData was changed": build(seed=1),
+        "func of RandomMapData was changed": build(factor=3, walked=True),
+    }.items():
+        assert list(ds) in kept.values() and told in caplog.text
 
 
 def test_what_cannot_be_kept(tmp_path):

@@ -12,6 +12,7 @@ from ...utils.errors import DataFlowError
 from ...utils.storage import local_only
 from ..core.ahead import Piece
 from ..core.base import DataFlow
+from ..core.chain import describe_chain
 from ..core.cursor import Datapoint, StageCursor
 from ..core.datapoint import Memory
 from ..core.proxy import ProxyDataFlow
@@ -33,8 +34,9 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
         ds: The flow beneath; finite.
         path: A folder to keep the datapoints in, one file each, for the next run too. None keeps them in memory (of
             each worker process, if the stage lies beneath a parallel one). A folder belongs to one chain of stages,
-            told by the names of the stages and of their functions, and to its length: delete it when the data or
-            what a function does change.
+            told by the names of the stages and of their functions, and to its length. Where their arguments or code
+            have changed, the first and the last datapoint are made anew: if they are others, the folder is refused;
+            else, and for other seeds, a warning says what has changed. Delete the folder when the data change.
         shuffle: Whether each epoch has a new order.
         seed: The seed of that order; None takes the default.
 
@@ -48,7 +50,8 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
     State: that of ``ds`` while the cache is being filled, then one number.
 
     Raises:
-        DataFlowError: ``ds`` never ends, or the folder holds the datapoints of another flow.
+        DataFlowError: ``ds`` never ends, or the folder holds the datapoints of another flow, or of this one with other
+            arguments or functions.
 
     Example:
         >>> from flowtrain.dataflow import DataFromList, MapData
@@ -74,7 +77,11 @@ class CacheData(ProxyDataFlow, RNGDataFlow):
             )
         self.path = None if path is None else Path(local_only(path, "the folder of CacheData", _INSTEAD))
         self.shuffle = shuffle
-        self._store = MemoryStore() if self.path is None else DiskStore(self.path, chain_of(ds), ds.size_or_none())
+        self._store: MemoryStore | DiskStore = MemoryStore()
+        if self.path is not None:
+            remake = ds.get if ds.indexable else None
+            recipe = describe_chain(ds, held=False)
+            self._store = DiskStore(self.path, chain_of(ds), ds.size_or_none(), recipe, remake)
 
     def __len__(self) -> int:
         whole = self._store.whole
