@@ -150,6 +150,9 @@ def test_data_that_does_not_fit(build, message):
         (lambda: df.MapData(Numbers(3), 5), "expected a function of a datapoint, got 5"),
         (lambda: df.MapDataComponent(Numbers(3), str, 1.5), "a component is named by"),
         (lambda: df.FilterData(Numbers(3), None), "expected a function"),
+        (lambda: list(df.FilterData(Numbers(3), lambda dp: None)), r"returned None.*in FilterData.*datapoint 0"),
+        (lambda: df.RandomChooseData([Numbers(3)] * 2, [float("nan"), 1]), "add up to 1"),
+        (lambda: df.DataFromList("photos/*.jpg"), "a list or another sequence, got str"),
         (lambda: df.RepeatedData(df.RepeatedData(Numbers(3))), "never ends by itself"),
         (lambda: df.RepeatedData(Numbers(3), 0), "num"),
         (lambda: df.ShuffleData(df.RepeatedData(Numbers(3))), "never ends"),
@@ -376,3 +379,9 @@ def test_a_walk_that_is_left_is_not_noted():
     walk = iter(RaisesWalked(ValueError("late")))
     next(walk)
     walk.close()
+
+
+def test_a_filter_that_has_no_truth_value_is_named():
+    ds = df.FilterData(Numbers(3), lambda dp: np.array([1, 0]))
+    with pytest.raises(ValueError, match=r"ambiguous.*\[in FilterData\(<lambda>\), epoch 0, datapoint 0\]"):
+        list(ds)

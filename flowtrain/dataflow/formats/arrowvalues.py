@@ -218,14 +218,18 @@ def _fitting(fill: Component, kind: ArrowType, path: str) -> Component:
     if fill is None:
         return None
     types, said = arrow().types, f"missing={{{path!r}: {fill!r}}}: {path!r} is {kind}"
+    none_such = DataFlowError(f"{said}, which has no such value. Give one that it has, or None")
     if _is_number(kind):
         value = _as_number(fill, np.dtype(kind.to_pandas_dtype()))
         if value is None:
-            raise DataFlowError(f"{said}, which has no such value. Give one that it has, or None")
+            raise none_such
         return value
     if _is_moment(kind):
         unit = "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
-        value = (np.timedelta64 if types.is_duration(kind) else np.datetime64)(fill, unit)
+        try:
+            value = (np.timedelta64 if types.is_duration(kind) else np.datetime64)(fill, unit)
+        except (TypeError, ValueError) as error:
+            raise none_such from error
         if not np.isnat(value) and value != fill:
             raise DataFlowError(f"{said}, which does not hold it exactly")
         return value
@@ -233,10 +237,11 @@ def _fitting(fill: Component, kind: ArrowType, path: str) -> Component:
     if not str(kind).endswith(">") and wanted is not None and not isinstance(fill, wanted):
         raise DataFlowError(f"{said}: a {wanted.__name__} or None is needed")
     if (types.is_list(kind) or types.is_large_list(kind)) and _is_number(kind.value_type):
-        numbers = [_as_number(item, np.dtype(kind.value_type.to_pandas_dtype())) for item in fill]
+        dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        numbers = [_as_number(item, dtype) for item in fill] if np.iterable(fill) else [None]
         if None in numbers:
             raise DataFlowError(f"{said}, which has no such value. Give a list of numbers that it has, or None")
-        return np.array(numbers, kind.value_type.to_pandas_dtype())
+        return np.array(numbers, dtype)
     return fill
 
 

@@ -127,14 +127,15 @@ class ParquetFile:
         if name in self._crcs and self._verify and checksum(column) != self._crcs[name][number]:
             what = f"row group {number}, column {name!r}: its values do not have the checksum that is stored"
             raise damaged(self.path, what, record=first)
-        missing = {name: np.datetime64("NaT")} if self._is_moment(name) else self._missing
+        moment = self._moment(name)
+        missing = self._missing if moment is None else {name: moment("NaT")}
         made = cells_of(column, name, missing)
         return as_written(self.kinds[name], made) if name in self.kinds else made
 
-    def _is_moment(self, name: str) -> bool:
-        """Whether ``write`` made the column of NumPy's dates or times: a null stands for NaT, which Arrow has not."""
+    def _moment(self, name: str) -> type[np.datetime64 | np.timedelta64] | None:
+        """NumPy's type of a column that ``write`` made of times: a null stands for NaT, which Arrow has not."""
         kind, dtype, _ = self.kinds.get(name, ("", "", ()))
-        return kind == "scalar" and np.dtype(dtype).kind in "Mm"
+        return np.dtype(dtype).type if kind == "scalar" and np.dtype(dtype).kind in "Mm" else None
 
     def _opened(self, footer: Any = None) -> Any:
         parquet = parquet_package()

@@ -109,8 +109,9 @@ def _fits(value: np.generic) -> bool:
         return False
     if value.dtype.kind in "Mm":
         name = value.dtype.str.lstrip("<>=|")
-        # Arrow keeps days (date32) in 32 bits, NumPy in 64
-        return value.dtype.isnative and name in _MOMENTS and not (name == "M8[D]" and abs(value.astype(int)) >= 2**31)
+        # Arrow keeps days (date32) in 32 bits, NumPy in 64; NaT is a null
+        wide = name == "M8[D]" and not np.isnat(value) and abs(int(value.astype(np.int64))) >= 2**31
+        return value.dtype.isnative and name in _MOMENTS and not wide
     return _is_native(value.dtype)
 
 

@@ -71,7 +71,8 @@ class DataFromList(Ordered):
         self, datapoints: Sequence[Any], shuffle: bool = False, seed: int | Literal["random"] | None = None
     ) -> None:
         super().__init__(shuffle, seed)
-        if not hasattr(datapoints, "__getitem__") or not hasattr(datapoints, "__len__") or isinstance(datapoints, dict):
+        sequence = hasattr(datapoints, "__getitem__") and hasattr(datapoints, "__len__")
+        if not sequence or isinstance(datapoints, (dict, str, bytes)):  # a path would be a datapoint for each letter
             raise DataFlowError(
                 f"DataFromList takes a list or another sequence, got {type(datapoints).__name__}. For a generator "
                 "function use DataFromGenerator, for a set or the like DataFromIterable, for arrays DataFromArrays."

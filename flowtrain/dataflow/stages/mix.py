@@ -66,7 +66,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
         RNGDataFlow.__init__(self, seed)
         count = len(self.flows)
         self.probs = [1 / count] * count if probs is None else [float(p) for p in probs]
-        if len(self.probs) != count or min(self.probs) < 0 or abs(sum(self.probs) - 1) > 1e-6:
+        if len(self.probs) != count or not (min(self.probs) >= 0 and abs(sum(self.probs) - 1) <= 1e-6):
             raise DataFlowError(
                 f"RandomChooseData: probs must be {count} numbers from 0 to 1 that add up to 1, got {probs}"
             )

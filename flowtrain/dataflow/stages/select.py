@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.arguments import old_spellings
-from ...utils.errors import USER_ERRORS
+from ...utils.errors import USER_ERRORS, DataFlowError
 from ..core.base import DataFlow
 from ..core.components import Key, check_key, missing_component
 from ..core.cursor import Datapoint
@@ -83,6 +83,9 @@ class FilterData(EachData):
 
     State: that of ``ds``.
 
+    Raises:
+        DataFlowError: ``predicate`` returned None.
+
     Example:
         >>> from flowtrain.dataflow import DataFromList
         >>> list(FilterData(DataFromList([[1], [2], [3]]), lambda dp: dp[0] % 2 == 1))
@@ -101,9 +104,15 @@ class FilterData(EachData):
 
     def _apply(self, datapoint: Datapoint, index: int, epoch: int) -> Datapoint:
         try:
-            passes = self.predicate(datapoint)
+            answer = self.predicate(datapoint)
+            passes = bool(answer)  # of an array with several elements there is no such thing
         except USER_ERRORS as error:
             self._fail(error, index, epoch)
+        if answer is None:
+            nothing = DataFlowError(
+                f"{self}: the function returned None, neither true nor false: its return is missing"
+            )
+            self._fail(nothing, index, epoch)
         return datapoint if passes else DROPPED
 
     def describe(self) -> str:

@@ -319,6 +319,25 @@ def test_files_of_write_are_tables_for_other_tools(tmp_path, same):
     assert ParquetData(tmp_path / "again.parquet").get(3)["n"] == np.int64(3)
 
 
+@pytest.mark.parametrize("kind", [np.datetime64, np.timedelta64])
+@pytest.mark.parametrize("unit", ["D", "s", "ms", "us", "ns"])
+def test_times_and_durations_come_back(tmp_path, kind, unit):
+    rows = [[kind(n, unit)] for n in (5, -3, 0, "NaT")]
+    write(DataFromList(rows), tmp_path / "x.parquet", progress=False)
+    read = [value for (value,) in ParquetData(tmp_path / "x.parquet")]
+    assert [value.dtype for value in read] == [row[0].dtype for row in rows]
+    assert [value.astype(int) for value in read] == [row[0].astype(int) for row in rows]
+
+
+@pytest.mark.parametrize("column", [pa.array([1, None], pa.duration("ms")), pa.array([1, None], pa.timestamp("s"))])
+def test_a_fill_that_is_no_time_is_the_arguments_fault(tmp_path, column):
+    pq.write_table(pa.table({"x": column, "y": pa.array([[1], None])}), tmp_path / "x.parquet")
+    for name, fill in {"x": "soon", "y": 0}.items():
+        with pytest.raises(DataFlowError, match=rf"missing={{'{name}': .*has no such value") as caught:
+            list(ParquetData(tmp_path / "x.parquet", [name], missing={name: fill}))
+        assert not isinstance(caught.value, FormatError)
+
+
 def test_row_groups_of_write_are_small(tmp_path):
     ds = MapData(DataFromList(list(range(900))), lambda n: [n, np.full((100, 100), n % 250, np.uint8)])
     path = write(ds, tmp_path / "x.parquet", progress=False)
