@@ -8,6 +8,8 @@ import statistics
 import time
 from collections import deque
 
+from flowtrain.utils.arguments import check_int
+
 from .base import Callback
 
 __all__ = ["EstimatedTimeLeft", "ThroughputTracker"]
@@ -21,13 +23,16 @@ class EstimatedTimeLeft(Callback):
     Args:
         last_k_epochs: Number of epochs for the median.
 
+    Raises:
+        ConfigError: It is not a whole number from 1.
+
     Example:
         >>> EstimatedTimeLeft()
         EstimatedTimeLeft
     """
 
     def __init__(self, last_k_epochs: int = 5) -> None:
-        self.last_k_epochs = last_k_epochs
+        self.last_k_epochs = check_int("EstimatedTimeLeft", "last_k_epochs", last_k_epochs)
         super().__init__()
 
     def reset(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from ..report import runs_table
 from ..report.table import table_rows
+from .json_text import json_text
 
 __all__ = ["command"]
 
@@ -26,6 +25,6 @@ def command(folder: str, metrics: tuple[str, ...], sort: str | None, reverse: bo
         flowtrain runs train_log --sort validation_l2_loss
     """
     if as_json:
-        click.echo(json.dumps(table_rows(folder, sort, reverse), indent=1))
+        click.echo(json_text(table_rows(folder, sort, reverse)))
     else:
         click.echo(runs_table(folder, metrics, sort, reverse))

@@ -1,4 +1,8 @@
-"""Normalisation layers."""
+"""Normalisation layers.
+
+Each computes in the compute dtype of Keras's dtype policy (float16 or bfloat16 in mixed precision), and so returns it;
+its variables have the policy's variable dtype (float32 in mixed precision).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from .register import apply_keras_layer, layer_register
+from .spellings import LayerArgumentError
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -23,7 +28,7 @@ def BatchNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
             ``scale``, ``synchronized=True`` for statistics over all replicas, ...
 
     Returns:
-        Same shape and dtype. Variables ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
+        Same shape, in the compute dtype. Variables ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
     """
     return apply_keras_layer(keras.layers.BatchNormalization, x, options)
 
@@ -37,7 +42,7 @@ def LayerNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
         **options: Options of ``keras.layers.LayerNormalization``.
 
     Returns:
-        Same shape and dtype. Variables ``gamma``, ``beta``.
+        Same shape, in the compute dtype. Variables ``gamma``, ``beta``.
     """
     return apply_keras_layer(keras.layers.LayerNormalization, x, options)
 
@@ -52,7 +57,7 @@ def GroupNorm(x: tf.Tensor, groups: int = 32, **options: object) -> tf.Tensor:
         **options: Options of ``keras.layers.GroupNormalization``.
 
     Returns:
-        Same shape and dtype. Variables ``gamma``, ``beta``.
+        Same shape, in the compute dtype. Variables ``gamma``, ``beta``.
     """
     return apply_keras_layer(keras.layers.GroupNormalization, x, {"groups": groups, **options})
 
@@ -66,6 +71,12 @@ def InstanceNorm(x: tf.Tensor, **options: object) -> tf.Tensor:
         **options: Options of ``keras.layers.GroupNormalization``, of which this is the case of one channel per group.
 
     Returns:
-        Same shape and dtype. Variables ``gamma``, ``beta``.
+        Same shape, in the compute dtype. Variables ``gamma``, ``beta``.
+
+    Raises:
+        ModelError: ``groups`` is given.
     """
+    if options.pop("groups", -1) != -1:
+        raise LayerArgumentError("InstanceNorm has one channel per group; for other groups write GroupNorm.")
+    # -1 is Keras's own word for "as many groups as channels": it reads their number when the layer is built.
     return apply_keras_layer(keras.layers.GroupNormalization, x, {**options, "groups": -1})

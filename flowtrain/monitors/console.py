@@ -62,12 +62,14 @@ class ConsoleMonitor(Monitor):
             return
         rows = [(name, f"{value:.5g}", *self._compared(name, value)) for name, value in sorted(self._now.items())]
         now = time.monotonic()
+        # Short epochs would push all else out of the terminal with their tables.
         if now - self._last_table >= self.table_every:
             self._last_table = now
             logger.info("\n%s", _table(title, rows))
         else:
+            # A change that rounds to nothing, "+0.0 %" or "-0.0 %", is left out.
             shown = [
-                f"{name} {value}" + f" ({change})" * (change[1:] not in ("", "0.0 %"))
+                f"{name} {value}" if change[1:] in ("", "0.0 %") else f"{name} {value} ({change})"
                 for name, value, _, change in rows
             ]
             logger.info("%s: %s", title, ", ".join(shown))

@@ -58,4 +58,5 @@ class TimelineMonitor(Monitor):
         return {"bytes": self._file.position()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step = None  # its line may be among those that are cut off
         self._file.cut(int(state["bytes"]))

@@ -20,7 +20,7 @@ from .folder import RunFolder, higher_is_better
 __all__ = ["content_of"]
 
 _POINTS = 4000  # most points of a curve; more than a screen has pixels
-_TAGS = 24  # most kinds of pictures, and of histograms, of a run
+_TAGS = 24  # most kinds of pictures, and of histograms, of a run: the page holds all of them, as base64
 _BINS = 60  # of a histogram's grid
 
 
@@ -43,7 +43,6 @@ def content_of(folders: Sequence[Path], images: int = 24, side: int = 384) -> di
     return {
         "title": " · ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
         "made": time.strftime("%F %T"),
-        "live": any(run.status == "running" for run in runs),
         "panels": _panels(runs),
         "higher": sorted({name for run in runs for name in run.history if higher_is_better(name)}),
         "runs": [_run(run, name, images, side) for run, name in zip(runs, names, strict=True)],
@@ -67,6 +66,7 @@ def _panels(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     for name in sorted({name for run in runs for name in run.history}):
         panels.setdefault(base_name(name), []).append(name)
     measured = [title for title, names in panels.items() if len(names) > 1]
+    # The cost first of the others, and the learning rates last: they are set, not measured.
     order = sorted(panels, key=lambda title: (title not in measured, title != "cost", "learning_rate" in title, title))
     return [{"title": title, "names": sorted(panels[title], key=len)} for title in order]
 
@@ -82,6 +82,7 @@ def _run(run: RunFolder, name: str, images: int, side: int) -> dict[str, Any]:
         "epochs": run.config.get("max_epoch"),
         "step": run.step,
         "started": run.started and time.strftime("%F %H:%M", time.localtime(run.started)),
+        # Without a timeline the time on the clock, which counts the time between a kill and the resume as well.
         "seconds": run.trained or ((run.ended or time.time()) - run.started if run.started else None),
         "curves": {name: _curve(run, name, events) for name in run.history},
         "results": {
@@ -121,7 +122,8 @@ def _curve(run: RunFolder, name: str, events: Events) -> dict[str, Any]:
 def _thinned(pairs: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], float]:
     """At most about `_POINTS` points of a curve, and how many points each kept pair stands for (1: all are kept).
 
-    The minimum and the maximum of each stretch are kept, so that no peak is lost (sampling evenly would lose them).
+    The minimum and the maximum of each stretch are kept, so that no peak is lost (sampling evenly would lose them), and
+    its first NaN or infinity, so that the gap is not lost either.
     """
     every = len(pairs) / (_POINTS / 2)
     if every <= 2:
@@ -129,7 +131,10 @@ def _thinned(pairs: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], f
     kept: list[int] = []
     for start in range(_POINTS // 2):
         stretch = range(round(start * every), round((start + 1) * every))
-        kept += sorted({min(stretch, key=lambda n: pairs[n][1]), max(stretch, key=lambda n: pairs[n][1])})
+        # Apart from the others: nothing is less or greater than NaN, so min and max return it if it comes first.
+        gaps = [index for index in stretch if not math.isfinite(pairs[index][1])]
+        rest = [index for index in stretch if math.isfinite(pairs[index][1])] or gaps
+        kept += [*gaps[:1], min(rest, key=lambda n: pairs[n][1]), max(rest, key=lambda n: pairs[n][1])]
     return [pairs[index] for index in sorted({0, len(pairs) - 1, *kept})], every
 
 
@@ -141,7 +146,7 @@ def _differences(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     rows = []
     for key in dict.fromkeys(key for one in settings for key in one):
         values = [_text(one[key]) if key in one else "" for one in settings]
-        if len(set(values)) > 1 and key != "log_dir":
+        if len(set(values)) > 1 and key != "log_dir":  # every run has its own folder
             rows.append({"name": key, "values": values})
     return rows
 
@@ -180,6 +185,7 @@ def _own_pictures(run: RunFolder, images: int, side: int) -> list[dict[str, Any]
     for name, numbered in list(run.pictures().items())[:_TAGS]:
         paths = dict(numbered)
         at = spread(sorted(paths), images)
+        # Twice the side: the page draws them twice as wide, as they are often several pictures side by side.
         sources = [_source(paths[number].read_bytes(), 2 * side) for number in at]
         found.append({"name": name, "unit": "epoch", "at": at, "src": sources})
     return found
@@ -197,7 +203,7 @@ def _source(encoded: bytes, side: int) -> str:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     elif len(encoded) < 20_000:
         return _data_url(encoded)
-    alpha = picture.ndim == 3 and picture.shape[2] == 4
+    alpha = picture.ndim == 3 and picture.shape[2] == 4  # JPEG has neither alpha nor 16 bits: OpenCV would drop them
     kind = ".png" if alpha or picture.dtype != np.uint8 else ".jpg"
     done, small = cv2.imencode(kind, picture, [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88])
     return _data_url(small.tobytes()) if done else ""
@@ -215,8 +221,8 @@ def _histograms(events: Events) -> list[dict[str, Any]]:
         low = min(float(h.edges[0]) for h in histograms)
         high = max(float(h.edges[-1]) for h in histograms)
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            continue
-        edges = np.linspace(low, high, _BINS + 1)
+            continue  # one value at all steps, or damaged: there is no spread to draw
+        edges = np.linspace(low, high, _BINS + 1)  # common to all steps, as a heat map needs
         shares = [_rebinned(histogram, edges) for histogram in histograms]
         middles = (edges[:-1] + edges[1:]) / 2
         grids.append(
@@ -241,6 +247,7 @@ def _rebinned(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
+    """Four significant digits of each: more than a colour can show, in half the text."""
     return [float(f"{value:.4g}") for value in values]
 
 

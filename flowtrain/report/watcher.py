@@ -9,7 +9,7 @@ from pathlib import Path
 from flowtrain.utils.arguments import names_arguments
 
 from ..utils.run_status import status_of
-from .folder import run_path
+from .folder import RunFolder, run_path
 from .page_file import write_report
 
 __all__ = ["watch"]
@@ -37,7 +37,7 @@ def watch(
         ConfigError: One of the folders holds no run.
     """
     seen: object = None
-    folders = [run_path(run) for run in runs]
+    folders = [RunFolder(run_path(run)).path for run in runs]  # refuses what is no run before its status is asked
     while True:
         # The status before the files: a run that ends in between is looked at once more, so the last page has its end.
         alive = any(status_of(run)["status"] == "running" for run in folders)

@@ -2,7 +2,10 @@
 
 import logging
 
+import pytest
+
 from flowtrain.callbacks import EstimatedTimeLeft, ProgressBar, ThroughputTracker
+from flowtrain.utils.errors import ConfigError
 
 
 def test_the_bar_shows_epoch_loss_and_speed(make_trainer, capsys):
@@ -31,6 +34,12 @@ def test_the_time_left_is_logged_but_for_the_last_epoch(make_trainer, caplog):
     with caplog.at_level(logging.INFO, "flowtrain"):
         make_trainer(EstimatedTimeLeft()).run()
     assert [record.getMessage().split("left")[1] for record in caplog.records] == [" for 2 epochs", " for 1 epoch"]
+
+
+@pytest.mark.parametrize("wrong", [0, 2.5, "5"])
+def test_the_median_is_of_a_whole_number_of_epochs(wrong):
+    with pytest.raises(ConfigError, match="EstimatedTimeLeft: last_k_epochs must be a whole number of at least 1"):
+        EstimatedTimeLeft(wrong)
 
 
 def test_the_speed_is_logged_in_steps_or_samples(make_trainer):

@@ -100,6 +100,12 @@ def test_inspect(folder):
     assert "no regular expression" in _run("inspect", folder, "-p", "(").output
 
 
+def test_the_json_of_inspect_is_json_where_weights_are_not_finite(tmp_path):
+    np.savez(tmp_path / "bad.npz", w=np.float32([np.nan, 1]))
+    output = _run("inspect", tmp_path / "bad.npz", "--stats", "--json").output
+    assert json.loads(output, parse_constant=pytest.fail)["variables"]["w"]["mean"] == "nan"
+
+
 class Fixed(Blur):
     def inputs(self):
         return [tf.TensorSpec((None, 64, 64, 3), tf.float32, "image")]

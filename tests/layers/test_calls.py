@@ -256,6 +256,11 @@ def test_frozen_variables_are_not_trained():
     assert set(graph.store.trainable) == {"head/kernel", "head/bias"}
 
 
+def test_instance_norm_has_no_other_groups():
+    with pytest.raises(ModelError, match="InstanceNorm has one channel per group"):
+        built(lambda x: ft.InstanceNorm("norm", x, groups=3))
+
+
 # -- the table --------------------------------------------------------------------------------------------
 
 

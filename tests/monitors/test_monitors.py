@@ -157,6 +157,16 @@ def test_after_a_full_disk_nothing_is_missing(request, tmp_path, caplog, kind, f
     assert sorted(path.name for path in tmp_path.iterdir()) == [filename, "whole"]  # nothing was set aside
 
 
+def test_after_a_full_disk_the_times_of_all_steps_are_there(tmp_path):
+    monitors = Monitors([TimelineMonitor()], tmp_path)
+    log(monitors, range(1, 4))
+    with files_of_at_most((tmp_path / "timeline.jsonl").stat().st_size):
+        log(monitors, range(4, 5))
+    monitors.close()
+    lines = [json.loads(line) for line in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    assert [(line["step"], "epoch" in line) for line in lines] == [(n, at) for n in range(1, 5) for at in (False, True)]
+
+
 @pytest.mark.parametrize("kind,filename", FILES)
 @pytest.mark.parametrize("what", ["file", "folder", "replaced", "cut"])
 def test_what_somebody_deletes_in_mid_run_is_written_anew(tmp_path, caplog, kind, filename, what):

@@ -16,7 +16,7 @@ from flowtrain.callbacks import DataProfile, ModelSaver
 from flowtrain.cli import main
 from flowtrain.monitors import JSONLMonitor, TensorBoardMonitor, default_monitors
 from flowtrain.monitors.monitor import Monitors
-from flowtrain.report import RunFolder, find_runs, runs_table, write_report
+from flowtrain.report import RunFolder, find_runs, runs_table, watch, write_report
 from flowtrain.report.content import _thinned, content_of
 from flowtrain.report.events import read_events
 from flowtrain.report.folder import best, higher_is_better
@@ -105,6 +105,15 @@ def test_values_that_are_no_numbers_are_gaps(tmp_path):
     assert run["results"]["cost"]["best"] == 0.5
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_watching_what_is_no_run_is_an_error_that_names_it(tmp_path, made):
+    folder = tmp_path / "run"
+    if made:
+        folder.mkdir()
+    with pytest.raises(ConfigError, match=f"{folder} is no folder of a run"):
+        watch([folder], tmp_path / "report.html")
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(1, 400))
 @settings(max_examples=20)
 def test_a_thinned_curve_keeps_its_ends_and_peaks(values, repeats):
@@ -114,6 +123,20 @@ def test_a_thinned_curve_keeps_its_ends_and_peaks(values, repeats):
     assert kept[0] == pairs[0] and kept[-1] == pairs[-1]
     for extreme in (min, max):
         assert extreme(value for _, value in kept) == extreme(value for _, value in pairs)
+
+
+@pytest.mark.parametrize("gap", [float("nan"), float("inf"), -float("inf")])
+def test_a_thinned_curve_keeps_peaks_and_gaps_beside_each_other(gap):
+    pairs = [
+        (step, gap if step % 3 == 0 else float(step % 7)) for step in range(12_000)
+    ]  # each stretch begins with one
+    pairs[4001], pairs[8003] = (4001, 1e9), (8003, -1e9)
+    kept, every = _thinned(pairs)
+    assert every == 6 and {(4001, 1e9), (8003, -1e9)} <= set(kept) and len(kept) <= 3 * 2000 + 2
+    gaps = [step for step, value in kept if not np.isfinite(value)]
+    assert len(gaps) == 2000
+    diverged = [(step, gap) for step in range(12_000)]
+    assert {value == gap or value != value for _, value in _thinned(diverged)[0]} == {True}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +177,15 @@ def test_the_table_of_runs(tmp_path):
     assert [line.split()[1] for line in result.output.splitlines()[2:5]] == ["finished", "killed", "failed"]
     rows = json.loads(cli("runs", tmp_path, "--json").output)
     assert rows[0]["status"] == "failed" and rows[0]["best"]["cost"] == pytest.approx(np.exp(-0.2))
+
+
+def test_the_json_of_runs_is_json_where_a_scalar_is_not_finite(tmp_path):
+    monitors = Monitors([JSONLMonitor()], tmp_path)
+    for step, value in enumerate([float("nan"), float("inf"), -float("inf")]):
+        monitors.put_scalar(f"cost_{step}", value, step)
+    monitors.close()
+    (row,) = json.loads(cli("runs", tmp_path, "--json").output, parse_constant=pytest.fail)
+    assert row["best"] == {"cost_0": "nan", "cost_1": "inf", "cost_2": "-inf"}
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,15 @@ def test_it_draws_everything_and_says_and_asks_nothing(browser, page):
     assert "ImageFromFile takes 100% of the flow's time" in browser.find_element(By.ID, "data").text
 
 
+def test_the_time_of_a_step_is_that_of_epochs_whose_steps_are_known(browser, tmp_path):
+    run = a_run(tmp_path / "run")
+    timeline = run / "timeline.jsonl"
+    lines = [line for line in timeline.read_text().splitlines(keepends=True) if '"epoch": 1,' not in line]
+    timeline.write_text("".join(lines))
+    opened(browser, write_report([run], tmp_path / "report.html"))
+    assert "A step took 40 ms." in browser.find_element(By.ID, "time").text  # 2 s for 50 steps
+
+
 def test_legends_and_runs_switch_curves(browser, page):
     opened(browser, page)
     every = {"one · cost", "one · validation_cost", "other · cost", "other · validation_cost"}

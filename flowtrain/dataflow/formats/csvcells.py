@@ -15,7 +15,7 @@ import numpy as np
 from ...utils.errors import DataFlowError
 from ..core.datapoint import Component
 
-__all__ = ["MISSING_WORDS", "CellSplitter", "Column", "guess_kind"]
+__all__ = ["MISSING_WORDS", "CellSplitter", "Column", "guess_kind", "only_digits"]
 
 MISSING_WORDS = frozenset(
     ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
@@ -193,7 +193,12 @@ def _parser(kind: Any) -> tuple[Parser, str, list[Any] | None]:
     return lambda text: dtype.type(text), str(dtype), None
 
 
-def _checked(text: str) -> str:
+def only_digits(text: str) -> str:
+    """Return the text of a number; refuse what Python would read as one and no other program does.
+
+    Raises:
+        ValueError: It has an underscore, or is not ASCII.
+    """
     # Python's int() and float() also read 1_23 as 123, and the digits of every script.
     if "_" in text or not text.isascii():
         raise ValueError("only the digits 0 to 9 make a number")
@@ -201,16 +206,16 @@ def _checked(text: str) -> str:
 
 
 def _int(text: str) -> int:
-    return int(_checked(text))
+    return int(only_digits(text))
 
 
 def _float(text: str) -> float:
-    return float(_checked(text))
+    return float(only_digits(text))
 
 
 def _narrow(text: str, dtype: np.dtype) -> np.generic:
     with np.errstate(over="ignore"):
-        value = dtype.type(_checked(text))
+        value = dtype.type(only_digits(text))
     if np.isinf(value) and math.isfinite(float(text)):  # "inf" itself is a value; 1e300 in float32 is an overflow
         raise ValueError(f"it is beyond {dtype}")
     return value

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ...utils.arguments import check_int
 from ...utils.claims import UNNAMED, Claim, check_claim
-from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
+from .csvcells import only_digits
 from .lines import LineFile
 from .openfiles import OpenFiles
 from .shards import ShardedSource
@@ -38,6 +39,7 @@ class SVMLightData(ShardedSource):
 
     Raises:
         DataFlowError: A file is missing or unreadable.
+        ConfigError: ``num_features`` is not a whole number from 1.
         FormatError: When read: a line is not svmlight, or an index is out of range or not in order; names file and
             line.
 
@@ -64,9 +66,7 @@ class SVMLightData(ShardedSource):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(path, shuffle=shuffle, seed=seed, what="svmlight file")
-        if num_features is not None and num_features < 1:
-            raise DataFlowError(f"num_features is at least 1, got {num_features}")
-        self.num_features = num_features
+        self.num_features = None if num_features is None else check_int("SVMLightData", "num_features", num_features)
         self._first, self._label, self._dtype = int(not zero_based), label, np.dtype(dtype)
 
     def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:
@@ -92,12 +92,11 @@ class SVMLightData(ShardedSource):
         return [features, label]
 
     def _parse(self, lines: LineFile, number: int) -> tuple[Any, list[int], list[float]]:
-        text = lines.raw(number).partition(b"#")[0]
-        head, *pairs = text.split() or [b""]
+        # As bytes: millions of indices and values need not be decoded, and int() and float() read bytes as ASCII alone.
+        head, *pairs = lines.raw(number).partition(b"#")[0].split() or [b""]
         try:
-            if self._label in (int, float) and b"_" in head:
-                raise ValueError("only the digits 0 to 9 make a number")
-            label = self._label(head.decode())
+            text = head.decode()
+            label = self._label(only_digits(text) if self._label in (int, float) else text)
         except (ValueError, UnicodeDecodeError) as error:
             advice = "a label expected; for labels of another form pass label=<function of the text>"
             raise self._wrong(lines, number, f"{advice} ({error})") from error

@@ -57,5 +57,8 @@ class TarSink(AppendOnlyFile):
             self._file.seek(self._last[0])
             self._file.write(self._header(f":{self._count}"))
             self._file.seek(self._end)
-        self.add(bytes(-self._end % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
+        # Two blocks of zeros end an archive, which is then filled up to a whole record (POSIX's pax format). Where one
+        # block fills the record and the second is left out, GNU tar warns of "a lone zero block".
+        ending = 2 * tarfile.BLOCKSIZE
+        self.add(bytes(ending + -(self._end + ending) % tarfile.RECORDSIZE))
         return super().finish()

@@ -84,6 +84,7 @@ def write(
         StorageError: The URL cannot be written. The complete file is kept, and the next call only sends it.
         DataFlowError: The flow has no datapoint, the file exists, another process is writing it, the folder is missing,
             ``<path>.partial`` belongs to another flow or format, or the complete file that is kept for the URL does.
+        ConfigError: ``commit_every`` or ``per_file`` is not a whole number from 1.
         FormatError: A datapoint cannot be written in this format; names the datapoint and the reason.
 
     Example:
@@ -94,8 +95,7 @@ def write(
     """
     if not isinstance(ds, DataFlow):
         raise DataFlowError(f"write(ds, path) takes a DataFlow, got {type(ds).__name__}: wrap a list in DataFromList")
-    if commit_every < 1:
-        raise DataFlowError(f"commit_every is at least 1, got {commit_every}")
+    commit_every = check_int("write", "commit_every", commit_every)
     given = path_or_url(path)
     kind = format_of(given, format)
     options = _options(kind, keys, per_file)

@@ -40,7 +40,7 @@ UINT8, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float32)
 PICTURE_DTYPES = (UINT8, FLOAT32)
 """The dtypes that transforms of values take."""
 OPENCV_DTYPES = (UINT8, FLOAT32, np.dtype(np.uint16), np.dtype(np.int16), np.dtype(np.float64))
-"""The dtypes that OpenCV can interpolate."""
+"""The dtypes that OpenCV can interpolate. (int64 its Python binding takes too, but as int32, without an error.)"""
 
 
 def name_of(owner: object) -> str:
@@ -144,7 +144,7 @@ def check_coords(coords: np.ndarray, owner: object) -> np.ndarray:
 
 
 def keep_channel_axis(out: np.ndarray, img: np.ndarray) -> np.ndarray:
-    """Restore the channel axis of (H, W, 1), which OpenCV drops."""
+    """Restore the channel axis of (H, W, 1), which OpenCV drops: (H, W) stays (H, W), (H, W, 1) stays (H, W, 1)."""
     return out[:, :, None] if out.ndim == 2 and img.ndim == 3 else out
 
 
@@ -159,6 +159,7 @@ def draw_int(rng: np.random.Generator, low: int, high: int) -> int:
 
     Takes a third of the time of ``rng.integers``; its bias, one part in ``2**53 / (high - low)``, is nothing here.
     """
+    # random() is below 1, and its product with a whole number n up to 2 ** 53 is never rounded up to n.
     return low + int(rng.random() * (high - low + 1))
 
 
@@ -172,7 +173,7 @@ def draw_corner(rng: np.random.Generator, rows: int, columns: int) -> tuple[int,
 
 def as_size(value: Any, owner: object, name: str = "size") -> tuple[int, int]:
     """(height, width) from a pair, or from an int for both."""
-    try:
+    try:  # a value that is neither fails to unpack, or as_int refuses it: one error for all of these
         height, width = map(as_int, (value, value) if isinstance(value, Integral) else value)
     except (TypeError, ValueError):
         height = width = None
@@ -208,7 +209,7 @@ def as_range(
 def as_int_range(value: Any, owner: object, name: str, low: float, high: float = math.inf) -> tuple[int, int]:
     """A pair (lowest, highest) of whole numbers in [low, high]."""
     first, last = as_range(value, owner, name, low, high)
-    if first % 1 or last % 1:
+    if first % 1 or last % 1:  # 2.0 is taken as 2, unlike a bool, which as_number refuses
         raise ConfigError(f"{name_of(owner)}: {name} must be of whole numbers, not {value!r}")
     return int(first), int(last)
 

@@ -15,6 +15,13 @@ from .checks import OPENCV_DTYPES, as_prob, check_image
 __all__ = ["Flip", "FlipTransform", "Transpose", "TransposeTransform"]
 
 
+def _opencv_moves(img: np.ndarray) -> bool:
+    """Whether OpenCV mirrors and transposes a picture as it is."""
+    # Of other dtypes int64 would come back as int32. Of more channels than 4, transpose knows some sizes of a pixel and
+    # raises for others (5 channels of uint8), and flip raises above 512.
+    return img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4)
+
+
 @dataclass(eq=False)
 class FlipTransform(GeometricTransform):
     """Mirror a picture.
@@ -29,7 +36,7 @@ class FlipTransform(GeometricTransform):
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
         # A new, contiguous array rather than a view of negative strides, which OpenCV's functions would copy each time.
-        if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+        if _opencv_moves(img):
             return cv2.flip(img, 1 if self.horiz else 0)
         return np.ascontiguousarray(img[:, ::-1] if self.horiz else img[::-1])
 
@@ -83,7 +90,7 @@ class TransposeTransform(GeometricTransform):
     source: tuple[int, int]
 
     def move(self, img: np.ndarray, exact: bool) -> np.ndarray:
-        if img.dtype in OPENCV_DTYPES and (img.ndim == 2 or img.shape[2] <= 4):
+        if _opencv_moves(img):
             return cv2.transpose(img)
         return np.ascontiguousarray(img.swapaxes(0, 1))
 

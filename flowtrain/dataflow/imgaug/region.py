@@ -22,6 +22,7 @@ Region = tuple[int, int, int, int]
 """(y, x, height, width) in pixels."""
 
 _KEEP_ALL = (Flip, Transpose, Identity)
+"""Augmentors that draw from the size alone and keep every pixel: a list of these is no reason to decode a region."""
 
 
 class Kept(NamedTuple):

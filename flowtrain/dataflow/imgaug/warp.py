@@ -58,7 +58,8 @@ class WarpTransform(GeometricTransform):
             size = (self.width, self.height)
             return cv2.warpAffine(part, self.matrix, size, flags=method, borderMode=border, borderValue=fill)
 
-        return in_fours(stand_in, (0.0,) if exact else self.border_value, warp).view(img.dtype)
+        warped = in_fours(stand_in, (0.0,) if exact else self.border_value, warp)
+        return warped.view(img.dtype)  # back from the stand-in's dtype
 
     def move_points(self, xy: np.ndarray) -> np.ndarray:
         return (xy @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(xy.dtype)
@@ -161,7 +162,7 @@ def _as_angles(owner: object, max_deg: float, step_deg: float | None) -> tuple[f
 def _draw_angle(max_deg: float, step_deg: float | None, rng: np.random.Generator) -> float:
     if step_deg is None:
         return max_deg * (2 * rng.random() - 1)
-    steps = int(max_deg / step_deg)
+    steps = int(max_deg / step_deg)  # zero is among the multiples, and max_deg only if it is one
     return step_deg * int(rng.integers(-steps, steps + 1))
 
 
@@ -287,7 +288,7 @@ class Affine(Augmentor):
             raise ConfigError(f"Affine: scale must be above 0, not {scale!r}")
         self.translate_frac = _as_fractions(translate_frac)
         self.rotate_max_deg = as_number(rotate_max_deg, self, "rotate_max_deg", 0.0, 360.0)
-        self.shear_max_deg = as_number(shear_max_deg, self, "shear_max_deg", 0.0, 89.0)
+        self.shear_max_deg = as_number(shear_max_deg, self, "shear_max_deg", 0.0, 89.0)  # the tangent of 90 is infinite
         self.interpolation, self.border = interpolation, border
         self.border_value = as_fill(border_value, self, "border_value")
         self._method, self._border = as_interpolation(interpolation, self), as_border(border, self)
@@ -301,6 +302,7 @@ class Affine(Augmentor):
         move_y = height * self.translate_frac[1] * (2 * rng.random() - 1)
         angle = self.rotate_max_deg * (2 * rng.random() - 1)
         lean = math.tan(math.radians(self.shear_max_deg * (2 * rng.random() - 1)))
+        # Sheared and scaled first, rotated afterwards. As y points down, -lean moves the upper half to the right.
         center = np.array([(width - 1) / 2, (height - 1) / 2])
         linear = rotation_matrix(angle, (0.0, 0.0))[:, :2] @ np.array([[scale, -lean * scale], [0.0, scale]])
         # center - linear @ center keeps the centre in place; the shift comes on top.

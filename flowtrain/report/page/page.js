@@ -1,4 +1,7 @@
 "use strict";
+// Draws the report from the JSON beside it (content.py says what is in it). All text of a run (names, settings, notes)
+// enters the page as text nodes and attributes, never as HTML: a run may be called "<img onerror=...>". Plotly, which
+// takes names of curves, reads a few tags such as <b> in them and shows all others as text.
 (() => {
   const content = JSON.parse(document.getElementById("content").textContent);
   const runs = content.runs;
@@ -7,9 +10,11 @@
   const PARTS = [["steps", "training steps"], ["data", "waiting for data"], ["callbacks", "callbacks"], ["saving", "saving"]];
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const colour = (index) => PALETTE[index % PALETTE.length];
+  // Plotly takes colours, not CSS variables: they are read again at each drawing, as dark mode changes them.
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // ---------------------------------------------------------------- what survives the renewal of a page that is watched
+  // In sessionStorage, so that each tab has its own choices, and by path: all file:// pages share one storage.
   const KEY = `flowtrain-report ${location.pathname}`;
   const state = { smooth: 0, log: false, axis: "step", find: "", hidden: [], picture: {}, histogram: {}, zoom: {}, open: {} };
   try { Object.assign(state, JSON.parse(sessionStorage.getItem(KEY) || "{}")); } catch { /* a browser without storage for files */ }
@@ -19,7 +24,7 @@
   // ---------------------------------------------------------------- small helpers
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
+    for (const [name, value] of Object.entries(attributes)) { // as in HTML: true is an attribute without a value, false is none
       if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
       else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
     }
@@ -50,6 +55,8 @@
     return element;
   }
 
+  // A cell is a text, or { text | node | nodes, sort, top }: `sort` is what the column is sorted by (its text has units
+  // and digits cut off), `top` marks the best value.
   function table(heads, rows, attributes = {}) {
     const body = make("tbody");
     const draw = () => body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((cell) =>
@@ -74,6 +81,8 @@
 
   // ---------------------------------------------------------------- plots
   const plots = [];
+  // Plotly's own `responsive` follows the window alone, but a plot's width also changes with the grid and a scroll bar.
+  // Without an <svg> a plot is not drawn yet, and there is nothing to resize.
   const sizes = new ResizeObserver((changes) => changes.forEach(({ target }) => target.querySelector(".main-svg") && Plotly.Plots.resize(target)));
   function base(extra = {}) {
     const ink = css("--soft"), axis = { gridcolor: css("--grid"), linecolor: css("--line"), zeroline: false, automargin: true, tickfont: { size: 11 } };
@@ -86,6 +95,7 @@
       xaxis: { ...axis }, yaxis: { ...axis }, ...extra,
     };
   }
+  // Where nothing hovers (touch), the buttons of a plot, which the style shows on hover, would be there unseen.
   const OPTIONS = { displayModeBar: matchMedia("(hover: hover)").matches, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"] };
   function plot(parent, title, traces, layout, tall) {
     const target = make("div", { class: `draw${tall ? " tall" : ""}` });
@@ -93,12 +103,15 @@
     parent.append(card);
     const entry = { card, target, traces, layout };
     plots.push(entry);
+    // Traces and layout are functions: the choices (smoothing, axis, hidden runs, dark mode) are read at each drawing.
     entry.draw = () => Plotly.react(target, entry.traces(), entry.layout(), OPTIONS);
     entry.draw();
     sizes.observe(target);
     return entry;
   }
 
+  // Exponential moving average, divided by the weights so far, as TensorBoard smooths: without that a curve begins near
+  // 0. A gap (null: NaN or infinity) stays one, and does not enter the average.
   function smoothed(values, weight) {
     let sum = 0, norm = 0;
     return values.map((value) => {
@@ -117,10 +130,13 @@
       if (!curve) return;
       const x = state.axis === "time" ? (curve.t || []).map((t) => t === null ? null : t / 60) : curve.x;
       const label = several ? (there.length > 1 ? `${run.name} · ${name}` : run.name) : name;
+      // Of one run a colour tells the curves apart; of several it tells the runs apart, and dashes tell the curves.
       const line = { color: colour(several ? index : which), width: 1.8, dash: several && which ? ["dot", "dash", "dashdot"][(which - 1) % 3] : "solid" };
       const common = { x, type: "scatter", legendgroup: label, visible: hidden(run) ? "legendonly" : true };
+      // With few points markers show where values were measured; a single point has no line at all.
       const few = curve.x.length < 30 ? "lines+markers" : "lines";
       if (state.smooth > 0 && curve.x.length > 2) {
+        // The measured curve shines through, so that smoothing hides no peak.
         traces.push({ ...common, y: curve.y, mode: "lines", line: { ...line, width: 1 }, opacity: 0.25, showlegend: false, hoverinfo: "skip", name: label });
         traces.push({ ...common, y: smoothed(curve.y, state.smooth), mode: "lines", line, name: label, text: curve.y.map(shown),
           hovertemplate: "%{y:.5g} (measured %{text})<extra>%{fullData.name}</extra>" });
@@ -137,6 +153,7 @@
     layout.xaxis.title = { text: state.axis === "time" ? "minutes" : "step", font: { size: 11 }, standoff: 4 };
     layout.yaxis.type = state.log ? "log" : "linear";
     layout.showlegend = curves(panel).filter((trace) => trace.showlegend !== false).length > 1;
+    // By axis and scale too: Plotly's ranges are minutes or steps, and logarithms on a logarithmic axis.
     const zoom = state.zoom[`${panel.title} ${state.axis} ${state.log}`];
     if (zoom?.x) { layout.xaxis.range = zoom.x; layout.xaxis.autorange = false; }
     if (zoom?.y) { layout.yaxis.range = zoom.y; layout.yaxis.autorange = false; }
@@ -156,6 +173,7 @@
   // ---------------------------------------------------------------- the sections
   function measured() {
     const names = [...new Set(runs.flatMap((run) => Object.keys(run.results)))];
+    // Validation first, then the cost: the order of runs_table (table.py).
     const rank = (name) => (/^val(idation)?_/.test(name) ? 0 : name === "cost" ? 1 : 2);
     return names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
   }
@@ -181,7 +199,7 @@
       { text: duration(run.seconds), sort: run.seconds ?? 0 }, { text: run.started ?? "–" },
       ...names.map((name) => {
         const found = run.results[name];
-        if (!found) return { text: "–", sort: Infinity };
+        if (!found) return { text: "–", sort: Infinity }; // at the end where the least value comes first
         return { nodes: [make("b", {}, shown(found.best)), make("small", {}, `last ${shown(found.last)}`)], sort: found.best ?? Infinity, top: runs.length > 1 && found.best === top(name) };
       }),
     ]);
@@ -201,7 +219,7 @@
     const redraw = () => { keep(); plots.filter((entry) => entry.panel).forEach((entry) => entry.draw()); };
     const output = make("output", {}, state.smooth.toFixed(2));
     const timed = runs.some((run) => Object.values(run.curves).some((curve) => curve.t));
-    if (!timed) state.axis = "step";
+    if (!timed) state.axis = "step"; // the kept choice may be of a report at this path whose runs had times
     const filter = () => plots.filter((entry) => entry.panel).forEach((entry) => {
       entry.card.hidden = !entry.panel.names.some((name) => name.toLowerCase().includes(state.find.toLowerCase()));
     });
@@ -223,6 +241,7 @@
         const key = `${panel.title} ${state.axis} ${state.log}`;
         if (change["xaxis.autorange"] || change["yaxis.autorange"]) delete state.zoom[key];
         else if ("xaxis.range[0]" in change || "yaxis.range[0]" in change) {
+          // The event has the axis that changed alone; _fullLayout has both (Plotly documents no other way to read them).
           const { xaxis, yaxis } = entry.target._fullLayout;
           state.zoom[key] = { x: [...xaxis.range], y: [...yaxis.range] };
         }
@@ -258,7 +277,7 @@
         const now = at[place];
         output.value = `${kind.unit} ${shown(now)}`;
         kind.of.forEach((entry, which) => {
-          let latest = 0;
+          let latest = 0; // runs log at different steps: each shows its last picture up to now, or its first
           entry.at.forEach((moment, index) => { if (moment <= now) latest = index; });
           if (entry.src[latest]) images[which].src = entry.src[latest];
         });
@@ -298,11 +317,18 @@
     for (const run of timed) {
       const totals = Object.fromEntries(PARTS.map(([key]) => [key, run.epoch_times.reduce((sum, epoch) => sum + (epoch.seconds[key] || 0), 0)]));
       const all = Object.values(totals).reduce((sum, value) => sum + value, 0) || 1;
-      const steps = run.epoch_times[run.epoch_times.length - 1].step - (run.epoch_times[0].epoch > 1 ? run.epoch_times[0].step : 0);
+      // The steps of an epoch are counted from the end of the one before. Where the timeline has lost that line they are
+      // not known, and the epoch's time must not be divided by those of the others.
+      let steps = 0, spent = 0;
+      run.epoch_times.forEach(({ epoch, step, seconds }, index) => {
+        const before = epoch === 1 ? { step: 0 } : run.epoch_times.find((other, at) => at < index && other.epoch === epoch - 1);
+        if (before) { steps += step - before.step; spent += seconds.steps || 0; }
+      });
       const share = (key) => `${Math.round((100 * totals[key]) / all)} %`;
+      // A fifth: below it, faster data would gain less than the noise of an epoch's time.
       const advice = totals.data > 0.2 * all ? " The data is the limit: look at its profile, or add workers." : "";
       part.append(make("p", { class: "lead" }, runs.length > 1 ? make("b", {}, `${run.name}: `) : "",
-        `${duration(all)} in all; ${PARTS.map(([key, text]) => `${text} ${share(key)}`).join(", ")}. ${steps > 0 ? `A step took ${shown((1000 * totals.steps) / steps)} ms.` : ""}${advice}`));
+        `${duration(all)} in all; ${PARTS.map(([key, text]) => `${text} ${share(key)}`).join(", ")}. ${steps > 0 ? `A step took ${shown((1000 * spent) / steps)} ms.` : ""}${advice}`));
       plot(grid, runs.length > 1 ? `seconds of each epoch · ${run.name}` : "seconds of each epoch",
         () => PARTS.map(([key, text], index) => ({ type: "bar", name: text, x: run.epoch_times.map((epoch) => epoch.epoch), y: run.epoch_times.map((epoch) => epoch.seconds[key] || 0),
           marker: { color: colour(index) }, hovertemplate: `epoch %{x}: %{y:.3g} s ${text}<extra></extra>` })),
@@ -320,7 +346,7 @@
       const { stages, verdict, per_second: rate, first_seconds: first } = run.profile;
       part.append(make("p", { class: "lead" }, runs.length > 1 ? make("b", {}, `${run.name}: `) : "", `${verdict} `, `${shown(rate)} datapoints a second; the first came after ${duration(first)}.`));
       part.append(table(["stage", "made", "ms each", "ms per output", "share", "queue"], stages.map((stage) => [
-        { text: `${"\u2003".repeat(stage.depth)}${stage.name}` }, { text: stage.where }, { text: shown(stage.ms), sort: stage.ms }, { text: shown(stage.ms_per_output), sort: stage.ms_per_output },
+        { text: `${"\u2003".repeat(stage.depth)}${stage.name}` /* em spaces: HTML folds plain ones */ }, { text: stage.where }, { text: shown(stage.ms), sort: stage.ms }, { text: shown(stage.ms_per_output), sort: stage.ms_per_output },
         { nodes: [make("span", { class: "meter" }, make("i", { style: `width:${(100 * stage.share).toFixed(1)}%` })), `${Math.round(100 * stage.share)} %`], sort: stage.share },
         { text: stage.queue === null ? "" : `${Math.round(100 * stage.queue)} % ready`, sort: stage.queue ?? -1 }])));
     }

@@ -135,6 +135,17 @@ def test_damaged_headers(tmp_path):
             list(TarData(path))
 
 
+@pytest.mark.parametrize("blocks", range(20))
+def test_an_archive_ends_as_posix_says(tmp_path, blocks):
+    path = write(DataFromList([[b"x" * 512 * blocks]]), tmp_path / "x.tar", progress=False)
+    content = path.read_bytes()
+    assert len(content) % tarfile.RECORDSIZE == 0
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1]
+    end = last.offset_data + 512 * blocks
+    assert 2 * 512 <= len(content) - end < 2 * 512 + tarfile.RECORDSIZE and not any(content[end:])
+
+
 def test_what_is_refused(tmp_path):
     with pytest.raises(FormatError, match="compressed"):
         len(TarData(make(tmp_path / "x.tar.gz", FILES, "w:gz")))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
 from flowtrain.dataflow.formats import CSVData, SVMLightData, TextLineData
-from flowtrain.utils.errors import DataFlowError, FormatError
+from flowtrain.utils.errors import ConfigError, DataFlowError, FormatError
 
 
 def put(path, text):
@@ -203,6 +203,23 @@ def test_csv_larger_than_a_chunk(tmp_path, monkeypatch):
             assert list(ds) == expected
 
 
+@pytest.mark.parametrize("label", ["1_2", "\uff11", "\u0663"])
+def test_svmlight_labels_are_of_digits_alone(tmp_path, label):
+    path = tmp_path / "x.svm"
+    path.write_text(f"{label} 1:2\n", encoding="utf-8")
+    for kind in (int, float):
+        with pytest.raises(FormatError, match="only the digits 0 to 9 make a number"):
+            SVMLightData(path, 1, label=kind).get(0)
+    assert SVMLightData(path, 1, label=str).get(0)[1] == label
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "12"])
+def test_svmlight_takes_a_whole_number_of_features(tmp_path, wrong):
+    (tmp_path / "x.svm").write_text("1 1:2\n")
+    with pytest.raises(ConfigError, match="SVMLightData: num_features must be a whole number of at least 1"):
+        SVMLightData(tmp_path / "x.svm", wrong)
+
+
 def test_svmlight_agrees_with_sklearn(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20, 7)) * (rng.random((20, 7)) > 0.5)
@@ -233,7 +250,7 @@ def test_bad_svmlight(tmp_path):
     for index, message in wrong.items():
         with pytest.raises(FormatError, match=message):
             ds.get(index)
-    with pytest.raises(DataFlowError, match="at least 1"):
+    with pytest.raises(ConfigError, match="at least 1"):
         SVMLightData(path, 0)
 
 

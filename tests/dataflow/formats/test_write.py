@@ -20,7 +20,7 @@ from flowtrain.dataflow.formats import HDF5Data, LMDBData, NpzData, ParquetData,
 from flowtrain.dataflow.sources.memory import DataFromList
 from flowtrain.dataflow.sources.streams import DataFromGenerator
 from flowtrain.dataflow.stages.map import MapData
-from flowtrain.utils.errors import DataFlowError, FormatError
+from flowtrain.utils.errors import ConfigError, DataFlowError, FormatError
 
 SOURCES = {
     "lmdb": LMDBData,
@@ -31,6 +31,13 @@ SOURCES = {
     "parquet": ParquetData,
 }
 every_format = pytest.mark.parametrize("ending", SOURCES)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "12"])
+def test_commit_every_is_a_whole_number(tmp_path, wrong):
+    with pytest.raises(ConfigError, match="write: commit_every must be a whole number of at least 1"):
+        write(DataFromList([[1]]), tmp_path / "x.npz", commit_every=wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 def rich(i):
@@ -202,7 +209,7 @@ def test_arguments(tmp_path):
         write([[1]], tmp_path / "x.npz")
     with pytest.raises(DataFlowError, match="does not exist"):
         write(ds, tmp_path / "none" / "x.npz")
-    with pytest.raises(DataFlowError, match="at least 1"):
+    with pytest.raises(ConfigError, match="at least 1"):
         write(ds, tmp_path / "x.npz", commit_every=0)
     path = write(ds, tmp_path / "x.bin", "npz", progress=False)
     with pytest.raises(DataFlowError, match="overwrite"):
