@@ -40,7 +40,9 @@ class EMA(ProxyCallback):
     def __init__(self, decay: float = 0.999, callback: Callback | None = None) -> None:
         if not 0 < decay < 1:
             raise ConfigError(f"EMA: decay={decay!r}; expected a number between 0 and 1, such as 0.999.")
-        super().__init__(Callback() if callback is None else callback)
+        super().__init__(
+            Callback() if callback is None else callback
+        )  # a bare Callback does nothing: it stands for none
         self.decay = decay
 
     @property

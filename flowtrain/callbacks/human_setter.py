@@ -62,7 +62,7 @@ class HumanHyperParamSetter(HyperParamSetter):
             logger.warning("%s cannot be read: %s: nothing is set", path, error.strerror or error)
             return []
         try:
-            return data.decode("utf-8-sig").splitlines()
+            return data.decode("utf-8-sig").splitlines()  # Windows' editors put a byte order mark before the first name
         except UnicodeDecodeError as error:
             logger.warning("%s is not UTF-8 text from byte %d on: such lines count for nothing", path, error.start)
             return data.decode("utf-8", errors="replace").splitlines()

@@ -140,6 +140,7 @@ class ScheduledHyperParamSetter(HyperParamSetter):
         """Only the steps after which the value changes, so that the steps between them can be fused."""
         if not self.step_based or self._points is None:
             return super().next_step()
+        # ceil: a value at position 1.5 holds once 1.5 steps are done, so from step 2 on.
         return next((math.ceil(point) for point in self._points if point > self.global_step), math.inf)
 
 

@@ -73,7 +73,7 @@ class KerasMetric(Inferencer):
         # Made at the first batch: which metric "accuracy" is depends on the shapes of target and prediction.
         if self._made is None:
             self._made = make_metric(self.metric, target, prediction)
-            self._made.reset_state()
+            self._made.reset_state()  # a metric object that was given may hold counts of an earlier use
         weighted = {} if self.sample_weight is None else {"sample_weight": values[self.sample_weight]}
         self._made.update_state(target, prediction, **weighted)
 

@@ -149,6 +149,7 @@ class LRFinder(Callback):
         return None if steepest is None or falls[steepest] <= 0 else self.rates[steepest]
 
     def _plot(self, path: Path) -> None:
+        # Without pyplot, whose global state is the user's, and which opens a window system.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 

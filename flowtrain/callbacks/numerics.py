@@ -81,6 +81,8 @@ class CheckNumerics(Callback):
         self.trainer.add_to_step(check)
 
     def before_train(self) -> None:
+        # The variable counts the steps since it was made: a resumed run begins at another global step than 0, and
+        # train() called again goes on counting.
         if self._began is None:
             self._began = self.global_step
 

@@ -66,6 +66,6 @@ class StartProcOrThread(Callback):
                 end()
             if hasattr(startable, "join"):
                 startable.join(self.timeout)
-            if getattr(startable, "is_alive", bool)():
+            if getattr(startable, "is_alive", bool)():  # bool() is False: what cannot be asked counts as ended
                 logger.warning("StartProcOrThread: %r still runs %g s after its end", startable, self.timeout)
         self._started = []

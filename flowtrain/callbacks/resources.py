@@ -75,6 +75,7 @@ class GPUUtilizationTracker(Callback):
         self._stop()
 
     def trigger_epoch(self) -> None:
+        # Not strict: a GPU that fails within an epoch is missing from the later samples.
         for number, values in enumerate(zip(*self._samples, strict=False)):
             self.trainer.monitors.put_scalar(f"gpu/{number}_percent", statistics.mean(values), self.global_step)
 
@@ -95,6 +96,7 @@ class GPUUtilizationTracker(Callback):
 
 
 def _kilobytes(path: str, field: str) -> float:
+    """A number in a file of /proc, in KiB (which it calls kB); 0 if there is no such line."""
     for line in Path(path).read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -172,6 +172,8 @@ class BestSaver(WatchingCallback):
             if path is not None:
                 logger.warning("%s: keep=%d, so %s (%.6g) is deleted", self.name, self.keep, path.name, dropped.value)
                 shutil.rmtree(path, ignore_errors=True)
+        # A kept checkpoint moves only if its name is none of the current ones, and only to a name that none has: so no
+        # rename meets another checkpoint, in whatever order they come. One whose folder is lost counts by its place.
         names = [self._file(place) for place in range(1, self.keep + 1)]
         now = [there[kept.step].name if kept.step in there else self._file(kept.place) for kept in self._kept]
         free = [name for name in names if name not in now]
@@ -179,7 +181,7 @@ class BestSaver(WatchingCallback):
             if name not in names:
                 name = free.pop(0)
                 if kept.step in there:
-                    shutil.rmtree(folder / name, ignore_errors=True)
+                    shutil.rmtree(folder / name, ignore_errors=True)  # of no kept value, but rename() needs it gone
                     there[kept.step].rename(folder / name)
                     logger.info("%s: %s is called %s now", self.name, there[kept.step].name, name)
             self._kept[index] = kept._replace(place=names.index(name) + 1)

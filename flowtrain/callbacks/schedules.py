@@ -78,7 +78,7 @@ def piecewise(points: Sequence[tuple[float, float]], interpolation: Interpolatio
         raise ConfigError(f'piecewise: interpolation="log" needs positive values, got {min(values)!r}.')
 
     def value(position: float) -> float:
-        right = bisect_right(positions, position)
+        right = bisect_right(positions, position)  # bisect_right: at a point itself its value holds already
         if right in (0, len(positions)) or interpolation is None:
             return values[max(right - 1, 0)]
         start, end = positions[right - 1], positions[right]
@@ -239,6 +239,9 @@ def gaussian_ramp_up(value: float, length: float, sharpness: float = 5.0) -> Sch
 def gaussian_ramp_down(value: float, total: float, length: float = 30.0) -> Schedule:
     """Constant, then down by ``exp(-(e / 2) ** 2 / length)``, e being the position within the last `length`.
 
+    The ramp-down of the code for "Temporal Ensembling" (arXiv 1610.02242). With its length of 30 it ends at
+    ``exp(-7.5)`` of the value; a longer ramp falls further, ``exp(-length / 4)``.
+
     Args:
         value: The constant value.
         total: The position at which training ends.
@@ -279,7 +282,7 @@ def warm_up(schedule: Schedule, length: float, start: float = 0.0) -> Schedule:
         (0.0, 0.25, 1.0)
     """
     _check_length("warm_up", "length", length)
-    target = schedule(length)
+    target = schedule(length)  # so that the ramp meets the schedule without a jump, even one that falls meanwhile
 
     def value(position: float) -> float:
         if position >= length:

@@ -38,13 +38,13 @@ class TensorSummaries(FetchingCallback):
     """
 
     def __init__(self, every_k_steps: int | None = None) -> None:
-        super().__init__([], every_k_steps)
+        super().__init__([], every_k_steps)  # the names are known once the graph is built: before_train sets them
 
     def before_train(self) -> None:
         self._images = dict(self.trainer.image_names())
         self._histograms = dict(self.trainer.histogram_names())
         self.names = list(dict.fromkeys([*self._images.values(), *self._histograms.values()]))
-        if self.global_step == 0:
+        if self.global_step == 0:  # a resumed run has logged it
             graph_def = self.trainer.graph.build_tower.graph.as_graph_def()
             self.trainer.monitors.put_event("graph", {"graph_def": graph_def}, 0)
 

@@ -70,7 +70,7 @@ class WatchingCallback(Callback):
         if math.isnan(value):
             return False
         if than is None:
-            return True
+            return True  # also infinity: a run that begins diverged has a best value, which the next one beats
         gain = than - value if self.mode == "min" else value - than
         return gain > self.min_delta
 

@@ -182,6 +182,9 @@ class ProcessGroup(Together):
             marked: Whether its lines begin with its number.
             folder: Its working directory; None: this process's.
         """
+        # -I -S: without the user's PYTHONPATH and site-packages, as the short program before the command imports three
+        # standard modules. No stdin: one terminal cannot be read by several. Unbuffered, since _copy reads the pipe
+        # itself, as far as there is something to read.
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
             env=dict(environment),
@@ -221,6 +224,7 @@ class ProcessGroup(Together):
             if not found:
                 self._selector.unregister(member.output)
                 return
+            # Whole lines only: parts of the lines of two processes must not end up in one.
             *lines, member.rest = (member.rest + found).split(b"\n")
             self._write(b"".join(member.prefix + line + b"\n" for line in lines))
 
@@ -230,7 +234,7 @@ class ProcessGroup(Together):
         The end of its output is not waited for: a process that it started may live on and hold the pipe open.
         """
         status = member.process.wait()
-        status = 128 - status if status < 0 else status
+        status = 128 - status if status < 0 else status  # -9 to 137: as a shell says it, and as sys.exit can hand it on
         if member.output in self._selector.get_map():
             self._copy(member)
         if member.output in self._selector.get_map():
@@ -259,6 +263,7 @@ class ProcessGroup(Together):
 @contextlib.contextmanager
 def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
     """Scope in which a handler receives SIGTERM and SIGINT."""
+    # SIGINT as well: Ctrl-C comes to all processes of the terminal, and this one must outlive those that it waits for.
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

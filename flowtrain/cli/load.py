@@ -131,7 +131,7 @@ def _parsed(args: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise click.ClickException(f"expected name=value, got {text!r}")
-        try:
+        try:  # literals and never eval: 'folder=photos' is no name of a variable, and no code is run
             found[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             found[name] = value

@@ -73,7 +73,7 @@ class _OneLine:
             return super().invoke(ctx)  # type: ignore[misc]
         except (FlowtrainError, OSError) as error:
             failed = click.ClickException(in_one_line(error))
-            failed.exit_code = 2
+            failed.exit_code = 2  # click's own for wrong usage; 1 is that of a traceback, a fault of the program
             raise failed from error
 
 
@@ -111,7 +111,7 @@ class NewPath(LocalPath):
         path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             self.fail(f"{path.name!r} ends in none of {', '.join(self.suffixes)}, which can be written.", param, ctx)
-        if not path.absolute().parent.is_dir():
+        if not path.absolute().parent.is_dir():  # else hours of work end in an error when they are written
             self.fail(f"the folder {path.absolute().parent} does not exist: make it first.", param, ctx)
         if path.exists() and not self.replace:
             self.fail(f"{path} exists: choose another path.", param, ctx)

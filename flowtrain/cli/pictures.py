@@ -109,6 +109,7 @@ class Reader:
         if not self.predictor.specs[0].dtype.is_floating:
             return picture
         black, white = self.span
+        # By 255 first: with a span of 0 to 1 it is then exactly the pixel / 255 that training computed.
         return (picture.astype(np.float32) / 255) * (white - black) + black
 
 

@@ -47,7 +47,7 @@ class Placed:
             What is missing on this machine, for an error; empty if the process was started.
         """
         if self._port is not None:
-            self._port.close()
+            self._port.close()  # only now: until the training binds the port itself nobody else may take it
         if folder is not None and not os.path.isdir(folder):
             return f"there is no folder {folder}"
         if not os.path.isfile(os.path.join(folder or os.getcwd(), command[0])):
@@ -66,6 +66,7 @@ class Placed:
             self._group.send(number)
         if self._group.living:
             self._group.turn(seconds)
+        # Taken by the caller with this turn: what is left here would be told twice.
         lines = self._output.getvalue()
         self._output.seek(0)
         self._output.truncate()

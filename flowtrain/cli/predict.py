@@ -99,6 +99,7 @@ def command(
         else:
             check_size(predictor, Path(name), given, align)
             results = [_one(output) for output in predictor(*(np.asarray(array)[None] for array in given.arrays))]
+        # Only a raster has a place on earth to keep; for pictures the graph need not be followed.
         places = (placements(predictor) if given.raster else None) or [None] * len(results)
         target.mkdir(parents=True, exist_ok=True)  # only now: if the first file is refused, no empty folder is left
         for output, result, place in zip(predictor.outputs, results, places, strict=True):
@@ -108,4 +109,4 @@ def command(
 
 def _one(output: object) -> np.ndarray:
     output = np.asarray(output)
-    return output[0] if output.ndim else output
+    return output[0] if output.ndim else output  # a scalar (a cost) has no batch axis

@@ -47,6 +47,7 @@ def command(
         found = flow_of(data, args).explain(quiet=True)
         for run in runs:
             write_profile(found, Path(run))
+    # Half a second at least: the page is 5 MB, which the browser reads anew each time.
     path = (
         watch(runs, output, every=max(every, 0.5), images=images)
         if watched

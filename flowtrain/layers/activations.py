@@ -56,7 +56,7 @@ def PReLU(x: tf.Tensor, shared_axes: object = "space", **options: object) -> tf.
         **options: Options of ``keras.layers.PReLU``.
 
     Returns:
-        Same shape and dtype. The slope is ``name/alpha``.
+        Same shape, in the compute dtype of Keras's dtype policy. The slope is ``name/alpha``.
     """
     if shared_axes == "space":
         if x.shape.rank is None:
@@ -74,7 +74,7 @@ def BNReLU(x: tf.Tensor, **options: object) -> tf.Tensor:
         **options: Options of :func:`BatchNorm`.
 
     Returns:
-        Same shape and dtype. The variables are ``name/bn/gamma`` and so on.
+        Same shape, in the compute dtype of Keras's dtype policy. The variables are ``name/bn/gamma`` and so on.
 
     Example:
         >>> y = Conv2D("conv1", x, 64, activation=BNReLU)  # variables conv1/bn/...  # doctest: +SKIP
@@ -92,7 +92,7 @@ def BNLeakyReLU(x: tf.Tensor, negative_slope: float = 0.2, **options: object) ->
         **options: Options of :func:`BatchNorm`.
 
     Returns:
-        Same shape and dtype. The variables are ``name/bn/gamma`` and so on.
+        Same shape, in the compute dtype of Keras's dtype policy. The variables are ``name/bn/gamma`` and so on.
 
     Example:
         >>> with argscope(Conv2D, activation=BNLeakyReLU):  # doctest: +SKIP

@@ -32,7 +32,7 @@ def Conv2D(
         filters: Number of output channels.
         kernel_size: Size of the kernel in pixels: one number, or (height, width).
         strides: Step of the kernel in pixels: one number, or (vertical, horizontal).
-        padding: ``"same"`` or ``"valid"``.
+        padding: ``"same"`` (H' = ceil(H / strides)) or ``"valid"`` (H' = ceil((H - kernel_size + 1) / strides)).
         activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
         **options: Options of ``keras.layers.Conv2D``: ``use_bias``, ``dilation_rate``, ``groups``,
             ``kernel_initializer``, ...
@@ -64,7 +64,7 @@ def Deconv2D(
         filters: Number of output channels.
         kernel_size: Size of the kernel in pixels: one number, or (height, width).
         strides: Factor by which the picture grows: one number, or (vertical, horizontal).
-        padding: ``"same"`` (H' = H * strides) or ``"valid"``.
+        padding: ``"same"`` (H' = H * strides) or ``"valid"`` (H' = H * strides + max(kernel_size - strides, 0)).
         activation: A function, a name known to Keras, or a layer such as ``BNReLU``.
         **options: Options of ``keras.layers.Conv2DTranspose``.
 
@@ -78,7 +78,7 @@ def Deconv2D(
     return activate(activation, apply_keras_layer(keras.layers.Conv2DTranspose, x, settings))
 
 
-Conv2DTranspose = Deconv2D
+Conv2DTranspose = Deconv2D  # Keras's name; Deconv2D is Tensorpack's
 
 
 @layer_register(options_of=keras.layers.DepthwiseConv2D)

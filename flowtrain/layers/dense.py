@@ -82,7 +82,8 @@ def Dropout(x: tf.Tensor, rate: float = 0.5, **options: object) -> tf.Tensor:
         **options: Options of ``keras.layers.Dropout``: ``noise_shape``, ``seed``.
 
     Returns:
-        Same shape and dtype. The random state is a variable, saved with the others.
+        Same shape, floats in the compute dtype of Keras's dtype policy. The random state is a variable, saved with the
+        others, so that a resumed run draws what the run that was killed would have drawn.
 
     Example:
         >>> y = Dropout("drop1", x, rate=0.3)  # doctest: +SKIP

@@ -39,7 +39,7 @@ def lab_to_rgb(luminance: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
     x = y + ab[..., 0] * (AB_SCALE / 500.0)
     z = y - ab[..., 1] * (AB_SCALE / 200.0)
     f = tf.stack([x, y, z], axis=-1)
-    delta = 6.0 / 29.0
+    delta = 6.0 / 29.0  # below it CIE 15 replaces the cube by its tangent, whose slope is finite at black
     xyz = tf.where(f > delta, f**3, 3.0 * delta**2 * (f - 4.0 / 29.0)) * _WHITE
     linear = tf.clip_by_value(tf.linalg.matvec(_XYZ_TO_RGB, xyz), 0.0, 1.0)
     # maximum, because the gradient of pow is infinite at 0, and tf.where multiplies that of its unused side by 0: NaN.

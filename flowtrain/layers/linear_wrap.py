@@ -45,7 +45,7 @@ class LinearWrap:
 
     def print_tensor(self) -> LinearWrap:
         """Print the tensor's name, shape and dtype, and continue the chain."""
-        print(self.tensor)
+        print(self.tensor)  # when the graph is traced, once; values are what tf.print shows
         return self
 
     def __getattr__(self, name: str) -> Callable[..., LinearWrap]:

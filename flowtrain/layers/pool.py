@@ -123,6 +123,7 @@ def Maxout(x: tf.Tensor, num_units: int) -> tf.Tensor:
     channels = x.shape[-1]
     if channels is None or channels % num_units:
         raise ModelError(f"Maxout needs a multiple of {num_units} channels, got {channels}.")
+    # By tf.shape, since any size but the channels' may be unknown; the static shape is set again, as in FixedUnPooling.
     shape = tf.concat([tf.shape(x)[:-1], [channels // num_units, num_units]], 0)
     result = tf.reduce_max(tf.reshape(x, shape), axis=-1)
     result.set_shape([*x.shape[:-1], channels // num_units])

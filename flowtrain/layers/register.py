@@ -52,6 +52,7 @@ class NamedLayer(Generic[P, R]):
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters
         self._input = next(iter(parameters), "")
+        # Own parameters first, so that an argument which the function takes apart from its **options is listed once.
         own = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         known = [*own, *(option for option in _options(options_of) if option not in own)]
         self.arguments = tuple(name for name in known if name != self._input)
@@ -66,7 +67,7 @@ class NamedLayer(Generic[P, R]):
         refuse_unknown(self.__name__, given, self.arguments, OLD_SPELLINGS, LayerArgumentError)
         call = self._bind(args, {**self._from_scope(args), **kwargs})
         _refuse_old_format(self.__name__, call)
-        if not name and self.nameless == "inline":
+        if not name and self.nameless == "inline":  # as the activation of a layer: its scope and its row are there
             return self.function(*call.args, **call.kwargs)
         name = name or tower.automatic_name(self.__name__.lower())
         row = len(tower.records)  # the summary lists a layer before the layers inside it
@@ -96,6 +97,7 @@ class NamedLayer(Generic[P, R]):
             raise
         except Exception as error:
             noted = annotate_error(error, f"layer {operations!r}: {self.__name__} of {_shown(call.args)}")
+            # Where the type makes its own message it is a new object, which takes over the frames to the user's line.
             raise noted.with_traceback(error.__traceback__) from error.__cause__
 
     def _from_scope(self, args: tuple[Any, ...]) -> dict[str, Any]:
@@ -213,7 +215,9 @@ def apply_keras_layer(make: Callable[..., keras.Layer], x: tf.Tensor, settings: 
         # With a fresh count, the names that Keras gives to parts of the layer do not depend on what was made before.
         with isolated_keras_state(object_name_uids=fresh_names()):
             layer = make(**settings, name=path.replace("/", "."))  # Keras refuses "/" in a name
-        if tower.frozen_depth:
+        if (
+            tower.frozen_depth
+        ):  # within freeze_variables(): Keras layers ask their own flag, batch norm for its mode too
             layer.trainable = False
         store.layers[path] = layer
         store.settings[path] = dict(settings)  # what a later call that shares the layer is compared with

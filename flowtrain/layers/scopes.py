@@ -16,6 +16,7 @@ from .spellings import OLD_SPELLINGS, LayerArgumentError
 __all__ = ["argscope", "scoped_arguments"]
 
 # By id of the layer. A dict in it is never changed but replaced, so that each with block restores what was before it.
+# A context variable and not a list of the module: a thread that builds a model does not see the scopes of another.
 _scopes: contextvars.ContextVar[dict[int, dict[str, Any]] | None] = contextvars.ContextVar("argscope", default=None)
 
 
@@ -67,7 +68,7 @@ def _chosen(layers: object, arguments: dict[str, Any]) -> list[Any]:
         return taking
     several = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
     for layer in several:
-        if not hasattr(layer, "arguments"):
+        if not hasattr(layer, "arguments"):  # by attribute: NamedLayer's module imports this one
             raise ModelError(
                 f"argscope takes layers of flowtrain, or functions made layers by layer_register; got {layer!r:.80}."
             )

@@ -27,7 +27,7 @@ def ConcatWith(x: tf.Tensor, other: tf.Tensor | list[tf.Tensor], axis: int = -1)
     Example:
         >>> y = ConcatWith("skip", x, encoded)  # doctest: +SKIP
     """
-    if isinstance(other, int):
+    if isinstance(other, int):  # Tensorpack's order of arguments had the axis in this place
         raise LayerArgumentError(
             f'ConcatWith takes what is put together, then the axis: ConcatWith("name", x, other, axis={other}).'
         )

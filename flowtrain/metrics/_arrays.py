@@ -18,6 +18,7 @@ Array: TypeAlias = Any
 def is_tensor(value: object) -> bool:
     """True for a TensorFlow tensor or variable; imports nothing: without TensorFlow no value can be one."""
     tf = sys.modules.get("tensorflow")
+    # While another thread imports TensorFlow its module is there, but without its functions.
     return tf is not None and hasattr(tf, "is_tensor") and bool(tf.is_tensor(value))
 
 
@@ -104,7 +105,7 @@ def log10(values: Array) -> Array:
     if is_tensor(values):
         import tensorflow as tf
 
-        return tf.math.log(values) / np.log(10.0)
+        return tf.math.log(values) / np.log(10.0)  # tf.math has no log10
     with np.errstate(divide="ignore"):
         result = np.log10(values)
     return result if isinstance(result, np.ndarray) else float(result)

@@ -44,7 +44,7 @@ def top_k_errors(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> np
     own = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
     # Not ``scores >= own``: comparisons with NaN are False, and a NaN has to count against the sample.
     not_below = ~(scores < own)
-    return not_below.sum(axis=1) > k
+    return not_below.sum(axis=1) > k  # the true class is among them: k of them are allowed, itself included
 
 
 def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int) -> np.ndarray:

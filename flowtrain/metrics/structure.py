@@ -17,7 +17,7 @@ from ._arrays import Array, check_range, mean, picture_pair
 __all__ = ["ssim"]
 
 _K1, _K2 = 0.01, 0.03  # constants of the paper
-_GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5
+_GAUSSIAN_SIGMA, _GAUSSIAN_RADIUS = 1.5, 5  # of the paper's 11 x 11 window
 
 
 @names_arguments
@@ -115,5 +115,6 @@ def _row_axis(shape: tuple[int, ...], window: int, per_image: bool) -> int:
 def _valid_filter(values: Array, weights: list[float], axis: int) -> Array:
     """Weighted sums over windows along one axis, without padding; by slices, which arrays and tensors both have."""
     last = len(weights) - 1
+    # "or None": the last window's slice ends at the end, and an end of 0 would be an empty slice.
     lead = (slice(None),) * axis
     return sum(weight * values[(*lead, slice(start, start - last or None))] for start, weight in enumerate(weights))

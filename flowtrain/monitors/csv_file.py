@@ -47,6 +47,7 @@ class CSVMonitor(Monitor):
         self._path = log_dir / self.filename
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
+        # A scalar that comes twice at a step gets a second row: both values are in the history, so both in the file.
         if step != self._step or name in self._values:
             self._end_row()
         self._step = step
@@ -107,8 +108,9 @@ class CSVMonitor(Monitor):
             return list(csv.DictReader(file))
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        # Renamed but not synced: after a power cut the file is written anew from the history, as one that was lost.
         with writing(self._path, durable=False) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
-            if self._columns:
+            if self._columns:  # a checkpoint from before the first value: an empty file, to which flush adds a header
                 writer.writeheader()
             writer.writerows(rows)

@@ -88,7 +88,7 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path |
     FigureCanvasAgg(figure)
     for index, (title, names) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, width, index + 1)
-        for name in sorted(names, key=len):
+        for name in sorted(names, key=len):  # the training's before the validation's: each keeps its colour
             steps, values = zip(*history[name], strict=True) if history[name] else ((), ())
             axes.plot(steps, values, marker="." if len(steps) < 30 else None, label=name)
         axes.set_title(title, fontsize=9)

@@ -43,12 +43,14 @@ class EventFile:
         EventFile._made += 1
         host = socket.gethostname()
         before = re.match(r"events\.out\.tfevents\.(\d+\.\d+)\.", after)
+        # Time with a fixed number of digits, so that names sort as times do. 1e-5: the last digit is 1e-6, and a float
+        # of today's time is exact to some 2e-7.
         now = max(time.time(), float(before[1]) + 1e-5 if before else 0.0)
         self.path = folder / f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}.{EventFile._made}"
         self._event = tf.compat.v1.Event
         self._flushed = time.time()
         self._writer = tf.io.TFRecordWriter(str(self.path))
-        self.add(0, file_version="brain.Event:2")
+        self.add(0, file_version="brain.Event:2")  # the first record of each event file: TensorBoard reads its format
         if start_step is not None:
             start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
             self.add(start_step, session_log=start)
@@ -160,6 +162,7 @@ def hparams_value(hparams: Mapping[str, bool | float | str], start: float) -> di
         bytes_field(1, bytes_field(1, name.encode()) + bytes_field(2, typed(value).SerializeToString()))
         for name, value in sorted(hparams.items())
     )
+    # The tag of field 5 with wire type 1 (eight bytes, little endian), which bytes_field does not write.
     session += bytes([5 << 3 | 1]) + np.float64(start).astype("<f8").tobytes()
     plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="hparams", content=bytes_field(3, session))
     return {

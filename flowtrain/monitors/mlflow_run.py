@@ -12,7 +12,7 @@ from .monitor import Monitor
 
 __all__ = ["MLflowMonitor"]
 
-_LONGEST = 6000
+_LONGEST = 6000  # characters of a parameter; mlflow.utils.validation.MAX_PARAM_VAL_LENGTH
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -81,6 +81,7 @@ class MLflowMonitor(Monitor):
 
 
 def _allowed(name: str) -> str:
+    """The name with "_" for what MLflow refuses in names of metrics and parameters."""
     return re.sub(r"[^\w\-./ ]", "_", name)
 
 

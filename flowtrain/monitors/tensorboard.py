@@ -82,7 +82,7 @@ class TensorBoardMonitor(Monitor):
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._start_step = self._last_step + 1
+            self._start_step = self._last_step + 1  # a file that is opened later keeps all that is written until here
 
     def state_dict(self) -> dict[str, Any]:
         self.flush()

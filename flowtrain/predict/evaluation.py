@@ -179,6 +179,7 @@ class _Judged:
             self._predictor = owner
             self.view: Any = SimpleNamespace(graph=SimpleNamespace(tensor_names=lambda: owner.outputs, model=owner))
             return
+        # An InferenceGraph is of load_graph, which has taken the averages: as_graph would refuse to take them again.
         self._graph = graph = as_graph(owner, averaged and not isinstance(owner, InferenceGraph))
         inner = owner if isinstance(owner, ModelGraph) else getattr(owner, "graph", None)
         if not isinstance(inner, ModelGraph):

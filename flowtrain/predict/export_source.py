@@ -68,6 +68,7 @@ class Subject:
                 "averages."
             )
         named = {name: value for name, value in variables.items() if name not in averages}
+        # average/steps counts the updates of the averages: it is the average of no weight.
         return named | {
             name.removeprefix(_AVERAGE): value for name, value in averages.items() if name != f"{_AVERAGE}steps"
         }
@@ -82,6 +83,7 @@ class Subject:
         signature: str,
     ) -> Job:
         """Make the writer's job; the arguments are those of `export`."""
+        # Keras writes the model object itself: the check must run that, not the graph that flowtrain traced of it.
         whole = kind in ("keras", "h5")
         model = self.required_keras(kind) if whole else self.model
         predictor = as_predictor(model, _own(inputs), _own(outputs), self.averaged)
@@ -133,6 +135,7 @@ def _called(names: Names) -> list[str] | None:
     """
     if not isinstance(names, Mapping):
         return None
+    # What TensorFlow takes as the name of an operation, but for the backslash and ">" that it allows too.
     wrong = [name for name in names if not re.fullmatch(r"[A-Za-z0-9.][\w./-]*", name)]
     if wrong:
         raise ExportError(f"a tensor cannot be called {wrong[0]!r}: give letters, digits, and . _ / - within.")

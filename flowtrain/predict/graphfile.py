@@ -149,6 +149,8 @@ def _with_parts(graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]) 
 def _with_values(
     graph: tf.compat.v1.GraphDef, values: Mapping[str, np.ndarray]
 ) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray], dict[str, str]]:
+    # A handle that is only read here can become a constant, and its reads identities. One that goes into a branch, a
+    # loop or a function is read in there, where an operation expects a handle: it must stay one.
     handles = {node.name for node in graph.node if node.op == "VarHandleOp"}
     passed_on = {
         op_name(given)
@@ -194,9 +196,9 @@ def _with_values(
         copy.CopyFrom(node)
         # What has been removed can be left here as a control input only: a wait for an update, which is training's.
         copy.input[:] = [given for given in node.input if op_name(given) not in removed]
-        copy.attr.pop("_class", None)
-        copy.attr.pop("_output_shapes", None)
-        copy.device = ""
+        copy.attr.pop("_class", None)  # colocation with an operation that may have been removed
+        copy.attr.pop("_output_shapes", None)  # of the variables' references, which are values now
+        copy.device = ""  # of the machine that trained: "/gpu:3" may not exist here
     return result, {name: value for name, value in live.items() if name in kept}, lacking
 
 

@@ -211,6 +211,7 @@ def _signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) ->
             "signatures=..., or with flowtrain.export."
         )
     if wanted is None:
+        # Of several without serving_default none is the obvious one: the error for that name lists them.
         wanted = "serving_default" if "serving_default" in signatures or len(signatures) > 1 else next(iter(signatures))
     if wanted not in signatures:
         raise CheckpointError(f"the SavedModel {path} has no signature {wanted!r}. {closest(wanted, list(signatures))}")

@@ -134,6 +134,7 @@ class ModelLoader(Mapping[str, np.ndarray]):
             if name not in by_variable and name.removeprefix("average/") in by_variable:
                 by_variable[name] = by_variable[name.removeprefix("average/")]  # averages begin at the weights
             if name not in by_variable:
+                # A file of weights alone (a SavedModel, .h5) has no learning rate or slots: the model keeps its own.
                 if not _made_by_training(name, variable):
                     report.missing.append(name)
                 continue

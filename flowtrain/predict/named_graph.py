@@ -108,7 +108,7 @@ def keras_graph(model: keras.Model) -> NamedGraph:
     def build(tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = call_keras(model, tensors, training=False)
         found = {str(spec.name): tensor for spec, tensor in zip(specs, tensors, strict=True)}
-        with tf.compat.v1.get_default_graph().name_scope(None):
+        with tf.compat.v1.get_default_graph().name_scope(None):  # None: the name stands for itself, in no scope
             for name, tensor in zip(names, outputs, strict=True):
                 found.setdefault(name, tf.identity(tensor, name=f"{name}/output"))
         return found

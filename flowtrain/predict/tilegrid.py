@@ -55,7 +55,7 @@ class Grid:
 
 
 def multiple(size: int, of: int) -> int:
-    """Round a size up to a multiple of another."""
+    """Round a size up to a multiple of another; a negative one towards zero."""
     return -(-size // of) * of
 
 

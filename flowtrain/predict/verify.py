@@ -64,6 +64,7 @@ def _random(
     shape = [2 if size is None and not place else size or 8 for place, size in enumerate(shape)]
     if spec.dtype.is_floating:
         return random.uniform(-1, 1, shape)
+    # 0 and 1: valid as indices, classes and booleans of nearly any model, where larger numbers may have no embedding.
     return random.integers(0, 256 if spec.dtype == tf.uint8 else 2, shape)
 
 

@@ -199,6 +199,7 @@ def _frozen(path: Path) -> dict[str, np.ndarray]:
         node.name: tf.make_ndarray(node.attr["value"].tensor)
         for node in read_graph(path).node
         if node.op == "Const"
+        # Scalars and integers are settings of operations (epsilons, axes, shapes), not weights.
         and tf.as_dtype(node.attr["dtype"].type).is_floating
         and node.attr["value"].tensor.tensor_shape.dim
     }

@@ -84,6 +84,7 @@ def _constant_graph(job: Job) -> tf.compat.v1.GraphDef:
          *zip(job.predictor.outputs, function.outputs, strict=True)]
     ):  # fmt: skip
         called = name.removesuffix(":0")
+        # A name with ":1" is that of a further result of an operation, which no operation can have.
         if called in taken and called != tensor.op.name and ":" not in called and called not in renamed:
             renamed[called] = f"{called}/other{place}"
             taken.remove(called)

@@ -88,7 +88,7 @@ def read_events(folder: Path, most: int) -> Events:
         found.scalars[tag] = [(step, *logged[step]) for step in sorted(logged)]
     for tag, at in places[_IMAGE].items():
         found.pictures[tag] = [_picture(step, _read(at[step], tag, _IMAGE)) for step in spread(sorted(at), most)]
-    for tag, at in places[_HISTOGRAM].items():
+    for tag, at in places[_HISTOGRAM].items():  # damaged ones, which are None, are left out: a heat map has no gaps
         all_of_it = [_histogram(step, _read(at[step], tag, _HISTOGRAM)) for step in spread(sorted(at), most)]
         found.histograms[tag] = [histogram for histogram in all_of_it if histogram is not None]
     return found
@@ -106,11 +106,12 @@ def _records(path: Path) -> Iterator[tuple[_Place, bytes]]:
     # Read and not memory-mapped: a run that is resumed meanwhile truncates its file, and access to a mapping beyond
     # the new end kills the process (SIGBUS).
     with path.open("rb") as file:
-        at, end = 0, os.fstat(file.fileno()).st_size
+        at, end = 0, os.fstat(file.fileno()).st_size  # what is appended from now on is left to the next report
         while at + HEADER <= end:
             head = file.read(HEADER)
             if len(head) < HEADER:
                 return
+            # Checksums are not compared: of a damaged file as much is shown as can be parsed, as the run is what it is.
             (size,) = _HEAD.unpack_from(head)
             at += HEADER
             if at + size + FOOTER > end:

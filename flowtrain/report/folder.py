@@ -20,6 +20,7 @@ _MARKS = ("config.json", "metrics.jsonl", "log.txt")  # a folder with one of the
 _HIGHER = re.compile(  # names of scalars of which higher values are better
     r"(^|[_/-])(acc|accuracy|psnr|ssim|iou|miou|f1|auc|ap|map|precision|recall|score|reward|dice|bleu|r2|kappa)($|[_/-]|\d)"
 )
+# Digits at the end, after a name that a separator may end: "export0012.jpg" and "export_12.png" are both "export".
 _NUMBERED = re.compile(r"(.*?)[-_]?(\d+)\.(png|jpe?g)", re.IGNORECASE)
 _RATES = ("steps_per_second", "samples_per_second")  # scalars that are no result of a run
 
@@ -144,7 +145,7 @@ class RunFolder:
                 if "epoch" in line:
                     self.epochs.append(Epoch(int(line["epoch"]), step, moment, dict(line.get("seconds", {}))))
                 else:
-                    self.times.setdefault(step, moment)
+                    self.times.setdefault(step, moment)  # a step has two lines where a run was resumed in it
             except (KeyError, TypeError, ValueError):
                 continue
 
@@ -177,12 +178,13 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 def higher_is_better(name: str) -> bool:
     """Whether higher values of a scalar are better, guessed from its name (accuracy, psnr, f1, ...)."""
+    # "accuracy_error" is what is missing of an accuracy.
     return bool(_HIGHER.search(name.lower())) and "error" not in name.lower()
 
 
 def best(name: str, values: list[tuple[int, float]]) -> tuple[int, float]:
     """The (step, value) pair with the best value of a scalar; NaN only if all values are NaN."""
-    known = [pair for pair in values if pair[1] == pair[1]] or values[:1]
+    known = [pair for pair in values if pair[1] == pair[1]] or values[:1]  # NaN, alone unequal to itself, is never best
     return (max if higher_is_better(name) else min)(known, key=lambda pair: pair[1])
 
 
@@ -203,7 +205,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _newest_json(folder: Path, name: str) -> dict[str, Any]:
     """The newest of ``config.json``, ``config-2.json``, ...: a run that is resumed with changes writes another one."""
-    number = 2
+    number = 2  # counted and not sorted by name, which has config-10 before config-2
     path = folder / f"{name}.json"
     while (folder / f"{name}-{number}.json").exists():
         path = folder / f"{name}-{number}.json"
@@ -229,6 +231,7 @@ def _checkpoints(folder: Path) -> Iterator[Checkpoint]:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
+        # A name with a dot is of a checkpoint that is still being written, or was when the run was killed.
         manifest = _json(path / "manifest.json") if not path.name.startswith(".") else {}
         if manifest:
             files = manifest.get("files", {})

@@ -68,7 +68,7 @@ def render(content: Mapping[str, Any], plotly: str, refresh: float = 0.0) -> str
         "refresh": f"{refresh:g}",
         "style": (folder / "page.css").read_text(encoding="utf-8"),
         "content": data.replace("<", "\\u003c"),  # else "</script>" in a run's name would end the script element
-        "plotly": plotly.replace("</script", "<\\/script"),
+        "plotly": plotly.replace("</script", "<\\/script"),  # the same text to JavaScript, and no end tag to HTML
         "script": (folder / "page.js").read_text(encoding="utf-8"),
     }
     # One pass over the template, not a replacement of each "@part@" after the other: content that was put in (a run's

@@ -82,6 +82,7 @@ def runs_table(folder: str | Path, metrics: Sequence[str] = (), sort: str | None
         lines.append([row["run"], row["status"], epoch, row["step"], row["started"], f"{row['minutes']:.1f}", *values])
     heads = [*_COLUMNS, *(f"{'highest' if higher_is_better(name) else 'least'} {name}" for name in shown)]
     left = ("left", "left", "right", "right", "left", "right", *["right"] * len(shown))
+    # All cells are text: parsed as numbers, a run named "1e5" would be shown as 100000.
     text = tabulate(lines, heads, colalign=left, disable_numparse=True)
     notes = [f"{row['run']}: {row['note']}" for row in rows if row["note"]]
     return "\n".join([text, *(["", *notes] if notes else [])])

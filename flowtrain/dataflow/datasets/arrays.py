@@ -78,14 +78,14 @@ class PicturesAndLabels(FileSource):
 
     def _open_files(self) -> tuple[np.ndarray, np.ndarray]:
         pictures, labels = self._load()
-        return pictures, np.asarray(labels, np.int64)
+        return pictures, np.asarray(labels, np.int64)  # as a batch of the int that _read gives has them
 
     def _count(self) -> int:
         return len(self._handle[1])
 
     def _read(self, index: int) -> Datapoint:
         pictures, labels = self._handle
-        return [pictures[index].copy(), int(labels[index])]
+        return [pictures[index].copy(), int(labels[index])]  # the consumer's own: it may write into it
 
     @property
     def vectorized(self) -> bool:
@@ -95,7 +95,7 @@ class PicturesAndLabels(FileSource):
     def get_batch(self, indices: np.ndarray, epoch: int = 0) -> list[np.ndarray]:
         pictures, labels = self._handle
         places = self._places(np.asarray(indices), epoch)
-        return [pictures[places], labels[places]]
+        return [pictures[places], labels[places]]  # an index array copies
 
     def describe(self) -> str:
         return f"{type(self).__name__}({self.split!r})"

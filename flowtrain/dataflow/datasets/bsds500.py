@@ -110,6 +110,7 @@ def _files(folder: str, suffix: str) -> list[str]:
 
 def _unpacked(folder: str) -> str:
     """The folder with ``images`` and ``groundTruth``; downloads and unpacks the archive if there is none."""
+    # The folder may be the one of the archive, BSR itself, or that of the data in it.
     for place in (f"{folder}/{_INSIDE}", f"{folder}/{_INSIDE.removeprefix('BSR/')}", folder):
         if has_folder(f"{place}/images"):
             return place
@@ -119,7 +120,7 @@ def _unpacked(folder: str) -> str:
     temporary = tempfile.mkdtemp(prefix=".BSR.", dir=folder)
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="data")
+            tar.extractall(temporary, filter="data")  # refuses members outside of the folder, links out of it, devices
         # Renamed into place, so that no other process finds a half-unpacked folder.
         os.rename(f"{temporary}/BSR", f"{folder}/BSR")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:

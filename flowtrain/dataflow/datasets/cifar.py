@@ -35,7 +35,7 @@ class _Cifar(PicturesAndLabels):
         return [fetch(self._remote, self.folder)]
 
     def _load(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._files[0].endswith(".bin"):
+        if self._files[0].endswith(".bin"):  # see _find: unpacked files, or the one archive
             parts = [(path, Path(local_copy(path)).read_bytes()) for path in self._files]
         else:
             parts = self._unpack(self._files[0])

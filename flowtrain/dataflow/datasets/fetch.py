@@ -94,6 +94,7 @@ def fetch(remote: Remote, folder: str) -> str:
         # no network, a refusal, an answer that is not HTTP, a full disk, a folder that may not be written to
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # an HTTPError is the response too, and holds the connection
+        # Not of its subclass HTTPError, whose reason ("Not Found") lacks the 404 that its text has.
         reason = error.reason if type(error) is urllib.error.URLError else error
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
@@ -104,7 +105,7 @@ def fetch(remote: Remote, folder: str) -> str:
 
 def _download(remote: Remote, file: BinaryIO) -> str | None:
     """Download into an open file; returns what is wrong with the content, None if nothing is."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.md5(usedforsecurity=False)  # else a Python built for FIPS refuses MD5
     done = 0
     request = urllib.request.Request(remote.url, headers={"User-Agent": "flowtrain"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:

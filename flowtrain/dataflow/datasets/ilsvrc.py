@@ -70,7 +70,7 @@ class ILSVRCMeta:
             (path in the folder of the split, label) of each picture.
         """
         check_split(split, _SPLITS, "ILSVRC12")
-        pairs = [line.rpartition(" ") for line in self._lines(f"{split}.txt")]
+        pairs = [line.rpartition(" ") for line in self._lines(f"{split}.txt")]  # "n01440764/n01440764_10026.JPEG 0"
         found = [(name.strip(), int(label)) for name, _, label in pairs]
         if split == "val" and layout == "train":
             synsets = self.synsets()
@@ -159,6 +159,7 @@ class ILSVRC12Files(FileSource):
             layout = "train" if not has_file(root, meta.image_list(split)[0][0]) else "original"
         self._list = meta.image_list(split, layout)
         self._root = root
+        # The first alone: looking for 1.2 million files would take minutes, and a wrong layout shows in any of them.
         resolve_file(f"{root}/{self._list[0][0]}", what=f"first picture of the {split} list")
 
     def _count(self) -> int:

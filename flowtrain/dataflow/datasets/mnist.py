@@ -108,6 +108,7 @@ class Mnist(PicturesAndLabels):
         return [fetch(self._remote(name), self.folder) for name in names]
 
     def _remote(self, name: str) -> Remote:
+        # Copies of the data set have other names: with a dot before idx, or unpacked.
         dotted = name.replace("-idx", ".idx")
         plain = [other.removesuffix(".gz") for other in (name, dotted)]
         return Remote(name, self._base + name, self._md5[name], aliases=(dotted, *plain))

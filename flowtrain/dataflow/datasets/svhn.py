@@ -77,4 +77,4 @@ class SVHNDigit(PicturesAndLabels):
         pictures, labels = found.get("X"), found.get("y")
         if pictures is None or labels is None or pictures.shape != (32, 32, 3, labels.size):
             raise damaged(self._files, "the arrays X (32, 32, 3, N) and y (N, 1) expected")
-        return np.ascontiguousarray(pictures.transpose(3, 0, 1, 2)), labels.ravel() % 10
+        return np.ascontiguousarray(pictures.transpose(3, 0, 1, 2)), labels.ravel() % 10  # label 10 is the digit 0

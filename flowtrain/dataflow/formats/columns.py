@@ -38,6 +38,8 @@ def _divides(value: dict[Any, Any]) -> bool:
 
 def _is_plain_dtype(dtype: np.dtype) -> bool:
     """Whether every tool that reads npz or HDF5 knows this dtype: no long double, date, string or bfloat16."""
+    # isbuiltin is 1 for NumPy's own in the machine's byte order, 0 for structured and swapped ones, 2 for those that
+    # another package has registered. A long double has 16 bytes, and a complex one 32.
     return dtype.kind in "biufc" and dtype.isbuiltin == 1 and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 

@@ -111,7 +111,7 @@ class RecordFile:
                 framed, at = (block, start - base) if block else (read(start, end), 0)
                 data_end = at + end - start - FOOTER
                 data = framed[at + HEADER : data_end]
-                if verify:
+                if verify:  # numbers and not names of the module, which would be looked up for each record
                     crc = crc32(data)
                     if ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF != stored(framed, data_end)[0]:
                         break

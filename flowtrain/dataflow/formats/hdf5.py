@@ -196,6 +196,7 @@ def write_hdf5(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     with h5py.File(path, "w", libver=_LIBVER) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(name, array.shape, array.dtype)
+            # Some 4 MiB at a time: the arrays are mapped files of any size, of which h5py would copy a whole slice.
             step = max(1, (1 << 22) // max(1, array.nbytes // max(1, len(array))))
             for start in range(0, len(array), step):
                 dataset[start : start + step] = array[start : start + step]

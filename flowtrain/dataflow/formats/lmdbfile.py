@@ -59,6 +59,7 @@ class Environment:
         size = os.path.getsize(path)
         self.check_size = OpenFile(path).check_size
         check_tree(path)
+        # No readahead: records are read in random order, and the kernel would fetch pages around each one for nothing.
         try:
             self._env = lmdb.open(
                 os.fsencode(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1

@@ -51,6 +51,8 @@ class LMDBSink:
         size = max(1 << 26, 2 * os.path.getsize(self.path) if os.path.exists(self.path) else 0)
         # No lock file: `write` holds a lock on the folder.
         name = os.fsencode(self.path)  # bytes: py-lmdb encodes a str as UTF-8, which fails for other file names
+        # writemap=False: LMDB then writes by system calls, of which a full disk is an error. In a map that is written
+        # to it would be a SIGBUS, which ends the process.
         with self._as_os_error(size):
             self._env = lmdb.open(name, map_size=size, subdir=False, lock=False, max_readers=1, writemap=False)
         self._map_size = size

@@ -88,6 +88,7 @@ class OTBTFSink:
         Raises:
             FormatError: A feature has another dtype or another number of axes than before.
         """
+        # By TensorFlow's names of dtypes, as OTBTF's scripts look them up: tf.string for texts, else NumPy's name.
         types = {name: "string" if a.dtype.kind in "OSU" else a.dtype.name for name, a in features.items()}
         shapes = {name: list(array.shape) for name, array in features.items()}
         if not self._types:

@@ -88,7 +88,7 @@ class RasterFile:
         return np.ascontiguousarray(np.moveaxis(read, 0, -1)[::down, ::across])
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:, :], dtype)
+        return np.asarray(self[:, :], dtype)  # always a new array, whatever copy= says
 
     def _opened(self) -> Any:
         rasterio = _rasterio()

@@ -16,7 +16,7 @@ from .source import FileSource, PathLike, resolve_files
 __all__ = ["ShardedSource"]
 
 Shard = TypeVar("Shard")
-_AT_ONCE = 8
+_AT_ONCE = 8  # files at URLs that are opened at the same time: waiting for the server, not work, is what takes long
 
 
 class ShardedSource(FileSource):

@@ -28,7 +28,7 @@ __all__ = ["HEADER", "Table", "TableSource"]
 HEADER = "__flowtrain__"
 """The name of the array that says how the columns of a file of ``write`` make its datapoints."""
 
-_BODILESS_MOST = 1 << 20  # rows
+_BODILESS_MOST = 1 << 20  # rows of arrays such as (N, 0), which take no bytes: a header of a few bytes may claim any N
 
 Keys = Sequence[str] | Mapping[str, str] | None
 

@@ -108,6 +108,7 @@ class TFRecordData(ShardedSource):
 
     def _run_reader(self) -> ReadRun:
         shards, _ = self._handle
+        # The quick way is for raw records of one file: elsewhere a record must be decoded, or first found in its shard.
         return self._read_run if len(shards) > 1 or self._decoder is not _raw else shards[0].read_run
 
     def _read_run(self, records: Sequence[int]) -> list[Datapoint]:

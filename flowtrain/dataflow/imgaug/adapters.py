@@ -47,7 +47,7 @@ class AlbumentationsTransform(Transform):
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Change a picture."""
         check_image(img, self, None, None)
-        out = self._run(image=np.ascontiguousarray(img))["image"]
+        out = self._run(image=np.ascontiguousarray(img))["image"]  # a crop before it may have made a view
         if not isinstance(out, np.ndarray):
             raise DataFlowError(
                 f"{self!r}: albumentations returned {type(out).__name__}, expected an array. Leave ToTensor out"

@@ -41,7 +41,7 @@ def _described(thing: object) -> str:
     for name, value in vars(thing).items():
         if name.startswith("_"):
             continue
-        if isinstance(value, np.ndarray) and value.size > 6:
+        if isinstance(value, np.ndarray) and value.size > 6:  # the 2 x 3 matrix of a warp is still printed
             value = f"<{value.dtype} array {value.shape}>"
         elif isinstance(value, (np.ndarray, np.generic)):
             value = value.tolist()
@@ -116,7 +116,10 @@ class PixelTransform(Transform):
     touches_alpha = False
 
     def change(self, img: np.ndarray) -> np.ndarray:
-        """Make the new picture. The dtype and channels of ``img`` fit; the caller restores a lost channel axis."""
+        """Make the new picture: a new array, or ``img`` itself or a view of it where nothing changes.
+
+        The dtype and channels of ``img`` fit; the caller restores a channel axis that OpenCV has dropped.
+        """
         raise NotImplementedError
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
@@ -168,7 +171,7 @@ class GeometricTransform(Transform):
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Move points; see :meth:`Transform.apply_coords`."""
-        return self.move_points(check_coords(coords, self))
+        return self.move_points(check_coords(coords, self))  # check_coords copies, so move_points may write in place
 
     def apply_mask(self, mask: np.ndarray) -> np.ndarray:
         """Move a label map; see :meth:`Transform.apply_mask`."""
@@ -233,7 +236,7 @@ class FunctionTransform(Transform):
         if self._coords is not None:
             return check_coords(self._coords(checked), self)
         if self._moves:
-            return super().apply_coords(coords)
+            return super().apply_coords(coords)  # raises: what becomes of points is not known
         return checked
 
     def apply_mask(self, mask: np.ndarray) -> np.ndarray:
@@ -241,7 +244,7 @@ class FunctionTransform(Transform):
         if self._mask is not None:
             return self._mask(mask)
         if self._moves:
-            return super().apply_mask(mask)
+            return super().apply_mask(mask)  # raises
         return mask
 
 
@@ -362,6 +365,7 @@ class Augmentor:
 class FixedAugmentor(Augmentor):
     """Base of augmentors that draw nothing: one transform, ``_transform``, serves all pictures."""
 
+    # Private, so that the repr of the augmentor, which lists public attributes, shows the settings alone.
     _transform: Transform
 
     def get_transform(self, img: np.ndarray, rng: np.random.Generator) -> Transform:

@@ -115,6 +115,7 @@ class ColorSpace(FixedAugmentor):
     """
 
     def __init__(self, mode: str | int) -> None:
+        # "2": COLOR_COLORCVT_MAX converts nothing.
         known = {name[6:]: getattr(cv2, name) for name in dir(cv2) if name.startswith("COLOR_") and "2" in name}
         if isinstance(mode, str):
             name = mode.upper().removeprefix("COLOR_")
@@ -143,7 +144,7 @@ class GrayscaleTransform(PixelTransform):
         gray = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY if img.shape[2] == 3 else cv2.COLOR_RGBA2GRAY)
         if self.channels_out == 1:
             return gray
-        if img.shape[2] == 4:
+        if img.shape[2] == 4:  # GRAY2RGBA would make the picture opaque
             return cv2.merge([gray, gray, gray, img[:, :, 3]])
         return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 

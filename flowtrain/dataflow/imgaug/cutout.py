@@ -78,6 +78,7 @@ class RandomCutout(Augmentor):
 
 
 def _as_lengths(given: Lengths, name: str) -> tuple[int, int]:
+    # Anything else counts as one length, also a sequence of three: check_int then refuses it and shows it whole.
     both = given if isinstance(given, Sequence) and len(given) == 2 else (given, given)
     low, high = (check_int("RandomCutout", name, length) for length in both)
     if low > high:
@@ -110,7 +111,7 @@ class RandomResizedCrop(Augmentor):
 
     draws_from_size = True
 
-    _tries = 10
+    _tries = 10  # as many as torchvision's RandomResizedCrop makes; with the default ranges most draws fit at once
 
     def __init__(
         self,

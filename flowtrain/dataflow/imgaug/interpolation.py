@@ -45,6 +45,7 @@ def as_border(value: object, owner: object) -> int:
     return as_choice(value, _BORDER, owner, "border")
 
 
+# By size in bytes. Floats of 4 and 8: warpAffine takes no uint32, and int64 becomes int32.
 _STAND_INS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
 
 

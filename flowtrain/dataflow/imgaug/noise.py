@@ -26,7 +26,7 @@ Bounds = tuple[float, float]
 
 
 def draw_seed(rng: np.random.Generator) -> int:
-    """Draw a seed for :func:`noise_stream`."""
+    """Draw a seed for :func:`noise_stream`: 63 bits, so that two pictures of a run never share their noise."""
     return int(rng.integers(2**63))
 
 

@@ -73,7 +73,7 @@ class RandomColorBackgroundFiller(BackgroundFiller):
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw the colour."""
-        return blank(size, img, rng.integers(0, 256, img.shape[2:] or 1))
+        return blank(size, img, rng.integers(0, 256, img.shape[2:] or 1))  # (H, W) has no channel axis, but one value
 
 
 class NoiseBackgroundFiller(BackgroundFiller):
@@ -81,6 +81,7 @@ class NoiseBackgroundFiller(BackgroundFiller):
 
     def fill(self, size: tuple[int, int], img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw every value."""
+        # Drawn as bytes whatever the dtype, so that a seed gives uint8 and float32 pictures the same background.
         return rng.integers(0, 256, (*size, *img.shape[2:]), np.uint8).astype(img.dtype, copy=False)
 
 
