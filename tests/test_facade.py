@@ -39,6 +39,17 @@ def test_a_package_serves_what_its_stub_lists(stub):
         package.no_such_name
 
 
+def test_a_package_beneath_is_there_before_anything_imports_it():
+    code = "import flowtrain as ft; ft.dataflow.formats.write; assert ft.metrics.psnr"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["ModelCheckpoint", "ReduceLROnPlateau", "DataLoader", "RunOp", "logger"])
+def test_a_name_of_another_library_is_answered_with_what_is_here(name):
+    with pytest.raises(OldName, match=rf"^flowtrain has no '{name}'\. Write \w+"):
+        getattr(flowtrain, name)
+
+
 def test_a_public_name_is_written_once():
     lines = [line for stub in STUBS for line in ast.parse(stub.read_text()).body if isinstance(line, ast.ImportFrom)]
     names = [alias.name for line in lines for alias in line.names if alias.name != "*"]

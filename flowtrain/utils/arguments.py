@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -106,14 +107,16 @@ def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str,
         module: The module: ``"flowtrain.dataflow"``.
         name: The name that was asked for.
         known: The names that exist.
-        old: Other libraries' name -> what to write instead: a name, or a whole sentence (which has a space in it).
+        old: Other libraries' name -> what to write instead: a name, or words that read on from "Write".
 
     Example:
         >>> missing_name("flowtrain.dataflow", "LMDBDataPoint", ["LMDBData"], {"LMDBDataPoint": "LMDBData"})
         OldName("flowtrain.dataflow has no 'LMDBDataPoint'. Write LMDBData instead.")
     """
     error = OldName if name in old else AttributeError
-    return error(f"{module} has no {name!r}. {_advice(name, known, old, '')}")
+    wanted = old.get(name, "")
+    advice = f"Write {wanted}." if " " in wanted else _advice(name, known, old, "")
+    return error(f"{module} has no {name!r}. {advice}")
 
 
 def unknown_attribute(owner: object, name: str, old: Mapping[str, str]) -> str:
@@ -227,8 +230,13 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
         known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
         return known, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
+    code = getattr(function, "__code__", None)  # of a function that takes *args there is no most
+    most = sys.maxsize if code is None or code.co_flags & inspect.CO_VARARGS else code.co_argcount
+
     @functools.wraps(function)
     def checked(*args: object, **kwargs: object) -> Any:
+        if len(args) > most:
+            raise _too_many(owner or type(args[0]).__name__, code.co_varnames[: code.co_argcount], len(args))
         if kwargs:
             known, takes_any = accepted()
             # A function with **kwargs takes any name, except one that is known to be an old spelling.
@@ -237,3 +245,12 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
         return function(*args, **kwargs)
 
     return checked
+
+
+def _too_many(owner: str, names: tuple[str, ...], given: int) -> UnknownArgument:
+    own = [name for name in names if name != "self"]
+    taken = (
+        f"{len(own)} argument{'s' if len(own) > 1 else ''} by position ({', '.join(own)})" if own else "no arguments"
+    )
+    given -= len(names) - len(own)
+    return UnknownArgument(f"{owner} takes {taken}, got {given}. Several values of one argument go into a list: [a, b]")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import Any
 
 __all__ = [
@@ -87,21 +88,40 @@ def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
         known: The names that exist.
 
     Returns:
-        "Did you mean 'a' or 'b'?" where something is near, else "There are: ..." (or "There are none.").
+        "Did you mean 'a' or 'b'?" where something is near, else "There are: ..." (or "There are none."), which of more
+        than 20 names shows the first.
 
     Example:
         >>> closest("kernel_shape", ["kernel_size", "strides"])
         "Did you mean 'kernel_size'?"
     """
-    import difflib
-
     if not known:
         return "There are none."
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    near = _near(name, list(known))
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(sorted(known)[:20])
-    return f"There are: {shown}{', ...' if len(known) > 20 else ''}."
+    return f"There are: {shown}." if len(known) <= 20 else f"There are {len(known)}: {shown}, ..."
+
+
+def _near(name: str, known: list[str]) -> list[str]:
+    """The names that may have been meant, at most 5: one that differs in upper and lower case alone; else those whose
+    words are among the given one's (``Flip`` for ``RandomFlip``), those spelt alike, and those that have all its words.
+    """
+    import difflib
+
+    same = [each for each in known if each.lower() == name.lower()]
+    if same:
+        return same[:1]
+    words = _words(name)
+    parts = [each for each in known if _words(each) and _words(each) <= words]
+    alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    longer = [each for each in known if words and words <= _words(each)]
+    return list(dict.fromkeys([*sorted(parts, key=len, reverse=True), *alike, *sorted(longer, key=len)]))[:5]
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]{2,}", name)}
 
 
 USER_ERRORS = (Exception, GeneratorExit, SystemExit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def lazy_names(
         old: Other libraries' name -> what to write instead.
 
     Returns:
-        The package's ``__getattr__``, ``__dir__`` and ``__all__``. A name that the stub lacks is an error that tells
-        the nearest names, or what another library's name is called here.
+        The package's ``__getattr__``, ``__dir__`` and ``__all__``. A name that the stub lacks is a package beneath, or
+        an error that tells the nearest names, or what another library's name is called here.
     """
     homes = stub_names(Path(file).with_suffix(".pyi"))
     names_of: dict[str, list[str]] = {}
@@ -39,6 +40,8 @@ def lazy_names(
 
     def __getattr__(name: str) -> Any:
         if name not in homes:
+            if Path(file).parent.joinpath(name, "__init__.py").exists():  # ft.dataflow, before anything imported it
+                return importlib.import_module(f"{package}.{name}")
             raise missing_name(package, name, names, old)
         try:
             return load(name)

@@ -205,6 +205,13 @@ def test_use_list_keeps_ragged_rows():
     assert _batched({"a": 1}, {"a": 2.5}, use_list=True) == {"a": [1, 2.5]}
 
 
+@pytest.mark.parametrize("name", ["drop_last", "drop_remainder"])
+@pytest.mark.parametrize("stage", [BatchData, PaddedBatchData, BatchDataByShape, WindowData])
+def test_the_opposite_of_remainder_is_not_answered_with_its_name_alone(stage, name):
+    with pytest.raises(TypeError, match=rf"no argument '{name}'. Write remainder=True to keep a last batch"):
+        stage(DataFromList([[1]]), 2, **{name: True})
+
+
 def test_remainder_and_length():
     ds = DataFromList([[n] for n in range(7)])
     assert [len(dp[0]) for dp in BatchData(ds, 3)] == [3, 3]

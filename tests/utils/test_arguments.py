@@ -5,8 +5,9 @@ import inspect
 import numpy as np
 import pytest
 
+from flowtrain.dataflow import DataFromList, JoinData
 from flowtrain.utils.arguments import OldName, UnknownArgument, check_int, check_seconds, missing_name, old_spellings
-from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.errors import ConfigError, closest
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(200)])
@@ -84,4 +85,27 @@ def test_names_are_told_with_one_wording():
     assert str(error) == "ft has no 'Old'. Write New instead."
     error = missing_name("ft", "BatchDta", ["BatchData"], {})
     assert isinstance(error, AttributeError)
+    assert str(missing_name("ft", "Old", [], {"Old": "A, or B"})) == "ft has no 'Old'. Write A, or B."
     assert str(error) == "ft has no 'BatchDta'. Did you mean 'BatchData'?"
+
+
+def test_too_many_by_position_names_those_that_there_are():
+    with pytest.raises(UnknownArgument, match=r"Stage takes 2 arguments by position \(ds, num_proc\), got 3\."):
+        Stage(1, 2, 3)
+    with pytest.raises(TypeError, match=r"JoinData takes .* \(flows\), got 2\. .* go into a list: \[a, b\]"):
+        JoinData(DataFromList([[1]]), DataFromList([[2]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "answer"),
+    [
+        ("RandomFlip", ["RandomCrop", "RandomResize", "RandomPaste", "Flip"], "Did you mean 'Flip' or 'RandomCrop'"),
+        ("testdataspeed", ["TestDataSpeed", "TestData"], "Did you mean 'TestDataSpeed'?"),
+        ("logits", ["cost", "classifier/logits/output"], "Did you mean 'classifier/logits/output'?"),
+        ("xyz", ["cost"], "There are: cost."),
+        ("xyz", [f"c{n:02}" for n in range(21)], "There are 21: c00, c01, "),
+        ("xyz", [], "There are none."),
+    ],
+)
+def test_the_names_that_may_have_been_meant(name, known, answer):
+    assert closest(name, known).startswith(answer)

@@ -396,6 +396,18 @@ class DataFlow:
 _OLD_METHODS = {
     "size": "write len(ds), or ds.size_or_none() where it may be unknown.",
     "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
+    # of tf.data
+    "map": "write MapData(ds, function), whose function gets the whole datapoint.",
+    "batch": "write BatchData(ds, batch_size).",
+    "shuffle": "write ShuffleData(ds), or shuffle=True where the source takes it.",
+    "repeat": "write RepeatedData(ds, num); a trainer starts each epoch anew by itself.",
+    "take": "write TakeData(ds, num).",
+    "skip": "write SkipData(ds, num).",
+    "prefetch": "write PrefetchData(ds, num_proc=2).",
+    "filter": "write FilterData(ds, function).",
+    "zip": "write JoinData([a, b]).",
+    "concatenate": "write ConcatData([a, b]).",
+    "cache": "write CacheData(ds).",
 }
 for _name, _instead in _OLD_METHODS.items():
     setattr(DataFlow, _name, Absent(_instead, _name))  # not in the class body: unknown names to editors and checkers

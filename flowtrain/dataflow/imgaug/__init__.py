@@ -34,6 +34,16 @@ _OLD_NAMES = {
     "TransformFactory": "FunctionTransform",
     "IAAugmentor": "MapImage",
     "Albumentation": "Albumentations",
+    "ColorJitter": "Brightness, Contrast, Saturation and Hue, one after the other",
+    "Compose": "AugmentorList",
+    "CoarseDropout": "RandomCutout",
+    "HorizontalFlip": "Flip(horiz=True)",
+    "Normalize": "MeanVarianceNormalize, or MinMaxNormalize",
+    "RandomErasing": "RandomCutout",
+    "RandomHorizontalFlip": "Flip(horiz=True)",
+    "RandomRotate": "Rotation",
+    "RandomVerticalFlip": "Flip(vert=True)",
+    "VerticalFlip": "Flip(vert=True)",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__, _OLD_NAMES)

@@ -16,7 +16,7 @@ from ..core.cursor import Cursor, Datapoint, IndexCursor
 from ..core.datapoint import Position
 from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector
-from ..stages.batch import BatchData, GroupingData
+from ..stages.batch import LEAVES_OUT, BatchData, GroupingData
 from ..stages.map import MapData
 from .apply_cursor import SentCursor
 from .auto import Workers, checked_workers, chosen_for
@@ -204,7 +204,7 @@ class MultiProcessMapData(_ProcessSpread):
         return _without_flow(self._serial)._apply
 
 
-@old_spellings(**OLD_SPELLINGS)
+@old_spellings(**OLD_SPELLINGS, **LEAVES_OUT)
 class MultiProcessMapAndBatchData(_ProcessSpread):
     """Apply a function to each datapoint and stack the results into batches, both in worker processes.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.arguments import check_int
+from ...utils.arguments import check_int, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.ahead import Piece
 from ..core.base import DataFlow
@@ -17,7 +17,11 @@ from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector, Stacker
 from .index_map import out_of_range
 
-__all__ = ["BatchData", "GroupingData"]
+__all__ = ["LEAVES_OUT", "BatchData", "GroupingData"]
+
+_REMAINDER = "Write remainder=True to keep a last batch that is smaller; it is left out by default"
+LEAVES_OUT = {"drop_last": _REMAINDER, "drop_remainder": _REMAINDER}
+"""Names of PyTorch and tf.data for the opposite of ``remainder``: today's name alone would turn the meaning round."""
 
 
 class GroupingData(ProxyDataFlow):
@@ -88,6 +92,7 @@ class GroupingData(ProxyDataFlow):
         return f"{type(self).__name__}({self.batch_size})"
 
 
+@old_spellings(**LEAVES_OUT)
 class BatchData(GroupingData):
     """Stack consecutive datapoints into batches.
 

@@ -19,12 +19,13 @@ from ..core.datapoint import Component, Memory
 from ..core.proxy import ProxyDataFlow
 from ..core.stack import Collector, stack
 from ..core.values import as_array, check_unmasked, is_hollow
-from .batch import GroupingData
+from .batch import LEAVES_OUT, GroupingData
 from .index_map import out_of_range
 
 __all__ = ["BatchDataByShape", "PaddedBatchData", "WindowData"]
 
 
+@old_spellings(**LEAVES_OUT)
 class PaddedBatchData(GroupingData):
     """Stack datapoints into batches, padding arrays that are smaller than the largest of the batch.
 
@@ -130,7 +131,7 @@ def _changed(datapoint: Datapoint, change: Callable[[Any, Component], Component]
     return made if isinstance(datapoint, dict) else list(made.values())
 
 
-@old_spellings(idx="index")
+@old_spellings(idx="index", **LEAVES_OUT)
 class BatchDataByShape(ProxyDataFlow):
     """Stack datapoints of the same shape: batches out of pictures of many sizes, none of them cut or padded.
 
@@ -213,6 +214,7 @@ class BatchDataByShape(ProxyDataFlow):
         return f"BatchDataByShape({self.batch_size})"
 
 
+@old_spellings(**LEAVES_OUT)
 class WindowData(ProxyDataFlow):
     """Stack consecutive datapoints into windows that may overlap: for time series and videos.
 
