@@ -9,6 +9,7 @@ from typing import Any
 
 from flowtrain.utils.arguments import misnamed
 from flowtrain.utils.errors import ConfigError
+from flowtrain.utils.old_names import OLD_NAMES
 
 from .base import HOOKS, Callback
 
@@ -102,7 +103,7 @@ def check_methods(
     if isinstance(thing, type) and issubclass(thing, base):
         raise ConfigError(f"{thing.__name__} is a class; give an instance: {thing.__name__}(...).")
     if not isinstance(thing, base):
-        raise ConfigError(f"expected a {base.__name__}, got {thing!r:.100} ({kind}).")
+        raise ConfigError(f"expected {_a(base.__name__)}, got {thing!r:.100} ({kind}).{_of_keras(thing)}")
     for name in _own_names(type(thing), base):
         if name in other_spellings:
             raise ConfigError(misnamed(kind, name, other_spellings[name]))
@@ -114,6 +115,19 @@ def check_methods(
             )
     for name, arguments in calls.items():
         _check_signature(kind, name, getattr(thing, name), arguments)
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def _of_keras(thing: object) -> str:
+    """What to write instead of a callback of Keras."""
+    if not type(thing).__module__.startswith("keras."):
+        return ""
+    kind = type(thing).__name__
+    ours = "flowtrain.EarlyStopping" if kind == "EarlyStopping" else OLD_NAMES.get(kind, "a Callback of your own")
+    return f" Keras's fit calls it, and nothing here does. Write {ours} instead."
 
 
 def _own_names(kind: type, base: type) -> Iterator[str]:

@@ -168,6 +168,8 @@ def inferencers_of(given: Inferencer | Sequence[Inferencer], who: str) -> list[I
     Raises:
         ConfigError: The list is empty, or an element is not an Inferencer.
     """
+    if isinstance(given, str) or not isinstance(given, Inferencer | Iterable):
+        raise ConfigError(f'{who} takes a list of Inferencers, e.g. [ScalarStats("cost")]; got {given!r:.60}.')
     inferencers = [given] if isinstance(given, Inferencer) else list(given)
     if not inferencers:
         raise ConfigError(f'{who} needs at least one Inferencer, e.g. [ScalarStats("cost")].')

@@ -258,7 +258,9 @@ def refuse_missing_path(path: Path) -> None:
         CheckpointError: There is nothing; lists the nearest names beside it.
     """
     if not path.exists():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        if not path.parent.is_dir():
+            raise CheckpointError(f"there is no {path}: there is no folder {path.parent}")
+        near = [entry.name for entry in path.parent.iterdir()]
         raise CheckpointError(f"there is no {path}. {closest(path.name, near)}")
 
 

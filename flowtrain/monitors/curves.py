@@ -93,6 +93,7 @@ def plot_history(history: History, path: str | Path, columns: int = 3) -> Path |
             axes.plot(steps, values, marker="." if len(steps) < 30 else None, label=name)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         if len(names) > 1:

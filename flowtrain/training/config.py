@@ -117,6 +117,11 @@ class TrainConfig:
         for name in ("steps_per_epoch", "steps_per_call", "global_batch"):
             if getattr(self, name) is not None:
                 check_int("TrainConfig", name, getattr(self, name))
+        if self.strategy is not None and not isinstance(self.strategy, tf.distribute.Strategy):
+            raise ConfigError(
+                "strategy= must be a tf.distribute.Strategy, e.g. tf.distribute.MirroredStrategy(); "
+                f"got {self.strategy!r:.80}"
+            )
         if self.gpu_memory is not None and self.gpu_memory != "grow":
             check_int("TrainConfig", "gpu_memory", self.gpu_memory)
         if self.visible_devices is not None:
@@ -136,7 +141,9 @@ class TrainConfig:
         """
         if self.steps_per_epoch is not None:
             return int(self.steps_per_epoch)
-        size = None if self.dataflow is None else self.dataflow.size_or_none()
+        if self.dataflow is None:
+            raise ConfigError("TrainConfig needs dataflow=, a DataFlow or a tf.data.Dataset (or steps_per_epoch=)")
+        size = self.dataflow.size_or_none()
         if size is None:
             raise ConfigError(
                 f"the length of the dataflow {self.dataflow} is not known: say in TrainConfig(steps_per_epoch=...) "

@@ -1,11 +1,13 @@
 """Callbacks that could never work are refused, with what to write instead."""
 
+import keras
 import pytest
 
 from flowtrain import callbacks
 from flowtrain.callbacks import Callback
 from flowtrain.callbacks.base import HOOKS
 from flowtrain.callbacks.check import check_callback
+from flowtrain.dataflow import DataFromList
 from flowtrain.utils import FlowtrainError
 
 
@@ -81,6 +83,16 @@ def test_what_is_no_callback_is_refused():
         check_callback(Callback)
     with pytest.raises(FlowtrainError, match="expected a Callback"):
         check_callback(print)
+    with pytest.raises(FlowtrainError, match="Keras's fit calls it, and nothing here does. Write ModelSaver"):
+        check_callback(keras.callbacks.ModelCheckpoint("weights.keras"))
+    with pytest.raises(FlowtrainError, match=r"Write flowtrain\.EarlyStopping instead"):
+        check_callback(keras.callbacks.EarlyStopping())
+
+
+@pytest.mark.parametrize("given", ["cost", 3])
+def test_what_is_no_list_of_inferencers_is_refused_as_a_whole(given):
+    with pytest.raises(FlowtrainError, match=rf"takes a list of Inferencers, e\.g\. .*; got {given!r}\."):
+        callbacks.InferenceRunner(DataFromList([[1]]), given)
 
 
 @pytest.mark.parametrize(

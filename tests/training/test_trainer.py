@@ -368,11 +368,22 @@ class NoOptimizer(Classifier):
         ({"max_epoch": 0}, "max_epoch"),
         ({"accumulate": 1.5}, "accumulate"),
         ({"callbacks": ModelSaver()}, "callbacks= must be a list"),
+        ({"strategy": "mirrored"}, r"tf\.distribute\.MirroredStrategy\(\); got 'mirrored'"),
+        ({"dataflow": None}, "TrainConfig needs dataflow="),
     ],
 )
 def test_wrong_arguments(options, message):
     with pytest.raises(ConfigError, match=message):
-        TrainConfig(**{"model": Classifier(), "dataflow": Points(), **options})
+        TrainConfig(**{"model": Classifier(), "dataflow": Points(), **options}).steps()
+
+
+def test_what_belongs_into_the_configuration_is_said_to():
+    with pytest.raises(ConfigError, match=r"train has no argument 'epochs'\. It belongs into .*: train\(TrainConfig\("):
+        train(Classifier(), Points(), epochs=3)
+    with pytest.raises(ConfigError, match=r"train has no argument 'resum'\. Did you mean 'resume'"):
+        train(None, resum="auto")
+    with pytest.raises(ConfigError, match=r"got Classifier: train\(TrainConfig\("):
+        train(Classifier())
 
 
 def test_misspelt_hooks_are_refused(tmp_path):
