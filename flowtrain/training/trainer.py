@@ -85,9 +85,8 @@ class Trainer:
     ) -> None:
         only_to_run("train()")
         if not isinstance(config, TrainConfig):
-            raise ConfigError(
-                f"a run is described by a TrainConfig, got {type(config).__name__}: train(TrainConfig(model=..., dataflow=...))"
-            )
+            kind = type(config).__name__
+            raise ConfigError(f"expected a TrainConfig, got {kind}: train(TrainConfig(model=..., dataflow=...))")
         if resume_changes not in (None, "accept"):
             raise ConfigError(f'resume_changes= must be "accept" or None, got {resume_changes!r}')
         if isinstance(resume, str | Path):

@@ -83,7 +83,7 @@ def test_what_is_no_callback_is_refused():
         check_callback(Callback)
     with pytest.raises(FlowtrainError, match="expected a Callback"):
         check_callback(print)
-    with pytest.raises(FlowtrainError, match="Keras's fit calls it, and nothing here does. Write ModelSaver"):
+    with pytest.raises(FlowtrainError, match=r"Keras's fit calls it, and nothing here does\. Write ModelSaver"):
         check_callback(keras.callbacks.ModelCheckpoint("weights.keras"))
     with pytest.raises(FlowtrainError, match=r"Write flowtrain\.EarlyStopping instead"):
         check_callback(keras.callbacks.EarlyStopping())
