@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..utils.errors import FlowtrainError
+from ..utils.errors import FlowtrainError, closest
 from ..utils.loading import LoadingEnded, look_only
 from ..utils.optional import raise_missing
 from .errors import in_one_line
@@ -36,7 +36,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            ctx.fail(f"No such command {cmd_name!r}. {closest(cmd_name, list(_COMMANDS))}")
         try:
             return importlib.import_module(_COMMANDS[cmd_name][0]).command
         except ImportError as error:

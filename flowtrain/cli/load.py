@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,17 @@ def made_by(target: str, args: tuple[str, ...], kinds: type | UnionType) -> Any:
         # A traceback of one frame, this one: the call itself failed, its arguments do not fit the signature.
         if error.__traceback__ is None or error.__traceback__.tb_next is not None:
             raise
-        raise click.ClickException(f"{target}: {error}. Give its arguments with -a name=value") from error
+        raise click.ClickException(
+            f"{target}: {error}.{_taken(found)} Give its arguments with -a name=value"
+        ) from error
+
+
+def _taken(function: Callable[..., Any]) -> str:
+    """The names that a function takes, for a message; nothing for a builtin that does not tell them."""
+    try:
+        return f" It takes: {', '.join(inspect.signature(function).parameters) or 'nothing'}."
+    except ValueError:
+        return ""
 
 
 def flow_of(target: str, args: tuple[str, ...]) -> DataFlow:

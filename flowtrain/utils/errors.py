@@ -105,12 +105,14 @@ def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def _near(name: str, known: list[str]) -> list[str]:
-    """The names that may have been meant, at most 5: one that differs in upper and lower case alone; else those whose
-    words are among the given one's (``Flip`` for ``RandomFlip``), those spelt alike, and those that have all its words.
+    """The names that may have been meant, at most 5.
+
+    One of the same letters (``get_data`` for ``getData``); else those whose words are among the given one's (``Flip``
+    for ``RandomFlip``), those spelt alike, and those that have all its words.
     """
     import difflib
 
-    same = [each for each in known if each.lower() == name.lower()]
+    same = [each for each in known if _letters(each) == _letters(name)]
     if same:
         return same[:1]
     words = _words(name)
@@ -118,6 +120,10 @@ def _near(name: str, known: list[str]) -> list[str]:
     alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     longer = [each for each in known if words and words <= _words(each)]
     return list(dict.fromkeys([*sorted(parts, key=len, reverse=True), *alike, *sorted(longer, key=len)]))[:5]
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def _words(name: str) -> set[str]:

@@ -66,7 +66,8 @@ def test_a_flow_that_is_there_already(script):
     ("target", "options", "message"),
     [
         ("{}:get_dat", [], "has no 'get_dat'. Did you mean 'get_data'?"),
-        ("{}:get_data", [], "missing 1 required positional argument: 'count'. Give its arguments with -a name=value"),
+        ("{}:get_data", [], "missing 1 required positional argument: 'count'. It takes: count"),
+        ("{}:get_data", ["-a", "coutn=3"], "'coutn'. It takes: count"),
         ("{}:get_data", ["-a", "count"], "expected name=value, got 'count'"),
         ("{}:broken", [], "empty list"),
         ("{}:number", [], "must be a function that returns a dataflow; it gave int"),

@@ -181,8 +181,9 @@ def _sheet(cells: list[Any], size: int, titles: Sequence[str] | None) -> np.ndar
 
 def _write(sheet: np.ndarray, words: str, at: tuple[int, int], width: int, scale: float) -> None:
     """Draw a line of text, as much of it as fits."""
-    # A character of the font is about 18 pixels wide at scale 1, and the font has ASCII alone.
-    fitting = words[: max(int(width / (18 * scale)), 10)].encode("ascii", "replace").decode()
+    fitting = words.encode("ascii", "replace").decode()  # the font has ASCII alone
+    while len(fitting) > 10 and cv2.getTextSize(fitting, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] > width:
+        fitting = fitting[:-1]
     cv2.putText(sheet, fitting, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (60, 60, 60), 1, cv2.LINE_AA)
 
 
