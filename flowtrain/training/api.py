@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from flowtrain.utils.arguments import old_spellings
 from flowtrain.utils.loading import only_to_run
 
 from .config import TrainConfig
@@ -16,12 +15,7 @@ from .trainer_kinds import SimpleTrainer
 
 __all__ = ["train"]
 
-_IN_CONFIG = "It belongs into the configuration: train(TrainConfig(model=..., dataflow=..., max_epoch=...))"
 
-
-@old_spellings(
-    **dict.fromkeys(("model", "dataflow", "data", "callbacks", "max_epoch", "epochs", "log_dir"), _IN_CONFIG)
-)
 def train(
     config: TrainConfig,
     resume: str | Path | bool | None = None,
