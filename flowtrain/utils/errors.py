@@ -107,8 +107,8 @@ def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
 def _near(name: str, known: list[str]) -> list[str]:
     """The names that may have been meant, at most 5.
 
-    One of the same letters (``get_data`` for ``getData``); else those whose words are among the given one's (``Flip``
-    for ``RandomFlip``), those spelt alike, and those that have all its words.
+    One of the same letters (``get_data`` for ``getData``); else those spelt nearly the same, those whose words are
+    among the given one's (``Flip`` for ``RandomFlip``), those spelt alike, and those that have all its words.
     """
     import difflib
 
@@ -117,9 +117,9 @@ def _near(name: str, known: list[str]) -> list[str]:
         return same[:1]
     words = _words(name)
     parts = [each for each in known if _words(each) and _words(each) <= words]
-    alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    nearest, alike = (difflib.get_close_matches(name, known, n=5, cutoff=cutoff) for cutoff in (0.8, 0.5))
     longer = [each for each in known if words and words <= _words(each)]
-    return list(dict.fromkeys([*sorted(parts, key=len, reverse=True), *alike, *sorted(longer, key=len)]))[:5]
+    return list(dict.fromkeys([*nearest, *sorted(parts, key=len, reverse=True), *alike, *sorted(longer, key=len)]))[:5]
 
 
 def _letters(name: str) -> str:

@@ -102,6 +102,7 @@ def test_too_many_by_position_names_those_that_there_are():
         ("RandomFlip", ["RandomCrop", "RandomResize", "RandomPaste", "Flip"], "Did you mean 'Flip' or 'RandomCrop'"),
         ("testdataspeed", ["TestDataSpeed", "TestData"], "Did you mean 'TestDataSpeed'?"),
         ("getData", ["get_data", "TakeData"], "Did you mean 'get_data'?"),
+        ("logit/output", ["output", "logits/output"], "Did you mean 'logits/output' or 'output'?"),
         ("logits", ["cost", "classifier/logits/output"], "Did you mean 'classifier/logits/output'?"),
         ("xyz", ["cost"], "There are: cost."),
         ("xyz", [f"c{n:02}" for n in range(21)], "There are 21: c00, c01, "),
