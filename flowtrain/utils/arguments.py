@@ -230,7 +230,7 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
         known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
         return known, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
-    code = getattr(function, "__code__", None)  # of a function that takes *args there is no most
+    code: Any = getattr(function, "__code__", None)  # of a function that takes *args there is no most
     most = sys.maxsize if code is None or code.co_flags & inspect.CO_VARARGS else code.co_argcount
 
     @functools.wraps(function)
