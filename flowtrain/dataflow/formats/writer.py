@@ -24,11 +24,22 @@ from ...utils.arguments import check_int, names_arguments
 from ...utils.description import describe
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
-from ...utils.storage import cache_folder, exists, is_folder, is_url, path_or_url, put, put_folder, url_name
+from ...utils.storage import (
+    cache_folder,
+    exists,
+    is_folder,
+    is_url,
+    list_folder,
+    path_or_url,
+    put,
+    put_folder,
+    url_name,
+)
 from ..core.base import DataFlow
 from ..core.chain import describe_chain
 from ..core.datapoint import Position
 from ..core.values import refuse_masked
+from ..stages.index_map import endless
 from .framing import crc32c
 from .sealed import pack_sealed, unpack_sealed
 from .sidecar import SUFFIX
@@ -68,7 +79,7 @@ def write(
             ``.lmdb`` (``.mdb``), ``.h5`` (``.hdf5``), ``.npz``, ``.tar``, ``.parquet``.
         format: The format, if the suffix does not determine it. "otbtf": a folder of shards that :class:`OTBTFData` and
             OTBTF's own scripts read, with the types and shapes beside them.
-        overwrite: Whether an existing file is replaced, once the new one is complete.
+        overwrite: Whether an existing file, or folder of shards, is replaced, once the new one is complete.
         resume: Whether to resume from ``<path>.partial``; False deletes it.
         commit_every: Number of datapoints after which the data written so far are made durable. A kill costs at most so
             many datapoints.
@@ -82,8 +93,9 @@ def write(
     Raises:
         OSError: The disk is full or refuses; names the file and the free space. The next call can resume.
         StorageError: The URL cannot be written. The complete file is kept, and the next call only sends it.
-        DataFlowError: The flow has no datapoint, the file exists, another process is writing it, the folder is missing,
-            ``<path>.partial`` belongs to another flow or format, or the complete file that is kept for the URL does.
+        DataFlowError: The flow has no datapoint or no end, the file exists, or is a folder of other things, another
+            process is writing it, the folder is missing, or ``<path>.partial``, or the complete file that is kept for
+            the URL, belongs to another flow or format.
         ConfigError: ``commit_every`` or ``per_file`` is not a whole number from 1.
         FormatError: A datapoint cannot be written in this format; names the datapoint and the reason.
 
@@ -96,6 +108,8 @@ def write(
     if not isinstance(ds, DataFlow):
         raise DataFlowError(f"write(ds, path) takes a DataFlow, got {type(ds).__name__}: wrap a list in DataFromList")
     commit_every = check_int("write", "commit_every", commit_every)
+    if endless(ds):
+        raise DataFlowError(f"write: {ds} never ends; put TakeData or FixedSizeData around it")
     given = path_or_url(path)
     kind = format_of(given, format)
     options = _options(kind, keys, per_file)
@@ -108,8 +122,20 @@ def write(
         raise DataFlowError(f"{target} exists: pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
+    if target.is_dir():
+        _check_folder(target, os.listdir(target), kind)
     here(target)
     return target
+
+
+def _check_folder(folder: Path | str, names: Sequence[str], kind: str) -> None:
+    """Refuse to replace a folder, and with it all that it holds, but for one of shards by one of shards."""
+    other = next((name for name in names if kind != "otbtf" or not name.endswith((".records", ".json"))), None)
+    if kind != "otbtf" or other is not None:
+        holds = "" if other is None else f" that holds {os.path.basename(other)!r}"
+        raise DataFlowError(
+            f"{folder} is a folder{holds}: overwrite=True replaces none; remove it, or give another name"
+        )
 
 
 def _write_far(here: Callable[[Path], None], recipe: str, url: str, kind: str, overwrite: bool, resume: bool) -> str:
@@ -120,6 +146,8 @@ def _write_far(here: Callable[[Path], None], recipe: str, url: str, kind: str, o
     """
     if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
         raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
+    if kind == "otbtf" and is_folder(url):
+        _check_folder(url, list_folder(url, deep=True), kind)
     folder = cache_folder() / f"write-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / url_name(url)

@@ -94,11 +94,13 @@ class JpegNoiseTransform(PixelTransform):
             DataFlowError: A float picture has fractions and no value above 1: its scale is 0 to 1, of which rounding
                 would leave black and white.
         """
-        if img.dtype != np.uint8 and img.size and img.max() <= 1 and (img != np.rint(img)).any():
-            raise DataFlowError(
-                f"JpegNoise: expected values from 0 to 255, got a {img.dtype} picture from {img.min():.3g} to "
-                f"{img.max():.3g}, of which JPEG would leave black and white. Put JpegNoise before the scaling to 0..1"
-            )
+        if img.dtype != np.uint8 and img.size:
+            low, high = np.fmin.reduce(img, axis=None), np.fmax.reduce(img, axis=None)  # max() of NaN and 1 is NaN
+            if high <= 1 and (img != np.rint(img)).any():
+                raise DataFlowError(
+                    f"JpegNoise: expected values from 0 to 255, got a {img.dtype} picture from {low:.3g} to "
+                    f"{high:.3g}, of which JPEG would leave black and white. Put JpegNoise before the scaling to 0..1"
+                )
         picture = to_uint8(img)
         options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
         if picture.ndim == 2 or picture.shape[2] == 1:

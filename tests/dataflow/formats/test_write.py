@@ -344,3 +344,24 @@ def test_any_name_that_a_file_system_takes(ending, name, tmp_path, same):
     path = write(DataFromList([[1, "a"], [2, "b"]]), folder / f"{name}.{ending}", progress=False)
     same([[1, "a"], [2, "b"]], list(SOURCES[ending](path)))
     same([2, "b"], SOURCES[ending](str(path)).get(1))
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.lmdb", "x.tar", "x.tfrecord", "shards"])
+def test_a_folder_of_other_things_is_never_replaced(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("important")
+    kind = "otbtf" if name == "shards" else None
+    with pytest.raises(DataFlowError, match=rf"{name} is a folder that holds 'thesis\.txt'"):
+        write(df.DataFromList([{"a": 1}]), tmp_path / name, kind, overwrite=True, progress=False)
+    assert (tmp_path / name / "thesis.txt").read_text() == "important"
+
+
+def test_a_folder_of_shards_is_replaced_by_another(tmp_path):
+    for value in (1, 2):
+        write(df.DataFromList([{"a": value}]), tmp_path / "shards", "otbtf", overwrite=True, progress=False)
+    assert [int(dp["a"]) for dp in df.OTBTFData(tmp_path / "shards")] == [2]
+
+
+def test_a_flow_without_an_end_is_not_written(tmp_path):
+    with pytest.raises(DataFlowError, match=r"RepeatedData.* never ends; put TakeData"):
+        write(df.RepeatedData(df.DataFromList([[1]])), tmp_path / "x.npz", progress=False)

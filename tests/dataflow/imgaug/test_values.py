@@ -425,3 +425,10 @@ def test_values_to_fill_with_fit_the_channels(aug):
 def test_foreign_byte_order_is_named():
     with pytest.raises(DataFlowError, match=">f4"):
         imgaug.Brightness(3).augment(picture().astype(">f4"))
+
+
+def test_jpeg_noise_sees_the_scale_behind_a_nan():
+    picture = np.full((8, 8, 3), 0.5, np.float32)
+    picture[0, 0] = np.nan
+    with pytest.raises(DataFlowError, match=r"from 0\.5 to 0\.5, of which JPEG would leave black and white"):
+        imgaug.JpegNoise().augment(picture)
