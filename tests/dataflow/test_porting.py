@@ -28,6 +28,9 @@ class OldRandom(ft.RNGDataFlow):
 OLD = {
     "get_data": (lambda: list(OldFlow()), "__iter__"),
     "size": (lambda: DS.size(), r"len\(ds\)"),
+    "map": (lambda: DS.map(len), r"MapData\(ds, function\)"),
+    "batch": (lambda: DS.batch(2), r"BatchData\(ds, batch_size\)"),
+    "imgaug.RandomHorizontalFlip": (lambda: imgaug.RandomHorizontalFlip, r"Flip\(horiz=True\)"),
     "rng.randint": (lambda: list(OldRandom()), "integers"),
     "nr_prefetch": (lambda: ft.PrefetchData(DS, nr_prefetch=2, nr_proc=2), "num_prefetch"),
     "PrefetchDataZMQ": (lambda: ft.PrefetchDataZMQ(DS, nr_proc=2), "num_proc"),

@@ -22,7 +22,7 @@ from . import explanation, process
 from .ahead import AheadCursor, Piece, RunQueue, has_workers
 from .cursor import Cursor, Datapoint, IndexCursor, IteratorCursor, StageCursor, checked_index, promised_size
 from .datapoint import Position
-from .guards import GUARDS, Absent, at_home, counted, recorded
+from .guards import GUARDS, OLD_METHODS, Absent, at_home, counted, recorded
 from .iteration import Iteration, RetracedCursor
 from .position import go_on_at, position_of
 
@@ -393,21 +393,5 @@ class DataFlow:
         return at_home(self)
 
 
-_OLD_METHODS = {
-    "size": "write len(ds), or ds.size_or_none() where it may be unknown.",
-    "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
-    # of tf.data
-    "map": "write MapData(ds, function), whose function gets the whole datapoint.",
-    "batch": "write BatchData(ds, batch_size).",
-    "shuffle": "write ShuffleData(ds), or shuffle=True where the source takes it.",
-    "repeat": "write RepeatedData(ds, num); a trainer starts each epoch anew by itself.",
-    "take": "write TakeData(ds, num).",
-    "skip": "write SkipData(ds, num).",
-    "prefetch": "write PrefetchData(ds, num_proc=2).",
-    "filter": "write FilterData(ds, function).",
-    "zip": "write JoinData([a, b]).",
-    "concatenate": "write ConcatData([a, b]).",
-    "cache": "write CacheData(ds).",
-}
-for _name, _instead in _OLD_METHODS.items():
+for _name, _instead in OLD_METHODS.items():
     setattr(DataFlow, _name, Absent(_instead, _name))  # not in the class body: unknown names to editors and checkers

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .base import DataFlow
     from .cursor import Datapoint
 
-__all__ = ["GUARDS", "Absent", "at_home", "counted", "recorded", "unguarded"]
+__all__ = ["GUARDS", "OLD_METHODS", "Absent", "at_home", "counted", "recorded", "unguarded"]
 
 _MISSING = object()  # stands for the value of an attribute that is not set
 
@@ -155,3 +155,21 @@ GUARDS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "__len__": _guarded_len,
 }
 """Method -> its wrapper, for classes outside flowtrain; ours name the datapoint where they call a user's function."""
+
+OLD_METHODS = {
+    "size": "write len(ds), or ds.size_or_none() where it may be unknown.",
+    "get_data": "iterate over the flow itself; in a class of your own define __iter__, or get(index, epoch).",
+    # of tf.data
+    "map": "write MapData(ds, function), whose function gets the whole datapoint.",
+    "batch": "write BatchData(ds, batch_size).",
+    "shuffle": "write ShuffleData(ds), or shuffle=True where the source takes it.",
+    "repeat": "write RepeatedData(ds, num); a trainer starts each epoch anew by itself.",
+    "take": "write TakeData(ds, num).",
+    "skip": "write SkipData(ds, num).",
+    "prefetch": "write PrefetchData(ds, num_proc=2).",
+    "filter": "write FilterData(ds, function).",
+    "zip": "write JoinData([a, b]).",
+    "concatenate": "write ConcatData([a, b]).",
+    "cache": "write CacheData(ds).",
+}
+"""Methods of other libraries' flows -> what to write, for `Absent`."""
