@@ -130,7 +130,7 @@ def write(
 
 def _check_folder(folder: Path | str, names: Sequence[str], kind: str) -> None:
     """Refuse to replace a folder, and with it all that it holds, but for one of shards by one of shards."""
-    other = next((name for name in names if kind != "otbtf" or not name.endswith((".records", ".json"))), None)
+    other = next((name for name in names if kind != "otbtf" or not name.endswith((".records", ".json", SUFFIX))), None)
     if kind != "otbtf" or other is not None:
         holds = "" if other is None else f" that holds {os.path.basename(other)!r}"
         raise DataFlowError(
