@@ -104,7 +104,7 @@
     const entry = { card, target, traces, layout };
     plots.push(entry);
     // Traces and layout are functions: the choices (smoothing, axis, hidden runs, dark mode) are read at each drawing.
-    entry.draw = () => Plotly.react(target, entry.traces(), entry.layout(), OPTIONS);
+    entry.draw = () => { const drawn = entry.traces(); return Plotly.react(target, drawn, entry.layout(drawn), OPTIONS); };
     entry.draw();
     sizes.observe(target);
     return entry;
@@ -148,11 +148,11 @@
     return traces;
   }
 
-  function curveLayout(panel) {
+  function curveLayout(panel, traces) {
     const layout = base();
     layout.xaxis.title = { text: state.axis === "time" ? "minutes" : "step", font: { size: 11 }, standoff: 4 };
     layout.yaxis.type = state.log ? "log" : "linear";
-    layout.showlegend = curves(panel).filter((trace) => trace.showlegend !== false).length > 1;
+    layout.showlegend = traces.filter((trace) => trace.showlegend !== false).length > 1;
     // By axis and scale too: Plotly's ranges are minutes or steps, and logarithms on a logarithmic axis.
     const zoom = state.zoom[`${panel.title} ${state.axis} ${state.log}`];
     if (zoom?.x) { layout.xaxis.range = zoom.x; layout.xaxis.autorange = false; }
@@ -235,7 +235,7 @@
     const grid = make("div", { class: "plots" });
     part.append(grid);
     for (const panel of content.panels) {
-      const entry = plot(grid, panel.title, () => curves(panel), () => curveLayout(panel));
+      const entry = plot(grid, panel.title, () => curves(panel), (traces) => curveLayout(panel, traces));
       entry.panel = panel;
       entry.target.on("plotly_relayout", (change) => {
         const key = `${panel.title} ${state.axis} ${state.log}`;
