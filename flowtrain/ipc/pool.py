@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from ..utils.errors import WorkerDied, WorkerTimeout
+from ..utils.errors import WorkerDied, WorkerTimeout, overdue
 from .arena import Arena, SlotPool, SlotWriter
 from .context import end_context
 from .failures import Failure
@@ -61,7 +61,7 @@ class Reply:
     _parcel: Parcel
     _pool: WorkerPool
     _kept: list[int] | None  # if user code in the worker holds arrays of the slot: the list of all slots it so holds
-    _late: str  # the message of the WorkerTimeout, if the worker was interrupted in this task
+    _late: WorkerTimeout | None  # the error to raise, if the worker was interrupted in this task
     _taken: bool = False
 
     def take(self) -> tuple[list[Any], Any, Failure | None]:
@@ -122,7 +122,7 @@ class WorkerPool:
         self._given = [0] * workers  # tasks submitted since the worker was started
         self._since = [time.monotonic()] * workers  # when the worker was last known to make progress, see _check
         self._kept: list[list[int]] = [[] for _ in range(workers)]  # slots that user code in a worker holds on to
-        self._late: dict[int, tuple[str, float]] = {}  # interrupted workers: (message, when to kill)
+        self._late: dict[int, tuple[WorkerTimeout, float]] = {}  # interrupted workers: (error, when to kill)
         self._number = 0  # of the next task
         self._pending = 0  # tasks whose replies were not taken
         self._deaths = 0  # since the last reply
@@ -226,7 +226,7 @@ class WorkerPool:
         parcel.frames = frames[1:]
         self._since[worker], self._deaths = time.monotonic(), 0
         task = self._tasks[worker].popleft()  # a worker answers in the order in which it was asked
-        late, _ = self._late.pop(worker, ("", 0.0))
+        late, _ = self._late.pop(worker, (None, 0.0))
         kept = self._kept[worker] if flags & HELD else None
         return Reply(task, wall * 1e-9, cpu * 1e-9, used, parcel, self, kept, late)
 
@@ -234,7 +234,7 @@ class WorkerPool:
         out, extra, failure = self._unpacked(reply)
         # Of an interrupted worker: it may have finished, or failed by itself, before the signal came.
         if failure is not None and reply._late and failure.kind == Overdue.__qualname__:
-            failure.told_as = WorkerTimeout(reply._late)
+            failure.told_as = reply._late
         return out, extra, failure
 
     def _unpacked(self, reply: Reply) -> tuple[list[Any], Any, Failure | None]:
@@ -321,21 +321,19 @@ class WorkerPool:
     def _stuck(self, worker: int, since: int, seconds: float, limit: float) -> None:
         """Interrupt a worker: it replies with what it had made and an error. Where it ignores that, close the pool."""
         assert self._host is not None
-        text, until = self._late.get(worker, ("", 0.0))
-        if text and time.monotonic() < until:
+        error, until = self._late.get(worker, (None, 0.0))
+        if error is not None and time.monotonic() < until:
             return
-        if not text:
-            text = (
-                f"worker {worker} of {self.name} (pid {self.pids[worker]}) has been {self._doing(worker)} "
-                f"for {seconds:.1f} s, longer than {limit:g} s. Raise timeout= if that is what it takes."
-            )
+        if error is None:
+            who = f"worker {worker} of {self.name} (pid {self.pids[worker]})"
+            error = overdue(who, self._doing(worker), seconds, limit)
             self._status[worker].abort_started_ns = since
             if since:
                 self._host.interrupt(worker)
-                self._late[worker] = text, time.monotonic() + _GRACE
+                self._late[worker] = error, time.monotonic() + _GRACE
                 return
         self.close()
-        raise WorkerTimeout(text)
+        raise error
 
     def _doing(self, worker: int) -> str:
         datapoint = self._status[worker].datapoint

@@ -26,6 +26,7 @@ __all__ = [
     "WorkerTimeout",
     "annotate_error",
     "closest",
+    "overdue",
     "shown_as",
 ]
 
@@ -56,6 +57,22 @@ class WorkerDied(FlowtrainError, RuntimeError):
 
 class WorkerTimeout(FlowtrainError, TimeoutError):
     """A worker did not finish a datapoint within the bound; names the worker and the datapoint."""
+
+
+def overdue(who: str, doing: str, seconds: float, limit: float, also: str = "") -> WorkerTimeout:
+    """Make the error for a worker that has been at one thing for too long.
+
+    Args:
+        who: The worker: ``"thread 0 of MapData(f)"``.
+        doing: ``"making datapoint 7"``.
+        seconds: For how long.
+        limit: The bound, ``timeout=``.
+        also: What else is known, to be put after the bound.
+    """
+    return WorkerTimeout(
+        f"{who} has been {doing} for {seconds:.1f} s, longer than {limit:g} s{also}. Raise timeout= if that is what "
+        "it takes."
+    )
 
 
 class ModelError(FlowtrainError, ValueError):

@@ -14,7 +14,7 @@ from typing import Any
 from ...ipc.failures import Failure
 from ...ipc.parcel import NotSendable
 from ...ipc.worker import Overdue, become_worker
-from ...utils.errors import WorkerTimeout
+from ...utils.errors import WorkerTimeout, overdue
 from .objects import packed, unpacked
 
 __all__ = ["Maker"]
@@ -128,7 +128,4 @@ class Maker:
 
     def _late(self) -> WorkerTimeout:
         seconds = time.monotonic() - self._since
-        return WorkerTimeout(
-            f"{self._where} of {self._name} has been making datapoint {self._datapoint} for {seconds:.1f} s, longer "
-            f"than {self._timeout:g} s. Raise timeout= if that is what it takes."
-        )
+        return overdue(f"{self._where} of {self._name}", f"making datapoint {self._datapoint}", seconds, self._timeout)

@@ -15,7 +15,7 @@ from typing import Any
 from ...ipc.failures import Failure
 from ...ipc.payload import Payload
 from ...ipc.pool import Lost, Task
-from ...utils.errors import WorkerDied, WorkerTimeout
+from ...utils.errors import WorkerDied, WorkerTimeout, overdue
 from .actor import Maker
 from .objects import packed, parts_of, unpacked
 
@@ -361,13 +361,10 @@ class RayCrew:
         for number, place in enumerate(self._places):
             work = next(iter(place.out.values()), None)
             if work is not None and now - place.since > work.count * self.timeout + _GRACE:
-                text = (
-                    f"actor {number} of {self.name} (pid {place.pid}) has been making {_which(work)} for "
-                    f"{now - place.since:.1f} s, longer than {self.timeout:g} s each, and does not answer. Raise "
-                    "timeout= if that is what it takes."
-                )
+                who = f"actor {number} of {self.name} (pid {place.pid})"
                 self.close()
-                raise WorkerTimeout(text)
+                also = " each, and does not answer"
+                raise overdue(who, f"making {_which(work)}", now - place.since, self.timeout, also)
         if not self._started() and now - min(place.since for place in self._places) > self._cluster.start_timeout:
             text = f"{self.name} has waited {self._cluster.start_timeout:g} s for Ray: {self._missing()}"
             self.close()

@@ -11,7 +11,8 @@ from typing import Any
 
 from ...ipc.pool import Task
 from ...ipc.worker import Job
-from ...utils.errors import WorkerTimeout
+from ...utils.errors import overdue
+from .crew import Made
 from .nesting import enter_worker_thread
 
 __all__ = ["ThreadCrew", "Thrown"]
@@ -45,18 +46,6 @@ class _Note:
     made: int  # how many of them there were when this datapoint was begun
 
 
-class _Result:
-    def __init__(self, task: Task, seconds: float, value: tuple[list[Any], Any, Any]) -> None:
-        self.task, self.seconds, self.used = task, seconds, 0
-        self._value = value
-
-    def take(self) -> tuple[list[Any], Any, Any]:
-        return self._value
-
-    def drop(self) -> None:
-        pass
-
-
 class ThreadCrew:
     """Crew whose workers are threads of this process.
 
@@ -72,7 +61,7 @@ class ThreadCrew:
         self.window, self.name, self.closed = window, name, False
         self._timeout = timeout
         self._tasks: list[queue.SimpleQueue[tuple[Task, Any] | None]] = [queue.SimpleQueue() for _ in range(workers)]
-        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Made] = queue.SimpleQueue()
         self._loads = [0] * workers
         self._notes: list[_Note | None] = [None] * workers
         # Tasks answered with an error in place of the threads that are stuck in them. A thread cannot be killed: if it
@@ -91,13 +80,13 @@ class ThreadCrew:
         self._tasks[worker].put((task, value))
         return task
 
-    def poll(self) -> _Result | None:
+    def poll(self) -> Made | None:
         try:
             return self._counted(self._results.get_nowait())
         except queue.Empty:
             return None
 
-    def wait(self, worker: int | None = None) -> _Result:
+    def wait(self, worker: int | None = None) -> Made:
         while True:
             try:
                 result = self._counted(self._results.get(timeout=min(_LOOK, self._timeout)))
@@ -106,24 +95,26 @@ class ThreadCrew:
             if result is not None:
                 return result
 
-    def _counted(self, result: _Result) -> _Result | None:
+    def _counted(self, result: Made) -> Made | None:
         if result.task in self._given_up:
             return None
         self._loads[result.task.worker] -= 1
         return result
 
-    def _overdue(self) -> _Result | None:
+    def _overdue(self) -> Made | None:
         """Answer in place of a thread that is stuck: what it had made, and an error."""
         now = time.monotonic()
         for number, note in enumerate(self._notes):
             if note is None or now - note.since < self._timeout or note.task in self._given_up:
                 continue
-            error = WorkerTimeout(
-                f"thread {number} of {self.name} has been making datapoint {note.datapoint} for "
-                f"{now - note.since:.1f} s, longer than {self._timeout:g} s. Raise timeout= if that is what it takes."
-            )
             self._given_up.append(note.task)
-            return _Result(note.task, now - note.since, (note.out[: note.made], None, Thrown(error)))
+            who, doing, seconds = (
+                f"thread {number} of {self.name}",
+                f"making datapoint {note.datapoint}",
+                now - note.since,
+            )
+            error = overdue(who, doing, seconds, self._timeout)
+            return Made(note.task, seconds, (note.out[: note.made], None, Thrown(error)))
         return None
 
     def close(self) -> None:
@@ -143,7 +134,7 @@ class ThreadCrew:
 def _work(
     job: Job,
     tasks: queue.SimpleQueue[tuple[Task, Any] | None],
-    results: queue.SimpleQueue[_Result],
+    results: queue.SimpleQueue[Made],
     notes: list[_Note | None],
     number: int,
 ) -> None:
@@ -159,7 +150,7 @@ def _work(
         del item  # or the datapoint that was sent would live until the next task comes
 
 
-def _done(job: Job, task: Task, value: Any, notes: list[_Note | None], number: int) -> _Result:
+def _done(job: Job, task: Task, value: Any, notes: list[_Note | None], number: int) -> Made:
     out: list[Any] = []
     extra = failure = None
     start = time.perf_counter()
@@ -171,4 +162,4 @@ def _done(job: Job, task: Task, value: Any, notes: list[_Note | None], number: i
         extra = job.run(task.args, value, out, mark)
     except BaseException as error:
         failure = Thrown(error)
-    return _Result(task, time.perf_counter() - start, (out, extra, failure))
+    return Made(task, time.perf_counter() - start, (out, extra, failure))

@@ -18,10 +18,11 @@ from ...ipc.failures import WorkerTraceback
 from ...ipc.pool import Lost, Task
 from ...ipc.wire import BadMessage, ForeignFrame, encode, kind_of
 from ...utils.errors import FlowtrainError, WorkerTimeout
+from ..parallel.crew import Made
 from .endpoint import load_key, prepare
 from .messages import Data, Hello, Kind, fit, read
 
-__all__ = ["RemoteCrew", "RemoteError", "RemoteResult"]
+__all__ = ["RemoteCrew", "RemoteError"]
 
 _LOG = logging.getLogger("flowtrain")
 _LOOK = 0.25  # seconds between checks of whether the senders are there
@@ -44,22 +45,6 @@ class _Failure:
         error = RemoteError(f"{self.kind}: {self.text}")
         error.__cause__ = WorkerTraceback(f"a sender\n{self.trace}")
         return error
-
-
-class RemoteResult:
-    """Result of a task, with the interface of ``ipc.pool.Reply``."""
-
-    used = 0  # bytes of a slot: there are none
-
-    def __init__(self, task: Task, data: Data) -> None:
-        self.task, self.seconds = task, data.seconds
-        self._value = data.made, data.extra, _Failure(*data.problem) if data.problem else None
-
-    def take(self) -> tuple[list[Any], Any, Any]:
-        return self._value
-
-    def drop(self) -> None:
-        pass
 
 
 class _Sender:
@@ -97,7 +82,7 @@ class RemoteCrew:
         self.refused = 0
         self._senders: dict[bytes, _Sender] = {}
         self._queue: deque[tuple[Task, Any]] = deque()
-        self._arrived: deque[RemoteResult | Lost] = deque()
+        self._arrived: deque[Made | Lost] = deque()
         self._number = 0
         self._told: set[bytes] = set()  # peers of which a bad message was logged
         self._banned: set[bytes] = set()  # senders that answered what was not asked
@@ -129,13 +114,13 @@ class RemoteCrew:
         self._deal()
         return task
 
-    def poll(self) -> RemoteResult | Lost | None:
+    def poll(self) -> Made | Lost | None:
         for _ in range(_AT_ONCE):  # bounded: strangers may send faster than this loop reads
             if self._arrived or not self._hear(0):
                 break
         return self._arrived.popleft() if self._arrived else None
 
-    def wait(self, worker: int | None = None) -> RemoteResult | Lost:
+    def wait(self, worker: int | None = None) -> Made | Lost:
         self._await(lambda: self._arrived)
         return self._arrived.popleft()
 
@@ -264,7 +249,8 @@ class RemoteCrew:
         if problem:
             raise BadMessage(problem)
         del sender.tasks[data.number]
-        self._arrived.append(RemoteResult(task, data))
+        failure = _Failure(*data.problem) if data.problem else None
+        self._arrived.append(Made(task, data.seconds, (data.made, data.extra, failure)))
         self._deal()
 
     def _deal(self) -> None:
