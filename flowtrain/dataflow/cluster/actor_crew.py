@@ -361,9 +361,8 @@ class RayCrew:
         for number, place in enumerate(self._places):
             work = next(iter(place.out.values()), None)
             if work is not None and now - place.since > work.count * self.timeout + _GRACE:
-                who = f"actor {number} of {self.name} (pid {place.pid})"
+                who, also = f"actor {number} of {self.name} (pid {place.pid})", " each, and does not answer"
                 self.close()
-                also = " each, and does not answer"
                 raise overdue(who, f"making {_which(work)}", now - place.since, self.timeout, also)
         if not self._started() and now - min(place.since for place in self._places) > self._cluster.start_timeout:
             text = f"{self.name} has waited {self._cluster.start_timeout:g} s for Ray: {self._missing()}"

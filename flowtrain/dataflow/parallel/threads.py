@@ -108,12 +108,8 @@ class ThreadCrew:
             if note is None or now - note.since < self._timeout or note.task in self._given_up:
                 continue
             self._given_up.append(note.task)
-            who, doing, seconds = (
-                f"thread {number} of {self.name}",
-                f"making datapoint {note.datapoint}",
-                now - note.since,
-            )
-            error = overdue(who, doing, seconds, self._timeout)
+            seconds, doing = now - note.since, f"making datapoint {note.datapoint}"
+            error = overdue(f"thread {number} of {self.name}", doing, seconds, self._timeout)
             return Made(note.task, seconds, (note.out[: note.made], None, Thrown(error)))
         return None
 
