@@ -158,7 +158,7 @@ class Program:
             for (suffix, spec), tensor in zip(self._specs(), block.tensors, strict=True)
         ]
         rows = [tf.TensorSpec(tf.TensorShape([None]).concatenate(spec.shape), spec.dtype) for spec in batch]
-        index = tf.TensorSpec((), tf.int32)
+        index = tf.TensorSpec((), tf.int32, "flowtrain_row")
 
         def one(*inputs: tf.Tensor, row: tf.Tensor | None = None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             step = self._one(inputs, row, fetches or ())

@@ -6,6 +6,7 @@ the optimizer) happens once, on the sums, so it means the same for one replica a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
@@ -59,7 +60,8 @@ class Step:
         row: tf.Tensor | None = None,
     ) -> None:
         self.graph = graph
-        self.number = variables.global_step + 1
+        with _apart():
+            self.number = variables.global_step + 1
         self.costs: dict[str, tf.Tensor] = {}
         self.scalars: dict[str, tf.Tensor] = {}
         self.fetched: dict[str, list[tf.Tensor]] = {}
@@ -94,7 +96,8 @@ class Step:
         chosen = [objectives[name] for name in names or objectives]
 
         def forward() -> _Replica:
-            inputs = self._share()
+            with _apart():
+                inputs = self._share()
             if not self._jit_replica:
                 return self._forward(inputs, chosen)
             # On several replicas XLA compiles the forward and backward pass only, without the exchange between them.
@@ -118,9 +121,10 @@ class Step:
         # The cost is divided, not the gradients: so their sum over the replicas is the gradient of the mean cost,
         # whether Keras's optimizer sums them up or `_update`. The loss scale comes in here too, before small float16
         # gradients would become zero.
-        factor = tf.constant(1.0 / self._replicas)
-        if scale is not None:
-            factor = factor * scale
+        with _apart():
+            factor = tf.constant(1.0 / self._replicas)
+            if scale is not None:
+                factor = factor * scale
         # A persistent tape keeps all values until it is dropped, so only where several gradients are taken from it.
         with tf.GradientTape(persistent=len(chosen) > 1) as tape:
             tower = self.graph.training_tower(inputs)
@@ -257,6 +261,15 @@ class Step:
             logger.warning(
                 "the cost %r does not depend on %s: they are not trained", objective.name, ", ".join(missing)
             )
+
+
+def _apart() -> contextlib.AbstractContextManager[Any]:
+    """Scope for what is computed before ``build_graph``: it must not take names, such as ``add``, of the model's own.
+
+    The model's operations would be numbered in the step alone (``add_1``), and a callback that fetches ``add`` be given
+    another tensor.
+    """
+    return tf.name_scope("flowtrain/")
 
 
 def _of_this_replica(tensors: Sequence[tf.Tensor], replicas: int) -> Sequence[tf.Tensor]:
