@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flowtrain.model.checkpoint_io import check_checkpoint_name
 from flowtrain.model.manifest import read_manifest
 from flowtrain.utils.arguments import old_spellings
-from flowtrain.utils.errors import CheckpointError, ConfigError
+from flowtrain.utils.errors import CheckpointError
 
 from .base import Callback
 from .periodic import check_period
@@ -102,9 +103,7 @@ class BestSaver(WatchingCallback):
         super().__init__(monitor, mode)
         check_period(self, "keep", keep)
         self.keep = keep
-        self.checkpoint = name or "best-" + re.sub(r"[^\w.-]+", "_", monitor)
-        if self.checkpoint != re.sub(r"[^\w.-]+", "_", self.checkpoint) or self.checkpoint.startswith("."):
-            raise ConfigError(f"{self.name}: name={name!r} is not a plain file name.")
+        self.checkpoint = check_checkpoint_name(name or "best-" + re.sub(r"[^\w.-]+", "_", monitor), self.name)
 
     def reset(self) -> None:
         super().reset()

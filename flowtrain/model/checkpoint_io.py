@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowtrain.ipc.codec import CodecError, pack, unpack
-from flowtrain.utils.errors import CheckpointError, closest
+from flowtrain.utils.errors import CheckpointError, ConfigError, closest
 from flowtrain.utils.files import explained, fsync, replace, sha256_of, sync
 from flowtrain.utils.storage import as_local
 
@@ -37,6 +37,7 @@ from .manifest import MANIFEST, PREFIX, STATE, read_manifest, write_manifest
 __all__ = [
     "CheckpointWriter",
     "check_checkpoint",
+    "check_checkpoint_name",
     "clear_unfinished",
     "find_checkpoint",
     "is_step",
@@ -223,6 +224,20 @@ def list_checkpoints(folder: str | Path) -> list[Path]:
 def is_step(name: str) -> bool:
     """Whether a checkpoint's name is ``step-NUMBER``, not a name given by a user or a saver of the best."""
     return _STEP.fullmatch(name) is not None
+
+
+def check_checkpoint_name(name: str, who: str) -> str:
+    """Check that a name given to a checkpoint is that of a folder in ``checkpoints``, and of no ``step-NUMBER``.
+
+    Raises:
+        ConfigError: It is a path, empty, hidden, or the name of a step, which would be deleted as an old one.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name) or is_step(name):
+        raise ConfigError(
+            f"{who}: name={name!r} is not a plain file name. Write letters, digits, _, - and ., as in 'before-decay'; "
+            "step-NUMBER is what checkpoints without a name are called."
+        )
+    return name
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flowtrain.callbacks.mirror import mirrors_among
 from flowtrain.model import ModelGraph, Predictor, TowerContext
+from flowtrain.model.checkpoint_io import check_checkpoint_name
 from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
 from flowtrain.monitors import default_monitors
@@ -381,7 +382,12 @@ class Trainer:
             keep: How many ``step-...`` checkpoints stay; None: all.
             background: Whether training goes on while the file is written, at the cost of a copy of the variables on
                 their device. On the CPU it always does.
+
+        Raises:
+            ConfigError: The name is a path, or ``step-NUMBER``.
         """
+        if name is not None:
+            check_checkpoint_name(name, "save_checkpoint")
         self._requests.saves[name] = Save(keep, background)
 
     def stop(self, reason: str, then: Exception | None = None) -> None:

@@ -287,6 +287,19 @@ def test_old_checkpoints_are_deleted_and_named_ones_stay(tmp_path):
     assert read_manifest(folder / "best")["global_step"] == 24
 
 
+def test_a_checkpoint_whose_name_is_a_path_or_a_step_is_refused(tmp_path):
+    class Save(Callback):
+        def trigger_epoch(self):
+            for name in ["../x", "a/b", "/x", "", "..", ".x", "x\n", "step-00000012", 3]:
+                with pytest.raises(ConfigError, match=r"save_checkpoint: name=.* is not a plain file name"):
+                    self.trainer.save_checkpoint(name=name)
+            self.trainer.save_checkpoint(name="before-decay_2.5")
+
+    train(config(tmp_path / "run", callbacks=[Save()], max_epoch=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert "before-decay_2.5" in [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+
+
 def test_a_background_save_holds_the_values_of_its_moment(tmp_path):
     class Keep(Callback):
         def __init__(self):
