@@ -12,7 +12,6 @@ import os
 import pickle
 import struct
 import sys
-import time
 import types
 from typing import Any
 
@@ -56,12 +55,11 @@ class Payload:
 
     Attributes:
         data: The pickle, without the large arrays.
-        seconds: How long pickling took.
+        views: The large arrays' memory, until it is written.
     """
 
     def __init__(self, job: object) -> None:
         self.views: list[memoryview] = []
-        before = time.perf_counter()
         try:
             self.data = cloudpickle.dumps(job, 5, out_of_band(self.views, _SHARED_MIN))  # type: ignore[call-arg]
         except Exception as error:
@@ -71,7 +69,6 @@ class Payload:
                 "Open files, connections and locks in reset_state(), which runs in each worker, "
                 "or keep the flow in this process with num_proc=0."
             ) from error
-        self.seconds = time.perf_counter() - before
 
     def write(self) -> int:
         """Write it to a file without a name, with this process's import path, folder and environment. Only once.

@@ -8,15 +8,13 @@ from typing import Any, Protocol
 
 from ...ipc.payload import Payload
 from ...ipc.pool import WorkerPool
+from ...ipc.snapshot import Snapshot
 from ...ipc.worker import Job
 from ...utils.cores import available_cores
 from ...utils.errors import ConfigError
 from .crew import Crew
 
 __all__ = ["Cluster", "Crews", "KeptCrews", "ProcessCrews", "crews_on", "named", "replaces"]
-
-_COMPARED = 1 << 22  # bytes: a pickle up to this size is made again each epoch, to see whether the flow has changed
-_COMPARED_SECONDS = 0.05
 
 
 class Crews(Protocol):
@@ -96,7 +94,7 @@ class KeptCrews:
     """Supplier that keeps the workers of a complete walk idle, for the next epoch.
 
     Workers hold a copy of the flow as it was when they were started. If the flow has changed since (a loaded seed, an
-    attribute that the user set), they are replaced.
+    attribute that the user set), they are replaced; see :class:`flowtrain.ipc.snapshot.Snapshot`.
 
     Args:
         workers: How many.
@@ -121,29 +119,20 @@ class KeptCrews:
         """Return workers for one walk: the idle ones if they hold the same job, else new ones that are being started.
 
         Args:
-            make_job: Makes the job; not called where the marks alone decide.
+            make_job: Makes the job.
             marks: Identity and seeds of the flow, compared with those of the idle workers.
             name: Whose they are, for errors.
         """
         pool, self._idle = self._idle, None
-        job = payload = None
+        job = make_job()
         if pool is not None and not pool.closed:
-            data, known = pool.tag
-            if data is not None:
-                job = make_job()
-                payload = Payload(job)
-            if known == marks and (payload is None or payload.data == data):
+            known, snapshot = pool.tag
+            if known == marks and snapshot.is_of(job):
                 pool.name = name
                 return pool
             pool.close()
-        if payload is None or job is None:
-            job = make_job()
-            payload = Payload(job)
-        # Workers hold the flow as it was. Whether it has changed is seen by pickling it once more, which needs no duty
-        # of the user's and finds an attribute of any stage; of a flow that is costly to pickle only the seeds are
-        # compared.
-        small = len(payload.data) <= _COMPARED and payload.seconds <= _COMPARED_SECONDS
-        tag = payload.data if small else None, marks
+        payload = Payload(job)
+        tag = marks, Snapshot(job, payload)
         pool = self._start(payload, job, name)
         pool.tag = tag
         return pool

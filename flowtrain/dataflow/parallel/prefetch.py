@@ -124,6 +124,10 @@ class PrefetchData(Runner):
     ``if __name__ == "__main__"``. Inside the worker of another stage a PrefetchData has no workers of its own. On Linux
     workers start in milliseconds; on macOS each is an interpreter of its own.
 
+    What you change in the flow (an attribute of a stage, an item of a list, a variable that a function uses) holds from
+    the next epoch on. In a flow of more than 256 kB, or 16 MB of arrays, this does not go for what is written into a
+    large array (64 kB and more), or into the items of a long list (256 and more): put a new one in its place.
+
     ``PrefetchDataZMQ`` and ``MultiProcessRunnerZMQ`` are other names of this class, for scripts written for Tensorpack,
     where they send by ZMQ instead of a pipe. Here neither is used.
 

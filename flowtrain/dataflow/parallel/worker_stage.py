@@ -82,8 +82,8 @@ class WorkerStage(ProxyDataFlow):
             name: Whose they are, for errors.
         """
         assert self._count and self._crews is not None
-        # Idle workers are of this flow object and of these seeds: both are compared, as a pickle that is too large to
-        # be made anew each epoch is not. A weak reference, or the supplier would keep a stage above this one alive.
+        # Idle workers are of this flow object: a weak reference, or the supplier would keep a stage above this one
+        # alive. Reading the seeds draws those that are not drawn yet, so that workers do not draw each its own.
         seeds = [stage.seed for stage in (self if made is None else made)._random_stages()]
         return self._crews.take(make_job, [None if made is None else weakref.ref(made), seeds], name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import msgpack
 import numpy as np
@@ -279,8 +280,6 @@ def test_duplicates_differ_in_their_random_numbers_only():
 
 
 def test_stages_above_take_what_the_workers_make():
-    import os
-
     ds = df.PrefetchData(df.MapData(Pictures(30), lambda dp: [os.getpid(), dp[1]]), num_proc=2)
     above = df.BatchData(df.MapData(ds, lambda dp: [dp[0], dp[1] + 1]), 4, remainder=True)
     pids = np.concatenate([b[0] for b in above])
@@ -322,9 +321,36 @@ def test_a_flow_that_changes_between_epochs():
     assert [dp[0] for dp in ds] == [0, 10, 20, 30, 40]
 
 
-def test_workers_stay_for_the_next_epoch():
-    ds = df.PrefetchData(df.MapData(Pictures(8), lambda dp: [__import__("os").getpid()]), num_proc=2)
-    assert {dp[0] for dp in ds} == {dp[0] for dp in ds}
+class Kept(df.DataFlow):
+    """Datapoints [factor, sum of the table's row, the item's value]."""
+
+    def __init__(self, table, items):
+        self.factor, self.table, self.items = 1, table, items
+
+    def __len__(self):
+        return 4
+
+    def get(self, index, epoch=0):
+        return [self.factor, int(self.table[index].sum()), self.items[index]]
+
+
+# Compared whole; with long lists and large arrays left out: what workers are given may be of any size.
+@pytest.mark.parametrize(("width", "more"), [(3, 0), (20_000, 0), (6_000_000, 0), (3, 100_000)])
+def test_what_changes_between_epochs_reaches_the_workers(width, more):
+    source = Kept(np.ones((4, width), np.uint8), list(range(4 + more)))
+    ds = df.PrefetchData(df.MapData(source, lambda dp: [*dp, os.getpid()]), num_proc=1)
+    once, again = list(ds), list(ds)
+    assert [dp[:3] for dp in once] == [[1, width, i] for i in range(4)]
+    assert again == once  # made by the same worker
+    source.factor = 10
+    assert [dp[:3] for dp in ds] == [[10, width, i] for i in range(4)]
+    source.items[2] = 7
+    assert [dp[2] for dp in ds] == [0, 1, 7, 3]
+    source.table = source.table + 1
+    assert [dp[1] for dp in ds] == [2 * width] * 4
+    if width < 6_000_000:
+        source.table[1] = 5
+        assert [dp[1] for dp in ds] == [2 * width, 5 * width, 2 * width, 2 * width]
 
 
 def test_an_endless_flow():
