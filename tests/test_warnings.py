@@ -40,7 +40,6 @@ ft.train(ft.TrainConfig(model=Line(), dataflow=data(), max_epoch=2, log_dir="run
 """
 
 
-@pytest.mark.timeout(500)
 @pytest.mark.parametrize("script", [DATA, TRAIN], ids=["data", "train"])
 def test_nothing_is_left_open_at_exit(tmp_path, script):
     (tmp_path / "script.py").write_text(script)

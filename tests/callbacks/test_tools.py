@@ -106,7 +106,7 @@ def test_with_gpus_the_mean_of_each_is_logged(make_trainer, monkeypatch):
 
     def wait(trainer):  # the thread has asked and kept what it got, the second time at the latest
         for _ in range(3):
-            assert asked.acquire(timeout=250)
+            assert asked.acquire(timeout=800)
 
     trainer = make_trainer(callback, step=wait, steps_per_epoch=1, max_epoch=1).run()
     assert trainer.monitors.latest("gpu/0_percent") == 40.0

@@ -45,7 +45,7 @@ def is_gone(pid):
 def test_each_process_knows_its_place_and_its_lines_say_whose_they_are(tmp_path):
     path = script(tmp_path, "print(os.environ['TF_CONFIG'])\nprint(sys.argv[1:], flush=True)\nprint('end', end='')")
     process = launch("-n", 3, path, "--", "--rate", "0.1")
-    out, error = process.communicate(timeout=250)
+    out, error = process.communicate(timeout=800)
     assert process.returncode == 0, error
     lines = lines_by_process(out, 3)
     assert all(address.startswith("127.0.0.1:") for address in workers_of([own[0] for own in lines]))
@@ -54,8 +54,8 @@ def test_each_process_knows_its_place_and_its_lines_say_whose_they_are(tmp_path)
 
 def test_one_process_needs_no_cluster_and_gpus_are_dealt_out(tmp_path):
     path = script(tmp_path, "print('TF_CONFIG' in os.environ, os.environ.get('CUDA_VISIBLE_DEVICES'))")
-    assert launch(path, CUDA_VISIBLE_DEVICES="7").communicate(timeout=250)[0] == "False 7\n"
-    found = launch("-n", 2, "--gpus", 2, path).communicate(timeout=250)[0]
+    assert launch(path, CUDA_VISIBLE_DEVICES="7").communicate(timeout=800)[0] == "False 7\n"
+    found = launch("-n", 2, "--gpus", 2, path).communicate(timeout=800)[0]
     assert sorted(found.splitlines()) == ["[0] True 0,1", "[1] True 2,3"]
 
 
@@ -83,7 +83,7 @@ def test_when_one_dies_all_end_with_its_status(tmp_path, end, status, said):
     process = launch("-n", 3, script(tmp_path, DEAF.replace("END", end)), "--", tmp_path / "go")
     pids = [int(process.stdout.readline().split()[-1]) for _ in range(3)]
     (tmp_path / "go").touch()
-    _, error = process.communicate(timeout=250)
+    _, error = process.communicate(timeout=800)
     assert process.returncode == status and said in error
     assert all(map(is_gone, pids))
 
@@ -105,7 +105,7 @@ def test_a_signal_reaches_all_and_nothing_is_started_again(tmp_path, number):
     for _ in range(2):
         process.stdout.readline()
     process.send_signal(number)
-    out, error = process.communicate(timeout=250)
+    out, error = process.communicate(timeout=800)
     assert process.returncode == 143 and sorted(out.splitlines()) == ["[0] saved", "[1] saved"]
     assert f"ended by {signal.Signals(number).name}" in error and "started again" not in error
 
@@ -114,7 +114,7 @@ def test_they_end_with_the_launcher_whatever_ends_it(tmp_path):
     process = launch("-n", 2, script(tmp_path, ASKED.replace('print("saved", flush=True)', "pass")))
     pids = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
     process.kill()
-    process.communicate(timeout=250)
+    process.communicate(timeout=800)
     deadline = time.monotonic() + 250
     while not all(map(is_gone, pids)):
         assert time.monotonic() < deadline
@@ -129,7 +129,7 @@ sys.exit(open(sys.argv[1]).read().count("auto") < 3)
 """
     path = script(tmp_path, text)
     process = launch("--restarts", 5, path, "--", tmp_path / "log")
-    _, error = process.communicate(timeout=250)
+    _, error = process.communicate(timeout=800)
     assert process.returncode == 0 and (tmp_path / "log").read_text() == "auto\n" * 3
     assert error.count("all are started again") == 2 and "(5 times left)" in error
     (tmp_path / "log").unlink()
@@ -218,7 +218,7 @@ def test_serve_sends_each_datapoint_once(tmp_path, senders):
     command = [sys.executable, "-m", "flowtrain.cli", "serve", f"{path}:get_data", address, "-a", "size=40"]
     command += ["-n", str(senders)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    ds, reference, seen = df.RemoteData(address, timeout=250), df.DataFromList(list(range(40)), shuffle=True), set()
+    ds, reference, seen = df.RemoteData(address, timeout=800), df.DataFromList(list(range(40)), shuffle=True), set()
     try:
         while len(seen) < senders:  # the slowest may come when others have sent an epoch
             found = list(ds)
@@ -226,6 +226,6 @@ def test_serve_sends_each_datapoint_once(tmp_path, senders):
             seen |= {dp[1] for dp in found}
     finally:
         ds.close()
-    out, _ = process.communicate(timeout=250)
+    out, _ = process.communicate(timeout=800)
     assert process.returncode == 0, out
     assert out.count("sent ") == senders

@@ -71,7 +71,7 @@ def test_pictures_are_written_as_they_are(tmp_path, shape):
 
 
 def test_the_package_is_a_command_too():
-    done = subprocess.run([sys.executable, "-m", "flowtrain", "--help"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-m", "flowtrain", "--help"], capture_output=True, text=True, timeout=800)
     assert done.returncode == 0 and done.stdout.startswith("Usage: flowtrain [OPTIONS] COMMAND")
-    wrong = subprocess.run([sys.executable, "-m", "flowtrain", "reprot"], capture_output=True, text=True, timeout=100)
+    wrong = subprocess.run([sys.executable, "-m", "flowtrain", "reprot"], capture_output=True, text=True, timeout=800)
     assert wrong.returncode == 2 and "No such command 'reprot'. Did you mean 'report'" in wrong.stderr

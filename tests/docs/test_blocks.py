@@ -27,7 +27,6 @@ def names(tmp_path, photos, monkeypatch):
     return {"__name__": "__main__"}
 
 
-@pytest.mark.timeout(400)
 def test_the_tutorial_is_one_story(names, tmp_path):
     for path in sorted((tmp_path / "photos" / "train").glob("*.jpg"))[3:]:
         path.unlink()  # from three photographs
@@ -35,7 +34,6 @@ def test_the_tutorial_is_one_story(names, tmp_path):
     assert (tmp_path / "coloured.jpg").stat().st_size > 0 and (tmp_path / "colorize_model" / "saved_model.pb").exists()
 
 
-@pytest.mark.timeout(400)
 def test_the_readme(names, tmp_path, capfd):
     assert run(ROOT / "README.md", names) > 2
     assert list((tmp_path / "train_log").glob("*/checkpoints/step-*"))
@@ -44,7 +42,6 @@ def test_the_readme(names, tmp_path, capfd):
         assert line.split(" with range")[0] in printed  # the shapes that README shows
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in HOWTO if blocks(page)], ids=lambda page: page.stem)
 def test_the_how_tos(names, page):
     run(page, names)
@@ -55,7 +52,6 @@ def test_the_landing_page(names):
     assert names["trainer"].epoch_num == 5
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", EXTEND, ids=lambda page: page.stem)
 def test_the_pages_about_extending(names, page):
     """Each holds the asserts that show what it says."""

@@ -1,20 +1,18 @@
 """The notebook runs from its first cell to its last."""
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 
 from .pages import DOCS, ROOT
 
 
-@pytest.mark.timeout(400)
 def test_the_colorize_notebook(tmp_path, photos, monkeypatch):
     monkeypatch.setenv("PHOTOS", str(photos))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(DOCS / "notebooks" / "colorize.ipynb", as_version=4)
     NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     kinds = [set(output.get("data", {})) for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("image/png" in kind for kind in kinds) == 4  # the data sheet, two rows of pictures, the curves

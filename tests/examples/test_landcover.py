@@ -105,7 +105,6 @@ def test_from_a_scene_to_a_map_and_a_saved_model(script, scene, tmp_path):
         np.testing.assert_allclose(outputs[f"predictions_crop{pixels}"], inner, atol=1e-6)
 
 
-@pytest.mark.timeout(900)
 def test_a_saved_model_is_mapped_as_its_run_is_and_placed_as_the_scene(trained, tmp_path):
     rasterio = pytest.importorskip("rasterio")
     script, _, run = trained

@@ -308,12 +308,11 @@ def test_devices_of_the_cpu():
     folder = EXAMPLES / "noise2noise"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), str(folder)])}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=800, check=True
     )
     assert result.stdout.split() == ["3", "None"]
 
 
-@pytest.mark.timeout(900)
 def test_one_flag_trains_on_one_and_on_eight_devices(records, pictures, tmp_path):
     """Logical CPUs, in processes of their own; both end with the same weights, since the batch is the same."""
     script = EXAMPLES / "noise2noise" / "n2n.py"
@@ -335,14 +334,13 @@ def test_one_flag_trains_on_one_and_on_eight_devices(records, pictures, tmp_path
             2,
         ]
         command += ["--devices", devices, "--log-dir", run, *(["--batch", 8] if devices == 1 else [])]
-        subprocess.run(list(map(str, command)), env=environment, capture_output=True, timeout=280, check=True)
+        subprocess.run(list(map(str, command)), env=environment, capture_output=True, timeout=800, check=True)
         weights[devices] = ft.read_weights(run / "network_final.npz")
     assert list(weights[1]) == list(weights[8])
     for name, value in weights[1].items():
         np.testing.assert_allclose(weights[8][name], value, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.timeout(900)
 def test_mri_validates_each_epoch_and_its_frozen_graph_is_one_file(call, load, tmp_path):
     slices, run, pb = tmp_path / "slices.npz", tmp_path / "run", tmp_path / "mri.pb"
     np.savez(slices, slices=np.random.default_rng(0).integers(0, 255, (6, 255, 255), np.uint8))

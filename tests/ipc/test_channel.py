@@ -153,5 +153,5 @@ def test_the_size_of_dev_shm_does_not_matter(change, size):
     if subprocess.run(["unshare", "-m", "sh", "-c", change], capture_output=True, check=False).returncode:
         pytest.skip("file systems cannot be mounted here (it takes root and unshare)")
     command = ["unshare", "-m", "sh", "-c", f'{change}; exec "$0" -c "$1"', sys.executable, SMALL]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert result.stdout.split() == [size, str(50_000 * sum(range(40)))], result.stderr

@@ -19,7 +19,7 @@ NAMED = {"ml_dtypes", "stringzilla"}  # imported where they are needed or there
 def loaded(code: str) -> set[str]:
     """The modules that a line of Python brings into a fresh interpreter, beyond those of Python itself."""
     code = f"import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=800, check=True)
     return {name for name in done.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
 
 
@@ -125,7 +125,7 @@ def test_it_works_where_nothing_else_is_installed(tmp_path):
     allowed = {"flowtrain", "google_crc32c", *(MODULES.get(package, package) for package in short_list())}
     script = tmp_path / "alone.py"
     script.write_text(ALONE.format(allowed=allowed) + USE)
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=250)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     assert "all there" in done.stdout and re.search("No module named '(keras|tensorflow)'", done.stdout)
     assert "pip install tensorflow keras (flowtrain.dataflow works without)" in done.stdout

@@ -36,7 +36,7 @@ def distributions(tmp_path_factory):
         "import os, sys, setuptools.build_meta as backend\n_, source, target = sys.argv\nos.chdir(source)\n"
         "backend.build_sdist(target); sys.argv[1:] = []; backend.build_wheel(target)"
     )
-    done = subprocess.run([sys.executable, "-c", code, source, target], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code, source, target], capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     (sdist,) = target.glob("*.tar.gz")
     (wheel,) = target.glob("*.whl")

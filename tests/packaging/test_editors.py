@@ -47,7 +47,7 @@ def test_wrong_arguments_are_marked(tmp_path):
         json.dumps({"extraPaths": [str(ROOT)], "stubPath": str(ROOT / "typings")})
     )
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False).stdout
     found = json.loads(said)["generalDiagnostics"]
     marked = {one["range"]["start"]["line"] for one in found if one["severity"] == "error"}
     wrong = {number for number, line in enumerate(SCRIPT.splitlines()) if line.endswith("# wrong")}

@@ -78,7 +78,6 @@ def start_workers(folder, what="worker", epochs=1):
     ]
 
 
-@pytest.mark.timeout(1000)
 def test_what_the_chief_sets_reaches_all_workers(tmp_path):
     for worker in start_workers(tmp_path, "setters"):
         finish(worker)
@@ -93,7 +92,6 @@ def test_what_the_chief_sets_reaches_all_workers(tmp_path):
         assert np.allclose(workers[0][name], alone.history[name.removeprefix("history/")], atol=1e-5)
 
 
-@pytest.mark.timeout(1000)
 def test_two_workers_of_which_one_is_killed_go_on_and_equal_one_process(tmp_path):
     workers = start_workers(tmp_path, epochs=400)
     folder = tmp_path / "workers" / "checkpoints"

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from flowtrain.training import train
 
@@ -20,7 +19,7 @@ def launched(folder, *options, **environment):
     command = [sys.executable, "-m", "flowtrain.cli", "launch", "-n", "2", *options]
     ended = subprocess.run(
         [*command, devices_run.__file__, "--", "worker", str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
         env={**os.environ, "EPOCHS": str(EPOCHS), **environment},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout[-4000:]
@@ -33,7 +32,6 @@ def weights(folder, index):
     return found
 
 
-@pytest.mark.timeout(500)
 def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     launched(whole)

@@ -215,11 +215,10 @@ print(len(CASES), "passed")
 """
 
 
-@pytest.mark.timeout(300)
 def test_no_reader_takes_what_is_not_there(tmp_path):
     """All in one process, which may take 192 MB more than it has: nearly every case claims more."""
     run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280)
+    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=800)
     assert done.returncode == 0 and done.stdout.endswith("passed\n"), (done.returncode, done.stdout[-3000:])
 
 

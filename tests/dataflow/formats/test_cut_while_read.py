@@ -72,10 +72,9 @@ print("passed")
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_file_that_is_cut_while_it_is_read(tmp_path):
     run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280)
+    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=800)
     assert done.returncode == 0 and done.stdout.endswith("passed\n"), (done.returncode, done.stdout[-3000:])
 
 
@@ -118,6 +117,6 @@ ds.get(300)
 def test_what_is_cut_off_after_the_look_at_the_size(ending, tmp_path):
     """No error can be raised out of a SIGBUS; it names the file nevertheless."""
     run = [sys.executable, "-c", BETWEEN, str(tmp_path / f"a.{ending}")]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=800)
     assert done.returncode == -signal.SIGBUS
     assert "Fatal Python error: Bus error" in done.stderr and f"of {tmp_path}/a.{ending}" in done.stderr, done.stderr

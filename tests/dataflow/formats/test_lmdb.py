@@ -304,7 +304,7 @@ if not child:
 _, status = os.waitpid(child, 0)
 sys.exit(status or not same)
 """
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=250)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=800)
 
 
 def test_another_file_may_take_the_place_of_one_that_is_read(tmp_path):

@@ -142,7 +142,7 @@ def test_a_kill_leaves_no_file_and_the_next_call_goes_on(ending, tmp_path, same)
         write(MapData(DataFromList([[i] for i in range(50)]), make), sys.argv[1], commit_every=10, progress=False)
         """
     )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=250, cwd=os.getcwd())
+    done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=800, cwd=os.getcwd())
     assert done.returncode == -signal.SIGKILL
     assert not path.exists()
     made = []

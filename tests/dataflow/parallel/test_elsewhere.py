@@ -211,7 +211,7 @@ print(json.dumps(ds._latest._crew.pids), flush=True)
 def test_a_program_runs_once_and_leaves_nothing(tmp_path, body, code):
     path = tmp_path / "script.py"
     path.write_text(HEAD + textwrap.dedent(body))
-    result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=250, check=False)
+    result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=800, check=False)
     assert result.returncode == code, result.stderr
     if code == 0:
         assert result.stderr == ""

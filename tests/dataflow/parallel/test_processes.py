@@ -43,7 +43,7 @@ def script(tmp_path, body):
 
 
 def run(tmp_path, body, **options):
-    return subprocess.run(script(tmp_path, body), capture_output=True, text=True, timeout=250, **options)
+    return subprocess.run(script(tmp_path, body), capture_output=True, text=True, timeout=800, **options)
 
 
 def ended(pids):
@@ -120,7 +120,7 @@ def test_ctrl_c_reaches_the_program_alone(tmp_path):
     ) as process:
         pids = json.loads(process.stdout.readline())
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=250)
+        out, err = process.communicate(timeout=800)
     assert out == "interrupted\n"
     assert err == ""
     assert process.returncode == 0

@@ -201,7 +201,7 @@ def test_every_kind_of_wrong_message_while_a_good_sender_serves(caplog):
     address = free_address()
     expected = list(chain())
     Sender(address)
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     same(list(ds), expected)
     with caplog.at_level(logging.WARNING, logger="flowtrain"):
         strangers = Strangers(address, messages)
@@ -228,7 +228,7 @@ def test_every_kind_of_wrong_message_while_a_good_sender_serves(caplog):
 )  # fmt: skip
 def test_a_hello_that_is_none_before_the_good_one(change):
     address = free_address()
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     with zmq.Context() as context:
         context.linger = 0
         stranger = context.socket(zmq.DEALER)
@@ -262,7 +262,7 @@ def answers(number, count):
 @pytest.mark.parametrize("which", range(26))
 def test_a_sender_whose_answers_are_none_is_sent_home(which):
     address = free_address()
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     outcome = []
 
     def impostor():

@@ -80,7 +80,7 @@ def test_the_serial_order_whoever_sends(senders):
     address = free_address()
     reference = chain()  # noqa: F821
     threads = [Background(chain(), address) for _ in range(senders)]  # noqa: F821
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     epochs = 0
     while epochs < 2 or len(ds._crew._senders) < senders:  # all of them took part
         same(list(ds), list(reference))
@@ -94,12 +94,12 @@ def test_resume_and_leaving_in_the_middle():
     address = free_address()
     expected = list(chain())  # noqa: F821
     sender = Background(chain(), address)  # noqa: F821
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     it = iter(ds)
     taken = [next(it) for _ in range(50)]
     state = json.loads(json.dumps(ds.state_dict()))
     it.close()
-    again = RemoteData(address, timeout=250)
+    again = RemoteData(address, timeout=800)
     ds.close()
     sender.finish()
     sender = Background(chain(), address)  # noqa: F821
@@ -145,7 +145,7 @@ def test_parts_of_a_flow_that_can_only_be_iterated():
         return df.DataFromGenerator(lambda: ([i, np.full(3, i), "x"] for i in range(index, 31, 2)))
 
     threads = [Background(part(i), address, shard=(i, 2)) for i in range(2)]
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     assert [dp[0] for dp in ds] == list(range(31))
     it = iter(ds)
     taken = [next(it)[0] for _ in range(9)]
@@ -211,7 +211,7 @@ def test_an_error_of_the_flow_arrives_with_its_traceback():
         return dp
 
     sender = Background(df.MapData(df.DataFromList([[i] for i in range(20)]), bad), address)
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     seen = []
     with pytest.raises(RemoteError, match=r"KeyError: .*of the sender.*MapData\(bad\), epoch 0, datapoint 7") as caught:
         for dp in ds:
@@ -225,7 +225,7 @@ def test_an_error_of_the_flow_arrives_with_its_traceback():
 def test_what_cannot_travel_is_named():
     address = free_address()
     sender = Background(df.MapData(df.DataFromList([[1], [2]]), lambda dp: [{1, 2}]), address)
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     with pytest.raises(RemoteError, match="set cannot be packed"):
         list(ds)
     ds.close()
@@ -235,7 +235,7 @@ def test_what_cannot_travel_is_named():
 def test_another_flow_is_refused():
     address = free_address()
     first = Background(chain(), address)  # noqa: F821
-    ds = RemoteData(address, timeout=250)
+    ds = RemoteData(address, timeout=800)
     it = iter(ds)
     next(it)
     other = Background(df.TakeData(chain(), 5), address)  # noqa: F821
@@ -250,7 +250,7 @@ def test_another_flow_is_refused():
 
 def test_strangers_are_refused_and_change_nothing(caplog):
     address = free_address()
-    ds = RemoteData(address, timeout=250, max_bytes=1 << 20)
+    ds = RemoteData(address, timeout=800, max_bytes=1 << 20)
     sender = Background(chain(), address)  # noqa: F821
     it = iter(ds)
     taken = [next(it)]
@@ -288,7 +288,7 @@ def test_keys(tmp_path):
     assert (sender_key.stat().st_mode & 0o777) == 0o600
     other_key = make_keys(tmp_path / "others")[1]
     address = free_address()
-    ds = RemoteData(address, timeout=250, key=receiver_key)
+    ds = RemoteData(address, timeout=800, key=receiver_key)
     sender = Background(chain(), address, key=sender_key)  # noqa: F821
     it = iter(ds)
     taken = [next(it)]
