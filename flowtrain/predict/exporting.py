@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from flowtrain.model.store import read_value
 from flowtrain.utils.arguments import check_int, names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError, closest
-from flowtrain.utils.storage import is_there, is_url, writing_to
+from flowtrain.utils.storage import is_folder, is_there, is_url, list_folder, path_or_url, writing_to
 
 from .export_source import Names, Subject
 from .verify import check, check_batch
@@ -55,7 +56,7 @@ def export(
         format: "saved_model" (a folder that TensorFlow alone runs), "pb" (a frozen graph of constants), "keras"
             and "h5" (whole Keras models), "weights_h5" (weights of a Keras model, for its ``load_weights``), "tflite",
             "onnx" (needs the extra ``onnx``), "npz" (weights only). None: what path ends in; a folder is a SavedModel.
-        overwrite: Replace what is there already.
+        overwrite: Replace what is there already: a file by a file, a SavedModel by a SavedModel.
         height: Fix the height of pictures ("pb", "tflite", "onnx").
         width: Fix the width.
         averaged: Write the moving averages of the weights, which a model with ``average_decay`` or a run with the
@@ -91,16 +92,16 @@ def export(
         variables = subject.variables()
         if not variables:
             raise ExportError("the model has no variables to write: a frozen graph holds constants.")
-        with _replacing(path, overwrite) as temporary:
+        with _replacing(path, overwrite, kind) as temporary:
             write_npz({name: read_value(variable) for name, variable in variables.items()}, temporary)
         return path
     if kind == "weights_h5":
         keras_model = subject.required_keras(kind)
-        with _replacing(path, overwrite) as temporary:
+        with _replacing(path, overwrite, kind) as temporary:
             write_keras_weights(keras_model, temporary)
         return path
     job = subject.job(kind, inputs, outputs, height, width, signature)
-    with _replacing(path, overwrite) as temporary:
+    with _replacing(path, overwrite, kind) as temporary:
         FORMATS[kind].write(job, temporary)
         worst = check(job, FORMATS[kind].reopen, temporary, check_batch(job, batch, height, width), kind)
     _log.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
@@ -108,12 +109,28 @@ def export(
 
 
 @contextlib.contextmanager
-def _replacing(path: str | Path, overwrite: bool) -> Iterator[Path]:
+def _replacing(path: str | Path, overwrite: bool, kind: str) -> Iterator[Path]:
     """Yield a path to write to; it is renamed to the target if the block, with its check, raises no error."""
     if not overwrite and is_there(path):
         raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
+    names = _names_in(path)
+    if names and (kind != "saved_model" or "saved_model.pb" not in names):
+        raise ExportError(
+            f"{path} is a folder that holds {names[0]!r}, which overwrite=True would delete with all else in it. "
+            "Choose another path."
+        )
     with writing_to(path, durable=True) as beside:
         yield beside
+
+
+def _names_in(path: str | Path) -> list[str]:
+    """The names in a folder; none if there is no folder."""
+    given = path_or_url(path)
+    if not is_url(given):
+        return sorted(os.listdir(given)) if os.path.isdir(given) else []
+    root = given.rstrip("/")
+    files = list_folder(root, deep=True) if is_folder(root) else []
+    return [url.removeprefix(f"{root}/").split("/")[0] for url in files]
 
 
 def _format_of(path: Path, given: str | None) -> str:

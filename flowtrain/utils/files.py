@@ -72,10 +72,15 @@ def replace(new: Path, old: Path) -> None:
 
     Two folders are swapped by Linux's renameat2. Where that is missing, the old one is renamed first, and renamed back
     if anything fails.
+
+    Raises:
+        IsADirectoryError: A file would take the place of a folder, and of all that is in it.
     """
     if not old.is_dir() or old.is_symlink():
         os.replace(new, old)
         return
+    if not new.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, which a file does not replace", str(old))
     # rename(2) puts a folder only over an empty one. Removing the old one first would leave a moment with none.
     if _swapped(new, old):
         shutil.rmtree(new, ignore_errors=True)

@@ -255,6 +255,16 @@ def test_nothing_is_overwritten_silently(name, graph, image, expected, tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["results", "results.pb"])
+def test_no_folder_of_other_files_is_overwritten(name, graph, tmp_path):
+    (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / name / "deep" / "notes.txt").write_text("of a year")
+    for target in (tmp_path / name, (tmp_path / name).as_uri()):
+        with pytest.raises(ExportError, match="is a folder that holds 'deep'"):
+            export(graph, target, ["image"], ["softmax"], overwrite=True)
+    assert (tmp_path / name / "deep" / "notes.txt").read_text() == "of a year"
+
+
 def test_the_batch_to_check_with(graph, image, tmp_path):
     export(graph, tmp_path / "a.pb", outputs=["loss"], batch={"image": image, "label": np.zeros((2, 40, 52))})
     export(graph, tmp_path / "b.pb", outputs=["softmax"], batch=[image])

@@ -46,6 +46,14 @@ def test_a_folder_replaces_a_folder(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_a_file_replaces_no_folder(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "notes.txt").write_text("of a year")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        write_whole(tmp_path / "results", b"new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "notes.txt"]
+
+
 def test_a_full_disk_names_the_file_and_what_is_free(tmp_path):
     expected = r"No space left on device.*MB are free.*Make room"
     with (
