@@ -68,6 +68,11 @@ def check_callback(callback: Any) -> None:
         flowtrain.utils.errors.ConfigError: Bad defines _trigger_epoch, which nothing calls. ...
     """
     check_methods(callback, Callback, _CALLS, _OTHER_SPELLINGS)
+    if inspect.isfunction(getattr(type(callback), "name", None)):
+        raise ConfigError(
+            f"{type(callback).__name__}.name is a method and not a string. It is the callback's name in messages "
+            "and checkpoints: write @property above def name(self), or give the attribute another name."
+        )
     needed = next((cls for cls in type(callback).__mro__[1:] if _sets_up_in_init(cls)), None)
     if needed is not None and not callback._initialized:
         raise ConfigError(
@@ -145,6 +150,8 @@ def _check_signature(kind: str, name: str, method: object, arguments: tuple[str,
         raise ConfigError(f"{kind}.{name} is {method!r:.60}, not a method; write {wanted}.")
     if inspect.iscoroutinefunction(method):
         raise ConfigError(f"{kind}.{name} is async, which the trainer does not await; write {wanted}.")
+    if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+        raise ConfigError(f"{kind}.{name} has a yield in it, so calling it runs nothing; write {wanted} with a return.")
     try:
         signature = inspect.signature(method)
     except ValueError:  # a builtin without one

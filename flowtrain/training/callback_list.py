@@ -217,15 +217,13 @@ class CallbackList(Sequence[Callback]):
         for callback in self._with_step_hooks:
             if callback in self._fetches:
                 continue
-            names: Sequence[str] | None = None
+            names: list[str] = []
             with _ErrorContext(callback, "before_run"):
                 due = callback.next_step()
                 if due is None or due > step:
                     continue
-                names = callback.before_run()
-                if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
-                    raise ConfigError(f"before_run must return a list of tensor names or None, got {names!r:.100}")
-            self._fetches[callback] = list(names or ())
+                names = _names_of(callback.before_run())
+            self._fetches[callback] = names
         return {callback: names for callback, names in self._fetches.items() if names}
 
     def step_done(self, values: Values) -> None:
@@ -277,6 +275,16 @@ class CallbackList(Sequence[Callback]):
                 name,
                 closest(name, list(named)),
             )
+
+
+def _names_of(answer: object) -> list[str]:
+    """The answer of a callback's before_run: names of tensors. An iterator is read here, as it can be read once."""
+    names = [] if answer is None else answer
+    if isinstance(names, Iterable) and not isinstance(names, str):
+        names = list(names)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise ConfigError(f"before_run must return a list of tensor names or None, got {answer!r:.100}")
 
 
 class _ErrorContext:

@@ -55,7 +55,7 @@ def describe_run(
         "model": {
             "class": type_name(type(config.model)),
             "build_graph": describe(type(config.model).build_graph),
-            "inputs": [f"{spec.name}: {spec.dtype.name} {tuple(spec.shape)}" for spec in graph.input_specs],
+            "inputs": [f"{spec.name}: {spec.dtype.name} {spec.shape}" for spec in graph.input_specs],
             "gradient_processors": describe(list(config.model.gradient_processors())),
         },
         "optimizer": {name: describe(objective.optimizer) for name, objective in graph.objectives.items()},

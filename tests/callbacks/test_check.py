@@ -67,6 +67,19 @@ def test_an_async_hook_is_refused():
         check_callback(with_method("trigger", trigger))
 
 
+def test_a_hook_with_a_yield_is_refused():
+    def trigger(self):
+        yield
+
+    with pytest.raises(FlowtrainError, match=r"Mine\.trigger has a yield in it.*write def trigger\(self\)"):
+        check_callback(with_method("trigger", trigger))
+
+
+def test_a_name_that_is_a_method_is_refused():
+    with pytest.raises(FlowtrainError, match=r"Mine\.name is a method and not a string.*@property"):
+        check_callback(with_method("name", lambda self: "mine"))
+
+
 def test_more_arguments_with_defaults_are_fine():
     check_callback(with_method("trigger_epoch", lambda self, quick=False: None))
     check_callback(with_method("after_run", lambda self, *values: None))

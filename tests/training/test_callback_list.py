@@ -1,4 +1,4 @@
-"""What callbacks fetch in a run."""
+"""What callbacks answer to the trainer in a run."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import tensorflow as tf
 from flowtrain.callbacks import Callback
 from flowtrain.layers import FullyConnected
 from flowtrain.training import train
+from flowtrain.utils.errors import ConfigError
 
 from .helpers import PlainClassifier, Points, config
 
@@ -43,7 +44,7 @@ def test_operations_without_names_are_fetched_under_the_names_that_they_print(tm
         tmp_path,
         model=Unnamed(),
         steps_per_call=steps_per_call,
-        before_run=lambda self: names,
+        before_run=lambda self: iter(names),  # an iterator: its names are read once
         after_run=lambda self, values: seen.update(values),
     )
     x = seen["x"]
@@ -52,3 +53,20 @@ def test_operations_without_names_are_fetched_under_the_names_that_they_print(tm
     assert np.array_equal(seen["strided_slice_1"], first[:, None])
     assert np.array_equal(seen["add"], x + first[:, None])
     assert seen["Const"] == 7 and seen["mul"] > 0
+
+
+@pytest.mark.parametrize("answer", ["x", 3, [3], [None]])
+def test_what_before_run_may_not_return_is_an_error(tmp_path, answer):
+    with pytest.raises(ConfigError, match=r"before_run must return a list.*in callback Mine, hook before_run"):
+        run(tmp_path, before_run=lambda self: answer)
+
+
+def test_an_input_of_any_rank(tmp_path):
+    class AnyRank(PlainClassifier):
+        def inputs(self):
+            return [tf.TensorSpec(None, tf.float32, "x"), tf.TensorSpec((None,), tf.int32, "side")]
+
+        def build_graph(self, x, side):
+            return super().build_graph(tf.reshape(x, [-1, 6]), side)
+
+    assert run(tmp_path, model=AnyRank()).global_step == 2
