@@ -232,10 +232,10 @@ def check_checkpoint_name(name: str, who: str) -> str:
     Raises:
         ConfigError: It is a path, empty, hidden, or the name of a step, which would be deleted as an old one.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name) or is_step(name):
+    if not isinstance(name, str) or not re.fullmatch(r"[^\x00- ./\\][^\x00-\x1f/\\]*", name) or is_step(name):
         raise ConfigError(
-            f"{who}: name={name!r} is not a plain file name. Write letters, digits, _, - and ., as in 'before-decay'; "
-            "step-NUMBER is what checkpoints without a name are called."
+            f"{who}: name={name!r} is not a plain file name. Write one without / that begins with no dot, as in "
+            "'before-decay'; step-NUMBER is what checkpoints without a name are called."
         )
     return name
 

@@ -293,11 +293,11 @@ def test_a_checkpoint_whose_name_is_a_path_or_a_step_is_refused(tmp_path):
             for name in ["../x", "a/b", "/x", "", "..", ".x", "x\n", "step-00000012", 3]:
                 with pytest.raises(ConfigError, match=r"save_checkpoint: name=.* is not a plain file name"):
                     self.trainer.save_checkpoint(name=name)
-            self.trainer.save_checkpoint(name="before-decay_2.5")
+            self.trainer.save_checkpoint(name="before decay_2.5")
 
     train(config(tmp_path / "run", callbacks=[Save()], max_epoch=1))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert "before-decay_2.5" in [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert "before decay_2.5" in [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
 
 
 def test_a_background_save_holds_the_values_of_its_moment(tmp_path):
