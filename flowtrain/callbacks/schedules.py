@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from flowtrain.utils.arguments import check_choice
 from flowtrain.utils.errors import ConfigError
 
 __all__ = [
@@ -72,8 +73,7 @@ def piecewise(points: Sequence[tuple[float, float]], interpolation: Interpolatio
         0.5
     """
     positions, values = _checked_points(points)
-    if interpolation not in (None, "linear", "log"):
-        raise ConfigError(f'piecewise: interpolation={interpolation!r}; expected None, "linear" or "log".')
+    check_choice("piecewise", "interpolation", interpolation, (None, "linear", "log"))
     if interpolation == "log" and min(values) <= 0:
         raise ConfigError(f'piecewise: interpolation="log" needs positive values, got {min(values)!r}.')
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from flowtrain.utils.arguments import check_choice
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .base import Callback
@@ -42,10 +43,7 @@ class WatchingCallback(Callback):
     best: float | None = None
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
-        if mode not in ("min", "max"):
-            raise ConfigError(
-                f'{type(self).__name__}({monitor!r}): mode={mode!r}; expected "min" (less is better) or "max".'
-            )
+        check_choice(f"{type(self).__name__}({monitor!r})", 'mode ("min": less is better)', mode, ("min", "max"))
         if min_delta < 0:
             raise ConfigError(f"{type(self).__name__}({monitor!r}): min_delta={min_delta!r} is negative.")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from flowtrain.dataflow.core.datapoint import Component
 from flowtrain.dataflow.core.values import as_array, column_of
-from flowtrain.utils.errors import ConfigError, DataFlowError, closest
+from flowtrain.utils.errors import ConfigError, DataFlowError, closest, first_few
 
 from .cast import Cast, host_cast
 from .tensors import to_tensor
@@ -96,7 +96,7 @@ class Inputs:
             held = sorted({type(value).__name__ for value in array.ravel().tolist()})
             raise DataFlowError(
                 f"input {spec.name!r}: the dataflow gives an array of dtype object, which holds "
-                f"{', '.join(held[:4])}; the model takes {spec.dtype.name}. Make each row a number or an array of one "
+                f"{first_few(held, 4)}; the model takes {spec.dtype.name}. Make each row a number or an array of one "
                 "dtype before it is batched."
             )
         if not spec.shape.is_compatible_with(array.shape):

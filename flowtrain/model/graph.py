@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.errors import ModelError
+from flowtrain.utils.errors import ModelError, first_few
 from flowtrain.utils.seeding import resolve_seed
 
 from .average import WeightAverage
@@ -300,9 +300,9 @@ class ModelGraph:
             return
         policy = keras.dtype_policies.get(self.precision)
         if all(layer.compute_dtype != policy.compute_dtype for layer in layers):
-            names = ", ".join(tower.known_name(layer) for layer in layers[:3])
             raise ModelError(
-                f"precision={policy.name!r} would have no effect: the layers {names}, ... were made outside of "
+                f"precision={policy.name!r} would have no effect: the layers "
+                f"{first_few(map(tower.known_name, layers), 3)} were made outside of "
                 f"build_graph and compute in {layers[0].compute_dtype}. Make them under "
                 f"keras.config.set_dtype_policy({policy.name!r}), or with dtype={policy.name!r}."
             )

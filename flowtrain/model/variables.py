@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import check_choice, names_arguments
 from flowtrain.utils.errors import ModelError, closest
 
 from .internals import (
@@ -61,6 +61,7 @@ def variable_scope(name: str, reuse: bool | Literal["auto"] | None = None) -> It
         ...         return FullyConnected("score", x, 1)
     """
     check_name(name, "scope")
+    check_choice("variable_scope", "reuse", reuse, (True, False, "auto", None), ModelError)
     with get_current_tower_context().scope(name, reuse):
         yield
 

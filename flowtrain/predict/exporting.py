@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowtrain.model.store import read_value
-from flowtrain.utils.arguments import check_int, names_arguments
-from flowtrain.utils.errors import ConfigError, ExportError, closest
+from flowtrain.utils.arguments import check_choice, check_int, names_arguments
+from flowtrain.utils.errors import ConfigError, ExportError
 from flowtrain.utils.storage import is_folder, is_there, is_url, list_folder, path_or_url, writing_to
 
 from .export_source import Names, Subject
@@ -144,9 +144,7 @@ def _format_of(path: Path, given: str | None) -> str:
                 "pass format=..."
             )
         return max(found, key=lambda name: len(_SUFFIXES[name]))  # weights.h5 before h5
-    given = _OTHER_NAMES.get(given.lower(), given)
-    if given not in _SUFFIXES:
-        raise ConfigError(f"format={given!r} is not known. {closest(given, list(_SUFFIXES))}")
+    given = check_choice("export", "format", _OTHER_NAMES.get(str(given).lower(), given), _SUFFIXES)
     suffix = _SUFFIXES[given]
     if suffix and not path.name.endswith(suffix):
         raise ConfigError(f"the name of a {given} file ends in {suffix}: write {path.with_suffix(suffix).name!r}.")

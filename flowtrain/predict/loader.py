@@ -17,7 +17,7 @@ from flowtrain.model import ModelDesc, ModelGraph
 from flowtrain.model.keras_names import names_in_run
 from flowtrain.model.store import read_value
 from flowtrain.utils.arguments import names_arguments
-from flowtrain.utils.errors import CheckpointError, ModelError
+from flowtrain.utils.errors import CheckpointError, ModelError, first_few
 
 from .weights import read_weights
 
@@ -243,7 +243,7 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
             raise CheckpointError(f"rename: {pattern!r} is no regular expression: {error}.") from None
         if not any(regex.search(new) for new in names.values()):
             raise CheckpointError(
-                f"rename: {pattern!r} matches none of the names in {source}: {', '.join(sorted(names.values())[:20])}."
+                f"rename: {pattern!r} matches none of the names in {source}: {first_few(sorted(names.values()), 20)}."
             )
         try:
             names = {old: regex.sub(replacement, new) for old, new in names.items()}

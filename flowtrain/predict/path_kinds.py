@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flowtrain.model.checkpoint_io import refuse_missing_path
-from flowtrain.utils.errors import CheckpointError
+from flowtrain.utils.errors import CheckpointError, first_few
 
 __all__ = ["KINDS", "checkpoint_prefix", "kind_of", "model_path"]
 
@@ -78,7 +78,7 @@ def _kind_of_folder(path: Path) -> str:
         return "own"
     if (path / "checkpoint").is_file() or any(path.glob("*.index")):
         return "bundle"
-    shown = ", ".join(sorted(entry.name for entry in path.iterdir())[:10]) or "it is empty"
+    shown = first_few(sorted(entry.name for entry in path.iterdir()), 10) or "it is empty"
     raise CheckpointError(f"the folder {path} holds no model: {shown}. Expected {_KINDS}.")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from flowtrain.utils.arguments import check_int, names_arguments
+from flowtrain.utils.arguments import check_choice, check_int, names_arguments
 from flowtrain.utils.errors import ConfigError, ModelError
 
 from .placing import SAME, Placement, placements
@@ -320,8 +320,7 @@ def _check_sizes(expression: int, margin: int, align: int, pad: str, batch_size:
                 f"{name} is {value}, which is no multiple of align ({align}). Take {-(-value // align) * align}, or "
                 f"align=1 if the model has no strides."
             )
-    if pad not in _PADS:
-        raise ConfigError(f"pad is {pad!r}; it is one of {', '.join(map(repr, _PADS))}.")
+    check_choice("tiled", "pad", pad, _PADS)
 
 
 def _as_batches(image: np.ndarray | Sequence[np.ndarray]) -> tuple[list[np.ndarray], bool]:

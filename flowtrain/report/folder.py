@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..monitors.jsonl import read_jsonl
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, first_few
 from ..utils.run_status import status_of
 from ..utils.storage import local_only
 
@@ -82,7 +82,7 @@ class RunFolder:
         self.path = run_path(self.path)
         if not is_run(self.path):
             near = [str(run) for run in find_runs(self.path)] if self.path.is_dir() else []
-            listed = f" These are: {', '.join(near[:8])}{', ...' if len(near) > 8 else ''}." if near else ""
+            listed = f" These are: {first_few(near, 8)}." if near else ""
             raise ConfigError(f"{self.path} is no folder of a run: it has none of {', '.join(_MARKS)}.{listed}")
         found = status_of(self.path)
         self.status, self.note = found["status"], found["note"]

@@ -14,13 +14,11 @@ from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed.data_argument import as_dataflow
 from flowtrain.monitors.monitor import Monitor
-from flowtrain.utils.arguments import check_int, old_spellings
+from flowtrain.utils.arguments import check_choice, check_int, old_spellings
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.storage import in_run
 
 __all__ = ["TrainConfig"]
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @old_spellings(
@@ -110,8 +108,7 @@ class TrainConfig:
             in_run(self.log_dir, "log_dir")
         if self.dataflow is not None:
             self.dataflow = as_dataflow(self.dataflow, "dataflow=")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision= must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        check_choice("TrainConfig", "precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
         for name in ("max_epoch", "starting_epoch", "accumulate", "prefetch"):
             check_int("TrainConfig", name, getattr(self, name))
         for name in ("steps_per_epoch", "steps_per_call", "global_batch"):

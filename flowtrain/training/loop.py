@@ -10,7 +10,7 @@ import numpy as np
 
 from flowtrain.feed.feeder import Block
 from flowtrain.model.store import read_value
-from flowtrain.utils.errors import CheckpointError, TrainingError
+from flowtrain.utils.errors import CheckpointError, TrainingError, first_few
 
 from . import devices
 from .epoch_times import EpochTimes
@@ -278,11 +278,10 @@ class Loop:
             )
         starved = variables.starved()
         if starved:
-            names = f"{', '.join(starved[:5])}{', ...' if len(starved) > 5 else ''}"
             raise TrainingError(
-                f'precision="mixed_float16": the weights do not change any more. The gradients of {names} were not '
-                f"finite many times in a row, even with a loss scale of 1 (seen after step "
-                f"{self._state.progress.global_step}, epoch {epoch}), so each update was skipped. "
+                f'precision="mixed_float16": the weights do not change any more. The gradients of '
+                f"{first_few(starved)} were not finite many times in a row, even with a loss scale of 1 (seen after "
+                f"step {self._state.progress.global_step}, epoch {epoch}), so each update was skipped. "
                 'Use precision="mixed_bfloat16", which has the range of float32, or find the fault in what they go '
                 'through (sqrt or norm of zero, a division). With precision="float32" CheckGradient() in '
                 "gradient_processors() names the step."
@@ -294,10 +293,9 @@ class Loop:
         bad = self._state.finite_weights.bad()
         if bad:
             progress = self._state.progress
-            names = f"{', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}"
             raise TrainingError(
                 f"{len(bad)} variables hold NaN or infinity after step {progress.global_step} (epoch "
-                f"{progress.epoch}), under a cost that is finite: {names}. "
+                f"{progress.epoch}), under a cost that is finite: {first_few(bad, 3)}. "
                 f"{self._last_good()} Common reasons: a gradient that is not finite (sqrt or norm of zero), a learning "
                 "rate that is too high. CheckGradient() in gradient_processors() names the variable and the step."
             )

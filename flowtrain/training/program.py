@@ -14,6 +14,7 @@ from flowtrain.feed.feeder import Block
 from flowtrain.model.graph import ModelGraph
 from flowtrain.model.internals import all_operations, quick_call
 from flowtrain.model.tower import TowerContext
+from flowtrain.utils.errors import first_few
 
 from .config import TrainConfig
 from .devices import local_replicas, part
@@ -231,7 +232,7 @@ class Program:
                 "the model draws random numbers whose state no checkpoint can hold, so a resumed run will draw others: "
                 "%s. Draw with keras.random (and a keras.random.SeedGenerator), a tf.random.Generator "
                 "or the layers (Dropout, ...) to have exact resume.",
-                ", ".join(names[:5]),
+                first_few(names),
             )
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from flowtrain.model import ModelGraph
 from flowtrain.model.checkpoint_io import find_checkpoint, read_checkpoint
 from flowtrain.monitors.monitor import Monitors
-from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
+from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError, first_few
 
 from .callback_list import CallbackList
 from .changes import Place, find_changes, same_callbacks, table
@@ -92,9 +92,9 @@ class RunState:
         if changed:
             now = variables[changed[0]].trainable
             raise TrainingError(
-                f"trainable={now} was set for {_first_of(changed)} after the trainer was made, which has no effect on "
-                "it: its step and its optimizer know the variables that were trainable then. Make a new trainer to go "
-                "on so, in a log folder of its own: weights = trainer.get_weights(); trainer.close(); "
+                f"trainable={now} was set for {first_few(changed, 3)} after the trainer was made, which has no effect "
+                "on it: its step and its optimizer know the variables that were trainable then. Make a new trainer to "
+                "go on so, in a log folder of its own: weights = trainer.get_weights(); trainer.close(); "
                 "train(TrainConfig(..., weights=weights))."
             )
 
@@ -104,7 +104,7 @@ class RunState:
 
     def _flaw(self, values: Mapping[str, np.ndarray]) -> str | None:
         bad = self.finite_weights.bad_among(values)
-        return f"it holds NaN or infinity in {_first_of(bad)}" if bad else None
+        return f"it holds NaN or infinity in {first_few(bad, 3)}" if bad else None
 
     def save(self, name: str | None, request: Save) -> None:
         """Save the run as it is now. Only between two rounds of hooks.
@@ -210,11 +210,6 @@ class RunState:
             self.progress.local_step = max(self.description["batches"] - left, 0)
 
 
-def _first_of(names: Sequence[str], count: int = 3) -> str:
-    more = len(names) - count
-    return ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")
-
-
 def load_weights(graph: ModelGraph, source: str | Path | Mapping[str, np.ndarray]) -> None:
     """Set initial weights: each variable of the model of which there is a value. Logs those of which there is none.
 
@@ -250,7 +245,7 @@ def _mend(variables: Sequence[str], values: Mapping[str, np.ndarray], wrong: Seq
     """What to write instead, for the error: a renaming, or a dict without the layer whose shapes differ."""
     if not wrong:
         return (
-            f"The model has {', '.join(variables[:3])}, ...; given are {', '.join(list(values)[:3])}, .... Rename "
+            f"The model has {first_few(variables, 3)}; given are {first_few(values, 3)}. Rename "
             "them: weights={new_name: read_checkpoint(path)[old_name], ...}."
         )
     first = wrong[0].split(" ")[0]

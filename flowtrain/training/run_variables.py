@@ -12,7 +12,7 @@ import tensorflow as tf
 from flowtrain.model.graph import ModelGraph
 from flowtrain.model.internals import optimizer_slots
 from flowtrain.model.objectives import Objective
-from flowtrain.utils.errors import CheckpointError, ConfigError, TensorNameError, closest
+from flowtrain.utils.errors import CheckpointError, ConfigError, TensorNameError, closest, first_few
 
 __all__ = ["RunVariables", "StepVariables", "Variable", "assign", "local_variable", "optimizer_names"]
 
@@ -253,7 +253,7 @@ class RunVariables:
         ]
         if missing or unexpected or misshapen:
             parts = [
-                f"{title}: {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
+                f"{title}: {first_few(names, 10)}"
                 for title, names in (("missing", missing), ("unexpected", unexpected), ("other shape", misshapen))
                 if names
             ]

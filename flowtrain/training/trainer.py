@@ -17,6 +17,7 @@ from flowtrain.model.internals import failure_of
 from flowtrain.model.store import read_value
 from flowtrain.monitors import default_monitors
 from flowtrain.monitors.monitor import Monitors
+from flowtrain.utils.arguments import check_choice
 from flowtrain.utils.errors import ConfigError, TrainingError
 from flowtrain.utils.loading import only_to_run
 from flowtrain.utils.run_status import clear_end, record_end, status_after
@@ -88,8 +89,7 @@ class Trainer:
         if not isinstance(config, TrainConfig):
             kind = type(config).__name__
             raise ConfigError(f"expected a TrainConfig, got {kind}: train(TrainConfig(model=..., dataflow=...))")
-        if resume_changes not in (None, "accept"):
-            raise ConfigError(f'resume_changes= must be "accept" or None, got {resume_changes!r}')
+        check_choice("train", "resume_changes", resume_changes, ("accept", None))
         if isinstance(resume, str | Path):
             resume = in_run(resume, "the checkpoint of resume=")
         self.config, self.model = config, config.model

@@ -10,15 +10,16 @@ import functools
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from .errors import ConfigError, FlowtrainError, closest
+from .errors import ConfigError, FlowtrainError, closest, either
 
 __all__ = [
     "OldName",
     "UnknownArgument",
     "as_int",
+    "check_choice",
     "check_int",
     "check_seconds",
     "misnamed",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=Callable[..., Any])
+V = TypeVar("V")
 
 
 class UnknownArgument(ConfigError, TypeError):
@@ -98,6 +100,45 @@ def check_seconds(owner: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
         raise ConfigError(f"{owner}: {name} must be a number of seconds above 0 (e.g. 300), got {value!r:.200}")
     return float(value)
+
+
+def check_choice(
+    owner: str,
+    name: str,
+    value: V,
+    choices: Iterable[object],
+    error: type[FlowtrainError] = ConfigError,
+    *,
+    also: str = "",
+) -> V:
+    """Check that an argument is one of a few values; returns it.
+
+    Args:
+        owner: Whose argument it is, for the message.
+        name: The argument's name.
+        value: What was given.
+        choices: What is allowed: strings, numbers, bools, None.
+        error: The type to raise.
+        also: What is allowed besides and was checked before: ``"a function of the sample"``.
+
+    Raises:
+        ConfigError: It is none of them; or the given type of error.
+
+    Example:
+        >>> check_choice("ImageFromFile", "depth", 16, ("keep", 8))
+        Traceback (most recent call last):
+            ...
+        flowtrain.utils.errors.ConfigError: ImageFromFile: depth must be 'keep' or 8, got 16
+    """
+    allowed = list(choices)
+    # True == 1 in Python; and what has no hash, such as an array, may have no bool for its == either.
+    fits = isinstance(value, Hashable) and any(
+        value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in allowed
+    )
+    if not fits:
+        words = either([*map(repr, allowed), *([also] if also else [])])
+        raise error(f"{owner}: {name} must be {words}, got {value!r:.200}")
+    return value
 
 
 def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> OldName | AttributeError:

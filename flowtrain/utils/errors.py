@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "WorkerTimeout",
     "annotate_error",
     "closest",
+    "either",
+    "first_few",
     "overdue",
     "shown_as",
 ]
@@ -145,6 +148,19 @@ def _letters(name: str) -> str:
 
 def _words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]{2,}", name)}
+
+
+def either(words: Iterable[object]) -> str:
+    """Name all of a few alternatives, for a message: ``"a, b or c"``."""
+    *most, last = map(str, words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def first_few(names: Iterable[object], most: int = 5) -> str:
+    """List names, for a message that should stay short: ``"a, b, c and 7 more"``."""
+    listed = [str(name) for name in names]
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 USER_ERRORS = (Exception, GeneratorExit, SystemExit)

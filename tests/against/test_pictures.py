@@ -258,9 +258,9 @@ def test_numbers_of_classes_are_never_mixed(tmp_path):
         list(ImageFromFile([tmp_path / "rgb.png"], channel=1, palette="index"))
     for options, message in [
         ({"palette": "index"}, "pass channel=1"),
-        ({"palette": "rgb"}, "palette is 'index', 'color' or None"),
-        ({"depth": 16}, "depth is 'keep' or 8"),
-        ({"channel": 4}, "channel is 3"),
+        ({"palette": "rgb"}, "palette must be 'index', 'color' or None"),
+        ({"depth": 16}, "depth must be 'keep' or 8"),
+        ({"channel": 4}, "must be 3 or 1, got 4"),
     ]:
         with pytest.raises(DataFlowError, match=message):
             ImageFromFile([tmp_path / "mask.png"], **options)

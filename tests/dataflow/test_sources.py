@@ -208,9 +208,9 @@ def test_no_pictures_is_one_clear_error(tmp_path, photos):
     with pytest.raises(DataFlowError, match="none of the 1 files"):
         (tmp_path / "bad.jpg").write_bytes(b"x")
         ImageFromFile([tmp_path / "bad.jpg"], on_error="skip")
-    with pytest.raises(DataFlowError, match=r"channel is 3 \(RGB\) or 1"):
+    with pytest.raises(DataFlowError, match=r"channel \(3: RGB, 1: gray\) must be 3 or 1"):
         ImageFromFile(photos, channel=4)
-    with pytest.raises(DataFlowError, match="on_error is"):
+    with pytest.raises(DataFlowError, match="on_error must be 'raise' or 'skip', got "):
         ImageFromFile(photos, on_error="ignore")
     for size in ((1, 2, 3), True, 1.5, (2.0, 3), (0, 4)):
         with pytest.raises(DataFlowError, match="resize is"):

@@ -284,6 +284,13 @@ def test_reuse_auto_and_reuse_of_nothing():
     with pytest.raises(ModelError, match="no layer named 'net/fc' to reuse"):
         ModelGraph(desc(nothing))
 
+    def misspelt(x):
+        with ft.variable_scope("net", reuse="Auto"):
+            return squared(ft.Dense("fc", x, 4))
+
+    with pytest.raises(ModelError, match="reuse must be True, False, 'auto' or None, got 'Auto'"):
+        ModelGraph(desc(misspelt))
+
 
 def test_a_shared_layer_must_be_asked_for_alike():
     def build(x):

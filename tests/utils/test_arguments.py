@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from flowtrain.dataflow import DataFromList, JoinData
-from flowtrain.utils.arguments import OldName, UnknownArgument, check_int, check_seconds, missing_name, old_spellings
-from flowtrain.utils.errors import ConfigError, closest
+from flowtrain.utils.arguments import (
+    OldName,
+    UnknownArgument,
+    check_choice,
+    check_int,
+    check_seconds,
+    missing_name,
+    old_spellings,
+)
+from flowtrain.utils.errors import ConfigError, DataFlowError, closest, first_few
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(200)])
@@ -111,3 +119,22 @@ def test_too_many_by_position_names_those_that_there_are():
 )
 def test_the_names_that_may_have_been_meant(name, known, answer):
     assert closest(name, known).startswith(answer)
+
+
+@pytest.mark.parametrize("value", ["keep", 8, np.int64(8), None])
+def test_one_of_a_few_values_passes_as_it_is(value):
+    assert check_choice("read_image", "depth", value, ("keep", 8, None)) is value
+
+
+@pytest.mark.parametrize("value", ["Keep", True, False, 16, ["keep"], np.zeros(3)])
+def test_any_other_value_is_refused_with_all_that_are_allowed(value):
+    with pytest.raises(ConfigError, match=r"^read_image: depth must be 'keep', 1 or 0, got "):
+        check_choice("read_image", "depth", value, ("keep", 1, 0))
+    with pytest.raises(DataFlowError, match=r"^TarData: decode must be 'keep' or a function, got "):
+        check_choice("TarData", "decode", value, ("keep",), DataFlowError, also="a function")
+
+
+def test_long_lists_are_cut_and_counted():
+    assert first_few("abc", 3) == "a, b, c"
+    assert first_few(iter("abcde"), 3) == "a, b, c and 2 more"
+    assert first_few([]) == ""

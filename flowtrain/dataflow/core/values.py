@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ...utils.errors import DataFlowError
+from ...utils.errors import DataFlowError, first_few
 from .components import items_of
 from .datapoint import Component
 
@@ -180,7 +180,7 @@ def _filled(value: Component, dtype: npt.DTypeLike, where: str) -> np.ndarray:
 def _refuse_ragged(value: Component, where: str) -> NoReturn:
     shapes = list(dict.fromkeys(map(_shown_shape, value)))
     raise DataFlowError(
-        f"{where} is a list whose rows differ in shape ({', '.join(shapes[:4])}): no regular array. Bring them to one "
+        f"{where} is a list whose rows differ in shape ({first_few(shapes, 4)}): no regular array. Bring them to one "
         "shape where they are made, or keep the rows apart (BatchData(..., use_list=True); as a source DataFromList)"
     )
 

@@ -7,23 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike
 from .fetch import folder_of
 
-__all__ = ["PicturesAndLabels", "check_split", "read_picture"]
-
-
-def check_split(given: Any, splits: tuple[str, ...], what: str) -> str:
-    """Check the name of a split; returns it.
-
-    Raises:
-        DataFlowError: It is not one of ``splits``. The error names ``what`` and its splits.
-    """
-    if given not in splits:
-        raise DataFlowError(f"{what} has the parts {', '.join(map(repr, splits))}; got {given!r}")
-    return given
+__all__ = ["PicturesAndLabels", "read_picture"]
 
 
 def read_picture(path: PathLike, record: int) -> np.ndarray:
@@ -64,7 +54,7 @@ class PicturesAndLabels(FileSource):
         folder: PathLike | None = None,
     ) -> None:
         super().__init__(shuffle, seed)
-        self.split = check_split(split, self.splits, type(self).__name__)
+        self.split = check_choice(type(self).__name__, "split", split, self.splits, DataFlowError)
         self.folder = folder_of(self.folder_name, folder)
         self._files = self._find()
 

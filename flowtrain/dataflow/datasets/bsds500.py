@@ -12,11 +12,12 @@ from typing import Literal
 
 import numpy as np
 
+from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError
 from ...utils.storage import is_folder, is_url, list_folder
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged, parsing
-from .arrays import check_split, read_picture
+from .arrays import read_picture
 from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_folder
 from .svhn import load_mat
 
@@ -68,7 +69,7 @@ class BSDS500(FileSource):
         folder: PathLike | None = None,
     ) -> None:
         super().__init__(shuffle, seed)
-        self.split = check_split(split, ("train", "val", "test"), "BSDS500")
+        self.split = check_choice("BSDS500", "split", split, ("train", "val", "test"), DataFlowError)
         self._landscape = landscape
         data = _unpacked(folder_of("bsds500", folder))
         self._pictures = _files(f"{data}/images/{split}", ".jpg")

@@ -8,9 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from ...utils.arguments import check_choice
+from ...utils.errors import DataFlowError
 from ...utils.storage import carried, local_copy
 from ..formats.source import PathLike, damaged, parsing
-from .arrays import PicturesAndLabels, check_split
+from .arrays import PicturesAndLabels
 from .fetch import NOT_THE_ARCHIVE, Remote, fetch, has_file
 
 __all__ = ["Cifar10", "Cifar100"]
@@ -129,5 +131,6 @@ class Cifar100(_Cifar):
         seed: int | Literal["random"] | None = None,
         folder: PathLike | None = None,
     ) -> None:
-        self._label_at = ("coarse", "fine").index(check_split(labels, ("coarse", "fine"), "the label of Cifar100"))
+        kinds = ("coarse", "fine")
+        self._label_at = kinds.index(check_choice("Cifar100", "labels", labels, kinds, DataFlowError))
         super().__init__(split, shuffle=shuffle, seed=seed, folder=folder)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.arguments import names_arguments
+from ...utils.arguments import check_choice, names_arguments
 from ...utils.errors import DataFlowError
 from ...utils.storage import carried, is_url, local_copy
 from ..core.base import Datapoint
@@ -16,12 +16,11 @@ from ..core.undecoded import get_leaving
 from ..formats.protobuf import fields
 from ..formats.source import FileSource, PathLike, damaged, parsing, resolve_file
 from ..sources.turbojpeg import why_no_regions
-from .arrays import check_split, read_picture
+from .arrays import read_picture
 from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_file, has_folder
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
 
-_SPLITS = ("train", "val", "test")
 _REMOTE = Remote(
     "caffe_ilsvrc12.tar.gz",
     "http://dl.caffe.berkeleyvision.org/caffe_ilsvrc12.tar.gz",
@@ -69,7 +68,7 @@ class ILSVRCMeta:
         Returns:
             (path in the folder of the split, label) of each picture.
         """
-        check_split(split, _SPLITS, "ILSVRC12")
+        _check_part(split, layout)
         pairs = [line.rpartition(" ") for line in self._lines(f"{split}.txt")]  # "n01440764/n01440764_10026.JPEG 0"
         found = [(name.strip(), int(label)) for name, _, label in pairs]
         if split == "val" and layout == "train":
@@ -104,6 +103,11 @@ class ILSVRCMeta:
                 if Path(member.name).name == name and member.isfile():
                     return tar.extractfile(member).read()  # type: ignore[union-attr]
         raise damaged(self._archive, f"there is no {name} in it")
+
+
+def _check_part(split: str, layout: str | None) -> None:
+    check_choice("ILSVRC12", "split", split, ("train", "val", "test"), DataFlowError)
+    check_choice("ILSVRC12", "layout", layout, (None, "original", "train"), DataFlowError)
 
 
 class ILSVRC12Files(FileSource):
@@ -145,9 +149,8 @@ class ILSVRC12Files(FileSource):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(shuffle, seed)
-        self.split = check_split(split, _SPLITS, "ILSVRC12")
-        if layout not in (None, "original", "train"):
-            raise DataFlowError(f'layout is None, "original" or "train", got {layout!r}')
+        self.split = split
+        _check_part(split, layout)
         root = f"{folder_of('ilsvrc12', folder)}/{split}"
         if not has_folder(root):
             raise DataFlowError(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
 from .csvcells import CellSplitter, Column, guess_kind
@@ -96,8 +97,7 @@ class CSVData(ShardedSource):
         if columns is not None and (isinstance(columns, str) or header != isinstance(columns, Mapping) or not columns):
             form = "a dict {column: type}" if header else "a list of types, one for each column"
             raise DataFlowError(f"with header={header}, columns is {form}; got {columns!r}")
-        if on_error not in ("raise", "skip"):
-            raise DataFlowError(f"CSVData: on_error is 'raise' or 'skip', not {on_error!r}")
+        check_choice("CSVData", "on_error", on_error, ("raise", "skip"), DataFlowError)
         self._columns, self._header = columns, header
         self._delimiter, self._quoting, self._encoding = delimiter, quoting, check_encoding(encoding)
         self._words, self._fill = _checked_missing(missing)

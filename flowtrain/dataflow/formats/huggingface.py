@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.errors import DataFlowError, FlowtrainError, FormatError, closest
+from ...utils.errors import DataFlowError, FlowtrainError, FormatError, closest, first_few
 from ...utils.optional import require
 from ..core.base import Datapoint
 from ..core.datapoint import Component
@@ -178,7 +178,7 @@ class DataFromHuggingFace(ColumnSource):
         return self._vectorized and None not in self._missing.values()
 
     def describe(self) -> str:
-        return f"DataFromHuggingFace({', '.join(self._names[:4])}{', ...' if len(self._names) > 4 else ''})"
+        return f"DataFromHuggingFace({first_few(self._names, 4)})"
 
 
 def _check_dataset(dataset: Any) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.storage import is_folder, is_url, local_copy, path_or_url
 from ..core.base import Datapoint
@@ -67,10 +68,9 @@ class LMDBData(FileSource):
         seed: int | Literal["random"] | None = None,
         verify: bool = True,
     ) -> None:
-        if not (decode is None or decode in ("raw", "caffe") or callable(decode)):
-            raise DataFlowError(
-                f'decode is None, "raw", "caffe" or a function (key, value) -> datapoint; got {decode!r}'
-            )
+        if not callable(decode):
+            also = "a function (key, value) -> datapoint"
+            check_choice("LMDBData", "decode", decode, (None, "raw", "caffe"), DataFlowError, also=also)
         super().__init__(shuffle, seed)
         full = path_or_url(path)
         folder = is_folder(full) if is_url(full) else os.path.isdir(full)

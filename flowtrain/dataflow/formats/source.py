@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...utils.errors import USER_ERRORS, DataFlowError, FlowtrainError, FormatError
+from ...utils.errors import USER_ERRORS, DataFlowError, FlowtrainError, FormatError, first_few
 from ...utils.storage import (
     StorageError,
     StorageMissing,
@@ -225,7 +225,7 @@ class FileSource(Ordered):
             self._size = self._count()
         if not self._size:
             files = getattr(self, "paths", None) or [getattr(self, "path", "")]
-            raise FormatError(f"{self.describe()} holds no records: {', '.join(files[:3])}".rstrip(": "))
+            raise FormatError(f"{self.describe()} holds no records: {first_few(files, 3)}".rstrip(": "))
         return self._size
 
     def get(self, index: int, epoch: int = 0) -> Datapoint:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgpack
 
+from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError, FormatError
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
@@ -72,8 +73,10 @@ class TarData(ShardedSource):
         seed: int | Literal["random"] | None = None,
         verify: bool = True,
     ) -> None:
-        if not (decode is None or callable(decode) or decode in ("raw", "auto")):
-            raise DataFlowError(f'decode is None, "raw", "auto" or a function of the sample; got {decode!r}')
+        if not callable(decode):
+            check_choice(
+                "TarData", "decode", decode, (None, "raw", "auto"), DataFlowError, also="a function of the sample"
+            )
         super().__init__(path, shuffle=shuffle, seed=seed, what="tar file")
         self._decode = decode_webdataset if decode == "auto" else decode
         self._verify = verify

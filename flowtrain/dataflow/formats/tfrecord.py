@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from ...utils.arguments import names_arguments
+from ...utils.arguments import check_choice, names_arguments
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import explained
 from ...utils.storage import is_url, path_or_url, put
@@ -84,10 +84,9 @@ class TFRecordData(ShardedSource):
         seed: int | Literal["random"] | None = None,
         verify: bool = True,
     ) -> None:
-        if not (decode is None or callable(decode) or decode in _DECODERS):
-            raise DataFlowError(
-                f"decode is None, one of {', '.join(map(repr, _DECODERS))}, or a function; got {decode!r}"
-            )
+        if not callable(decode):
+            also = "a function of the record"
+            check_choice("TFRecordData", "decode", decode, (None, *_DECODERS), DataFlowError, also=also)
         super().__init__(path, shuffle=shuffle, seed=seed, what="TFRecord file")
         self._decoder: Decoder | None = _DECODERS[decode] if isinstance(decode, str) else decode
         self._verify = verify

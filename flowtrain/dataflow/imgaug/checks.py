@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.utils.arguments import as_int
-from flowtrain.utils.errors import ConfigError, DataFlowError, closest
+from flowtrain.utils.errors import ConfigError, DataFlowError, closest, either
 
 __all__ = [
     "FLOAT32",
@@ -86,14 +86,9 @@ def _complaint(img: object, dtypes: tuple[np.dtype, ...] | None, channels: tuple
         return f"the picture is empty: its shape is {shape}"
     if channels is not None and (shape[2] if len(shape) == 3 else 1) not in channels:
         hint = _channel_hint(shape, channels)
-        return f"expected a picture with {_listed(channels)} channel(s), got shape {shape}.{hint}"
+        return f"expected a picture with {either(channels)} channel(s), got shape {shape}.{hint}"
     dtypes = dtypes or ()
-    return f"expected a picture of {_listed(dtypes)}, got {img.dtype}.{_dtype_hint(dtypes)}"
-
-
-def _listed(items: tuple[Any, ...]) -> str:
-    words = [str(item) for item in items]  # a dtype's str is its name
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return f"expected a picture of {either(dtypes)}, got {img.dtype}.{_dtype_hint(dtypes)}"
 
 
 def _channel_hint(shape: tuple[int, ...], channels: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest
 
-from ...utils.arguments import old_spellings
+from ...utils.arguments import check_choice, old_spellings
 from .arithmetic import to_float32, to_uint8
 from .augmentor import FixedAugmentor, PixelTransform
 from .checks import as_number
@@ -163,7 +163,5 @@ class Grayscale(FixedAugmentor):
     """
 
     def __init__(self, channels: int = 1) -> None:
-        if isinstance(channels, bool) or channels not in (1, 3):
-            raise ConfigError(f"Grayscale: channels must be 1 or 3, not {channels!r}")
-        self.channels = channels
+        self.channels = check_choice("Grayscale", "channels", channels, (1, 3))
         self._transform = GrayscaleTransform(channels)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from ...utils.arguments import check_choice
 from ...utils.claims import DEFLATE_MOST, check_claim
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.storage import RemoteFile, StorageError, StorageFile, StorageMissing, is_url, path_or_url, read_all
@@ -55,14 +56,11 @@ class BrokenImage(FormatError):
 
 def check_reading(owner: str, channel: object, palette: object, depth: object) -> None:
     """Raise unless these are valid arguments of :func:`read_image`."""
-    if channel not in (1, 3):
-        raise DataFlowError(f"{owner}: channel is 3 (RGB) or 1 (gray), not {channel!r}")
-    if palette not in (None, "index", "color"):
-        raise DataFlowError(f"{owner}: palette is 'index', 'color' or None, not {palette!r}")
+    check_choice(owner, "channel (3: RGB, 1: gray)", channel, (3, 1), DataFlowError)
+    check_choice(owner, "palette", palette, ("index", "color", None), DataFlowError)
     if palette == "index" and channel != 1:
         raise DataFlowError(f"{owner}: palette='index' gives the numbers of colours, one channel: pass channel=1")
-    if depth not in ("keep", 8):
-        raise DataFlowError(f"{owner}: depth is 'keep' or 8, not {depth!r}")
+    check_choice(owner, "depth", depth, ("keep", 8), DataFlowError)
 
 
 def read_image(

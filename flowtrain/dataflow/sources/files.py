@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Literal
 
-from ...utils.errors import DataFlowError
+from ...utils.arguments import check_choice
+from ...utils.errors import DataFlowError, first_few
 from ...utils.storage import (
     carried,
     exists,
@@ -80,8 +81,7 @@ class DataFromFiles(Ordered):
         for path in self.files:
             if path == missing or not (is_url(path) or os.path.isfile(path)):
                 raise DataFlowError(f"DataFromFiles: {_no_file(path)} (of a list of {len(self.files)})")
-        if labels not in (None, "folder"):
-            raise DataFlowError(f"DataFromFiles: labels is 'folder' or None, not {labels!r}")
+        check_choice("DataFromFiles", "labels", labels, ("folder", None), DataFlowError)
         folders = [Path(path).parent.name for path in self.files]
         self.classes = sorted(set(folders)) if labels else []
         numbers = {name: number for number, name in enumerate(self.classes)}
@@ -171,7 +171,7 @@ def labelled_files(
         if os.path.splitext(url_name(path))[1].lower() in suffixes  # an address may end in a query
     ]
     if not files:
-        raise DataFlowError(f"the folders of {root} ({', '.join(classes[:5])}) hold no file with {', '.join(suffixes)}")
+        raise DataFlowError(f"the folders of {root} ({first_few(classes)}) hold no file with {', '.join(suffixes)}")
     return classes, files
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from ...utils.arguments import as_int, check_int
-from ...utils.errors import DataFlowError
+from ...utils.arguments import as_int, check_choice, check_int
+from ...utils.errors import DataFlowError, first_few
 from ...utils.storage import first_missing, is_folder, is_url, list_folder, path_or_url
 from ..core.cursor import Datapoint
 from ..core.undecoded import get_leaving
@@ -85,8 +85,7 @@ class ImageFromFile(Ordered):
     ) -> None:
         super().__init__(shuffle, seed)
         check_reading(type(self).__name__, channel, palette, depth)
-        if on_error not in ("raise", "skip"):
-            raise DataFlowError(f"ImageFromFile: on_error is 'raise' or 'skip', not {on_error!r}")
+        check_choice("ImageFromFile", "on_error", on_error, ("raise", "skip"), DataFlowError)
         self.files = _picture_paths(files)
         self.channel, self.on_error = channel, on_error
         self.palette: Palette = palette
@@ -141,8 +140,9 @@ class ImageFromFile(Ordered):
         if not whole:
             raise DataFlowError(f"ImageFromFile: none of the {len(self.files)} files is a whole picture")
         if self.skipped:
-            named = ", ".join(self.skipped[:5]) + (", ..." if len(self.skipped) > 5 else "")
-            _log.warning("ImageFromFile skips %d of %d files: %s", len(self.skipped), len(self.files), named)
+            _log.warning(
+                "ImageFromFile skips %d of %d files: %s", len(self.skipped), len(self.files), first_few(self.skipped)
+            )
         self.files = whole
 
     def _skip(self, path: str, error: Exception) -> None:

@@ -130,7 +130,7 @@ def test_bad_input(tmp_path):
     text.write_text("")
     with pytest.raises(FormatError, match="not an LMDB"):
         len(LMDBData(text))
-    with pytest.raises(DataFlowError, match="decode is"):
+    with pytest.raises(DataFlowError, match="LMDBData: decode must be None, 'raw', 'caffe' or a function"):
         LMDBData(text, "rav")
     empty = make(tmp_path / "empty.lmdb", {})
     assert "empty.lmdb" in str(LMDBData(empty))

@@ -168,7 +168,7 @@ def test_what_is_refused(tmp_path):
         len(TarData(tmp_path / "text.tar"))
     with pytest.raises(FileNotFoundError):
         TarData(tmp_path / "none.tar")
-    with pytest.raises(DataFlowError, match="decode is"):
+    with pytest.raises(DataFlowError, match="TarData: decode must be None, 'raw', 'auto' or a function of the sample"):
         TarData(tmp_path / "text.tar", "jpg")
     with pytest.raises(DataFlowError, match=r"none\.tar.* holds no records"):
         list(TarData(make(tmp_path / "none.tar", {})))

@@ -155,7 +155,7 @@ def test_bad_input(tmp_path):
         TFRecordData([3])
     text = tmp_path / "text.tfrecord"
     text.write_text("this is no TFRecord at all, just some text")
-    with pytest.raises(DataFlowError, match="decode is"):
+    with pytest.raises(DataFlowError, match=r"TFRecordData: decode must be None, 'raw', .* or a function"):
         TFRecordData(text, "exmple")
     with pytest.raises(FormatError, match="not a TFRecord"):
         len(TFRecordData(text))
