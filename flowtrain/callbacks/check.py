@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from flowtrain.utils.arguments import misnamed
+from flowtrain.utils.arguments import misnamed, refuse_class
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.old_names import OLD_NAMES
 
@@ -105,8 +105,7 @@ def check_methods(
         ConfigError: See `check_callback`.
     """
     kind = type(thing).__name__
-    if isinstance(thing, type) and issubclass(thing, base):
-        raise ConfigError(f"{thing.__name__} is a class; give an instance: {thing.__name__}(...).")
+    refuse_class(f"a {base.__name__}", thing)
     if not isinstance(thing, base):
         raise ConfigError(f"expected {_a(base.__name__)}, got {thing!r:.100} ({kind}).{_of_keras(thing)}")
     for name in _own_names(type(thing), base):

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from flowtrain.utils.arguments import old_spellings
+from flowtrain.utils.arguments import check_int, check_names, if_given, old_spellings
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.files import write_whole
 from flowtrain.utils.storage import in_run
 
 from .base import Callback
-from .periodic import check_period, last_step_of_epoch, next_multiple
+from .periodic import last_step_of_epoch, next_multiple
 
 __all__ = ["DumpTensorAsImage", "DumpTensors", "FetchingCallback", "ProcessTensors", "TensorPrinter"]
 
@@ -41,10 +41,8 @@ class FetchingCallback(Callback):
     """
 
     def __init__(self, names: Sequence[str], every_k_steps: int | None = None) -> None:
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f'{type(self).__name__}: names={names!r}; expected a list, e.g. ["conv1/output"].')
-        check_period(self, "every_k_steps", every_k_steps)
-        self.names = list(names)
+        self.names = check_names(type(self).__name__, "names", names)
+        if_given(check_int, type(self).__name__, "every_k_steps", every_k_steps)
         self.every_k_steps = every_k_steps
         super().__init__()
 

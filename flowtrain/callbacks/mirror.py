@@ -16,7 +16,7 @@ from typing import Any
 
 from flowtrain.model.checkpoint_io import check_checkpoint, is_step, list_checkpoints
 from flowtrain.model.manifest import MANIFEST
-from flowtrain.utils.arguments import check_seconds
+from flowtrain.utils.arguments import check_int, check_seconds, if_given
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.files import replace
 from flowtrain.utils.run_status import LOCK
@@ -33,7 +33,6 @@ from flowtrain.utils.storage import (
 )
 
 from .base import Callback
-from .periodic import check_period
 from .proxy import with_wrapped
 
 __all__ = ["MirrorTo", "mirrors_among"]
@@ -72,7 +71,7 @@ class MirrorTo(Callback):
 
     def __init__(self, url: str | os.PathLike[str], keep: int = 2, every: float = 60.0, wait: float = 60.0) -> None:
         self.url = path_or_url(url).rstrip("/")
-        check_period(self, "keep", keep)
+        if_given(check_int, type(self).__name__, "keep", keep)
         self.keep, self.every, self.wait = keep, check_seconds("MirrorTo", "every", every), wait
         check_seconds("MirrorTo", "wait", wait)
         super().__init__()

@@ -6,10 +6,11 @@ import logging
 from typing import Any
 
 from flowtrain.model.tower import TowerContext
+from flowtrain.utils.arguments import check_int, if_given
 from flowtrain.utils.errors import TrainingError
 
 from .base import Callback
-from .periodic import check_period, next_multiple
+from .periodic import next_multiple
 
 __all__ = ["CheckNumerics"]
 
@@ -36,7 +37,7 @@ class CheckNumerics(Callback):
     """
 
     def __init__(self, every_k_steps: int = 100) -> None:
-        check_period(self, "every_k_steps", every_k_steps)
+        if_given(check_int, type(self).__name__, "every_k_steps", every_k_steps)
         self.every_k_steps = every_k_steps
         super().__init__()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flowtrain.utils.arguments import check_int
+from flowtrain.utils.arguments import check_int, if_given
 from flowtrain.utils.errors import ConfigError
 
 from .base import Callback, overrides
@@ -45,8 +45,8 @@ class PeriodicTrigger(ProxyCallback):
         super().__init__(callback)
         if every_k_steps is None and every_k_epochs is None:
             raise ConfigError(f"{self.name} needs a period: every_k_steps=... or every_k_epochs=...")
-        check_period(self, "every_k_steps", every_k_steps)
-        check_period(self, "every_k_epochs", every_k_epochs)
+        if_given(check_int, type(self).__name__, "every_k_steps", every_k_steps)
+        if_given(check_int, type(self).__name__, "every_k_epochs", every_k_epochs)
         if not overrides(callback, "trigger"):
             raise ConfigError(
                 f"{self.name} calls trigger(), which {type(callback).__name__} does not define. Move its work "
@@ -120,7 +120,7 @@ class PeriodicCallback(EnableCallbackIf):
     """
 
     def __init__(self, callback: Callback, every_k_epochs: int) -> None:
-        check_period(self, "every_k_epochs", every_k_epochs)
+        if_given(check_int, type(self).__name__, "every_k_epochs", every_k_epochs)
         super().__init__(callback, lambda held: True)
         self.every_k_epochs = every_k_epochs
 
@@ -131,12 +131,6 @@ class PeriodicCallback(EnableCallbackIf):
 def next_multiple(step: int, period: int) -> int:
     """The smallest multiple of a period that is greater than a step."""
     return (step // period + 1) * period
-
-
-def check_period(owner: object, name: str, value: object) -> None:
-    """Refuse a value that is neither None (not given) nor a whole number from 1."""
-    if value is not None:
-        check_int(type(owner).__name__, name, value)
 
 
 def last_step_of_epoch(callback: Callback) -> float:

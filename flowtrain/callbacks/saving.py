@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from flowtrain.model.checkpoint_io import check_checkpoint_name
 from flowtrain.model.manifest import read_manifest
-from flowtrain.utils.arguments import old_spellings
+from flowtrain.utils.arguments import check_int, if_given, old_spellings
 from flowtrain.utils.errors import CheckpointError
 
 from .base import Callback
-from .periodic import check_period
 from .watch import WatchingCallback
 
 __all__ = ["BestSaver", "MaxSaver", "MinSaver", "ModelSaver"]
@@ -53,8 +52,8 @@ class ModelSaver(Callback):
     """
 
     def __init__(self, keep: int = 10, every: int = 1, background: bool = False) -> None:
-        check_period(self, "keep", keep)
-        check_period(self, "every", every)
+        if_given(check_int, type(self).__name__, "keep", keep)
+        if_given(check_int, type(self).__name__, "every", every)
         self.keep, self.every, self.background = keep, every, background
         super().__init__()
 
@@ -101,7 +100,7 @@ class BestSaver(WatchingCallback):
 
     def __init__(self, monitor: str, mode: str, keep: int = 1, name: str | None = None) -> None:
         super().__init__(monitor, mode)
-        check_period(self, "keep", keep)
+        if_given(check_int, type(self).__name__, "keep", keep)
         self.keep = keep
         self.checkpoint = check_checkpoint_name(name or "best-" + re.sub(r"[^\w.-]+", "_", monitor), self.name)
 

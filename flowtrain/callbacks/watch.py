@@ -7,11 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from flowtrain.utils.arguments import check_choice
+from flowtrain.utils.arguments import check_choice, check_int, if_given
 from flowtrain.utils.errors import ConfigError, TrainingError, closest
 
 from .base import Callback
-from .periodic import check_period
 from .proxy import is_pending
 
 __all__ = ["PatientCallback", "WatchingCallback"]
@@ -127,7 +126,7 @@ class PatientCallback(WatchingCallback):
 
     def __init__(self, monitor: str, mode: str, patience: int, min_delta: float) -> None:
         super().__init__(monitor, mode, min_delta)
-        check_period(self, "patience", patience)
+        if_given(check_int, type(self).__name__, "patience", patience)
         self.patience = patience
 
     def reset(self) -> None:

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from flowtrain.dataflow import ConcatData, DataFlow, RepeatedData, TakeData
 from flowtrain.dataflow.stages.index_map import endless
+from flowtrain.utils.arguments import refuse_class
 from flowtrain.utils.errors import ConfigError
 
 from .tfdata import TFDatasetFlow, from_tf_dataset
@@ -27,8 +28,7 @@ def as_dataflow(data: object, what: str) -> DataFlow:
         return from_tf_dataset(data)
     if isinstance(data, DataFlow):
         return data
-    if isinstance(data, type) and issubclass(data, DataFlow):
-        raise ConfigError(f"{what} must be a DataFlow: write {data.__name__}(...) instead of the class")
+    refuse_class(what, data)
     raise ConfigError(
         f"{what} must be a DataFlow or a tf.data.Dataset, got {type(data).__name__}. Wrap a list of datapoints with "
         "DataFromList, arrays with BatchData(DataFromArrays(x, y), 32), and what is made by a generator with "

@@ -9,26 +9,16 @@ import numpy as np
 
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.dataflow.core.datapoint import Component, Datapoint
+from flowtrain.dataflow.core.proxy import check_flow
 from flowtrain.dataflow.core.values import as_array
 from flowtrain.utils.errors import DataFlowError
 
 from .ownership import hands_over, is_leased
 
-__all__ = ["Handover", "check_flow"]
+__all__ = ["Handover"]
 
 Convert = Callable[[np.ndarray, bool, str], Any]
 """Function (array, whether its memory may be shared, place for errors) -> tensor."""
-
-
-def check_flow(ds: object, owner: str) -> DataFlow:
-    """Raise unless `ds` is a DataFlow.
-
-    Raises:
-        DataFlowError: It is something else.
-    """
-    if not isinstance(ds, DataFlow):
-        raise DataFlowError(f"{owner} takes a DataFlow, got {type(ds).__name__}")
-    return ds
 
 
 class Handover:

@@ -11,10 +11,9 @@ import keras
 
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.dataflow.core.datapoint import Component, Datapoint
+from flowtrain.dataflow.core.proxy import check_flow
 from flowtrain.utils.arguments import names_arguments
 from flowtrain.utils.errors import ConfigError, DataFlowError, StateError, closest
-
-from .handover import check_flow
 
 __all__ = ["to_keras"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from flowtrain.dataflow.core.base import DataFlow
+from flowtrain.dataflow.core.proxy import check_flow
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
-from .handover import check_flow
 from .inputs import Inputs, check_specs
 
 __all__ = ["TFDatasetFlow", "from_tf_dataset", "to_tf_dataset"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from flowtrain.utils.arguments import check_names
 from flowtrain.utils.errors import ModelError, TensorNameError, closest
 
 from .ancestors import ancestors
@@ -89,14 +90,8 @@ class InferenceGraph:
             TensorNameError: An unknown name; lists the nearest.
             ModelError: Not lists of names, an input twice, no output, or an output needs an input that is not given.
         """
-        for what, names in (("inputs", inputs), ("outputs", outputs)):
-            # A generator is no list: looking at its names would use them up.
-            listed = isinstance(names, Collection) and not isinstance(names, str)
-            if not listed or not all(isinstance(name, str) for name in names):
-                raise ModelError(f"a predictor's {what} are a list of names, got {names!r:.120}.")
-        if not outputs:
-            raise ModelError("a predictor needs at least one output.")
-        inputs, outputs = list(inputs), list(outputs)
+        inputs = check_names("a predictor", "inputs", inputs, ModelError)
+        outputs = check_names("a predictor", "outputs", outputs, ModelError, least=1)
         twice = sorted({name for name in inputs if inputs.count(name) > 1})
         if twice:
             raise ModelError(f"the predictor's inputs name {twice[0]!r} twice.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from flowtrain.utils.arguments import refuse_class
 from flowtrain.utils.errors import ModelError
 
 from .porting import old_spellings_named
@@ -27,8 +28,7 @@ def checked_inputs(model: ModelDesc) -> list[tf.TensorSpec]:
     Raises:
         ModelError: Not a ModelDesc, or its inputs are not named TensorSpecs that fit ``build_graph``.
     """
-    if isinstance(model, type):
-        raise ModelError(f"give a model, not its class: {model.__name__}().")
+    refuse_class("the model", model, ModelError)
     if not hasattr(model, "inputs") or not hasattr(model, "build_graph"):
         raise ModelError(
             f"expected a ModelDesc, got {type(model).__name__}. "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowtrain.model.store import read_value
-from flowtrain.utils.arguments import check_choice, check_int, names_arguments
+from flowtrain.utils.arguments import check_choice, check_int, if_given, names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError
 from flowtrain.utils.storage import is_folder, is_there, is_url, list_folder, path_or_url, writing_to
 
@@ -81,8 +81,7 @@ def export(
     path = path if is_url(path) else Path(path)
     kind = _format_of(Path(path), format)
     for name, size in (("height", height), ("width", width)):
-        if size is not None:
-            check_int("export", name, size)
+        if_given(check_int, "export", name, size)
     if (height is not None or width is not None) and kind not in _FIXABLE:
         raise ExportError(f"a fixed height or width can be written as {', '.join(_FIXABLE)}, not as {kind}.")
     if kind in ("npz", "keras", "h5", "weights_h5") and (inputs or outputs):

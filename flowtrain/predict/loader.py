@@ -16,7 +16,7 @@ from tabulate import tabulate
 from flowtrain.model import ModelDesc, ModelGraph
 from flowtrain.model.keras_names import names_in_run
 from flowtrain.model.store import read_value
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import names_arguments, refuse_class
 from flowtrain.utils.errors import CheckpointError, ModelError, first_few
 
 from .weights import read_weights
@@ -259,8 +259,7 @@ def _renamed(weights: dict[str, np.ndarray], rules: Mapping[str, str], source: s
 
 
 def _variables_of(model: Any) -> Mapping[str, Any]:
-    if isinstance(model, type):
-        raise ModelError(f"give a model, not its class: {model.__name__}().")
+    refuse_class("the model", model, ModelError)
     if isinstance(model, ModelGraph):
         return model.store.variables
     if isinstance(model, keras.Model):

@@ -11,6 +11,7 @@ from flowtrain.model import KerasModelDesc, ModelGraph, Predictor, TowerContext
 from flowtrain.model.inference import InferenceGraph
 from flowtrain.model.keras_io import call_keras, declared_inputs
 from flowtrain.model.store import VariableStore
+from flowtrain.utils.arguments import check_names, if_given, refuse_class
 from flowtrain.utils.errors import ModelError, TensorNameError
 
 __all__ = ["NamedGraph", "as_graph", "as_predictor", "keras_graph", "predictor_of"]
@@ -95,8 +96,7 @@ def as_graph(model: object, averaged: bool = False) -> InferenceGraph:
         return model
     if isinstance(model, keras.Model):
         return keras_graph(model)
-    if isinstance(model, type):
-        raise ModelError(f"give a model, not its class: {model.__name__}().")
+    refuse_class("the model", model, ModelError)
     raise ModelError(f"expected a trainer, ModelDesc, ModelGraph or Keras model, got {type(model).__name__}.")
 
 
@@ -150,8 +150,7 @@ def predictor_of(
 ) -> Predictor:
     """Make a predictor from an inference graph; arguments and errors as of `as_predictor`."""
     for what, names in (("inputs", inputs), ("outputs", outputs)):
-        if isinstance(names, str):
-            raise ModelError(f"{what}= is a list of names: write [{names!r}].")
+        if_given(check_names, "a predictor", what, names, ModelError)
     if outputs is None:
         outputs = _expected_outputs(graph)
     if inputs is None:

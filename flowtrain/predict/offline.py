@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from flowtrain.dataflow import BatchData, DataFlow
 from flowtrain.dataflow.core.datapoint import Datapoint
+from flowtrain.dataflow.core.proxy import check_flow
 from flowtrain.model import ModelDesc, ModelGraph, Predictor
 from flowtrain.model.inference import InferenceGraph
-from flowtrain.utils.arguments import names_arguments, old_spellings
+from flowtrain.utils.arguments import check_names, if_given, names_arguments, old_spellings, refuse_class
 from flowtrain.utils.errors import ConfigError
 
 from .loader import with_weights
@@ -91,11 +92,9 @@ class PredictConfig:
             raise ConfigError(
                 "PredictConfig needs model=, an object of a class that extends ModelDesc, or a Keras model"
             )
-        if isinstance(model, type):
-            raise ConfigError(f"model= must be an object; write {model.__name__}() instead of the class")
+        refuse_class("PredictConfig: model", model)
         for name, value in (("inputs", inputs), ("outputs", outputs)):
-            if isinstance(value, str):
-                raise ConfigError(f"{name}= must be a list of names: [{value!r}]")
+            if_given(check_names, "PredictConfig", name, value)
         self.model, self.weights, self.inputs, self.outputs = model, weights, inputs, outputs
         self.averaged = averaged
 
@@ -155,8 +154,7 @@ def predict_dataflow(
         >>> for (prediction,) in predict_dataflow(predictor, ds, batch_size=32):    # doctest: +SKIP
         ...     ...
     """
-    if not isinstance(dataflow, DataFlow):
-        raise ConfigError(f"predict takes a dataflow, got {type(dataflow).__name__}; DataFromList(list) makes one.")
+    check_flow(dataflow, "predict_dataflow", ConfigError)
     if batch_size is not None:
         dataflow = BatchData(dataflow, batch_size, remainder=True)
     with tqdm(total=dataflow.size_or_none(), desc="predict", unit="batch", disable=not progress) as bar:

@@ -14,7 +14,7 @@ from flowtrain.callbacks.base import Callback
 from flowtrain.dataflow.core.base import DataFlow
 from flowtrain.feed.data_argument import as_dataflow
 from flowtrain.monitors.monitor import Monitor
-from flowtrain.utils.arguments import check_choice, check_int, old_spellings
+from flowtrain.utils.arguments import check_choice, check_int, if_given, old_spellings, refuse_class
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.storage import in_run
 
@@ -102,8 +102,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.model is None:
             raise ConfigError("TrainConfig needs model=, an object of a class that extends ModelDesc")
-        if isinstance(self.model, type):
-            raise ConfigError(f"model= must be an object; write {self.model.__name__}() instead of the class")
+        refuse_class("TrainConfig: model", self.model)
         if self.log_dir is not None:
             in_run(self.log_dir, "log_dir")
         if self.dataflow is not None:
@@ -112,8 +111,7 @@ class TrainConfig:
         for name in ("max_epoch", "starting_epoch", "accumulate", "prefetch"):
             check_int("TrainConfig", name, getattr(self, name))
         for name in ("steps_per_epoch", "steps_per_call", "global_batch"):
-            if getattr(self, name) is not None:
-                check_int("TrainConfig", name, getattr(self, name))
+            if_given(check_int, "TrainConfig", name, getattr(self, name))
         if self.strategy is not None and not isinstance(self.strategy, tf.distribute.Strategy):
             raise ConfigError(
                 "strategy= must be a tf.distribute.Strategy, e.g. tf.distribute.MirroredStrategy(); "

@@ -10,7 +10,7 @@ import functools
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .errors import ConfigError, FlowtrainError, closest, either
@@ -21,16 +21,20 @@ __all__ = [
     "as_int",
     "check_choice",
     "check_int",
+    "check_names",
     "check_seconds",
+    "if_given",
     "misnamed",
     "missing_name",
     "names_arguments",
     "old_spellings",
+    "refuse_class",
     "refuse_unknown",
     "unknown_attribute",
 ]
 
 T = TypeVar("T", bound=Callable[..., Any])
+R = TypeVar("R")
 V = TypeVar("V")
 
 
@@ -45,7 +49,14 @@ class OldName(FlowtrainError, ImportError):
     """
 
 
-def check_int(owner: str, name: str, value: object, least: int | None = 1, most: int | None = None) -> int:
+def check_int(
+    owner: str,
+    name: str,
+    value: object,
+    least: int | None = 1,
+    most: int | None = None,
+    error: type[FlowtrainError] = ConfigError,
+) -> int:
     """Check that an argument is a whole number within bounds.
 
     Args:
@@ -54,12 +65,13 @@ def check_int(owner: str, name: str, value: object, least: int | None = 1, most:
         value: What was given: an int or anything with ``__index__`` (NumPy's integers), but no bool.
         least: The smallest that is allowed; None: no bound.
         most: The largest that is allowed; None: no bound.
+        error: The type to raise.
 
     Returns:
         The value as an int.
 
     Raises:
-        ConfigError: It is no such number.
+        ConfigError: It is no such number; or the given type of error.
 
     Example:
         >>> check_int("BatchData", "batch_size", 0)
@@ -69,7 +81,7 @@ def check_int(owner: str, name: str, value: object, least: int | None = 1, most:
     """
     number = as_int(value)
     if number is None or (least is not None and number < least) or (most is not None and number > most):
-        raise ConfigError(f"{owner}: {name} must be a whole number{_bounds(least, most)}, got {value!r:.200}")
+        raise error(f"{owner}: {name} must be a whole number{_bounds(least, most)}, got {value!r:.200}")
     return number
 
 
@@ -139,6 +151,71 @@ def check_choice(
         words = either([*map(repr, allowed), *([also] if also else [])])
         raise error(f"{owner}: {name} must be {words}, got {value!r:.200}")
     return value
+
+
+def check_names(
+    owner: str,
+    name: str,
+    value: Any,
+    error: type[FlowtrainError] = ConfigError,
+    *,
+    least: int = 0,
+    known: Iterable[str] | None = None,
+) -> list[str]:
+    """Check that an argument is a list of names, and no name alone.
+
+    Args:
+        owner: Whose argument it is, for the message.
+        name: The argument's name.
+        value: What was given: a list, a tuple or another collection of strings. No set, whose order is not defined.
+        error: The type to raise.
+        least: How many names there must be.
+        known: The names that there are; None: any.
+
+    Returns:
+        The names.
+
+    Raises:
+        ConfigError: It is no such list; or the given type of error.
+
+    Example:
+        >>> check_names("ParquetData", "columns", "age")
+        Traceback (most recent call last):
+            ...
+        flowtrain.utils.errors.ConfigError: ParquetData: columns must be a list of names, got 'age': write ['age']
+    """
+    # A generator is no list: looking at its names would use them up.
+    listed = isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping, set, frozenset))
+    if not listed or len(value) < least or not all(isinstance(one, str) for one in value):
+        mend = f": write [{value!r}]" if isinstance(value, str) else ""
+        raise error(f"{owner}: {name} must be a list of names{', at least one' * least}, got {value!r:.200}{mend}")
+    names, there = list(value), None if known is None else list(known)
+    for one in names:
+        if there is not None and one not in there:
+            raise error(f"{owner}: {name} has {one!r}, which there is not. {closest(one, there)}")
+    return names
+
+
+def if_given(check: Callable[..., R], owner: str, name: str, value: object, *args: Any, **options: Any) -> R | None:
+    """Check an argument that may be None, which stands for "not given".
+
+    Example:
+        >>> if_given(check_int, "SVMLightData", "num_features", None)
+    """
+    return None if value is None else check(owner, name, value, *args, **options)
+
+
+def refuse_class(owner: str, value: object, error: type[FlowtrainError] = ConfigError) -> None:
+    """Raise if a class is given where an object of it is meant.
+
+    Example:
+        >>> refuse_class("TrainConfig: model", dict)
+        Traceback (most recent call last):
+            ...
+        flowtrain.utils.errors.ConfigError: TrainConfig: model must be an object, not its class: dict()
+    """
+    if isinstance(value, type):
+        raise error(f"{owner} must be an object, not its class: {value.__name__}()")
 
 
 def missing_name(module: str, name: str, known: Iterable[str], old: Mapping[str, str]) -> OldName | AttributeError:

@@ -92,7 +92,7 @@ def test_mistakes_in_a_base_class_of_the_users_are_found():
 
 
 def test_what_is_no_callback_is_refused():
-    with pytest.raises(FlowtrainError, match="instance"):
+    with pytest.raises(FlowtrainError, match="must be an object, not its class: "):
         check_callback(Callback)
     with pytest.raises(FlowtrainError, match="expected a Callback"):
         check_callback(print)

@@ -11,9 +11,12 @@ from flowtrain.utils.arguments import (
     UnknownArgument,
     check_choice,
     check_int,
+    check_names,
     check_seconds,
+    if_given,
     missing_name,
     old_spellings,
+    refuse_class,
 )
 from flowtrain.utils.errors import ConfigError, DataFlowError, closest, first_few
 
@@ -138,3 +141,31 @@ def test_long_lists_are_cut_and_counted():
     assert first_few("abc", 3) == "a, b, c"
     assert first_few(iter("abcde"), 3) == "a, b, c and 2 more"
     assert first_few([]) == ""
+
+
+@pytest.mark.parametrize("value", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), np.array(["a", "b"]).tolist()])
+def test_names_pass_as_a_list(value):
+    assert check_names("show", "titles", value, known=["a", "b", "c"]) == ["a", "b"]
+    assert if_given(check_names, "show", "titles", value) == ["a", "b"]
+    assert if_given(check_names, "show", "titles", None) is None
+
+
+@pytest.mark.parametrize("value", [["a", 1], {"a", "b"}, {"a": 1}, iter(["a"]), 3, None, b"a"])
+def test_what_is_no_list_of_names_is_refused(value):
+    with pytest.raises(ConfigError, match=r"^show: titles must be a list of names, got "):
+        check_names("show", "titles", value)
+
+
+def test_a_single_name_is_answered_with_the_list_of_it():
+    with pytest.raises(DataFlowError, match=r"^show: titles must be a list of names, got 'ab': write \['ab'\]$"):
+        check_names("show", "titles", "ab", DataFlowError)
+    with pytest.raises(ConfigError, match=r"^show: titles must be a list of names, at least one, got \[\]$"):
+        check_names("show", "titles", [], least=1)
+    with pytest.raises(ConfigError, match=r"^show: titles has 'lable', which there is not\. Did you mean 'label'\?$"):
+        check_names("show", "titles", ["lable"], known=["label", "image"])
+
+
+def test_a_class_is_no_object():
+    refuse_class("the model", 3)
+    with pytest.raises(ConfigError, match=r"^the model must be an object, not its class: dict\(\)$"):
+        refuse_class("the model", dict)

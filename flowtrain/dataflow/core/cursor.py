@@ -34,6 +34,7 @@ __all__ = [
     "StageCursor",
     "checked_index",
     "empty_epoch",
+    "foreign_position",
     "in_a_row",
     "promised_size",
 ]
@@ -72,6 +73,11 @@ class Cursor:
         """Release what the cursor holds; ``state`` still answers afterwards."""
 
 
+def foreign_position(flow: object, state: object) -> StateError:
+    """The error for a saved position that a flow's cursor cannot have given."""
+    return StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+
+
 def checked_index(flow: DataFlow, state: object) -> int:
     """A saved position in an indexable flow, as an index.
 
@@ -81,7 +87,7 @@ def checked_index(flow: DataFlow, state: object) -> int:
     if state is None:
         return 0
     if not isinstance(state, int):
-        raise StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+        raise foreign_position(flow, state)
     size = flow.size_or_none()
     if size is not None and state > size:
         raise StateError(f"the saved position is {state}, but {flow} has only {size} datapoints")
@@ -215,7 +221,7 @@ class IteratorCursor(Cursor):
         super().__init__(epoch)
         self._flow = flow
         if not isinstance(state, (int, NoneType)):
-            raise StateError(f"{flow}: the saved position {state!r:.80} is of another kind of flow")
+            raise foreign_position(flow, state)
         self._count = state or 0
         self._iterator: Iterator[Datapoint] | None = None
         self._rng: Any = None
@@ -282,7 +288,7 @@ class StageCursor(Cursor):
         super().__init__(epoch)
         self._stage = stage
         if state is not None and not (isinstance(state, (list, tuple)) and len(state) == 2):
-            raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
+            raise foreign_position(stage, state)
         self.memory, self.inputs_at = state or (None, None)
         self._saved: list[Any] = list(self.inputs_at or ())  # of inputs that were not opened yet
         self._inputs: list[Cursor | None] = []

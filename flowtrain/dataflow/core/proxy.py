@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from ...utils.errors import DataFlowError
+from ...utils.errors import DataFlowError, FlowtrainError
 from .base import DataFlow
 from .cursor import Cursor, Datapoint
 from .datapoint import Position
 
-__all__ = ["ProxyDataFlow"]
+__all__ = ["ProxyDataFlow", "check_flow"]
+
+
+def check_flow(ds: object, owner: str, error: type[FlowtrainError] = DataFlowError) -> DataFlow:
+    """Check that an argument is a DataFlow; returns it.
+
+    Args:
+        ds: The argument.
+        owner: The class or function that takes it, for the message.
+        error: The type to raise.
+    """
+    if not isinstance(ds, DataFlow):
+        raise error(
+            f"{owner} takes a DataFlow, got {type(ds).__name__}. Wrap a list with DataFromList, a generator function "
+            "with DataFromGenerator."
+        )
+    return ds
 
 
 class ProxyDataFlow(DataFlow):
@@ -21,12 +37,7 @@ class ProxyDataFlow(DataFlow):
     """
 
     def __init__(self, ds: DataFlow) -> None:
-        if not isinstance(ds, DataFlow):
-            raise DataFlowError(
-                f"{type(self).__name__} takes a DataFlow as its first argument, got {type(ds).__name__}. "
-                "Wrap a list with DataFromList, a generator function with DataFromGenerator."
-            )
-        self.ds = ds
+        self.ds = check_flow(ds, type(self).__name__)
 
     def children(self) -> tuple[DataFlow, ...]:
         return (self.ds,)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from .arrowcells import NullCell
 from .source import FileSource
 
-__all__ = ["ColumnSource", "check_columns"]
-
-
-def check_columns(columns: Sequence[str] | None) -> list[str] | None:
-    """Check a source's argument ``columns``: a list of names, or None for all.
-
-    Raises:
-        DataFlowError: It is no list of names, or an empty one.
-    """
-    if columns is not None and (isinstance(columns, (str, Mapping)) or not columns):
-        raise DataFlowError(f"columns is a list of names, at least one; got {columns!r}")
-    return None if columns is None else list(columns)
+__all__ = ["ColumnSource"]
 
 
 class ColumnSource(FileSource):

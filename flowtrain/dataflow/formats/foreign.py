@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_names, if_given
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.storage import is_url, list_folder, url_name
 from ..core.base import Datapoint
@@ -77,10 +78,7 @@ class OTBTFData(TFRecordData):
         present = [name for name in _SHAPE_FILES if name in _names_in(folder)]
         shapes = _read_json(os.path.join(folder, (present or list(_SHAPE_FILES))[0]), _shape)
         self._shapes = {name: shapes.get(name) for name in types}
-        unknown = [key for key in keys or () if key not in types]
-        if isinstance(keys, str) or unknown:
-            raise DataFlowError(f"keys={keys!r}: a list of some of {', '.join(map(repr, types))} expected")
-        self._keys = list(keys) if keys is not None else None
+        self._keys = if_given(check_names, "OTBTFData", "keys", keys, DataFlowError, least=1, known=types)
 
     def _make(self, record: bytes) -> Datapoint:
         features = parse_example(record)

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...utils.arguments import check_names, if_given
 from ...utils.errors import DataFlowError, FlowtrainError, FormatError, closest, first_few
 from ...utils.optional import require
 from ..core.base import Datapoint
 from ..core.datapoint import Component
 from .arrowcells import ArrowArray, Cells, Grids, NullCell
 from .arrowvalues import cells_of, gathers, null_paths, numbers_of, unreadable
-from .columnsource import ColumnSource, check_columns
+from .columnsource import ColumnSource
 from .pictures import picture_decoder
 from .runs import ReadRun
 
@@ -76,7 +77,7 @@ class DataFromHuggingFace(ColumnSource):
     ) -> None:
         super().__init__(shuffle, seed)
         _check_dataset(dataset)
-        columns = check_columns(columns)
+        columns = if_given(check_names, "DataFromHuggingFace", "columns", columns, DataFlowError, least=1)
         for name, given in (("decode", decode), ("missing", missing)):
             if given is not None and not isinstance(given, Mapping):
                 raise DataFlowError(f"{name} is a dict by column; got {given!r}")

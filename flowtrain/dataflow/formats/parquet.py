@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.arguments import check_int
+from ...utils.arguments import check_int, check_names, if_given
 from ...utils.errors import DataFlowError, FlowtrainError, closest
 from ..core.base import Datapoint
 from .arrowcells import NullCell
 from .arrowvalues import gathers, null_paths
-from .columnsource import ColumnSource, check_columns
+from .columnsource import ColumnSource
 from .grouporder import GroupOrder
 from .layout import join
 from .parquetfile import GroupCache, ParquetFile, RowGroup, same_columns
@@ -87,7 +87,7 @@ class ParquetData(ColumnSource, ShardedSource):
         verify: bool = True,
     ) -> None:
         super().__init__(path, shuffle=shuffle, seed=seed, what="Parquet file")
-        self._columns = check_columns(columns)
+        self._columns = if_given(check_names, "ParquetData", "columns", columns, DataFlowError, least=1)
         if missing is not None and not isinstance(missing, Mapping):
             raise DataFlowError(f"missing is a dict {{column: what stands for a null there}}; got {missing!r}")
         if not (decode is None or decode == "raw" or callable(decode) or isinstance(decode, Mapping)):
@@ -103,9 +103,7 @@ class ParquetData(ColumnSource, ShardedSource):
         self._asked = dict(missing or {})
         self._missing = {f"{name}.{part}": None for name in pictures for part in ("bytes", "path")} | self._asked
         self._as_stored = decode is not None  # the layout of a file of `write` is then ignored
-        self._groups = (
-            None if shuffle_groups is None else check_int("ParquetData", "shuffle_groups", shuffle_groups, least=1)
-        )
+        self._groups = if_given(check_int, "ParquetData", "shuffle_groups", shuffle_groups, least=1)
         self._cache_bytes = check_int("ParquetData", "cache_bytes", cache_bytes, least=0)
         self._verify = verify
         # A run of rows read ahead would call the user's function for rows that may never be asked for.

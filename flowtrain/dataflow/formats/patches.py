@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from ...utils.errors import DataFlowError, closest
+from ...utils.arguments import check_names, if_given
+from ...utils.errors import DataFlowError
 from ..core.base import Datapoint
 from .raster import RasterFile
 from .source import FileSource, PathLike, damaged, resolve_files
@@ -68,7 +69,7 @@ class PatchesImages(FileSource):
             name: [RasterFile(path) for path in resolve_files(paths, what=f"raster of {name!r}")]
             for name, paths in sources.items()
         }
-        self._keys = _chosen(keys, list(sources))
+        self._keys = if_given(check_names, "PatchesImages", "keys", keys, DataFlowError, least=1, known=sources)
         self._ends = np.cumsum(_patches_per_file(self._files))
         self._patches = _order(order, int(self._ends[-1]))
         self.streaming = streaming
@@ -134,17 +135,6 @@ def _patches_per_file(files: Mapping[str, list[RasterFile]]) -> list[int]:
                 "files of all names belong together one by one"
             )
     return expected
-
-
-def _chosen(keys: Sequence[str] | None, names: list[str]) -> list[str] | None:
-    if keys is None:
-        return None
-    if isinstance(keys, str):
-        raise DataFlowError(f"PatchesImages: keys is a list of names: write [{keys!r}]")
-    for key in keys:
-        if key not in names:
-            raise DataFlowError(f"PatchesImages has no {key!r}. {closest(key, names)}")
-    return list(keys)
 
 
 def _order(order: Sequence[int] | np.ndarray | None, size: int) -> range | np.ndarray:

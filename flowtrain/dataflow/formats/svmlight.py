@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...utils.arguments import check_int
+from ...utils.arguments import check_int, if_given
 from ...utils.claims import UNNAMED, Claim, check_claim
 from ..core.base import Datapoint
 from .csvcells import only_digits
@@ -66,7 +66,7 @@ class SVMLightData(ShardedSource):
         seed: int | Literal["random"] | None = None,
     ) -> None:
         super().__init__(path, shuffle=shuffle, seed=seed, what="svmlight file")
-        self.num_features = None if num_features is None else check_int("SVMLightData", "num_features", num_features)
+        self.num_features = if_given(check_int, "SVMLightData", "num_features", num_features)
         self._first, self._label, self._dtype = int(not zero_based), label, np.dtype(dtype)
 
     def _open_files(self) -> tuple[Sequence[LineFile], list[int]]:

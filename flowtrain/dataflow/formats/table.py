@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...ipc.codec import CodecError, unpack
+from ...utils.arguments import check_names
 from ...utils.claims import Claim, check_claim
 from ...utils.errors import DataFlowError, FormatError, closest
 from ..core.base import Datapoint
@@ -222,8 +223,9 @@ class TableSource(FileSource):
         verify: bool = True,
     ) -> None:
         super().__init__(shuffle, seed)
-        if isinstance(keys, str) or (keys is not None and not keys):
-            raise DataFlowError(f"keys is a list of names or a dict {{component: name}}, got {keys!r}")
+        if keys is not None:
+            names = list(keys.values()) if isinstance(keys, Mapping) else keys
+            check_names(type(self).__name__, "keys (or the values of a dict of them)", names, DataFlowError, least=1)
         self.path = resolve_file(path, what=self._what)
         self._keys, self._verify = keys, verify
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from ...utils.arguments import check_int, names_arguments
+from ...utils.arguments import check_int, check_names, if_given, names_arguments
 from ...utils.description import describe
 from ...utils.errors import DataFlowError, FormatError
 from ...utils.files import FileLock, explained, fsync, replace, write_whole
@@ -38,6 +38,7 @@ from ...utils.storage import (
 from ..core.base import DataFlow
 from ..core.chain import describe_chain
 from ..core.datapoint import Position
+from ..core.proxy import check_flow
 from ..core.values import refuse_masked
 from ..stages.index_map import endless
 from .framing import crc32c
@@ -105,8 +106,7 @@ def write(
         >>> len(NpzData("three.npz"))                                         # doctest: +SKIP
         3
     """
-    if not isinstance(ds, DataFlow):
-        raise DataFlowError(f"write(ds, path) takes a DataFlow, got {type(ds).__name__}: wrap a list in DataFromList")
+    check_flow(ds, "write(ds, path)")
     commit_every = check_int("write", "commit_every", commit_every)
     if endless(ds):
         raise DataFlowError(f"write: {ds} never ends; put TakeData or FixedSizeData around it")
@@ -205,8 +205,7 @@ def _options(kind: str, keys: Sequence[str] | None, per_file: int) -> dict[str, 
         if keys is not None:
             raise DataFlowError(f'keys= names the components for format="otbtf"; this is {kind}')
         return {}
-    if isinstance(keys, str):
-        raise DataFlowError(f"keys is a list of names: write [{keys!r}]")
+    keys = if_given(check_names, "write", "keys", keys, DataFlowError, least=1)
     return {"keys": keys, "per_file": check_int("write", "per_file", per_file)}
 
 

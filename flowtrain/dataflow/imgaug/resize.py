@@ -10,7 +10,7 @@ import numpy as np
 
 from flowtrain.utils.errors import ConfigError, DataFlowError
 
-from ...utils.arguments import check_int, old_spellings
+from ...utils.arguments import check_int, if_given, old_spellings
 from .arithmetic import in_fours
 from .augmentor import Augmentor, GeometricTransform
 from .checks import OPENCV_DTYPES, as_number, as_range, as_size, check_image
@@ -99,7 +99,7 @@ class ResizeShortestEdge(Augmentor):
 
     def __init__(self, size: int, interpolation: Interpolation = "linear", max_size: int | None = None) -> None:
         self.size = check_int("ResizeShortestEdge", "size", size)
-        self.max_size = None if max_size is None else check_int("ResizeShortestEdge", "max_size", max_size)
+        self.max_size = if_given(check_int, "ResizeShortestEdge", "max_size", max_size)
         if self.max_size is not None and self.max_size < self.size:
             raise ConfigError(f"ResizeShortestEdge: max_size={max_size} is less than size={size}")
         self.interpolation = interpolation

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.arguments import check_int
 from ...utils.cores import available_cores
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
@@ -32,8 +33,7 @@ def explain(
     quiet: bool = False,
 ) -> Explanation:
     """Measure what each stage of a flow costs; see ``DataFlow.explain``."""
-    if n < 1:
-        raise DataFlowError(f"explain: n must be at least 1, not {n!r}")
+    check_int("explain", "n", n, error=DataFlowError)
     with tempfile.TemporaryDirectory(prefix="flowtrain-explain-") as folder:
         flow, clock, stages = instrumented(ds, folder)
         run = _Run(flow, clock, stages, consumer)

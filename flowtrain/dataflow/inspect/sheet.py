@@ -13,12 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...utils.arguments import check_int, names_arguments
+from ...utils.arguments import check_int, check_names, if_given, names_arguments
 from ...utils.errors import DataFlowError
 from ...utils.storage import writing_to
 from ..core.base import DataFlow
 from ..core.components import items_of
 from ..core.datapoint import Datapoint
+from ..core.proxy import check_flow
 from .printing import describe_component
 
 __all__ = ["show"]
@@ -63,12 +64,12 @@ def show(
         >>> show(FakeData([(32, 32, 3), ()], dtype=["uint8", "int64"]), path) == path
         True
     """
+    check_flow(ds, "show")
     check_int("show", "num", num)
     ending = os.path.splitext(path)[1]
     if ending.lower() not in (".png", ".html"):
         raise DataFlowError(f"show: the path must end in .png or .html, not {ending!r}")
-    if isinstance(titles, str):
-        raise DataFlowError(f"show: titles is a list, one for each component: [{titles!r}]")
+    if_given(check_names, "show", "titles", titles, DataFlowError)
     cells = list(itertools.islice(_cells(ds, titles), num))
     if not cells:
         raise DataFlowError(f"show: {ds} gave no datapoint")

@@ -11,11 +11,10 @@ from typing import Any
 
 from ...ipc.parcel import NotSendable
 from ...ipc.pool import Lost
-from ...utils.errors import StateError
 from ..core import process
 from ..core.ahead import Planner, Run, RunQueue, got, has_workers
 from ..core.base import DataFlow
-from ..core.cursor import Cursor, Datapoint, PositionPacer
+from ..core.cursor import Cursor, Datapoint, PositionPacer, foreign_position
 from ..core.datapoint import Position
 from ..stages.each import DROPPED
 from .crew import Crew, CrewCursor, Result
@@ -194,7 +193,7 @@ class SentCursor(CrewCursor):
         if state is None:
             state = {"from": 0, "below": None, "next": 0, "ahead": []}
         if not isinstance(state, dict) or {"from", "below", "next", "ahead"} - set(state):
-            raise StateError(f"{stage}: the saved position {state!r:.80} is of another kind of flow")
+            raise foreign_position(stage, state)
         source = _Indices(stage.size_or_none(), state) if walked is None else _Walked(walked, epoch, state)
         return cls(stage, source, epoch, strict, state)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ...ipc.pool import Lost
 from ...utils.errors import StateError
 from ..core import process
-from ..core.cursor import Datapoint
+from ..core.cursor import Datapoint, foreign_position
 from .crew import Crew, CrewCursor, CrewStage, Result
 
 __all__ = ["WalkedCursor"]
@@ -183,7 +183,7 @@ def _checked(state: object, parts: int, owner: object) -> dict[str, Any]:
     if state is None:
         return {"turn": 0, "parts": [[None, 0, False]] * parts, "left": None}
     if not isinstance(state, dict) or {"turn", "parts", "left"} - set(state):
-        raise StateError(f"{owner}: the saved position {state!r:.80} is of another kind of flow")
+        raise foreign_position(owner, state)
     if len(state["parts"]) != parts:
         raise StateError(
             f"{owner}: the position was saved with {len(state['parts'])} workers, each walking a part of the flow, "

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from ...utils.arguments import as_int, check_choice, check_int
+from ...utils.arguments import as_int, check_choice, check_int, if_given
 from ...utils.errors import DataFlowError, first_few
 from ...utils.storage import first_missing, is_folder, is_url, list_folder, path_or_url
 from ..core.cursor import Datapoint
@@ -91,7 +91,7 @@ class ImageFromFile(Ordered):
         self.palette: Palette = palette
         self.depth: Depth = depth
         self.resize = _as_size(resize)
-        self.min_size = None if min_size is None else check_int("ImageFromFile", "min_size", min_size)
+        self.min_size = if_given(check_int, "ImageFromFile", "min_size", min_size)
         if min_size is None:
             self._advice = "pass min_size= to decode large JPEGs scaled down, or keep smaller files"
         self.skipped: list[str] = []

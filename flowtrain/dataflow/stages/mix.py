@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...utils.arguments import check_int, old_spellings
+from ...utils.arguments import check_int, if_given, old_spellings
 from ...utils.errors import DataFlowError
 from ..core.base import DataFlow
 from ..core.cursor import Datapoint, StageCursor, empty_epoch
@@ -70,7 +70,7 @@ class RandomChooseData(IndexMap, SeveralFlows, RNGDataFlow):
             raise DataFlowError(
                 f"RandomChooseData: probs must be {count} numbers from 0 to 1 that add up to 1, got {probs}"
             )
-        self._size = None if size is None else check_int("RandomChooseData", "size", size)
+        self._size = if_given(check_int, "RandomChooseData", "size", size)
         # In a block the other flows may get one datapoint each more than their probability says, at the expense of the
         # likeliest, whose probability is at least 1 / count: with count**2 datapoints it has enough for them.
         self._block_size = max(_BLOCK, count * count)

@@ -133,7 +133,9 @@ def test_columns_in_the_order_asked_for_and_no_others(path):
     assert [list(dp) for dp in ParquetData(path, ["text", "id"])] == [["text", "id"]] * ROWS
     with pytest.raises(DataFlowError, match=r"no column 'txt'.*'text'"):
         len(ParquetData(path, ["txt"]))
-    with pytest.raises(DataFlowError, match="columns is a list of names"):
+    with pytest.raises(
+        DataFlowError, match=r"columns must be a list of names, at least one, got 'text': write \['text'\]"
+    ):
         ParquetData(path, "text")
 
 
