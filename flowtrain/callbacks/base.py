@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import NamesArguments
 
 if TYPE_CHECKING:
     from flowtrain.monitors.monitor import Monitors
@@ -131,7 +131,7 @@ class TrainerView(Protocol):
         ...
 
 
-class Callback:
+class Callback(NamesArguments):
     """Code that runs at fixed points of training. Override only the hooks you need.
 
     Order: setup_graph of all; before_train of all; per epoch: before_epoch; per step: before_run, the step,
@@ -161,10 +161,6 @@ class Callback:
     _initialized = False  # whether __init__ has run; check_callback refuses a subclass that skipped it
     _first_state: dict[str, Any] | None = None  # state_dict() before the first run
     _attributes: frozenset[str] | None = None  # names of the attributes before the first run
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        names_arguments(cls)
 
     def __init__(self) -> None:
         self._initialized = True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowtrain.metrics import BinaryCounts, psnr, ssim, top_k_errors
-from flowtrain.utils.arguments import names_arguments, old_spellings
+from flowtrain.utils.arguments import NamesArguments, old_spellings
 from flowtrain.utils.errors import ConfigError
 
 from .base import TrainerView
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-class Inferencer:
+class Inferencer(NamesArguments):
     """Base class: gets the outputs of every batch of a validation set and returns scalars at its end.
 
     `InferenceRunner` logs a scalar ``x`` as ``validation_x``: with its own prefix, or the inferencer's if it has one.
@@ -46,10 +46,6 @@ class Inferencer:
     prefix: str | None = None
     batch_size: int = 0
     """Number of datapoints in the current batch; the last batch may be short."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        names_arguments(cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the trainer out of copies and pickles."""

@@ -24,8 +24,7 @@ from flowtrain.utils.storage import (
     StorageMissing,
     delete,
     download,
-    is_folder,
-    list_folder,
+    names_below,
     path_or_url,
     put,
     put_folder,
@@ -116,7 +115,7 @@ class MirrorTo(Callback):
         here = list_checkpoints(log_dir / _CHECKPOINTS)
         newest = next((_step(path.name) for path in here if check_checkpoint(path) is None), -1)
         try:
-            names = _names(self.url)
+            names = names_below(self.url)
             for name in _steps(names):
                 if _step(name) <= newest:
                     return
@@ -228,7 +227,7 @@ class _Copier:
         logger.debug("MirrorTo: copied %s to %s", path.name, self._url)
 
     def _drop_old(self) -> None:
-        names = _names(self._url)
+        names = names_below(self._url)
         for name in _steps(names)[self._keep :]:
             # The manifest first: a deletion that is broken off must not leave what looks like a whole checkpoint.
             for file in sorted(names, key=lambda file: not file.endswith(MANIFEST)):
@@ -268,11 +267,6 @@ def _link(source: Path, target: Path) -> None:
 
 
 # -- what is in a mirror
-
-
-def _names(url: str) -> list[str]:
-    """Paths of all files in a mirror, relative to it."""
-    return [found.removeprefix(f"{url}/") for found in list_folder(url, deep=True)] if is_folder(url) else []
 
 
 def _step(name: str) -> int:

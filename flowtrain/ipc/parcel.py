@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from ..utils.errors import FlowtrainError
+from ..utils.errors import FlowtrainError, error_text
 from .arena import SlotWriter
 
 __all__ = ["HEADER", "NotSendable", "Parcel", "culprit", "dump", "out_of_band", "pack", "parse", "relocate", "unpack"]
@@ -158,7 +158,7 @@ def unpack(parcel: Parcel, view: Callable[[int, int], Any], memory: np.ndarray) 
         raise
     except Exception as error:  # whatever the __setstate__ of a user's class raises
         raise NotSendable(
-            f"what the other process handed over cannot be unpickled here: {type(error).__name__}: {error}. Put its "
+            f"what the other process handed over cannot be unpickled here: {error_text(error)}. Put its "
             "class into a module (the main script's lose their __slots__ on the way), or hand over what it is made of."
         ) from error
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from ..utils.errors import FlowtrainError
+from ..utils.errors import FlowtrainError, error_text
 from ..utils.files import working_folder
 from .arena import aligned
 from .mapping import anonymous_file
@@ -64,7 +64,7 @@ class Payload:
             self.data = cloudpickle.dumps(job, 5, out_of_band(self.views, _SHARED_MIN))  # type: ignore[call-arg]
         except Exception as error:
             raise FlowtrainError(
-                f"the flow cannot be sent to worker processes: {type(error).__name__}: {error} "
+                f"the flow cannot be sent to worker processes: {error_text(error)} "
                 f"({culprit(job, 'the flow')}). "
                 "Open files, connections and locks in reset_state(), which runs in each worker, "
                 "or keep the flow in this process with num_proc=0."

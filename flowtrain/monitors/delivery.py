@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowtrain.utils.errors import error_text
+
 if TYPE_CHECKING:
     from .monitor import Monitor
 
@@ -149,16 +151,15 @@ class Delivery:
         elif not self._down:
             self._down = True
             logger.warning(
-                "monitor %s failed in %s: %s: %s. It is tried again at the end of each epoch.",
-                self.monitor.name, method, type(error).__name__, error,
+                "monitor %s failed in %s: %s. It is tried again at the end of each epoch.",
+                self.monitor.name, method, error_text(error),
             )  # fmt: skip
 
     def _leave(self, method: str, error: Exception) -> None:
         self._out, self.state, self.calls = True, {}, []
         logger.warning(
-            "monitor %s failed in %s and is left out from now on: %s: %s",
-            self.monitor.name, method, type(error).__name__, error,
-        )  # fmt: skip
+            "monitor %s failed in %s and is left out from now on: %s", self.monitor.name, method, error_text(error)
+        )
 
 
 def _before(

@@ -8,15 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flowtrain.utils.storage import in_run, is_folder, is_url, path_or_url, read_all
+from flowtrain.utils.storage import is_folder, is_url, path_or_url, read_all
 
-from .line_file import LineFile, rows_of
-from .monitor import Monitor
+from .line_file import LineMonitor, rows_of
 
 __all__ = ["JSONLMonitor", "read_jsonl"]
 
 
-class JSONLMonitor(Monitor):
+class JSONLMonitor(LineMonitor):
     """Appends ``{"step": 100, "cost": 0.25, ...}`` to a file in the run's folder.
 
     One line holds what was logged at one step between two flushes. Reading gives back the same float64; NaN and
@@ -33,12 +32,9 @@ class JSONLMonitor(Monitor):
     """
 
     def __init__(self, filename: str = "metrics.jsonl") -> None:
-        self.filename = in_run(filename, "the file of JSONLMonitor")
+        super().__init__(filename)
         self._step: int | None = None
         self._values: dict[str, float] = {}
-
-    def open(self, log_dir: Path) -> None:
-        self._file = LineFile(log_dir / self.filename, self._all_lines)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
         name = "scalar/step" if name == "step" else name  # it must not hide the step
@@ -49,18 +45,11 @@ class JSONLMonitor(Monitor):
 
     def flush(self) -> None:
         self._write()
-        self._file.flush()
-
-    def close(self) -> None:
-        self._write()
-        self._file.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bytes": self._file.position()}
+        super().flush()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._values.clear()
-        self._file.cut(int(state["bytes"]))
+        super().load_state_dict(state)
 
     def _write(self) -> None:
         if self._values:
@@ -68,7 +57,7 @@ class JSONLMonitor(Monitor):
             self._values.clear()
             self._file.write(line)
 
-    def _all_lines(self) -> list[str]:
+    def _rebuild(self) -> list[str]:
         """The lines of the whole history, for a file that was lost."""
         return [_line(row) for row in rows_of(self.history)]
 

@@ -9,10 +9,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flowtrain.utils.files import explained, write_whole
+from flowtrain.utils.storage import in_run
 
-__all__ = ["LineFile", "check_grown", "rows_of", "set_aside"]
+from .monitor import Monitor
+
+__all__ = ["LineFile", "LineMonitor", "check_grown", "rows_of", "set_aside"]
 
 logger = logging.getLogger("flowtrain.monitors")
 
@@ -120,6 +124,36 @@ class LineFile:
             with open(self.path, "r+b") as file:
                 file.truncate(file.read(position).rfind(b"\n") + 1)
         logger.warning("%s: what is missing stays lost, new lines are appended", lost)
+
+
+class LineMonitor(Monitor):
+    """Base of monitors that write one `LineFile`.
+
+    Args:
+        filename: The file, in the log folder.
+    """
+
+    _rebuild: Callable[[], Iterable[str]] | None = None
+    """Makes all lines anew, see `LineFile`."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = in_run(filename, f"the file of {type(self).__name__}")
+
+    def open(self, log_dir: Path) -> None:
+        self._file = LineFile(log_dir / self.filename, self._rebuild)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bytes": self._file.position()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._file.cut(int(state["bytes"]))
 
 
 def check_grown(path: Path, size: int, file: io.FileIO | None = None) -> None:

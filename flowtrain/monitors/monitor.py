@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flowtrain.utils.arguments import names_arguments
+from flowtrain.utils.arguments import NamesArguments
 from flowtrain.utils.errors import ConfigError, TensorNameError, closest
 
 from .delivery import Delivery
@@ -23,7 +23,7 @@ WRITER: contextvars.ContextVar[Any] = contextvars.ContextVar("WRITER", default=N
 """The callback whose hook is running in this thread, or None; set by the trainer."""
 
 
-class Monitor:
+class Monitor(NamesArguments):
     """Base class of what a run logs to: a file, a console, a service. Override the methods for what it can show.
 
     Exact resume: `state_dict` is called after `flush` when a checkpoint is made, and `load_state_dict` after `open`
@@ -38,10 +38,6 @@ class Monitor:
 
     history: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({})
     """Every scalar of the run so far, name -> (step, value) pairs; set by `Monitors`."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        names_arguments(cls)
 
     @property
     def name(self) -> str:

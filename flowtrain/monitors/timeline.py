@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
-from flowtrain.utils.storage import in_run
-
-from .line_file import LineFile
-from .monitor import Monitor
+from .line_file import LineMonitor
 
 __all__ = ["TimelineMonitor"]
 
 
-class TimelineMonitor(Monitor):
+class TimelineMonitor(LineMonitor):
     """Appends wall-clock times to ``timeline.jsonl`` in the run's folder, for ``flowtrain report``.
 
     There is a line for each step at which scalars were logged, ``{"time": 1764383000.1, "step": 100}`` (seconds since
@@ -31,11 +27,8 @@ class TimelineMonitor(Monitor):
     """
 
     def __init__(self, filename: str = "timeline.jsonl") -> None:
-        self.filename = in_run(filename, "the file of TimelineMonitor")
+        super().__init__(filename)
         self._step: int | None = None
-
-    def open(self, log_dir: Path) -> None:
-        self._file = LineFile(log_dir / self.filename)
 
     def put_scalar(self, name: str, value: float, step: int) -> None:
         if step != self._step:
@@ -48,15 +41,6 @@ class TimelineMonitor(Monitor):
             seconds = {name: round(value, 6) for name, value in content.get("seconds", {}).items()}
             self._file.write(json.dumps(line | ({"seconds": seconds} if seconds else {})))
 
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bytes": self._file.position()}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._step = None  # its line may be among those that are cut off
-        self._file.cut(int(state["bytes"]))
+        super().load_state_dict(state)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from flowtrain.model import Predictor
 from flowtrain.model.store import read_value
-from flowtrain.utils.errors import ExportError
+from flowtrain.utils.errors import ExportError, error_text
 from flowtrain.utils.optional import require
 
 from .freeze import frozen, refuse_python, resized
@@ -282,7 +282,7 @@ def _write_onnx(job: Job, path: Path) -> None:
             opset=17,
         )
     except Exception as error:  # an operation that tf2onnx cannot convert can make it raise anything
-        raise ExportError(f"ONNX cannot express this model: {type(error).__name__}: {error}") from error
+        raise ExportError(f"ONNX cannot express this model: {error_text(error)}") from error
     _rename_onnx(model.graph, {_tensor_name(name): name for name in names})
     path.write_bytes(model.SerializeToString())
 

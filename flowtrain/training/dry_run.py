@@ -19,7 +19,7 @@ from flowtrain.callbacks.check import check_callback
 from flowtrain.callbacks.proxy import with_wrapped
 from flowtrain.dataflow import DataFlow, DataFromList
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints, read_checkpoint
-from flowtrain.utils.errors import CheckpointError, TrainingError
+from flowtrain.utils.errors import CheckpointError, TrainingError, error_text
 
 from .config import TrainConfig
 from .trainer import Trainer
@@ -57,7 +57,7 @@ def dry_run(config: TrainConfig, trainer_class: type[Trainer] = SimpleTrainer) -
         try:
             result, seen = action(*arguments)
         except Exception as error:
-            rows.append([title, "FAILED", f"{type(error).__name__}: {error}"[:100], ""])
+            rows.append([title, "FAILED", error_text(error)[:100], ""])
             raise
         rows.append([title, "ok", seen, f"{(time.perf_counter() - began) * 1000:.0f} ms"])
         return result

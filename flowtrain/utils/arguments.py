@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from .errors import ConfigError, FlowtrainError, closest, either
 
 __all__ = [
+    "NamesArguments",
     "OldName",
     "UnknownArgument",
     "as_int",
@@ -328,6 +329,14 @@ def names_arguments(target: T) -> T:
     if isinstance(made, type) and ("__init__" not in vars(made) or made.__module__.partition(".")[0] != _OURS):
         return target
     return old_spellings()(target)
+
+
+class NamesArguments:
+    """Base of classes whose subclasses refuse unknown arguments with the nearest names, see `names_arguments`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        names_arguments(cls)
 
 
 _OURS = __name__.partition(".")[0]

@@ -28,6 +28,7 @@ __all__ = [
     "annotate_error",
     "closest",
     "either",
+    "error_text",
     "first_few",
     "overdue",
     "shown_as",
@@ -60,6 +61,12 @@ class WorkerDied(FlowtrainError, RuntimeError):
 
 class WorkerTimeout(FlowtrainError, TimeoutError):
     """A worker did not finish a datapoint within the bound; names the worker and the datapoint."""
+
+
+def error_text(error: BaseException) -> str:
+    """Tell an error's type and message in one line, for a message about what it led to: ``"ValueError: bad"``."""
+    text = " ".join(str(error).split())[:500]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def overdue(who: str, doing: str, seconds: float, limit: float, also: str = "") -> WorkerTimeout:

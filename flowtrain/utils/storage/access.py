@@ -25,6 +25,7 @@ __all__ = [
     "is_folder",
     "is_there",
     "list_folder",
+    "names_below",
     "read_all",
     "read_range",
     "stat",
@@ -163,6 +164,12 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
     path, found = _looked(url, "list", "find", maxdepth=None if deep else 1)
     inside = path.rstrip("/") + "/"
     return sorted(_url(url, name) for name in found if name.startswith(inside) or "://" in name)
+
+
+def names_below(url: str) -> list[str]:
+    """List the files in a folder and its subfolders by their names in it, sorted; none if there is no such folder."""
+    root = url.rstrip("/")
+    return [found.removeprefix(f"{root}/") for found in list_folder(root, deep=True)] if is_folder(root) else []
 
 
 def expand(pattern: str) -> list[str]:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from flowtrain.utils.errors import error_text
+
 from ..optional import MissingPackage, require
 from .settings import settings
 from .urls import StorageError, StorageMissing, protocol_of
@@ -168,18 +170,18 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
         except Exception as error:
             if not _may_pass(error):
                 raise StorageError(
-                    f"cannot {what} {url}: {_said(error)}. It was tried {_times(attempt)}: check the name and the "
-                    f"credentials (set_remote_storage(options={{{protocol_of(url)!r}: {{...}}}}) passes them on)"
+                    f"cannot {what} {url}: {error_text(error)}. It was tried {_times(attempt)}: check the name and "
+                    f"the credentials (set_remote_storage(options={{{protocol_of(url)!r}: {{...}}}}) passes them on)"
                 ) from error
             if attempt == now.attempts:
                 seconds = time.monotonic() - begun
                 raise StorageError(
-                    f"cannot {what} {url}: {_said(error)}. It was tried {_times(attempt)} in {seconds:.1f} s: check "
-                    "the network and the server, or allow more with set_remote_storage(attempts=, timeout=)"
+                    f"cannot {what} {url}: {error_text(error)}. It was tried {_times(attempt)} in {seconds:.1f} s: "
+                    "check the network and the server, or allow more with set_remote_storage(attempts=, timeout=)"
                 ) from error
             # Jitter, so that workers whose requests failed together do not all try again at the same moment.
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
-            _log.info("Trying again in %.1f s to %s %s: %s", pause, what, url, _said(error))
+            _log.info("Trying again in %.1f s to %s %s: %s", pause, what, url, error_text(error))
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -191,11 +193,6 @@ def _may_pass(error: Exception) -> bool:
     # aiohttp calls it status; gcsfs code, as the server spells it: a number or its digits
     status = str(getattr(error, "status", None) or getattr(error, "code", None))
     return not (status.isdecimal() and 400 <= int(status) < 500 and int(status) not in _AGAIN)
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text:.300}" if text else type(error).__name__
 
 
 def _times(count: int) -> str:

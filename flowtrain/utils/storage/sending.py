@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..files import writing
-from .access import is_folder, list_folder
+from .access import names_below
 from .filesystems import FileSystem, call_once, tried
 from .settings import settings
 from .urls import is_url, path_or_url, url_name
@@ -71,8 +71,7 @@ def put_folder(path: Path, url: str, last: tuple[str, ...] = ()) -> None:
     names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
     names.sort(key=lambda name: name.endswith(last) if last else False)
     root = url.rstrip("/")
-    there = [name.removeprefix(f"{root}/") for name in list_folder(root, deep=True)] if is_folder(root) else []
-    for name in there:
+    for name in names_below(root):
         if name not in names or (last and name.endswith(last)):
             delete(f"{root}/{name}")
     for name in names:
