@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from flowtrain.callbacks import BestSaver, Callback, MirrorTo, ModelSaver, PeriodicTrigger
+from flowtrain.callbacks import BestSaver, MirrorTo, ModelSaver, PeriodicTrigger
 from flowtrain.model.checkpoint_io import check_checkpoint, list_checkpoints
 from flowtrain.monitors import read_jsonl
 from flowtrain.training import train
@@ -16,19 +16,7 @@ from flowtrain.utils import storage
 from flowtrain.utils.errors import ConfigError
 from flowtrain.utils.storage import StorageError, set_remote_storage
 
-from ..training.helpers import Count, Points, config, same_weights
-
-
-class Die(Callback):
-    def __init__(self, at):
-        self.at = at
-
-    def next_step(self):
-        return self.at if self.global_step < self.at else float("inf")
-
-    def trigger_step(self):
-        if self.global_step == self.at:
-            raise RuntimeError("died")
+from ..training.helpers import Count, Die, Points, config, same_weights
 
 
 def run(folder, *callbacks, resume=None, max_epoch=3):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import socket
 import sys
+import time
 from typing import Any
 
 import cloudpickle
@@ -75,3 +78,25 @@ def same(a: Any, b: Any) -> bool:
 def first(ds: DataFlow, count: int) -> list[Any]:
     """The first datapoints of the next epoch."""
     return list(itertools.islice(iter(ds), count))
+
+
+def loops(dp):
+    """Hangs at datapoint 37 in Python code, which a signal interrupts."""
+    while dp[0] == 37:
+        pass
+    return dp
+
+
+def loops_whatever_comes(dp):
+    """Hangs at datapoint 37 and swallows what would interrupt it."""
+    while dp[0] == 37:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+    return dp
+
+
+def free_address():
+    """An address at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

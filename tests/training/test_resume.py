@@ -21,21 +21,7 @@ from flowtrain.monitors import read_jsonl
 from flowtrain.training import Preempted, SimpleTrainer, train
 from flowtrain.utils.errors import CheckpointError, ConfigError, TrainingError
 
-from .helpers import Classifier, Count, Points, config, same_weights
-
-
-class Die(Callback):
-    """Ends the run as a kill would, as far as one process can show it: nothing is told, nothing is saved."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def next_step(self):
-        return self.at if self.global_step < self.at else float("inf")
-
-    def trigger_step(self):
-        if self.global_step == self.at:
-            raise RuntimeError("died")
+from .helpers import Classifier, Count, Die, Points, config, same_weights
 
 
 class SaveAt(Callback):

@@ -23,7 +23,7 @@ from flowtrain.model import ModelDesc, get_scalar_var
 from flowtrain.training import Preempted, SimpleTrainer, run_state, train
 from flowtrain.utils.errors import ConfigError
 
-from .helpers import config, same_weights
+from .helpers import Leave, config, same_weights
 
 ROWS = 64
 
@@ -58,15 +58,6 @@ class Rows(Callback):
 
     def after_run(self, values):
         self.batches.append([int(x) for x in np.abs(values["row"][:, 0])])
-
-
-class Leave(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def trigger_step(self):
-        if self.global_step == self.step:
-            self.trainer.preempt("leave")
 
 
 def source(rows=ROWS, shuffle=False, seed=None, first=0):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
@@ -22,6 +21,8 @@ from flowtrain.ipc import shutdown
 from flowtrain.ipc.failures import WorkerTraceback
 from flowtrain.ipc.spawn import SpawnHost
 from flowtrain.utils.errors import WorkerDied, WorkerTimeout
+
+from ..helpers_dataflow import loops, loops_whatever_comes
 
 
 @pytest.fixture(autouse=True)
@@ -117,19 +118,6 @@ def test_restart_makes_the_lost_datapoints_again(tmp_path):
 
     ds = df.PrefetchData(df.MapData(Numbers(), dies_once), restart=True)
     assert [dp[0] for dp in ds] == list(range(60))
-
-
-def loops(dp):
-    while dp[0] == 37:
-        pass
-    return dp
-
-
-def loops_whatever_comes(dp):
-    while dp[0] == 37:
-        with contextlib.suppress(BaseException):
-            time.sleep(60)
-    return dp
 
 
 @pytest.mark.parametrize("function", [loops, loops_whatever_comes])

@@ -21,6 +21,8 @@ from flowtrain.ipc.failures import WorkerTraceback
 from flowtrain.ipc.parcel import NotSendable
 from flowtrain.utils.errors import ConfigError, DataFlowError, FlowtrainError, WorkerDied, WorkerTimeout
 
+from ..helpers_dataflow import loops, loops_whatever_comes
+
 
 class Numbers(df.DataFlow):
     def __init__(self, size=100):
@@ -376,21 +378,8 @@ def test_a_working_directory_that_was_deleted(tmp_path, monkeypatch, entry):
     assert values(df.PrefetchData(Numbers(), num_proc=2)) == list(range(100))
 
 
-def loops(dp):
-    while dp[0] == 37:
-        pass
-    return dp
-
-
 def sleeps(dp):
     return time.sleep(60) if dp[0] == 37 else dp
-
-
-def loops_whatever_comes(dp):
-    while dp[0] == 37:
-        with contextlib.suppress(BaseException):
-            time.sleep(60)
-    return dp
 
 
 @pytest.mark.parametrize("function", [loops, sleeps])

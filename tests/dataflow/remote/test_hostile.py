@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import socket
 import threading
 
 import msgpack
@@ -19,6 +18,8 @@ from flowtrain.dataflow.remote.messages import Kind, read
 from flowtrain.ipc.wire import BadMessage, ForeignFrame, encode
 from flowtrain.utils.errors import DataFlowError, WorkerTimeout
 
+from ..helpers_dataflow import free_address
+
 SIZE = 60
 
 
@@ -31,12 +32,6 @@ def same(a, b):
     assert [dp[0] for dp in a] == [dp[0] for dp in b]
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x[1], y[1])
-
-
-def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 MESSAGES = {

@@ -20,6 +20,8 @@ from flowtrain.dataflow.remote import RemoteData, RemoteError, make_keys, send_d
 from flowtrain.ipc.wire import encode
 from flowtrain.utils.errors import ConfigError, DataFlowError, WorkerTimeout
 
+from ..helpers_dataflow import free_address
+
 CHAIN = """
 import sys, os
 import numpy as np
@@ -31,12 +33,6 @@ def chain():
     return df.MapData(ds, lambda dp: [dp[0], dp[1] + 1, {"name": dp[2]}])
 """
 exec(CHAIN, globals())
-
-
-def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def start_sender(address, body="send_dataflow(chain(), address)"):
