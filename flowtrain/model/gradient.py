@@ -32,7 +32,7 @@ __all__ = [
     "process_gradients",
 ]
 
-logger = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.model")
 Pair = tuple[Any, Any]
 
 

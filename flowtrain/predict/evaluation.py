@@ -30,7 +30,7 @@ from .named_graph import as_graph
 
 __all__ = ["evaluate"]
 
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.predict")
 
 
 @names_arguments
@@ -172,7 +172,7 @@ class _Judged:
             owner = load_graph(source, averaged=averaged) if model is None else with_weights(model, source, averaged)
         elif isinstance(source, ModelDesc):
             if source._model_graph is None:
-                _log.warning("evaluate: %s was not trained: it has its initial weights", type(source).__name__)
+                logger.warning("evaluate: %s was not trained: it has its initial weights", type(source).__name__)
             owner = source.graph
         # A bare predictor has its outputs and no graph, so no other tensor can be fetched from its model.
         if isinstance(owner, Predictor) and not isinstance(getattr(owner, "graph", None), InferenceGraph):

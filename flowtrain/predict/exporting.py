@@ -20,7 +20,7 @@ from .writers import FORMATS, write_keras_weights, write_npz
 
 __all__ = ["export"]
 
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.predict")
 _SUFFIXES = {name: format.suffix for name, format in FORMATS.items()} | {"weights_h5": ".weights.h5", "npz": ".npz"}
 _OTHER_NAMES = {"frozen": "pb", "frozen_pb": "pb", "savedmodel": "saved_model"}
 _FIXABLE = [name for name, format in FORMATS.items() if format.fixed]
@@ -103,7 +103,7 @@ def export(
     with _replacing(path, overwrite, kind) as temporary:
         FORMATS[kind].write(job, temporary)
         worst = check(job, FORMATS[kind].reopen, temporary, check_batch(job, batch, height, width), kind)
-    _log.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
+    logger.info("exported %s as %s: differs from the live model by %.1e at most", path, kind, worst)
     return path
 
 

@@ -23,7 +23,7 @@ from .weights import read_weights
 
 __all__ = ["LoadReport", "ModelLoader", "get_model_loader", "with_weights"]
 
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.predict")
 
 # Names of variables that only training needs: slots of optimizers, counters, averages. In a file they may be left over,
 # and a model may lack them. The lines: flowtrain's scopes; Keras's optimizers; TensorFlow 1's slots; its counters.
@@ -174,9 +174,9 @@ class ModelLoader(Mapping[str, np.ndarray]):
             value = self.weights[given]
             # The file may have another float type than the variable: float32 weights for a model in bfloat16.
             variable.assign(value.astype(read_value(variable).dtype))
-        _log.info("weights of %s: %s", self.source, report)
+        logger.info("weights of %s: %s", self.source, report)
         if not report.fits:
-            _log.warning("not loaded from %s:\n%s", self.source, report.table())
+            logger.warning("not loaded from %s:\n%s", self.source, report.table())
         return report
 
 

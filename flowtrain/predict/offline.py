@@ -22,7 +22,7 @@ from .named_graph import as_graph, predictor_of
 
 __all__ = ["LoadedPredictor", "OfflinePredictor", "PredictConfig", "predict_dataflow"]
 
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.predict")
 
 
 class LoadedPredictor(Predictor):
@@ -122,7 +122,9 @@ class OfflinePredictor(LoadedPredictor):
             model = with_weights(model, config.weights, config.averaged)
         elif isinstance(model, ModelDesc):
             model = ModelGraph(model)
-            _log.warning("OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__)
+            logger.warning(
+                "OfflinePredictor: no weights= given, so %s has its initial ones", type(config.model).__name__
+            )
         super().__init__(as_graph(model, config.averaged), config.inputs, config.outputs)
 
 

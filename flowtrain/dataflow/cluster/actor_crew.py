@@ -21,7 +21,7 @@ from .objects import packed, parts_of, unpacked
 
 __all__ = ["RayCrew", "RayResult"]
 
-_LOG = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 _LOOK = 1.0  # seconds between checks of whether anything takes too long
 _GRACE = 5.0  # seconds beyond the timeout in which an actor should itself interrupt the datapoint, and answer
 _DEATHS = 3  # how many actors may die of one task, or in one place without an answer in between
@@ -212,7 +212,7 @@ class RayCrew:
             self._check_times()
             if (waited := time.monotonic() - asked) >= told and not self._started():
                 told *= 2
-                _LOG.warning("%s has waited %.0f s for Ray: %s", self.name, waited, self._missing())
+                logger.warning("%s has waited %.0f s for Ray: %s", self.name, waited, self._missing())
         return self._arrived.popleft()
 
     def files(self, folder: str, here: str) -> dict[str, bytes]:
@@ -344,7 +344,7 @@ class RayCrew:
             self.close()
             raise WorkerDied(f"actor {number} of {self.name}{pid} has ended while {doing}{often}{again}") from error
         why = str(error).strip().partition("\n")[0][:300]
-        _LOG.warning("actor %d of %s has ended, another one takes its place: %s", number, self.name, why)
+        logger.warning("actor %d of %s has ended, another one takes its place: %s", number, self.name, why)
         self._kill(place)
         self._start(number)
         if self._bound:

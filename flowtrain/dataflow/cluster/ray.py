@@ -18,7 +18,7 @@ from .crews import RayCrews
 
 __all__ = ["Ray"]
 
-_LOG = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 _LOCAL = ("working_dir", "py_modules", "excludes")  # keys of a runtime_env that Ray takes for a whole connection
 _lock = threading.Lock()
 _shipped: dict[str, Any] = {}  # these keys as given to the connection of this process, if it was made here
@@ -153,7 +153,7 @@ class Ray:
         if self.address == "local":
             options["include_dashboard"] = False
         where = {None: "connects to Ray, or starts it on this machine", "local": "starts Ray on this machine"}
-        _LOG.info("%s %s", name, where.get(self.address, f"connects to Ray at {self.address}"))
+        logger.info("%s %s", name, where.get(self.address, f"connects to Ray at {self.address}"))
         if self.address in (None, "local") and not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a runtime of our own reports to nobody
         try:

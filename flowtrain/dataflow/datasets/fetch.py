@@ -25,7 +25,7 @@ __all__ = ["NOT_THE_ARCHIVE", "DownloadError", "Remote", "data_root", "fetch", "
 
 NOT_THE_ARCHIVE = "cut short, damaged or another archive"
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 _TIMEOUT = 30.0  # seconds in which no byte arrives
 _CHUNK = 1 << 18
 
@@ -99,7 +99,7 @@ def fetch(remote: Remote, folder: str) -> str:
         raise DownloadError(
             f"{remote.name} is not in {folder} and cannot be downloaded: {reason}. {by_hand}"
         ) from error
-    _log.info("Downloaded %s to %s.", remote.url, target)
+    logger.info("Downloaded %s to %s.", remote.url, target)
     return str(target)
 
 

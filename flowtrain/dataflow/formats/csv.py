@@ -24,7 +24,7 @@ __all__ = ["CSVData"]
 
 _SAMPLE = 1000
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 
 
 class CSVData(ShardedSource):
@@ -185,7 +185,7 @@ class CSVData(ShardedSource):
             skipped += int((~kept).sum())
             rows.keep(np.flatnonzero(kept))
         if skipped and self._skipped is None:
-            _log.warning("%s: %d rows are left out. The first: %s", self, skipped, first)
+            logger.warning("%s: %d rows are left out. The first: %s", self, skipped, first)
         self._skipped = skipped
 
     # -- what the columns are

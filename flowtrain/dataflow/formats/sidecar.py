@@ -16,7 +16,7 @@ __all__ = ["SUFFIX", "load_or_build"]
 
 SUFFIX = ".ftindex"
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 _HEAD = struct.Struct("<8sIQqQI")  # magic, kind, size and mtime (ns) of the data file, length and CRC-32 of the body
 _MAGIC = b"ftindex\x01"
 _TICK = 20_000_000  # nanoseconds; Linux sets mtime from a clock that advances every 10 ms at the slowest
@@ -87,4 +87,4 @@ def _save(path: str, content: bytes) -> None:
     try:
         write_whole(path, content, durable=False)  # no fsync: what a crash loses is built again
     except OSError as error:
-        _log.info("The index %s is not kept (%s): it will be made again by each process.", path, error.strerror)
+        logger.info("The index %s is not kept (%s): it will be made again by each process.", path, error.strerror)

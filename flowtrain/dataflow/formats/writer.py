@@ -49,7 +49,7 @@ from .source import PathLike
 
 __all__ = ["write"]
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 
 Format = Literal["tfrecord", "lmdb", "hdf5", "npz", "tar", "parquet", "otbtf"]
 
@@ -300,7 +300,7 @@ class _Journal:
             )
         ds.load_state_dict(flow)
         self.count = count
-        _log.info("Going on after %d datapoints, found in %s.", count, self._folder)
+        logger.info("Going on after %d datapoints, found in %s.", count, self._folder)
         return position
 
 

@@ -20,7 +20,7 @@ Workers = int | Literal["auto"]
 
 AUTO = "auto"
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 
 _DATAPOINTS, _SECONDS = 300, 1.0  # what is measured at the most, after the first datapoint
 _PATIENCE = 10.0  # seconds that measuring may take in all
@@ -85,7 +85,7 @@ def chosen_for(flow: DataFlow, timeout: float) -> tuple[int, str]:
 
 def log_choice(stage: DataFlow, count: int, reason: str) -> None:
     """Log the number of workers that was chosen, and why."""
-    _log.info('%s: num_proc="auto" is %d here: %s', type(stage).__name__, count, reason)
+    logger.info('%s: num_proc="auto" is %d here: %s', type(stage).__name__, count, reason)
 
 
 def _measured(flow: DataFlow, patience: float) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from .messages import Data, Hello, Kind, fit, read
 
 __all__ = ["RemoteCrew", "RemoteError"]
 
-_LOG = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 _LOOK = 0.25  # seconds between checks of whether the senders are there
 _AT_ONCE = 1000  # messages taken in before control returns to the consumer
 _SHOWN = 10_000  # characters of the reason why a sender is refused
@@ -144,7 +144,7 @@ class RemoteCrew:
         if not self.closed:
             self.closed = True
             if self.refused > len(self._told):
-                _LOG.warning("%s refused %d messages in all", self.name, self.refused)
+                logger.warning("%s refused %d messages in all", self.name, self.refused)
             for _ in range(_AT_ONCE):  # a sender whose hello is waiting to be read must be told too
                 if not self._hear(0):
                     break
@@ -198,7 +198,7 @@ class RemoteCrew:
         self.refused += 1
         if name not in self._told and len(self._told) < _TOLD:
             self._told.add(name)
-            _LOG.warning("%s refused what a stranger sent: %s", self.name, error)
+            logger.warning("%s refused what a stranger sent: %s", self.name, error)
         if name in self._senders:
             # Its task would never be answered: others get it, as if this sender had died. Banned, so that it gets no
             # task again if it says hello once more.

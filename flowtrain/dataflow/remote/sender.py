@@ -26,7 +26,7 @@ from .messages import Kind, Request, described, read
 
 __all__ = ["send_dataflow"]
 
-_LOG = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 _REQUEST_BYTES = 1 << 24  # the most of a message to a sender: a request may hold the position of a walk
 _HEARD = (Kind.REQUEST, Kind.PING, Kind.BYE, Kind.REFUSED)
 _LOOK = 0.5  # seconds between checks of the connection
@@ -126,7 +126,7 @@ class _Sender:
                         f"no RemoteData at {self.address} within {wait:g} s"
                         + (", or it has another key" if self.token else ", or it wants a key")
                     )
-                _LOG.info("the receiver at %s is gone; %d datapoints were sent", self.address, self.sent)
+                logger.info("the receiver at %s is gone; %d datapoints were sent", self.address, self.sent)
                 break
             if self.tasks and not self.done:
                 self.work(self.tasks.popleft())
@@ -161,7 +161,7 @@ class _Sender:
         except BadMessage as error:
             self.refused += 1
             if self.refused == 1:
-                _LOG.warning("the receiver at %s sent what is no message of its kind: %s", self.address, error)
+                logger.warning("the receiver at %s sent what is no message of its kind: %s", self.address, error)
             return
         except ForeignFrame as error:
             raise DataFlowError(

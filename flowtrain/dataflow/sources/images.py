@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".p
 """File name endings of pictures, for finding them in a folder."""
 
 _RESIZABLE = ("uint8", "uint16", "int16", "float32", "float64")
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 
 
 class ImageFromFile(Ordered):
@@ -140,7 +140,7 @@ class ImageFromFile(Ordered):
         if not whole:
             raise DataFlowError(f"ImageFromFile: none of the {len(self.files)} files is a whole picture")
         if self.skipped:
-            _log.warning(
+            logger.warning(
                 "ImageFromFile skips %d of %d files: %s", len(self.skipped), len(self.files), first_few(self.skipped)
             )
         self.files = whole
@@ -148,7 +148,7 @@ class ImageFromFile(Ordered):
     def _skip(self, path: str, error: Exception) -> None:
         if path not in self.skipped:
             self.skipped.append(path)
-            _log.warning("ImageFromFile skips a file (%d so far): %s", len(self.skipped), error)
+            logger.warning("ImageFromFile skips a file (%d so far): %s", len(self.skipped), error)
 
 
 class ImageFolder(ImageFromFile):

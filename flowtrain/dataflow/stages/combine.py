@@ -21,7 +21,7 @@ from .index_map import IndexMap, endless, out_of_range
 
 __all__ = ["ConcatData", "InterleaveData", "JoinData", "SeveralFlows"]
 
-_log = logging.getLogger("flowtrain")
+logger = logging.getLogger("flowtrain.dataflow")
 
 
 class SeveralFlows(DataFlow):
@@ -119,7 +119,7 @@ class JoinData(SeveralFlows):
         super().__init__(flows, finite=False)
         sizes = [flow.size_or_none() for flow in self.flows if not endless(flow)]
         if len({size for size in sizes if size is not None}) > 1:
-            _log.warning("JoinData: the flows have different lengths, %s: an epoch ends with the shortest", sizes)
+            logger.warning("JoinData: the flows have different lengths, %s: an epoch ends with the shortest", sizes)
 
     def __len__(self) -> int:
         sizes = [len(flow) for flow in self.flows if not endless(flow)]

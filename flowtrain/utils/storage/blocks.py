@@ -28,7 +28,7 @@ _MOST_BLOCKS = 32  # blocks in memory, for each file
 _IDLE = 24 * 3600.0  # seconds for which a file stays after its use; a data set larger than the cache would evict itself
 _RECENT = 10.0  # seconds between two measurements of the whole folder, which stats every file in it
 
-_log = logging.getLogger("flowtrain.storage")
+logger = logging.getLogger("flowtrain.storage")
 
 
 class MemoryBlocks:
@@ -99,7 +99,7 @@ class DiskBlocks:
             os.pwrite(self._notes.number, np.array(crcs, "<u8").tobytes(), 8 * number)
             self._checked[number : number + len(crcs)] = b"\1" * len(crcs)
         except OSError as error:  # a full disk: the caller has the data, and the next reader fetches them again
-            _log.info("Part of a remote file is not kept: %s", error)
+            logger.info("Part of a remote file is not kept: %s", error)
 
 
 class _Descriptor:
@@ -122,9 +122,9 @@ def blocks_of(url: str, stat: Stat) -> DiskBlocks | MemoryBlocks:
             allocated = path.stat().st_blocks * 512 if path.exists() else 0  # of a sparse file: less than its size
             if _room.take(max(0, stat.size - allocated)):
                 return DiskBlocks(path, stat.size)
-            _log.info("%s is read without a cache: %s has no room for it.", url, cache_folder())
+            logger.info("%s is read without a cache: %s has no room for it.", url, cache_folder())
         except OSError as error:
-            _log.info("%s is read without a cache: %s", url, error)
+            logger.info("%s is read without a cache: %s", url, error)
     return MemoryBlocks()
 
 

@@ -22,7 +22,7 @@ __all__ = ["as_local", "download", "fetched", "local_copy", "named_by_url"]
 
 _RUN = 1 << 23  # bytes of one request
 
-_log = logging.getLogger("flowtrain.storage")
+logger = logging.getLogger("flowtrain.storage")
 
 _copies: dict[str, str] = {}  # path of a local copy that this process has used -> its URL
 
@@ -129,7 +129,7 @@ def _is_as_noted(path: Path, note: Path) -> bool:
 
 def download(url: str, stat: Stat, path: Path) -> str:
     """Download a file, whole or not at all; returns its SHA-256 in hex."""
-    _log.debug("Fetching %s (%.1f MB) to %s.", url, stat.size / 1e6, path)
+    logger.debug("Fetching %s (%.1f MB) to %s.", url, stat.size / 1e6, path)
     digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with writing(path, durable=False) as beside, open(beside, "wb") as file:
         for start in range(0, stat.size, _RUN):

@@ -27,7 +27,7 @@ FileSystem: TypeAlias = Any
 
 T = TypeVar("T")
 
-_log = logging.getLogger("flowtrain.storage")
+logger = logging.getLogger("flowtrain.storage")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, TypeError)
 _AGAIN = (408, 425, 429)  # HTTP's client errors that may pass: timeout, too early, too many requests
 _REFUSED = ("Forbidden: ", "Bad Request: ")  # how gcsfs begins what it raises as a plain OSError and ValueError
@@ -181,7 +181,7 @@ def tried(url: str, what: str, call: Callable[[Any, str], T]) -> T:
                 ) from error
             # Jitter, so that workers whose requests failed together do not all try again at the same moment.
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
-            _log.info("Trying again in %.1f s to %s %s: %s", pause, what, url, error_text(error))
+            logger.info("Trying again in %.1f s to %s %s: %s", pause, what, url, error_text(error))
             time.sleep(pause)
     raise AssertionError("unreachable")
 
