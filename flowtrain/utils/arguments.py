@@ -193,7 +193,7 @@ def check_names(
     names, there = list(value), None if known is None else list(known)
     for one in names:
         if there is not None and one not in there:
-            raise error(f"{owner}: {name} has {one!r}, which there is not. {closest(one, there)}")
+            raise error(f"{owner} has no {one!r}. {closest(one, there)}")
     return names
 
 

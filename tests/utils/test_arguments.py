@@ -161,7 +161,7 @@ def test_a_single_name_is_answered_with_the_list_of_it():
         check_names("show", "titles", "ab", DataFlowError)
     with pytest.raises(ConfigError, match=r"^show: titles must be a list of names, at least one, got \[\]$"):
         check_names("show", "titles", [], least=1)
-    with pytest.raises(ConfigError, match=r"^show: titles has 'lable', which there is not\. Did you mean 'label'\?$"):
+    with pytest.raises(ConfigError, match=r"^show has no 'lable'\. Did you mean 'label'\?$"):
         check_names("show", "titles", ["lable"], known=["label", "image"])
 
 
