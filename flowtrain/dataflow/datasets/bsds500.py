@@ -14,11 +14,11 @@ import numpy as np
 
 from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError
-from ...utils.storage import is_folder, is_url, list_folder
+from ...utils.storage import has_folder, is_folder, is_url, list_folder
 from ..core.base import Datapoint
 from ..formats.source import FileSource, PathLike, damaged, parsing
 from .arrays import read_picture
-from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_folder
+from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of
 from .svhn import load_mat
 
 __all__ = ["BSDS500"]

@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 
 from ...utils.errors import DataFlowError
 from ...utils.files import writing
-from ...utils.storage import carried, exists, is_folder, is_url, path_or_url
+from ...utils.storage import carried, exists, is_url, path_or_url
 from ..formats.source import PathLike
 
-__all__ = ["NOT_THE_ARCHIVE", "DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file", "has_folder"]
+__all__ = ["NOT_THE_ARCHIVE", "DownloadError", "Remote", "data_root", "fetch", "folder_of", "has_file"]
 
 NOT_THE_ARCHIVE = "cut short, damaged or another archive"
 
@@ -135,8 +135,3 @@ def folder_of(name: str, folder: PathLike | None) -> str:
 def has_file(folder: str, name: str) -> bool:
     """Whether a folder, or a URL, holds a file of that name."""
     return exists(f"{folder}/{name}") if is_url(folder) else os.path.isfile(os.path.join(folder, name))
-
-
-def has_folder(folder: str) -> bool:
-    """Whether the folder exists; for a URL, whether any file lies beneath it."""
-    return is_folder(folder) if is_url(folder) else os.path.isdir(folder)

@@ -10,14 +10,14 @@ import numpy as np
 
 from ...utils.arguments import check_choice, names_arguments
 from ...utils.errors import DataFlowError
-from ...utils.storage import carried, is_url, local_copy
+from ...utils.storage import carried, has_folder, is_url, local_copy
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..formats.protobuf import fields
 from ..formats.source import FileSource, PathLike, damaged, parsing, resolve_file
 from ..sources.turbojpeg import why_no_regions
 from .arrays import read_picture
-from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_file, has_folder
+from .fetch import NOT_THE_ARCHIVE, Remote, fetch, folder_of, has_file
 
 __all__ = ["ILSVRC12", "ILSVRC12Files", "ILSVRCMeta"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ...utils.arguments import check_choice
 from ...utils.errors import DataFlowError, FormatError
-from ...utils.storage import is_folder, is_url, local_copy, path_or_url
+from ...utils.storage import has_folder, local_copy, path_or_url
 from ..core.base import Datapoint
 from ..core.undecoded import get_leaving
 from ..sources.turbojpeg import why_no_regions
@@ -73,8 +73,7 @@ class LMDBData(FileSource):
             check_choice("LMDBData", "decode", decode, (None, "raw", "caffe"), DataFlowError, also=also)
         super().__init__(shuffle, seed)
         full = path_or_url(path)
-        folder = is_folder(full) if is_url(full) else os.path.isdir(full)
-        self.path = resolve_file(os.path.join(full, "data.mdb") if folder else full, what="LMDB file")
+        self.path = resolve_file(os.path.join(full, "data.mdb") if has_folder(full) else full, what="LMDB file")
         self._verify = verify
         self._decode = parse_datum if decode == "caffe" else _pair if decode == "raw" else decode
         self._reads_ahead = not callable(decode)  # a user's function is called only for datapoints that are asked for

@@ -15,7 +15,7 @@ from ...utils.storage import (
     exists,
     expand,
     first_missing,
-    is_folder,
+    has_folder,
     is_url,
     list_folder,
     path_or_url,
@@ -71,8 +71,8 @@ class DataFromFiles(Ordered):
             self.files = [path for path in self.files if is_url(path) or os.path.isfile(path)]  # "**" finds folders too
             # matching_paths has not looked up a URL that is no pattern.
             if not self.files or (is_url(self.files[0]) and not exists(self.files[0])):
-                hint, folder = "", path_or_url(pattern)
-                if is_folder(folder) if is_url(folder) else os.path.isdir(folder):
+                hint = ""
+                if has_folder(pattern):
                     hint = f" That is a folder: write {os.path.join(pattern, '*')!r} for the files in it"
                 raise DataFlowError(f"DataFromFiles: no file fits {os.fspath(pattern)!r}.{hint}")
         elif not self.files:

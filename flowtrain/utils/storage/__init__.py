@@ -4,6 +4,7 @@ from .access import Stat as Stat
 from .access import exists as exists
 from .access import expand as expand
 from .access import first_missing as first_missing
+from .access import has_folder as has_folder
 from .access import is_folder as is_folder
 from .access import is_there as is_there
 from .access import list_folder as list_folder

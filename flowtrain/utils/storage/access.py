@@ -22,6 +22,7 @@ __all__ = [
     "exists",
     "expand",
     "first_missing",
+    "has_folder",
     "is_folder",
     "is_there",
     "list_folder",
@@ -149,6 +150,12 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     """Whether a file or folder exists, on this machine or at a URL."""
     given = path_or_url(path)
     return exists(given) or is_folder(given) if is_url(given) else os.path.exists(given)
+
+
+def has_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder exists, on this machine or at a URL."""
+    given = path_or_url(path)
+    return is_folder(given) if is_url(given) else os.path.isdir(given)
 
 
 def list_folder(url: str, *, deep: bool = False) -> list[str]:
