@@ -165,7 +165,7 @@ def _write_far(here: Callable[[Path], None], recipe: str, url: str, kind: str, o
             "functions: pass resume=False to throw it away"
         )
     else:
-        _log.warning("Sending %s, which could not be sent before; resume=False writes it anew.", whole)
+        logger.warning("Sending %s, which could not be sent before; resume=False writes it anew.", whole)
     if whole.is_dir():
         put_folder(whole, url, last=(".json",))  # sent last, since readers refuse a folder without them
     else:

@@ -18,7 +18,7 @@ from ..core.datapoint import Datapoint
 
 __all__ = ["DiskStore", "MemoryStore"]
 
-_log = logging.getLogger("flowtrain.dataflow")
+logger = logging.getLogger("flowtrain.dataflow")
 
 _VERSION = 2  # of the manifest; 1 had no checksum
 _HEAD = 16  # bytes before the datapoint: mark (4), CRC-32 (4), length (8), little-endian
@@ -182,7 +182,7 @@ class DiskStore:
                 f"it was filled, {changed}. Delete the folder, or give another one."
             )
         if other is not None or not seeds_alone:
-            _log.warning(
+            logger.warning(
                 "CacheData: since the folder %s was filled, %s; delete it if datapoints differ.", self._path, changed
             )
 
