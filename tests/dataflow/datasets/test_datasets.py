@@ -246,8 +246,10 @@ def test_ilsvrc_metadata(imagenet):
     assert meta.image_list("val") == [("v1.JPEG", 1), ("v2.JPEG", 0)]
     assert meta.image_list("val", "train") == [("n02/v1.JPEG", 1), ("n01/v2.JPEG", 0)]
     assert meta.mean_picture().shape == (2, 4, 3) and meta.mean_picture()[0, 1].tolist() == [1, 9, 17]
-    with pytest.raises(DataFlowError, match="parts"):
+    with pytest.raises(DataFlowError, match="split must be 'train', 'val' or 'test', got 'valid'"):
         meta.image_list("valid")
+    with pytest.raises(DataFlowError, match="layout must be None, 'original' or 'train', got 'trian'"):
+        meta.image_list("val", "trian")
 
 
 def test_ilsvrc_pictures(imagenet):
