@@ -32,7 +32,7 @@ class JSONLMonitor(LineMonitor):
     """
 
     def __init__(self, filename: str = "metrics.jsonl") -> None:
-        super().__init__(filename)
+        super().__init__(filename, self._all_lines)
         self._step: int | None = None
         self._values: dict[str, float] = {}
 
@@ -57,7 +57,7 @@ class JSONLMonitor(LineMonitor):
             self._values.clear()
             self._file.write(line)
 
-    def _rebuild(self) -> list[str]:
+    def _all_lines(self) -> list[str]:
         """The lines of the whole history, for a file that was lost."""
         return [_line(row) for row in rows_of(self.history)]
 

@@ -131,12 +131,11 @@ class LineMonitor(Monitor):
 
     Args:
         filename: The file, in the log folder.
+        rebuild: Makes all lines anew, see `LineFile`.
     """
 
-    _rebuild: Callable[[], Iterable[str]] | None = None
-    """Makes all lines anew, see `LineFile`."""
-
-    def __init__(self, filename: str) -> None:
+    def __init__(self, filename: str, rebuild: Callable[[], Iterable[str]] | None = None) -> None:
+        self._rebuild = rebuild
         self.filename = in_run(filename, f"the file of {type(self).__name__}")
 
     def open(self, log_dir: Path) -> None:

@@ -190,7 +190,8 @@ def check_names(
     if not listed or len(value) < least or not all(isinstance(one, str) for one in value):
         mend = f": write [{value!r}]" if isinstance(value, str) else ""
         raise error(f"{owner}: {name} must be a list of names{', at least one' * least}, got {value!r:.200}{mend}")
-    names, there = list(value), None if known is None else list(known)
+    names: list[str] = list(value)
+    there = None if known is None else list(known)
     for one in names:
         if there is not None and one not in there:
             raise error(f"{owner} has no {one!r}. {closest(one, there)}")
