@@ -105,7 +105,8 @@ def check_methods(
         ConfigError: See `check_callback`.
     """
     kind = type(thing).__name__
-    refuse_class(f"a {base.__name__}", thing)
+    if isinstance(thing, type) and issubclass(thing, base):  # other classes are answered as any other object
+        refuse_class(_a(base.__name__), thing)
     if not isinstance(thing, base):
         raise ConfigError(f"expected {_a(base.__name__)}, got {thing!r:.100} ({kind}).{_of_keras(thing)}")
     for name in _own_names(type(thing), base):
