@@ -358,13 +358,14 @@ def _refusing(function: Callable[..., Any], owner: str | None, old: Mapping[str,
         known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
         return known, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
-    code: Any = getattr(function, "__code__", None)  # of a function that takes *args there is no most
-    most = sys.maxsize if code is None or code.co_flags & inspect.CO_VARARGS else code.co_argcount
+    code = getattr(function, "__code__", None)
+    positional: tuple[str, ...] = () if code is None else code.co_varnames[: code.co_argcount]
+    most = sys.maxsize if code is None or code.co_flags & inspect.CO_VARARGS else len(positional)  # *args has no most
 
     @functools.wraps(function)
     def checked(*args: object, **kwargs: object) -> Any:
         if len(args) > most:
-            raise _too_many(owner or type(args[0]).__name__, code.co_varnames[: code.co_argcount], len(args))
+            raise _too_many(owner or type(args[0]).__name__, positional, len(args))
         if kwargs:
             known, takes_any = accepted()
             # A function with **kwargs takes any name, except one that is known to be an old spelling.

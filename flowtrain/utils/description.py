@@ -62,10 +62,9 @@ def describe(value: object, depth: int = _DEPTH) -> Description:
         return f"{len(value)} bytes #{_hash(bytes(value))}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array {value.shape} #{_hash_of_array(value)}"
-    if isinstance(value, np.longdouble | np.clongdouble):  # whose item() is itself: Python has no such number
-        return str(value)
     if isinstance(value, np.generic):
-        return describe(value.item(), depth)
+        item = value.item()  # of a longdouble it is one again: Python has no such number
+        return str(value) if isinstance(item, np.generic) else describe(item, depth)
     if isinstance(value, type):
         return type_name(value)
     if isinstance(value, enum.Enum | np.dtype):
