@@ -362,7 +362,7 @@ class NoOptimizer(Classifier):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": Classifier}, "instead of the class"),
+        ({"model": Classifier}, "must be an object, not its class"),
         ({"dataflow": [1, 2]}, "DataFromList"),
         ({"precision": "float16"}, "mixed_bfloat16"),
         ({"max_epoch": 0}, "max_epoch"),
