@@ -155,7 +155,7 @@ class Old(Inferencer):
         (lambda: InferenceRunner(3, ScalarStats("loss")), "got int"),
         (lambda: InferenceRunner([[X, LABELS], [X, LABELS]], ScalarStats("loss")), "several.*got list.*DataFromList"),
         (lambda: InferenceRunner(((X, LABELS) for _ in "ab"), ScalarStats("loss")), "generator.*DataFromGenerator"),
-        (lambda: InferenceRunner(DataFromList, ScalarStats("loss")), "DataFromList.* instead of the class"),
+        (lambda: InferenceRunner(DataFromList, ScalarStats("loss")), r"not its class: DataFromList\(\)"),
         (lambda: InferenceRunner({"a": flow(), "b": flow()}, ScalarStats("l", prefix="p")), "prefix"),
         (lambda: ClassificationError(), "ClassificationError"),
         (lambda: ClassificationError("a", logits="b", labels="c"), "ClassificationError"),

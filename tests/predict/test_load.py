@@ -323,7 +323,7 @@ def test_over_a_dataflow(graph, noisy, expected, capsys):
     ((output,),) = predict_dataflow(predictor, DataFromList([[noisy]]), progress=False)
     np.testing.assert_array_equal(output, expected)
     assert capsys.readouterr().err == ""
-    with pytest.raises(ConfigError, match="takes a dataflow, got list"):
+    with pytest.raises(ConfigError, match="takes a DataFlow, got list"):
         list(predictor.predict([[noisy]]))
     with pytest.raises(ModelError, match=r"takes? batches: a single one is given as value\[None\]"):
         list(predictor.predict(rows))
