@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flowtrain.model.store import read_value
 from flowtrain.utils.arguments import check_choice, check_int, if_given, names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError
-from flowtrain.utils.storage import is_folder, is_there, is_url, list_folder, path_or_url, writing_to
+from flowtrain.utils.storage import is_there, is_url, names_below, path_or_url, writing_to
 
 from .export_source import Names, Subject
 from .verify import check, check_batch
@@ -127,9 +127,7 @@ def _names_in(path: str | Path) -> list[str]:
     given = path_or_url(path)
     if not is_url(given):
         return sorted(os.listdir(given)) if os.path.isdir(given) else []
-    root = given.rstrip("/")
-    files = list_folder(root, deep=True) if is_folder(root) else []
-    return [url.removeprefix(f"{root}/").split("/")[0] for url in files]
+    return [name.partition("/")[0] for name in names_below(given)]
 
 
 def _format_of(path: Path, given: str | None) -> str:
