@@ -21,6 +21,8 @@ MANY = {**MAKE, "StartProcOrThread": lambda: public.StartProcOrThread(lambda: th
 OPTIONS = {"tensors": TENSORS, "steps_per_epoch": 4, "max_epoch": 4}
 # It is a run of its own, not a part of one: a Ctrl-C ends the search, and it is not resumed.
 SEARCHES = {"LRFinder"}
+# Two runs may have the same values by chance, and a third one others.
+MEASURED = {"HostMemoryTracker", "GPUUtilizationTracker", "ThroughputTracker"}
 
 
 def build(name):
@@ -50,7 +52,7 @@ def undisturbed(make_looped):
     @functools.cache
     def run(name):
         runs = [make_looped(Log(), build(name), Validation(), **OPTIONS).run() for _ in range(2)]
-        return runs[0], outcome(runs[0]) == outcome(runs[1])
+        return runs[0], name not in MEASURED and outcome(runs[0]) == outcome(runs[1])
 
     return run
 

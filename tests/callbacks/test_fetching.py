@@ -63,7 +63,7 @@ def test_what_is_no_picture_is_an_error(make_trainer):
 
 
 def test_names_are_a_list():
-    with pytest.raises(FlowtrainError, match="expected a list"):
+    with pytest.raises(FlowtrainError, match="must be a list of names"):
         TensorPrinter("cost")
 
 

@@ -149,7 +149,7 @@ class Old(Inferencer):
     [
         (lambda: InferenceRunner(flow(), []), "at least one"),
         (lambda: InferenceRunner(flow(), [print]), "Inferencer"),
-        (lambda: InferenceRunner(flow(), [ScalarStats]), "instance"),
+        (lambda: InferenceRunner(flow(), [ScalarStats]), "an Inferencer must be an object, not its class"),
         (lambda: InferenceRunner(flow(), [Old()]), "Write before_inference"),
         (lambda: InferenceRunner([], ScalarStats("loss")), "dataflow"),
         (lambda: InferenceRunner(3, ScalarStats("loss")), "got int"),

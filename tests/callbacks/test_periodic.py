@@ -103,7 +103,7 @@ def test_a_factory_takes_any_callable(make_trainer):
         (lambda: PeriodicTrigger(Count(), every_k_steps=0), "every_k_steps must be .* at least 1, got 0"),
         (lambda: PeriodicTrigger(Count(), every_k_epochs=1.5), "1.5"),
         (lambda: PeriodicTrigger(CallbackFactory(trigger_epoch=lambda self: None), 1), "trigger"),
-        (lambda: PeriodicTrigger(Count, every_k_steps=1), "instance"),
+        (lambda: PeriodicTrigger(Count, every_k_steps=1), "a Callback must be an object, not its class"),
         (lambda: CallbackFactory(trigger_epochs=lambda self: None), "trigger_epoch"),
         (lambda: CallbackFactory(trigger=3), "no function"),
     ],
