@@ -144,7 +144,7 @@ def test_every_pixel_comes_from_its_own_place(height, width, blocks, margins, al
     [
         ({"expression": 60}, r"expression is 60, which is no multiple of align \(16\). Take 64"),
         ({"margin": 31}, "Take 32"),
-        ({"pad": "mirror"}, "one of 'reflect'"),
+        ({"pad": "mirror"}, "pad must be 'reflect', 'symmetric', 'edge' or 'zeros', got 'mirror'"),
         ({"batch_size": 0}, "at least 1"),
         ({"expression": 64.0}, "tiled: expression must be a whole number of at least 1, got 64.0"),
     ],
