@@ -311,5 +311,5 @@ def test_a_checkpoint_without_a_description(tmp_path, caplog, monkeypatch):
 
 
 def test_a_wrong_argument(tmp_path):
-    with pytest.raises(ConfigError, match='"accept"'):
+    with pytest.raises(ConfigError, match="must be 'accept' or None"):
         train(config(tmp_path), resume="auto", resume_changes="yes")
