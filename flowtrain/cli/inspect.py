@@ -15,8 +15,8 @@ from ..predict import read_weights, valid_crop
 from ..predict.load import load_graph
 from ..predict.path_kinds import kind_of
 from ..utils.errors import FlowtrainError
+from ..utils.json_text import json_text
 from ..utils.storage import as_local
-from .json_text import json_text
 
 __all__ = ["command"]
 
@@ -57,7 +57,7 @@ def command(
         report: dict[str, Any] = {"path": path, "kind": kind, **_about(local, kind)}
     report["variables"] = {name: _described(value, stats) for name, value in sorted(weights.items())}
     report["parameters"] = int(sum(value.size for value in weights.values()))
-    click.echo(json_text(report) if as_json else _as_text(report, tensors))
+    click.echo(json_text(report, indent=1) if as_json else _as_text(report, tensors))
 
 
 def _receptive_field(path: str, size: int, outputs: tuple[str, ...]) -> str:

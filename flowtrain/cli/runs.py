@@ -6,7 +6,7 @@ import click
 
 from ..report import runs_table
 from ..report.table import table_rows
-from .json_text import json_text
+from ..utils.json_text import json_text
 
 __all__ = ["command"]
 
@@ -25,6 +25,6 @@ def command(folder: str, metrics: tuple[str, ...], sort: str | None, reverse: bo
         flowtrain runs train_log --sort validation_l2_loss
     """
     if as_json:
-        click.echo(json_text(table_rows(folder, sort, reverse)))
+        click.echo(json_text(table_rows(folder, sort, reverse), indent=1))
     else:
         click.echo(runs_table(folder, metrics, sort, reverse))

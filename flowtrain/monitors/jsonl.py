@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
+from flowtrain.utils.json_text import json_text
 from flowtrain.utils.storage import is_folder, is_url, path_or_url, read_all
 
 from .line_file import LineMonitor, rows_of
@@ -53,18 +53,13 @@ class JSONLMonitor(LineMonitor):
 
     def _write(self) -> None:
         if self._values:
-            line = _line({"step": self._step, **self._values})
+            line = json_text({"step": self._step, **self._values})
             self._values.clear()
             self._file.write(line)
 
     def _all_lines(self) -> list[str]:
         """The lines of the whole history, for a file that was lost."""
-        return [_line(row) for row in rows_of(self.history)]
-
-
-def _line(row: dict[str, Any]) -> str:
-    shown = {name: value if math.isfinite(value) else str(value) for name, value in row.items()}
-    return json.dumps(shown, allow_nan=False)
+        return [json_text(row) for row in rows_of(self.history)]
 
 
 def read_jsonl(path: str | Path) -> dict[str, list[tuple[int, float]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from flowtrain.model.store import read_value
 from flowtrain.utils.arguments import check_choice, check_int, if_given, names_arguments
 from flowtrain.utils.errors import ConfigError, ExportError
-from flowtrain.utils.storage import is_there, is_url, names_below, path_or_url, writing_to
+from flowtrain.utils.storage import is_there, is_url, names_in, writing_to
 
 from .export_source import Names, Subject
 from .verify import check, check_batch
@@ -112,7 +111,7 @@ def _replacing(path: str | Path, overwrite: bool, kind: str) -> Iterator[Path]:
     """Yield a path to write to; it is renamed to the target if the block, with its check, raises no error."""
     if not overwrite and is_there(path):
         raise ExportError(f"{path} exists. Choose another path, or pass overwrite=True to replace it.")
-    names = _names_in(path)
+    names = names_in(path)
     if names and (kind != "saved_model" or "saved_model.pb" not in names):
         raise ExportError(
             f"{path} is a folder that holds {names[0]!r}, which overwrite=True would delete with all else in it. "
@@ -120,14 +119,6 @@ def _replacing(path: str | Path, overwrite: bool, kind: str) -> Iterator[Path]:
         )
     with writing_to(path, durable=True) as beside:
         yield beside
-
-
-def _names_in(path: str | Path) -> list[str]:
-    """The names in a folder; none if there is no folder."""
-    given = path_or_url(path)
-    if not is_url(given):
-        return sorted(os.listdir(given)) if os.path.isdir(given) else []
-    return [name.partition("/")[0] for name in names_below(given)]
 
 
 def _format_of(path: Path, given: str | None) -> str:

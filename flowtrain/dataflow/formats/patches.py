@@ -78,9 +78,7 @@ class PatchesImages(FileSource):
     def _whole(self, name: str) -> np.ndarray:
         parts = [_patches(file[:, :]) for file in self._files[name]]
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        whole.flags.writeable = (
-            False  # datapoints are views of it: a consumer that wrote into one would change the source
-        )
+        whole.flags.writeable = False  # datapoints are views: a consumer that wrote into one would change the source
         return whole
 
     def _count(self) -> int:

@@ -29,7 +29,7 @@ from ...utils.storage import (
     exists,
     is_folder,
     is_url,
-    list_folder,
+    names_in,
     path_or_url,
     put,
     put_folder,
@@ -123,16 +123,17 @@ def write(
     if not target.parent.is_dir():
         raise DataFlowError(f"the folder {target.parent} does not exist: make it first")
     if target.is_dir():
-        _check_folder(target, os.listdir(target), kind)
+        _check_folder(target, kind)
     here(target)
     return target
 
 
-def _check_folder(folder: Path | str, names: Sequence[str], kind: str) -> None:
+def _check_folder(folder: Path | str, kind: str) -> None:
     """Refuse to replace a folder, and with it all that it holds, but for one of shards by one of shards."""
+    names = names_in(folder)
     other = next((name for name in names if kind != "otbtf" or not name.endswith((".records", ".json", SUFFIX))), None)
     if kind != "otbtf" or other is not None:
-        holds = "" if other is None else f" that holds {os.path.basename(other)!r}"
+        holds = "" if other is None else f" that holds {other!r}"
         raise DataFlowError(
             f"{folder} is a folder{holds}: overwrite=True replaces none; remove it, or give another name"
         )
@@ -147,7 +148,7 @@ def _write_far(here: Callable[[Path], None], recipe: str, url: str, kind: str, o
     if not overwrite and (is_folder(url) if kind == "otbtf" else exists(url)):
         raise DataFlowError(f"{url} exists: pass overwrite=True to replace it")
     if kind == "otbtf" and is_folder(url):
-        _check_folder(url, list_folder(url, deep=True), kind)
+        _check_folder(url, kind)
     folder = cache_folder() / f"write-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / url_name(url)

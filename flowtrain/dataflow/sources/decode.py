@@ -309,8 +309,9 @@ def _has_gamma(data: np.ndarray, head: bytes) -> bool:
     """
     if not head.startswith(_PNG) or head[25:26] not in _PNG_COLOURS:
         return False
-    before = data.tobytes().partition(b"IDAT")[0]
-    return any(chunk in before for chunk in (b"gAMA", b"sRGB", b"iCCP"))
+    content = data.tobytes()
+    end = content.find(b"IDAT")  # the pixels; what tells the gamma comes before them
+    return any(content.find(chunk, 0, end) >= 0 for chunk in (b"gAMA", b"sRGB", b"iCCP"))
 
 
 def _has_palette(data: np.ndarray, head: bytes) -> bool:

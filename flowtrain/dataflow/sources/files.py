@@ -24,7 +24,7 @@ from ...utils.storage import (
 from ..core.cursor import Datapoint
 from .memory import Ordered
 
-__all__ = ["DataFromFiles", "labelled_files", "matching_paths"]
+__all__ = ["DataFromFiles", "labelled_files", "matching_paths", "no_file_because"]
 
 
 class DataFromFiles(Ordered):
@@ -135,11 +135,15 @@ def matching_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[st
     return sorted(glob.glob(os.path.join(glob.escape(folder), rest), recursive=True))
 
 
+def no_file_because(path: str) -> str:
+    """Say why a path or URL cannot be read as a file, for an error."""
+    if is_url(path) or not os.path.exists(path):
+        return "does not exist"
+    return "is a folder" if os.path.isdir(path) else "is no regular file"
+
+
 def _no_file(path: str) -> str:
-    what = "does not exist"
-    if not is_url(path) and os.path.exists(path):
-        what = "is a folder" if os.path.isdir(path) else "is no regular file"
-    message = f"{path!r} {what}"
+    message = f"{path!r} {no_file_because(path)}"
     if glob.has_magic(path):
         message += ". A list is taken literally: give a pattern as the one argument, without a list"
     return message

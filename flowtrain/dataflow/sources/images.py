@@ -18,7 +18,7 @@ from ...utils.storage import first_missing, is_folder, is_url, list_folder, path
 from ..core.cursor import Datapoint
 from ..core.undecoded import get_leaving
 from .decode import BrokenImage, Depth, Palette, check_reading, looks_whole, read_image, unreachable
-from .files import labelled_files, matching_paths
+from .files import labelled_files, matching_paths, no_file_because
 from .memory import Ordered
 from .turbojpeg import why_no_regions
 
@@ -224,8 +224,8 @@ def _picture_paths(files: Any) -> list[str]:
     missing = [path for path in paths if path == far or not (is_url(path) or os.path.isfile(path))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        what = "is no regular file" if os.path.exists(missing[0]) else "does not exist"
-        raise DataFlowError(f"ImageFromFile: {missing[0]} {what}{more} (of {len(paths)} files)")
+        why = no_file_because(missing[0])
+        raise DataFlowError(f"ImageFromFile: {missing[0]} {why}{more} (of {len(paths)} files)")
     return paths
 
 

@@ -9,6 +9,7 @@ from .access import is_folder as is_folder
 from .access import is_there as is_there
 from .access import list_folder as list_folder
 from .access import names_below as names_below
+from .access import names_in as names_in
 from .access import read_all as read_all
 from .access import stat as stat
 from .cache import kept as kept

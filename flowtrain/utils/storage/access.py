@@ -27,6 +27,7 @@ __all__ = [
     "is_there",
     "list_folder",
     "names_below",
+    "names_in",
     "read_all",
     "read_range",
     "stat",
@@ -171,6 +172,14 @@ def list_folder(url: str, *, deep: bool = False) -> list[str]:
     path, found = _looked(url, "list", "find", maxdepth=None if deep else 1)
     inside = path.rstrip("/") + "/"
     return sorted(_url(url, name) for name in found if name.startswith(inside) or "://" in name)
+
+
+def names_in(path: str | os.PathLike[str]) -> list[str]:
+    """List the files and subfolders of a folder by name, sorted; none if there is no such folder."""
+    given = path_or_url(path)
+    if is_url(given):
+        return sorted({name.partition("/")[0] for name in names_below(given)})
+    return sorted(os.listdir(given)) if os.path.isdir(given) else []
 
 
 def names_below(url: str) -> list[str]:

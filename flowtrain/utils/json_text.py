@@ -1,4 +1,4 @@
-"""JSON for other programs."""
+"""JSON text that every program reads, also of NaN and infinity."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import math
 __all__ = ["json_text"]
 
 
-def json_text(value: object) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
     """The text of a value as JSON that every program reads.
 
-    NaN and infinity, which JSON lacks, are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, as in ``metrics.jsonl``;
-    Python's own encoder would write the bare words NaN and Infinity, on which jq and JavaScript fail.
+    NaN and infinity, which JSON lacks, are the strings ``"nan"``, ``"inf"`` and ``"-inf"``. Python's own encoder would
+    write the bare words NaN and Infinity, on which jq and JavaScript fail.
     """
-    return json.dumps(_finite(value), indent=1, allow_nan=False)
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def _finite(value: object) -> object:
